@@ -1,0 +1,224 @@
+"""The card of a model version (`model.json`): what it knows, how well, and from what.
+
+A card is read once with `Card.parse` and written once with `Card.render`; between the two
+it is a typed, immutable value. `card.schema.json` beside this file is the same contract
+for other languages, and the first thing that `parse` checks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+import jsonschema
+
+from protos.verdict import DecisionLimits, DetectorLimits
+
+SCHEMA_VERSION: Final = 1
+_VERSION = re.compile(r"v(?P<date>\d{8})_(?P<backbone>[a-z0-9_]+)_(?P<f1>[01]\.\d{3})(?:-[a-z0-9]{1,12})?")
+
+
+class CardInvalid(ValueError):
+    """A model.json that is not a card, with the place and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCard:
+    id: str  # the folder's name
+    names: Mapping[str, str]  # language tag -> display name; "en" always present
+
+
+@dataclass(frozen=True, slots=True)
+class InputCard:
+    height_px: int
+    width_px: int
+    fit: str  # "centre_crop": the largest centred square, then area averaging
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCard:
+    file: str
+    sha256: str
+    form: str  # "fp32" or "int8"
+    opset: int
+    embedding_size: int
+    heat_map: tuple[int, int]  # rows, columns
+    detectors: tuple[str, ...]  # names of the score outputs without their "score_" prefix
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionCard:
+    limits: DecisionLimits
+    chosen_on: str  # which photographs, and by which rule
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCard:
+    seed: int
+    method: str
+    counts: Mapping[str, int]  # part -> photographs
+    leaks: tuple[tuple[str, str], ...]  # pairs of files that stand on both sides; empty or not signed
+
+
+@dataclass(frozen=True, slots=True)
+class DataCard:
+    name: str
+    fingerprint: str  # SHA-256 over the sorted (relative path, SHA-256 of the content) lines
+    photos: int
+    per_class: Mapping[str, int]
+    split: SplitCard
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingCard:
+    recipe: str
+    seed: int
+    config: Mapping[str, Any]  # all that decides the run
+    code_version: str
+    environment: Mapping[str, str]  # package -> version
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsCard:
+    backbone: str
+    source: str
+    licence: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetricCard:
+    name: str
+    value: float
+    low: float  # 95 % bootstrap interval
+    high: float
+    data: str  # which photographs, which split, which seed
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCard:
+    """A photograph with the graph's own answer, for readiness and for parity on other machines."""
+
+    file: str
+    sha256: str
+    probabilities: tuple[float, ...]
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    name: str  # the model's name, [a-z0-9_-]
+    version: str  # v{date}_{backbone}_{f1:.3f}, with -{suffix} where two would collide
+    created_at: datetime  # aware
+    classes: tuple[ClassCard, ...]  # in the order of the graph's outputs
+    input: InputCard
+    graph: GraphCard
+    temperature: float
+    decision: DecisionCard
+    data: DataCard
+    training: TrainingCard
+    weights: WeightsCard
+    metrics: tuple[MetricCard, ...]
+    golden: tuple[GoldenCard, ...]
+
+    @staticmethod
+    def parse(text: str | bytes) -> Card:
+        """Read a card. Raises CardInvalid naming the first wrong place and what belongs there."""
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CardInvalid(f"model.json is not JSON: {error}") from None
+        try:
+            validate(document)
+            return _card_of(document)
+        except (KeyError, TypeError, ValueError) as error:
+            raise error if isinstance(error, CardInvalid) else CardInvalid(f"model.json: {error}") from None
+
+    def render(self) -> str:
+        """The JSON text of this card: stable key order, two spaces, newline at the end.
+
+        Raises CardInvalid when the card does not satisfy its own schema.
+        """
+        document = {
+            "schema": SCHEMA_VERSION,
+            **asdict(self),
+            "created_at": self.created_at.isoformat(),
+        }
+        document["decision"] = {**document["decision"].pop("limits"), **document["decision"]}
+        document = json.loads(json.dumps(document))
+        validate(document)
+        return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+    def metric(self, name: str) -> MetricCard | None:
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def version_name(*, created_at: datetime, backbone: str, macro_f1: float, suffix: str = "") -> str:
+    """`v{date}_{backbone}_{f1:.3f}`; the suffix tells two runs of one day apart."""
+    name = f"v{created_at:%Y%m%d}_{backbone}_{macro_f1:.3f}" + (f"-{suffix}" if suffix else "")
+    if not _VERSION.fullmatch(name):
+        raise ValueError(f"{name} is not a version name of the form v20261231_backbone_0.875")
+    return name
+
+
+def validate(document: object) -> None:
+    """Check a parsed model.json against the schema. Raises CardInvalid with a JSON path."""
+    for error in sorted(_validator().iter_errors(document), key=lambda error: list(map(str, error.absolute_path))):
+        raise CardInvalid(f"model.json at {error.json_path}: {error.message[:300]}")
+
+
+@cache
+def _validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads(resources.files(__package__).joinpath("card.schema.json").read_text("utf-8"))
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+
+
+def _card_of(document: Mapping[str, Any]) -> Card:
+    decision = document["decision"]
+    return Card(
+        name=document["name"],
+        version=document["version"],
+        created_at=datetime.fromisoformat(document["created_at"]),
+        classes=tuple(ClassCard(**item) for item in document["classes"]),
+        input=InputCard(**document["input"]),
+        graph=GraphCard(
+            **{
+                **document["graph"],
+                "heat_map": tuple(document["graph"]["heat_map"]),
+                "detectors": tuple(document["graph"]["detectors"]),
+            }
+        ),
+        temperature=document["temperature"],
+        decision=DecisionCard(
+            limits=DecisionLimits(
+                confidence_min=decision["confidence_min"],
+                margin_min=decision["margin_min"],
+                detectors=tuple(DetectorLimits(**item) for item in decision["detectors"]),
+                set_coverage=decision["set_coverage"],
+                set_probability_min=decision["set_probability_min"],
+            ),
+            chosen_on=decision["chosen_on"],
+        ),
+        data=DataCard(
+            **{
+                **document["data"],
+                "split": SplitCard(
+                    **{
+                        **document["data"]["split"],
+                        "leaks": tuple((first, second) for first, second in document["data"]["split"]["leaks"]),
+                    }
+                ),
+            }
+        ),
+        training=TrainingCard(**document["training"]),
+        weights=WeightsCard(**document["weights"]),
+        metrics=tuple(MetricCard(**item) for item in document["metrics"]),
+        golden=tuple(
+            GoldenCard(**{**item, "probabilities": tuple(item["probabilities"])}) for item in document["golden"]
+        ),
+    )

@@ -1,0 +1,81 @@
+"""The names of all environment variables that Amulet reads, and which process reads them.
+
+Each process has its own typed settings; this list only lets every one of them tell a
+misspelt `AMULET_` variable from one that another process reads. A test holds it equal to
+the union of the settings classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Final
+
+PREFIX: Final = "AMULET_"
+
+# Name without the prefix -> who reads it.
+VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        # Every process.
+        "STATE_DIR": ("gateway", "console", "cli"),
+        "LOG_FORMAT": ("gateway", "console"),
+        "LOG_LEVEL": ("gateway", "console"),
+        # Shared between the planes.
+        "CONTROL_TOKEN_FILE": ("gateway", "console"),
+        "KEY_SECRET_FILE": ("gateway", "console"),
+        "CACHE_URL": ("gateway", "console"),
+        "CONSOLE_URL": ("gateway", "cli"),
+        "TORCHSERVE_GRPC": ("gateway",),
+        "TORCHSERVE_MANAGEMENT_GRPC": ("console",),
+        "TORCHSERVE_MANAGEMENT_URL": ("gateway", "console"),
+        "TORCHSERVE_KEY_FILE": ("gateway", "console"),
+        # Gateway.
+        "GATEWAY_LISTEN": ("gateway",),
+        "GATEWAY_OPS_LISTEN": ("gateway",),
+        "GATEWAY_ID": ("gateway",),
+        "TLS_CERT": ("gateway",),
+        "TLS_KEY": ("gateway",),
+        "INSECURE": ("gateway", "cli"),
+        "REFLECTION": ("gateway",),
+        "INPUT_HASH_SECRET_FILE": ("gateway",),
+        "JOURNAL_DIR": ("gateway",),
+        "JOURNAL_FREE_MIB_MIN": ("gateway",),
+        "DECODER_WORKERS": ("gateway",),
+        "REQUEST_S_MAX": ("gateway",),
+        "CALLS_IN_FLIGHT_MAX": ("gateway",),
+        # Console.
+        "DATABASE_URL": ("console",),
+        "BROKER_URL": ("console",),
+        "STORAGE_URL": ("console",),
+        "MODEL_STORE": ("console",),
+        "TRUSTED_KEYS": ("console",),
+        "CONSOLE_LISTEN": ("console",),
+        "CONSOLE_HOSTS": ("console",),
+        "CONSOLE_DEBUG": ("console",),
+        "SECRET_KEY_FILE": ("console",),
+        "AUDIT_KEY_FILE": ("console",),
+        "CHECKPOINT_DIR": ("console",),
+        "VAULT_KEY_FILE": ("console",),
+        "PHOTO_SEAL_KEY_FILE": ("console",),
+        "GATEWAY_OPS_URL": ("console",),
+        # Command line.
+        "GATEWAY": ("cli",),
+        "API_KEY": ("cli",),
+        "API_KEY_FILE": ("cli",),
+        "CONSOLE_TOKEN": ("cli",),
+        "CONSOLE_TOKEN_FILE": ("cli",),
+        "TLS_CA": ("cli",),
+    }
+)
+
+
+def complaint(environment: Mapping[str, str]) -> str | None:
+    """One sentence about the first `AMULET_` variable that nobody reads; None when all are known."""
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX) in VARIABLES:
+            continue
+        near = get_close_matches(name.removeprefix(PREFIX), VARIABLES, n=1)
+        hint = f"did you mean {PREFIX}{near[0]}?" if near else "see `amulet settings` for the list"
+        return f"{name} is not a setting of Amulet: {hint}"
+    return None
