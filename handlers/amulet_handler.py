@@ -1,0 +1,451 @@
+"""TorchServe's handler of an Amulet archive: pixels in, everything the fused graph knows out.
+
+A call of TorchServe carries a batch of requests from different callers. Each is a
+`GraphRequest` of one to eight images, each is answered by one `GraphAnswer`, and all their
+images share one run of the graph. A wrong request is answered by a fault of its own and
+leaves the others alone.
+
+The file is complete in itself: in an archive it stands beside `graph_pb2.py`, `model.onnx`
+and `model.json` and is imported by its bare name; in the repository it is `handlers.amulet_handler`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnxruntime
+from google.protobuf.message import DecodeError
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+if TYPE_CHECKING or __package__:
+    from protos.amulet.graph.v1 import graph_pb2
+else:  # inside an archive: the stub lies beside this file
+    import graph_pb2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGES_MAX: Final = 8  # views of one object
+ENCODED_BYTES_MAX: Final = 20 * 1024 * 1024
+PIXELS_MAX: Final = 64_000_000  # read from the header, before pixels take memory: 192 MB as RGB
+# A run's memory grows with its images (about 10 MB each for an efficientnet at 224 x 224).
+# Requests of many views that would pass this share two runs instead of one.
+IMAGES_PER_RUN_MAX: Final = 32
+
+# The few of amulet.v1.Reason that a handler can answer; a test holds them equal to the enum.
+PHOTO_MISSING: Final = 100
+PHOTO_FORMAT_NOT_ALLOWED: Final = 101
+PHOTO_CORRUPT: Final = 102
+PHOTO_TOO_LARGE: Final = 103
+PHOTO_TOO_MANY_PIXELS: Final = 104
+PHOTO_ANIMATED: Final = 106
+FIELD_INVALID: Final = 200
+TOO_MANY_VIEWS: Final = 201
+CLASS_NOT_FOUND: Final = 204
+INTERNAL: Final = 900
+
+# What Pillow's parsers raise on broken files (reliability.md, Photographs).
+_BROKEN_PHOTO: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    MemoryError,
+    NotImplementedError,
+    OverflowError,
+    Image.DecompressionBombError,
+)
+_FORMATS: Final = ("JPEG", "PNG", "WEBP")  # MPO, a JPEG with more behind it, opens as JPEG's
+_ORIENTATION_TAG: Final = 0x0112
+# EXIF 2.32, table 6: what makes the stored picture upright.
+_UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class ArchiveWrong(RuntimeError):
+    """The files beside this handler do not belong together: the worker must not come up.
+
+    A RuntimeError, because TorchServe's loader answers that kind with a message and any
+    other by letting its worker die unheard.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What the handler needs of `model.json`; everything else there is for people and for the gateway."""
+
+    name: str
+    version: str
+    height_px: int
+    width_px: int
+    classes: int
+    detectors: tuple[str, ...]
+    graph_file: str
+    graph_sha256: str
+
+    @staticmethod
+    def read(path: Path) -> Card:
+        """Raises ArchiveWrong when the file is missing or lacks a field."""
+        try:
+            document = json.loads(path.read_bytes())
+            return Card(
+                name=str(document["name"]),
+                version=str(document["version"]),
+                height_px=int(document["input"]["height_px"]),
+                width_px=int(document["input"]["width_px"]),
+                classes=len(document["classes"]),
+                detectors=tuple(map(str, document["graph"]["detectors"])),
+                graph_file=str(document["graph"]["file"]),
+                graph_sha256=str(document["graph"]["sha256"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArchiveWrong(f"{path.name} is not a card: {error!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request of a batch: its images, or the fault that stands in for them."""
+
+    request: graph_pb2.GraphRequest
+    images: tuple[NDArray[np.uint8], ...] = ()  # each [height, width, 3]
+    targets: tuple[int, ...] = ()  # class indices, -1: the best one; one per image
+    fault: graph_pb2.Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """The outputs of the graph for some parts, and what the run that they shared was like."""
+
+    outputs: Mapping[str, NDArray[np.float32]]  # output name -> rows, one per image of the parts, in order
+    graph_ms: float
+    batch_images: int
+
+
+class AmuletHandler:
+    """One loaded model version. TorchServe calls `initialize` once and `handle` per batch, never at once."""
+
+    def __init__(self) -> None:
+        self.card: Card
+        self._session: onnxruntime.InferenceSession
+
+    def initialize(self, context: Any) -> None:
+        """Load the graph of the archive that TorchServe unpacked, and run it once.
+
+        context: TorchServe's; its `system_properties["model_dir"]` is the unpacked archive.
+        Raises ArchiveWrong when the graph is not the one that the card names by its SHA-256,
+        or has other inputs and outputs, or when the manifest names another model.
+        """
+        folder = Path(context.system_properties["model_dir"])
+        self.card = Card.read(folder / "model.json")
+        _check_manifest(context.manifest, self.card)
+        self._session = _session_of(folder / self.card.graph_file, self.card)
+        # The first run plans memory and is several times slower: nobody should wait for it.
+        blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), dtype=np.uint8)
+        self._session.run(None, {"image": blank, "target": np.array([-1], dtype=np.int64)})
+        _log.info("loaded %s %s", self.card.name, self.card.version)
+
+    def handle(self, data: Sequence[Mapping[str, bytes | bytearray]], context: Any) -> list[bytes]:
+        """Answer a batch: one serialized GraphAnswer per item of `data`, in its order."""
+        parts = self.preprocess(data)
+        return self.postprocess(parts, self.inference(parts))
+
+    def preprocess(self, data: Sequence[Mapping[str, bytes | bytearray]]) -> list[Part]:
+        """Read each request. What is wrong with one becomes its fault and nobody else's."""
+        return [self._part(item) for item in data]
+
+    def inference(self, parts: Sequence[Part]) -> list[Ran]:
+        """Run the graph over the images of all parts: once, or as often as IMAGES_PER_RUN_MAX asks.
+
+        Heat maps and embeddings are computed only when one of the run's requests wants them.
+        Returns one Ran per part, with empty outputs for a part without images.
+        """
+        answers: dict[int, Ran] = {}
+        for run in _runs(parts):
+            images = np.stack([image for index in run for image in parts[index].images])
+            targets = np.array([target for index in run for target in parts[index].targets], dtype=np.int64)
+            names = ["logits", "probabilities", *(f"score_{detector}" for detector in self.card.detectors)]
+            names += ["heatmap"] if any(parts[index].request.heat_map for index in run) else []
+            names += ["embedding"] if any(parts[index].request.embedding for index in run) else []
+            begin_s = time.perf_counter()
+            rows = dict(zip(names, self._session.run(names, {"image": images, "target": targets}), strict=True))
+            graph_ms = (time.perf_counter() - begin_s) * 1000.0
+            first = 0
+            for index in run:
+                last = first + len(parts[index].images)
+                own = {name: values[first:last] for name, values in rows.items()}
+                answers[index] = Ran(own, graph_ms, len(images))
+                first = last
+        return [answers.get(index, Ran({}, 0.0, 0)) for index in range(len(parts))]
+
+    def postprocess(self, parts: Sequence[Part], ran: Sequence[Ran]) -> list[bytes]:
+        """One serialized GraphAnswer per part."""
+        return [self._answer(part, own).SerializeToString() for part, own in zip(parts, ran, strict=True)]
+
+    def _part(self, item: Mapping[str, bytes | bytearray]) -> Part:
+        request = graph_pb2.GraphRequest()
+        body = item.get("request")
+        if not isinstance(body, bytes | bytearray):
+            return Part(request, fault=_fault(FIELD_INVALID, "the input named request is missing", "request"))
+        try:
+            request.ParseFromString(bytes(body))
+        except DecodeError:
+            return Part(request, fault=_fault(FIELD_INVALID, "not a serialized GraphRequest", "request"))
+        if not request.images:
+            return Part(request, fault=_fault(PHOTO_MISSING, "there is no image; 1 to 8 are wanted", "images"))
+        if len(request.images) > IMAGES_MAX:
+            return Part(request, fault=_fault(TOO_MANY_VIEWS, f"{len(request.images)} images; 8 at most", "images"))
+        images: list[NDArray[np.uint8]] = []
+        for index, image in enumerate(request.images):
+            found = self._image(image, f"images[{index}]")
+            if isinstance(found, graph_pb2.Fault):
+                return Part(request, fault=found)
+            images.append(found)
+        return Part(request, tuple(images), tuple(image.target for image in request.images))
+
+    def _image(self, image: graph_pb2.Image, field: str) -> NDArray[np.uint8] | graph_pb2.Fault:
+        shape = (self.card.height_px, self.card.width_px, 3)
+        if not -1 <= image.target < self.card.classes:
+            wanted = f"-1 or 0 to {self.card.classes - 1}"
+            return _fault(CLASS_NOT_FOUND, f"there is no class {image.target}: {wanted}", f"{field}.target")
+        match image.WhichOneof("content"):
+            case "pixels":
+                if len(image.pixels) != np.prod(shape):
+                    found, wanted = len(image.pixels), f"{np.prod(shape)} bytes, uint8 {list(shape)}"
+                    return _fault(FIELD_INVALID, f"{found} bytes; wanted are {wanted}", f"{field}.pixels")
+                return np.frombuffer(image.pixels, dtype=np.uint8).reshape(shape)
+            case "encoded":
+                try:
+                    return pixels_of(image.encoded, self.card.height_px, self.card.width_px)
+                except PhotoRefused as refusal:
+                    return _fault(refusal.reason, str(refusal), f"{field}.encoded")
+                except Exception:  # a decoder's own fault must not take the others' answers along
+                    _log.exception("decoding failed in an unforeseen way")
+                    return _fault(INTERNAL, "decoding failed", f"{field}.encoded")
+            case _:
+                return _fault(PHOTO_MISSING, "neither pixels nor a photograph", field)
+
+    def _answer(self, part: Part, ran: Ran) -> graph_pb2.GraphAnswer:
+        answer = graph_pb2.GraphAnswer(model=self.card.name, version=self.card.version)
+        if part.fault is not None:
+            answer.fault.CopyFrom(part.fault)
+            return answer
+        claims = [values for name, values in ran.outputs.items() if name == "probabilities" or name[:6] == "score_"]
+        if not all(np.isfinite(values).all() for values in claims):
+            _log.error("the graph gave a value that is not finite")
+            answer.fault.CopyFrom(_fault(INTERNAL, "the graph gave a value that is not finite", "images"))
+            return answer
+        answer.graph_ms, answer.batch_images = ran.graph_ms, ran.batch_images
+        for row in range(len(part.images)):
+            answer.outputs.append(self._output(part.request, ran.outputs, row))
+        return answer
+
+    def _output(
+        self, request: graph_pb2.GraphRequest, outputs: Mapping[str, NDArray[np.float32]], row: int
+    ) -> graph_pb2.Output:
+        output = graph_pb2.Output(
+            logits=outputs["logits"][row].tolist(),
+            probabilities=outputs["probabilities"][row].tolist(),
+            scores={detector: float(outputs[f"score_{detector}"][row]) for detector in self.card.detectors},
+        )
+        if request.embedding:
+            output.embedding.extend(outputs["embedding"][row].tolist())
+        if request.heat_map:
+            heat_map = outputs["heatmap"][row]
+            output.heat_map_rows, output.heat_map_columns = heat_map.shape
+            output.heat_map.extend(heat_map.ravel().tolist())
+        return output
+
+
+_loaded = AmuletHandler()
+
+
+def handle(data: Sequence[Mapping[str, bytes | bytearray]] | None, context: Any) -> list[bytes] | None:
+    """TorchServe's entry point: once without data when the worker loads, then once per batch."""
+    if data is None:
+        _loaded.initialize(context)
+        return None
+    return _loaded.handle(data, context)
+
+
+class PhotoRefused(ValueError):
+    """An encoded photograph that gives no pixels; `reason` is a number of amulet.v1.Reason."""
+
+    def __init__(self, message: str, *, reason: int) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def pixels_of(encoded: bytes, height_px: int, width_px: int) -> NDArray[np.uint8]:
+    """The model's input for an encoded photograph: uint8 [height_px, width_px, 3], RGB.
+
+    The one rule of training, serving and tests: upright by EXIF; 8-bit sRGB, transparency
+    over white; the largest centred square; scaled by area averaging when that shrinks it
+    and bilinearly when it enlarges it (along either side).
+
+    encoded: a JPEG, PNG or WebP file of at most 20 MiB and 64 million pixels.
+    Raises PhotoRefused (a ValueError) that says what is wrong with the file.
+    """
+    if not encoded:
+        raise PhotoRefused("the photograph is empty", reason=PHOTO_MISSING)
+    if len(encoded) > ENCODED_BYTES_MAX:
+        raise PhotoRefused(f"the file has {len(encoded):,} bytes, over {ENCODED_BYTES_MAX:,}", reason=PHOTO_TOO_LARGE)
+    try:
+        image = Image.open(BytesIO(encoded), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise PhotoRefused("not a JPEG, PNG or WebP file", reason=PHOTO_FORMAT_NOT_ALLOWED) from None
+    except Image.DecompressionBombError as error:
+        raise PhotoRefused(str(error), reason=PHOTO_TOO_MANY_PIXELS) from None
+    except _BROKEN_PHOTO as error:
+        raise PhotoRefused(f"the file is broken: {error}", reason=PHOTO_CORRUPT) from None
+    with image:
+        if image.width * image.height > PIXELS_MAX:
+            raise PhotoRefused(
+                f"{image.width} x {image.height} are more than {PIXELS_MAX:,} pixels", reason=PHOTO_TOO_MANY_PIXELS
+            )
+        if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
+            raise PhotoRefused("the photograph is animated", reason=PHOTO_ANIMATED)
+        try:
+            image.load()
+            square = _centre_square(_upright(image))
+            return np.asarray(_scaled(_srgb(square), height_px, width_px), dtype=np.uint8)
+        except _BROKEN_PHOTO as error:
+            raise PhotoRefused(f"the file is broken: {error}", reason=PHOTO_CORRUPT) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except (*_BROKEN_PHOTO, KeyError, TypeError, IndexError, EOFError):  # broken metadata: the pixels still count
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _centre_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
+
+
+def _srgb(image: Image.Image) -> Image.Image:
+    """8-bit sRGB without transparency, whatever `image` is."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: 65535 is white
+        levels = np.asarray(image, dtype=np.float64) / 257.0
+        image = Image.fromarray(np.rint(levels.clip(0.0, 255.0)).astype(np.uint8), "L")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "La", "RGBa", "PA"):
+        rgba = image.convert("RGBA")
+        alpha = rgba.getchannel("A")
+        colour = _from_profile(rgba.convert("RGB"), profile)
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(colour, mask=alpha)
+        return white
+    if image.mode in ("1", "P", "PA"):
+        image = image.convert("RGB")
+    return _from_profile(image, profile)
+
+
+def _from_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """`image` as sRGB by its embedded ICC profile; one that is broken or of another kind is ignored."""
+    if profile:
+        try:
+            converted = ImageCms.profileToProfile(
+                image, ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
+            )
+        except (ImageCms.PyCMSError, *_BROKEN_PHOTO):
+            converted = None
+        if converted is not None:
+            return converted
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _scaled(image: Image.Image, height_px: int, width_px: int) -> Image.Image:
+    if image.size == (width_px, height_px):
+        return image
+    shrinks = image.width >= width_px and image.height >= height_px
+    kind = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return image.resize((width_px, height_px), kind, reducing_gap=None)
+
+
+def _runs(parts: Sequence[Part]) -> list[list[int]]:
+    """The indices of the parts that have images, grouped into runs of bounded memory."""
+    runs: list[list[int]] = []
+    room = 0
+    for index, part in enumerate(parts):
+        if not part.images:
+            continue
+        if len(part.images) > room:
+            runs.append([])
+            room = IMAGES_PER_RUN_MAX
+        runs[-1].append(index)
+        room -= len(part.images)
+    return runs
+
+
+def _fault(reason: int, message: str, field: str) -> graph_pb2.Fault:
+    return graph_pb2.Fault(reason=reason, message=message, field=field)
+
+
+def _check_manifest(manifest: Mapping[str, Any] | None, card: Card) -> None:
+    named = (manifest or {}).get("model", {})
+    if (named.get("modelName"), named.get("modelVersion")) != (card.name, card.version):
+        raise ArchiveWrong(
+            f"the manifest names {named.get('modelName')} {named.get('modelVersion')}, "
+            f"the card {card.name} {card.version}"
+        )
+
+
+def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
+    """A session over the very bytes whose SHA-256 was compared."""
+    try:
+        graph = path.read_bytes()
+    except OSError as error:
+        raise ArchiveWrong(f"{path.name} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(graph).hexdigest()
+    if found != card.graph_sha256:
+        raise ArchiveWrong(f"{path.name} has the SHA-256 {found}, the card says {card.graph_sha256}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # A spinning thread is a core that the gateway on the same machine does not have.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Batches differ in size: a memory plan and an arena would be kept for the largest ever seen.
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own kinds have no common base below Exception
+        raise ArchiveWrong(f"{path.name} cannot be loaded: {error}") from error
+    outputs = {"logits", "probabilities", "embedding", "heatmap", *(f"score_{name}" for name in card.detectors)}
+    missing = outputs - {output.name for output in session.get_outputs()}
+    inputs = {entry.name: (entry.type, entry.shape[1:]) for entry in session.get_inputs()}
+    wanted = {"image": ("tensor(uint8)", [card.height_px, card.width_px, 3]), "target": ("tensor(int64)", [])}
+    if missing or inputs != wanted:
+        raise ArchiveWrong(f"the graph takes {inputs}, wanted {wanted}; it lacks the outputs {sorted(missing)}")
+    return session
+
+
+def _threads() -> int:
+    """Threads for one run. The launcher shares the cores among workers through OMP_NUM_THREADS."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) > 0 else len(os.sched_getaffinity(0))
