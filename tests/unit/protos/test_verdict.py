@@ -1,0 +1,68 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import DecisionLimits, DetectorLimits, decide, prediction_set
+
+MAHALANOBIS = DetectorLimits("mahalanobis", typical=10.0, unsure_at=20.0, out_at=30.0)
+FOREST = DetectorLimits("isolation_forest", typical=0.4, unsure_at=0.6, out_at=0.7)
+LIMITS = DecisionLimits(
+    confidence_min=0.6, margin_min=0.1, detectors=(MAHALANOBIS, FOREST), set_coverage=0.9, set_probability_min=0.2
+)
+NEAR = {"mahalanobis": 10.0, "isolation_forest": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "scores", "verdict", "reasons"),
+    [
+        ([0.9, 0.1], NEAR, words.VERDICT_IN_DOMAIN, ()),
+        ([0.55, 0.45], NEAR, words.VERDICT_UNSURE, (words.REASON_LOW_CONFIDENCE,)),
+        ([0.5, 0.45, 0.05], NEAR, words.VERDICT_UNSURE, (words.REASON_LOW_CONFIDENCE, words.REASON_TOO_CLOSE_TO_CALL)),
+        ([0.9, 0.1], NEAR | {"mahalanobis": 20.0}, words.VERDICT_UNSURE, (words.REASON_UNFAMILIAR,)),
+        ([0.9, 0.1], NEAR | {"mahalanobis": 30.0}, words.VERDICT_OUT_OF_DISTRIBUTION, (words.REASON_NOT_OUR_KIND,)),
+        (
+            [0.3, 0.3, 0.4],
+            NEAR | {"isolation_forest": 0.7},
+            words.VERDICT_OUT_OF_DISTRIBUTION,
+            (words.REASON_NOT_OUR_KIND,),
+        ),
+        ([1.0], NEAR, words.VERDICT_IN_DOMAIN, ()),
+    ],
+)
+def test_the_verdict_follows_the_limits(
+    probabilities: list[float], scores: dict[str, float], verdict: int, reasons: tuple[int, ...]
+) -> None:
+    decision = decide(probabilities, scores, LIMITS)
+
+    assert (decision.verdict, decision.reasons) == (verdict, reasons)
+
+
+@given(score=st.floats(-1e6, 1e6), forest=st.floats(0.0, 1.0))
+def test_the_combined_score_reaches_one_exactly_where_the_verdict_is_out(score: float, forest: float) -> None:
+    decision = decide([0.9, 0.1], {"mahalanobis": score, "isolation_forest": forest}, LIMITS)
+
+    out = decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION
+    assert out == (score >= 30.0 or forest >= 0.7)
+    assert decision.ood_score >= 1.0 - 1e-9 if out else decision.ood_score <= 1.0 + 1e-9
+
+
+def test_a_missing_score_is_an_error_and_not_a_verdict() -> None:
+    with pytest.raises(ValueError, match="isolation_forest"):
+        decide([0.9, 0.1], {"mahalanobis": 1.0}, LIMITS)
+    with pytest.raises(ValueError, match="at least one"):
+        decide([], NEAR, LIMITS)
+
+
+def test_limits_out_of_order_are_refused() -> None:
+    with pytest.raises(ValueError, match="must rise"):
+        DetectorLimits("x", typical=1.0, unsure_at=0.5, out_at=2.0)
+
+
+def test_the_prediction_set_holds_the_best_class_and_every_probable_one() -> None:
+    assert prediction_set([0.15, 0.25, 0.6], LIMITS) == (2, 1)
+    assert prediction_set([0.19, 0.18, 0.17, 0.16, 0.15, 0.15], LIMITS) == (0,)
+
+
+def test_a_version_that_promises_no_coverage_gives_no_set() -> None:
+    assert prediction_set([0.9, 0.1], DecisionLimits(0.5, 0.0, ())) == ()
