@@ -1,0 +1,98 @@
+# The commands of this repository. Each installs what it needs into .venv and starts nothing by hand.
+# Needs: Linux, Python 3.11, GNU make, and a network that reaches the package registries.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+STATE ?= .demo
+
+.PHONY: help
+help: ## List these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# pip and not another installer: one resolver, one lock, digests checked. --no-compile: the bytecode
+# of what is never imported costs half a minute.
+$(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
+	touch $@
+
+.PHONY: install
+install: $(INSTALLED) ## Install everything into .venv
+
+.PHONY: demo
+demo: $(INSTALLED) ## Train, sign, serve and predict on this machine; stays up until Ctrl-C
+	$(BIN)/amulet demo --state $(STATE)
+
+.PHONY: demo-check
+demo-check: $(INSTALLED) ## What `make demo` does, verified through the public interfaces, then shut down
+	$(BIN)/amulet demo --state $(STATE) --check
+
+.PHONY: dev
+dev: $(INSTALLED) ## The stack, with its state in .amulet, for people who change it
+	$(BIN)/amulet up --state .amulet
+
+.PHONY: format
+format: $(INSTALLED) ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+
+.PHONY: lint
+lint: $(INSTALLED) ## Format, lint and the import contracts, checked
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m protos.generate --check
+	$(BIN)/python -m protos.compatibility
+
+.PHONY: types
+types: $(INSTALLED) ## One strict type checker; the console with Django's plugin
+	$(BIN)/mypy protos model_store handlers gateway client/amulet_client training cli
+	$(BIN)/mypy --config-file console/mypy.ini console
+
+.PHONY: unit
+unit: $(INSTALLED) ## Tests of single rooms
+	$(BIN)/pytest tests/unit
+
+.PHONY: integration
+integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
+	$(BIN)/pytest tests/integration
+
+.PHONY: browser
+browser: $(INSTALLED) chromium ## Tests in a real browser
+	$(BIN)/pytest tests/browser
+
+.PHONY: fault
+fault: $(INSTALLED) ## Processes killed and disks filled, against the whole stack
+	$(BIN)/pytest tests/fault
+
+# A browser for the tests: the machine's own, Debian's package, or the one that Playwright brings.
+.PHONY: chromium
+chromium: $(INSTALLED)
+	@command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-core >/dev/null; } \
+	  || $(BIN)/playwright install chromium \
+	  || echo "No browser could be installed: the browser tests will say so and skip." >&2
+
+.PHONY: test
+test: lint types chromium ## Lint, types, import contracts and every test
+	$(BIN)/pytest tests
+
+.PHONY: proto
+proto: $(INSTALLED) ## Renew the stubs from the .proto files
+	$(BIN)/python -m protos.generate
+
+.PHONY: lock
+lock: ## Renew requirements.lock (resolves on this machine)
+	$(BIN)/python deploy/lock/renew.py
+
+.PHONY: clean
+clean: ## Remove the environment and what the demo made
+	-$(BIN)/amulet down --state $(STATE)
+	rm -rf .venv $(STATE) .mypy_cache .ruff_cache .pytest_cache

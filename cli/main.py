@@ -1,0 +1,133 @@
+"""`amulet`: mounts every command, imports it when it is called, and words every failure.
+
+Exit status: 0 done, 1 the work failed, 2 wrong use. An error is one sentence on stderr;
+`--debug` adds the trace of an error that is our own fault.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Any, Final
+
+import click
+
+# Command -> module:attribute. The order is that of `amulet --help`: the way of a model.
+COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "data": "training.data.commands:data",
+        "train": "training.commands:train",
+        "evaluate": "training.commands:evaluate",
+        "package": "training.commands:package",
+        "verify": "model_store.commands:verify",
+        "signing-key": "model_store.commands:signing_key",
+        "models": "cli.remote:models",
+        "keys": "cli.remote:keys",
+        "predict": "cli.predict:predict",
+        "audit": "cli.audit:audit",
+        "users": "cli.users:users",
+        "up": "cli.stack:up",
+        "status": "cli.stack:status",
+        "down": "cli.stack:down",
+        "doctor": "cli.doctor:doctor",
+        "settings": "cli.settings:settings",
+    }
+)
+SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "data": "Check a folder of photographs, or make a demonstration one.",
+        "train": "Turn a folder of labelled photographs into a model version.",
+        "evaluate": "Measure a model on photographs.",
+        "package": "Pack a run into a signed archive.",
+        "verify": "Check an archive, rule by rule.",
+        "signing-key": "Make a key that signs archives.",
+        "models": "Push, list, approve and roll out model versions.",
+        "keys": "Create and revoke API keys.",
+        "predict": "Ask the gateway about photographs.",
+        "audit": "Export the audit log, or verify an export offline.",
+        "users": "Create members of staff.",
+        "up": "Start the whole stack on this machine.",
+        "status": "Say what runs, and whether it is ready.",
+        "down": "Stop the stack.",
+        "doctor": "Say what is wrong with this machine's set-up.",
+        "settings": "List every setting with its default.",
+    }
+)
+# Which extra of pyproject.toml brings what a command's plane imports.
+EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {"training": "training", "model_store": "archive", "console": "console", "gateway": "gateway", "cli": "cli"}
+)
+
+
+class Planes(click.Group):
+    """A group whose commands live elsewhere and are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            extra = EXTRA_OF[module.partition(".")[0]]
+            raise click.ClickException(
+                f"`amulet {cmd_name}` needs the Python module {error.name}, which is not installed here: "
+                f"install this project with its `{extra}` extra"
+            ) from error
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(
+    cls=Planes,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: amulet up --detach && amulet predict photo.jpg",
+)
+@click.option("--debug", is_flag=True, help="Show the trace of an unexpected error.")
+@click.version_option(version("amulet"), prog_name="amulet")
+def amulet(debug: bool) -> None:
+    """Image-model serving that says when it does not know."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status; never raises."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        outcome: Any = amulet.main(args=arguments, prog_name="amulet", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.UsageError as error:
+        error.show()
+        return 2
+    except click.ClickException as error:
+        click.echo(f"amulet: {error.format_message()}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("amulet: interrupted", err=True)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        else:
+            click.echo(
+                f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", err=True
+            )
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""`amulet models` and `amulet keys`: the console's management API from a terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from cli.connection import ConsoleConnection, RemoteError, console_connection
+from cli.layout import Layout
+from cli.stack import STATE_DIR_DEFAULT
+
+CHUNK_BYTES: Final = 4 * 2**20
+SETTLE_S_MAX: Final = 90.0
+POLL_S: Final = 0.5
+UNSETTLED: Final = frozenset({"uploaded", "verified"})
+
+
+def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--json", "as_json", is_flag=True, help="Print the console's answer as JSON.")(command)
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="AMULET_STATE_DIR",
+        default=STATE_DIR_DEFAULT,
+        show_default=True,
+        help="The folder of a local stack; AMULET_CONSOLE_URL names another console.",
+    )(command)
+
+
+@click.group()
+def models() -> None:
+    """Push, list, approve and roll out model versions."""
+
+
+@models.command(epilog="Example: amulet models push runs/amulets.mar --note 'more backs of wat_nong_e_duk'")
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--note", default="", help="Why this version: shown to whoever approves it.")
+@click.option("--wait/--no-wait", default=True, help="Wait until it is smoke-tested or refused.")
+@remote_options
+def push(archive: Path, note: str, wait: bool, state: Path, as_json: bool) -> int:
+    """Upload an archive, in pieces that can be resumed, and wait for its verification and smoke test."""
+    console = _console(state)
+    version = _upload(console, archive, note, quiet=as_json)
+    if wait:
+        version = _settled(console, version)
+    _print(version, as_json)
+    return 0 if version["state"] in {"verified", "smoke_tested", "approved"} else 1
+
+
+@models.command("list", epilog="Example: amulet models list --json")
+@remote_options
+def list_(state: Path, as_json: bool) -> None:
+    """List the versions, newest first."""
+    versions = _every(_console(state), "versions/")
+    if as_json:
+        click.echo(json.dumps(versions, ensure_ascii=False))
+        return
+    for version in versions:
+        click.echo(_line(version))
+    if not versions:
+        click.echo("No versions yet: `amulet models push FILE.mar` uploads one.", err=True)
+
+
+@models.command(epilog="Example: amulet models show v20261231_tf_efficientnet_lite0_0.871")
+@click.argument("version")
+@remote_options
+def show(version: str, state: Path, as_json: bool) -> None:
+    """Show one version: its state, metrics and the verdict of every rule."""
+    _print(_find(_console(state), version), as_json)
+
+
+@models.command(epilog="Example: amulet models approve VERSION --reason 'confusions checked on the test photographs'")
+@click.argument("version")
+@click.option("--reason", required=True, help="Kept in the audit log.")
+@remote_options
+def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
+    """Approve a smoke-tested version. The person who uploaded it may not."""
+    console = _console(state)
+    found = _find(console, version)
+    _print(console.call("POST", f"versions/{found['id']}/approve/", json={"reason": reason}), as_json)
+
+
+@models.command(epilog="Example: amulet models rollout VERSION --mode canary --weight 0.1 --reason 'first tenth'")
+@click.argument("version")
+@click.option("--mode", type=click.Choice(["production", "canary", "shadow"]), default="production", show_default=True)
+@click.option("--weight", type=click.FloatRange(0.0, 1.0), help="Share of the traffic, for a canary.")
+@click.option("--reason", required=True, help="Kept in the audit log.")
+@remote_options
+def rollout(version: str, mode: str, weight: float | None, reason: str, state: Path, as_json: bool) -> None:
+    """Give an approved version traffic: all of it, a share, or copies in the shadow."""
+    if (mode == "canary") != (weight is not None):
+        raise click.UsageError("--weight belongs to --mode canary, and a canary needs it")
+    console = _console(state)
+    found = _find(console, version)
+    body: dict[str, Any] = {"mode": mode, "reason": reason}
+    if weight is not None:
+        body["weight_ratio"] = weight
+    _print(console.call("POST", f"versions/{found['id']}/rollout/", json=body), as_json)
+
+
+@models.command(epilog="Example: amulet models rollback amulets --reason 'confuses two temples'")
+@click.argument("model")
+@click.option("--reason", required=True, help="Kept in the audit log.")
+@remote_options
+def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
+    """Give the traffic back to the version that had it before."""
+    _print(_console(state).call("POST", f"models/{model}/rollback/", json={"reason": reason}), as_json)
+
+
+@click.group()
+def keys() -> None:
+    """Create and revoke API keys."""
+
+
+@keys.command(epilog="Example: amulet keys create --name web-shop > web-shop.key")
+@click.option("--name", required=True, help="The calling service.")
+@click.option("--calls-per-minute", type=click.IntRange(1, 1_000_000), help="Its limit.  [default: the console's]")
+@remote_options
+def create(name: str, calls_per_minute: int | None, state: Path, as_json: bool) -> None:
+    """Create a client, unless there is one of that name, and a key for it. The key is shown once."""
+    console = _console(state)
+    client = next((client for client in _every(console, "clients/") if client["name"] == name), None)
+    if client is None:
+        body: dict[str, Any] = {"name": name}
+        if calls_per_minute is not None:
+            body["calls_per_minute"] = calls_per_minute
+        client = console.call("POST", "clients/", json=body)
+    elif calls_per_minute is not None and client["calls_per_minute"] != calls_per_minute:
+        raise RemoteError(
+            f"the client {name} exists with {client['calls_per_minute']} calls a minute: change that in the console"
+        )
+    key = console.call("POST", f"clients/{client['id']}/keys/")
+    if as_json:
+        click.echo(json.dumps({**key, "client": name}))
+        return
+    click.echo(key["key"])
+    click.echo("Keep it now: it is not shown again. `AMULET_API_KEY_FILE=FILE amulet predict …` uses it.", err=True)
+
+
+@keys.command(epilog="Example: amulet keys revoke 0a1b2c3d4e5f")
+@click.argument("key_id")
+@remote_options
+def revoke(key_id: str, state: Path, as_json: bool) -> None:
+    """Revoke a key; it is refused within five seconds, also on open connections."""
+    answer = _console(state).call("POST", f"keys/{key_id}/revoke/")
+    if as_json:
+        click.echo(json.dumps(answer))
+    else:
+        click.echo(f"{key_id} is revoked.", err=True)
+
+
+def _console(state: Path) -> ConsoleConnection:
+    return console_connection(Layout.of(state))
+
+
+def _upload(console: ConsoleConnection, archive: Path, note: str, *, quiet: bool) -> dict[str, Any]:
+    size = archive.stat().st_size
+    with archive.open("rb") as file:
+        digest = hashlib.file_digest(file, hashlib.sha256).hexdigest()
+        body = {"filename": archive.name, "size": size, "sha256": digest, "note": note}
+        upload = console.call("POST", "uploads/", json=body)
+        file.seek(upload["offset"])
+        with click.progressbar(
+            length=size, label="Uploading", hidden=quiet, file=click.get_text_stream("stderr")
+        ) as bar:
+            bar.update(upload["offset"])
+            while chunk := file.read(CHUNK_BYTES):
+                console.send(
+                    "PATCH",
+                    f"uploads/{upload['id']}/",
+                    content=chunk,
+                    headers={
+                        "Upload-Offset": str(file.tell() - len(chunk)),
+                        "Content-Type": "application/offset+octet-stream",
+                    },
+                )
+                bar.update(len(chunk))
+    finished: dict[str, Any] = console.call("POST", f"uploads/{upload['id']}/finish/", json={})
+    return finished
+
+
+def _settled(console: ConsoleConnection, version: dict[str, Any]) -> dict[str, Any]:
+    deadline = time.monotonic() + SETTLE_S_MAX
+    while version["state"] in UNSETTLED:
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"{version['version']} is still {version['state']} after {SETTLE_S_MAX:.0f} s: does a worker run? "
+                "`amulet status` says"
+            )
+        time.sleep(POLL_S)
+        version = console.call("GET", f"versions/{version['id']}/")
+    return version
+
+
+def _find(console: ConsoleConnection, name: str) -> dict[str, Any]:
+    found = _every(console, "versions/", {"version": name})
+    if not found:
+        raise RemoteError(f"there is no version {name}: `amulet models list` shows those there are")
+    first: dict[str, Any] = found[0]
+    return first
+
+
+def _every(console: ConsoleConnection, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """All pages of a list."""
+    answer = console.call("GET", path, params=parameters)
+    if isinstance(answer, list):
+        return answer
+    results: list[dict[str, Any]] = answer["results"]
+    while answer.get("next"):
+        answer = console.call("GET", answer["next"].split("/api/v1/", 1)[1])
+        results += answer["results"]
+    return results
+
+
+def _line(version: dict[str, Any]) -> str:
+    share = f"{version['weight_ratio']:.0%} of traffic" if version.get("weight_ratio") else ""
+    shadow = "shadow" if version.get("shadow") else ""
+    return f"{version['model']:<20}{version['version']:<48}{version['state']:<14}{share or shadow}"
+
+
+def _print(version: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(version, ensure_ascii=False))
+        return
+    if "version" not in version:
+        click.echo(json.dumps(version, ensure_ascii=False, indent=2))
+        return
+    click.echo(_line(version))
+    for metric in version.get("metrics", ()):
+        interval = f"[{metric['low']:.3f}, {metric['high']:.3f}]"
+        click.echo(f"  {metric['name']:<28}{metric['value']:.3f} {interval}  {metric['data']}")
+    for rule in version.get("rules", ()):
+        if not rule["passed"]:
+            click.echo(f"  refused by {rule['rule']}: {rule['message']}")

@@ -1,0 +1,321 @@
+"""`amulet up`, `status` and `down`: the whole platform on one machine, one folder of state."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import httpx
+import psutil
+
+from cli import supervision
+from cli.layout import HOST, PORT_OFFSET_MAX, Layout
+from cli.provision import provision
+from protos.environment import complaint
+
+READY_S_MAX: Final = 120.0
+STOP_S_MAX: Final = 60.0
+POLL_S: Final = 0.25
+STATE_DIR_DEFAULT: Final = ".amulet"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessReport:
+    name: str
+    pid: int
+    state: str
+    rss_mib: float
+    listens: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackReport:
+    """What `amulet status --json` prints; the field names are a contract (contracts.md)."""
+
+    ready: bool
+    gateway: str
+    tls_ca: str | None
+    console: str
+    processes: tuple[ProcessReport, ...]
+    models: tuple[dict[str, Any], ...]
+    problems: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class StackError(click.ClickException):
+    """The stack could not be started, asked or stopped."""
+
+
+def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="AMULET_STATE_DIR",
+        default=STATE_DIR_DEFAULT,
+        show_default=True,
+        help="The folder that holds everything the stack keeps.",
+    )(command)
+
+
+@click.command(epilog="Example: amulet up --state ./demo --detach")
+@state_option
+@click.option("--detach", is_flag=True, help="Return when everything is ready; `amulet down` stops it.")
+@click.option(
+    "--port-offset",
+    type=click.IntRange(0, PORT_OFFSET_MAX),
+    help="Added to every port, so that two stacks stand side by side.  [default: as last time]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what `amulet status --json` prints.")
+def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> None:
+    """Start TorchServe, gateway, console and its workers, and wait until each is ready."""
+    unknown = complaint(os.environ)
+    if unknown:
+        raise click.UsageError(unknown)
+    layout = Layout.of(state, port_offset)
+    if supervision.pid(layout) is None:
+        _start(layout, quiet=as_json)
+    elif port_offset is not None and port_offset != Layout.of(state).ports.offset:
+        raise StackError(
+            f"the stack in {layout.state} already runs on other ports: `amulet down --state {state}` first"
+        )
+    report = _wait_until_ready(layout, quiet=as_json)
+    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
+    if not detach:
+        _watch(layout)
+
+
+@click.command(epilog="Example: amulet status --json | jq .ready")
+@state_option
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable, as described in the reference.")
+def status(state: Path, as_json: bool) -> int:
+    """Say what runs, where it listens and whether it is ready; exit 1 when it is not."""
+    layout = Layout.of(state)
+    report = look(layout)
+    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
+    return 0 if report.ready else 1
+
+
+@click.command(epilog="Example: amulet down --state ./demo")
+@state_option
+def down(state: Path) -> None:
+    """Stop every process of the stack; what it keeps stays in its folder."""
+    layout = Layout.of(state)
+    if not stop(layout):
+        click.echo(f"Nothing runs in {layout.state}.", err=True)
+
+
+def look(layout: Layout) -> StackReport:
+    """Ask the supervisor, the gateway and the console how they are."""
+    states = supervision.states(layout)
+    problems = [f"{state.name} is {state.state}: {state.description}" for state in states if state.state != "RUNNING"]
+    if not states:
+        problems.append(f"no stack runs in {layout.state}: `amulet up` starts it")
+    gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
+    console = _health(f"{layout.console_url}/readyz") if states else {}
+    if states:
+        problems += _problems("gateway", gateway) + _problems("console", console)
+        if not _listens(layout.ports.torchserve_grpc_inference):
+            problems.append("torchserve does not answer yet")
+    return StackReport(
+        ready=not problems,
+        gateway=layout.gateway_address,
+        tls_ca=str(layout.tls / "ca.pem") if (layout.tls / "ca.pem").exists() else None,
+        console=layout.console_url,
+        processes=tuple(report for state in states for report in _processes(state)),
+        models=tuple(gateway.get("models", ())),
+        problems=tuple(problems),
+    )
+
+
+def stop(layout: Layout) -> bool:
+    """Stop the stack and wait until its last process has ended; False when none ran."""
+    supervisor = supervision.pid(layout)
+    if supervisor is None:
+        return False
+    family = _family(supervisor)
+    supervision.stop(layout)
+    _, alive = psutil.wait_procs(family, timeout=STOP_S_MAX)
+    for process in alive:  # a stray that ignored its parent's end must not hold the ports
+        process.kill()
+    return True
+
+
+def _start(layout: Layout, *, quiet: bool) -> None:
+    taken = [f"{port} ({name})" for name, port in layout.ports.all().items() if _listens(port)]
+    if taken:
+        raise StackError(
+            f"these ports of {HOST} are taken: {', '.join(taken)}; stop what listens there or choose --port-offset"
+        )
+    try:
+        provision(layout)
+    except OSError as error:
+        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
+    layout.record.write_text(json.dumps({"port_offset": layout.ports.offset}))
+    if not quiet:
+        click.echo("Preparing the console's database …", err=True)
+    _manage(layout, "migrate", "--noinput", "--verbosity", "0")
+    _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
+    try:
+        supervision.start(layout, os.environ)
+    except subprocess.CalledProcessError as error:
+        raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
+
+
+def _manage(layout: Layout, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "console.manage", *arguments],
+        env=supervision.environment(layout, os.environ),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise StackError(f"`console.manage {arguments[0]}` failed: {''.join(last)}")
+
+
+def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
+    deadline = time.monotonic() + READY_S_MAX
+    told: frozenset[str] = frozenset()
+    while True:
+        report = look(layout)
+        if report.ready:
+            return report
+        if not quiet and frozenset(report.problems) != told and sys.stderr.isatty():
+            told = frozenset(report.problems)
+            click.echo(f"Waiting: {'; '.join(sorted(told))}", err=True)
+        if time.monotonic() > deadline:
+            logs = "\n".join(
+                f"--- {state.name}\n{supervision.log_tail(layout, state.name)}"
+                for state in supervision.states(layout)
+                if any(problem.startswith(state.name) for problem in report.problems)
+            )
+            raise StackError(
+                f"not ready after {READY_S_MAX:.0f} s: {'; '.join(report.problems)}. "
+                f"The processes go on trying; their logs are in {layout.logs}.\n{logs}"
+            )
+        time.sleep(POLL_S)
+
+
+def _watch(layout: Layout) -> None:
+    """Say what restarts, until Ctrl-C or SIGTERM; then stop the stack."""
+    click.echo("Ctrl-C stops it.", err=True)
+    pids = {state.name: state.pid for state in supervision.states(layout)}
+    with _interrupts() as interrupted:
+        while not interrupted():
+            time.sleep(1.0)
+            now = supervision.states(layout)
+            if not now:
+                click.echo("The stack was stopped from elsewhere.", err=True)
+                return
+            for state in now:
+                if state.pid not in (0, pids.get(state.name)):
+                    click.echo(f"{state.name} died and runs again (pid {state.pid}).", err=True)
+                    pids[state.name] = state.pid
+    click.echo("Stopping …", err=True)
+    stop(layout)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """While inside, SIGINT and SIGTERM only raise a flag."""
+    seen: list[int] = []
+    before = {
+        number: signal.signal(number, lambda got, _: seen.append(got)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _health(url: str) -> dict[str, Any]:
+    """The JSON of a health page, also when it answers 503; {"problems": […]} when there is none."""
+    try:
+        answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
+    except httpx.HTTPError:
+        return {"problems": ["does not answer yet"]}
+    except ValueError:
+        return {"problems": [f"{url} answered something that is not JSON"]}
+    return answer
+
+
+def _problems(name: str, health: dict[str, Any]) -> list[str]:
+    return [f"{name}: {problem}" for problem in health.get("problems", ())]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        parent = psutil.Process(pid)
+        return [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _processes(state: supervision.ProgramState) -> Iterator[ProcessReport]:
+    """One report for the program itself and one for each process below it."""
+    family = _family(state.pid) if state.pid else []
+    if not family:
+        yield ProcessReport(name=state.name, pid=0, state=state.state, rss_mib=0.0, listens=())
+    for number, process in enumerate(family):
+        try:
+            with process.oneshot():
+                yield ProcessReport(
+                    name=state.name if number == 0 else f"{state.name}/{number}",
+                    pid=process.pid,
+                    state=state.state if number == 0 else process.status().upper(),
+                    rss_mib=round(process.memory_info().rss / 2**20, 1),
+                    listens=_listening(process),
+                )
+        except psutil.Error:  # it ended while we looked
+            continue
+
+
+def _listening(process: psutil.Process) -> tuple[str, ...]:
+    connections: Sequence[Any] = process.net_connections(kind="tcp")
+    return tuple(
+        sorted(
+            f"[{connection.laddr.ip}]:{connection.laddr.port}"
+            if ":" in connection.laddr.ip
+            else f"{connection.laddr.ip}:{connection.laddr.port}"
+            for connection in connections
+            if connection.status == psutil.CONN_LISTEN
+        )
+    )
+
+
+def _told(report: StackReport, layout: Layout) -> str:
+    lines = ["Ready." if report.ready else "Not ready: " + "; ".join(report.problems)]
+    for process in report.processes:
+        listens = ", ".join(process.listens) or "-"
+        lines.append(
+            f"  {process.name:<16}{process.state:<10}pid {process.pid:<8}{process.rss_mib:7.1f} MiB  {listens}"
+        )
+    for model in report.models:
+        mark = "ready" if model["ready"] else "NOT READY"
+        alias = f" ({model['alias']})" if model.get("alias") else ""
+        lines.append(f"  {model['name']} {model['version']}{alias}: {mark}")
+    lines.append(f"  gateway  {report.gateway} (gRPC, TLS; authority {report.tls_ca})")
+    lines.append(f"  console  {report.console}/admin/")
+    lines.append(f"  logs     {layout.logs}")
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+"""Supervisord holds the stack's processes: its configuration, and questions to it.
+
+Supervisor restarts what dies, rotates the logs and outlives the terminal (decision 0004);
+what belongs to Amulet is only which programs there are and how each one is started.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import xmlrpc.client
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from supervisor.xmlrpc import SupervisorTransport
+
+from cli.layout import HOST, Layout
+from protos.environment import PREFIX
+
+LOG_MIB_MAX: Final = 20
+# What a process needs from the caller's environment besides Amulet's own settings.
+INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One supervised process."""
+
+    name: str
+    command: tuple[str, ...]
+    stop_s_max: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramState:
+    name: str
+    state: str  # RUNNING, STARTING, BACKOFF, STOPPED, STOPPING, EXITED, FATAL
+    pid: int  # 0: not running
+    description: str
+
+
+def programs(layout: Layout) -> tuple[Program, ...]:
+    """Everything that a stack on one machine consists of, in the order of its start."""
+    launch = Path(__file__).resolve().parents[1] / "deploy" / "torchserve" / "launch.py"
+    python = sys.executable
+    celery = (python, "-m", "celery", "-A", "console.celery_app")
+    return (
+        Program(
+            "torchserve",
+            (
+                python,
+                str(launch),
+                "--state",
+                str(layout.torchserve),
+                "--model-store",
+                str(layout.models),
+                "--port-offset",
+                str(layout.ports.offset),
+            ),
+            stop_s_max=30,
+        ),
+        Program("console", (python, "-m", "console.serve")),
+        Program("reconciler", (python, "-m", "console.manage", "reconcile")),
+        Program("checkpoints", (python, "-m", "console.manage", "checkpoint", "--watch")),
+        Program("worker", (*celery, "worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle")),
+        Program("beat", (*celery, "beat", "--schedule", str(layout.console / "beat"), "--pidfile", "")),
+        Program("gateway", (python, "-m", "gateway")),
+    )
+
+
+def environment(layout: Layout, outer: Mapping[str, str]) -> dict[str, str]:
+    """What the supervised processes see: the layout's settings, then the caller's own `AMULET_` ones."""
+    chosen = {name: value for name, value in outer.items() if name.startswith(PREFIX)}
+    inherited = {name: outer[name] for name in INHERITED if name in outer}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **layout.environment(), **chosen}
+
+
+def configuration(layout: Layout, stack: Sequence[Program]) -> str:
+    """The text of supervisord.conf."""
+    sections: list[tuple[str, dict[str, object]]] = [
+        ("unix_http_server", {"file": layout.supervisor_socket, "chmod": "0700"}),
+        (
+            "supervisord",
+            {
+                "logfile": layout.logs / "supervisord.log",
+                "logfile_maxbytes": f"{LOG_MIB_MAX}MB",
+                "pidfile": layout.state / "supervisord.pid",
+                "childlogdir": layout.logs,
+                "directory": layout.state,
+                "umask": "077",
+                "nodaemon": "false",
+            },
+        ),
+        (
+            "rpcinterface:supervisor",
+            {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
+        ),
+    ]
+    for priority, program in enumerate(stack, start=1):
+        options = {
+            "command": shlex.join(program.command),
+            "priority": priority,
+            "autorestart": "true",
+            "startsecs": 1,
+            "startretries": 1_000_000,  # keep trying: the wait between tries grows by a second each
+            "stopwaitsecs": program.stop_s_max,
+            "stopasgroup": "false",
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": layout.logs / f"{program.name}.log",
+            "stdout_logfile_maxbytes": f"{LOG_MIB_MAX}MB",
+            "stdout_logfile_backups": 3,
+        }
+        sections.append((f"program:{program.name}", options))
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key} = {str(value).replace('%', '%%')}\n" for key, value in options.items())
+        for name, options in sections
+    )
+
+
+def start(layout: Layout, outer: Mapping[str, str]) -> None:
+    """Start supervisord as a daemon with every program. Raises CalledProcessError when it refuses."""
+    layout.supervisor_config.write_text(configuration(layout, programs(layout)))
+    subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.supervisor_config)],
+        env=environment(layout, outer),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+def stop(layout: Layout) -> None:
+    """Ask supervisord to stop every program and itself; returns at once."""
+    _ask(layout).supervisor.shutdown()
+
+
+def pid(layout: Layout) -> int | None:
+    """Process id of the supervisor; None when it does not run."""
+    try:
+        answer: Any = _ask(layout).supervisor.getPID()
+        return int(answer)
+    except (OSError, xmlrpc.client.Error):
+        return None
+
+
+def states(layout: Layout) -> tuple[ProgramState, ...]:
+    """What the supervisor knows of each program; empty when it does not run."""
+    try:
+        answers: Any = _ask(layout).supervisor.getAllProcessInfo()
+    except (OSError, xmlrpc.client.Error):
+        return ()
+    return tuple(
+        ProgramState(
+            name=answer["name"], state=answer["statename"], pid=answer["pid"], description=answer["description"]
+        )
+        for answer in answers
+    )
+
+
+def log_tail(layout: Layout, program: str, *, lines: int = 12) -> str:
+    """The end of a program's log, for a message about why it did not start."""
+    try:
+        return "\n".join((layout.logs / f"{program}.log").read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _ask(layout: Layout) -> xmlrpc.client.ServerProxy:
+    transport = SupervisorTransport(None, None, f"unix://{layout.supervisor_socket}")
+    return xmlrpc.client.ServerProxy(f"http://{HOST}", transport=transport)
