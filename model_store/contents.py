@@ -1,0 +1,168 @@
+"""What lies in an archive: which names, in which formats, and what they must say of each other.
+
+MAR-INF/MANIFEST.json   what TorchServe reads
+model.onnx              the graph
+model.json              the card
+reference.json          training-time distributions
+golden_0.png ...        photographs with known answers, at the model's size
+amulet_handler.py       the handler
+graph_pb2.py            the stub of its messages
+model.sig               the signature over all the others
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from model_store.card import Card
+from model_store.errors import ArchiveRefused
+from model_store.manifest import HANDLER, WEIGHTS
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+MANIFEST: Final = "MAR-INF/MANIFEST.json"
+CARD: Final = "model.json"
+REFERENCE: Final = "reference.json"
+STUB: Final = "graph_pb2.py"
+SIGNATURE: Final = "model.sig"
+CODE: Final = (HANDLER, STUB)
+REQUIRED: Final = (MANIFEST, WEIGHTS, CARD, REFERENCE, HANDLER, STUB)
+GOLDEN_MAX: Final = 16
+_GOLDEN: Final = re.compile(r"golden_(0|[1-9][0-9]?)\.png")
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_BYTES_MAX: Final = {
+    MANIFEST: 64 * _KIB,
+    CARD: 8 * _MIB,
+    REFERENCE: 32 * _MIB,
+    HANDLER: _MIB,
+    STUB: _MIB,
+    SIGNATURE: _MIB,
+}
+_GOLDEN_BYTES_MAX: Final = 16 * _MIB
+
+_PNG_START: Final = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS: Final = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs"})
+_PNG_TRUECOLOUR: Final = 2
+
+
+def is_golden(name: str) -> bool:
+    return _GOLDEN.fullmatch(name) is not None
+
+
+def golden_names(names: Iterable[str]) -> tuple[str, ...]:
+    """The golden photographs among the names, by number."""
+    return tuple(sorted(filter(is_golden, names), key=lambda name: int(name[7:-4])))
+
+
+def check_names(sizes: Mapping[str, int]) -> None:
+    """The allow-list, on name -> size in bytes. Raises ArchiveRefused."""
+    for name, size in sizes.items():
+        if name not in REQUIRED and name != SIGNATURE and not is_golden(name):
+            raise ArchiveRefused(
+                words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED,
+                f"{name} does not belong into a model archive: {', '.join(REQUIRED)}, golden_N.png and {SIGNATURE} do",
+            )
+        largest = _GOLDEN_BYTES_MAX if is_golden(name) else _BYTES_MAX.get(name)
+        if largest is not None and size > largest:
+            raise ArchiveRefused(
+                words.REASON_ARCHIVE_TOO_LARGE, f"{name} has {size} bytes; at most {largest} are accepted"
+            )
+    missing = [name for name in REQUIRED if name not in sizes]
+    if missing:
+        raise ArchiveRefused(words.REASON_ARCHIVE_MEMBER_MISSING, f"the archive has no {', no '.join(missing)}")
+    photographs = golden_names(sizes)
+    if not 1 <= len(photographs) <= GOLDEN_MAX:
+        raise ArchiveRefused(
+            words.REASON_ARCHIVE_MEMBER_MISSING if not photographs else words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED,
+            f"the archive has {len(photographs)} golden photographs; 1 to {GOLDEN_MAX} belong into it",
+        )
+
+
+def check_format(name: str, content: bytes) -> None:
+    """Is the content of the format that the name promises? Raises ArchiveRefused.
+
+    Looks at frames and marks only; nothing here decodes pixels or builds a graph.
+    """
+    complaint = None
+    if name == WEIGHTS:
+        # A ModelProto starts with its field 1, the version of the format: a small varint.
+        if len(content) < 16 or content[0] != 0x08 or not 3 <= content[1] <= 0x7F:
+            complaint = "does not start like an ONNX model"
+    elif is_golden(name):
+        complaint = _png_complaint(content)
+    else:
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            complaint = "is not text in UTF-8"
+        else:
+            if any(character < " " and character not in "\t\n" for character in text) or text.startswith("\ufeff"):
+                complaint = "holds control characters or a byte order mark"
+            elif name not in CODE and not text.startswith("{"):
+                complaint = "does not start like a JSON object"
+    if complaint:
+        raise ArchiveRefused(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED, f"{name} {complaint}")
+
+
+def check_card(card: Card, digests: Mapping[str, str]) -> None:
+    """Does the card speak of these members? digests: name -> SHA-256. Raises ArchiveRefused."""
+    if digests.get(WEIGHTS) != card.graph.sha256:
+        raise _card_wrong(f"the card describes a {WEIGHTS} with the SHA-256 {card.graph.sha256}; this is another")
+    listed = [golden.file for golden in card.golden]
+    present = golden_names(digests)
+    if sorted(listed) != sorted(present):
+        raise _card_wrong(f"the card lists {_enumeration(listed)} and there is {_enumeration(present)}")
+    for golden in card.golden:
+        if digests[golden.file] != golden.sha256:
+            raise _card_wrong(f"{golden.file} is not the photograph that the card describes")
+
+
+def check_split(card: Card) -> None:
+    """Photographs on both sides of the split make every figure on the card wrong. Raises ArchiveRefused."""
+    if card.data.split.leaks:
+        first, second = card.data.split.leaks[0]
+        more = len(card.data.split.leaks) - 1
+        raise ArchiveRefused(
+            words.REASON_ARCHIVE_SPLIT_LEAKS,
+            f"{first} and {second} show one photograph on both sides of the split"
+            + (f", and {more} more pairs do" if more else ""),
+        )
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _png_complaint(content: bytes) -> str | None:
+    """Walk the chunks: an opaque 8 bit RGB picture, no text or profile chunks, nothing after its end."""
+    if not content.startswith(_PNG_START):
+        return "is not a PNG"
+    at = len(_PNG_START)
+    first = True
+    while at + 12 <= len(content):
+        (length,) = struct.unpack_from(">L", content, at)
+        kind = content[at + 4 : at + 8]
+        if kind not in _PNG_CHUNKS:
+            return f"holds the chunk {kind!r}; a golden photograph carries pixels only"
+        if first and (kind != b"IHDR" or length != 13):
+            return "does not start with a PNG header"
+        if first and (content[at + 16], content[at + 17]) != (8, _PNG_TRUECOLOUR):
+            return "is not an RGB picture with 8 bits a channel"
+        first = False
+        at += 12 + length
+        if kind == b"IEND":
+            return None if at == len(content) else "holds bytes after the end of the picture"
+    return "is cut off"
+
+
+def _enumeration(names: Collection[str]) -> str:
+    return ", ".join(names) or "no golden photograph"
+
+
+def _card_wrong(message: str) -> ArchiveRefused:
+    return ArchiveRefused(words.REASON_ARCHIVE_CARD_INVALID, message)
