@@ -10,7 +10,6 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -33,6 +32,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "up": "cli.stack:up",
         "status": "cli.stack:status",
         "down": "cli.stack:down",
+        "demo": "cli.demo:demo",
         "doctor": "cli.doctor:doctor",
         "settings": "cli.settings:settings",
     }
@@ -53,6 +53,7 @@ SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "up": "Start the whole stack on this machine.",
         "status": "Say what runs, and whether it is ready.",
         "down": "Stop the stack.",
+        "demo": "Show the whole product once, on procedural photographs.",
         "doctor": "Say what is wrong with this machine's set-up.",
         "settings": "List every setting with its default.",
     }
@@ -95,7 +96,7 @@ class Planes(click.Group):
     epilog="Example: amulet up --detach && amulet predict photo.jpg",
 )
 @click.option("--debug", is_flag=True, help="Show the trace of an unexpected error.")
-@click.version_option(version("amulet"), prog_name="amulet")
+@click.version_option(package_name="amulet", prog_name="amulet")
 def amulet(debug: bool) -> None:
     """Image-model serving that says when it does not know."""
 

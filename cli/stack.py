@@ -94,7 +94,7 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
     report = _wait_until_ready(layout, quiet=as_json)
     click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
     if not detach:
-        _watch(layout)
+        hold(layout)
 
 
 @click.command(epilog="Example: amulet status --json | jq .ready")
@@ -210,7 +210,7 @@ def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
         time.sleep(POLL_S)
 
 
-def _watch(layout: Layout) -> None:
+def hold(layout: Layout) -> None:
     """Say what restarts, until Ctrl-C or SIGTERM; then stop the stack."""
     click.echo("Ctrl-C stops it.", err=True)
     pids = {state.name: state.pid for state in supervision.states(layout)}

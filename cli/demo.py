@@ -1,0 +1,232 @@
+"""`amulet demo`: the whole product once, as its users would do it, each step one command.
+
+Every step calls the `amulet` command in a process of its own and goes on with what that
+prints, so the demonstration shows nothing that a person could not type. What a former run
+left in the state folder is used again. `--check` looks at each result through the public
+interfaces and stops everything at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import click
+
+from cli.connection import console_connection
+from cli.layout import PORT_OFFSET_MAX, Layout
+from cli.provision import write_once
+from cli.stack import hold, state_option, stop
+
+SEED: Final = 7
+PER_CLASS: Final = 24
+MODEL: Final = "tablets"
+STAFF: Final = (("engineer", "model-engineer"), ("approver", "approver"), ("admin", "administrator"))
+ARRIVAL_S_MAX: Final = 20.0
+POLL_S: Final = 0.25
+
+
+@dataclass(slots=True)
+class Checks:
+    """What was looked at and how it stood; printed as it happens."""
+
+    failures: list[str] = field(default_factory=list)
+
+    def expect(self, holds: bool, claim: str) -> None:
+        click.echo(f"    {'✓' if holds else '✗'} {claim}")
+        if not holds:
+            self.failures.append(claim)
+
+
+@click.command(epilog="Example: amulet demo --state .demo --check")
+@state_option
+@click.option("--check", is_flag=True, help="Verify every step's result, stop everything, and exit 0 or 1.")
+@click.option("--port-offset", type=click.IntRange(0, PORT_OFFSET_MAX), help="Added to every port.")
+def demo(state: Path, check: bool, port_offset: int | None) -> int:
+    """Train, sign, serve, approve, roll out and predict on this machine."""
+    layout = Layout.of(state, port_offset)
+    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    checks = Checks()
+    started_at = time.monotonic()
+    archive = _make_archive(layout, checks)
+    _step("TorchServe, gateway, console and its workers")
+    _amulet(layout, "up", "--detach", *(["--port-offset", str(port_offset)] if port_offset is not None else []))
+    try:
+        staff = _staff(layout)
+        _roll_out(layout, archive, staff, checks)
+        _predict(layout, staff, checks)
+        _look_back(layout, staff, checks)
+    except BaseException:
+        if check:
+            stop(layout)
+        raise
+    click.echo(f"\nEverything took {time.monotonic() - started_at:.0f} s.")
+    if check:
+        stop(layout)
+        checks.expect(not json.loads(_amulet(layout, "status", "--json", may_fail=True))["processes"], "all is stopped")
+        for failure in checks.failures:
+            click.echo(f"FAILED: {failure}", err=True)
+        return 1 if checks.failures else 0
+    admin = staff["admin"]
+    click.echo(f"\nConsole: {layout.console_url}/admin/   user: admin   password: {admin['password']}")
+    click.echo(f"Second factor: {admin['otpauth_url']}")
+    hold(layout)
+    return 0
+
+
+def _make_archive(layout: Layout, checks: Checks) -> Path:
+    photos, run = layout.state / "photos", layout.state / "run"
+    key, archive = layout.state / "signing.key", layout.state / f"{MODEL}.mar"
+    _step("Demonstration photographs")
+    if not photos.exists():
+        _amulet(layout, "data", "demo", "--out", str(photos), "--seed", str(SEED), "--per-class", str(PER_CLASS))
+    classes = sorted(path.name for path in photos.iterdir() if path.is_dir() and path.name != "ood")
+    checks.expect(len(classes) >= 6, f"{len(classes)} classes of photographs, and things that are none of them")
+    _step("Training")
+    if not (run / "model.json").exists():
+        _amulet(
+            layout, "train", str(photos), "--ood", str(photos / "ood"), "--out", str(run), "--name", MODEL,
+            "--seed", str(SEED),
+        )  # fmt: skip
+    card = json.loads((run / "model.json").read_text())
+    checks.expect({each["id"] for each in card["classes"]} == set(classes), f"{card['version']} knows every class")
+    _step("A signed archive")
+    if not key.exists():
+        _amulet(layout, "signing-key", "create", "--out", str(key))
+    if not archive.exists():
+        _amulet(layout, "package", str(run), "--out", str(archive), "--sign", str(key))
+    layout.trusted.mkdir(parents=True, exist_ok=True)
+    public = key.with_suffix(".pub")
+    write_once(layout.trusted / "demo.pem", public.read_bytes(), mode=0o644)
+    report = json.loads(_amulet(layout, "verify", str(archive), "--trust", str(public), "--json"))
+    checks.expect(report["passed"], f"every one of {len(report['rules'])} rules passed")
+    return archive
+
+
+def _staff(layout: Layout) -> dict[str, dict[str, str]]:
+    """Three members of staff, made once; their first passwords and tokens stay readable for the owner alone."""
+    kept = layout.secrets / "demo_staff.json"
+    if not kept.exists():
+        _step("Members of staff")
+        made = {
+            name: json.loads(_amulet(layout, "users", "create", name, "--role", role, "--json")) for name, role in STAFF
+        }
+        write_once(kept, json.dumps(made).encode())
+    staff: dict[str, dict[str, str]] = json.loads(kept.read_text())
+    return staff
+
+
+def _roll_out(layout: Layout, archive: Path, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
+    engineer, approver = ({"AMULET_CONSOLE_TOKEN": staff[name]["token"]} for name in ("engineer", "approver"))
+    version = json.loads((layout.state / "run" / "model.json").read_text())["version"]
+    served = [each["version"] for each in json.loads(_amulet(layout, "status", "--json"))["models"]]
+    if version not in served:
+        _step("Uploaded by one person, approved by another, rolled out")
+        pushed = json.loads(
+            _amulet(layout, "models", "push", str(archive), "--note", "demonstration", "--json", variables=engineer)
+        )
+        checks.expect(pushed["state"] == "smoke_tested", f"{version} is verified and smoke-tested")
+        own = _amulet(
+            layout, "models", "approve", version, "--reason", "mine", "--json", variables=engineer, may_fail=True
+        )
+        checks.expect(own == "", "whoever uploaded it may not approve it")
+        _amulet(layout, "models", "approve", version, "--reason", "demonstration", variables=approver)
+        _amulet(layout, "models", "rollout", version, "--reason", "demonstration", variables=approver)
+    for _ in _within(ARRIVAL_S_MAX):
+        models = json.loads(_amulet(layout, "status", "--json", may_fail=True))["models"]
+        if any(each["version"] == version and each["ready"] for each in models):
+            break
+    checks.expect(any(each["version"] == version and each["ready"] for each in models), "the gateway serves it")
+
+
+def _predict(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
+    _step("Three photographs through the gateway")
+    key_file = layout.secrets / "demo_api_key"
+    if not key_file.exists():
+        admin = {"AMULET_CONSOLE_TOKEN": staff["admin"]["token"]}
+        created = json.loads(_amulet(layout, "keys", "create", "--name", "demo", "--json", variables=admin))
+        write_once(key_file, created["key"].encode())
+    showcase = layout.state / "showcase"
+    if not showcase.exists():
+        from training.demo.photographs import showcase as photograph
+
+        photograph(showcase, seed=SEED)
+    variables = {"AMULET_API_KEY_FILE": str(key_file)}
+    explained = layout.state / "explained"
+    photos = [str(showcase / f"{name}.jpg") for name in ("amulet", "coin", "blurred")]
+    for _ in _within(ARRIVAL_S_MAX):  # the key reaches the gateway with its next look at the policy
+        printed = _amulet(layout, "predict", photos[0], "--json", variables=variables, may_fail=True)
+        if printed:
+            break
+    click.echo(_amulet(layout, "predict", *photos, "--explain", str(explained), variables=variables))
+    answers = [
+        json.loads(line) for line in _amulet(layout, "predict", *photos, "--json", variables=variables).splitlines()
+    ]
+    verdicts = {Path(each["file"]).stem: each["verdict"] for each in answers}
+    checks.expect(verdicts["amulet"] == "IN_DOMAIN", f"the amulet is recognised: {verdicts['amulet']}")
+    checks.expect(verdicts["coin"] == "OUT_OF_DISTRIBUTION", f"the coin is not taken for an amulet: {verdicts['coin']}")
+    checks.expect(verdicts["blurred"] == "UNSURE", f"the blurred photograph is not guessed at: {verdicts['blurred']}")
+    checks.expect(all(each["disclaimer"] for each in answers), "every answer carries the disclaimer")
+    checks.expect(len(list(explained.glob("*.png"))) == len(photos), f"heat maps are in {explained}")
+    _write_last(layout, [each["prediction_id"] for each in answers])
+
+
+def _look_back(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
+    _step("What the console knows of it")
+    os.environ["AMULET_CONSOLE_TOKEN"] = staff["admin"]["token"]
+    console = console_connection(layout)
+    for prediction_id in _last(layout):
+        for _ in _within(ARRIVAL_S_MAX):
+            found = console.call("GET", "predictions/", params={"prediction_id": prediction_id})["results"]
+            if found:
+                break
+        checks.expect(len(found) == 1, f"prediction {prediction_id} is there exactly once")
+    export = layout.state / "audit.jsonl"
+    _amulet(layout, "audit", "export", str(export))
+    _amulet(layout, "audit", "verify", str(export), "--key", str(layout.checkpoints / "audit_public.pem"))
+    entries = [json.loads(line) for line in export.read_text().splitlines()]
+    text = json.dumps(entries)
+    checks.expect(
+        all(text.count(prediction_id) >= 1 for prediction_id in _last(layout)),
+        f"the audit log verifies offline and holds each of them ({len(entries)} lines)",
+    )
+
+
+def _write_last(layout: Layout, prediction_ids: Sequence[str]) -> None:
+    (layout.state / "last_predictions.json").write_text(json.dumps(prediction_ids))
+
+
+def _last(layout: Layout) -> list[str]:
+    ids: list[str] = json.loads((layout.state / "last_predictions.json").read_text())
+    return ids
+
+
+def _step(title: str) -> None:
+    click.echo(f"\n▸ {title}")
+
+
+def _amulet(layout: Layout, *arguments: str, variables: Mapping[str, str] | None = None, may_fail: bool = False) -> str:
+    """Run one `amulet` command; its stdout. Raises ClickException with its own sentence unless it may fail."""
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    environment = {**os.environ, "AMULET_STATE_DIR": str(layout.state), **(variables or {})}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False,
+                          stderr=subprocess.PIPE if may_fail else None)  # fmt: skip
+    if done.returncode != 0 and not may_fail:
+        raise click.ClickException(f"`amulet {' '.join(arguments)}` failed with exit status {done.returncode}")
+    return done.stdout
+
+
+def _within(seconds: float) -> Iterator[None]:
+    """Attempts until the time is over, a short pause between them; at least one."""
+    deadline = time.monotonic() + seconds
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(POLL_S)
+        yield
