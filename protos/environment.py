@@ -26,7 +26,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "KEY_SECRET_FILE": ("gateway", "console"),
         "CACHE_URL": ("gateway", "console"),
         "CONSOLE_URL": ("gateway", "cli"),
-        "TORCHSERVE_GRPC": ("gateway",),
+        "TORCHSERVE_GRPC": ("gateway", "console"),  # the console: smoke tests
         "TORCHSERVE_MANAGEMENT_GRPC": ("console",),
         "TORCHSERVE_MANAGEMENT_URL": ("gateway", "console"),
         "TORCHSERVE_KEY_FILE": ("gateway", "console"),

@@ -1,0 +1,1 @@
+"""The programs that may ask for predictions, and their keys."""

@@ -1,0 +1,1 @@
+"""Model versions: how an archive comes in, is checked, tried and approved."""

@@ -1,0 +1,1 @@
+"""Which version answers whom, and the policy snapshot that tells the gateway."""

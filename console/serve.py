@@ -1,0 +1,64 @@
+"""The console's web process: `python -m console.serve` answers on AMULET_CONSOLE_LISTEN.
+
+One process with threads by default: the database decides how many writers there are, not
+the number of processes, and a whole stack has to fit beside a model on a small machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, Final
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
+from gunicorn.app.base import BaseApplication
+
+from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
+
+THREADS: Final = 8
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no annotations
+    """Gunicorn, configured from our settings."""
+
+    def __init__(self, settings: ConsoleSettings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        wanted: dict[str, Any] = {
+            "bind": self._settings.console_listen,
+            "workers": 1,
+            "threads": THREADS,
+            "worker_class": "gthread",
+            "timeout": 60,
+            "graceful_timeout": 10,
+            "keepalive": 30,
+            "limit_request_line": 8190,
+            "loglevel": self._settings.log_level.lower(),
+            "control_socket_disable": True,
+        }
+        for name, value in wanted.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> WSGIHandler:
+        return get_wsgi_application()
+
+
+def main() -> int:
+    """Serve until told to stop. Returns 2 with one sentence when a setting is wrong."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
+    try:
+        settings = load()
+        if missing := settings.missing_files():
+            raise ConfigurationWrong(missing[0])
+    except ConfigurationWrong as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    Server(settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,26 @@
+"""Django's hooks of the top floor."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.contrib.admin import apps as admin_apps
+from django.db.models.signals import post_migrate
+
+
+class ConsoleAdminConfig(admin_apps.AdminConfig):
+    """Django's admin, at which a password alone opens nothing."""
+
+    default = False
+    default_site = "console.site.admin_site.ConsoleAdminSite"
+
+
+class SiteConfig(AppConfig):
+    default = True
+    name = "console.site"
+    label = "console_site"
+
+    def ready(self) -> None:
+        from console.site.roles import write_roles
+
+        # The last of our apps: every permission exists by then.
+        post_migrate.connect(write_roles, sender=self, dispatch_uid="console.site.roles")

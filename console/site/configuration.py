@@ -1,0 +1,283 @@
+"""The console's settings: one typed, frozen object, read once from the environment.
+
+Django's settings module is built from it; nothing else in the console reads the
+environment. Every field is the variable `AMULET_` + its name in capitals.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from protos.environment import PREFIX, complaint
+
+_LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+_MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url")
+
+
+class ConfigurationWrong(Exception):
+    """A setting that stops the start, as one sentence with its variable's name."""
+
+
+def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
+    return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
+
+
+class ConsoleSettings(BaseSettings):
+    """Every setting of the console's processes: web, worker, beat and reconciler."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    state_dir: Path = Field(default=Path(".amulet"), description="Folder in which a stack keeps its state.")
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="One JSON object a line, or text for people."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least urgent line logged."
+    )
+
+    database_url: str = Field(
+        default="",
+        repr=False,
+        description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: SQLite in the state folder.",
+    )
+    broker_url: str = Field(
+        default="", repr=False, description="filesystem://PATH, redis:// or amqp://; empty: files in the state folder."
+    )
+    cache_url: str = Field(default="memory://", repr=False, description="memory:// or redis://.")
+    storage_url: str = Field(
+        default="", repr=False, description="file://PATH or s3://BUCKET/PREFIX; empty: the state folder."
+    )
+    model_store: Path = Field(
+        default_factory=_in_state("models"), description="TorchServe's model store, which only the console writes."
+    )
+    trusted_keys: Path = Field(
+        default_factory=_in_state("console", "trusted"),
+        description="Folder of the public keys (PEM) whose signatures on archives are trusted.",
+    )
+
+    console_listen: str = Field(default="127.0.0.1:7480", description="HOST:PORT that the console answers on.")
+    console_hosts: str = Field(
+        default="",
+        description="Names by which the console is reached, comma separated; any beyond loopback needs TLS before it.",
+    )
+    console_debug: bool = Field(
+        default=False, description="Django's debug pages; for development on one's own machine only."
+    )
+
+    control_token_file: Path = Field(
+        default_factory=_in_state("secrets", "control_token"), description="What the gateway shows to the console."
+    )
+    key_secret_file: Path = Field(
+        default_factory=_in_state("secrets", "key_secret"), description="The secret under which API keys are digested."
+    )
+    secret_key_file: Path = Field(
+        default_factory=_in_state("secrets", "django_secret"), description="Django's secret key: sessions, forms."
+    )
+    audit_key_file: Path = Field(
+        default_factory=_in_state("secrets", "audit_signing.key"), description="Ed25519 key that signs checkpoints."
+    )
+    checkpoint_dir: Path = Field(
+        default_factory=_in_state("checkpoints"), description="Folder to which signed audit checkpoints are written."
+    )
+    vault_key_file: Path = Field(
+        default_factory=_in_state("secrets", "vault.key"), description="Key that wraps the keys of data subjects."
+    )
+    photo_seal_key_file: Path = Field(
+        default_factory=_in_state("secrets", "photo_seal.key"), description="X25519 key that opens sealed photographs."
+    )
+
+    torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC, for smoke tests.")
+    torchserve_management_grpc: str = Field(default="127.0.0.1:7071", description="TorchServe's management gRPC.")
+    torchserve_management_url: str = Field(default="http://127.0.0.1:8081", description="TorchServe's management HTTP.")
+    torchserve_key_file: Path = Field(
+        default_factory=_in_state("torchserve", "key_file.json"), description="Where TorchServe writes its tokens."
+    )
+    gateway_ops_url: str = Field(default="http://127.0.0.1:7445", description="The gateway's health and metrics.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_known(cls, value: str) -> str:
+        return _with_scheme(value, ("sqlite", "postgresql"))
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker_known(cls, value: str) -> str:
+        return _with_scheme(value, ("filesystem", "redis", "rediss", "amqp", "amqps"))
+
+    @field_validator("cache_url")
+    @classmethod
+    def _cache_known(cls, value: str) -> str:
+        return _with_scheme(value, ("memory", "redis", "rediss"))
+
+    @field_validator("storage_url")
+    @classmethod
+    def _storage_known(cls, value: str) -> str:
+        return _with_scheme(value, ("file", "s3"))
+
+    @field_validator("console_listen", "torchserve_grpc", "torchserve_management_grpc")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            raise ValueError("wanted HOST:PORT")
+        return value
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names that the console answers to; loopback always among them."""
+        named = tuple(name.strip() for name in self.console_hosts.split(",") if name.strip())
+        return tuple(dict.fromkeys((*_LOOPBACK_NAMES, *named)))
+
+    @property
+    def behind_tls(self) -> bool:
+        """Whether people reach the console from other machines, and so only through TLS."""
+        return any(not _is_loopback(name) for name in self.hosts)
+
+    @property
+    def console_port(self) -> int:
+        return int(self.console_listen.rpartition(":")[2])
+
+    @property
+    def data_dir(self) -> Path:
+        """The console's own folder of the state."""
+        return self.state_dir / "console"
+
+    @property
+    def storage_dir(self) -> Path:
+        """Folder of encrypted objects, where the storage is local disk."""
+        return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "objects"
+
+    @property
+    def staging_dir(self) -> Path:
+        """Folder of uploads that nobody has looked at yet."""
+        return self.state_dir / "staging"
+
+    def database(self) -> dict[str, Any]:
+        """Django's description of the database."""
+        url = urlsplit(self.database_url)
+        if url.scheme in ("", "sqlite"):
+            path = Path(unquote(url.path).removeprefix("/")) if url.scheme else self.data_dir / "db.sqlite3"
+            if url.scheme and url.path.startswith("//"):
+                path = Path(unquote(url.path)[1:])
+            return _sqlite(path)
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(url.path.lstrip("/")),
+            "USER": unquote(url.username or ""),
+            "PASSWORD": unquote(url.password or ""),
+            "HOST": url.hostname or "",
+            "PORT": str(url.port or ""),
+            "CONN_MAX_AGE": 60,
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": {"connect_timeout": 5, **dict(parse_qsl(url.query))},
+        }
+
+    def broker(self) -> tuple[str, dict[str, Any]]:
+        """Celery's broker address and the options of its transport."""
+        url = urlsplit(self.broker_url)
+        if url.scheme not in ("", "filesystem"):
+            return self.broker_url, {"visibility_timeout": 3600} if url.scheme.startswith("redis") else {}
+        folder = Path(unquote(url.path)) if url.scheme else self.data_dir / "broker"
+        queue, control = folder / "queue", folder / "control"
+        return "filesystem://", {
+            "data_folder_in": str(queue),
+            "data_folder_out": str(queue),
+            "control_folder": str(control),
+            "polling_interval": 0.5,
+        }
+
+    def cache(self) -> dict[str, Any]:
+        """Django's description of the default cache."""
+        if self.cache_url.startswith("memory"):
+            return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+        return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": self.cache_url}
+
+    def missing_files(self) -> tuple[str, ...]:
+        """One sentence for each secret file without which no process may start."""
+        needed = {
+            "SECRET_KEY_FILE": self.secret_key_file,
+            "CONTROL_TOKEN_FILE": self.control_token_file,
+            "KEY_SECRET_FILE": self.key_secret_file,
+            "PHOTO_SEAL_KEY_FILE": self.photo_seal_key_file,
+        }
+        return tuple(
+            f"{PREFIX}{name} names {path}, which is not there: `amulet up` creates it, or name the file that you keep"
+            for name, path in needed.items()
+            if not path.is_file()
+        )
+
+
+def load(environment: Mapping[str, str] | None = None) -> ConsoleSettings:
+    """Read the settings. Raises ConfigurationWrong with the first thing that is wrong."""
+    unknown = complaint(os.environ if environment is None else environment)
+    if unknown:
+        raise ConfigurationWrong(unknown)
+    try:
+        if environment is None:
+            return ConsoleSettings()
+        fields = {
+            name: environment[key]
+            for name in ConsoleSettings.model_fields
+            if environment.get(key := PREFIX + name.upper())
+        }
+        return ConsoleSettings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        value = "an address that is not shown here" if field in _MAY_HOLD_A_PASSWORD else repr(first["input"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationWrong(f"{PREFIX}{field.upper()} is {value}: {reason}") from None
+
+
+def read_secret(path: Path) -> bytes:
+    """The content of a secret file without the newline at its end. Raises OSError."""
+    return path.read_bytes().rstrip(b"\r\n")
+
+
+def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
+    if value and urlsplit(value).scheme not in allowed:
+        raise ValueError(f"wanted an address that begins with {', '.join(f'{name}://' for name in allowed)}")
+    return value
+
+
+def _is_loopback(name: str) -> bool:
+    if name in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
+    # FULL, not NORMAL: an event is acknowledged to the gateway once it is committed here, so a
+    # commit must survive a power cut. IMMEDIATE takes the write lock at BEGIN, where waiting
+    # for it is possible; a read transaction that becomes a write one fails at once instead.
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;",
+        },
+    }

@@ -1,0 +1,34 @@
+"""Is this process alive, can it work, and what does it count."""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+
+@require_safe
+def alive(request: HttpRequest) -> HttpResponse:
+    """200 while the process answers at all."""
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def ready(request: HttpRequest) -> HttpResponse:
+    """200 when the database answers and is migrated; else 503 with what is missing."""
+    try:
+        executor = MigrationExecutor(connection)
+        waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Exception as error:  # the database's driver decides what it raises
+        return JsonResponse({"status": "not ready", "database": type(error).__name__}, status=503)
+    if waiting:
+        return JsonResponse({"status": "not ready", "database": f"{len(waiting)} migrations are missing"}, status=503)
+    return JsonResponse({"status": "ready", "database": "ok"})
+
+
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """What Prometheus reads."""
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,43 @@
+"""How the console's processes log: one line an event, on standard error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+
+def configuration(*, level: str, form: str) -> dict[str, Any]:
+    """A `logging` configuration: form "json" for machines, "text" for people."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if form == "json"
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "logger", "event"])
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "foreign_pre_chain": shared,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        "loggers": {
+            "django.request": {"level": "ERROR"},  # a 4xx is the caller's news, not ours
+            "axes": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},
+            "celery.beat": {"level": "WARNING"},
+        },
+    }

@@ -1,0 +1,95 @@
+"""Where refusals become HTTP: RFC 9457 problem documents, with our reason and the wrong field."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal, TooLarge
+
+STATUS_OF: Final[dict[type[Refusal], int]] = {
+    NotAllowed: 403,
+    NotFound: 404,
+    Invalid: 400,
+    Conflict: 409,
+    TooLarge: 413,
+    NotAvailable: 503,
+}
+TITLE_OF: Final[dict[int, str]] = {
+    400: "The request is not of the form that it must have",
+    401: "Who is calling is not known",
+    403: "Not allowed",
+    404: "Not found",
+    405: "This method is not offered here",
+    406: "This form of answer is not offered",
+    409: "Not in the present state",
+    413: "Too large",
+    415: "This content type is not read here",
+    429: "Too many calls",
+    503: "Not available now",
+}
+CONTENT_TYPE: Final = "application/problem+json"
+
+
+def answer(error: Exception, context: dict[str, Any]) -> Response | None:
+    """The answer to an exception of a view; None for our own faults, which Django logs and answers with 500."""
+    del context
+    if isinstance(error, Refusal):
+        set_rollback()
+        return _problem(status_of(error), error.message, error.reason, error.field)
+    if isinstance(error, ValidationError):
+        set_rollback()
+        return _problem(400, " ".join(error.messages), "invalid", next(iter(getattr(error, "error_dict", {})), ""))
+    if isinstance(error, Http404):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    if not isinstance(error, exceptions.APIException):
+        return None
+    set_rollback()
+    field, detail = _first(error.detail)
+    response = _problem(error.status_code, detail, _reason(error), field)
+    if header := getattr(error, "auth_header", None):
+        response["WWW-Authenticate"] = header
+    if wait := getattr(error, "wait", None):
+        response["Retry-After"] = str(int(wait))
+    return response
+
+
+def status_of(error: Refusal) -> int:
+    return next(STATUS_OF[kind] for kind in type(error).__mro__ if kind in STATUS_OF)
+
+
+def _reason(error: exceptions.APIException) -> str:
+    codes: Any = error.get_codes()
+    while isinstance(codes, dict | list):
+        codes = next(iter(codes.values() if isinstance(codes, dict) else codes), "invalid")
+    return str(codes)
+
+
+def _first(detail: Any, field: str = "") -> tuple[str, str]:
+    """The first wrong field of DRF's nested errors and what is said about it."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            inside = "" if name == "non_field_errors" else f"{field}.{name}".lstrip(".")
+            return _first(inner, inside)
+    if isinstance(detail, list):
+        return _first(detail[0], field) if detail else (field, "")
+    return field, str(detail)
+
+
+def _problem(status: int, detail: str, reason: str, field: str) -> Response:
+    body = {
+        "type": f"urn:amulet:problem:{reason}",
+        "title": TITLE_OF.get(status, "Refused"),
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+        "field": field,
+    }
+    return Response(body, status=status, content_type=CONTENT_TYPE)

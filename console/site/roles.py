@@ -1,0 +1,68 @@
+"""The roles of the console and what each may do: one table, written to the database by `migrate`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Role(StrEnum):
+    VIEWER = "viewer"
+    REVIEWER = "reviewer"
+    MODEL_ENGINEER = "model engineer"
+    APPROVER = "approver"
+    PRIVACY_OFFICER = "privacy officer"
+    AUDITOR = "auditor"
+    ADMINISTRATOR = "administrator"
+
+
+_SEE: Final = frozenset({"registry.view_modelversion", "rollout.view_route", "predictions.view_prediction"})
+
+PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
+    Role.VIEWER: _SEE,
+    Role.REVIEWER: _SEE | {"review.view_reviewitem", "review.decide_reviewitem"},
+    Role.MODEL_ENGINEER: _SEE
+    | {
+        "registry.upload_modelversion",
+        "rollout.change_route",
+        "review.view_reviewitem",
+        "clients.view_client",
+    },
+    Role.APPROVER: _SEE | {"registry.approve_modelversion", "rollout.change_route"},
+    Role.PRIVACY_OFFICER: _SEE
+    | {"vault.view_subject", "vault.view_consent", "vault.add_consent", "vault.change_consent"},
+    Role.AUDITOR: _SEE | {"audit.view_entry", "audit.view_checkpoint", "audit.export_entry", "staff.view_user"},
+    Role.ADMINISTRATOR: _SEE
+    | {
+        "clients.view_client",
+        "clients.add_client",
+        "clients.change_client",
+        "staff.view_user",
+        "staff.add_user",
+        "staff.change_user",
+        "staff.view_apitoken",
+        "staff.change_apitoken",
+        "registry.upload_modelversion",
+        "registry.approve_modelversion",
+        "rollout.change_route",
+        "audit.view_entry",
+        "audit.view_checkpoint",
+        "review.view_reviewitem",
+        "review.decide_reviewitem",
+        "vault.view_subject",
+        "vault.view_consent",
+    },
+}
+
+
+def write_roles(**_: Any) -> None:
+    """Make the groups and give each exactly its permissions. Runs after every `migrate`."""
+    from django.contrib.auth.models import Group, Permission
+
+    known = {
+        f"{app}.{codename}": key
+        for key, app, codename in Permission.objects.values_list("pk", "content_type__app_label", "codename")
+    }
+    for role, permissions in PERMISSIONS.items():
+        group, _made = Group.objects.get_or_create(name=role.value)
+        group.permissions.set([known[name] for name in sorted(permissions) if name in known])

@@ -1,0 +1,207 @@
+"""Django's settings, built from the typed object of `configuration` and from nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from django.utils.translation import gettext_lazy as _
+
+from console.site import configuration, logs, navigation
+
+AMULET: Final = configuration.load()
+_CONSOLE: Final = Path(__file__).resolve().parent.parent
+
+# Empty where there is no file: Django then refuses at first use, and the processes at their start.
+SECRET_KEY = configuration.read_secret(AMULET.secret_key_file).decode() if AMULET.secret_key_file.is_file() else ""
+DEBUG = AMULET.console_debug
+ALLOWED_HOSTS = list(AMULET.hosts)
+ROOT_URLCONF = "console.site.urls"
+AUTH_USER_MODEL = "staff.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "unfold.apps.BasicAppConfig",
+    "unfold.contrib.filters",
+    "unfold.contrib.forms",
+    "console.site.apps.ConsoleAdminConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "axes",
+    "csp",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    # Ours, from the ground floor up.
+    "console.staff",
+    "console.audit",
+    "console.vault",
+    "console.torchserve",
+    "console.clients",
+    "console.registry",
+    "console.predictions",
+    "console.review",
+    "console.rollout",
+    "console.ingest",
+    "console.site",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [_CONSOLE / "site" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Data and queues: embedded by default, servers by one variable each.
+DATABASES = {"default": AMULET.database()}
+CACHES = {"default": AMULET.cache()}
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = AMULET.broker()
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+# A task that dies with its worker is handed out again: every task of ours may run twice.
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Threads: one process of 100 MB instead of three, and what could hang or eat memory runs in limited children.
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = 2
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(AMULET.data_dir / "beat-schedule")
+CELERY_BEAT_SCHEDULE: dict[str, Any] = {}
+
+# People.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "admin:login"
+OTP_TOTP_ISSUER = "Amulet"
+# Per name and address together: five wrong guesses by a stranger never lock out the person herself.
+AXES_FAILURE_LIMIT = 5
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "console.staff.lockout.client_address"
+AXES_LOCKOUT_CALLABLE = "console.staff.lockout.answer"
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+
+# Transport. Plain HTTP only where nobody but this machine can connect.
+SECURE_SSL_REDIRECT = AMULET.behind_tls
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$", r"^internal/"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if AMULET.behind_tls else None
+SECURE_HSTS_SECONDS = 31_536_000 if AMULET.behind_tls else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = AMULET.behind_tls
+SECURE_HSTS_PRELOAD = AMULET.behind_tls
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AMULET.behind_tls
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 12 * 3600
+# Named after the port: two stacks on one machine share the cookies of 127.0.0.1.
+SESSION_COOKIE_NAME = f"amulet_session_{AMULET.console_port}"
+CSRF_COOKIE_NAME = f"amulet_csrf_{AMULET.console_port}"
+CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in AMULET.hosts] if AMULET.behind_tls else []
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, UNSAFE_EVAL],  # the admin's Alpine.js evaluates its attributes
+        "style-src": [SELF, UNSAFE_INLINE],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+# Uploads are streamed in pieces; nothing else that comes in is large.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
+
+# Languages.
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("th", "ไทย")]
+LOCALE_PATHS = [_CONSOLE / "site" / "locale"]
+TIME_ZONE = "Asia/Bangkok"
+USE_I18N = USE_TZ = True
+
+# Static files: collected once, named by content, served by the process itself.
+STATIC_URL = "/static/"
+STATIC_ROOT = AMULET.data_dir / "static"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "console.staff.authentication.TokenAuthentication",
+        "console.staff.authentication.VerifiedSessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_PAGINATION_CLASS": "console.site.paging.Pages",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "console.site.problem.answer",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Amulet console",
+    "DESCRIPTION": "Model versions, clients, reviews and the audit trail. Errors are RFC 9457 problems.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+UNFOLD = navigation.unfold(title=_("Amulet console"))
+LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logs.configuration(level=AMULET.log_level, form=AMULET.log_format)

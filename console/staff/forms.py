@@ -1,0 +1,35 @@
+"""The login form: name, password and the code of the second factor, asked at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
+from django_otp import match_token
+from unfold.forms import AuthenticationForm
+from unfold.widgets import INPUT_CLASSES
+
+
+class SecondFactorLoginForm(AuthenticationForm):
+    """Asks for the code beside the password, so that nothing tells a guesser which was wrong."""
+
+    code = forms.CharField(
+        label=_("Code of the second factor"),
+        max_length=8,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "class": " ".join(INPUT_CLASSES)}
+        ),
+    )
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        user = self.get_user()
+        if user is None or cleaned is None:
+            return cleaned
+        device = match_token(user, cleaned.get("code", ""))
+        if device is None:
+            raise ValidationError(self.get_invalid_login_error(), code="second_factor")
+        user.otp_device = device  # django_otp.login, which the login signal calls, writes it to the session
+        return cleaned

@@ -1,0 +1,1 @@
+"""The one door to TorchServe's management API, and what keeps it as it should be."""

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.console_ready import ready
+
+ready()
