@@ -1,0 +1,90 @@
+"""What is missing from a segment, and whether anybody had been told that it was durable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.journal.segment import Frame, Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A stretch of a segment that could not be read."""
+
+    segment: str
+    offset: int
+    size_bytes: int
+    first_sequence: int  # of what is missing
+    records_lost: int  # 0: nothing is missing but bytes that hold no record
+    acknowledged: bool  # True: the records were durable once. False: probably a write that a crash cut short
+
+    @property
+    def sentence(self) -> str:
+        where = f"{self.size_bytes} bytes at offset {self.offset} of {self.segment}"
+        if not self.records_lost:
+            return f"{where} hold no record: a write that was cut short; no durable record is missing"
+        which = f"{self.records_lost} record(s) from sequence {self.first_sequence} on"
+        if self.acknowledged:
+            return f"{where} are damaged: {which} were durable once and cannot be read any more"
+        return f"{where} cannot be read: {which}, probably of a write that a crash cut short"
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    offset: int
+    size_bytes: int
+    missing: int
+    found: int
+
+
+class Inspection:
+    """Follows a reader through one segment and judges the holes that it met.
+
+    A hole is damage when a frame of a later group stands behind it: that frame was written
+    only after the missing ones were on disk. It is doubtful when only frames of its own
+    group follow, and a torn tail when nothing follows.
+    """
+
+    def __init__(self, segment: str, first_sequence: int) -> None:
+        self.expected = first_sequence
+        self.sealed = False
+        self._segment = segment
+        self._open: Unreadable | None = None
+        self._holes: list[_Hole] = []
+        self._durable_before = first_sequence
+        self._end = 0
+
+    def see(self, piece: Frame | Unreadable) -> None:
+        """Take note of the next piece of the segment."""
+        if isinstance(piece, Unreadable):
+            self._open = piece
+            self._end = piece.offset + piece.size_bytes
+            return
+        if self._open is not None:
+            self._holes.append(_Hole(self._open.offset, self._open.size_bytes, self.expected, piece.sequence))
+            self._open = None
+        self.sealed = self.sealed or piece.is_seal
+        self.expected = piece.sequence + (not piece.is_seal)
+        self._durable_before = max(self._durable_before, piece.durable_before)
+        self._end = piece.end
+
+    def findings(self, end: int) -> tuple[Finding, ...]:
+        """Everything missing below `end`, the first sequence of the next segment.
+
+        A journal goes on with the sequence after the last durable one, so what is missing at
+        the very end of this segment was durable.
+        """
+        findings = [self._finding(hole, durable=hole.missing < self._durable_before) for hole in self._holes]
+        found = max(end, self.expected)
+        if self._open is not None:
+            hole = _Hole(self._open.offset, self._open.size_bytes, self.expected, found)
+            findings.append(self._finding(hole, durable=True))
+        elif self.expected < found:
+            findings.append(self._finding(_Hole(self._end, 0, self.expected, found), durable=True))
+        return tuple(findings)
+
+    def _finding(self, hole: _Hole, *, durable: bool) -> Finding:
+        lost = hole.found - hole.missing
+        return Finding(
+            self._segment, hole.offset, hole.size_bytes, hole.missing, lost, acknowledged=durable and lost > 0
+        )
