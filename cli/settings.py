@@ -1,0 +1,76 @@
+"""`amulet settings`: every environment variable that Amulet reads, with its default and its sentence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from protos.environment import PREFIX, VARIABLES
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
+
+# What the command line itself reads; the planes describe their own settings.
+OWN: Final = MappingProxyType(
+    {
+        "STATE_DIR": (".amulet", "Folder in which a stack keeps its state."),
+        "GATEWAY": ("the local stack's", "HOST:PORT of the gateway that `amulet predict` asks."),
+        "API_KEY": ("", "The API key that `amulet predict` shows to the gateway."),
+        "API_KEY_FILE": ("", "A file that holds the API key."),
+        "TLS_CA": ("the local stack's", "The authority (PEM) that signed the gateway's certificate."),
+        "INSECURE": ("false", "Speak to the gateway in plain text; loopback only."),
+        "CONSOLE_URL": ("the local stack's", "The console that `amulet models` and `amulet keys` ask."),
+        "CONSOLE_TOKEN": ("", "The API token of a member of staff."),
+        "CONSOLE_TOKEN_FILE": ("", "A file that holds the API token of a member of staff."),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    variable: str
+    default: str
+    meaning: str
+    readers: tuple[str, ...]
+
+
+@click.command(epilog="Example: amulet settings --json | jq -r '.[].variable'")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def settings(as_json: bool) -> None:
+    """List every setting: the variable, its default, what it is for, and who reads it."""
+    found = every_setting()
+    if as_json:
+        click.echo(json.dumps([asdict(setting) for setting in found], ensure_ascii=False))
+        return
+    for setting in found:
+        click.echo(f"{setting.variable}={setting.default}")
+        click.echo(f"    {setting.meaning} Read by: {', '.join(setting.readers)}.")
+
+
+def every_setting() -> tuple[Setting, ...]:
+    """All settings of all processes, in the order of protos.environment; one row a variable."""
+    from console.site.configuration import ConsoleSettings
+    from gateway.settings import Settings as GatewaySettings
+
+    described = {**_own(), **dict(_fields(ConsoleSettings)), **dict(_fields(GatewaySettings))}
+    return tuple(
+        Setting(variable=PREFIX + name, default=default, meaning=meaning, readers=VARIABLES[name])
+        for name, (default, meaning) in ((name, described[name]) for name in VARIABLES)
+    )
+
+
+def _own() -> dict[str, tuple[str, str]]:
+    return dict(OWN)
+
+
+def _fields(process: type[BaseSettings]) -> Iterator[tuple[str, tuple[str, str]]]:
+    # Validated without an environment, so that a default that is computed from another shows as it will be.
+    defaults: Any = process.model_construct()
+    for name, field in process.model_fields.items():
+        value = getattr(defaults, name)
+        yield name.upper(), ("" if value is None else str(value), field.description or "")

@@ -1,0 +1,40 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.layout import Layout, Ports
+from protos.environment import PREFIX, VARIABLES
+
+
+def test_two_stacks_with_different_offsets_share_no_port() -> None:
+    first, second = set(Ports(0).all().values()), set(Ports(100).all().values())
+
+    assert len(first) == len(second) == 8
+    assert not first & second
+
+
+def test_a_folder_remembers_the_ports_it_was_started_on(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text(json.dumps({"port_offset": 300}))
+
+    assert Layout.of(tmp_path).ports == Ports(300)
+    assert Layout.of(tmp_path, 20).ports == Ports(20)
+    assert Layout.of(tmp_path / "new").ports == Ports(0)
+
+
+def test_every_variable_that_a_stack_sets_is_a_known_one(tmp_path: Path) -> None:
+    names = {name.removeprefix(PREFIX) for name in Layout.of(tmp_path).environment()}
+
+    assert names <= set(VARIABLES)
+
+
+def test_the_supervisors_socket_fits_a_sockets_address(tmp_path: Path) -> None:
+    deep = Layout.of(tmp_path / ("d" * 120))
+
+    assert len(str(deep.supervisor_socket)) <= 100
+    assert deep.supervisor_socket != Layout.of(tmp_path / ("e" * 120)).supervisor_socket
+
+
+def test_a_negative_offset_is_refused() -> None:
+    with pytest.raises(ValueError, match="0 to"):
+        Ports(-1)

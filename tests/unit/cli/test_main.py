@@ -1,0 +1,57 @@
+import pytest
+
+from cli.main import COMMANDS, SUMMARIES, amulet, main
+from protos.environment import VARIABLES
+
+
+def test_every_command_can_be_imported_and_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        assert "Example" in capsys.readouterr().out or hasattr(amulet.get_command(None, name), "commands"), name  # type: ignore[arg-type]  # the context is not used
+
+
+def test_every_command_has_a_summary() -> None:
+    assert list(COMMANDS) == list(SUMMARIES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["up", "--port-offset", "-1"], ["keys", "create"], ["models", "rollout", "v1", "--mode", "canary"]],
+)
+def test_wrong_use_exits_with_two(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_failed_work_exits_with_one_and_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AMULET_CONSOLE_TOKEN", raising=False)
+    monkeypatch.delenv("AMULET_CONSOLE_TOKEN_FILE", raising=False)
+
+    assert main(["models", "list"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("amulet: no token for the console")
+    assert len(error.splitlines()) == 1
+
+
+def test_the_settings_of_the_processes_are_exactly_the_known_variables() -> None:
+    from cli.settings import OWN
+    from console.site.configuration import ConsoleSettings
+    from gateway.settings import Settings as GatewaySettings
+
+    read_by = {
+        "console": {name.upper() for name in ConsoleSettings.model_fields},
+        "gateway": {name.upper() for name in GatewaySettings.model_fields},
+        "cli": set(OWN),
+    }
+    for process, names in read_by.items():
+        assert names == {name for name, readers in VARIABLES.items() if process in readers}, process
+
+
+def test_every_setting_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    from cli.settings import every_setting
+
+    assert all(setting.meaning.endswith(".") for setting in every_setting())
+    assert main(["settings"]) == 0
+    assert "AMULET_DATABASE_URL=" in capsys.readouterr().out

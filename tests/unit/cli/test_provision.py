@@ -1,0 +1,51 @@
+import stat
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+
+from cli.layout import Layout
+from cli.provision import provision, write_once
+
+
+def test_secrets_are_made_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path / "stack")
+    provision(layout)
+    before = {path.name: path.read_bytes() for path in layout.secrets.iterdir()}
+
+    provision(layout)
+
+    assert {path.name: path.read_bytes() for path in layout.secrets.iterdir()} == before
+    assert len(before["vault.key"]) == len(before["photo_seal.key"]) == 32
+    assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in layout.secrets.iterdir()} == {0o600}
+
+
+def test_the_development_certificate_is_for_loopback_and_signed_by_its_own_authority(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path)
+    provision(layout)
+    authority = x509.load_pem_x509_certificate((layout.tls / "ca.pem").read_bytes())
+    server = x509.load_pem_x509_certificate((layout.tls / "server.pem").read_bytes())
+
+    server.verify_directly_issued_by(authority)
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["localhost"]
+    assert stat.S_IMODE((layout.tls / "server.key").stat().st_mode) == 0o600
+
+
+def test_the_auditors_public_key_belongs_to_the_signing_key(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path)
+    provision(layout)
+    private = load_pem_private_key((layout.secrets / "audit_signing.key").read_bytes(), None)
+    public = load_pem_public_key((layout.checkpoints / "audit_public.pem").read_bytes())
+
+    assert private.public_key() == public
+
+
+def test_a_file_that_exists_is_never_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+
+    assert write_once(path, b"first")
+    assert not write_once(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [each.name for each in tmp_path.iterdir()] == ["secret"]
