@@ -1,0 +1,206 @@
+"""What a data set is, and what is said of one that is none."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.unit.training.data.cast import picture, write_class, write_folder
+from training.data.errors import ClassesWrong, DataWrong, FolderMissing, NamesWrong, PhotoBroken
+from training.data.folder import LOOK_PX, load_folder, load_outside, scan_folder
+
+
+def test_a_folder_knows_its_classes_sides_and_contents(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"waek_man": 3, "phra_sivali": 2})
+
+    folder = load_folder(tmp_path)
+
+    assert folder.classes == ("phra_sivali", "waek_man")
+    assert folder.per_class == {"phra_sivali": 2, "waek_man": 3}
+    first = folder.photos[0]
+    assert first.relative == "phra_sivali/back_001.jpg"
+    assert (first.label, first.side, first.side_name) == ("phra_sivali", words.SIDE_BACK, "back")
+    assert first.sha256 == hashlib.sha256(first.path.read_bytes()).hexdigest()
+    assert (first.width_px, first.height_px, len(first.look)) == (96, 128, LOOK_PX**2)
+    assert folder.index_of(first) == 0
+
+
+def test_the_fingerprint_follows_names_and_contents_and_nothing_else(tmp_path: Path) -> None:
+    here = load_folder(write_folder(tmp_path / "here", {"a": 2, "b": 2}))
+    there = load_folder(write_folder(tmp_path / "there", {"a": 2, "b": 2}))
+    assert here.fingerprint == there.fingerprint
+    lines = sorted(f"{photo.relative} {photo.sha256}\n" for photo in here.photos)
+    assert here.fingerprint == hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    (tmp_path / "there/a/front_000.jpg").rename(tmp_path / "there/a/front_009.jpg")
+    assert load_folder(tmp_path / "there").fingerprint != here.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("front_1.jpg", "front"),
+        ("BACK_1.jpg", "back"),
+        ("edge_a_b.jpg", "edge"),
+        ("detail_1.jpg", "detail"),
+        ("frontal_1.jpg", "unknown"),
+        ("1.jpg", "unknown"),
+    ],
+)
+def test_the_side_is_the_first_word_of_the_name(tmp_path: Path, name: str, side: str) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "a/front_000.jpg").rename(tmp_path / "a" / name)
+    assert load_folder(tmp_path).photos[0].side_name == side
+
+
+def test_a_turned_photograph_is_read_upright(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(5, width=96, height=128).save(tmp_path / "a/front_000.jpg", exif=exif)
+    photo = load_folder(tmp_path).photos[0]
+    assert (photo.width_px, photo.height_px) == (128, 96)
+
+
+def test_the_folder_of_other_things_and_hidden_files_are_no_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    write_class(tmp_path / "ood", "coins", 2, first_seed=9)
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    (tmp_path / "a/Thumbs.db").write_bytes(b"x")
+    (tmp_path / "README.md").write_text("about")
+    assert load_folder(tmp_path).classes == ("a", "b")
+    assert {name: len(photos) for name, photos in load_outside(tmp_path / "ood").items()} == {"coins": 2}
+    assert {name: len(photos) for name, photos in load_outside(tmp_path / "ood/coins").items()} == {"coins": 2}
+
+
+def test_display_names_come_from_classes_yaml_and_else_from_the_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"phra_sivali": 1, "waek_man": 1})
+    (tmp_path / "classes.yaml").write_text(
+        "classes:\n  phra_sivali: {en: Phra Sivali, th: พระสีวลี, parent: standing}\n"
+        "groups:\n  standing: {en: Standing, parent: all}\n  all: Everything\n",
+        "utf-8",
+    )
+    names = load_folder(tmp_path).names
+    assert names["phra_sivali"].names == {"en": "Phra Sivali", "th": "พระสีวลี"}
+    assert names["phra_sivali"].ancestors == ("standing", "all")
+    assert names["waek_man"].names == {"en": "Waek man"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("classes: {a: {en: A}, c: {en: C}}", "the class c, which has no folder"),
+        ("classes: [a, b]", "must map an id"),
+        ("klasses: {a: A}", "the key klasses"),
+        ("classes: {a: {en: 1}}", "must map language tags"),
+        ("classes: {a: {parent: up}}", "the parent up, which is not in `groups`"),
+        ("classes: {a: {parent: x}}\ngroups: {x: {parent: y}, y: {parent: x}}", "circle"),
+        ("classes: {a: [", "is not YAML"),
+        ("- a", "must be a mapping"),
+    ],
+)
+def test_a_wrong_classes_yaml_is_named(tmp_path: Path, text: str, said: str) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "classes.yaml").write_text(text)
+    with pytest.raises(NamesWrong) as caught:
+        load_folder(tmp_path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(FolderMissing, match="there is no folder"):
+        load_folder(tmp_path / "nowhere")
+    with pytest.raises(FolderMissing, match="no class folders"):
+        load_folder(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(FolderMissing, match="holds no photographs"):
+        load_folder(tmp_path)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FolderMissing, match="is a file"):
+        load_folder(tmp_path / "file")
+
+
+def test_one_class_is_no_classification(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"only": 2})
+    with pytest.raises(ClassesWrong, match=r"one class only \(only\)"):
+        load_folder(tmp_path)
+
+
+def test_an_empty_class_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ClassesWrong, match=r"empty holds no photographs"):
+        load_folder(tmp_path)
+
+
+def test_photographs_beside_the_classes_and_folders_inside_them_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    picture(1).save(tmp_path / "loose.jpg")
+    with pytest.raises(ClassesWrong, match=r"loose\.jpg lies beside"):
+        load_folder(tmp_path)
+    (tmp_path / "loose.jpg").unlink()
+    (tmp_path / "a/more").mkdir()
+    with pytest.raises(ClassesWrong, match="is a folder inside a class folder"):
+        load_folder(tmp_path)
+
+
+def test_a_folder_name_that_cannot_be_a_class_id_is_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b\x07ell": 1})
+    with pytest.raises(ClassesWrong, match="cannot be a class id"):
+        load_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"GIF89a" + bytes(64), "is not a JPEG, PNG or WebP"),
+        (b"%PDF-1.7\n", "is not a JPEG, PNG or WebP"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(32), "is "),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "b/front_007.jpg").write_bytes(content)
+    with pytest.raises(PhotoBroken) as caught:
+        load_folder(tmp_path)
+    assert "front_007.jpg" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_every_cut_of_a_photograph_is_called_damaged(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    whole = (tmp_path / "a/front_000.jpg").read_bytes()
+    for kept in range(2, len(whole) - 2, len(whole) // 20):
+        (tmp_path / "a/front_000.jpg").write_bytes(whole[:kept])
+        with pytest.raises(PhotoBroken):
+            load_folder(tmp_path)
+
+
+def test_an_animation_and_a_foreign_suffix_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    picture(1).save(tmp_path / "a/moving.webp", save_all=True, append_images=[picture(2)])
+    with pytest.raises(PhotoBroken, match="is animated"):
+        load_folder(tmp_path)
+    (tmp_path / "a/moving.webp").rename(tmp_path / "a/moving.heic")
+    with pytest.raises(DataWrong, match="is not named like a photograph"):
+        load_folder(tmp_path)
+
+
+def test_a_scan_keeps_what_is_whole_and_lists_what_is_broken(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 3, "b": 2})
+    (tmp_path / "a/front_000.jpg").write_bytes(b"no")
+    (tmp_path / "b/front_000.jpg").write_bytes(b"")
+    told: list[tuple[int, int]] = []
+    scan = scan_folder(tmp_path, progress=lambda done, total: told.append((done, total)))
+    assert [broken.path.name for broken in scan.broken] == ["front_000.jpg", "front_000.jpg"]
+    assert len(scan.photos) == 3
+    assert told == [(done, 5) for done in range(1, 6)]
+    with pytest.raises(PhotoBroken, match="1 more file"):
+        load_folder(tmp_path)

@@ -1,0 +1,45 @@
+"""What can be wrong with photographs on a disk, worded for whoever collected them.
+
+DataWrong             the folder cannot be used as it is; the message is for a person
+├── FolderMissing     there is no such folder, or no photograph in it
+├── ClassesWrong      one class only, an empty class, or a name that cannot be a class
+├── PhotoBroken       a file that is no readable photograph
+├── NamesWrong        classes.yaml does not say what it should
+└── SplitImpossible   too few independent photographs for the parts asked for
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class DataWrong(ValueError):
+    """Photographs that cannot be used as they are: one sentence on what is wrong and what would be right."""
+
+
+class FolderMissing(DataWrong):
+    """No such folder, or nothing in it that could be a photograph."""
+
+
+class ClassesWrong(DataWrong):
+    """The folders inside do not make at least two classes."""
+
+
+class PhotoBroken(DataWrong):
+    """A file that is no readable photograph.
+
+    path: the file.  why: what is wrong with it, without the file's name.
+    """
+
+    def __init__(self, path: Path, why: str, *, others: int = 0) -> None:
+        more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
+        super().__init__(f"{path} {why}{more}: replace it or move it out of the folder")
+        self.path, self.why = path, why
+
+
+class NamesWrong(DataWrong):
+    """A classes.yaml that cannot be read or names what is not there."""
+
+
+class SplitImpossible(DataWrong):
+    """Too few independent photographs of a class for the parts asked for."""

@@ -1,0 +1,318 @@
+"""A data set: one folder a class, photographs inside, and what can be said of each file.
+
+    DATA/
+      classes.yaml            display names and class tree; may be missing
+      phra_sivali/            a class: its id is the folder's name
+        front_001.jpg         SIDE_anything: front_, back_, edge_ or detail_; else the side is unknown
+      ood/                    never a class: photographs of other things, a set per folder inside
+
+`classes.yaml` is a mapping from class id to names, each with an optional parent in the
+class tree:
+
+    classes:
+      phra_sivali: {en: Phra Sivali, th: พระสีวลี, parent: standing}
+    groups:
+      standing: {en: Standing figures, th: ปางยืน}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken
+from training.data.names import NAMES_FILE, ClassNames, read_names
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP")
+SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+OUTSIDE_FOLDER: Final = "ood"
+PIXELS_MAX: Final = 64_000_000  # as the handler's limit: what cannot be served is not learnt from
+LOOK_PX: Final = 64  # side of the small picture that near-duplicates are found by
+SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
+    {"front": words.SIDE_FRONT, "back": words.SIDE_BACK, "edge": words.SIDE_EDGE, "detail": words.SIDE_DETAIL}
+)
+# Left by file managers and by people who describe their data; anything else is named as an error.
+_IGNORED_SUFFIXES: Final = frozenset({".txt", ".md", ".yaml", ".yml", ".json", ".csv", ".ini", ".db", ".html"})
+_CLASS_NAME_CHARACTERS_MAX: Final = 128
+_BROKEN: Final = (OSError, SyntaxError, ValueError, MemoryError, NotImplementedError, OverflowError, EOFError)
+
+Progress = Callable[[int, int], None]  # photographs read so far, photographs in all
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file that was read to its last pixel once, and what is known of it."""
+
+    path: Path
+    relative: str  # below the folder, with "/" on every system: CLASS/front_001.jpg
+    label: str  # the class id; for photographs outside all classes, the set's name
+    side: words.Side.ValueType
+    sha256: str  # of the file's bytes, in hex
+    width_px: int  # upright
+    height_px: int
+    look: bytes = field(repr=False)  # uint8 [LOOK_PX, LOOK_PX] luma of the whole picture, upright
+
+    @property
+    def side_name(self) -> str:
+        """ "front", "back", "edge", "detail", or "unknown" where the name does not say."""
+        return next((name for name, side in SIDES.items() if side == self.side), "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Labelled photographs of at least two classes, every one of them readable."""
+
+    path: Path
+    classes: tuple[str, ...]  # sorted: the order of a model's outputs
+    names: Mapping[str, ClassNames]  # one for each class
+    photos: tuple[Photo, ...]  # sorted by relative path
+    fingerprint: str
+
+    @property
+    def per_class(self) -> Mapping[str, int]:
+        """Class id -> photographs, in the classes' order."""
+        counts = Counter(photo.label for photo in self.photos)
+        return {label: counts[label] for label in self.classes}
+
+    def index_of(self, photo: Photo) -> int:
+        """The photograph's class as an index of `classes`."""
+        return self.classes.index(photo.label)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a folder holds, usable or not: what `amulet data check` reports on."""
+
+    path: Path
+    classes: tuple[str, ...]
+    photos: tuple[Photo, ...]
+    broken: tuple[PhotoBroken, ...]
+
+
+def load_folder(path: Path, *, progress: Progress | None = None) -> Folder:
+    """Read a data set, every file to its last pixel.
+
+    progress: told after each photograph how many are read, of how many.
+    Raises FolderMissing, ClassesWrong, PhotoBroken or NamesWrong, each a sentence that names
+    the place.
+    """
+    scan = scan_folder(path, progress=progress)
+    if scan.broken:
+        first, *others = scan.broken
+        raise PhotoBroken(first.path, first.why, others=len(others))
+    filled = {photo.label for photo in scan.photos}
+    if not filled:
+        raise FolderMissing(
+            f"{path} holds no photographs: put JPEG, PNG or WebP files into one folder for each class inside it"
+        )
+    empty = [label for label in scan.classes if label not in filled]
+    if empty:
+        raise ClassesWrong(f"the class folder {path / empty[0]} holds no photographs: add some, or remove the folder")
+    if len(scan.classes) < 2:
+        raise ClassesWrong(
+            f"{path} holds one class only ({scan.classes[0]}): a classifier needs at least two class folders"
+        )
+    return Folder(
+        path=path,
+        classes=scan.classes,
+        names=read_names(path / NAMES_FILE, scan.classes),
+        photos=scan.photos,
+        fingerprint=fingerprint(scan.photos),
+    )
+
+
+def scan_folder(path: Path, *, progress: Progress | None = None) -> Scan:
+    """Read what can be read of a data set, and say of the rest why not.
+
+    Raises FolderMissing where there is no folder, ClassesWrong where its layout is not that
+    of a data set.
+    """
+    labels = _class_folders(path)
+    files = [(file, label) for label in labels for file in _files(path / label)]
+    photos, broken = _read_all(files, path, progress)
+    return Scan(path=path, classes=tuple(labels), photos=photos, broken=broken)
+
+
+def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
+    """Photographs of things that are none of the classes: set name -> photographs.
+
+    A folder of photographs is one set with the folder's own name; a folder of folders is a
+    set for each. Raises FolderMissing where nothing is found, PhotoBroken for a file that
+    cannot be read, ClassesWrong where photographs and folders are mixed.
+    """
+    if not path.is_dir():
+        raise FolderMissing(_no_folder(path))
+    inside = _subfolders(path)
+    loose = _files(path) if not inside else [file for file in _visible(path) if file.suffix.lower() in SUFFIXES]
+    if inside and loose:
+        raise ClassesWrong(
+            f"{path} holds both photographs ({loose[0].name}) and folders ({inside[0].name}): "
+            f"keep either photographs of one set, or one folder for each set"
+        )
+    sets = {folder.name: _files(folder) for folder in inside} or {path.resolve().name: loose}
+    loaded: dict[str, tuple[Photo, ...]] = {}
+    for name, files in sets.items():
+        photos, broken = _read_all([(file, name) for file in files], path, None)
+        if broken:
+            raise PhotoBroken(broken[0].path, broken[0].why, others=len(broken) - 1)
+        if not photos:
+            raise FolderMissing(f"{path / name if inside else path} holds no photographs: add some, or leave it out")
+        loaded[name] = photos
+    return loaded
+
+
+def read_photo(path: Path, *, relative: str, label: str) -> Photo:
+    """Read one file to its last pixel. Raises PhotoBroken that says what is wrong with it."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
+    image = open_image(path, content)
+    with image:
+        # A JPEG may be decoded at an eighth of its size: every byte is still read, in a tenth of the time.
+        size = image.size
+        image.draft("RGB", (LOOK_PX * 2, LOOK_PX * 2))
+        try:
+            upright = _upright(image)
+            look = upright.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX)
+        except _BROKEN as error:
+            raise PhotoBroken(path, f"is damaged ({error})") from None
+    turned = (upright.width > upright.height) != (image.width > image.height)
+    width_px, height_px = size[::-1] if turned else size
+    return Photo(
+        path=path,
+        relative=relative,
+        label=label,
+        side=_side_of(path.name),
+        sha256=hashlib.sha256(content).hexdigest(),
+        width_px=width_px,
+        height_px=height_px,
+        look=look.tobytes(),
+    )
+
+
+def open_image(path: Path, content: bytes) -> Image.Image:
+    """A photograph's header, of an allowed format and size; its pixels are not decoded yet.
+
+    Raises PhotoBroken.
+    """
+    if not content:
+        raise PhotoBroken(path, "is empty")
+    try:
+        image = Image.open(BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph") from None
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise PhotoBroken(path, f"is damaged ({error})") from None
+    if image.width * image.height > PIXELS_MAX:
+        raise PhotoBroken(path, f"has {image.width} x {image.height} pixels, over {PIXELS_MAX:,}")
+    if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
+        raise PhotoBroken(path, "is animated")
+    return image
+
+
+def fingerprint(photos: Iterable[Photo]) -> str:
+    """SHA-256, in hex, over one line `relative path, space, SHA-256 of the content` a photograph, sorted.
+
+    The same files under the same names have the same fingerprint on every machine.
+    """
+    lines = sorted(f"{photo.relative} {photo.sha256}\n" for photo in photos)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _read_all(
+    files: Sequence[tuple[Path, str]], root: Path, progress: Progress | None
+) -> tuple[tuple[Photo, ...], tuple[PhotoBroken, ...]]:
+    def read(item: tuple[Path, str]) -> Photo | PhotoBroken:
+        file, label = item
+        try:
+            return read_photo(file, relative=file.relative_to(root).as_posix(), label=label)
+        except PhotoBroken as broken:
+            return broken
+
+    # Pillow decodes outside the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        outcomes: list[Photo | PhotoBroken] = []
+        for outcome in pool.map(read, files):
+            outcomes.append(outcome)
+            if progress is not None:
+                progress(len(outcomes), len(files))
+    photos = sorted((item for item in outcomes if isinstance(item, Photo)), key=lambda photo: photo.relative)
+    return tuple(photos), tuple(item for item in outcomes if isinstance(item, PhotoBroken))
+
+
+def _class_folders(path: Path) -> list[str]:
+    if not path.is_dir():
+        raise FolderMissing(_no_folder(path))
+    labels = [folder.name for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
+    loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
+    if loose:
+        raise ClassesWrong(
+            f"{loose[0]} lies beside the class folders: move each photograph into the folder of its class"
+        )
+    if not labels:
+        raise FolderMissing(
+            f"{path} holds no class folders: make one folder for each class, with its photographs inside"
+        )
+    for label in labels:
+        # What the card and the wire accept as a class id.
+        if (
+            len(label) > _CLASS_NAME_CHARACTERS_MAX
+            or "\\" in label
+            or not label.isprintable()
+            or label != label.strip()
+        ):
+            raise ClassesWrong(
+                f"the folder name {label!r} cannot be a class id: use at most {_CLASS_NAME_CHARACTERS_MAX} printable "
+                f"characters without a backslash or spaces at the ends"
+            )
+    return labels
+
+
+def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for entry in _visible(folder):
+        if entry.is_dir():
+            raise ClassesWrong(f"{entry} is a folder inside a class folder: photographs lie directly in {folder}")
+        if entry.suffix.lower() in SUFFIXES:
+            found.append(entry)
+        elif entry.suffix.lower() not in _IGNORED_SUFFIXES:
+            raise PhotoBroken(entry, "is not named like a photograph (.jpg, .jpeg, .png or .webp)")
+    return found
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return [entry for entry in _visible(path) if entry.is_dir()]
+
+
+def _visible(path: Path) -> list[Path]:
+    return sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+
+
+def _no_folder(path: Path) -> str:
+    if path.exists():
+        return f"{path} is a file, not a folder of photographs"
+    return f"there is no folder {path}: give the folder that holds one folder for each class"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, KeyError, TypeError, IndexError, struct.error):  # broken metadata: the pixels still count
+        return image
+
+
+def _side_of(name: str) -> words.Side.ValueType:
+    return SIDES.get(name.lower().partition("_")[0], words.SIDE_UNSPECIFIED)
