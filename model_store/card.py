@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import jsonschema
 
+from model_store import strict_json
 from protos.verdict import DecisionLimits, DetectorLimits
 
 SCHEMA_VERSION: Final = 1
@@ -130,20 +131,23 @@ class Card:
     def parse(text: str | bytes) -> Card:
         """Read a card. Raises CardInvalid naming the first wrong place and what belongs there."""
         try:
-            document = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            document = strict_json.loads(text)
+        except ValueError as error:
             raise CardInvalid(f"model.json is not JSON: {error}") from None
+        validate(document)
         try:
-            validate(document)
-            return _card_of(document)
+            card = _card_of(document)
         except (KeyError, TypeError, ValueError) as error:
-            raise error if isinstance(error, CardInvalid) else CardInvalid(f"model.json: {error}") from None
+            raise CardInvalid(f"model.json: {error}") from None
+        _check_agreement(card)
+        return card
 
     def render(self) -> str:
         """The JSON text of this card: stable key order, two spaces, newline at the end.
 
-        Raises CardInvalid when the card does not satisfy its own schema.
+        Raises CardInvalid when the card does not satisfy its own schema or contradicts itself.
         """
+        _check_agreement(self)
         document = {
             "schema": SCHEMA_VERSION,
             **asdict(self),
@@ -175,7 +179,44 @@ def validate(document: object) -> None:
 @cache
 def _validator() -> jsonschema.Draft202012Validator:
     schema = json.loads(resources.files(__package__).joinpath("card.schema.json").read_text("utf-8"))
-    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    plain = jsonschema.Draft202012Validator
+    strict: type[jsonschema.Draft202012Validator] = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        plain,  # its stubs leave the parameters open
+        validators={"pattern": _pattern},
+        # 224.0 is an integer to JSON Schema, and a float to everyone who computes with it.
+        type_checker=plain.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int),
+    )
+    return strict(schema, format_checker=jsonschema.FormatChecker())
+
+
+def _pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[jsonschema.ValidationError]:
+    """JSON Schema's `$` is the end of the text; Python's also stands before a last newline."""
+    anchored = pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern
+    if isinstance(instance, str) and not re.search(anchored, instance):
+        yield jsonschema.ValidationError(f"{instance[:200]!r} does not match {pattern!r}")
+
+
+def _check_agreement(card: Card) -> None:
+    """What no schema can say: the parts of a card speak of the same classes and detectors."""
+    classes = [item.id for item in card.classes]
+    if len(set(classes)) != len(classes) or {".", ".."} & set(classes):
+        raise CardInvalid("model.json at $.classes: every class has an id of its own, which can name a folder")
+    unknown = sorted(set(card.data.per_class) - set(classes))
+    if unknown:
+        raise CardInvalid(f"model.json at $.data.per_class: {unknown[0]} is none of the classes")
+    detectors = set(card.graph.detectors)
+    limited = [detector.name for detector in card.decision.limits.detectors]
+    if set(limited) != detectors or len(limited) != len(detectors):
+        raise CardInvalid("model.json at $.decision.detectors: one entry for each of graph.detectors, and no other")
+    for golden in card.golden:
+        if len(golden.probabilities) != len(classes) or set(golden.scores) != detectors:
+            raise CardInvalid(
+                f"model.json at $.golden: {golden.file} has one probability a class and one score a detector"
+            )
+    if len({golden.file for golden in card.golden}) != len(card.golden):
+        raise CardInvalid("model.json at $.golden: every photograph is listed once")
 
 
 def _card_of(document: Mapping[str, Any]) -> Card:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from datasketches import kll_doubles_sketch
 
+from model_store import strict_json
 from model_store.errors import ReferenceInvalid
 
 SCHEMA_VERSION: Final = 1
@@ -157,8 +158,8 @@ def parse(text: str | bytes) -> Reference:
     For text that was verified: the sketches go to a native parser.
     """
     try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = strict_json.loads(text)
+    except ValueError as error:
         raise ReferenceInvalid(f"reference.json is not JSON: {error}") from None
     if not isinstance(document, dict) or set(document) != {"schema", "samples", "counts"}:
         raise ReferenceInvalid("reference.json has exactly the keys schema, samples and counts")

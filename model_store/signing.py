@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, signing, verifying
 
+from model_store import strict_json
 from model_store.errors import ArchiveRefused, KeyUnusable
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -188,16 +189,16 @@ class _Bundle:
 
 def _bundle(signature: bytes) -> _Bundle:
     try:
-        document = json.loads(signature)
+        document = strict_json.loads(signature)
         signer = document["verificationMaterial"]["publicKey"]["hint"]
         envelope = document["dsseEnvelope"]
         if len(envelope["signatures"]) != 1:
             raise ValueError("an archive has exactly one signature")
-        statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
+        statement = strict_json.loads(base64.b64decode(envelope["payload"], validate=True))
         covered = frozenset(resource["name"] for resource in statement["predicate"]["resources"])
         if not isinstance(signer, str) or not signer:
             raise ValueError("it does not say which key made it")
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError) as error:
         detail = str(error)[:200] or type(error).__name__
         raise ArchiveRefused(
             words.REASON_ARCHIVE_SIGNATURE_INVALID, f"model.sig is not a model signature: {detail}"
