@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -166,9 +167,7 @@ def _upload(console: ConsoleConnection, archive: Path, note: str, *, quiet: bool
         body = {"filename": archive.name, "size": size, "sha256": digest, "note": note}
         upload = console.call("POST", "uploads/", json=body)
         file.seek(upload["offset"])
-        with click.progressbar(
-            length=size, label="Uploading", hidden=quiet, file=click.get_text_stream("stderr")
-        ) as bar:
+        with click.progressbar(length=size, label="Uploading", hidden=quiet, file=sys.stderr) as bar:
             bar.update(upload["offset"])
             while chunk := file.read(CHUNK_BYTES):
                 console.send(

@@ -72,8 +72,12 @@ def programs(layout: Layout) -> tuple[Program, ...]:
 
 
 def environment(layout: Layout, outer: Mapping[str, str]) -> dict[str, str]:
-    """What the supervised processes see: the layout's settings, then the caller's own `AMULET_` ones."""
-    chosen = {name: value for name, value in outer.items() if name.startswith(PREFIX)}
+    """What the supervised processes see: the layout's settings, then the caller's own `AMULET_` ones.
+
+    The folder of state is the layout's alone: one that the caller's shell still holds from
+    another stack must not mix the two.
+    """
+    chosen = {name: value for name, value in outer.items() if name.startswith(PREFIX) and name != f"{PREFIX}STATE_DIR"}
     inherited = {name: outer[name] for name in INHERITED if name in outer}
     return {**inherited, "PYTHONUNBUFFERED": "1", **layout.environment(), **chosen}
 
