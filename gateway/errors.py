@@ -245,7 +245,8 @@ STATUS_OF: Final[Mapping[words.Reason.ValueType, grpc.StatusCode]] = MappingProx
 
 def code_of(refusal: Refusal) -> int:
     """google.rpc.Code, which shares gRPC's numbers."""
-    return code_pb2.Code.Value(STATUS_OF[refusal.reason].name)
+    number: int = STATUS_OF[refusal.reason].value[0]
+    return number
 
 
 def retry_after_s(refusal: Refusal) -> float | None:

@@ -1,0 +1,115 @@
+"""A decoder: one job in, one reply out, in a process that can do nothing else.
+
+Started by `decoders` and never imported by the gateway. It has no network, no file it may
+write, a bound on its address space and on the CPU time of each job, and ends when its
+standard input does, so that none outlives its gateway.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import sys
+from typing import BinaryIO, Final
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from gateway.intake.overlay import overlay_png
+from gateway.intake.pixels import Opened, open_photo
+from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
+
+# 50 megapixels as RGBA, turned and converted, are 600 MB on top of the interpreter's own.
+ADDRESS_SPACE_BYTES: Final = 1280 * 2**20
+CPU_S_PER_JOB: Final = 2
+# Imported before the limits, so that no job has to; a phone's two-picture JPEG is an MPO.
+_PARSERS: Final = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
+_FORMAT_NAMES: Final = {1: "JPEG", 2: "PNG", 3: "WEBP"}
+
+
+def main() -> None:
+    jobs, replies = sys.stdin.buffer, sys.stdout.buffer
+    confine()
+    replies.write(READY)
+    replies.flush()
+    while len(head := jobs.read(JOB.size)) == JOB.size:
+        _grant_cpu_time()
+        answer_one(head, jobs, replies)
+
+
+def confine() -> None:
+    """Give up for good what a decoder does not need."""
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+
+
+def _grant_cpu_time() -> None:
+    """Past the soft limit the kernel ends this process, whatever C code it is stuck in."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + 1 + CPU_S_PER_JOB, resource.RLIM_INFINITY)
+    )
+
+
+def answer_one(head: bytes, jobs: BinaryIO, replies: BinaryIO) -> None:
+    kind, photo_format, width_px, height_px, out_width, out_height, rows, columns, length = JOB.unpack(head)
+    payload = jobs.read(length)
+    if len(payload) < length:
+        return  # the gateway is gone
+    status, answer = Status.OK, b""
+    try:
+        if kind == Kind.OPEN:
+            opened = open_photo(
+                payload,
+                format_name=_FORMAT_NAMES[photo_format],
+                claimed_px=(width_px, height_px),
+                size_px=(out_width, out_height),
+            )
+            answer = _opened_bytes(opened)
+        elif kind == Kind.OVERLAY:
+            heat = np.frombuffer(payload, "<f4", rows * columns).reshape(rows, columns)
+            pixels = np.frombuffer(payload, np.uint8, offset=4 * rows * columns).reshape(out_height, out_width, 3)
+            answer = overlay_png(pixels, heat)
+        else:
+            pixels = np.frombuffer(payload, np.uint8).reshape(out_height, out_width, 3)
+            answer = _png(pixels)
+    except MemoryError:
+        status, answer = Status.TOO_COSTLY, b"MemoryError"
+    except Exception as error:
+        # Pillow's parsers raise nearly every built-in error on bad bytes (OSError, SyntaxError,
+        # ValueError, NotImplementedError, OverflowError, bombs, struct.error, IndexError...).
+        status = Status.CORRUPT if kind == Kind.OPEN else Status.BROKEN
+        answer = type(error).__name__.encode()
+    del payload
+    replies.write(REPLY.pack(status, len(answer)))
+    replies.write(answer)
+    replies.flush()
+
+
+def _opened_bytes(opened: Opened) -> bytes:
+    quality = opened.quality
+    return (
+        OPENED.pack(
+            *opened.source_px,
+            quality.sharpness_var,
+            quality.brightness_ratio,
+            quality.contrast_ratio,
+            quality.clipped_dark_ratio,
+            quality.clipped_bright_ratio,
+        )
+        + opened.pixels.tobytes()
+    )
+
+
+def _png(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    main()

@@ -1,0 +1,258 @@
+"""A pool of decoder processes: hostile bytes meet C code there, never here.
+
+Each process takes one job at a time and is killed and replaced when it crashes or runs
+past its time, so that a hostile file takes down only itself. A process that dies without
+a verdict (it may have been somebody else who killed it) gets the photograph blamed only
+when a fresh process dies of it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway import errors
+from gateway.intake.formats import Header
+from gateway.intake.quality import Quality
+from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
+
+_log = structlog.get_logger(__name__)
+_ROOT: Final = str(Path(__file__).resolve().parents[2])
+# -I: neither the environment nor the current folder decides what a decoder imports.
+_COMMAND: Final = (
+    sys.executable,
+    "-I",
+    "-c",
+    f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; main()",
+)
+_START_S_MAX: Final = 30.0
+_RESTART_PAUSE_S: Final = 1.0  # when the system cannot start a process at all
+_REPLY_BYTES_MAX: Final = 64 * 2**20
+_STATUS_OF: Final = {status.value: status for status in Status}
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    workers: int = 2
+    job_s_max: float = 2.0  # wall clock; a 48-megapixel PNG takes about one second
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a decoder made of one photograph: upright sRGB at the model's size, and measurements."""
+
+    pixels: NDArray[np.uint8]  # [height, width, 3]
+    source_px: tuple[int, int]  # (width, height) upright, before scaling
+    quality: Quality
+
+
+class DecoderBroken(Exception):
+    """A decoder failed at a job of our own making. Our fault, not the photograph's."""
+
+
+class Decoders:
+    """The pool. Use as an async context manager; every process ends with it."""
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        self._settings = settings
+        self._idle: asyncio.LifoQueue[_Decoder] = asyncio.LifoQueue()  # the warmest first
+        self._all: list[_Decoder] = []
+        self._tasks = asyncio.TaskGroup()
+        self._closing = asyncio.Event()
+        self.restarts = 0
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        try:
+            for _ in range(self._settings.workers):
+                self._add(await _Decoder.start())
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.set()
+        for decoder in self._all:
+            decoder.kill()
+        # Without the error: it is the caller's, who should not find it in an ExceptionGroup.
+        await self._tasks.__aexit__(None, None, None)
+        for decoder in self._all:
+            await decoder.wait()
+
+    @property
+    def busy(self) -> int:
+        return self._settings.workers - self._idle.qsize()
+
+    def pids(self) -> list[int]:
+        return [decoder.pid for decoder in self._all]
+
+    async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Decoded:
+        """Decode a photograph whose header passed. size_px: (width, height) of the model's input.
+
+        Raises PhotoCorrupt when the pixels do not keep what the header promises, and
+        PhotoTooCostly past the time or the memory of a decoder.
+        """
+        job = JOB.pack(Kind.OPEN, header.format, header.width_px, header.height_px, *size_px, 0, 0, len(photo))
+        status, reply = await self._answer(job, photo)
+        if status is not Status.OK:
+            raise _blame(status)
+        width_px, height_px, *figures = OPENED.unpack_from(reply)
+        pixels = np.frombuffer(reply, np.uint8, offset=OPENED.size).reshape(size_px[1], size_px[0], 3)
+        return Decoded(pixels, (width_px, height_px), Quality(*figures))
+
+    async def overlay(self, pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> bytes:
+        """A PNG of the heat map [rows, columns] over the pixels [height, width, 3]."""
+        payload = heat.astype("<f4").tobytes() + pixels.tobytes()
+        return await self._draw(Kind.OVERLAY, pixels, heat.shape[0], heat.shape[1], payload)
+
+    async def png(self, pixels: NDArray[np.uint8]) -> bytes:
+        """The pixels [height, width, 3] as a PNG without metadata."""
+        return await self._draw(Kind.PNG, pixels, 0, 0, pixels.tobytes())
+
+    async def _draw(self, kind: Kind, pixels: NDArray[np.uint8], rows: int, columns: int, payload: bytes) -> bytes:
+        height_px, width_px = pixels.shape[:2]
+        job = JOB.pack(kind, 0, 0, 0, width_px, height_px, rows, columns, len(payload))
+        status, reply = await self._answer(job, payload)
+        if status is not Status.OK:
+            raise DecoderBroken(reply.decode("ascii", "replace"))
+        return reply
+
+    async def _answer(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
+        for last in (False, True):
+            async with self._borrowed() as decoder:
+                try:
+                    async with asyncio.timeout(self._settings.job_s_max):
+                        return await decoder.do(job, payload)
+                except TimeoutError:
+                    _log.warning("decoder_timeout", job_s_max=self._settings.job_s_max)
+                    return Status.TOO_COSTLY, b"timeout"
+                except (EOFError, OSError):
+                    _log.warning("decoder_died", exit_status=await decoder.wait())
+                    if last:
+                        return Status.TOO_COSTLY, b"died"
+        raise AssertionError("unreachable")
+
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[_Decoder]:
+        """A decoder that is put back only if it stands where it stood: between two jobs."""
+        decoder = await self._idle.get()
+        try:
+            yield decoder
+        finally:
+            if decoder.between_jobs:
+                self._idle.put_nowait(decoder)
+            else:  # killed, crashed, or its caller was cancelled in the middle of a job
+                decoder.kill()
+                self._tasks.create_task(self._replace(decoder))
+
+    async def _replace(self, old: _Decoder) -> None:
+        await old.wait()
+        self._all.remove(old)
+        fresh = await self._fresh()
+        if fresh is not None:
+            self.restarts += 1
+            self._add(fresh)
+
+    async def _fresh(self) -> _Decoder | None:
+        """A new process, however long it takes to get one; None when the pool closes meanwhile."""
+        while not self._closing.is_set():
+            try:
+                fresh = await _Decoder.start()
+            except (OSError, EOFError, TimeoutError) as error:
+                _log.error("decoder_not_started", why=str(error))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_RESTART_PAUSE_S):
+                        await self._closing.wait()
+                continue
+            if self._closing.is_set():
+                fresh.kill()
+                await fresh.wait()
+                return None
+            return fresh
+        return None
+
+    def _add(self, decoder: _Decoder) -> None:
+        self._all.append(decoder)
+        self._idle.put_nowait(decoder)
+
+
+def _blame(status: Status) -> errors.PhotoRefused:
+    if status is Status.TOO_COSTLY:
+        return errors.PhotoTooCostly(
+            "decoding the photograph ran past its time or memory", wanted="send a smaller photograph"
+        )
+    return errors.PhotoCorrupt(
+        "the photograph is damaged or cut off", wanted="send the whole file, export it again or take a new one"
+    )
+
+
+class _Decoder:
+    """One process and whether it stands between two jobs."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self.between_jobs = True
+
+    @classmethod
+    async def start(cls) -> _Decoder:
+        """Raises OSError, EOFError or TimeoutError when no decoder comes up."""
+        # One thread: the pool is what runs in parallel, and idle BLAS threads cost memory.
+        environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        if "LD_LIBRARY_PATH" in os.environ:
+            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+        process = await asyncio.create_subprocess_exec(
+            *_COMMAND, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+        )
+        decoder = cls(process)
+        try:
+            async with asyncio.timeout(_START_S_MAX):
+                if await decoder._stdout.readexactly(1) != READY:
+                    raise EOFError("a decoder started with something else than its ready byte")
+        except BaseException:
+            decoder.kill()
+            await decoder.wait()
+            raise
+        return decoder
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def do(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
+        """Raises EOFError or OSError when the process dies or answers outside the protocol."""
+        self.between_jobs = False
+        self._stdin.write(job)
+        self._stdin.write(payload)
+        await self._stdin.drain()
+        number, length = REPLY.unpack(await self._stdout.readexactly(REPLY.size))
+        status = _STATUS_OF.get(number)
+        if status is None or length > _REPLY_BYTES_MAX:
+            raise EOFError("a decoder answered outside the protocol")
+        reply = await self._stdout.readexactly(length)
+        self.between_jobs = True
+        return status, reply
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def wait(self) -> int:
+        return await self._process.wait()

@@ -1,0 +1,206 @@
+"""What a photograph claims to be, read from its header before any pixel is decoded.
+
+Own parsers of three headers, pure functions on bytes: they allocate nothing that the
+header asks for and walk a bounded number of chunks, so that a hostile file costs
+microseconds here. Whether the pixels keep what the header promises is for the decoder.
+
+Sources: JPEG ITU-T T.81 annex B; PNG (third edition) sections 5 and 11.2.1, APNG acTL;
+WebP container specification (RFC 9649 section 2).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from gateway import errors
+
+ALLOWED: Final = "send a JPEG, PNG or WebP photograph"
+
+
+class Format(IntEnum):
+    JPEG = 1
+    PNG = 2
+    WEBP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoLimits:
+    """What is refused by its header alone."""
+
+    photo_bytes_max: int = 20 * 2**20  # a 48-megapixel phone JPEG has 12 to 18 MiB
+    pixels_max: int = 50_000_000  # 48-megapixel phones; decoded to RGB that is 150 MB
+    side_px_min: int = 32  # smaller than this no class could be told by anyone
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A photograph's claim, within the limits. The pixels have not been looked at."""
+
+    format: Format
+    width_px: int  # as stored, before orientation
+    height_px: int
+
+
+def read_header(photo: bytes, limits: PhotoLimits) -> Header:
+    """The claim of an encoded photograph. Raises a PhotoRefused that says what is wrong."""
+    if not photo:
+        raise errors.PhotoMissing("the photograph is empty", wanted=ALLOWED)
+    if len(photo) > limits.photo_bytes_max:
+        raise errors.PhotoTooLarge(
+            f"the photograph has {len(photo):,} bytes", wanted=f"at most {limits.photo_bytes_max:,} are accepted"
+        )
+    header = _parse(photo)
+    if header.width_px * header.height_px > limits.pixels_max:
+        raise errors.PhotoTooManyPixels(
+            f"the photograph claims {header.width_px:,} x {header.height_px:,} pixels",
+            wanted=f"at most {limits.pixels_max:,} in all are accepted",
+        )
+    if min(header.width_px, header.height_px) < limits.side_px_min:
+        raise errors.PhotoTooSmall(
+            f"the photograph has {header.width_px} x {header.height_px} pixels",
+            wanted=f"each side needs at least {limits.side_px_min}",
+        )
+    return header
+
+
+def _parse(photo: bytes) -> Header:
+    try:
+        if photo.startswith(b"\xff\xd8\xff"):
+            return _jpeg(photo)
+        if photo.startswith(_PNG):
+            return _png(photo)
+        if photo.startswith(b"RIFF") and photo[8:12] == b"WEBP":
+            return _webp(photo)
+    except (struct.error, IndexError):
+        raise _truncated() from None
+    raise errors.PhotoFormatNotAllowed(f"the content is {_what_it_is(photo)}", wanted=ALLOWED)
+
+
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+# Real files stay far below: a 20 MiB PNG of 4 KiB chunks has 5,120 of them.
+_SEGMENTS_MAX: Final = 20_000
+_STARTS_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC are no frames
+_STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+def _truncated() -> errors.PhotoCorrupt:
+    return errors.PhotoCorrupt("the photograph is cut off", wanted="send the whole file")
+
+
+def _corrupt(what: str) -> errors.PhotoCorrupt:
+    return errors.PhotoCorrupt(f"the photograph is damaged: {what}", wanted="export it again or take a new one")
+
+
+def _jpeg(photo: bytes) -> Header:
+    at = 2
+    for _ in range(_SEGMENTS_MAX):
+        if photo[at] != 0xFF:
+            raise _corrupt("a JPEG marker is missing")
+        while photo[at] == 0xFF:  # a marker may be padded
+            at += 1
+        marker = photo[at]
+        at += 1
+        if marker in _STANDALONE:
+            continue
+        if marker in (0xD9, 0xDA):
+            raise _corrupt("the JPEG has no frame header before its data")
+        (length,) = struct.unpack_from(">H", photo, at)
+        if marker in _STARTS_FRAME:
+            height_px, width_px = struct.unpack_from(">HH", photo, at + 3)
+            if not width_px or not height_px:
+                raise _corrupt("the JPEG frame has no size")
+            return Header(Format.JPEG, width_px, height_px)
+        if length < 2:
+            raise _corrupt("a JPEG segment has no length")
+        at += length
+    raise _corrupt("the JPEG has too many segments")
+
+
+def _png(photo: bytes) -> Header:
+    length, kind, width_px, height_px = struct.unpack_from(">I4sII", photo, 8)
+    if kind != b"IHDR" or length != 13 or not width_px or not height_px:
+        raise _corrupt("the PNG does not start with its header")
+    at, has_data = 8 + 12 + 13, False
+    for _ in range(_SEGMENTS_MAX):
+        length, kind = struct.unpack_from(">I4s", photo, at)
+        if kind == b"acTL":
+            raise errors.PhotoAnimated("the PNG is animated", wanted="send one still photograph per view")
+        if kind == b"IDAT":
+            has_data = True
+        if kind == b"IEND":
+            if not has_data:
+                raise _corrupt("the PNG has no pixels")
+            return Header(Format.PNG, width_px, height_px)
+        at += 12 + length
+        # A damaged file ends inside a chunk; what its header claims is still worth naming first.
+        if at >= len(photo) and _is_absurd(width_px, height_px):
+            return Header(Format.PNG, width_px, height_px)
+    raise _corrupt("the PNG has too many chunks")
+
+
+def _is_absurd(width_px: int, height_px: int) -> bool:
+    return width_px * height_px > 2**30
+
+
+def _webp(photo: bytes) -> Header:
+    (riff_bytes,) = struct.unpack_from("<I", photo, 4)
+    kind = photo[12:16]
+    if kind == b"VP8X":
+        flags = photo[20]
+        width_px = 1 + int.from_bytes(photo[24:27], "little")
+        height_px = 1 + int.from_bytes(photo[27:30], "little")
+        if flags & 0x02:
+            raise errors.PhotoAnimated("the WebP is animated", wanted="send one still photograph per view")
+    elif kind == b"VP8 ":
+        if photo[23:26] != b"\x9d\x01\x2a":
+            raise _truncated() if len(photo) < 26 else _corrupt("the WebP frame has no start code")
+        width_px, height_px = (side & 0x3FFF for side in struct.unpack_from("<HH", photo, 26))
+    elif kind == b"VP8L":
+        if photo[20] != 0x2F:
+            raise _corrupt("the WebP frame has no signature")
+        (bits,) = struct.unpack_from("<I", photo, 21)
+        width_px, height_px = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        raise _corrupt("the WebP has no frame")
+    if not width_px or not height_px:
+        raise _corrupt("the WebP frame has no size")
+    if len(photo) < 30 or len(photo) < 8 + riff_bytes:
+        raise _truncated()
+    return Header(Format.WEBP, width_px, height_px)
+
+
+_KNOWN: Final = (
+    (b"GIF8", "a GIF"),
+    (b"BM", "a BMP"),
+    (b"II*\x00", "a TIFF or a raw photograph"),
+    (b"MM\x00*", "a TIFF or a raw photograph"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"PK\x05\x06", "a ZIP archive"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"\xff\x0a", "a JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (b"\x1f\x8b", "gzip data"),
+)
+_HEIF_BRANDS: Final = {b"avif": "an AVIF", b"avis": "an AVIF sequence"}
+
+
+def _what_it_is(photo: bytes) -> str:
+    """A name for content that is not accepted, so that its sender can tell what went wrong."""
+    for magic, name in _KNOWN:
+        if photo.startswith(magic):
+            return name
+    if photo[4:8] == b"ftyp":
+        return _HEIF_BRANDS.get(photo[8:12], "a HEIC photograph or a video")
+    start = photo[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
+        return "an SVG drawing or XML"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    return "none of the formats that are accepted"

@@ -1,0 +1,135 @@
+"""Encoded bytes to the model's input: the one rule that training and handler follow too.
+
+Orientation from EXIF applied, colours to sRGB (embedded profile, CMYK, 16 bit, palette),
+transparency over white, the largest centred square, area averaging down or bilinear up to
+the model's size. Runs only inside a decoder process: this is where hostile bytes meet C.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from gateway.intake.quality import CHECK_SIDE_PX, Quality, measure
+
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 (the inverse DCT does the averaging) as long as
+# what is left is at least this many times the size that it is then averaged down to.
+# Decision 0051 has the figures.
+OVERSAMPLING: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    pixels: NDArray[np.uint8]  # [height, width, 3], RGB, upright, at the model's size
+    source_px: tuple[int, int]  # (width, height) upright, before scaling
+    quality: Quality
+
+
+class WrongClaim(ValueError):
+    """The decoder found another size than the header that was checked."""
+
+
+def open_photo(photo: bytes, *, format_name: str, claimed_px: tuple[int, int], size_px: tuple[int, int]) -> Opened:
+    """Decode one photograph to `size_px` (width, height).
+
+    format_name: the only format that Pillow may try.  claimed_px: as stored, (width,
+    height), already within the limits.  Raises whatever Pillow raises on bad bytes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(io.BytesIO(photo), formats=[format_name])
+        if image.size != claimed_px:
+            raise WrongClaim(f"the header says {claimed_px}, the decoder {image.size}")
+        if format_name == "JPEG":
+            wanted_px = OVERSAMPLING * max(*size_px, CHECK_SIDE_PX)
+            image.draft(None, (wanted_px, wanted_px))
+        image.load()
+        turn = _TURN_OF.get(_orientation(image))
+        source_px = claimed_px[::-1] if turn in _SWAPS_SIDES else claimed_px
+        profile = image.info.get("icc_profile")
+        if turn is not None:
+            image = image.transpose(turn)
+    square = to_srgb(centre_square(image), profile)
+    luma = _resized(square, (min(square.width, CHECK_SIDE_PX),) * 2).convert("L")
+    return Opened(
+        pixels=np.asarray(_resized(square, size_px), dtype=np.uint8),
+        source_px=source_px,
+        quality=measure(np.asarray(luma, dtype=np.uint8)),
+    )
+
+
+# EXIF 2.32 tag 274: what has to be done to the stored pixels to see them upright.
+_TURN_OF: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPS_SIDES: Final = frozenset(_TURN_OF[orientation] for orientation in (5, 6, 7, 8))
+_ORIENTATION_TAG: Final = 0x0112
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation; 1 where there is none. A damaged EXIF block is no reason to refuse good pixels."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        return 1
+
+
+def centre_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """8-bit RGB in sRGB, transparency laid over white. A profile that cannot be read is sRGB."""
+    if image.mode.startswith(("I", "F")):
+        image = _grey_from_deep(image)
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode in ("P", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA", "RGBa", "La") else None
+    if alpha is not None:
+        image = image.convert("L" if image.mode.startswith("L") else "RGB")
+    image = _through_profile(image, profile).convert("RGB")
+    if alpha is not None:
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        image = Image.composite(image, white, alpha)
+    return image
+
+
+def _grey_from_deep(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bit by its high byte; Pillow's own conversion would clip it."""
+    values = np.asarray(image.convert("I"), dtype=np.int64)
+    return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
+
+
+def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
+    if not profile or image.mode not in ("RGB", "CMYK", "L", "LAB", "YCbCr"):
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transformed = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # e.g. a grey profile in a colour photograph: common, and harmless
+    return image if transformed is None else transformed
+
+
+def _resized(square: Image.Image, size_px: tuple[int, int]) -> Image.Image:
+    if square.size == size_px:
+        return square
+    shrinking = square.width >= size_px[0] and square.height >= size_px[1]
+    resample = Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR
+    return square.resize(size_px, resample, reducing_gap=None)

@@ -1,0 +1,1 @@
+"""Which version answers: weights, stickiness, and shadows that watch without being heard."""
