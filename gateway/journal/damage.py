@@ -47,7 +47,6 @@ class Inspection:
 
     def __init__(self, segment: str, first_sequence: int) -> None:
         self.expected = first_sequence
-        self.sealed = False
         self._segment = segment
         self._open: Unreadable | None = None
         self._holes: list[_Hole] = []
@@ -63,18 +62,20 @@ class Inspection:
         if self._open is not None:
             self._holes.append(_Hole(self._open.offset, self._open.size_bytes, self.expected, piece.sequence))
             self._open = None
-        self.sealed = self.sealed or piece.is_seal
         self.expected = piece.sequence + (not piece.is_seal)
         self._durable_before = max(self._durable_before, piece.durable_before)
         self._end = piece.end
 
-    def findings(self, end: int) -> tuple[Finding, ...]:
+    def findings(self, end: int, *, durable_before: int = 0) -> tuple[Finding, ...]:
         """Everything missing below `end`, the first sequence of the next segment.
 
         A journal goes on with the sequence after the last durable one, so what is missing at
         the very end of this segment was durable.
+
+        durable_before: what the caller knows to have been durable, beyond what the frames say.
         """
-        findings = [self._finding(hole, durable=hole.missing < self._durable_before) for hole in self._holes]
+        durable_before = max(durable_before, self._durable_before)
+        findings = [self._finding(hole, durable=hole.missing < durable_before) for hole in self._holes]
         found = max(end, self.expected)
         if self._open is not None:
             hole = _Hole(self._open.offset, self._open.size_bytes, self.expected, found)

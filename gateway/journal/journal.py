@@ -140,6 +140,10 @@ class Journal:
     # What the shipper needs.
 
     @property
+    def folder(self) -> Path:
+        return self._settings.folder
+
+    @property
     def cursor(self) -> int:
         """Sequence of the first record that the console has not confirmed."""
         return self._cursor

@@ -29,6 +29,7 @@ class Stored:
     first_sequence: int
     next_sequence: int  # where the segment after it begins
     size_bytes: int
+    growing: bool = False  # the one that is being written
 
 
 @dataclass(frozen=True, slots=True)

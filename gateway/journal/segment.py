@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -124,7 +124,7 @@ class Unreadable:
     size_bytes: int
 
 
-def read_segment(path: Path, *, expected: int, offset: int = HEADER_BYTES) -> Iterator[Frame | Unreadable]:
+def read_segment(path: Path, *, expected: int, offset: int = HEADER_BYTES) -> Generator[Frame | Unreadable, None, None]:
     """Every whole frame from `offset` on, in order, and what lies unreadable between them.
 
     expected: the sequence that the frame at `offset` has. The file may grow meanwhile; a

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -123,7 +123,7 @@ class Writer:
             segment = self._segment
             if segment is None or self.durable_end == segment.first_sequence:
                 return tuple(self._finished)
-            return (*self._finished, _stored(segment, self.durable_end))
+            return (*self._finished, replace(_stored(segment, self.durable_end), growing=True))
 
     def finished_before(self, sequence: int) -> tuple[Stored, ...]:
         """The segments that are no longer written and hold nothing from `sequence` on."""

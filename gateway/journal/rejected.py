@@ -1,0 +1,64 @@
+"""Events that the console refuses for good: kept aside with its reason, never dropped.
+
+Each delivery that had some adds one file to `rejected/`, named after the last sequence in
+it, with one JSON object a line:
+
+    {"sequence": 1042, "event_id": "0192…", "why": "unknown client", "event": "<base64>"}
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gateway.journal.segment import write_durably
+
+REJECTED_FOLDER: Final = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedEvent:
+    """An event, and why the console will never take it."""
+
+    sequence: int
+    event_id: str  # empty when the record is no event
+    why: str
+    content: bytes
+
+
+class RejectedEvents:
+    """The folder of rejected events of one journal. Blocks on the disk."""
+
+    def __init__(self, journal_folder: Path) -> None:
+        self._folder = journal_folder / REJECTED_FOLDER
+        files = sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
+        self._last_sequence = int(files[-1].stem) if files else 0
+        self.count = sum(file.read_bytes().count(b"\n") for file in files)
+
+    def keep(self, events: Sequence[RejectedEvent]) -> None:
+        """Keep them durably; those that were kept before, in an interrupted delivery, are not kept twice.
+
+        Raises OSError, and then the delivery they came from must not count as done.
+        """
+        new = [event for event in events if event.sequence > self._last_sequence]
+        if not new:
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        last = max(event.sequence for event in new)
+        write_durably(self._folder / f"{last:020d}.jsonl", b"".join(map(_line, new)))
+        self._last_sequence = last
+        self.count += len(new)
+
+
+def _line(event: RejectedEvent) -> bytes:
+    fields = {
+        "sequence": event.sequence,
+        "event_id": event.event_id,
+        "why": event.why,
+        "event": base64.b64encode(event.content).decode(),
+    }
+    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"

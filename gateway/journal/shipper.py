@@ -1,0 +1,261 @@
+"""Takes durable events to the console: at least once, in order, for as long as it takes.
+
+One batch travels at a time, POST {console}/internal/events, EventBatch in gzip. It is
+delivered when an EventReceipt accounts for every event in it; anything else, from a
+refused connection to a proxy's error page, means that it is sent again. Only then the
+cursor moves. Nothing here ever delays an answer of the gateway.
+
+    read ahead ──► send ──► receipt ──► rejected events aside ──► cursor ──► old segments deleted
+                    ▲  │
+                    └──┘ back-off with jitter, at most about 2 s, so that a console that
+                         returns is found soon; the batch halves, so that one event which
+                         is too much for the console does not hold up the others
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import httpx
+from google.protobuf.message import DecodeError
+
+from gateway.journal.journal import Journal
+from gateway.journal.reader import Reader, Record
+from gateway.journal.rejected import RejectedEvent, RejectedEvents
+from protos.amulet.events.v1 import events_pb2 as pb
+
+_log = logging.getLogger(__name__)
+EVENTS_PATH: Final = "/internal/events"
+_PROTOBUF: Final = "application/x-protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class ShipperSettings:
+    """Where events go, and how patiently."""
+
+    console_url: str
+    token: str = field(repr=False)
+    batch_records_max: int = 500
+    batch_bytes_max: int = 1024 * 1024  # before compression
+    connect_s_max: float = 2.0
+    answer_s_max: float = 10.0
+    retry_s_min: float = 0.05
+    retry_s_max: float = 2.0
+    linger_s: float = 0.05  # between two deliveries while there is no backlog, so that a batch can gather
+    sweep_s: float = 1.0  # how often old segments are looked for while there is nothing to deliver
+
+
+@dataclass(frozen=True, slots=True)
+class ShipperState:
+    """How delivery stands, for telemetry and health."""
+
+    delivering: bool  # the last attempt succeeded, or there was none yet
+    sentence: str
+    backlog_records: int
+    backlog_bytes: int
+    backlog_s: float  # age of the oldest event that is not delivered, by the clock; 0 when there is none
+    delivered: int  # since the start, those that the console knew before included
+    known_before: int
+    rejected: int  # kept aside in the folder, earlier starts included
+    failures: int  # attempts since the start that delivered nothing
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """A batch as it travels."""
+
+    records: tuple[Record, ...]
+    by_event_id: dict[str, Record]
+    not_events: tuple[RejectedEvent, ...]
+    events: int
+    oldest_at_s: float | None
+    body: bytes
+
+    @property
+    def next_sequence(self) -> int:
+        return self.records[-1].sequence + 1
+
+
+class NotDelivered(Exception):
+    """This attempt brought no receipt. The text is a sentence for an operator."""
+
+
+class Shipper:
+    """Delivers one journal to one console. Run it as one task; cancel it to stop."""
+
+    def __init__(self, journal: Journal, settings: ShipperSettings, *, seed: int | None = None) -> None:
+        """seed: of the jitter, for replaying a test."""
+        self._journal = journal
+        self._settings = settings
+        self._random = random.Random(seed)  # noqa: S311 - spreads retries, guards nothing
+        self._reader = Reader(journal)
+        self._rejected = RejectedEvents(journal.folder)
+        self._ahead: list[Record] = []
+        self._batch_records = settings.batch_records_max
+        self._oldest_at_s: float | None = None
+        self._trouble: str | None = None
+        self._failures_in_a_row = 0
+        self._failures = self._delivered = self._known_before = 0
+
+    def state(self) -> ShipperState:
+        """How delivery stands now; does not touch the disk."""
+        health = self._journal.health()
+        waiting = health.backlog_records > 0 and self._oldest_at_s is not None
+        return ShipperState(
+            delivering=self._trouble is None,
+            sentence=self._trouble or "events reach the console",
+            backlog_records=health.backlog_records,
+            backlog_bytes=health.backlog_bytes,
+            backlog_s=max(0.0, time.time() - (self._oldest_at_s or 0.0)) if waiting else 0.0,
+            delivered=self._delivered,
+            known_before=self._known_before,
+            rejected=self._rejected.count,
+            failures=self._failures,
+        )
+
+    async def run(self) -> None:
+        """Deliver until cancelled. What was not delivered then is delivered after the next start."""
+        settings = self._settings
+        async with httpx.AsyncClient(
+            base_url=settings.console_url,
+            headers={
+                "Authorization": f"Bearer {settings.token}",
+                "Content-Type": _PROTOBUF,
+                "Content-Encoding": "gzip",
+                "Accept": _PROTOBUF,
+            },
+            timeout=httpx.Timeout(settings.answer_s_max, connect=settings.connect_s_max),
+            trust_env=False,  # a proxy meant for the outside must not see these events
+        ) as client:
+            while True:
+                await self._wait_for_work()
+                try:
+                    await self._deliver_batch(client)
+                except NotDelivered as error:
+                    await self._back_off(str(error))
+                except OSError as error:
+                    await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
+                else:
+                    self._succeeded()
+                    if not self._ahead:
+                        await asyncio.sleep(settings.linger_s)
+
+    async def _wait_for_work(self) -> None:
+        while not self._ahead:
+            try:
+                async with asyncio.timeout(self._settings.sweep_s):
+                    await self._journal.wait_beyond(self._reader.position)
+                return
+            except TimeoutError:
+                try:
+                    await asyncio.to_thread(self._journal.sweep)
+                except OSError as error:
+                    _log.warning("delivered segments cannot be deleted: %s", error)
+
+    async def _deliver_batch(self, client: httpx.AsyncClient) -> None:
+        parcel = await asyncio.to_thread(self._pack)
+        if parcel is None:
+            if self._reader.position <= self._journal.cursor:
+                raise NotDelivered("the oldest events of the journal cannot be read")
+            # Everything that was left is damaged and reported: there is nothing to wait for.
+            await asyncio.to_thread(self._journal.advance, self._reader.position)
+            return
+        self._oldest_at_s = parcel.oldest_at_s
+        rejected = list(parcel.not_events)
+        if parcel.events:
+            receipt = await self._send(client, parcel)
+            rejected += _rejected_by(receipt, parcel)
+            self._known_before += receipt.known_before
+        await asyncio.to_thread(self._confirm, parcel, rejected)
+        del self._ahead[: len(parcel.records)]
+        self._delivered += len(parcel.records) - len(rejected)
+
+    def _pack(self) -> _Parcel | None:
+        if not self._ahead:
+            self._ahead = self._reader.read(
+                bytes_max=self._settings.batch_bytes_max, records_max=self._settings.batch_records_max
+            )
+        records = tuple(self._ahead[: self._batch_records])
+        if not records:
+            return None
+        batch, not_events, by_event_id = pb.EventBatch(), [], {}
+        for record in records:
+            try:
+                event = pb.Event.FromString(record.content)
+            except DecodeError:
+                not_events.append(RejectedEvent(record.sequence, "", "the record is no event", record.content))
+                continue
+            batch.events.append(event)
+            by_event_id[event.event_id] = record
+        oldest_at_s = batch.events[0].happened_at.ToMicroseconds() / 1e6 if batch.events else None
+        return _Parcel(
+            records=records,
+            by_event_id=by_event_id,
+            not_events=tuple(not_events),
+            events=len(batch.events),
+            oldest_at_s=oldest_at_s,
+            body=gzip.compress(batch.SerializeToString(), compresslevel=1, mtime=0),
+        )
+
+    async def _send(self, client: httpx.AsyncClient, parcel: _Parcel) -> pb.EventReceipt:
+        try:
+            async with asyncio.timeout(self._settings.answer_s_max):
+                response = await client.post(EVENTS_PATH, content=parcel.body)
+        except TimeoutError as error:
+            raise NotDelivered(f"the console did not answer within {self._settings.answer_s_max:g} s") from error
+        except httpx.HTTPError as error:
+            what = str(error) or type(error).__name__
+            raise NotDelivered(f"the console at {self._settings.console_url} cannot be reached: {what}") from error
+        if response.status_code in (401, 403):
+            raise NotDelivered("the console refuses the control token: both sides must read the same file")
+        if response.status_code != httpx.codes.OK:
+            raise NotDelivered(f"the console answered {response.status_code} instead of a receipt")
+        try:
+            receipt = pb.EventReceipt.FromString(response.content)
+        except DecodeError as error:
+            raise NotDelivered("the console's answer is no receipt") from error
+        accounted = receipt.applied + receipt.known_before + len(receipt.rejected)
+        if accounted != parcel.events:
+            raise NotDelivered(f"the console's receipt accounts for {accounted} of {parcel.events} events")
+        return receipt
+
+    def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent]) -> None:
+        self._rejected.keep(rejected)
+        try:
+            self._journal.advance(parcel.next_sequence)
+        except OSError as error:
+            # The console has the events. Without a new cursor some would travel again after a restart.
+            _log.warning("the journal's cursor cannot be written: %s", error)
+
+    def _succeeded(self) -> None:
+        if self._trouble is not None:
+            _log.info("events reach the console again")
+        self._trouble, self._failures_in_a_row = None, 0
+        self._batch_records = min(self._settings.batch_records_max, self._batch_records * 2)
+
+    async def _back_off(self, why: str) -> None:
+        if why != self._trouble:
+            _log.warning("events are kept in the journal: %s", why)
+        self._trouble = why
+        self._failures += 1
+        longest_s = min(self._settings.retry_s_max, self._settings.retry_s_min * 2**self._failures_in_a_row)
+        self._failures_in_a_row = min(self._failures_in_a_row + 1, 30)
+        self._batch_records = max(1, self._batch_records // 2)
+        await asyncio.sleep(longest_s * self._random.uniform(0.5, 1.0))
+
+
+def _rejected_by(receipt: pb.EventReceipt, parcel: _Parcel) -> list[RejectedEvent]:
+    rejected = []
+    for refusal in receipt.rejected:
+        record = parcel.by_event_id.get(refusal.event_id)
+        if record is None:
+            raise NotDelivered("the console's receipt rejects an event that was not sent")
+        rejected.append(RejectedEvent(record.sequence, refusal.event_id, refusal.why, record.content))
+    return rejected

@@ -1,0 +1,157 @@
+"""Whatever a crash or a bad disk left behind: whole records only, and the truth about the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.journal.cursor import write_cursor
+from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES, MARKER, frame
+from gateway.journal.recovery import recover
+from tests.unit.gateway.journal.disk import frame_starts, records_in, segment_bytes, write_segment
+
+GROUPS = [[b"first", b"second"], [b"third"], [b"fourth", b"fifth", MARKER * 3 + b"sixth"]]
+RECORDS = [record for group in GROUPS for record in group]
+ON_DISK = segment_bytes(GROUPS)
+STARTS = frame_starts(GROUPS)
+
+groups_of_records = st.lists(
+    st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=5), min_size=1, max_size=5
+)
+
+
+def test_an_empty_folder_begins_with_the_first_sequence(tmp_path: Path) -> None:
+    recovered = recover(tmp_path)
+    assert (recovered.next_sequence, recovered.cursor, recovered.segments, recovered.findings) == (1, 1, (), ())
+
+
+@given(groups=groups_of_records, data=st.data())
+def test_a_segment_cut_at_any_byte_gives_whole_records_only(groups: list[list[bytes]], data: st.DataObject) -> None:
+    content = segment_bytes(groups)
+    records = [record for group in groups for record in group]
+    cut = data.draw(st.integers(0, len(content)))
+    whole = sum(start <= cut for start in frame_starts(groups)[1:])
+    with TemporaryDirectory() as folder:
+        path = write_segment(Path(folder), content[:cut])
+        recovered = recover(Path(folder))
+        assert records_in(path) == records[:whole]
+    assert recovered.next_sequence == whole + 1
+    assert sum(finding.records_lost for finding in recovered.findings) == 0
+
+
+def test_a_tail_torn_at_every_byte_of_the_last_two_records_is_passed_over(tmp_path: Path) -> None:
+    for cut in range(STARTS[-3], len(ON_DISK)):
+        path = write_segment(tmp_path, ON_DISK[:cut])
+        recovered = recover(tmp_path)
+        whole = 4 if cut < STARTS[-2] else 5
+        assert records_in(path) == RECORDS[:whole]
+        assert recovered.next_sequence == whole + 1
+        torn = cut - STARTS[whole]
+        assert [(finding.size_bytes, finding.acknowledged) for finding in recovered.findings] == (
+            [(torn, False)] if torn else []
+        )
+
+
+@settings(max_examples=300)
+@given(groups=groups_of_records, data=st.data(), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_found_and_costs_one_record_at_most(
+    groups: list[list[bytes]], data: st.DataObject, bit: int
+) -> None:
+    content = bytearray(segment_bytes(groups, sealed=True))
+    records = [record for group in groups for record in group]
+    at = data.draw(st.integers(HEADER_BYTES, len(content) - 1))
+    content[at] ^= 1 << bit
+    harmed = sum(start <= at for start in frame_starts(groups)) - 1
+    with TemporaryDirectory() as folder:
+        path = write_segment(Path(folder), bytes(content))
+        recovered = recover(Path(folder))
+        assert records_in(path) == records[:harmed] + records[harmed + 1 :]
+    assert len(recovered.findings) == 1
+    if harmed < len(records):  # not the seal
+        (finding,) = recovered.findings
+        assert (finding.first_sequence, finding.records_lost, finding.acknowledged) == (harmed + 1, 1, True)
+    assert recovered.next_sequence == len(records) + 1
+
+
+def test_damage_before_a_later_group_is_named_as_loss(tmp_path: Path) -> None:
+    write_segment(tmp_path, _harmed(STARTS[1]))
+    (finding,) = recover(tmp_path).findings
+    assert (finding.first_sequence, finding.records_lost, finding.acknowledged) == (2, 1, True)
+    assert "1 record(s) from sequence 2 on were durable once and cannot be read any more" in finding.sentence
+
+
+def test_a_hole_within_the_last_group_is_doubtful_and_what_follows_is_kept(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, _harmed(STARTS[4]))
+    recovered = recover(tmp_path)
+    (finding,) = recovered.findings
+    assert (finding.first_sequence, finding.records_lost, finding.acknowledged) == (5, 1, False)
+    assert records_in(path) == [*RECORDS[:4], RECORDS[5]]
+    assert recovered.next_sequence == 7
+
+
+def test_a_damaged_header_costs_no_record(tmp_path: Path) -> None:
+    content = bytearray(segment_bytes(GROUPS, first=31))
+    content[:HEADER_BYTES] = bytes(HEADER_BYTES)
+    path = write_segment(tmp_path, bytes(content), first=31)
+    assert recover(tmp_path).next_sequence == 37
+    assert records_in(path, first=31) == RECORDS
+
+
+def test_a_frame_inside_a_damaged_record_is_not_taken_for_one_of_ours(tmp_path: Path) -> None:
+    for sequence in (1, 2, 900):  # one before, the one that is missing, one far ahead
+        forged = frame(b"forged", sequence=sequence, place=0)
+        groups = [[b"honest"], [b"x" * 40 + forged], [b"honest too"]]
+        content = bytearray(segment_bytes(groups))
+        content[frame_starts(groups)[1] + FRAME_HEADER_BYTES] ^= 1
+        path = write_segment(tmp_path, bytes(content))
+        expected = [b"honest", b"forged", b"honest too"] if sequence == 2 else [b"honest", b"honest too"]
+        assert records_in(path) == expected
+
+
+def test_the_next_segment_says_where_the_one_before_it_ends(tmp_path: Path) -> None:
+    write_segment(tmp_path, ON_DISK)  # records 4 to 6 failed to be synced; the journal went on with 4
+    write_segment(tmp_path, segment_bytes([[b"other fourth"]], first=4), first=4)
+    recovered = recover(tmp_path)
+    assert [(stored.first_sequence, stored.next_sequence) for stored in recovered.segments] == [(1, 4), (4, 5)]
+    assert recovered.next_sequence == 5
+
+
+def test_opening_leaves_every_segment_as_it_was(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, ON_DISK[:-3])
+    recover(tmp_path)
+    assert path.read_bytes() == ON_DISK[:-3]
+
+
+def test_a_segment_whose_creation_was_cut_short_is_swept_away(tmp_path: Path) -> None:
+    leftover = tmp_path / "00000000000000000001.journal.aside"
+    leftover.write_bytes(b"\x89AM")
+    assert recover(tmp_path).next_sequence == 1
+    assert not leftover.exists()
+
+
+def test_sequences_go_on_after_the_cursor_when_no_segment_is_left(tmp_path: Path) -> None:
+    write_cursor(tmp_path, 77)
+    assert (recover(tmp_path).next_sequence, recover(tmp_path).cursor) == (77, 77)
+
+
+@pytest.mark.parametrize("content", [b"", b"77", b"77 00000000\n", b"\xff\xfe \n", b"77 zz\n", b"-5 0\n"])
+def test_a_cursor_that_cannot_be_believed_means_the_oldest_record(tmp_path: Path, content: bytes) -> None:
+    write_segment(tmp_path, segment_bytes([[b"x"]], first=50), first=50)
+    (tmp_path / "cursor").write_bytes(content)
+    assert recover(tmp_path).cursor == 50
+
+
+def test_segments_deleted_ahead_of_the_cursor_count_as_delivered(tmp_path: Path) -> None:
+    write_segment(tmp_path, segment_bytes([[b"x"]], first=50), first=50)
+    write_cursor(tmp_path, 20)
+    assert recover(tmp_path).cursor == 50
+
+
+def _harmed(start: int) -> bytes:
+    content = bytearray(ON_DISK)
+    content[start + FRAME_HEADER_BYTES] ^= 0x10
+    return bytes(content)
