@@ -1,0 +1,237 @@
+"""TorchServe as a backend: one request to one model version, typed in and typed out.
+
+Protobuf and gRPC end here. Whatever goes wrong comes out as one of the gateway's refusals:
+`ModelNotReady` (TorchServe does not hold the version), `BackendUnavailable` (it is down, or
+its worker died under the request), `Overloaded` (the version's queue is full),
+`DeadlineExceeded`; or as `BackendFaulty`, which no right set-up gives and is our own fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Final, Self
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+from grpc import aio
+from numpy.typing import NDArray
+
+from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded, Refusal
+from gateway.serving.tokens import Tokens
+from protos.amulet.graph.v1 import graph_pb2
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.torchserve import inference_pb2, inference_pb2_grpc
+
+# A token can be replaced under a call by whoever else renews it, a connection can be found
+# broken only by using it. Asking again is safe: a prediction changes nothing in TorchServe.
+TOKEN_TRIES: Final = 3
+CONNECTION_TRIES: Final = 2
+MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024
+_OPTIONS: Final = (
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    # TorchServe restarts within seconds: look for it often, never wait two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class BackendFaulty(RuntimeError):
+    """TorchServe or the handler answered what a right set-up never gives: our own fault, for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphImage:
+    """One image for the graph: `pixels` at the model's size, or an `encoded` photograph that the handler scales."""
+
+    pixels: NDArray[np.uint8] | None = None  # [height, width, 3], RGB
+    encoded: bytes | None = None
+    target: int = -1  # index of the class to explain; -1: the best one
+
+    def __post_init__(self) -> None:
+        if (self.pixels is None) == (self.encoded is None):
+            raise ValueError("an image is either pixels or an encoded photograph")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput:
+    """What the graph said about one image."""
+
+    logits: tuple[float, ...]  # one per class
+    probabilities: tuple[float, ...]  # one per class, calibrated, summing to 1
+    scores: Mapping[str, float]  # detector -> score; higher is further out
+    embedding: NDArray[np.float32] | None  # [size]; None: not asked for
+    heat_map: NDArray[np.float32] | None  # [rows, columns], at least 0; None: not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class GraphResult:
+    outputs: tuple[GraphOutput, ...]  # one per image, in order
+    graph_ms: float  # the graph's run, which a batch shares
+    batch_images: int  # how many images shared it
+
+
+class TorchServe:
+    """A connection to TorchServe's inference port. Use it as an async context, or `close` it."""
+
+    def __init__(self, target: str, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._channel = aio.insecure_channel(target, options=_OPTIONS)
+        self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(self._channel)
+        self._answered_at_s: dict[tuple[str, str], float] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    def answered_at_s(self, backend_name: str, version: str) -> float | None:
+        """When this version last answered anybody, on the monotonic clock; None: never yet."""
+        return self._answered_at_s.get((backend_name, version))
+
+    async def predict(
+        self,
+        backend_name: str,
+        version: str,
+        images: Sequence[GraphImage],
+        *,
+        heat_map: bool = False,
+        embedding: bool = False,
+        deadline_s: float,
+    ) -> GraphResult:
+        """Run the version's graph once over one to eight images.
+
+        deadline_s: seconds from now; everything, a new token and a second try included, ends by then.
+        Raises ModelNotReady, BackendUnavailable, Overloaded, DeadlineExceeded, BackendFaulty.
+        Cancelling it cancels the call.
+        """
+        if deadline_s <= 0.0:
+            raise DeadlineExceeded("no time is left for the model to answer")
+        request = inference_pb2.PredictionsRequest(
+            model_name=backend_name,
+            model_version=version,
+            input={"request": _request_of(images, heat_map=heat_map, embedding=embedding)},
+        )
+        try:
+            async with asyncio.timeout(deadline_s):
+                response = await self._ask(request, ends_at_s=time.monotonic() + deadline_s)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the model did not answer within {deadline_s:.3g} s") from None
+        result = _result_of(response.prediction, backend_name, version, images=len(images))
+        self._answered_at_s[backend_name, version] = time.monotonic()
+        return result
+
+    async def _ask(
+        self, request: inference_pb2.PredictionsRequest, *, ends_at_s: float
+    ) -> inference_pb2.PredictionResponse:
+        tokens_left, connections_left = TOKEN_TRIES - 1, CONNECTION_TRIES - 1
+        while True:
+            token = await self._tokens.inference()
+            try:
+                return await self._stub.Predictions(
+                    request,
+                    timeout=max(0.0, ends_at_s - time.monotonic()),
+                    metadata=(("authorization", f"Bearer {token}"),),
+                )
+            except aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.PERMISSION_DENIED and tokens_left:
+                    tokens_left -= 1
+                    await self._tokens.replace(token)
+                elif _connection_broke(error) and connections_left:
+                    connections_left -= 1
+                else:
+                    raise _refusal_of(error, request.model_name, request.model_version) from None
+
+
+def _request_of(images: Sequence[GraphImage], *, heat_map: bool, embedding: bool) -> bytes:
+    entries = [
+        graph_pb2.Image(encoded=image.encoded, target=image.target)
+        if image.pixels is None
+        else graph_pb2.Image(pixels=_bytes_of(image.pixels), target=image.target)
+        for image in images
+    ]
+    return graph_pb2.GraphRequest(images=entries, heat_map=heat_map, embedding=embedding).SerializeToString()
+
+
+def _bytes_of(pixels: NDArray[np.uint8]) -> bytes:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"pixels are uint8 [height, width, 3], not {pixels.dtype} {list(pixels.shape)}")
+    return pixels.tobytes()
+
+
+def _result_of(prediction: bytes, backend_name: str, version: str, *, images: int) -> GraphResult:
+    try:
+        answer = graph_pb2.GraphAnswer.FromString(prediction)
+    except DecodeError:
+        raise BackendFaulty(f"{backend_name} {version} answered something else than a GraphAnswer") from None
+    if (answer.model, answer.version) != (backend_name, version):
+        raise BackendFaulty(f"{answer.model} {answer.version} answered in place of {backend_name} {version}")
+    if answer.HasField("fault"):
+        fault = answer.fault
+        reason = {number: name for name, number in words.Reason.items()}.get(fault.reason, str(fault.reason))
+        raise BackendFaulty(
+            f"{backend_name} {version} refused what the gateway sent: {reason}, {fault.field}: {fault.message}"
+        )
+    if len(answer.outputs) != images:
+        raise BackendFaulty(f"{backend_name} {version} gave {len(answer.outputs)} outputs for {images} images")
+    return GraphResult(tuple(_output_of(output) for output in answer.outputs), answer.graph_ms, answer.batch_images)
+
+
+def _output_of(output: graph_pb2.Output) -> GraphOutput:
+    heat_map = None
+    if output.heat_map:
+        grid = (output.heat_map_rows, output.heat_map_columns)
+        if len(output.heat_map) != grid[0] * grid[1]:
+            raise BackendFaulty(f"a heat map of {grid[0]} x {grid[1]} came with {len(output.heat_map)} values")
+        heat_map = np.array(output.heat_map, dtype=np.float32).reshape(grid)
+    return GraphOutput(
+        logits=tuple(output.logits),
+        probabilities=tuple(output.probabilities),
+        scores=MappingProxyType(dict(output.scores)),
+        embedding=np.array(output.embedding, dtype=np.float32) if output.embedding else None,
+        heat_map=heat_map,
+    )
+
+
+def _said(error: aio.AioRpcError) -> str:
+    """The first line of TorchServe's message; its class of exception follows on the second."""
+    return (error.details() or "").partition("\n")[0]
+
+
+def _connection_broke(error: aio.AioRpcError) -> bool:
+    """The status is gRPC's own. TorchServe uses the same ones, but always names a class of exception."""
+    kinds = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED)
+    return error.code() in kinds and "Exception" not in (error.details() or "")
+
+
+def _refusal_of(error: aio.AioRpcError, backend_name: str, version: str) -> Refusal | BackendFaulty:
+    """What TorchServe's status and words mean. It has no error codes of its own: the words are all there is."""
+    code, details = error.code(), error.details() or ""
+    if "ModelNotFoundException" in details or "ModelVersionNotFoundException" in details:
+        return ModelNotReady(f"{backend_name} {version} is not loaded")
+    if details.startswith(("Worker died", "Worker scaled down")):
+        return BackendUnavailable("the model's worker died and is being started again")
+    if "has no worker to serve inference request" in details:  # also said when the queue is full
+        return Overloaded("too many requests wait for the model")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("the model did not answer in time")
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return BackendUnavailable("the model server does not accept the gateway's token")
+    if _connection_broke(error) or details.startswith("Out of resources"):
+        return BackendUnavailable("the model server cannot be reached")
+    return BackendFaulty(f"{backend_name} {version}: TorchServe answered {code.name}: {_said(error)[:200]}")
