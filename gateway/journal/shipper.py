@@ -19,9 +19,10 @@ import gzip
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import httpx
 from google.protobuf.message import DecodeError
@@ -34,6 +35,7 @@ from protos.amulet.events.v1 import events_pb2 as pb
 _log = logging.getLogger(__name__)
 EVENTS_PATH: Final = "/internal/events"
 _PROTOBUF: Final = "application/x-protobuf"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +157,17 @@ class Shipper:
                 return
             except TimeoutError:
                 try:
-                    await asyncio.to_thread(self._journal.sweep)
+                    await _on_disk(self._journal.sweep)
                 except OSError as error:
                     _log.warning("delivered segments cannot be deleted: %s", error)
 
     async def _deliver_batch(self, client: httpx.AsyncClient) -> None:
-        parcel = await asyncio.to_thread(self._pack)
+        parcel = await _on_disk(self._pack)
         if parcel is None:
             if self._reader.position <= self._journal.cursor:
                 raise NotDelivered("the oldest events of the journal cannot be read")
             # Everything that was left is damaged and reported: there is nothing to wait for.
-            await asyncio.to_thread(self._journal.advance, self._reader.position)
+            await _on_disk(partial(self._journal.advance, self._reader.position))
             return
         self._oldest_at_s = parcel.oldest_at_s
         rejected = list(parcel.not_events)
@@ -173,9 +175,8 @@ class Shipper:
             receipt = await self._send(client, parcel)
             rejected += _rejected_by(receipt, parcel)
             self._known_before += receipt.known_before
-        await asyncio.to_thread(self._confirm, parcel, rejected)
+        await _on_disk(partial(self._confirm, parcel, rejected))
         del self._ahead[: len(parcel.records)]
-        self._delivered += len(parcel.records) - len(rejected)
 
     def _pack(self) -> _Parcel | None:
         if not self._ahead:
@@ -228,6 +229,7 @@ class Shipper:
 
     def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent]) -> None:
         self._rejected.keep(rejected)
+        self._delivered += len(parcel.records) - len(rejected)
         try:
             self._journal.advance(parcel.next_sequence)
         except OSError as error:
@@ -259,3 +261,13 @@ def _rejected_by(receipt: pb.EventReceipt, parcel: _Parcel) -> list[RejectedEven
             raise NotDelivered("the console's receipt rejects an event that was not sent")
         rejected.append(RejectedEvent(record.sequence, refusal.event_id, refusal.why, record.content))
     return rejected
+
+
+async def _on_disk(work: Callable[[], _T]) -> _T:
+    """Run in a thread; when cancelled, wait for its end, so that no cursor is written once the journal is closed."""
+    running = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise

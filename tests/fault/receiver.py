@@ -1,0 +1,103 @@
+"""A process that stands where the console is: takes event batches, remembers them, misbehaves on demand.
+
+    python -m tests.fault.receiver FOLDER
+
+It prints its port once it listens. FOLDER/applied holds the id of every event in the order in
+which it was first seen, one a line, and is read again after a restart; FOLDER/port keeps the
+port over restarts. FOLDER/behaviour is read before each request:
+
+    ok            answer with a receipt (also when the file is missing)
+    500           refuse everything
+    lose-answer   apply the batch, then close the connection without an answer
+    page          answer 200 with a page that is no receipt
+    short         apply nothing, but send a receipt that leaves events out
+    one-at-a-time 500 for a batch of more than one event
+    reject ID...  refuse these events for good, take the others
+"""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock
+
+from protos.amulet.events.v1 import events_pb2 as pb
+
+TOKEN = "a-control-token"
+
+
+class Memory:
+    """Which events were seen, in order; survives a kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.behaviour_file = folder / "behaviour"
+        self._applied = folder / "applied"
+        self._lock = Lock()
+        self._known = set(self._applied.read_text().split()) if self._applied.exists() else set[str]()
+
+    def behaviour(self) -> list[str]:
+        return self.behaviour_file.read_text().split() if self.behaviour_file.exists() else ["ok"]
+
+    def apply(self, batch: pb.EventBatch, refused: list[str]) -> pb.EventReceipt:
+        receipt = pb.EventReceipt()
+        with self._lock:
+            new = []
+            for event in batch.events:
+                if event.event_id in refused:
+                    receipt.rejected.add(event_id=event.event_id, why="refused by the test")
+                elif event.event_id in self._known:
+                    receipt.known_before += 1
+                else:
+                    self._known.add(event.event_id)
+                    new.append(event.event_id)
+                    receipt.applied += 1
+            with self._applied.open("a") as file:
+                file.write("".join(f"{event_id}\n" for event_id in new))
+        return receipt
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    memory: Memory
+
+    def do_POST(self) -> None:
+        body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/internal/events" or self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self._answer(401, b"")
+        batch = pb.EventBatch.FromString(body)
+        behaviour, *named = self.memory.behaviour()
+        if behaviour == "500" or (behaviour == "one-at-a-time" and len(batch.events) > 1):
+            return self._answer(500, b"")
+        if behaviour == "page":
+            return self._answer(200, b"<html>a proxy's page</html>")
+        if behaviour == "short":
+            return self._answer(200, pb.EventReceipt(applied=len(batch.events) - 1).SerializeToString())
+        receipt = self.memory.apply(batch, named if behaviour == "reject" else [])
+        if behaviour == "lose-answer":
+            self.close_connection = True
+            return None
+        return self._answer(200, receipt.SerializeToString())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def main(folder: Path) -> None:
+    port_file = folder / "port"
+    Handler.memory = Memory(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", int(port_file.read_text()) if port_file.exists() else 0), Handler)
+    port_file.write_text(str(server.server_port))
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

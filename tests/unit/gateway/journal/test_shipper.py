@@ -1,0 +1,213 @@
+"""Delivery against a real HTTP server process that stands where the console is."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from gateway.journal.journal import Journal
+from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
+from gateway.journal.writer import JournalSettings
+from protos.amulet.events.v1 import events_pb2 as pb
+from tests.fault.console_place import ConsolePlace
+
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[ConsolePlace]:
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    yield place
+    place.kill()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = await Journal.open(JournalSettings(tmp_path / "journal", free_bytes_min=0, segment_bytes_max=4000))
+    yield journal
+    await journal.close()
+
+
+def settings_for(place: ConsolePlace) -> ShipperSettings:
+    return ShipperSettings(place.url, place.token, batch_records_max=8, linger_s=0.0, sweep_s=0.05, retry_s_max=0.2)
+
+
+@asynccontextmanager
+async def shipping(journal: Journal, settings: ShipperSettings) -> AsyncIterator[Shipper]:
+    shipper = Shipper(journal, settings, seed=1)
+    task = asyncio.create_task(shipper.run())
+    try:
+        yield shipper
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if holds(state := shipper.state()):
+                return state
+            await asyncio.sleep(0.01)
+
+
+def delivered(state: ShipperState) -> bool:
+    return state.backlog_records == 0
+
+
+def shrank(state: ShipperState, *, before: int) -> bool:
+    return state.backlog_records < before
+
+
+async def append_events(journal: Journal, *names: str) -> None:
+    events = [pb.Event(event_id=name) for name in names]
+    for event in events:
+        event.happened_at.GetCurrentTime()
+    await asyncio.gather(*(journal.append(event.SerializeToString()) for event in events))
+
+
+def names(count: int, *, first: int = 0) -> list[str]:
+    return [f"event-{number}" for number in range(first, first + count)]
+
+
+async def test_events_arrive_once_and_in_order_and_their_segments_go(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    await append_events(journal, *names(300))
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, delivered)
+        await append_events(journal, *names(10, first=300))
+        await until(shipper, delivered)
+    assert place.applied == names(310)
+    assert journal.cursor == 311
+    assert (state.delivering, state.rejected, state.failures, state.backlog_s) == (True, 0, 0, 0.0)
+    assert len(list((tmp_path / "journal").glob("*.journal"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "sentence"),
+    [
+        ("500", "answered 500 instead of a receipt"),
+        ("page", "answer is no receipt"),
+        ("short", "receipt accounts for"),
+    ],
+)
+async def test_anything_but_a_whole_receipt_means_that_it_is_sent_again(
+    journal: Journal, place: ConsolePlace, behaviour: str, sentence: str
+) -> None:
+    place.behave(behaviour)
+    await append_events(journal, *names(20))
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: state.failures >= 3)
+        assert not state.delivering
+        assert sentence in state.sentence
+        assert (state.backlog_records, journal.cursor) == (20, 1)
+        assert state.backlog_s > 0
+        place.behave("ok")
+        assert (await until(shipper, delivered)).delivering
+    assert place.applied == names(20)
+
+
+async def test_an_answer_that_was_lost_makes_events_travel_twice_and_count_once(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    place.behave("lose-answer")
+    await append_events(journal, *names(20))
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, lambda state: state.failures >= 2)
+        place.behave("ok")
+        state = await until(shipper, delivered)
+    assert state.known_before > 0
+    assert place.applied == names(20)
+
+
+async def test_rejected_events_are_kept_aside_with_the_reason_and_counted_once(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    place.behave("reject event-3 event-5")
+    await append_events(journal, *names(4))
+    await journal.append(b"\xff\xff no event")
+    await append_events(journal, *names(4, first=4))
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, delivered)
+    assert (state.rejected, state.delivered) == (3, 6)
+    assert place.applied == ["event-0", "event-1", "event-2", "event-4", "event-6", "event-7"]
+    kept = [
+        json.loads(line)
+        for file in sorted((tmp_path / "journal" / "rejected").iterdir())
+        for line in file.read_text().splitlines()
+    ]
+    assert {(event["sequence"], event["event_id"], event["why"]) for event in kept} == {
+        (4, "event-3", "refused by the test"),
+        (5, "", "the record is no event"),
+        (7, "event-5", "refused by the test"),
+    }
+    assert pb.Event.FromString(base64.b64decode(kept[-1]["event"])).event_id == "event-5"
+    (tmp_path / "journal" / "cursor").unlink()
+    assert Shipper(journal, settings_for(place)).state().rejected == 3
+
+
+async def test_rejected_events_of_an_interrupted_delivery_are_not_kept_twice(
+    tmp_path: Path, place: ConsolePlace
+) -> None:
+    place.behave("reject event-1")
+    settings = JournalSettings(tmp_path / "twice", free_bytes_min=0)
+    for sent in (names(3), []):
+        journal = await Journal.open(settings)
+        await append_events(journal, *sent)
+        async with shipping(journal, settings_for(place)) as shipper:
+            assert (await until(shipper, delivered)).rejected == 1
+        await journal.close()
+        (settings.folder / "cursor").unlink()  # as if the crash had come before it was written
+
+
+async def test_one_event_that_is_too_much_does_not_hold_up_those_before_it(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    place.behave("one-at-a-time")
+    await append_events(journal, *names(12))
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, delivered)
+    assert place.applied == names(12)
+
+
+async def test_a_wrong_token_is_named(journal: Journal, place: ConsolePlace) -> None:
+    await append_events(journal, "event")
+    wrong = replace(settings_for(place), token="wrong")
+    assert "wrong" not in repr(wrong)
+    async with shipping(journal, wrong) as shipper:
+        state = await until(shipper, lambda state: state.failures > 0)
+    assert "refuses the control token" in state.sentence
+
+
+async def test_the_age_of_the_backlog_is_never_negative(journal: Journal, place: ConsolePlace) -> None:
+    place.behave("500")
+    event = pb.Event(event_id="from the future")
+    event.happened_at.FromSeconds(int(time.time()) + 86_400)
+    await journal.append(event.SerializeToString())
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: state.failures > 0)
+    assert state.backlog_s == 0.0
+
+
+async def test_delivery_goes_on_where_a_stopped_one_ended(journal: Journal, place: ConsolePlace) -> None:
+    await append_events(journal, *names(100))
+    rounds = 0
+    while journal.cursor <= 100:
+        rounds += 1
+        async with shipping(journal, settings_for(place)) as shipper:
+            before = shipper.state().backlog_records
+            await until(shipper, partial(shrank, before=before))
+    assert rounds > 1
+    assert place.applied == names(100)
