@@ -160,7 +160,7 @@ class TorchServe:
 
 def _request_of(images: Sequence[GraphImage], *, heat_map: bool, embedding: bool) -> bytes:
     entries = [
-        graph_pb2.Image(encoded=image.encoded, target=image.target)
+        graph_pb2.Image(encoded=image.encoded or b"", target=image.target)
         if image.pixels is None
         else graph_pb2.Image(pixels=_bytes_of(image.pixels), target=image.target)
         for image in images
@@ -183,7 +183,7 @@ def _result_of(prediction: bytes, backend_name: str, version: str, *, images: in
         raise BackendFaulty(f"{answer.model} {answer.version} answered in place of {backend_name} {version}")
     if answer.HasField("fault"):
         fault = answer.fault
-        reason = {number: name for name, number in words.Reason.items()}.get(fault.reason, str(fault.reason))
+        reason = next((name for name, number in words.Reason.items() if number == fault.reason), str(fault.reason))
         raise BackendFaulty(
             f"{backend_name} {version} refused what the gateway sent: {reason}, {fault.field}: {fault.message}"
         )
