@@ -19,7 +19,7 @@ from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 THREADS: Final = 8
 
 
-class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no annotations
+class Server(BaseApplication):
     """Gunicorn, configured from our settings."""
 
     def __init__(self, settings: ConsoleSettings) -> None:

@@ -1,4 +1,4 @@
-"""Makes Django usable in a test process: a state folder of its own, secrets in it, Django set up.
+"""Makes Django usable in a test process: a state folder of its own, its secrets, Django set up.
 
 The `conftest.py` files of console tests call `ready()` while they are imported, before any
 test module imports a model. With AMULET_DATABASE_URL set the same tests run on that server.
@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import atexit
 import os
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
 
+from cli.layout import Layout
+from cli.provision import provision
 
-def write_secrets(state_dir: Path) -> None:
-    """Write every secret file that a console process needs into STATE/secrets."""
-    folder = state_dir / "secrets"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in ("control_token", "key_secret", "input_hash_secret", "django_secret"):
-        (folder / name).write_text(secrets.token_urlsafe(48))
-    for name in ("audit_signing.key", "photo_seal.key", "vault.key"):
-        (folder / name).write_bytes(secrets.token_bytes(32))
-    (state_dir / "console").mkdir(exist_ok=True)
+
+def new_state(folder: Path) -> Path:
+    """Set a state folder up as `amulet up` does: folders, secrets, certificates."""
+    provision(Layout.of(folder))
+    return folder
 
 
 def ready() -> None:
-    """Set Django up once in this process."""
+    """Set Django up, once in this process."""
     if os.environ.get("AMULET_STATE_DIR"):
         return
-    state_dir = Path(tempfile.mkdtemp(prefix="amulet-test-"))
+    state_dir = new_state(Path(tempfile.mkdtemp(prefix="amulet-test-")))
     atexit.register(shutil.rmtree, state_dir, ignore_errors=True)
-    write_secrets(state_dir)
     os.environ["AMULET_STATE_DIR"] = str(state_dir)
     os.environ["DJANGO_SETTINGS_MODULE"] = "console.site.settings"
     import django

@@ -22,5 +22,4 @@ class SiteConfig(AppConfig):
     def ready(self) -> None:
         from console.site.roles import write_roles
 
-        # The last of our apps: every permission exists by then.
-        post_migrate.connect(write_roles, sender=self, dispatch_uid="console.site.roles")
+        post_migrate.connect(write_roles, dispatch_uid="console.site.roles")

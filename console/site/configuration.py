@@ -211,6 +211,10 @@ class ConsoleSettings(BaseSettings):
             return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
         return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": self.cache_url}
 
+    def control_token(self) -> bytes:
+        """What the gateway shows to the console. Raises OSError."""
+        return read_secret(self.control_token_file)
+
     def missing_files(self) -> tuple[str, ...]:
         """One sentence for each secret file without which no process may start."""
         needed = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final
 
+from django.apps import AppConfig, apps
+
 
 class Role(StrEnum):
     VIEWER = "viewer"
@@ -55,8 +57,11 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
 }
 
 
-def write_roles(**_: Any) -> None:
-    """Make the groups and give each exactly its permissions. Runs after every `migrate`."""
+def write_roles(sender: AppConfig, **_: Any) -> None:
+    """Make the groups and give each exactly its permissions, once after every `migrate`."""
+    # Django signals app by app, and makes each app's permissions on the way.
+    if sender is not [config for config in apps.get_app_configs() if config.models_module is not None][-1]:
+        return
     from django.contrib.auth.models import Group, Permission
 
     known = {

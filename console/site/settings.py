@@ -103,7 +103,13 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULE_FILENAME = str(AMULET.data_dir / "beat-schedule")
-CELERY_BEAT_SCHEDULE: dict[str, Any] = {}
+CELERY_BEAT_SCHEDULE: dict[str, Any] = {
+    "registry: find work": {"task": "console.registry.tasks.find_work", "schedule": 10.0},
+    "registry: discard abandoned uploads": {
+        "task": "console.registry.tasks.discard_abandoned_uploads",
+        "schedule": timedelta(hours=1),
+    },
+}
 
 # People.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]

@@ -8,13 +8,19 @@ from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog
 from drf_spectacular.views import SpectacularAPIView
 
+from console.rollout import views as rollout
 from console.site import health
+
+# Every app's part of the REST interface.
+API = ("console.clients.api", "console.registry.api", "console.rollout.api")
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("jsi18n/", JavaScriptCatalog.as_view(), name="javascript-catalog"),
+    *(path("api/v1/", include(module)) for module in API),
+    path("internal/policy", rollout.policy),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("healthz", health.alive),
     path("readyz", health.ready),

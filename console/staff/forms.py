@@ -24,7 +24,7 @@ class SecondFactorLoginForm(AuthenticationForm):
     )
 
     def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
+        cleaned: dict[str, Any] | None = super().clean()
         user = self.get_user()
         if user is None or cleaned is None:
             return cleaned

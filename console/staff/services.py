@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -44,11 +45,15 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
     """
     if actor is not None:
         require(actor, "staff.add_user")
+    role = role.replace("-", " ").replace("_", " ")
     group = Group.objects.filter(name=role).first()
     if group is None:
         known = ", ".join(Group.objects.order_by("name").values_list("name", flat=True))
         raise Invalid(f"{role} is not a role; the roles are {known}", field="role")
-    User.username_validator(name)
+    try:
+        User.username_validator(name)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), field="name") from None
     password = secrets.token_urlsafe(15)
     try:
         with transaction.atomic():

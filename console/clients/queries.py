@@ -1,0 +1,26 @@
+"""What is known about clients."""
+
+from __future__ import annotations
+
+from django.db.models import Count, Prefetch, Q, QuerySet
+from django.utils.timezone import now
+
+from console.clients.models import ApiKey, Client
+
+
+def clients_with_keys() -> QuerySet[Client]:
+    """Every client by name with its keys, in two queries whatever their number."""
+    return Client.objects.order_by("name").prefetch_related(Prefetch("keys", ApiKey.objects.order_by("key_id")))
+
+
+def clients_with_key_counts() -> QuerySet[Client]:
+    """Clients with `keys_in_force`, in one query."""
+    in_force = Q(keys__revoked_at=None) & (Q(keys__expires_at=None) | Q(keys__expires_at__gt=now()))
+    return Client.objects.annotate(keys_in_force=Count("keys", filter=in_force)).order_by("name")
+
+
+def fingerprint() -> tuple[object, ...]:
+    """All that the gateway must hear of clients and can change, in two small queries."""
+    clients = Client.objects.order_by("pk").values_list("pk", "name", "calls_per_minute", "model_names")
+    keys = ApiKey.objects.order_by("pk").values_list("pk", "revoked_at", "expires_at")
+    return tuple(clients), tuple(keys)

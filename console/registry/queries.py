@@ -1,0 +1,63 @@
+"""What is known about model versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+from django.utils.timezone import now
+
+from console.registry.models import ModelVersion, State, Upload
+from console.torchserve.management import BackendVersion
+from model_store.archive import Archive
+from model_store.store import name_for
+
+
+def versions() -> QuerySet[ModelVersion]:
+    """Versions, newest first, with the people concerned, in one query."""
+    return ModelVersion.objects.select_related("uploaded_by", "approved_by").order_by("-pk")
+
+
+def uploads_of(user_id: int) -> QuerySet[Upload]:
+    """Unfinished uploads of a person, newest first."""
+    return Upload.objects.filter(created_by=user_id, model_version=None).order_by("-created_at")
+
+
+def held() -> list[BackendVersion]:
+    """Versions that TorchServe must hold although no route may lead to them yet."""
+    rows = ModelVersion.objects.filter(held_until__gt=now()).values_list("model", "version", "sha256")
+    return [BackendVersion(model, version, name_for(sha256)) for model, version, sha256 in rows]
+
+
+def backend_version(version: ModelVersion) -> BackendVersion:
+    """How TorchServe knows a version."""
+    return BackendVersion(version.model, version.version, version.file_name)
+
+
+def work_due() -> tuple[list[int], list[int]]:
+    """Versions whose verification, and whose smoke test, nobody is working on."""
+    free = ModelVersion.objects.filter(Q(claimed_until=None) | Q(claimed_until__lt=now()))
+    return (
+        list(free.filter(state=State.UPLOADED).values_list("pk", flat=True)),
+        list(free.filter(state=State.VERIFIED).values_list("pk", flat=True)),
+    )
+
+
+def count_by_state() -> Mapping[str, int]:
+    """How many versions wait in each state that waits for somebody."""
+    waiting = (State.VERIFIED, State.SMOKE_TESTED, State.FAILED)
+    counts = dict.fromkeys(map(str, waiting), 0)
+    for state in ModelVersion.objects.filter(state__in=waiting).values_list("state", flat=True):
+        counts[state] += 1
+    return counts
+
+
+@lru_cache(maxsize=32)
+def golden_photographs(file_name: str) -> Mapping[str, bytes]:
+    """Name -> PNG of an archive in the model store, which never changes under its name.
+
+    Raises ArchiveRefused, OSError when the store has lost it.
+    """
+    return Archive.open(settings.AMULET.model_store / file_name).golden()

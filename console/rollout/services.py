@@ -1,0 +1,222 @@
+"""What changes routes: rollout, rollback, the end of a canary or a shadow, retirement.
+
+The gateway hears of a change with its next look at the policy, two seconds later at most. A
+version gets a route only when TorchServe holds it with a worker that is ready, so a rollout
+never sends callers to something that is still loading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from console.audit.services import record
+from console.errors import Conflict, Invalid, NotAvailable
+from console.registry import queries as registry
+from console.registry import services as registry_services
+from console.registry.models import ModelVersion, State
+from console.registry.services import checked_reason, find_version
+from console.registry.smoke import ensure_ready
+from console.rollout.models import Mode, Route
+from console.rollout.queries import rollback_target, served_model
+from console.staff.models import User
+from console.staff.services import require
+from console.torchserve.errors import BackendError
+from console.torchserve.management import Backend
+
+READY_S_MAX: Final = 30.0
+HOLD_S: Final = 120.0
+
+
+def roll_out(
+    *, actor: User, version_id: int, mode: Mode, weight_ratio: float, reason: str, backend: Callable[[], Backend]
+) -> Route:
+    """Give an approved version its part: production, a canary's share of calls, or a shadow's copies.
+
+    weight_ratio: 1 for production, between 0 and 1 for a canary, of no meaning for a shadow.
+    Returns when the route is in force. Raises NotAllowed, Invalid, NotFound, Conflict; NotAvailable
+    when TorchServe does not have the version ready, and then nothing has changed.
+    """
+    require(actor, "rollout.change_route")
+    reason = checked_reason(reason)
+    _check_weight(mode, weight_ratio)
+    version = find_version(version_id)
+    _check_approved(version)
+    registry_services.hold(version_id=version_id, seconds=HOLD_S)
+    try:
+        ready = ensure_ready(backend(), registry.backend_version(version), seconds=READY_S_MAX)
+    except BackendError as error:
+        raise NotAvailable(str(error), reason="backend_unavailable") from None
+    if not ready:
+        raise NotAvailable(
+            _("TorchServe has no worker ready for {version} after {seconds:g} s.").format(
+                version=version, seconds=READY_S_MAX
+            ),
+            reason="model_not_ready",
+        )
+    return _start_route(actor, version_id, mode, weight_ratio, reason)
+
+
+@transaction.atomic
+def roll_back(*, actor: User, model: str, reason: str) -> Route:
+    """Undo the newest change to what callers get: end the canary if there is one, else bring back the
+    production version before this one, which TorchServe still holds.
+
+    Returns the production route that is in force afterwards. Raises NotAllowed, Invalid, Conflict.
+    """
+    require(actor, "rollout.change_route")
+    reason = checked_reason(reason)
+    served = served_model(model)
+    if served.production is None:
+        raise Conflict(
+            _("{model} has no version in production.").format(model=model), reason="no_production", field="model"
+        )
+    if served.canary is not None:
+        _end(served.canary, actor, reason)
+        _record(actor, "rollout.canary_rolled_back", model, ended=served.canary.version.version, reason=reason)
+        return served.production
+    target = rollback_target(served)
+    if target is None:
+        raise Conflict(
+            _("{model} has no earlier production version to return to.").format(model=model),
+            reason="no_earlier_version",
+            field="model",
+        )
+    _end(served.production, actor, reason)
+    for other in served.routes:
+        if other.version_id == target.version_id:  # it was a shadow meanwhile
+            _end(other, actor, reason)
+    route = Route.objects.create(
+        model=model,
+        version=target.version,
+        mode=Mode.PRODUCTION,
+        started_by=actor,
+        reason=reason,
+        previous=target.previous,
+    )
+    _record(
+        actor,
+        "rollout.rolled_back",
+        model,
+        ended=served.production.version.version,
+        version=target.version.version,
+        reason=reason,
+    )
+    return route
+
+
+@transaction.atomic
+def end_route(*, actor: User, route_id: int, reason: str) -> Route:
+    """End a canary or a shadow. Raises NotAllowed, Invalid, Conflict for production or a route that ended."""
+    require(actor, "rollout.change_route")
+    reason = checked_reason(reason)
+    route = Route.objects.select_related("version").filter(pk=route_id, ended_at=None).first()
+    if route is None:
+        raise Conflict(_("This route is not in force."), reason="route_ended", field="id")
+    if route.mode == Mode.PRODUCTION:
+        raise Conflict(
+            _("Production ends when another version takes over, or with a rollback."), reason="production_route"
+        )
+    _end(route, actor, reason)
+    _record(actor, "rollout.route_ended", route.model, ended=route.version.version, mode=route.mode, reason=reason)
+    return route
+
+
+@transaction.atomic
+def retire(*, actor: User, version_id: int, reason: str) -> ModelVersion:
+    """approved → retired, for a version that has no route. Raises NotAllowed, Invalid, NotFound, Conflict."""
+    version = registry_services.retire_version(actor=actor, version_id=version_id, reason=reason)
+    if Route.objects.filter(version=version, ended_at=None).exists():
+        raise Conflict(
+            _("{version} still has a route; end that first.").format(version=version), reason="version_has_route"
+        )
+    return version
+
+
+@transaction.atomic
+def _start_route(actor: User, version_id: int, mode: Mode, weight_ratio: float, reason: str) -> Route:
+    # Writing the row keeps a retirement from slipping in between this look and the new route.
+    ModelVersion.objects.filter(pk=version_id).update(held_until=now() + timedelta(seconds=HOLD_S))
+    version = find_version(version_id)
+    _check_approved(version)
+    served = served_model(version.model)
+    own = next((route for route in served.routes if route.version_id == version_id), None)
+    share = weight_ratio if mode is Mode.CANARY else 0.0
+    if own is not None and (own.mode, own.canary_ratio) == (mode, share):
+        raise Conflict(_("{version} has this part already.").format(version=version), reason="already_so", field="mode")
+    if own is not None and own.mode == Mode.PRODUCTION:
+        raise Conflict(
+            _("{version} is in production; roll back or roll out another version instead.").format(version=version),
+            reason="in_production",
+            field="mode",
+        )
+    if mode is not Mode.PRODUCTION and served.production is None:
+        raise Conflict(
+            _("{model} has no version in production that the others would stand beside.").format(model=version.model),
+            reason="no_production",
+            field="mode",
+        )
+    replaced = {Mode.PRODUCTION: served.production, Mode.CANARY: served.canary, Mode.SHADOW: None}[mode]
+    for route in {route.pk: route for route in (own, replaced) if route is not None}.values():
+        _end(route, actor, reason)
+    try:
+        with transaction.atomic():
+            started = Route.objects.create(
+                model=version.model,
+                version=version,
+                mode=mode,
+                canary_ratio=share,
+                started_by=actor,
+                reason=reason,
+                previous=served.production if mode is Mode.PRODUCTION else None,
+            )
+    except IntegrityError:
+        raise _changed_meanwhile() from None
+    _record(
+        actor,
+        "rollout.rolled_out",
+        version.model,
+        version=version.version,
+        mode=mode,
+        weight_ratio=weight_ratio if mode is Mode.CANARY else float(mode is Mode.PRODUCTION),
+        replaced=replaced.version.version if replaced else None,
+        reason=reason,
+    )
+    return started
+
+
+def _end(route: Route, actor: User, reason: str) -> None:
+    moved = Route.objects.filter(pk=route.pk, ended_at=None).update(ended_at=now(), ended_by=actor, end_reason=reason)
+    if not moved:
+        raise _changed_meanwhile()
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict(_("Somebody else changed the routes at the same moment; look again."), reason="changed_meanwhile")
+
+
+def _check_weight(mode: Mode, weight_ratio: float) -> None:
+    if mode is Mode.CANARY and not 0.0 < weight_ratio < 1.0:
+        raise Invalid(_("A canary's share lies between 0 and 1, both excluded."), field="weight_ratio")
+    if mode is Mode.PRODUCTION and weight_ratio != 1.0:
+        raise Invalid(_("Production takes all; a share of calls is a canary."), field="weight_ratio")
+
+
+def _check_approved(version: ModelVersion) -> None:
+    if version.state != State.APPROVED:
+        raise Conflict(
+            _("{version} is {state}; only an approved version is rolled out.").format(
+                version=version, state=State(version.state).label
+            ),
+            reason="not_approved",
+            field="state",
+        )
+
+
+def _record(actor: User, action: str, model: str, **details: Any) -> None:
+    record(actor=actor, action=action, subject_type="model", subject_id=model, details=details)

@@ -1,0 +1,24 @@
+"""What every REST view of ours begins with: who asks, and for what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework.request import Request
+from rest_framework.serializers import Serializer
+
+from console.staff.models import User
+
+
+def actor_of(request: Request) -> User:
+    """The member of staff who calls; views are reached by nobody else."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def read(serializer: type[Serializer[Any]], request: Request) -> dict[str, Any]:
+    """The request's body as this serializer reads it. Raises DRF's ValidationError naming the field."""
+    reading = serializer(data=request.data)
+    reading.is_valid(raise_exception=True)
+    values: dict[str, Any] = reading.validated_data
+    return values
