@@ -1,0 +1,106 @@
+"""`amulet audit verify`: an export checked with a public key, on a machine that has nothing else of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from console.audit.notes import KeyUnreadable, load_public_key, split_notes
+from console.audit.verifier import Report
+from console.audit.verifier import verify as check_lines
+
+PUBLIC_KEY_NAME: Final = "audit_public.pem"
+
+
+@click.command(epilog="Example: amulet audit verify audit.jsonl --key audit_public.pem --checkpoints checkpoints/")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help=f"Public key of the log (PEM). Default: {PUBLIC_KEY_NAME} among this stack's checkpoints.",
+)
+@click.option(
+    "--checkpoints",
+    "kept",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Checkpoints that you kept yourself: a file, or a folder of *.txt. The file must reach them all.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: bool) -> int:
+    """Check an exported audit log: every hash, every link, every signed checkpoint.
+
+    Entries after the newest checkpoint are chained but not yet signed; the result says how many.
+    """
+    try:
+        key = load_public_key(key_file or _key_of_this_stack())
+        notes = [note for path in kept for note in _notes_in(path)]
+        with file.open("rb") as lines:
+            report = check_lines(_with_progress(lines, file.stat().st_size), key, notes)
+    except KeyUnreadable as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise click.UsageError("a file of checkpoints is not text") from None
+    click.echo(_as_json(report) if as_json else _as_text(file, report))
+    return 0 if report.whole else 1
+
+
+COMMANDS: Final = MappingProxyType({"verify": verify})
+
+
+def _key_of_this_stack() -> Path:
+    state = Path(os.environ.get("AMULET_STATE_DIR", ".amulet"))
+    folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR", state / "checkpoints"))
+    path = folder / PUBLIC_KEY_NAME
+    if not path.is_file():
+        raise click.UsageError(f"name the log's public key with --key: there is no {path}")
+    return path
+
+
+def _notes_in(path: Path) -> Iterator[str]:
+    for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
+        yield from split_notes(file.read_text("utf-8"))
+
+
+def _with_progress(lines: Iterable[bytes], total_bytes: int) -> Iterator[bytes]:
+    with click.progressbar(length=total_bytes, label="Verifying", file=sys.stderr) as bar:
+        waiting = 0
+        for line in lines:
+            yield line
+            waiting += len(line)
+            if waiting > 1 << 20:
+                bar.update(waiting)
+                waiting = 0
+        bar.update(waiting)
+
+
+def _as_json(report: Report) -> str:
+    return json.dumps({"whole": report.whole, **asdict(report)}, ensure_ascii=False)
+
+
+def _as_text(file: Path, report: Report) -> str:
+    entries = f"{report.entries:,} entries ({report.first:,} to {report.last:,})"
+    if not report.whole:
+        lines = [f"{file}: NOT WHOLE, {entries} read", *(f"  {problem}" for problem in report.problems)]
+        if report.problems_left_out:
+            lines.append(f"  … and {report.problems_left_out:,} more")
+        return "\n".join(lines)
+    if not report.entries:
+        return f"{file}: whole, and empty"
+    unsigned = report.last - report.signed_through
+    return (
+        f"{file}: whole. {entries}, the last of {report.last_time}; "
+        f"{report.checkpoints:,} signed checkpoints fit, through entry {report.signed_through:,}; "
+        f"{unsigned:,} newer ones are chained and not signed yet; {report.erased:,} payloads were erased."
+    )

@@ -1,0 +1,80 @@
+"""What is asked of the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.models import QuerySet
+
+from console.audit.models import Checkpoint, Entry, Payload
+
+_ROWS_AT_ONCE: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry with its payload, as it is exported. `salt` and `text` are None where they were erased."""
+
+    sequence: int
+    recorded_at: datetime
+    type: str
+    actor: str
+    previous_hash: bytes
+    commitment: bytes
+    entry_hash: bytes
+    salt: bytes | None
+    text: str | None
+
+
+def latest_checkpoint() -> str:
+    """The newest signed checkpoint, as text; "" while nothing was signed yet."""
+    return Checkpoint.objects.order_by("-size").values_list("note", flat=True).first() or ""
+
+
+def last_sequence() -> int:
+    return Entry.objects.order_by("-sequence").values_list("sequence", flat=True).first() or 0
+
+
+def entries_with_payloads() -> QuerySet[Entry]:
+    """Entries, newest first; joins the payload where there is one."""
+    return Entry.objects.select_related("payload").order_by("-sequence")
+
+
+def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
+    """Entries about one subject, oldest first; joins the payload."""
+    return (
+        Entry.objects.select_related("payload")
+        .filter(payload__subject_id=subject_id, payload__subject_type=subject_type)
+        .order_by("sequence")
+    )
+
+
+def rows(first: int, last: int) -> Iterator[Row]:
+    """Entries `first` to `last` in order, a few thousand in memory at a time."""
+    columns = ("sequence", "recorded_at", "type", "actor", "previous_hash", "commitment", "entry_hash")
+    while first <= last:
+        until = min(last, first + _ROWS_AT_ONCE - 1)
+        payloads: dict[int, tuple[Any, str]] = {
+            entry_id: (salt, text)
+            for entry_id, salt, text in Payload.objects.filter(entry__gte=first, entry__lte=until).values_list(
+                "entry_id", "salt", "text"
+            )
+        }
+        links = Entry.objects.filter(sequence__range=(first, until)).order_by("sequence").values_list(*columns)
+        for sequence, recorded_at, type_, actor, previous, commitment, entry_hash in links:
+            salt, text = payloads.get(sequence, (None, None))
+            yield Row(
+                sequence=sequence,
+                recorded_at=recorded_at,
+                type=type_,
+                actor=actor,
+                previous_hash=bytes(previous),
+                commitment=bytes(commitment),
+                entry_hash=bytes(entry_hash),
+                salt=None if salt is None else bytes(salt),
+                text=text,
+            )
+        first = until + 1

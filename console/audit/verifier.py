@@ -1,0 +1,271 @@
+"""Checks an export of the audit log: the file, a public key, perhaps checkpoints kept elsewhere.
+
+No Django, no database, no network, memory that does not grow with the log. An export is
+JSON lines:
+
+    {"amulet_audit": 1, "origin": "amulet/audit/…", "first": 1, "previous": "00…", "frontier": []}
+    {"sequence": 1, "time": "…", "type": "…", "actor": "…", "previous": "…", "commitment": "…",
+     "hash": "…", "salt": "…", "payload": "{…}"}
+    {"checkpoint": "amulet/audit/…\n1\n…\n\n— …\n"}
+
+`payload` is the text that was committed to, so nothing depends on how JSON is written;
+`salt` and `payload` are null where they were erased. A checkpoint stands right after the
+last entry that it covers. `first`, `previous` and `frontier` (the complete subtrees before
+`first`) let an export begin in the middle: the next signed root pins them too.
+
+What is found, and where it is named:
+
+    edit, insert, delete, swap    the entry at which the hashes stop fitting
+    tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
+    re-hash of everything after   the entries between the last root that fits and the first that does not
+    fork                          the size at which two signed roots differ
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from console.audit.chain import FORM, GENESIS
+from console.audit.merkle import Frontier
+from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
+
+EXPORT_FORM: Final = 1
+PROBLEMS_MAX: Final = 20
+_NEWLINES: Final = 7
+_DECODER: Final = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong. `first` and `last` bound the entries concerned; None: no entry's fault."""
+
+    first: int | None
+    last: int | None
+    line: int  # of the file, from 1; 0: a checkpoint given beside it
+    what: str
+
+    def __str__(self) -> str:
+        if self.first is None:
+            return self.what
+        where = f"entry {self.first}" if self.first == self.last else f"entries {self.first} to {self.last}"
+        return f"{where}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was checked, and what is wrong; nothing is wrong exactly when `problems` is empty."""
+
+    entries: int
+    first: int  # 0: there is no entry
+    last: int
+    signed_through: int  # the last entry under a checkpoint that fits; 0: none
+    checkpoints: int  # that fit
+    erased: int  # payloads that are gone; their entries still count
+    last_time: str
+    problems: tuple[Problem, ...]
+    problems_left_out: int = 0
+
+    @property
+    def whole(self) -> bool:
+        return not self.problems
+
+
+def verify(lines: Iterable[bytes | str], key: Ed25519PublicKey, checkpoints: Sequence[str] = ()) -> Report:
+    """Check the lines of an export against each other, the key, and checkpoints from elsewhere."""
+    run = _Run(key)
+    for note in checkpoints:
+        run.known(note, line=0)
+    number = 0
+    for number, line in enumerate(lines, start=1):
+        run.line(number, line)
+    return run.report(number)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The state of one pass over a file."""
+
+    key: Ed25519PublicKey
+    started: bool = False
+    first: int = 0
+    last: int = 0  # sequence of the last entry read
+    entries: int = 0
+    erased: int = 0
+    previous: str = GENESIS
+    time: str = ""
+    frontier: Frontier = field(default_factory=Frontier)
+    roots: dict[int, bytes] = field(default_factory=dict)  # signed, size -> root, not yet reached
+    compared: tuple[int, bytes] | None = None  # the signed size and root that were reached last
+    fitting: int = 0
+    signed_through: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    left_out: int = 0
+    links_broken: bool = False
+    roots_broken: bool = False
+
+    def line(self, number: int, line: bytes | str) -> None:
+        try:
+            text = (line if isinstance(line, str) else line.decode()).strip()
+            document, end = _DECODER.raw_decode(text)
+            if end != len(text):
+                raise ValueError("something follows the value")
+        except (ValueError, RecursionError):
+            self._problem(number, "this line is not JSON", place=self.last + 1)
+            self.links_broken = True
+            return
+        if isinstance(document, dict):
+            if "sequence" in document:
+                self._entry(number, document)
+                return
+            if "checkpoint" in document:
+                self._checkpoint(number, str(document["checkpoint"]))
+                return
+            if "amulet_audit" in document and number == 1:
+                self._start(document)
+                return
+        self._problem(number, f"line {number} is neither an entry nor a checkpoint")
+
+    def known(self, note: str, *, line: int) -> int | None:
+        """Take note of a signed root. Returns its size; None when it is not to be believed."""
+        try:
+            checkpoint = read_checkpoint(self.key, note)
+        except NoteInvalid as error:
+            self._problem(line, f"a checkpoint does not count: {error}")
+            return None
+        other = self.roots.get(checkpoint.size)
+        if self.compared is not None and self.compared[0] == checkpoint.size:
+            other = self.compared[1]
+        if other is None:
+            self.roots[checkpoint.size] = checkpoint.root
+        elif other != checkpoint.root:
+            self._problem(line, "a fork: two signed checkpoints of this size state different roots", checkpoint.size)
+        return checkpoint.size
+
+    def report(self, lines: int) -> Report:
+        if not self.started:
+            self._problem(min(lines, 1), "the file does not begin as an export of the audit log does")
+        ahead = [size for size in self.roots if size > self.last]
+        if ahead:
+            self._problem(
+                lines,
+                f"missing: the file ends with entry {self.last}, a signed checkpoint covers {max(ahead)}",
+                self.last + 1,
+                max(ahead),
+            )
+        if not self.fitting and not self.problems and self.entries:
+            self._problem(lines, "no signed checkpoint covers any entry: nothing here is proved", self.first, self.last)
+        return Report(
+            entries=self.entries,
+            first=(self.first or 1) if self.entries else 0,
+            last=self.last,
+            signed_through=self.signed_through,
+            checkpoints=self.fitting,
+            erased=self.erased,
+            last_time=self.time,
+            problems=tuple(self.problems),
+            problems_left_out=self.left_out,
+        )
+
+    def _start(self, header: dict[str, Any]) -> None:
+        self.started = True
+        if header["amulet_audit"] != EXPORT_FORM:
+            self._problem(1, f"this export has form {header['amulet_audit']}, and form {EXPORT_FORM} is understood")
+            return
+        origin = origin_of(self.key)
+        if header.get("origin") != origin:
+            self._problem(1, f"the file is of the log {header.get('origin')}, the key is of {origin}")
+        try:
+            self.first = int(header["first"])
+            self.frontier = Frontier(self.first - 1, [bytes.fromhex(root) for root in header["frontier"]])
+            self.previous = str(header["previous"])
+        except (KeyError, TypeError, ValueError) as error:
+            self._problem(1, f"the file's first line does not say where the log begins: {error}")
+            self.first = 1
+        if self.first == 1 and self.previous != GENESIS:
+            self._problem(1, "the first entry cannot follow another", 1)
+        self.last = self.first - 1
+        self._compare(1)
+
+    def _entry(self, number: int, entry: dict[str, Any]) -> None:
+        try:
+            sequence, previous, stated = entry["sequence"], entry["previous"], entry["hash"]
+            text = (
+                f"{FORM}\n{sequence}\n{entry['time']}\n{entry['type']}\n{entry['actor']}\n"
+                f"{previous}\n{entry['commitment']}\n"
+            )
+            leaf = sha256(b"\0" + text.encode()).digest()
+            payload, salt = entry["payload"], entry["salt"]
+            if type(sequence) is not int or text.count("\n") != _NEWLINES:
+                raise ValueError("it is not of the form of an entry")
+            if payload is None and salt is None:
+                self.erased += 1
+            elif sha256(bytes.fromhex(salt) + payload.encode()).hexdigest() != entry["commitment"]:
+                self._broken(number, "its payload is not the one that it was written with", sequence)
+            changed = leaf.hex() != stated
+            if changed:
+                leaf = bytes.fromhex(stated)  # what the entries behind it follow
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._broken(number, f"this is no entry: {error}", self.last + 1)
+            return
+        expected = self.last + 1
+        if sequence > expected:
+            self._broken(number, "missing", expected, sequence - 1)
+        elif sequence < expected:
+            self._broken(number, f"it stands again, or in the wrong place, after entry {self.last}", sequence)
+        if changed:
+            self._broken(number, "it was changed: its hash does not fit its content", sequence)
+        elif previous != self.previous and sequence == expected:
+            self._broken(number, f"it does not follow the entry before it as that now reads ({self.last})", sequence)
+        if sequence >= expected:
+            self.last, self.previous = sequence, stated
+        self.entries += 1
+        self.time = entry["time"]
+        self.frontier.append(leaf)
+        if sequence in self.roots:
+            self._compare(number)
+
+    def _checkpoint(self, number: int, note: str) -> None:
+        size = self.known(note, line=number)
+        if size is not None and size <= self.last:
+            if size != self.last:
+                self._problem(number, f"a checkpoint of {size} entries stands after entry {self.last}", size)
+            else:
+                self._compare(number)
+
+    def _compare(self, number: int) -> None:
+        """Hold the root of what was read against the signed one for this size, if there is one."""
+        signed = self.roots.pop(self.last, None)
+        if signed is None:
+            return
+        self.compared = (self.last, signed)
+        if self.frontier.size == self.last and self.frontier.root() == signed:
+            self.fitting += 1
+            self.signed_through = self.last
+        elif not self.roots_broken:
+            self.roots_broken = True
+            if not self.links_broken:
+                self._problem(
+                    number,
+                    f"they are not those that the checkpoint of {self.last} entries was signed over",
+                    self.signed_through + 1,
+                    self.last,
+                )
+
+    def _broken(self, number: int, what: str, first: int, last: int | None = None) -> None:
+        self.links_broken = True
+        self._problem(number, what, first, last)
+
+    def _problem(
+        self, line: int, what: str, first: int | None = None, last: int | None = None, *, place: int | None = None
+    ) -> None:
+        first = place if first is None else first
+        if len(self.problems) >= PROBLEMS_MAX:
+            self.left_out += 1
+            return
+        self.problems.append(Problem(first=first, last=first if last is None else last, line=line, what=what))

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.audit import chain
+from console.audit.merkle import Frontier
+from console.audit.notes import sign_checkpoint
+from console.audit.verifier import PROBLEMS_MAX, Report, verify
+from tests.unit.console.audit.logs import KEY, Log, link, make_log
+
+LENGTH = 40
+SIGNED_AT = (7, 16, 33, 40)
+LOG = make_log(LENGTH, signed_at=SIGNED_AT)
+positions = st.integers(1, LENGTH)
+
+
+def checked(log: Log, *, kept: tuple[str, ...] = ()) -> Report:
+    return verify(log.lines(), KEY.public_key(), kept)
+
+
+def places(report: Report) -> list[tuple[int | None, int | None]]:
+    return [(problem.first, problem.last) for problem in report.problems]
+
+
+def test_a_whole_log_verifies_and_says_how_far_it_is_signed() -> None:
+    log = make_log(LENGTH, signed_at=(7, 33))
+    report = checked(log)
+    assert report.whole
+    assert (report.entries, report.first, report.last) == (LENGTH, 1, LENGTH)
+    assert (report.signed_through, report.checkpoints, report.erased) == (33, 2, 0)
+
+
+@given(positions)
+def test_an_erased_payload_leaves_the_log_whole(position: int) -> None:
+    log = LOG.copy()
+    log.entries[position - 1].update(payload=None, salt=None)
+    report = checked(log)
+    assert report.whole
+    assert report.erased == 1
+
+
+@given(
+    positions,
+    st.sampled_from(["time", "type", "actor", "payload", "salt", "commitment", "previous", "hash"]),
+)
+def test_an_edited_field_is_found_at_its_entry(position: int, field: str) -> None:
+    log = LOG.copy()
+    entry = log.entries[position - 1]
+    flipped = {"0": "1", "9": "8"}.get(entry[field][-1], "0")
+    entry[field] = entry[field][:-1] + flipped
+    report = checked(log)
+    assert position in {problem.first for problem in report.problems}
+
+
+@given(positions)
+def test_an_edit_with_its_own_hash_recomputed_breaks_the_link_behind_it(position: int) -> None:
+    log = LOG.copy()
+    entry = log.entries[position - 1]
+    entry["actor"] = "somebody-else"
+    tail = [dict(later) for later in log.entries[position:]]
+    link(log, position)
+    log.entries[position:] = tail
+    report = checked(log)
+    if position in SIGNED_AT:  # the checkpoint right behind it sees it first
+        good = max((size for size in SIGNED_AT if size < position), default=0)
+        assert places(report)[0] == (good + 1, position)
+    else:
+        assert places(report)[0] == (position + 1, position + 1)
+
+
+@given(positions)
+def test_a_deleted_entry_is_named(position: int) -> None:
+    log = LOG.copy()
+    del log.entries[position - 1]
+    report = checked(log, kept=(LOG.notes[40],))
+    assert places(report)[0] == (position, position)
+
+
+@given(positions, st.integers(0, LENGTH))
+def test_an_inserted_copy_is_named(position: int, behind: int) -> None:
+    log = LOG.copy()
+    log.entries.insert(behind, dict(log.entries[position - 1]))
+    report = checked(log)
+    assert not report.whole
+    assert min(problem.first or 0 for problem in report.problems) <= position
+
+
+@given(positions, positions)
+def test_two_swapped_entries_are_found(one: int, other: int) -> None:
+    if one == other:
+        return
+    log = LOG.copy()
+    low, high = sorted((one, other))
+    log.entries[low - 1], log.entries[high - 1] = log.entries[high - 1], log.entries[low - 1]
+    report = checked(log)
+    assert places(report)[0] == (low, high - 1)  # what is missing when the later one comes too early
+
+
+@given(st.integers(0, LENGTH - 1))
+def test_a_cut_tail_is_found_against_a_checkpoint_kept_elsewhere(left: int) -> None:
+    log = LOG.copy()
+    del log.entries[left:]
+    report = checked(log, kept=(LOG.notes[40],))
+    assert places(report)[-1] == (left + 1, LENGTH)
+
+
+def test_a_checkpoint_in_the_file_keeps_its_own_tail() -> None:
+    log = LOG.copy()
+    lines = log.lines()
+    report = verify([*lines[:10], lines[-1]], KEY.public_key())
+    assert places(report) == [(9, LENGTH)]
+
+
+@given(positions)
+def test_a_log_rehashed_from_anywhere_does_not_fit_what_was_signed(position: int) -> None:
+    """Whoever owns the database, but not the key, rewrites an entry and everything behind it."""
+    log = LOG.copy()
+    entry = log.entries[position - 1]
+    entry["payload"] = chain.canonical({"about": ["prediction", "another"]})
+    entry["commitment"] = chain.commitment_of(bytes.fromhex(entry["salt"]), entry["payload"]).hex()
+    link(log, position)
+    report = checked(log)
+    good = max((size for size in SIGNED_AT if size < position), default=0)
+    bad = min(size for size in SIGNED_AT if size >= position)
+    assert places(report) == [(good + 1, bad)]
+    assert report.signed_through == good
+
+
+def test_a_rewritten_log_under_another_key_is_not_believed() -> None:
+    foreign = make_log(LENGTH, signed_at=SIGNED_AT, tag="x", key=Ed25519PrivateKey.generate())
+    report = checked(foreign)
+    assert any("not signed by the given key" in problem.what for problem in report.problems)
+    assert report.signed_through == 0
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_fork_is_named_by_its_size(known_first: bool) -> None:
+    fork = make_log(LENGTH, signed_at=(16,), tag="fork")
+    if known_first:
+        report = checked(LOG, kept=(fork.notes[16], LOG.notes[16]))
+        assert places(report)[0] == (16, 16)
+        assert "fork" in report.problems[0].what
+    else:
+        lines = LOG.lines()
+        place = next(number for number, line in enumerate(lines) if b"checkpoint" in line and b"\\n16\\n" in line)
+        lines.insert(place + 1, json.dumps({"checkpoint": fork.notes[16]}).encode())
+        report = verify(lines, KEY.public_key())
+        assert places(report) == [(16, 16)]
+        assert "fork" in report.problems[0].what
+
+
+def test_an_old_state_of_the_log_is_found_by_a_newer_checkpoint() -> None:
+    old = make_log(16, signed_at=(7, 16))
+    assert checked(old).whole
+    report = checked(old, kept=(LOG.notes[33],))
+    assert places(report) == [(17, 33)]
+    assert "covers 33" in str(report.problems[0])
+
+
+def test_a_file_without_any_checkpoint_proves_nothing() -> None:
+    report = checked(make_log(3, signed_at=()))
+    assert "nothing here is proved" in report.problems[0].what
+
+
+def test_an_empty_log_is_whole() -> None:
+    assert checked(make_log(0, signed_at=())).whole
+
+
+def test_a_checkpoint_of_the_empty_log_fits_every_log() -> None:
+    assert checked(LOG, kept=(sign_checkpoint(KEY, size=0, root=Frontier().root()),)).whole
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"null",
+        b'{"sequence": "1"}',
+        b'{"sequence": 41, "time": null}',
+        b"\xff\xfe",
+        b'{"checkpoint": 5}',
+        b'{"checkpoint": "amulet"}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_line_of_anything_else_is_a_problem_and_no_crash(spoilt: bytes) -> None:
+    assert not verify([*LOG.lines(), spoilt], KEY.public_key()).whole
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5))
+def test_no_file_makes_it_crash(lines: list[bytes]) -> None:
+    assert not verify(lines, KEY.public_key()).whole
+
+
+def test_a_field_with_a_line_break_cannot_pass_for_two() -> None:
+    log = make_log(1, signed_at=(1,))
+    entry = log.entries[0]
+    entry["type"] = f"{entry['type']}\n{entry.pop('actor')}"
+    entry["actor"] = ""
+    report = checked(log)
+    assert not report.whole
+
+
+def test_many_problems_are_counted_and_not_all_told() -> None:
+    log = LOG.copy()
+    for entry in log.entries:
+        entry["actor"] = "nobody"
+    report = checked(log)
+    assert len(report.problems) == PROBLEMS_MAX
+    assert report.problems_left_out == LENGTH - PROBLEMS_MAX
+
+
+def test_an_export_may_begin_behind_a_checkpoint_and_the_next_root_pins_its_start() -> None:
+    lines = partial(behind=16)
+    report = verify(lines, KEY.public_key())
+    assert report.whole
+    assert (report.first, report.last, report.signed_through) == (17, 40, 40)
+    header: dict[str, Any] = json.loads(lines[0])
+    header["frontier"] = [chain.GENESIS] * len(header["frontier"])
+    assert places(verify([json.dumps(header), *lines[1:]], KEY.public_key())) == [(1, 33)]
+
+
+def partial(*, behind: int) -> list[bytes]:
+    frontier = Frontier()
+    for entry in LOG.entries[:behind]:
+        frontier.append(bytes.fromhex(entry["hash"]))
+    header = {
+        **json.loads(LOG.lines()[0]),
+        "first": behind + 1,
+        "previous": LOG.entries[behind - 1]["hash"],
+        "frontier": [root.hex() for root in frontier.roots],
+    }
+    rest = Log(LOG.entries[behind:], LOG.notes).lines()[1:]
+    return [json.dumps(header).encode(), *rest]
+
+
+def test_it_needs_no_django() -> None:
+    code = "import sys, console.audit.commands; sys.exit('django' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_reads_fast_enough_for_a_day_of_a_busy_stack() -> None:
+    log = make_log(20_000, signed_at=(10_000, 20_000))
+    lines = log.lines()
+    best_s = float("inf")
+    for _ in range(5):
+        started = time.process_time()
+        assert verify(lines, KEY.public_key()).whole
+        best_s = min(best_s, time.process_time() - started)
+    assert 20_000 / best_s > 50_000
