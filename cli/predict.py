@@ -1,0 +1,108 @@
+"""`amulet predict`: photographs through the gateway, as any client sends them."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amulet_client import AmuletError, Client, Prediction
+from amulet_client.photos import heat_map_png
+from amulet_client.reading import describe
+from cli.connection import RemoteError, secret
+from cli.layout import Layout
+from cli.stack import state_option
+
+
+@click.command(epilog="Example: AMULET_API_KEY_FILE=shop.key amulet predict front.jpg --explain maps/ --language th")
+@click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--one-object", is_flag=True, help="All photographs show the same object: one answer for all of them.")
+@click.option("--explain", type=click.Path(path_type=Path, file_okay=False), help="Write heat maps into this folder.")
+@click.option("--model", default="", help="The model, where the key may use several.")
+@click.option("--version", default="", help="A version; otherwise the route gives one.")
+@click.option("--language", default="en", show_default=True, help="Language of names and advice: en or th.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each answer.")
+@state_option
+def predict(
+    photos: tuple[Path, ...],
+    one_object: bool,
+    explain: Path | None,
+    model: str,
+    version: str,
+    language: str,
+    as_json: bool,
+    state: Path,
+) -> int:
+    """Ask the gateway about photographs. "Not sure" and "none of ours" are answers, and exit 0."""
+    groups = [photos] if one_object else [(photo,) for photo in photos]
+    refused = 0
+    with _client(Layout.of(state), language) as client:
+        for group in groups:
+            try:
+                answer = client.predict(group, model=model, version=version, overlay=explain is not None)
+            except (AmuletError, OSError, ValueError) as error:
+                refused += 1
+                click.echo(f"{group[0]}: {_worded(error)}", err=True)
+                continue
+            maps = _write_maps(answer, group, explain) if explain is not None else []
+            name = ", ".join(str(photo) for photo in group)
+            if as_json:
+                click.echo(json.dumps(_document(answer, name, maps), ensure_ascii=False))
+            else:
+                click.echo(f"{name}: {describe(answer, language)}\n")
+    return 1 if refused else 0
+
+
+def _client(layout: Layout, language: str) -> Client:
+    key = secret("API_KEY")
+    if key is None:
+        raise RemoteError(
+            "no API key: set AMULET_API_KEY or AMULET_API_KEY_FILE (`amulet keys create --name NAME` prints one)"
+        )
+    plaintext = os.environ.get("AMULET_INSECURE", "").lower() in {"1", "true", "yes"}
+    authority = Path(os.environ.get("AMULET_TLS_CA", layout.tls / "ca.pem"))
+    try:
+        return Client(
+            os.environ.get("AMULET_GATEWAY", layout.gateway_address),
+            api_key=key,
+            ca_file=None if plaintext else authority,
+            plaintext=plaintext,
+            language=language,
+        )
+    except OSError as error:
+        raise RemoteError(
+            f"the authority {authority} cannot be read ({error.strerror}): set AMULET_TLS_CA, "
+            "or --state to the folder of a stack on this machine"
+        ) from error
+    except ValueError as error:
+        raise RemoteError(str(error)) from error
+
+
+def _worded(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror}"
+    return str(error)
+
+
+def _write_maps(answer: Prediction, photos: tuple[Path, ...], folder: Path) -> list[str]:
+    """Write each heat map, over the photograph where the gateway drew it so; the paths."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = []
+        for heat_map in answer.heat_maps:
+            path = folder / f"{photos[heat_map.view].stem}.png"
+            path.write_bytes(heat_map.overlay_png or heat_map_png(heat_map))
+            written.append(str(path))
+    except OSError as error:
+        raise click.ClickException(f"heat maps cannot be written to {folder}: {error.strerror}") from error
+    return written
+
+
+def _document(answer: Prediction, name: str, maps: list[str]) -> dict[str, Any]:
+    document = {"file": name, **asdict(answer), "answered_at": answer.answered_at.isoformat(), "heat_maps": maps}
+    del document["audit_checkpoint"]
+    return document

@@ -1,0 +1,101 @@
+"""The client for asyncio: the same calls, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from grpc import aio
+
+from amulet_client.answers import Prediction, ServedModel, View, request_of
+from amulet_client.connection import ConnectionOptions, channel_options
+from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.synchronous import feedback_of, outcome_of
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import prediction_pb2_grpc as rpc
+
+
+class AsyncClient:
+    """Calls to one gateway on the running loop. Close it, or use it as an async context manager."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        api_key: str,
+        ca_file: str | Path | None = None,
+        plaintext: bool = False,
+        language: str = "en",
+        timeout_s: float = 30.0,
+    ) -> None:
+        """Opens no connection yet. Raises ValueError or OSError as ConnectionOptions does."""
+        self._options = ConnectionOptions(
+            address=address,
+            api_key=api_key,
+            ca_file=Path(ca_file) if ca_file else None,
+            plaintext=plaintext,
+            language=language,
+            timeout_s=timeout_s,
+        )
+        credentials = self._options.credentials()
+        self._channel = (
+            aio.insecure_channel(address, options=channel_options())
+            if credentials is None
+            else aio.secure_channel(address, credentials, options=channel_options())
+        )
+        self._stub: Any = rpc.PredictionServiceStub(self._channel)
+
+    async def predict(self, views: Sequence[View | bytes | Path | str], **fields: Any) -> Prediction:
+        """As Client.predict."""
+        return Prediction.of(await self._call(self._stub.Predict, request_of(views, **fields)))
+
+    async def predict_stream(
+        self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]
+    ) -> AsyncIterator[Prediction | Refused]:
+        """As Client.predict_stream; leaving the iteration cancels what is still under way."""
+        call = self._stub.PredictStream(requests, metadata=self._options.metadata())
+        try:
+            async for result in call:
+                yield outcome_of(result)
+        except aio.AioRpcError as error:
+            raise self._error(error) from error
+        finally:
+            call.cancel()
+
+    async def feedback(self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "") -> str:
+        """As Client.feedback."""
+        answer = await self._call(self._stub.SubmitFeedback, feedback_of(prediction_id, kind, true_class_id, comment))
+        return str(answer.feedback_id)
+
+    async def list_models(self) -> tuple[ServedModel, ...]:
+        models: list[ServedModel] = []
+        token = ""
+        while True:
+            page = await self._call(self._stub.ListModels, pb.ListModelsRequest(page_token=token))
+            models += map(ServedModel.of, page.models)
+            token = page.next_page_token
+            if not token:
+                return tuple(models)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return await method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Any) -> AmuletError:
+        return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)

@@ -1,0 +1,69 @@
+"""How a client connects: address, trust, key, language, deadlines and retries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+# Twenty megabytes a photograph, eight of them, and the rest of a request.
+MESSAGE_BYTES_MAX: Final = 170 * 2**20
+_LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
+
+# Only what certainly had no effect is tried again on its own: UNAVAILABLE before an answer. A
+# prediction that is repeated gets a new event, so callers who must not count twice give an
+# idempotency key. RESOURCE_EXHAUSTED carries its own waiting time and is the caller's to heed.
+SERVICE_CONFIG: Final[dict[str, Any]] = {
+    "methodConfig": [
+        {
+            "name": [{"service": "amulet.v1.PredictionService"}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "3s",
+                "backoffMultiplier": 2.5,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """Where and how to connect. Raises ValueError on plain text to anything but loopback."""
+
+    address: str  # host:port
+    api_key: str = field(repr=False)
+    ca_file: Path | None = None  # the authority that signed the gateway's certificate; None: the system's
+    plaintext: bool = False  # loopback only
+    language: str = "en"
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.plaintext and not self.address.startswith(_LOOPBACK):
+            raise ValueError(f"plain text is for loopback only, and {self.address} is not: give a ca_file instead")
+        if self.timeout_s <= 0:
+            raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """None for plain text. Raises OSError when the authority's file cannot be read."""
+        if self.plaintext:
+            return None
+        return grpc.ssl_channel_credentials(self.ca_file.read_bytes() if self.ca_file else None)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("x-api-key", self.api_key), ("accept-language", self.language))
+
+
+def channel_options() -> list[tuple[str, Any]]:
+    return [
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+        ("grpc.keepalive_time_ms", 60_000),
+    ]
