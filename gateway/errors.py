@@ -249,6 +249,14 @@ def code_of(refusal: Refusal) -> int:
     return number
 
 
+def grpc_code(number: int) -> grpc.StatusCode:
+    """gRPC's status of a google.rpc.Code."""
+    return _CODES[number]
+
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def retry_after_s(refusal: Refusal) -> float | None:
     """When asking again may help; None: asking the same again never will."""
     if refusal.retry_after_s is not None:

@@ -12,8 +12,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -133,32 +132,32 @@ class Decoders:
         return reply
 
     async def _answer(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
-        for last in (False, True):
-            async with self._borrowed() as decoder:
-                try:
-                    async with asyncio.timeout(self._settings.job_s_max):
-                        return await decoder.do(job, payload)
-                except TimeoutError:
-                    _log.warning("decoder_timeout", job_s_max=self._settings.job_s_max)
-                    return Status.TOO_COSTLY, b"timeout"
-                except (EOFError, OSError):
-                    _log.warning("decoder_died", exit_status=await decoder.wait())
-                    if last:
-                        return Status.TOO_COSTLY, b"died"
-        raise AssertionError("unreachable")
+        for _ in range(2):
+            decoder = await self._idle.get()
+            # A caller that leaves must not cost a process: its job is finished, within its time.
+            outcome = await asyncio.shield(self._tasks.create_task(self._work(decoder, job, payload)))
+            if outcome is not None:
+                return outcome
+        return Status.TOO_COSTLY, b"died"
 
-    @asynccontextmanager
-    async def _borrowed(self) -> AsyncIterator[_Decoder]:
-        """A decoder that is put back only if it stands where it stood: between two jobs."""
-        decoder = await self._idle.get()
+    async def _work(self, decoder: _Decoder, job: bytes, payload: bytes) -> tuple[Status, bytes] | None:
+        """One job on one decoder, which is put back or replaced; None when it died of something."""
         try:
-            yield decoder
-        finally:
-            if decoder.between_jobs:
-                self._idle.put_nowait(decoder)
-            else:  # killed, crashed, or its caller was cancelled in the middle of a job
-                decoder.kill()
-                self._tasks.create_task(self._replace(decoder))
+            async with asyncio.timeout(self._settings.job_s_max):
+                outcome = await decoder.do(job, payload)
+        except TimeoutError:
+            _log.warning("decoder_timeout", job_s_max=self._settings.job_s_max)
+            outcome = Status.TOO_COSTLY, b"timeout"
+        except (EOFError, OSError):
+            decoder.kill()  # also one that lives on and speaks nonsense
+            _log.warning("decoder_died", exit_status=await decoder.wait())
+            outcome = None
+        if decoder.between_jobs:
+            self._idle.put_nowait(decoder)
+        else:
+            decoder.kill()
+            self._tasks.create_task(self._replace(decoder))
+        return outcome
 
     async def _replace(self, old: _Decoder) -> None:
         await old.wait()

@@ -40,8 +40,7 @@ class Intake:
     async def open(self, photo: bytes, *, size_px: tuple[int, int]) -> Photo:
         """size_px: (width, height) of the model's input.
 
-        Raises a PhotoRefused that names what is wrong and what would be right. A caller that
-        leaves in the middle costs the decoder that worked for it, never another caller.
+        Raises a PhotoRefused that names what is wrong and what would be right.
         """
         header = read_header(photo, self._limits)
         started = time.monotonic()

@@ -94,37 +94,31 @@ def centre_square(image: Image.Image) -> Image.Image:
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """8-bit RGB in sRGB, transparency laid over white. A profile that cannot be read is sRGB."""
-    if image.mode.startswith(("I", "F")):
-        image = _grey_from_deep(image)
-    if image.mode == "1":
-        image = image.convert("L")
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA" if "transparency" in image.info or image.mode == "PA" else "RGB")
-    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA", "RGBa", "La") else None
-    if alpha is not None:
-        image = image.convert("L" if image.mode.startswith("L") else "RGB")
-    image = _through_profile(image, profile).convert("RGB")
-    if alpha is not None:
+    if (
+        image.mode.startswith("I") or image.mode == "F"
+    ):  # 16 bits a pixel, of which Pillow's convert would clip all but 8
+        levels = np.asarray(image, dtype=np.float64) / 257
+        image = Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "La", "RGBa", "PA"):
+        rgba = image.convert("RGBA")
         white = Image.new("RGB", image.size, (255, 255, 255))
-        image = Image.composite(image, white, alpha)
-    return image
-
-
-def _grey_from_deep(image: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bit by its high byte; Pillow's own conversion would clip it."""
-    values = np.asarray(image.convert("I"), dtype=np.int64)
-    return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
+        white.paste(_through_profile(rgba.convert("RGB"), profile), mask=rgba.getchannel("A"))
+        return white
+    if image.mode in ("1", "P"):
+        image = image.convert("RGB")
+    return _through_profile(image, profile)
 
 
 def _through_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
-    if not profile or image.mode not in ("RGB", "CMYK", "L", "LAB", "YCbCr"):
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        transformed = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # e.g. a grey profile in a colour photograph: common, and harmless
-    return image if transformed is None else transformed
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            converted = None  # e.g. a grey profile in a colour photograph: common, and harmless
+        if converted is not None:
+            return converted
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _resized(square: Image.Image, size_px: tuple[int, int]) -> Image.Image:

@@ -1,0 +1,173 @@
+"""What a caller asks for, once the request has the contract's form."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from gateway import errors
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+VIEWS_MAX: Final = 8
+TOP_K_DEFAULT: Final = 5
+TOP_K_MAX: Final = 50
+NEAREST_MAX: Final = 10
+TEXT_MAX: Final = 128  # request id, idempotency key, pseudonym, consent reference
+NAME_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class AskedView:
+    photo: bytes  # encoded, as sent
+    side: words.Side.ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class AskedExplanation:
+    """Grad-CAM heat maps."""
+
+    class_id: str  # empty: the best candidate
+    overlay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSubject:
+    """The person behind the photograph. Never logged."""
+
+    pseudonym: str
+    consent_reference: str
+    retention: pb.Retention.ValueType
+
+    @property
+    def may_keep_photo(self) -> bool:
+        """The caller wishes it and names a consent; whether it is valid is for the console."""
+        return self.retention == pb.RETENTION_KEEP and bool(self.consent_reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    request_id: str
+    views: tuple[AskedView, ...]
+    model: str
+    version: str
+    top_k: int
+    explanation: AskedExplanation | None
+    idempotency_key: str
+    subject: AskedSubject
+
+    def sticky_key(self, prediction_id: str) -> str:
+        """What keeps a caller on one version: the subject, else the request's own identity."""
+        return self.subject.pseudonym or self.idempotency_key or self.request_id or prediction_id
+
+    def digest(self) -> bytes:
+        """SHA-256 of everything that makes this request another request; its own id does not."""
+        hasher = hashlib.sha256()
+        for part in self._parts():
+            hasher.update(struct.pack("<Q", len(part)))
+            hasher.update(part)
+        return hasher.digest()
+
+    def _parts(self) -> Iterator[bytes]:
+        explanation = self.explanation
+        for text in (
+            self.model,
+            self.version,
+            str(self.top_k),
+            "" if explanation is None else f"{explanation.class_id}:{explanation.overlay:d}",
+            str(explanation is None),
+            self.subject.pseudonym,
+            self.subject.consent_reference,
+            str(self.subject.retention),
+        ):
+            yield text.encode()
+        for view in self.views:
+            yield str(view.side).encode()
+            yield view.photo
+
+
+def ask_of(request: pb.PredictRequest) -> Ask:
+    """Read a request. Raises FieldInvalid, PhotoMissing or TooManyViews, naming the field."""
+    _check_text("request_id", request.request_id)
+    _check_text("idempotency_key", request.idempotency_key)
+    _check_text("subject.pseudonym", request.subject.pseudonym)
+    _check_text("subject.consent_reference", request.subject.consent_reference)
+    _check_text("model", request.model)
+    _check_text("version", request.version)
+    if not request.views:
+        raise errors.PhotoMissing("the request has no view", field="views", wanted=f"send one to {VIEWS_MAX}")
+    if len(request.views) > VIEWS_MAX:
+        raise errors.TooManyViews(
+            f"the request has {len(request.views)} views", field="views", wanted=f"send one to {VIEWS_MAX}"
+        )
+    if not 0 <= request.top_k <= TOP_K_MAX:
+        raise errors.FieldInvalid(f"top_k is {request.top_k}", field="top_k", wanted=f"0 to {TOP_K_MAX} are allowed")
+    if not 0 <= request.nearest_examples <= NEAREST_MAX:
+        raise errors.FieldInvalid(
+            f"nearest_examples is {request.nearest_examples}",
+            field="nearest_examples",
+            wanted=f"0 to {NEAREST_MAX} are allowed",
+        )
+    if request.level:
+        raise errors.FieldInvalid(
+            f"there is no level {request.level[:NAME_MAX]!r}",
+            field="level",
+            wanted="this model has no class tree: leave it empty",
+        )
+    if request.subject.retention not in pb.Retention.values():
+        raise errors.FieldInvalid(
+            f"{request.subject.retention} is no retention", field="subject.retention", wanted="see the Retention enum"
+        )
+    return Ask(
+        request_id=request.request_id,
+        views=tuple(_view_of(index, view) for index, view in enumerate(request.views)),
+        model=request.model,
+        version=request.version,
+        top_k=request.top_k or TOP_K_DEFAULT,
+        explanation=_explanation_of(request.explain),
+        idempotency_key=request.idempotency_key,
+        subject=AskedSubject(request.subject.pseudonym, request.subject.consent_reference, request.subject.retention),
+    )
+
+
+def _view_of(index: int, view: pb.View) -> AskedView:
+    if view.side not in words.Side.values():
+        raise errors.FieldInvalid(
+            f"{view.side} is no side",
+            field=f"views[{index}].side",
+            wanted="see the Side enum; SIDE_UNSPECIFIED is allowed",
+        )
+    return AskedView(view.photo, view.side)
+
+
+def _explanation_of(explain: pb.Explain) -> AskedExplanation | None:
+    if explain.method == pb.Explain.METHOD_GRAD_CAM:
+        _check_text("explain.class_id", explain.class_id)
+        return AskedExplanation(explain.class_id, explain.overlay)
+    if explain.method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS:
+        raise errors.FieldInvalid(
+            "Grad-CAM++ is not in the graphs that this service runs",
+            field="explain.method",
+            wanted="use METHOD_GRAD_CAM",
+        )
+    if explain.method != pb.Explain.METHOD_UNSPECIFIED:
+        raise errors.FieldInvalid(
+            f"{explain.method} is no method", field="explain.method", wanted="use METHOD_GRAD_CAM, or none"
+        )
+    if explain.overlay or explain.class_id:
+        raise errors.FieldInvalid(
+            "an explanation is described but no method is named", field="explain.method", wanted="use METHOD_GRAD_CAM"
+        )
+    return None
+
+
+def _check_text(field: str, text: str) -> None:
+    if len(text) > TEXT_MAX or not text.isprintable():
+        raise errors.FieldInvalid(
+            f"{field} is too long or holds characters that cannot be printed",
+            field=field,
+            wanted=f"at most {TEXT_MAX} printable characters are allowed",
+        )

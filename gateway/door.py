@@ -1,0 +1,163 @@
+"""The door of the gRPC server: every call of ours comes and goes through it.
+
+Coming in: key, overload and rate limit are asked before a byte of the message is read, so
+that a stranger cannot make us hold twenty photographs. Going out: a refusal becomes its
+status with details; anything else is our own fault, logged once with its trace, and the
+caller gets INTERNAL with a request id and no text of ours. Either way one log line, one count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, Final
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+from grpc import aio
+
+from gateway import errors
+from gateway.admission import keys
+from gateway.admission.limits import RateLimiter
+from gateway.admission.shedding import Shedder
+from gateway.call import Call, current_call, metadata_of
+from gateway.policy import PolicyKeeper
+from gateway.snapshot import Key
+from gateway.telemetry import Metrics
+from gateway.wording import language_of, words_for
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+_log = structlog.get_logger(__name__)
+_OURS: Final = "/amulet.v1.PredictionService/"
+# What is counted against the limit, and where. A stream counts its requests itself.
+_KIND_OF: Final = {
+    "Predict": "predictions",
+    "SubmitFeedback": "feedback",
+    "ListModels": "readings",
+    "GetModel": "readings",
+}
+_Context = aio.ServicerContext[Any, Any]
+
+
+class Admission:
+    """Who may come in now. One for all calls and all requests of streams."""
+
+    def __init__(self, policy: PolicyKeeper, limiter: RateLimiter, shedder: Shedder, *, key_secret: bytes) -> None:
+        self.policy, self.limiter, self.shedder, self._key_secret = policy, limiter, shedder, key_secret
+
+    def identify(self, metadata: dict[str, str]) -> Key:
+        """Raises KeyMissing, KeyUnknown, KeyRevoked or PolicyMissing."""
+        key = keys.key_in(metadata)
+        return keys.owner_of(key, keys=self.policy.current.keys, secret=self._key_secret)
+
+    async def count(self, call: Call, kind: str) -> None:
+        """Count one call or one request of a stream. Raises RateLimited."""
+        await self.limiter.admit(call.client.client_id, kind=kind, calls_per_minute=call.client.calls_per_minute)
+
+
+class Door(aio.ServerInterceptor):
+    def __init__(self, admission: Admission, metrics: Metrics, is_stopping: Callable[[], bool]) -> None:
+        self._admission, self._metrics, self._is_stopping = admission, metrics, is_stopping
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        details = handler_call_details
+        handler = await continuation(details)
+        if handler is None or not details.method.startswith(_OURS):
+            return handler  # health and reflection tell nothing that needs a key
+        metadata = dict(metadata_of(details.invocation_metadata))
+        call = Call(details.method.removeprefix(_OURS), language_of(metadata.get("accept-language", "")))
+        try:
+            await self._admit(call, metadata)
+        except Exception as error:
+            return self._refusing(call, error)
+        current_call.set(call)
+        return self._watched(call, handler)
+
+    async def _admit(self, call: Call, metadata: dict[str, str]) -> None:
+        if self._is_stopping():
+            raise errors.ShuttingDown("this gateway is shutting down")
+        call.key = self._admission.identify(metadata)
+        if call.method == "Predict":
+            with self._admission.shedder.place():  # the place itself is taken once the message is here
+                pass
+        kind = _KIND_OF.get(call.method)
+        if kind is not None:
+            await self._admission.count(call, kind)
+
+    def _refusing(self, call: Call, error: Exception) -> grpc.RpcMethodHandler[Any, Any]:
+        """Answers with the error and reads nothing: to the wire every method is a stream."""
+
+        async def refuse(_: object, context: _Context) -> None:
+            await self._abort(call, error, context)
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _watched(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        inner: Any = handler.unary_unary or handler.stream_stream  # coroutine functions, both
+
+        async def watched(request: object, context: _Context) -> Any:
+            try:
+                response = await inner(request, context)
+            except asyncio.CancelledError:
+                self.tell(call, grpc.StatusCode.CANCELLED)
+                raise
+            except aio.AbortError:
+                raise
+            except Exception as error:
+                await self._abort(call, error, context)
+            self.tell(call, grpc.StatusCode.OK)
+            context.set_trailing_metadata((("x-request-id", call.request_id),))
+            return response
+
+        kind = grpc.unary_unary_rpc_method_handler if handler.unary_unary else grpc.stream_stream_rpc_method_handler
+        return kind(
+            watched,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _abort(self, call: Call, error: Exception, context: _Context) -> None:
+        status = self.status_of(call, error)
+        code = errors.grpc_code(status.code)
+        self.tell(call, code, reason=error.reason if isinstance(error, errors.Refusal) else words.REASON_INTERNAL)
+        await context.abort(
+            code,
+            status.message,
+            trailing_metadata=(
+                ("grpc-status-details-bin", status.SerializeToString()),
+                ("x-request-id", call.request_id),
+            ),
+        )
+
+    def status_of(self, call: Call, error: Exception) -> status_pb2.Status:
+        """What the caller hears of an error. Logs the ones that are ours, once."""
+        if isinstance(error, errors.Refusal):
+            text = words_for(error.reason, call.language)
+            return errors.status_of(
+                error, request_id=call.request_id, language=call.language, text=f"{text.message} {text.advice}"
+            )
+        _log.error("internal_error", request_id=call.request_id, method=call.method, exc_info=error)
+        return errors.internal_status(call.request_id)
+
+    def tell(self, call: Call, code: grpc.StatusCode, *, reason: words.Reason.ValueType | None = None) -> None:
+        """One log line and one count for a call, or for one request of a stream."""
+        took_s = monotonic() - call.began_s
+        name = "" if reason is None else words.Reason.Name(reason)
+        self._metrics.calls.labels(call.method, code.name, name).inc()
+        self._metrics.call_seconds.labels(call.method).observe(took_s)
+        _log.info(
+            "call",
+            method=call.method,
+            request_id=call.request_id,
+            client_id=call.key.client.client_id if call.key else "",
+            code=code.name,
+            reason=name,
+            took_ms=round(took_s * 1000, 1),
+            **call.facts,
+        )

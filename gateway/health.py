@@ -1,0 +1,139 @@
+"""What health checks and operators are told: the truth, and where it is bad, why.
+
+    ""                          this process admits calls: it has a policy, a journal that
+                                takes records, and is not shutting down
+    amulet.v1.PredictionService the same, and every model in production has a version that
+                                is ready
+    model:NAME                  a version that the weights may give is ready
+    model:NAME/VERSION          this version gave the right answer to a golden photograph
+                                through the real worker a moment ago
+
+`/readyz` says what PredictionService says, with the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # ships without stubs
+
+from gateway.journal.journal import Journal
+from gateway.policy import PolicyKeeper
+from gateway.routing.router import WhyNotReady
+from gateway.snapshot import ServedModel
+
+SERVICE: Final = "amulet.v1.PredictionService"
+_LOOK_EVERY_S: Final = 0.5
+_SERVING: Final[int] = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final[int] = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN: Final[int] = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_Context = aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
+
+
+class Health:
+    """Gathers what is wrong. Run it as one task; `problems` may be asked at any time on the loop."""
+
+    def __init__(self, policy: PolicyKeeper, journal: Journal, why_not_ready: WhyNotReady) -> None:
+        self._policy, self._journal, self._why_not_ready = policy, journal, why_not_ready
+        self._stopping = False
+        self.servicer = HealthServicer()
+
+    def process_problems(self) -> dict[str, str]:
+        """What keeps this process from admitting calls: subject -> a sentence. Empty: nothing."""
+        problems = {}
+        if self._stopping:
+            problems["gateway"] = "this gateway is shutting down"
+        if not self._policy.known:
+            problems["policy"] = self._policy.trouble or "no policy was heard from the console yet"
+        journal = self._journal.health()
+        if not journal.admitting:
+            problems["journal"] = journal.sentence
+        return problems
+
+    def problems(self) -> dict[str, str]:
+        """The same, and every model in production that nothing can answer for."""
+        problems = self.process_problems()
+        for model in self._models().values():
+            why_not = self._why_not(model)
+            if model.routes and why_not is not None:
+                problems[f"model:{model.name}"] = why_not
+        return problems
+
+    def remarks(self) -> dict[str, str]:
+        """What is not right and does not keep anyone from being answered."""
+        remarks = {}
+        if self._policy.known and self._policy.trouble is not None:
+            remarks["policy"] = f"{self._policy.trouble}; the last good one is in force"
+        return remarks
+
+    def update(self) -> None:
+        """Tell the health service how things stand; call it when something has changed."""
+        process_ok = not self.process_problems()
+        statuses = {"": process_ok, SERVICE: not self.problems()}
+        for model in self._models().values():
+            statuses[f"model:{model.name}"] = process_ok and self._why_not(model) is None
+            for version in model.versions:
+                ready = self._why_not_ready(model.name, version) is None
+                statuses[f"model:{model.name}/{version}"] = process_ok and ready
+        self.servicer.set({name: _SERVING if good else _NOT_SERVING for name, good in statuses.items()})
+
+    async def run(self) -> None:
+        """Look until cancelled: staleness and a full disk announce themselves to nobody."""
+        while True:
+            self.update()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def stop(self) -> None:
+        """From now on nothing is serving."""
+        self._stopping = True
+        self.update()
+
+    def _models(self) -> Mapping[str, ServedModel]:
+        return self._policy.current.models if self._policy.known else {}
+
+    def _why_not(self, model: ServedModel) -> str | None:
+        if not model.routes:
+            return "no version is in production"
+        reasons = [self._why_not_ready(model.name, route.version.version) for route in model.routes]
+        return None if None in reasons else reasons[0]
+
+
+class HealthServicer:
+    """grpc.health.v1. A watcher that does not read holds up nobody but itself."""
+
+    def __init__(self) -> None:
+        self._statuses: Mapping[str, int] = {}
+        self._changed = asyncio.Event()
+
+    def set(self, statuses: Mapping[str, int]) -> None:
+        if statuses != self._statuses:
+            self._statuses = statuses
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> health_pb2.HealthCheckResponse:
+        if request.service not in self._statuses:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return health_pb2.HealthCheckResponse(status=self._statuses[request.service])
+
+    async def List(  # noqa: N802 - the name is grpc.health.v1's
+        self, request: health_pb2.HealthListRequest, context: _Context
+    ) -> health_pb2.HealthListResponse:
+        response = health_pb2.HealthListResponse()
+        for name, status in self._statuses.items():
+            response.statuses[name].status = status
+        return response
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: _Context) -> None:
+        told: int | None = None
+        while True:
+            changed = self._changed
+            status = self._statuses.get(request.service, _UNKNOWN)
+            if status != told:
+                await context.write(health_pb2.HealthCheckResponse(status=status))
+                told = status
+            await changed.wait()

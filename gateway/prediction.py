@@ -1,0 +1,327 @@
+"""One prediction, from the photographs to the answer that is already on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+
+from gateway import errors
+from gateway.answer import (
+    ALL_VIEWS,
+    Conclusion,
+    Heat,
+    Remark,
+    Timing,
+    ViewAnswer,
+    conclude,
+    response_of,
+)
+from gateway.ask import Ask, AskedView
+from gateway.background import Background
+from gateway.deadline import Deadline
+from gateway.fusion import ViewOutput, fuse
+from gateway.identity import uuid7
+from gateway.intake.decoders import Decoders
+from gateway.intake.photo import Intake, Photo
+from gateway.intake.quality import judge, share
+from gateway.journal.errors import JournalError, JournalFull
+from gateway.journal.journal import Journal
+from gateway.pace import Pace
+from gateway.policy import PolicyKeeper
+from gateway.record import Circumstances, prediction_event
+from gateway.replays import Replays
+from gateway.routing.router import WhyNotReady, destination, model_for
+from gateway.routing.shadow import ShadowAnswer, Shadows
+from gateway.sealing import Sealed, seal
+from gateway.serving.torchserve import GraphImage, GraphResult
+from gateway.snapshot import Client, ServedVersion, Snapshot
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+_log = structlog.get_logger(__name__)
+# Kept back from the caller's deadline for making the answer durable and sending it.
+_COMMIT_S_RESERVED: Final = 0.02
+_DIGEST_INLINE_BYTES_MAX: Final = 256 * 1024
+
+
+class Backend(Protocol):
+    """What runs the graph: TorchServe, as serving/torchserve speaks to it."""
+
+    async def predict(
+        self,
+        backend_name: str,
+        version: str,
+        images: Sequence[GraphImage],
+        *,
+        heat_map: bool = False,
+        embedding: bool = False,
+        deadline_s: float,
+    ) -> GraphResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one version's graph says about the photographs of a request."""
+
+    conclusion: Conclusion
+    heats: tuple[Heat, ...]  # empty where they were not asked for
+    inference_s: float
+
+
+class Predictor:
+    """The story of the product. Everything it needs is handed in; it keeps nothing but its pace."""
+
+    def __init__(
+        self,
+        *,
+        gateway_id: str,
+        policy: PolicyKeeper,
+        intake: Intake,
+        decoders: Decoders,
+        backend: Backend,
+        why_not_ready: WhyNotReady,
+        journal: Journal,
+        background: Background,
+        replays: Replays,
+        shadows: Shadows,
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._policy = policy
+        self._intake = intake
+        self._decoders = decoders
+        self._backend = backend
+        self._why_not_ready = why_not_ready
+        self._journal = journal
+        self._background = background
+        self._replays = replays
+        self._shadows = shadows
+        self._run_paces: defaultdict[str, Pace] = defaultdict(Pace)  # one per version: they differ in size
+        self._overlay_pace = Pace()
+
+    async def predict(self, ask: Ask, client: Client, *, deadline: Deadline, language: str) -> pb.PredictResponse:
+        """Answer once it is durable. Raises a Refusal; then nothing was recorded.
+
+        With an idempotency key the work goes on to its end when the caller leaves, so that its
+        second call finds the answer of the first.
+        """
+        if not ask.idempotency_key:
+            return await self._predict(ask, client, deadline, language)
+        return await self._background.finish(self._predict_once(ask, client, deadline, language))
+
+    async def _predict_once(self, ask: Ask, client: Client, deadline: Deadline, language: str) -> pb.PredictResponse:
+        async def work() -> bytes:
+            return (await self._predict(ask, client, deadline, language)).SerializeToString()
+
+        digest = await _digest_of(ask)
+        async with deadline.while_("answering a call with the same idempotency key"):
+            content, before = await self._replays.once(client.client_id, ask.idempotency_key, digest, work)
+        response = pb.PredictResponse.FromString(content)
+        response.replayed = before
+        response.request_id = ask.request_id
+        return response
+
+    async def _predict(self, ask: Ask, client: Client, deadline: Deadline, language: str) -> pb.PredictResponse:
+        began_s = time.monotonic()
+        snapshot = self._policy.current
+        model = model_for(snapshot, client, ask.model)
+        prediction_id = uuid7()
+        going = destination(
+            model,
+            version=ask.version,
+            sticky_key=ask.sticky_key(prediction_id),
+            why_not_ready=self._why_not_ready,
+        )
+        target = _target_of(ask, going.version)
+        work = replace(deadline, ends_at_s=deadline.ends_at_s - _COMMIT_S_RESERVED)
+        async with work.while_("opening the photographs"):
+            photos = await self._open(ask.views, going.version.size_px)
+        decoded_s = time.monotonic()
+        shadows = self._shadows.start(
+            going.shadows, lambda version: self._look_aside(ask, photos, version, going.version, work)
+        )
+        explaining = work.left_s > self._run_paces[going.version.version].expected_s
+        seen = await self._look(ask, photos, going.version, target=target, heat_map=explaining, deadline=work)
+        heats, too_late = await self._explain(ask, seen, work)
+        sealed = await self._seal(ask, snapshot, seen.conclusion, prediction_id, work)
+        will_be_reviewed = _wants_review(seen.conclusion, snapshot, prediction_id)
+        event = prediction_event(
+            ask,
+            seen.conclusion,
+            Circumstances(
+                prediction_id=prediction_id,
+                gateway_id=self._gateway_id,
+                client=client,
+                snapshot=snapshot,
+                total_s=time.monotonic() - began_s,
+                inference_s=seen.inference_s,
+                wants_review=will_be_reviewed,
+            ),
+            heats=[heat for heat in seen.heats if heat.class_index == seen.conclusion.best_index],
+            photos=sealed,
+            shadows=self._shadows.collect(shadows),
+        )
+        committing_s = time.monotonic()
+        async with deadline.while_("making the answer durable"):
+            await self.make_durable(event)
+        now_s = time.monotonic()
+        return response_of(
+            seen.conclusion,
+            prediction_id=prediction_id,
+            request_id=ask.request_id,
+            top_k=ask.top_k,
+            heats=heats,
+            remarks=[Remark(words.REASON_NO_TIME_TO_EXPLAIN, ALL_VIEWS)] if too_late else [],
+            will_be_reviewed=will_be_reviewed,
+            timing=Timing(now_s - began_s, decoded_s - began_s, seen.inference_s, now_s - committing_s),
+            audit_checkpoint=snapshot.audit_checkpoint,
+            language=language,
+        )
+
+    async def make_durable(self, event: bytes) -> None:
+        """Raises JournalUnavailable or Overloaded: then no answer may leave."""
+        try:
+            await self._journal.append(event)
+        except JournalFull as error:
+            raise errors.Overloaded("too many answers wait for the disk") from error
+        except JournalError as error:
+            raise errors.JournalUnavailable("answers cannot be made durable at the moment") from error
+
+    async def _open(self, views: Sequence[AskedView], size_px: tuple[int, int]) -> list[Photo]:
+        """All views at once. Raises the refusal of the first view that was refused, and names it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._open_one(index, view, size_px)) for index, view in enumerate(views)]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _open_one(self, index: int, view: AskedView, size_px: tuple[int, int]) -> Photo:
+        try:
+            return await self._intake.open(view.photo, size_px=size_px)
+        except errors.PhotoRefused as refusal:
+            raise refusal.at(f"views[{index}].photo") from None
+
+    async def _look(
+        self,
+        ask: Ask,
+        photos: Sequence[Photo],
+        version: ServedVersion,
+        *,
+        target: int,
+        heat_map: bool,
+        deadline: Deadline,
+    ) -> Seen:
+        """Run one version's graph over the photographs and conclude."""
+        began_s = time.monotonic()
+        async with deadline.while_("the model was answering"):
+            result = await self._backend.predict(
+                version.backend_name,
+                version.version,
+                [GraphImage(pixels=photo.pixels, target=target) for photo in photos],
+                heat_map=heat_map,
+                deadline_s=deadline.left_s,
+            )
+        inference_s = time.monotonic() - began_s
+        self._run_paces[version.version].add(inference_s)
+        outputs = [
+            ViewOutput(np.asarray(output.probabilities, dtype=np.float64), output.scores) for output in result.outputs
+        ]
+        shortcomings = [judge(photo.quality, source_px=photo.source_px, size_px=version.size_px) for photo in photos]
+        fused = fuse(outputs, [share(short) for short in shortcomings])
+        views = [
+            ViewAnswer(photo, view.side, short, ratio, output.probabilities)
+            for photo, view, short, ratio, output in zip(
+                photos, ask.views, shortcomings, fused.shares, outputs, strict=True
+            )
+        ]
+        conclusion = conclude(version, fused, views)
+        heats = tuple(
+            Heat(index, int(outputs[index].probabilities.argmax()) if target < 0 else target, output.heat_map)
+            for index, output in enumerate(result.outputs)
+            if output.heat_map is not None
+        )
+        return Seen(conclusion, heats, inference_s)
+
+    async def _look_aside(
+        self,
+        ask: Ask,
+        photos: Sequence[Photo],
+        version: ServedVersion,
+        answering: ServedVersion,
+        deadline: Deadline,
+    ) -> ShadowAnswer:
+        """What a shadow says; photographs are opened again where it looks at another size."""
+        if version.size_px != answering.size_px:
+            async with deadline.while_("opening the photographs for a shadow"):
+                photos = await self._open(ask.views, version.size_px)
+        seen = await self._look(ask, photos, version, target=-1, heat_map=False, deadline=deadline)
+        return ShadowAnswer(seen.conclusion, seen.inference_s)
+
+    async def _explain(self, ask: Ask, seen: Seen, deadline: Deadline) -> tuple[list[Heat], bool]:
+        """The heat maps that were asked for, and whether there was no time for all of them."""
+        if ask.explanation is None:
+            return [], False
+        if not seen.heats:
+            return [], True
+        if not ask.explanation.overlay:
+            return list(seen.heats), False
+        if deadline.left_s < self._overlay_pace.expected_s:
+            return list(seen.heats), True
+        try:
+            async with deadline.while_("drawing the heat map"):
+                with self._overlay_pace.measured():
+                    overlays = [
+                        await self._decoders.overlay(seen.conclusion.views[heat.view].photo.pixels, heat.grid)
+                        for heat in seen.heats
+                    ]
+        except errors.DeadlineExceeded:
+            return list(seen.heats), True
+        return [replace(heat, overlay_png=png) for heat, png in zip(seen.heats, overlays, strict=True)], False
+
+    async def _seal(
+        self, ask: Ask, snapshot: Snapshot, conclusion: Conclusion, prediction_id: str, deadline: Deadline
+    ) -> list[Sealed]:
+        recipient = snapshot.photo_seal_public_key
+        if recipient is None or not ask.subject.may_keep_photo:
+            return []
+        async with deadline.while_("sealing the photographs"):
+            pngs = [await self._decoders.png(view.photo.pixels) for view in conclusion.views]
+        return [seal(png, recipient_public_key=recipient, prediction_id=prediction_id) for png in pngs]
+
+
+def _target_of(ask: Ask, version: ServedVersion) -> int:
+    """The class to explain, as the graph counts; -1: the best one. Raises ClassNotFound."""
+    class_id = ask.explanation.class_id if ask.explanation else ""
+    if not class_id:
+        return -1
+    index = version.class_index(class_id)
+    if index is None:
+        raise errors.ClassNotFound(
+            f"{version.version} knows no class {class_id!r}", field="explain.class_id", wanted="its card lists them"
+        )
+    return index
+
+
+def _wants_review(conclusion: Conclusion, snapshot: Snapshot, prediction_id: str) -> bool:
+    """A person looks at what is not sure, and at a sample of what is."""
+    if conclusion.verdict != words.VERDICT_IN_DOMAIN:
+        return True
+    if float(conclusion.probabilities.max()) < snapshot.review_confidence_min:
+        return True
+    # The id is random: its hash is a fair draw, and the same one whoever asks again.
+    draw = int.from_bytes(hashlib.blake2b(prediction_id.encode(), digest_size=8).digest()) / 2**64
+    return draw < snapshot.review_sampling_ratio
+
+
+async def _digest_of(ask: Ask) -> bytes:
+    if sum(len(view.photo) for view in ask.views) > _DIGEST_INLINE_BYTES_MAX:
+        return await asyncio.to_thread(ask.digest)  # hashing a megabyte takes the loop a millisecond
+    return ask.digest()

@@ -1,0 +1,272 @@
+"""Assembles a gateway once, starts it, and takes it down in one order.
+
+Up: journal, decoders, the cached policy, the tasks that listen to console and backend,
+then the ports. Down: report not serving, stop accepting, finish the calls in flight and
+what they began, stop listening to others, close the decoders, drain and close the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # ships without stubs
+
+from gateway.admission.limits import MemoryWindow, RateLimiter, RedisWindow
+from gateway.admission.shedding import Shedder
+from gateway.ask import VIEWS_MAX
+from gateway.background import Background
+from gateway.certificates import Certificates
+from gateway.door import Admission
+from gateway.health import SERVICE, Health
+from gateway.intake.decoders import Decoders, DecoderSettings
+from gateway.intake.formats import PhotoLimits
+from gateway.intake.photo import Intake
+from gateway.journal.journal import Journal
+from gateway.journal.shipper import Shipper, ShipperSettings
+from gateway.journal.writer import JournalSettings
+from gateway.ops import OpsServer, pages
+from gateway.policy import PolicyKeeper, PolicySettings
+from gateway.prediction import Backend, Predictor
+from gateway.replays import Replays
+from gateway.routing.shadow import Shadows
+from gateway.service import PredictionService
+from gateway.serving.readiness import Readiness
+from gateway.serving.tokens import Tokens
+from gateway.serving.torchserve import TorchServe
+from gateway.settings import Settings
+from gateway.snapshot import ServedVersion, Snapshot
+from gateway.telemetry import Metrics, State, States
+from protos.amulet.v1 import prediction_pb2_grpc
+
+_log = structlog.get_logger(__name__)
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a gateway answers, once it does."""
+
+    grpc_port: int
+    ops_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A backend, and whether it can be trusted now."""
+
+    backend: Backend
+    watch: Callable[[Iterable[ServedVersion]], None]  # exactly these from now on
+    why_not: Callable[[str, str], str]  # (backend name, version) -> a sentence; empty: ready
+    run: tuple[Callable[[], Coroutine[Any, Any, None]], ...]  # what has to run beside it, until cancelled
+
+
+async def torchserve(settings: Settings, down: AsyncExitStack) -> Serving:
+    tokens = Tokens(settings.torchserve_key_file, settings.torchserve_management_url)
+    down.push_async_callback(tokens.close)
+    backend = await down.enter_async_context(TorchServe(settings.torchserve_grpc, tokens))
+    readiness = Readiness(backend)
+    return Serving(backend, readiness.watch, readiness.why_not, (tokens.run, readiness.run))
+
+
+async def run(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    on_listening: Callable[[Listening], None],
+    connect: Callable[[Settings, AsyncExitStack], Awaitable[Serving]] = torchserve,
+) -> None:
+    """Serve until `stop` is set. Raises SettingsWrong, JournalLocked or OSError when it cannot start."""
+    async with AsyncExitStack() as down:
+        journal = await Journal.open(
+            JournalSettings(settings.journal_dir, free_bytes_min=settings.journal_free_mib_min * _MIB)
+        )
+        down.push_async_callback(journal.close)
+        limits = PhotoLimits()
+        decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
+        serving = await connect(settings, down)
+        window: MemoryWindow | RedisWindow = MemoryWindow()
+        if not settings.cache_url.startswith("memory"):
+            window = RedisWindow(settings.cache_url)
+            down.push_async_callback(window.close)
+        background = await down.enter_async_context(Background())
+
+        policy = PolicyKeeper(
+            PolicySettings(
+                console_url=settings.console_url,
+                control_token=settings.secret("control_token").decode("ascii"),
+                cache_file=settings.state_dir / "gateway" / "policy.pb",
+            ),
+            on_change=lambda snapshot: serving.watch(_versions_of(snapshot)),
+        )
+
+        def why_not_ready(model: str, version: str) -> str | None:
+            served = policy.current.models[model].versions[version]
+            return serving.why_not(served.backend_name, version) or None
+
+        shipper = Shipper(
+            journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
+        )
+        health = Health(policy, journal, why_not_ready)
+        shedder = Shedder(settings.calls_in_flight_max)
+        replays, shadows = Replays(), Shadows(background)
+        metrics = Metrics()
+        metrics.registry.register(States(_states(policy, journal, shipper, decoders, shedder, shadows, why_not_ready)))
+        predictor = Predictor(
+            gateway_id=settings.gateway_id,
+            policy=policy,
+            intake=Intake(decoders, limits, hash_secret=settings.secret("input_hash_secret")),
+            decoders=decoders,
+            backend=serving.backend,
+            why_not_ready=why_not_ready,
+            journal=journal,
+            background=background,
+            replays=replays,
+            shadows=shadows,
+        )
+        service = PredictionService(
+            gateway_id=settings.gateway_id,
+            request_s_max=settings.request_s_max,
+            admission=Admission(policy, RateLimiter(window), shedder, key_secret=settings.secret("key_secret")),
+            predictor=predictor,
+            background=background,
+            replays=replays,
+            why_not_ready=why_not_ready,
+            metrics=metrics,
+        )
+        await policy.load_cached()
+        async with asyncio.TaskGroup() as tasks:
+            listening_to_others = [
+                tasks.create_task(work()) for work in (policy.run, shipper.run, health.run, *serving.run)
+            ]
+            server, grpc_port = await _start_grpc(settings, service, health, limits)
+            ops = OpsServer(*_host_port(settings.gateway_ops_listen), pages(health, metrics.registry))
+            ops.start()
+            on_listening(Listening(grpc_port, ops.port))
+            try:
+                await stop.wait()
+            finally:
+                health.stop()
+                service.stopping.set()
+                await server.stop(grace=settings.request_s_max)
+                await asyncio.to_thread(ops.stop)
+                for task in listening_to_others:
+                    task.cancel()
+
+
+async def _start_grpc(
+    settings: Settings, service: PredictionService, health: Health, limits: PhotoLimits
+) -> tuple[aio.Server, int]:
+    """Raises OSError when the address is taken or the certificate cannot be read."""
+    server = aio.server(
+        interceptors=[service.door],
+        options=_options(limits),
+        # Health checks, readings and streams come on top of the predictions that are shed by name.
+        maximum_concurrent_rpcs=4 * settings.calls_in_flight_max + 256,
+    )
+    prediction_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)  # type: ignore[arg-type]  # the stubs know streams only as generators
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    if settings.reflection:
+        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+    try:
+        if settings.tls_cert is not None and settings.tls_key is not None and not settings.insecure:
+            credentials = Certificates(settings.tls_cert, settings.tls_key).credentials()
+            port = server.add_secure_port(settings.gateway_listen, credentials)
+        else:
+            port = server.add_insecure_port(settings.gateway_listen)
+    except RuntimeError as error:
+        raise OSError(f"AMULET_GATEWAY_LISTEN {settings.gateway_listen} cannot be listened on: {error}") from None
+    await server.start()
+    return server, port
+
+
+def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
+    minute_ms = 60_000
+    return (
+        ("grpc.max_receive_message_length", VIEWS_MAX * limits.photo_bytes_max + _MIB),
+        ("grpc.max_send_message_length", 64 * _MIB),
+        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.max_concurrent_streams", 256),  # of one connection
+        ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls
+        ("grpc.server_handshake_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", minute_ms),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 3),
+        ("grpc.max_connection_idle_ms", 30 * minute_ms),
+        # Connections are renewed so that load spreads over gateways that came later.
+        ("grpc.max_connection_age_ms", 30 * minute_ms),
+        ("grpc.max_connection_age_grace_ms", 30 * minute_ms),
+    )
+
+
+def _versions_of(snapshot: Snapshot) -> list[ServedVersion]:
+    """Every version that may be asked."""
+    return [version for model in snapshot.models.values() for version in model.versions.values()]
+
+
+def _states(
+    policy: PolicyKeeper,
+    journal: Journal,
+    shipper: Shipper,
+    decoders: Decoders,
+    shedder: Shedder,
+    shadows: Shadows,
+    why_not_ready: Callable[[str, str], str | None],
+) -> tuple[State, ...]:
+    def ready() -> Iterable[tuple[tuple[str, ...], float]]:
+        models: Any = policy.current.models.values() if policy.known else ()
+        for model in models:
+            for version in model.versions:
+                yield (model.name, version), float(why_not_ready(model.name, version) is None)
+
+    return (
+        State("amulet_model_ready", "1: a golden photograph was just answered rightly.", ready, ("model", "version")),
+        State("amulet_calls_in_flight", "Predictions worked on now.", lambda: shedder.in_flight),
+        State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
+        State(
+            "amulet_decoder_restarts",
+            "Decoders replaced after a crash or a hang.",
+            lambda: decoders.restarts,
+            total=True,
+        ),
+        State(
+            "amulet_policy_revision",
+            "Policy in force; 0: none.",
+            lambda: policy.current.revision if policy.known else 0,
+        ),
+        State("amulet_policy_age_seconds", "Since the console last confirmed the policy.", lambda: policy.age_s or 0.0),
+        State("amulet_journal_admitting", "1: answers can be made durable.", lambda: float(journal.health().admitting)),
+        State("amulet_journal_free_bytes", "Free on the journal's disk.", lambda: journal.health().free_bytes),
+        State(
+            "amulet_journal_failures", "Writes and syncs that failed.", lambda: journal.health().failures, total=True
+        ),
+        State(
+            "amulet_backlog_events",
+            "Durable, not yet confirmed by the console.",
+            lambda: shipper.state().backlog_records,
+        ),
+        State("amulet_backlog_bytes", "Size of the files that hold them.", lambda: shipper.state().backlog_bytes),
+        State("amulet_backlog_seconds", "Age of the oldest of them.", lambda: shipper.state().backlog_s),
+        State("amulet_events_delivered", "Confirmed by the console.", lambda: shipper.state().delivered, total=True),
+        State("amulet_events_rejected", "Refused by the console and kept aside.", lambda: shipper.state().rejected),
+        State(
+            "amulet_shadows_answered", "Shadow answers that joined their event.", lambda: shadows.answered, total=True
+        ),
+        State(
+            "amulet_shadows_dropped", "Shadow answers too late or without a place.", lambda: shadows.dropped, total=True
+        ),
+    )
+
+
+def _host_port(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,177 @@
+"""amulet.v1.PredictionService: convert, call, convert back.
+
+Refusals are raised as they are; the door turns them into statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc import aio
+
+from gateway import catalogue, errors, feedback
+from gateway.admission.keys import still_valid
+from gateway.ask import ask_of
+from gateway.background import Background
+from gateway.call import Call, current_call
+from gateway.deadline import Deadline
+from gateway.door import Admission, Door
+from gateway.identity import uuid7
+from gateway.prediction import Predictor
+from gateway.record import feedback_event
+from gateway.replays import Replays
+from gateway.routing.router import WhyNotReady
+from gateway.telemetry import Metrics
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+_log = structlog.get_logger(__name__)
+# Requests of one stream that are worked on at once; the next one is read when one is done.
+STREAM_REQUESTS_MAX: Final = 8
+_Context = aio.ServicerContext[Any, Any]
+
+
+class PredictionService:
+    def __init__(
+        self,
+        *,
+        gateway_id: str,
+        request_s_max: float,
+        admission: Admission,
+        predictor: Predictor,
+        background: Background,
+        replays: Replays,
+        why_not_ready: WhyNotReady,
+        metrics: Metrics,
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._request_s_max = request_s_max
+        self._admission = admission
+        self._predictor = predictor
+        self._background = background
+        self._replays = replays
+        self._why_not_ready = why_not_ready
+        self._metrics = metrics
+        self.stopping = asyncio.Event()
+        self.door = Door(admission, metrics, self.stopping.is_set)
+
+    async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
+        call = current_call.get()
+        deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
+        with self._admission.shedder.place():
+            return await self._answer(call, request, deadline)
+
+    async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
+        """Answers as they come, at most STREAM_REQUESTS_MAX at once; a refused request does not end the stream.
+
+        A revoked key ends it, and so does a shutdown once what was begun is answered.
+        """
+        call = current_call.get()
+        places = asyncio.Semaphore(STREAM_REQUESTS_MAX)
+        writing = asyncio.Lock()
+
+        async def one(request: pb.PredictRequest) -> None:
+            try:
+                result = await self._stream_result(call, request, context)
+                async with writing:
+                    await context.write(result)
+            finally:
+                places.release()
+
+        async def leave_when_stopping() -> None:
+            await self.stopping.wait()
+            for _ in range(STREAM_REQUESTS_MAX - 1):  # one place is the reader's
+                await places.acquire()
+            raise errors.ShuttingDown("this gateway is shutting down")
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                leaving = group.create_task(leave_when_stopping())
+                async with asyncio.TaskGroup() as answering:
+                    await places.acquire()
+                    async for request in requests:
+                        call.key = still_valid(call.owner, self._admission.policy.current.keys)
+                        answering.create_task(one(request))
+                        await places.acquire()
+                leaving.cancel()
+        except ExceptionGroup as failed:
+            raise _first(failed) from None
+
+    async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, context: _Context) -> pb.SubmitFeedbackResponse:
+        call = current_call.get()
+        feedback.check(request)
+        deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
+
+        async def work() -> bytes:
+            feedback_id = uuid7()
+            event = feedback_event(request, feedback_id=feedback_id, client=call.client, gateway_id=self._gateway_id)
+            async with deadline.while_("making the feedback durable"):
+                await self._predictor.make_durable(event)
+            return feedback_id.encode()
+
+        if not request.idempotency_key:
+            return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
+        digest = hashlib.sha256(feedback.digest_content(request)).digest()
+        key = f"feedback:{request.idempotency_key}"
+        content, _ = await self._background.finish(self._replays.once(call.client.client_id, key, digest, work))
+        return pb.SubmitFeedbackResponse(feedback_id=content.decode())
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:
+        return catalogue.page(self._admission.policy.current, current_call.get().client, request, self._why_not_ready)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.Model:
+        return catalogue.model(self._admission.policy.current, current_call.get().client, request, self._why_not_ready)
+
+    async def _stream_result(self, stream: Call, request: pb.PredictRequest, context: _Context) -> pb.StreamResult:
+        """One request of a stream: what a unary call would have answered, errors included."""
+        call = Call("PredictStream", stream.language, stream.key)
+        try:
+            if self.stopping.is_set():
+                raise errors.ShuttingDown("this gateway is shutting down")
+            deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
+            with self._admission.shedder.place():
+                await self._admission.count(call, "predictions")
+                response = await self._answer(call, request, deadline)
+        except Exception as error:
+            status = self.door.status_of(call, error)
+            failure = pb.StreamError(code=status.code, message=status.message, reason=words.REASON_INTERNAL)
+            if isinstance(error, errors.Refusal):
+                failure.reason, failure.field = error.reason, error.field
+                after_s = errors.retry_after_s(error)
+                if after_s is not None:
+                    failure.retry_after.CopyFrom(errors.duration_of(after_s))
+            self.door.tell(call, errors.grpc_code(status.code), reason=failure.reason)
+            return pb.StreamResult(request_id=request.request_id, error=failure)
+        self.door.tell(call, grpc.StatusCode.OK)
+        return pb.StreamResult(request_id=request.request_id, response=response)
+
+    async def _answer(self, call: Call, request: pb.PredictRequest, deadline: Deadline) -> pb.PredictResponse:
+        response = await self._predictor.predict(
+            ask_of(request), call.client, deadline=deadline, language=call.language
+        )
+        verdict = words.Verdict.Name(response.verdict)
+        call.facts.update(
+            prediction_id=response.prediction_id,
+            model=response.model,
+            version=response.version,
+            verdict=verdict,
+            views=len(response.views),
+        )
+        if response.replayed:
+            call.facts["replayed"] = True
+            return response
+        self._metrics.predictions.labels(response.model, response.version, verdict).inc()
+        for stage in ("decode", "inference", "journal"):
+            took_s = getattr(response.timings, stage).ToNanoseconds() / 1e9
+            self._metrics.stage_seconds.labels(stage).observe(took_s)
+        return response
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failed.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

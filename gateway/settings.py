@@ -1,0 +1,192 @@
+"""The gateway's settings: one typed, frozen object, read once in `main()` from the environment.
+
+Every field is the variable `AMULET_` + its name in capitals. `main()` hands the parts down;
+nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from protos.environment import PREFIX, complaint
+
+_SECRET: Final = frozenset({"cache_url"})  # may hold a password: never repeated in a message
+
+
+class SettingsWrong(Exception):
+    """A setting that stops the start, as one sentence with its variable's name."""
+
+
+def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
+    return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
+
+
+class Settings(BaseSettings):
+    """Every setting of a gateway process."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    state_dir: Path = Field(default=Path(".amulet"), description="Folder in which a stack keeps its state.")
+    log_format: Literal["json", "text"] = Field(
+        default="json", description="One JSON object a line, or text for people."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least urgent line logged."
+    )
+
+    gateway_listen: str = Field(default="127.0.0.1:7443", description="HOST:PORT that the gateway answers gRPC on.")
+    gateway_ops_listen: str = Field(
+        default="127.0.0.1:7445", description="HOST:PORT of /metrics, /healthz and /readyz (plain HTTP)."
+    )
+    gateway_id: str = Field(
+        default_factory=socket.gethostname,
+        min_length=1,
+        max_length=128,
+        description="Name of this gateway in the events that it writes; unique among gateways.",
+    )
+    tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM) of the gRPC port.")
+    tls_key: Path | None = Field(default=None, description="Private key (PEM) of the gRPC port.")
+    insecure: bool = Field(default=False, description="Speak plain text; allowed on loopback only.")
+    reflection: bool = Field(default=True, description="Describe the services to whoever asks (gRPC reflection).")
+
+    control_token_file: Path = Field(
+        default_factory=_in_state("secrets", "control_token"), description="What the gateway shows to the console."
+    )
+    key_secret_file: Path = Field(
+        default_factory=_in_state("secrets", "key_secret"), description="The secret under which API keys are digested."
+    )
+    input_hash_secret_file: Path = Field(
+        default_factory=_in_state("secrets", "input_hash_secret"),
+        description="The secret under which photographs are hashed.",
+    )
+    console_url: str = Field(default="http://127.0.0.1:7480", description="Where the policy comes from and events go.")
+    cache_url: str = Field(
+        default="memory://",
+        repr=False,
+        description="Where calls are counted: memory:// or redis:// (several gateways).",
+    )
+
+    torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC.")
+    torchserve_management_url: str = Field(
+        default="http://127.0.0.1:8081", description="TorchServe's management HTTP, for tokens alone."
+    )
+    torchserve_key_file: Path = Field(
+        default_factory=_in_state("torchserve", "key_file.json"), description="Where TorchServe writes its tokens."
+    )
+
+    journal_dir: Path = Field(
+        default_factory=_in_state("gateway", "journal"), description="Folder of the durable journal; one per gateway."
+    )
+    journal_free_mib_min: int = Field(
+        default=256, ge=0, description="MiB that stay free on the journal's disk: below, no prediction is answered."
+    )
+    decoder_workers: int = Field(
+        default_factory=lambda: max(2, min(8, os.cpu_count() or 2)),
+        ge=1,
+        le=64,
+        description="Processes that decode photographs, about 40 MiB each.",
+    )
+    request_s_max: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="Seconds that a call may take, whatever deadline it sets, or without one.",
+    )
+    calls_in_flight_max: int = Field(
+        default=64, ge=1, le=4096, description="Predictions worked on at once; beyond, a call is refused at once."
+    )
+
+    @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+            raise ValueError("wanted HOST:PORT")
+        return value
+
+    @field_validator("cache_url")
+    @classmethod
+    def _cache_known(cls, value: str) -> str:
+        return _with_scheme(value, ("memory", "redis", "rediss"))
+
+    @field_validator("console_url", "torchserve_management_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        return _with_scheme(value, ("http", "https")).rstrip("/")
+
+    @model_validator(mode="after")
+    def _encrypted_or_loopback(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("AMULET_TLS_CERT and AMULET_TLS_KEY belong together: set both")
+        if self.insecure:
+            if not _is_loopback(self.gateway_listen):
+                raise ValueError(
+                    f"AMULET_INSECURE is allowed on loopback only, and AMULET_GATEWAY_LISTEN is {self.gateway_listen}"
+                )
+        elif self.tls_cert is None:
+            raise ValueError(
+                "AMULET_TLS_CERT and AMULET_TLS_KEY are not set: name a certificate, "
+                "or set AMULET_INSECURE=1 to speak plain text on loopback"
+            )
+        return self
+
+    def secret(self, name: Literal["control_token", "key_secret", "input_hash_secret"]) -> bytes:
+        """The content of a secret file without the newline at its end. Raises SettingsWrong."""
+        path: Path = getattr(self, f"{name}_file")
+        variable = f"{PREFIX}{name.upper()}_FILE"
+        try:
+            content = path.read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            raise SettingsWrong(
+                f"{variable} names {path}, which cannot be read ({error.strerror}): "
+                "`amulet up` creates it, or name the file that you keep"
+            ) from None
+        if not content:
+            raise SettingsWrong(f"{variable} names {path}, which is empty")
+        return content
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Raises SettingsWrong with one sentence: the variable, the value unless it is a secret, what is allowed."""
+    unknown = complaint(environment)
+    if unknown is not None:
+        raise SettingsWrong(unknown)
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsWrong(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    field = str(first["loc"][0])
+    shown = "" if field in _SECRET else f" is {first['input']!r}"
+    return f"{PREFIX}{field.upper()}{shown}: {message[:1].lower()}{message[1:]}"
+
+
+def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
+    if urlsplit(value).scheme not in allowed:
+        raise ValueError(f"wanted an address that begins with {', '.join(f'{name}://' for name in allowed)}")
+    return value
+
+
+def _is_loopback(listen: str) -> bool:
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

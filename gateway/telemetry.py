@@ -1,0 +1,114 @@
+"""Logs for machines and metrics for Prometheus.
+
+One line and one count per call. Neither ever holds a key, a photograph, a token or a
+subject: what a caller sends as free text (its own request id included) is not logged at
+all; a call is known by the request id that we gave it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_SECONDS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_TALKATIVE: Final = ("httpx", "httpcore", "asyncio", "grpc", "hpack")  # their INFO is our DEBUG
+
+
+def configure_logging(*, form: Literal["json", "text"], level: str) -> None:
+    """Send structlog and the standard library's logging to standard output, one form for both."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer = (
+        structlog.processors.JSONRenderer(ensure_ascii=False) if form == "json" else structlog.dev.ConsoleRenderer()
+    )
+    trace = [structlog.processors.format_exc_info] if form == "json" else []
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *trace, renderer],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+class Metrics:
+    """What is counted as it happens. States are read when Prometheus asks: see `States`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.calls = Counter(
+            "amulet_calls",
+            "Calls, and requests of streams, by outcome.",
+            ["method", "code", "reason"],
+            registry=self.registry,
+        )
+        self.call_seconds = Histogram(
+            "amulet_call_seconds",
+            "Time from the first byte to the answer.",
+            ["method"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.predictions = Counter(
+            "amulet_predictions", "Answers by what they claim.", ["model", "version", "verdict"], registry=self.registry
+        )
+        self.stage_seconds = Histogram(
+            "amulet_stage_seconds",
+            "Time in one stage of a prediction: decode, inference, journal.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One figure that is read when it is asked for."""
+
+    name: str
+    meaning: str
+    read: Callable[[], float | Iterable[tuple[tuple[str, ...], float]]]
+    labels: tuple[str, ...] = ()
+    total: bool = False  # only ever grows
+
+
+class States(Collector):
+    """Reads each state at the moment of the scrape, on the event loop."""
+
+    def __init__(self, states: Iterable[State]) -> None:
+        self._states = tuple(states)
+
+    def collect(self) -> Iterator[Metric]:
+        for state in self._states:
+            family = (CounterMetricFamily if state.total else GaugeMetricFamily)(
+                state.name, state.meaning, labels=state.labels
+            )
+            value = state.read()
+            if isinstance(value, (int, float)):
+                family.add_metric([], value)
+            else:
+                for labels, one in value:
+                    family.add_metric(list(labels), one)
+            yield family
