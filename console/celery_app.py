@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -20,6 +21,15 @@ _log = logging.getLogger(__name__)
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@app.on_after_configure.connect
+def make_broker_folders(sender: Celery, **_: Any) -> None:
+    """The filesystem broker expects its folders to be there."""
+    for name in ("data_folder_in", "control_folder"):
+        folder = sender.conf.broker_transport_options.get(name)
+        if folder:
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def wake(task: str, *arguments: Any) -> None:

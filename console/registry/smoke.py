@@ -7,6 +7,7 @@ another temperature or another colour order is far outside it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,8 +64,8 @@ class SmokeReport:
             "photos": [
                 {
                     "photo": item.photo,
-                    "probability_distance": item.probability_distance,
-                    "score_distance_ratio": item.score_distance_ratio,
+                    "probability_distance": _plain(item.probability_distance),
+                    "score_distance_ratio": _plain(item.score_distance_ratio),
                     "problem": item.problem,
                 }
                 for item in self.comparisons
@@ -155,3 +156,8 @@ def pixels_of(png: bytes, card: Card) -> bytes:
         if picture.size != (card.input.width_px, card.input.height_px):
             raise ValueError(f"a golden photograph of {picture.size} for a model of {card.input}")
         return picture.convert("RGB").tobytes()
+
+
+def _plain(number: float) -> float | None:
+    """JSON knows neither NaN nor infinity."""
+    return number if math.isfinite(number) else None
