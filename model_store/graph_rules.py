@@ -182,7 +182,7 @@ def _check_value(side: str, value: ValueInfoProto, element: int, shape: Shape) -
         found, wanted = (_element_name(kind) for kind in (tensor.elem_type, element))
         raise _invalid(f"the {side} {value.name} is of type {found}; {wanted} is asked for")
     found_shape = tuple(size.dim_value if size.HasField("dim_value") else "N" for size in tensor.shape.dim)
-    if found_shape != shape or not tensor.HasField("shape"):
+    if found_shape != shape:
         raise _invalid(f"the {side} {value.name} has the shape {_shown(found_shape)}; the card says {_shown(shape)}")
 
 

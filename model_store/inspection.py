@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -46,6 +47,9 @@ class InspectionLimits:
     cpu_s: int = 60
     wall_s: float = 120.0
 
+    def memory_bytes(self, graph_bytes: int) -> int:
+        return self.memory_bytes_base + self.memory_per_graph_byte * graph_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -55,7 +59,7 @@ class Outcome:
 
 def inspect(folder: Path, limits: InspectionLimits) -> Mapping[str, Outcome]:
     """The outcome per rule, in order, up to the first that fails. Never raises for what is in the folder."""
-    memory_bytes = limits.memory_bytes_base + limits.memory_per_graph_byte * (folder / "model.onnx").stat().st_size
+    memory_bytes = limits.memory_bytes((folder / "model.onnx").stat().st_size)
     environment = {
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
         "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space
@@ -94,8 +98,10 @@ def inspect(folder: Path, limits: InspectionLimits) -> Mapping[str, Outcome]:
 
 
 def _ending(status: int, errors: bytes) -> str:
+    if -status in (signal.SIGKILL, signal.SIGXCPU):
+        return "took more processor time than it may have"
     if status < 0:
-        return f"was ended by signal {-status}: it needed more time or memory than it may have"
+        return f"crashed on it ({signal.strsignal(-status)})"
     last = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit status {status}"]
     return f"failed: {last[0][:300]}"
 

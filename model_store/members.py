@@ -43,6 +43,8 @@ _FLAG_SIZES_AFTER_DATA: Final = 0x0008
 _FLAGS_HARMLESS: Final = 0x0002 | 0x0004 | 0x0800  # deflate's level; the name is UTF-8
 _DOS_DIRECTORY: Final = 0x10
 _VERSION_MAX: Final = 20  # 2.0: stored and deflated files; 4.5 would be zip64
+# Made by zip 2.0 on Unix, binary, -rw-r--r--; needs 2.0, no flags; 1980-01-01 00:00.
+PLAIN: Final = (0x0314, 0, 0o100644 << 16, 20, 0, 0, 33)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Member:
     crc32: int
     deflated: bool
     data_at: int  # offset of the first byte of data
+    plain: bool  # its headers say what `amulet package` writes, and nothing more
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -168,6 +171,7 @@ class _Central:
     packed_bytes: int
     size_bytes: int
     local_at: int
+    plain: bool
 
 
 def _end_record(file: BufferedReader, size: int) -> tuple[int, int]:
@@ -197,10 +201,10 @@ def _central_headers(directory: bytes, entries: int) -> list[_Central]:
     for _ in range(entries):
         if len(directory) - at < _CENTRAL.size:
             raise _unreadable("its directory ends early")
-        mark, _by, shared, extra, comment, disk, _inner, outer, local_at = _CENTRAL.unpack_from(directory, at)
+        mark, made_by, shared, extra, comment, disk, inner, outer, local_at = _CENTRAL.unpack_from(directory, at)
         if mark != b"PK\x01\x02":
             raise _unreadable("its directory holds something that is no member")
-        version, flags, method, _time, _date, crc32, packed, size, name_length = _SHARED.unpack(shared)
+        version, flags, method, time, date, crc32, packed, size, name_length = _SHARED.unpack(shared)
         at += _CENTRAL.size
         raw_name = directory[at : at + name_length]
         at += name_length
@@ -213,7 +217,8 @@ def _central_headers(directory: bytes, entries: int) -> list[_Central]:
         _check_packing(name, version, flags, method)
         if 0xFFFFFFFF in (packed, size, local_at):
             raise _unreadable(f"{name} uses zip64; model archives stay below four GiB")
-        headers.append(_Central(name, raw_name, shared, method == _DEFLATED, crc32, packed, size, local_at))
+        plain = (made_by, inner, outer, version, flags, time, date) == PLAIN
+        headers.append(_Central(name, raw_name, shared, method == _DEFLATED, crc32, packed, size, local_at, plain))
     if at != len(directory):
         raise _unreadable("its directory holds bytes that belong to no member")
     return headers
@@ -291,6 +296,7 @@ def _member(file: BufferedReader, header: _Central, expected_at: int) -> Member:
         crc32=header.crc32,
         deflated=header.deflated,
         data_at=expected_at + len(local),
+        plain=header.plain,
     )
 
 

@@ -44,7 +44,7 @@ class Sketch:
         for value in sorted(values):
             if not math.isfinite(value):
                 raise ValueError(f"{value} is not a number that a distribution can hold")
-            self._kll.update(value)
+            self._kll.update(value + 0.0)  # -0.0 and 0.0 are one value
 
     @staticmethod
     def from_bytes(content: bytes) -> Sketch:
@@ -60,6 +60,8 @@ class Sketch:
         return sketch
 
     def to_bytes(self) -> bytes:
+        if not self._kll.is_empty():
+            self._kll.get_rank(0.0)  # a question sorts it, and the bytes say whether one was ever asked
         return bytes(self._kll.serialize())
 
     @property

@@ -82,7 +82,11 @@ def generate_key(path: Path) -> str:
         ),
         mode=0o600,
     )
-    _write_new(path.with_name(path.name + ".pub"), public, mode=0o644)
+    try:
+        _write_new(path.with_name(path.name + ".pub"), public, mode=0o644)
+    except OSError:
+        path.unlink()
+        raise
     return fingerprint_of(public)
 
 
@@ -107,8 +111,9 @@ def public_pem(path: Path) -> bytes:
 
 def private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The private key in a PEM file without a password. Raises KeyUnusable."""
+    text = _read_key(path)
     try:
-        key = serialization.load_pem_private_key(_read_key(path), password=None)
+        key = serialization.load_pem_private_key(text, password=None)
     except TypeError:
         raise KeyUnusable(f"{path} is protected by a password; decrypt it to a file that only you can read") from None
     except (ValueError, UnsupportedAlgorithm):
@@ -167,13 +172,14 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
         config.use_elliptic_key_verifier(public_key=public).set_hashing_config(_hashing())
         try:
             config.verify(folder, bundle_file)
-        except Exception as error:  # the library documents ValueError, and lets its parsers' own errors through
-            detail = str(error)[:300] or "the key did not sign this statement"
+        except Exception:  # the library documents ValueError, and lets its parsers' own errors through
+            differing = _differing(folder, bundle.digests)
             raise ArchiveRefused(
-                words.REASON_ARCHIVE_SIGNATURE_INVALID, f"the signature does not hold: {detail}"
+                words.REASON_ARCHIVE_SIGNATURE_INVALID,
+                f"not as it was signed: {', '.join(differing)}" if differing else "the key did not sign this statement",
             ) from None
     # The library lets a statement name paths that it need not cover; we do not.
-    uncovered = sorted(set(members) - bundle.covered)
+    uncovered = sorted(set(members) - set(bundle.digests))
     if uncovered:
         raise ArchiveRefused(
             words.REASON_ARCHIVE_SIGNATURE_INVALID, f"the signature does not cover {', '.join(uncovered)}"
@@ -184,7 +190,7 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
 @dataclass(frozen=True, slots=True)
 class _Bundle:
     signer: str
-    covered: frozenset[str]
+    digests: Mapping[str, str]  # member -> SHA-256, as the statement says
 
 
 def _bundle(signature: bytes) -> _Bundle:
@@ -195,7 +201,7 @@ def _bundle(signature: bytes) -> _Bundle:
         if len(envelope["signatures"]) != 1:
             raise ValueError("an archive has exactly one signature")
         statement = strict_json.loads(base64.b64decode(envelope["payload"], validate=True))
-        covered = frozenset(resource["name"] for resource in statement["predicate"]["resources"])
+        digests = {resource["name"]: resource["digest"] for resource in statement["predicate"]["resources"]}
         if not isinstance(signer, str) or not signer:
             raise ValueError("it does not say which key made it")
     except (ValueError, KeyError, TypeError, IndexError) as error:
@@ -203,7 +209,18 @@ def _bundle(signature: bytes) -> _Bundle:
         raise ArchiveRefused(
             words.REASON_ARCHIVE_SIGNATURE_INVALID, f"model.sig is not a model signature: {detail}"
         ) from None
-    return _Bundle(signer, covered)
+    return _Bundle(signer, digests)
+
+
+def _differing(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """Members that changed, came or went since the statement was written."""
+    present = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    names = present.keys() | digests.keys()
+    return sorted(str(name)[:80] for name in names if present.get(name) != digests.get(name))
 
 
 def _hashing() -> hashing.Config:

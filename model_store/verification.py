@@ -10,12 +10,13 @@
     manifest    what TorchServe reads is what the card says (`manifest`)
     split       no photograph on both sides of the split
     signature   a trusted key, not revoked, over every member (`signing`)
+    form        the file around the members is what packaging writes: not a byte is left unsigned or unchecked
     graph       the ONNX rules, in a limited process (`graph_rules`, `inspection`)
     reference   the distributions can be read, in the same process
     golden      the photographs can be decoded, in the same process
     scanner     picklescan's second opinion, in the same process
 
-The first four must hold before anything behind them runs. The next six look at bytes, JSON
+The first four must hold before anything behind them runs. The next seven look at bytes, JSON
 and hashes only, so all of them run and an uploader sees every complaint at once. The last
 four meet real parsers, so they run only on what a trusted key signed.
 """
@@ -50,6 +51,7 @@ RULES: Final = (
     "manifest",
     "split",
     "signature",
+    "form",
     *inspection.RULES,
 )
 
@@ -195,6 +197,7 @@ class _Case:
             ("manifest", self._manifest),
             ("split", self._split),
             ("signature", self._signature),
+            ("form", self._form),
         ):
             verdicts[rule] = _judged(rule, check)
         if not all(verdict.passed for verdict in verdicts.values()):
@@ -274,6 +277,16 @@ class _Case:
             self.signer = signing.verify(self.unpacked, aside.read_bytes(), covered, self.trusted)
             aside.rename(inside)
         return f"signed by the trusted key {self.signer}"
+
+    def _form(self) -> str:
+        odd = [member.name for member in self.members if not member.plain]
+        if odd:
+            raise ArchiveRefused(
+                words.REASON_ARCHIVE_SIGNATURE_INVALID,
+                f"the zip was written again after signing (the headers of {odd[0]} say more than name, size and "
+                "checksum): send the file that `amulet package` wrote",
+            )
+        return "every byte is either signed or fixed by the format"
 
 
 def _judged(rule: str, check: Callable[[], str]) -> RuleVerdict:

@@ -1,234 +1,183 @@
-"""A training run small enough for a unit test, with a real graph, and the keys of its people."""
+"""The people and the material of these tests: who signs, what a good archive holds, and how
+to write one wrongly on purpose."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import numpy as np
-import onnx
-import onnxruntime
-from onnx import TensorProto, helper
-from PIL import Image
+from model_store import contents, signing
+from model_store.allow_handler import current
+from model_store.card import Card
+from model_store.handler_list import HandlerList
+from model_store.manifest import manifest_of
+from model_store.signing import TrustStore
+from model_store.verification import Report, verify
+from tests import tiny_archive
 
-from model_store import contents, reference
-from model_store.archive import ArchiveSummary, build
-from model_store.card import (
-    Card,
-    ClassCard,
-    DataCard,
-    DecisionCard,
-    GoldenCard,
-    GraphCard,
-    InputCard,
-    MetricCard,
-    SplitCard,
-    TrainingCard,
-    WeightsCard,
-    version_name,
-)
-from protos.verdict import DecisionLimits, DetectorLimits
-
-CLASSES = ("coin", "leaf", "tablet")
-SIDE_PX = 32
-HEAT_MAP = (4, 4)
-EMBEDDING = 3
-OPSET = 18
-CREATED_AT = datetime(2026, 3, 14, 9, 26, 53, tzinfo=UTC)
-ROOT = Path(__file__).resolve().parents[3]
-HANDLER = ROOT / "handlers" / "amulet_handler.py"
-STUB = ROOT / "protos" / "amulet" / "graph" / "v1" / "graph_pb2.py"
-
-
-def tiny_graph() -> onnx.ModelProto:
-    """Mean colour, a linear head, two detectors and a heat map: every output of the contract."""
-    rng = np.random.default_rng(7)
-    weights = rng.normal(size=(EMBEDDING, len(CLASSES))).astype(np.float32)
-
-    def constant(name: str, value: np.ndarray) -> onnx.TensorProto:
-        return onnx.numpy_helper.from_array(value, name)
-
-    nodes = [
-        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["pixels", "white"], ["unit"]),
-        helper.make_node("ReduceMean", ["unit", "rows_and_columns"], ["embedding"], keepdims=0),
-        helper.make_node("MatMul", ["embedding", "weights"], ["logits"]),
-        helper.make_node("Div", ["logits", "temperature"], ["tempered"]),
-        helper.make_node("Softmax", ["tempered"], ["probabilities"], axis=1),
-        helper.make_node("ReduceSumSquare", ["embedding", "last"], ["score_mahalanobis"], keepdims=0),
-        helper.make_node(
-            "TreeEnsembleRegressor",
-            ["embedding"],
-            ["leaf"],
-            domain="ai.onnx.ml",
-            n_targets=1,
-            nodes_falsenodeids=[2, 0, 0],
-            nodes_featureids=[0, 0, 0],
-            nodes_hitrates=[1.0, 1.0, 1.0],
-            nodes_missing_value_tracks_true=[0, 0, 0],
-            nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
-            nodes_nodeids=[0, 1, 2],
-            nodes_treeids=[0, 0, 0],
-            nodes_truenodeids=[1, 0, 0],
-            nodes_values=[0.5, 0.0, 0.0],
-            target_ids=[0, 0],
-            target_nodeids=[1, 2],
-            target_treeids=[0, 0],
-            target_weights=[0.25, 0.75],
-        ),
-        helper.make_node("Reshape", ["leaf", "flat"], ["score_isolation_forest"]),
-        helper.make_node("Transpose", ["unit"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("AveragePool", ["planes"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
-        helper.make_node("Gather", ["bias", "target"], ["lift"], axis=0),
-        helper.make_node("Reshape", ["lift", "column"], ["lift_column"]),
-        helper.make_node("ReduceMean", ["cells", "plane"], ["grey"], keepdims=0),
-        helper.make_node("Add", ["grey", "lift_column"], ["heatmap"]),
-    ]
-    outputs: dict[str, list[str | int | None]] = {
-        "logits": ["N", len(CLASSES)],
-        "probabilities": ["N", len(CLASSES)],
-        "embedding": ["N", EMBEDDING],
-        "score_mahalanobis": ["N"],
-        "score_isolation_forest": ["N"],
-        "heatmap": ["N", *HEAT_MAP],
-    }
-    graph = helper.make_graph(
-        nodes,
-        "tiny",
-        [
-            helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIDE_PX, SIDE_PX, 3]),
-            helper.make_tensor_value_info("target", TensorProto.INT64, ["N"]),
-        ],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
-        [
-            constant("white", np.array(255.0, np.float32)),
-            constant("temperature", np.array(1.5, np.float32)),
-            constant("weights", weights),
-            constant("rows_and_columns", np.array([1, 2], np.int64)),
-            constant("last", np.array([1], np.int64)),
-            constant("plane", np.array([1], np.int64)),
-            constant("flat", np.array([-1], np.int64)),
-            constant("column", np.array([-1, 1, 1], np.int64)),
-            constant("bias", np.array([0.1, 0.2, 0.3, 0.0], np.float32)),
-        ],
-    )
-    return helper.make_model(
-        graph,
-        ir_version=9,
-        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)],
-    )
-
-
-def photograph(seed: int = 11) -> bytes:
-    """A PNG at the model's size."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "PNG")
-    return out.getvalue()
-
-
-def reference_text() -> str:
-    rng = np.random.default_rng(5)
-    return reference.build(
-        {
-            "confidence": rng.uniform(0.4, 1.0, 60).tolist(),
-            "score_mahalanobis": rng.normal(10, 2, 60).tolist(),
-            "score_isolation_forest": rng.normal(0.5, 0.1, 60).tolist(),
-        },
-        {"class": {"coin": 20, "leaf": 20, "tablet": 20}},
-    )
-
-
-def card_for(graph: bytes, golden: Mapping[str, bytes]) -> Card:
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-
-    def answer(png: bytes) -> tuple[tuple[float, ...], dict[str, float]]:
-        pixels = np.asarray(Image.open(io.BytesIO(png)))[None]
-        names = ["probabilities", "score_mahalanobis", "score_isolation_forest"]
-        probabilities, *scores = session.run(names, {"image": pixels, "target": np.array([0], np.int64)})
-        return tuple(map(float, probabilities[0])), {
-            name.removeprefix("score_"): float(score[0]) for name, score in zip(names[1:], scores, strict=True)
-        }
-
-    golden_cards = []
-    for name, png in golden.items():
-        probabilities, scores = answer(png)
-        golden_cards.append(GoldenCard(name, contents.sha256(png), probabilities, scores))
-    return Card(
-        name="tiny",
-        version=version_name(created_at=CREATED_AT, backbone="mean_colour", macro_f1=0.875),
-        created_at=CREATED_AT,
-        classes=tuple(ClassCard(name, {"en": name.title(), "th": "ตัวอย่าง"}) for name in CLASSES),
-        input=InputCard(SIDE_PX, SIDE_PX, "centre_crop"),
-        graph=GraphCard(
-            "model.onnx",
-            contents.sha256(graph),
-            "fp32",
-            OPSET,
-            EMBEDDING,
-            HEAT_MAP,
-            ("mahalanobis", "isolation_forest"),
-        ),
-        temperature=1.5,
-        decision=DecisionCard(
-            DecisionLimits(
-                0.5,
-                0.1,
-                (
-                    DetectorLimits("mahalanobis", 10.0, 20.0, 30.0),
-                    DetectorLimits("isolation_forest", 0.4, 0.5, 0.6),
-                ),
-            ),
-            "made up for a test",
-        ),
-        data=DataCard(
-            "colours",
-            "0" * 64,
-            60,
-            dict.fromkeys(CLASSES, 20),
-            SplitCard(1, "by photograph", {"train": 40, "test": 20}, ()),
-        ),
-        training=TrainingCard("head_only", 1, {"epochs": 0}, "unreleased", {"onnx": onnx.__version__}),
-        weights=WeightsCard("mean_colour", "made up for a test", "CC0-1.0"),
-        metrics=(MetricCard("macro_f1", 0.875, 0.8, 0.95, "20 photographs, seed 1"),),
-        golden=tuple(golden_cards),
-    )
-
-
-def write_run(
-    folder: Path,
-    *,
-    graph: onnx.ModelProto | bytes | None = None,
-    change_card: Callable[[Card], Card] = lambda card: card,
-    photographs: int = 2,
-) -> Path:
-    """What training leaves behind. A changed graph gets a card that describes its bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sound = tiny_graph().SerializeToString(deterministic=True)
-    if graph is None:
-        weights = sound
-    else:
-        weights = graph if isinstance(graph, bytes) else graph.SerializeToString(deterministic=True)
-    golden = {f"golden_{number}.png": photograph(number) for number in range(photographs)}
-    card = card_for(sound, golden)
-    card = replace(card, graph=replace(card.graph, sha256=contents.sha256(weights)))
-    (folder / "model.onnx").write_bytes(weights)
-    (folder / "model.json").write_text(change_card(card).render(), "utf-8")
-    (folder / "reference.json").write_text(reference_text(), "utf-8")
-    for name, png in golden.items():
-        (folder / name).write_bytes(png)
-    return folder
+# The code of the working tree, reviewed or not: these tests are about the rules.
+HANDLERS = HandlerList({name: {digest: "of this test"} for name, digest in current().items()})
 
 
 @dataclass(frozen=True, slots=True)
-class Maker:
-    """Someone who trains and signs."""
+class Signer:
+    """Someone with a key."""
 
     key: Path
     fingerprint: str
 
-    def package(self, run: Path, out: Path) -> ArchiveSummary:
-        return build(run, out, handler=HANDLER, stub=STUB, sign_key=self.key)
+    @staticmethod
+    def new(folder: Path, name: str) -> Signer:
+        return Signer(folder / f"{name}.pem", signing.generate_key(folder / f"{name}.pem"))
+
+    @property
+    def public(self) -> Path:
+        return self.key.with_name(self.key.name + ".pub")
+
+    @property
+    def trust(self) -> TrustStore:
+        return TrustStore.load(self.public)
+
+    def sign(self, members: Mapping[str, bytes]) -> bytes:
+        """The model.sig of these members."""
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch, "signed")
+            write(members, folder)
+            return signing.sign(folder, self.key)
+
+
+def write(members: Mapping[str, bytes], folder: Path) -> Path:
+    for name, content in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def good_members(folder: Path) -> dict[str, bytes]:
+    """Every member of a good archive but the signature, from a run written into `folder`."""
+    card = tiny_archive.write_run(folder)
+    members = {path.name: path.read_bytes() for path in folder.iterdir()}
+    members[contents.MANIFEST] = manifest_of(card)
+    members["amulet_handler.py"] = tiny_archive.HANDLER.read_bytes()
+    members["graph_pb2.py"] = tiny_archive.STUB.read_bytes()
+    return members
+
+
+def with_card(members: Mapping[str, bytes], change: Callable[[Card], Card] = lambda card: card) -> dict[str, bytes]:
+    """The members with a card that knows their hashes, changed, and the manifest that belongs to it."""
+    card = Card.parse(members["model.json"])
+    card = replace(
+        card,
+        graph=replace(card.graph, sha256=contents.sha256(members["model.onnx"])),
+        golden=tuple(
+            replace(golden, sha256=contents.sha256(members[golden.file]))
+            for golden in card.golden
+            if golden.file in members
+        ),
+    )
+    card = change(card)
+    return {**members, "model.json": card.render().encode(), contents.MANIFEST: manifest_of(card)}
+
+
+def check(archive: bytes, trusted: TrustStore, folder: Path) -> Report:
+    path = folder / "candidate.mar"
+    path.write_bytes(archive)
+    return verify(path, trusted=trusted, handlers=HANDLERS)
+
+
+@dataclass(slots=True)
+class Entry:
+    """A member as it is to be written: the truth, and the lies that the headers tell about it."""
+
+    name: bytes
+    content: bytes
+    deflated: bool = False
+    mode: int = 0o100644
+    local: dict[str, int] = field(default_factory=dict)  # header field -> what the local header says instead
+    central: dict[str, int] = field(default_factory=dict)  # the same for the directory
+    local_name: bytes | None = None
+    local_extra: bytes = b""
+    central_extra: bytes = b""
+    data: bytes | None = None  # instead of the packed content
+    gap: bytes = b""  # bytes between this member and the next
+
+    def lie(self, **fields: int) -> None:
+        """Tell the same lie in both headers."""
+        self.local |= fields
+        self.central |= fields
+
+    def packed(self) -> bytes:
+        if self.data is not None:
+            return self.data
+        if not self.deflated:
+            return self.content
+        deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+        return deflater.compress(self.content) + deflater.flush()
+
+    def shared(self, lies: Mapping[str, int], name: bytes) -> bytes:
+        truth = {
+            "version": 20,
+            "flags": 0,
+            "method": 8 if self.deflated else 0,
+            "time": 0,
+            "date": 33,
+            "crc": zlib.crc32(self.content),
+            "packed": len(self.packed()),
+            "size": len(self.content),
+            "name_length": len(name),
+        }
+        return struct.pack("<5H3LH", *(truth | {key: lies[key] for key in truth.keys() & lies.keys()}).values())
+
+
+def entries_of(members: Mapping[str, bytes]) -> list[Entry]:
+    return [Entry(name.encode(), content) for name, content in sorted(members.items())]
+
+
+def entry(entries: Iterable[Entry], name: str) -> Entry:
+    return next(entry for entry in entries if entry.name == name.encode())
+
+
+def zip_of(
+    entries: Sequence[Entry],
+    *,
+    before: bytes = b"",
+    after: bytes = b"",
+    comment: bytes = b"",
+    directory_order: Callable[[list[bytes]], list[bytes]] = lambda headers: headers,
+    end: Mapping[str, int] = {},
+) -> bytes:
+    """A zip written field by field, as right or as wrong as the entries say."""
+    body = bytearray(before)
+    directory = []
+    for item in entries:
+        offset = len(body)
+        local_name = item.name if item.local_name is None else item.local_name
+        body += b"PK\x03\x04" + item.shared(item.local, local_name)
+        body += struct.pack("<H", len(item.local_extra)) + local_name + item.local_extra
+        body += item.packed() + item.gap
+        directory.append(
+            b"PK\x01\x02"
+            + struct.pack("<H", 0x0314)
+            + item.shared(item.central, item.name)
+            + struct.pack(
+                "<4H2L", len(item.central_extra), 0, 0, 0, item.mode << 16, item.central.get("offset", offset)
+            )
+            + item.name
+            + item.central_extra
+        )
+    headers = b"".join(directory_order(directory))
+    truth = {
+        "disk": 0,
+        "directory_disk": 0,
+        "here": len(directory),
+        "entries": len(directory),
+        "length": len(headers),
+        "start": len(body),
+        "comment": len(comment),
+    }
+    record = struct.pack("<4H2LH", *{**truth, **end}.values())
+    return bytes(body) + headers + b"PK\x05\x06" + record + comment + after

@@ -1,0 +1,164 @@
+"""Code that nobody reviewed, and cards and manifests that say what is not so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from model_store import contents
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests import tiny_archive
+from tests.unit.model_store.cast import with_card
+from tests.unit.model_store.hostile import Cases, Material
+
+cases: Final = Cases()
+
+
+@cases.refused_for(words.REASON_ARCHIVE_HANDLER_NOT_ALLOWED)
+def handler_that_does_more(m: Material) -> bytes:
+    return m.signed({**m.good, "amulet_handler.py": m.good["amulet_handler.py"] + m.python})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_HANDLER_NOT_ALLOWED)
+def stub_that_does_more(m: Material) -> bytes:
+    return m.signed({**m.good, "graph_pb2.py": m.python + m.good["graph_pb2.py"]})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_HANDLER_NOT_ALLOWED)
+def handler_and_stub_swapped(m: Material) -> bytes:
+    swapped = {"amulet_handler.py": m.good["graph_pb2.py"], "graph_pb2.py": m.good["amulet_handler.py"]}
+    return m.signed({**m.good, **swapped})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_HANDLER_NOT_ALLOWED)
+def empty_handler(m: Material) -> bytes:
+    return m.signed({**m.good, "amulet_handler.py": b""})
+
+
+def _with_card_text(m: Material, change: Callable[[str], str]) -> bytes:
+    text = m.good["model.json"].decode()
+    changed = change(text)
+    assert changed != text
+    return m.signed({**m.good, "model.json": changed.encode()})
+
+
+def _edited(m: Material, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    document = json.loads(m.good["model.json"])
+    edit(document)
+    return m.signed({**m.good, "model.json": json.dumps(document).encode()})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_of_another_graph(m: Material) -> bytes:
+    return _edited(m, lambda card: card["graph"].update(sha256="0" * 64))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_of_another_photograph(m: Material) -> bytes:
+    return _edited(m, lambda card: card["golden"][0].update(sha256="0" * 64))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def photograph_that_the_card_does_not_list(m: Material) -> bytes:
+    return m.signed({**m.good, "golden_2.png": tiny_archive.photo_of("green")})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_that_is_no_json(m: Material) -> bytes:
+    return _with_card_text(m, lambda text: text[:-20])
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_not_a_number(m: Material) -> bytes:
+    return _with_card_text(m, lambda text: text.replace('"temperature": 1.5', '"temperature": NaN'))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_an_endless_number(m: Material) -> bytes:
+    return _with_card_text(m, lambda text: text.replace('"temperature": 1.5', '"temperature": 1e999'))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_a_key_twice(m: Material) -> bytes:
+    return _with_card_text(m, lambda text: text.replace("{", '{"name": "other",', 1))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_nested_too_deeply(m: Material) -> bytes:
+    return _with_card_text(
+        m, lambda text: text.replace('"config": {}', '"config": ' + '{"a":' * 50_000 + "1" + "}" * 50_000)
+    )
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_without_metrics(m: Material) -> bytes:
+    return _edited(m, lambda card: card.update(metrics=[]))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def model_name_that_is_a_path(m: Material) -> bytes:
+    return _edited(m, lambda card: card.update(name="../tiny"))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def model_name_with_a_newline(m: Material) -> bytes:
+    return _edited(m, lambda card: card.update(name="tiny\n"))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_half_a_character(m: Material) -> bytes:
+    return _with_card_text(m, lambda text: text.replace('"by hand"', '"\\ud800"'))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def thresholds_upside_down(m: Material) -> bytes:
+    return _edited(m, lambda card: card["decision"]["detectors"][0].update(out_at=-1.0))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def thresholds_of_another_detector(m: Material) -> bytes:
+    return _edited(m, lambda card: card["decision"]["detectors"][0].update(name="energy"))
+
+
+def _manifest(m: Material, edit: Callable[[dict[str, Any]], None]) -> bytes:
+    document = json.loads(m.good[contents.MANIFEST])
+    edit(document)
+    return m.signed({**m.good, contents.MANIFEST: json.dumps(document, indent=2).encode() + b"\n"})
+
+
+for _key, _edit in {
+    "manifest_with_requirements": lambda d: d["model"].update(requirementsFile="requirements.txt"),
+    "manifest_with_an_envelope": lambda d: d["model"].update(envelope="body"),
+    "manifest_with_worker_settings": lambda d: d["model"].update(configFile="model-config.yaml"),
+    "manifest_with_another_handler": lambda d: d["model"].update(handler="image_classifier"),
+    "manifest_with_a_function_of_the_handler": lambda d: d["model"].update(handler="amulet_handler.py:os.system"),
+    "manifest_with_other_weights": lambda d: d["model"].update(serializedFile="model.json"),
+    "manifest_of_another_model": lambda d: d["model"].update(modelName="other"),
+    "manifest_of_another_version": lambda d: d["model"].update(modelVersion="v20250101_tiny_0.999"),
+    "manifest_with_another_runtime": lambda d: d.update(runtime="LSP"),
+    "manifest_without_a_model": lambda d: d.pop("model"),
+}.items():
+    cases.add(_key, words.REASON_ARCHIVE_MANIFEST_INVALID, partial(_manifest, edit=_edit))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_MANIFEST_INVALID)
+def manifest_that_only_a_lenient_reader_reads(m: Material) -> bytes:
+    """Gson takes the last of two keys, and comments."""
+    text = m.good[contents.MANIFEST].replace(b'"model": {', b'"model": { /* */ "handler": "evil.py",')
+    return m.signed({**m.good, contents.MANIFEST: text})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SPLIT_LEAKS)
+def leaks_in_the_split(m: Material) -> bytes:
+    pair = ("red/one.jpg", "red/one (copy).jpg")
+    return m.signed(
+        with_card(
+            m.good, lambda card: replace(card, data=replace(card.data, split=replace(card.data.split, leaks=(pair,))))
+        )
+    )
+
+
+CASES: Final = cases.table

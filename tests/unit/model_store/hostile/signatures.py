@@ -1,0 +1,120 @@
+"""Signed by nobody, by somebody else, or not as it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from typing import Final
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests import tiny_archive
+from tests.unit.model_store.cast import entries_of, zip_of
+from tests.unit.model_store.hostile import Cases, Fires, Material
+
+cases: Final = Cases()
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNSIGNED)
+def unsigned(m: Material) -> bytes:
+    return zip_of(entries_of(m.good))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNER_NOT_TRUSTED)
+def signed_by_a_stranger(m: Material) -> bytes:
+    return zip_of(entries_of({**m.good, "model.sig": m.stranger.sign(m.good)}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signed_by_a_stranger_in_the_makers_name(m: Material) -> bytes:
+    signature = m.stranger.sign(m.good).replace(m.stranger.fingerprint.encode(), m.maker.fingerprint.encode())
+    return zip_of(entries_of({**m.good, "model.sig": signature}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_of_another_archive(m: Material) -> bytes:
+    other = {**m.good, "reference.json": m.good["reference.json"] + b"\n"}
+    return zip_of(entries_of({**m.good, "model.sig": m.maker.sign(other)}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def changed_after_signing(m: Material) -> bytes:
+    changed = {**m.good, "reference.json": m.good["reference.json"].replace(b'"red": 4', b'"red": 5')}
+    assert changed != m.good
+    return zip_of(entries_of({**changed, "model.sig": m.maker.sign(m.good)}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def member_added_after_signing(m: Material) -> bytes:
+    less = {key: value for key, value in m.good.items() if key != "golden_1.png"}
+    return zip_of(entries_of({**m.good, "model.sig": m.maker.sign(less)}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def member_removed_after_signing(m: Material) -> bytes:
+    more = {**m.good, "golden_2.png": tiny_archive.photo_of("green")}
+    return zip_of(entries_of({**m.good, "model.sig": m.maker.sign(more)}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_that_leaves_a_member_out(m: Material) -> bytes:
+    """OpenSSF statements may list paths to ignore; a signature must cover everything all the same."""
+    from model_signing import hashing, signing
+
+    folder = m.canary.parent / "partly"
+    for name, content in m.good.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    config = hashing.Config()  # type: ignore[no-untyped-call]  # its constructor is not annotated
+    config.use_file_serialization(ignore_paths=[folder / "model.onnx"])
+    out = m.canary.parent / "partly.sig"
+    signer = signing.Config()  # type: ignore[no-untyped-call]  # as above
+    signer.use_elliptic_key_signer(private_key=m.maker.key).set_hashing_config(
+        config.set_ignored_paths(paths=["model.onnx"])
+    ).sign(folder, out)
+    return zip_of(entries_of({**m.good, "model.sig": out.read_bytes()}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def the_same_members_in_a_zip_of_someones_own(m: Material) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**m.good, "model.sig": m.maker.sign(m.good)}.items():
+            archive.writestr(name, content)
+    return out.getvalue()
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_that_is_no_bundle(m: Material) -> bytes:
+    return zip_of(entries_of({**m.good, "model.sig": b"{}"}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def two_signatures_in_one(m: Material) -> bytes:
+    bundle = json.loads(m.maker.sign(m.good))
+    bundle["dsseEnvelope"]["signatures"] *= 2
+    return zip_of(entries_of({**m.good, "model.sig": json.dumps(bundle).encode()}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_without_a_signature(m: Material) -> bytes:
+    bundle = json.loads(m.maker.sign(m.good))
+    bundle["dsseEnvelope"]["signatures"] = []
+    return zip_of(entries_of({**m.good, "model.sig": json.dumps(bundle).encode()}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_with_the_statement_changed(m: Material) -> bytes:
+    bundle = json.loads(m.maker.sign(m.good))
+    other = json.loads(m.maker.sign({**m.good, "reference.json": b"{}"}))
+    bundle["dsseEnvelope"]["payload"] = other["dsseEnvelope"]["payload"]
+    return zip_of(entries_of({**m.good, "model.sig": json.dumps(bundle).encode()}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+def signature_pickled(m: Material) -> bytes:
+    return zip_of(entries_of({**m.good, "model.sig": pickle.dumps(Fires(m.command))}))
+
+
+CASES: Final = cases.table

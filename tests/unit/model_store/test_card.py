@@ -1,0 +1,111 @@
+"""A card is read as strictly as it is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from model_store.card import Card, CardInvalid, version_name
+
+
+@pytest.fixture
+def document(good: dict[str, bytes]) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(good["model.json"])
+    return parsed
+
+
+@pytest.fixture
+def card(good: dict[str, bytes]) -> Card:
+    return Card.parse(good["model.json"])
+
+
+def test_a_card_survives_its_text(card: Card) -> None:
+    assert Card.parse(card.render()) == card
+    assert Card.parse(card.render()).render() == card.render()
+
+
+def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        place: Any = document
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (_set("name", value="tiny\n"), r"\$\.name"),
+        (_set("name", value="../tiny"), r"\$\.name"),
+        (_set("version", value="v20260101_tiny_1.000\n"), r"\$\.version"),
+        (_set("version", value="latest"), r"\$\.version"),
+        (_set("created_at", value="2026-01-01T00:00:00"), r"\$\.created_at"),
+        (_set("created_at", value="2026-13-01T00:00:00Z"), "month"),
+        (_set("input", "height_px", value=64.0), r"\$\.input\.height_px"),
+        (_set("input", "height_px", value=True), r"\$\.input\.height_px"),
+        (_set("temperature", value=0), r"\$\.temperature"),
+        (_set("temperature", value="1.5"), r"\$\.temperature"),
+        (_set("classes", 1, "id", value="red"), r"\$\.classes"),
+        (_set("classes", 1, "id", value=".."), r"\$\.classes"),
+        (_set("classes", 1, "id", value="a/b"), r"\$\.classes"),
+        (_set("classes", 1, "names", value={"th": "แดง"}), r"\$\.classes"),
+        (_set("data", "per_class", value={"purple": 1}), r"\$\.data\.per_class"),
+        (_set("decision", "detectors", 0, "name", value="energy"), r"\$\.decision\.detectors"),
+        (_set("decision", "detectors", 0, "unsure_at", value=-100), "rise in this order"),
+        (_set("graph", "detectors", value=["mahalanobis"]), r"\$\.decision\.detectors"),
+        (_set("golden", 0, "probabilities", value=[0.5, 0.5]), r"\$\.golden"),
+        (_set("golden", 0, "scores", value={"mahalanobis": 1}), r"\$\.golden"),
+        (_set("golden", 1, "file", value="golden_0.png"), r"\$\.golden"),
+        (_set("golden", 0, "file", value="../golden_0.png"), r"\$\.golden"),
+        (_set("schema", value=2), r"\$\.schema"),
+        (_set("hook", value="x"), "hook"),
+    ],
+)
+def test_what_is_wrong_on_a_card_is_named(
+    change: Callable[[dict[str, Any]], None], place: str, document: dict[str, Any]
+) -> None:
+    change(document)
+    with pytest.raises(CardInvalid, match=place):
+        Card.parse(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b"[" * 100_000,
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e400}',
+        b'{"a": 1' + b"0" * 5000 + b"}",
+        b'{"a": 18446744073709551616}',
+        b'{"a": "\\ud800"}',
+    ],
+)
+def test_what_two_readers_could_read_differently_is_no_card(text: bytes) -> None:
+    with pytest.raises(CardInvalid, match=r"model\.json"):
+        Card.parse(text)
+
+
+def test_a_card_that_contradicts_itself_is_not_written(card: Card) -> None:
+    with pytest.raises(CardInvalid, match=r"\$\.decision\.detectors"):
+        replace(card, graph=replace(card.graph, detectors=("mahalanobis", "other"))).render()
+
+
+def test_a_version_is_named_by_day_backbone_and_score() -> None:
+    at = datetime(2026, 3, 14, tzinfo=UTC)
+    assert version_name(created_at=at, backbone="tf_lite0", macro_f1=0.87549) == "v20260314_tf_lite0_0.875"
+    assert version_name(created_at=at, backbone="tf_lite0", macro_f1=1.0, suffix="b") == "v20260314_tf_lite0_1.000-b"
+    with pytest.raises(ValueError, match="not a version name"):
+        version_name(created_at=at, backbone="TF Lite", macro_f1=0.5)

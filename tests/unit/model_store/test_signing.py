@@ -1,0 +1,140 @@
+"""Keys, trust, and signatures that the library's own tool accepts."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from model_store import signing
+from model_store.errors import ArchiveRefused, KeyUnusable
+from model_store.signing import TrustStore
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.unit.model_store.cast import Signer, write
+
+MEMBERS = {"model.onnx": b"weights", "MAR-INF/MANIFEST.json": b"{}", ".gitignore": b"*"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(MEMBERS, tmp_path / "members")
+
+
+def test_a_signature_holds_for_the_trusted_key(folder: Path, maker: Signer) -> None:
+    signature = maker.sign(MEMBERS)
+    assert signing.verify(folder, signature, list(MEMBERS), maker.trust) == maker.fingerprint
+
+
+def test_signing_twice_gives_the_same_bytes(maker: Signer) -> None:
+    assert maker.sign(MEMBERS) == maker.sign(MEMBERS)
+
+
+def test_the_librarys_own_command_accepts_the_signature(folder: Path, tmp_path: Path, maker: Signer) -> None:
+    (tmp_path / "model.sig").write_bytes(maker.sign(MEMBERS))
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(folder)]
+    options = ["--signature", str(tmp_path / "model.sig"), "--public_key", str(maker.public)]
+    done = subprocess.run([*command, *options, "--no-ignore-git-paths"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_files_that_look_like_gits_are_signed_too(tmp_path: Path, maker: Signer) -> None:
+    signature = maker.sign(MEMBERS)
+    changed = write({**MEMBERS, ".gitignore": b"changed"}, tmp_path / "changed")
+    with pytest.raises(ArchiveRefused, match=r"not as it was signed: \.gitignore"):
+        signing.verify(changed, signature, list(MEMBERS), maker.trust)
+
+
+def test_each_way_of_not_being_trusted_has_its_own_reason(folder: Path, maker: Signer, stranger: Signer) -> None:
+    def reason(signature: bytes | None, trusted: TrustStore) -> words.Reason.ValueType:
+        with pytest.raises(ArchiveRefused) as refusal:
+            signing.verify(folder, signature, list(MEMBERS), trusted)
+        return refusal.value.reason
+
+    revoked = TrustStore(maker.trust.keys, frozenset({maker.fingerprint}))
+    assert reason(None, maker.trust) == words.REASON_ARCHIVE_UNSIGNED
+    assert reason(stranger.sign(MEMBERS), maker.trust) == words.REASON_ARCHIVE_SIGNER_NOT_TRUSTED
+    assert reason(maker.sign(MEMBERS), revoked) == words.REASON_ARCHIVE_SIGNER_NOT_TRUSTED
+    assert (
+        reason(maker.sign({**MEMBERS, "model.onnx": b"other"}), maker.trust) == words.REASON_ARCHIVE_SIGNATURE_INVALID
+    )
+
+
+def test_a_trust_folder_holds_keys_and_revocations(tmp_path: Path, maker: Signer, stranger: Signer) -> None:
+    for signer, name in ((maker, "maker.pem"), (stranger, "stranger.pub")):
+        (tmp_path / name).write_bytes(signer.public.read_bytes())
+    (tmp_path / "notes.txt").write_text("not a key")
+    (tmp_path / "revoked.txt").write_text(f"# left in March\n{stranger.fingerprint.upper()}  # lost\n\n")
+
+    trusted = TrustStore.load(tmp_path)
+
+    assert set(trusted.keys) == {maker.fingerprint, stranger.fingerprint}
+    assert trusted.revoked == {stranger.fingerprint}
+
+
+def test_a_fingerprint_is_what_sha256sum_prints(maker: Signer) -> None:
+    assert hashlib.sha256(maker.public.read_bytes()).hexdigest() == maker.fingerprint
+
+
+def test_a_private_key_is_readable_by_its_owner_alone_and_never_replaced(tmp_path: Path) -> None:
+    signing.generate_key(tmp_path / "key.pem")
+    assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
+    before = (tmp_path / "key.pem").read_bytes()
+    with pytest.raises(FileExistsError):
+        signing.generate_key(tmp_path / "key.pem")
+    assert (tmp_path / "key.pem").read_bytes() == before
+
+
+def test_no_private_key_without_its_public_half(tmp_path: Path) -> None:
+    (tmp_path / "key.pem.pub").write_text("someone else's")
+    with pytest.raises(FileExistsError):
+        signing.generate_key(tmp_path / "key.pem")
+    assert not (tmp_path / "key.pem").exists()
+
+
+def _pem(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey, password: bytes = b""
+) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "not a private key"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "not a private key"),
+        (_pem(ed25519.Ed25519PrivateKey.generate()), "not an elliptic curve key"),
+        (_pem(rsa.generate_private_key(65537, 2048)), "not an elliptic curve key"),
+        (_pem(ec.generate_private_key(ec.SECP384R1())), "secp384r1"),
+        (_pem(ec.generate_private_key(ec.SECP256R1()), b"secret"), "password"),
+        (b"x" * 100_000, "too large"),
+    ],
+)
+def test_a_key_that_cannot_be_used_is_named_with_what_is_wrong(content: bytes, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(content)
+    with pytest.raises(KeyUnusable, match=complaint) as refusal:
+        signing.private_key(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_a_trusted_key_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
+    (tmp_path / "broken.pem").write_text("no key")
+    with pytest.raises(KeyUnusable, match=r"broken\.pem"):
+        TrustStore.load(tmp_path)
+    with pytest.raises(KeyUnusable, match="does not exist"):
+        TrustStore.load(tmp_path / "nowhere")
+
+
+def test_a_revocation_that_is_no_fingerprint_stops_everything(tmp_path: Path) -> None:
+    (tmp_path / "revoked.txt").write_text("the key of March\n")
+    with pytest.raises(KeyUnusable, match="line 1"):
+        TrustStore.load(tmp_path)

@@ -1,0 +1,76 @@
+"""A name in the store means the same whole bytes for ever."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from model_store import store
+from model_store.contents import sha256
+from model_store.errors import ArchiveRefused
+
+CONTENT = b"an archive" * 1000
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.mar"
+    path.write_bytes(CONTENT)
+    return path
+
+
+def test_an_archive_is_stored_read_only_under_its_digest(archive: Path, tmp_path: Path) -> None:
+    stored = store.place(archive, tmp_path / "store", sha256=sha256(CONTENT))
+    assert stored.new
+    assert stored.name == f"{sha256(CONTENT)[:32]}.mar"
+    assert stored.path.read_bytes() == CONTENT
+    assert stored.path.stat().st_mode & 0o777 == 0o444
+    assert stored.size_bytes == len(CONTENT)
+
+
+def test_placing_it_again_changes_nothing(archive: Path, tmp_path: Path) -> None:
+    first = store.place(archive, tmp_path / "store")
+    inode = first.path.stat().st_ino
+    second = store.place(archive, tmp_path / "store")
+    assert (second.path, second.new) == (first.path, False)
+    assert second.path.stat().st_ino == inode
+    assert len(list((tmp_path / "store").iterdir())) == 1
+
+
+def test_what_changed_since_it_was_verified_does_not_get_in(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveRefused, match="changed since"):
+        store.place(archive, tmp_path / "store", sha256="0" * 64)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+@pytest.mark.parametrize("older", [b"", b"half"])
+def test_a_damaged_file_under_the_name_is_replaced(older: bytes, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    target = tmp_path / "store" / store.name_for(sha256(CONTENT))
+    target.write_bytes(older)
+    stored = store.place(archive, tmp_path / "store")
+    assert stored.new
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_link_under_the_name_is_replaced_and_its_target_left_alone(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(CONTENT)
+    target = tmp_path / "store" / store.name_for(sha256(CONTENT))
+    target.symlink_to(elsewhere)
+    stored = store.place(archive, tmp_path / "store")
+    assert stored.new
+    assert not target.is_symlink()
+
+
+def test_a_full_disk_leaves_no_name(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.place(archive, tmp_path / "store")
+    assert list((tmp_path / "store").iterdir()) == []
