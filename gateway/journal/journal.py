@@ -114,7 +114,7 @@ class Journal:
         elif refusal is not None:
             status, sentence = JournalStatus.REFUSING, refusal
         else:
-            status, sentence = JournalStatus.OPEN, "every answer is on disk before it leaves"
+            status, sentence = JournalStatus.OPEN, self._writer.warning or "every answer is on disk before it leaves"
         findings = self._findings
         lost = sum(finding.records_lost for finding in findings if finding.acknowledged)
         if lost:

@@ -44,24 +44,37 @@ class Segment:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def create(cls, folder: Path, first_sequence: int) -> Segment:
-        """Create a segment durably. Raises OSError, and then no segment of that name was made.
+    def prepare(cls, folder: Path, first_sequence: int) -> Segment:
+        """A whole, synced segment that does not have its name yet; `publish` gives it that.
 
-        A file of the same name is replaced. There can only be one when nothing was ever made
-        durable in it: otherwise the next sequence would not be its first.
+        Raises OSError, and then the folder is as it was.
         """
         path = folder / file_name(first_sequence)
         aside = path.with_name(path.name + ASIDE_SUFFIX)
         descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, header(first_sequence))
-            os.fsync(descriptor)
-            aside.rename(path)
-            sync_folder(folder)
+            os.fdatasync(descriptor)
         except OSError:
             os.close(descriptor)
             raise
         return cls(path, descriptor, first_sequence)
+
+    def publish(self) -> None:
+        """Make the segment appear in the folder, durably.
+
+        From the first moment of this call on, nothing may be appended to the segment before
+        it: where this one exists, that one ends. Raises OSError, and then it may exist or not.
+
+        A file of the same name is replaced. There can only be one when nothing was ever made
+        durable in it, or the next sequence would be another.
+        """
+        try:
+            self.path.with_name(self.path.name + ASIDE_SUFFIX).rename(self.path)
+            sync_folder(self.path.parent)
+        except OSError:
+            self.close()
+            raise
 
     def append(self, records: Sequence[bytes]) -> None:
         """Make a group of records durable with one write and one sync.

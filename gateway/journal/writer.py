@@ -59,6 +59,7 @@ class Writer:
         self.durable_end = recovered.next_sequence  # every record below it is on disk
         self.failures = 0
         self.free_bytes = 0
+        self.warning: str | None = None  # what is wrong although records are taken
         self._settings = settings
         self._settle = settle
         self._segment: Segment | None = None
@@ -189,7 +190,7 @@ class Writer:
         """The file failed: it gets no second sync. What is durable in it stays; the rest was never acknowledged."""
         self.failures += 1
         _log.error("%s; a new segment is opened", why)
-        self._succeed_by(None)
+        self._retire()
         self._refusal = why
         self._watch_disk()
 
@@ -205,7 +206,9 @@ class Writer:
                 )
                 return
             if self._segment is None:
-                self._segment = Segment.create(self._settings.folder, self.durable_end)
+                segment = Segment.prepare(self._settings.folder, self.durable_end)
+                segment.publish()
+                self._segment = segment
         except OSError as error:
             self._refuse(f"no journal segment can be opened: {error.strerror} ({error.filename})")
             return
@@ -218,6 +221,11 @@ class Writer:
             _log.error("the journal takes no records: %s", why)
         self._refusal = why
 
+    def _warn(self, what: str) -> None:
+        if self.warning is None:
+            _log.warning("%s", what)
+        self.warning = what
+
     def _rotate_if_due(self) -> None:
         segment, now = self._segment, time.monotonic()
         if segment is None or segment.next_sequence == segment.first_sequence or now < self._retry_rotation_s:
@@ -226,25 +234,37 @@ class Writer:
         if segment.size_bytes < self._settings.segment_bytes_max and not too_old:
             return
         try:
-            following = Segment.create(self._settings.folder, self.durable_end)
+            following = Segment.prepare(self._settings.folder, self.durable_end)
         except OSError as error:
             # The old segment is sound and goes on; only its size exceeds what was asked for.
-            _log.warning("the journal cannot rotate: %s (%s)", error.strerror, error.filename)
+            self._warn(
+                f"no new journal segment can be opened, the old one goes on: {error.strerror} ({error.filename})"
+            )
             self._retry_rotation_s = now + _IDLE_S
             return
+        self.warning = None
         with suppress(OSError):
             segment.seal()
-        self._succeed_by(following)
+        # Whether or not the next segment appears now, this one has ended: a reader that finds
+        # the next one takes its first sequence for the end of this one.
+        self._retire()
+        try:
+            following.publish()
+        except OSError as error:
+            self._refuse(f"no journal segment can be opened: {error.strerror} ({error.filename})")
+            return
+        self._segment = following
 
-    def _succeed_by(self, following: Segment | None) -> None:
-        """Let go of the open segment and go on with another one, or with none."""
+    def _retire(self) -> None:
+        """Let go of the open segment; what is durable in it stays readable."""
         segment = self._segment
+        if segment is None:
+            return
         with self._changed:
-            self._segment = following
-            if segment is not None and segment.next_sequence > segment.first_sequence:
+            self._segment = None
+            if segment.next_sequence > segment.first_sequence:
                 self._finished.append(_stored(segment, segment.next_sequence))
-        if segment is not None:
-            segment.close()
+        segment.close()
 
 
 def _stored(segment: Segment, end: int) -> Stored:

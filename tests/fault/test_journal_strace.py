@@ -1,0 +1,179 @@
+"""Every system call of append, rotate and confirm fails or is the last: nothing acknowledged is lost.
+
+strace puts the error into the real call of a real process. The report of the writer travels
+through writev, which the journal never uses, so no injection touches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from gateway.journal.journal import Journal
+from gateway.journal.recovery import recover
+from gateway.journal.writer import JournalSettings
+from tests.fault.journal_process import Claims, lines_of, lost, start
+from tests.fault.journal_writer import record_of
+
+pytestmark = pytest.mark.fault
+
+RECORDS = 60
+WRITER = ("--records", str(RECORDS), "--callers", "3", "--segment-bytes", "1500")
+# What append, rotation and the cursor do to the disk. Of the calls to open, only those for the
+# first segments are touched: the interpreter opens files too.
+CALLS = ("write", "fdatasync", "fsync", "rename", "unlink", "fstatfs,statfs", "pwrite64", "ftruncate", "openat")
+
+
+@cache
+def why_not() -> str | None:
+    """Why faults cannot be injected here; None when they can."""
+    probe = "import os; os.fsync(os.open('.', os.O_RDONLY))"
+    command = ["strace", "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO", sys.executable, "-c", probe]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        return "strace is not installed"
+    if "Input/output error" not in done.stderr:
+        return f"strace cannot inject faults here: {done.stderr.strip()[:200]}"
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _injection() -> None:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+def run_writer(folder: Path, call: str, fault: str, *options: str) -> Claims:
+    """A writer under strace with one fault; its claims, and in FOLDER.strace what it did."""
+    log = folder.with_suffix(".strace")
+    wrapper = ["strace", "-f", "-qq", "-y", "--seccomp-bpf", "-o", str(log), "-e", f"trace={call}"]
+    wrapper += ["-e", f"inject={call}:{fault}"]
+    if call == "openat":
+        for name in ("00000000000000000001.journal.aside", "cursor.aside"):
+            wrapper += ["-P", str(folder / name)]
+    process = start(folder, *WRITER, *options, wrapper=wrapper)
+    claims = Claims()
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+    return claims
+
+
+def check_and_go_on(folder: Path, claims: Claims) -> None:
+    """Nothing acknowledged is missing or damaged, and the next gateway takes records again."""
+    assert not lost(claims, folder)
+    assert all(not finding.acknowledged for finding in recover(folder).findings)
+    for sequence, number in asyncio.run(append_some(folder)).items():
+        assert sequence not in claims.acked
+        claims.acked[sequence] = number
+    assert not lost(claims, folder)
+
+
+async def append_some(folder: Path) -> dict[int, int]:
+    journal = await Journal.open(JournalSettings(folder, free_bytes_min=0))
+    acked = {await journal.append(record_of(number)): number for number in range(10**6, 10**6 + 3)}
+    assert journal.health().admitting
+    await journal.close()
+    return acked
+
+
+@pytest.mark.parametrize("when", ["1", "2", "5", "4..10+3"])
+@pytest.mark.parametrize(
+    ("call", "error"), [(call, "EIO") for call in CALLS] + [(call, "ENOSPC") for call in ("write", "rename", "openat")]
+)
+def test_a_call_that_fails_costs_refusals_but_no_record(tmp_path: Path, call: str, error: str, when: str) -> None:
+    folder = tmp_path / "journal"
+    claims = run_writer(folder, call, f"error={error}:when={when}", "--advance")
+    assert len(claims.acked) >= RECORDS or claims.closed
+    assert claims.health.startswith("open") or claims.closed
+    check_and_go_on(folder, claims)
+
+
+TEXT_OF = {"EIO": "Input/output error", "ENOSPC": "No space left on device"}
+
+
+@pytest.mark.parametrize("error", TEXT_OF)
+@pytest.mark.parametrize("call", ["write", "fdatasync", "fsync", "rename", "fstatfs,statfs"])
+def test_a_disk_that_stays_broken_is_named_and_nothing_is_acknowledged_on_it(
+    tmp_path: Path, call: str, error: str
+) -> None:
+    folder = tmp_path / "journal"
+    claims = run_writer(folder, call, f"error={error}:when=6+")
+    assert claims.refused > 0
+    assert claims.health.startswith("refusing")
+    assert TEXT_OF[error] in claims.health
+    check_and_go_on(folder, claims)
+
+
+@pytest.mark.parametrize("error", TEXT_OF)
+def test_a_journal_that_cannot_rotate_says_so_and_goes_on_in_its_sound_segment(tmp_path: Path, error: str) -> None:
+    dry = tmp_path / "dry"
+    for _ in lines_of(start(dry, *WRITER, "--callers", "1")):
+        pass
+    second = sorted(dry.glob("*.journal"))[1].name
+    folder = tmp_path / "journal"
+    log = folder.with_suffix(".strace")
+    wrapper = ["strace", "-f", "-qq", "-o", str(log), "-P", str(folder / f"{second}.aside"), "-e", "trace=openat"]
+    claims = Claims()
+    process = start(folder, *WRITER, "--callers", "1", wrapper=[*wrapper, "-e", f"inject=openat:error={error}:when=1+"])
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+    assert len(claims.acked) == RECORDS
+    check_and_go_on(folder, claims)
+
+
+@pytest.mark.parametrize("when", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_process_killed_in_any_call_loses_nothing_that_it_acknowledged(tmp_path: Path, call: str, when: int) -> None:
+    folder = tmp_path / "journal"
+    claims = run_writer(folder, call, f"signal=SIGKILL:when={when}", "--advance")
+    if not folder.exists():
+        return  # killed before it had a folder
+    check_and_go_on(folder, claims)
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync"])
+def test_a_file_whose_write_or_sync_failed_is_never_written_or_synced_again(tmp_path: Path, call: str) -> None:
+    folder = tmp_path / "journal"
+    log = folder.with_suffix(".strace")
+    wrapper = ["strace", "-f", "-qq", "-y", "--seccomp-bpf", "-o", str(log), "-e", "trace=write,fdatasync,fsync"]
+    process = start(folder, *WRITER, wrapper=[*wrapper, "-e", f"inject={call}:error=EIO:when=3"])
+    claims = Claims()
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+    assert claims.refused > 0
+    touched = [
+        (match["number"], "INJECTED" in line)
+        for line in log.read_text().splitlines()
+        if (match := re.search(r"(?:write|fdatasync|fsync)\((?P<number>\d+)<[^>]*\.journal>", line))
+    ]
+    failed_at = next(index for index, (_, injected) in enumerate(touched) if injected)
+    # The file is closed at once, so a later use of the same number is another file: it starts with a new header.
+    paths = re.findall(r"(\w+)\(\d+<([^>]*\.journal(?:\.aside)?)>", log.read_text())
+    failed_path = [path for _, path in paths if path.endswith(".journal")][failed_at]
+    after = log.read_text().split("INJECTED", 1)[1]
+    assert f"<{failed_path}>" not in after
+    check_and_go_on(folder, claims)
+
+
+def test_without_a_sync_the_check_would_notice(tmp_path: Path) -> None:
+    """The negative control: a writer whose writes do nothing but claim to have worked."""
+    folder = tmp_path / "journal"
+    log = folder.with_suffix(".strace")
+    lying = ["strace", "-f", "-qq", "-y", "-o", str(log), "-e", "trace=write", "-e", "inject=write:retval=4096:when=9+"]
+    process = start(folder, *WRITER, wrapper=lying)
+    claims = Claims()
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+    assert lost(claims, folder)
