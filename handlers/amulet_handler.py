@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ INTERNAL: Final = 900
 
 # What Pillow's parsers raise on broken files (reliability.md, Photographs).
 _BROKEN_PHOTO: Final = (
+    struct.error,
     OSError,
     SyntaxError,
     ValueError,
@@ -310,6 +312,8 @@ def pixels_of(encoded: bytes, height_px: int, width_px: int) -> NDArray[np.uint8
     try:
         image = Image.open(BytesIO(encoded), formats=_FORMATS)
     except UnidentifiedImageError:
+        if encoded[:3] == b"\xff\xd8\xff" or encoded[:8] == b"\x89PNG\r\n\x1a\n" or encoded[8:12] == b"WEBP":
+            raise PhotoRefused("the file is broken from its header on", reason=PHOTO_CORRUPT) from None
         raise PhotoRefused("not a JPEG, PNG or WebP file", reason=PHOTO_FORMAT_NOT_ALLOWED) from None
     except Image.DecompressionBombError as error:
         raise PhotoRefused(str(error), reason=PHOTO_TOO_MANY_PIXELS) from None
@@ -423,7 +427,7 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
     if found != card.graph_sha256:
         raise ArchiveWrong(f"{path.name} has the SHA-256 {found}, the card says {card.graph_sha256}")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _threads()
+    options.intra_op_num_threads = threads()
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # A spinning thread is a core that the gateway on the same machine does not have.
@@ -445,7 +449,7 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
     return session
 
 
-def _threads() -> int:
+def threads() -> int:
     """Threads for one run. The launcher shares the cores among workers through OMP_NUM_THREADS."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() and int(given) > 0 else len(os.sched_getaffinity(0))

@@ -115,7 +115,7 @@ async def test_a_bad_request_of_a_batch_harms_no_other(server: RunningTorchServe
     assert [task.result().fault.reason for task in wrong] == [
         words.REASON_FIELD_INVALID,
         words.REASON_FIELD_INVALID,
-        words.REASON_PHOTO_FORMAT_NOT_ALLOWED,
+        words.REASON_PHOTO_CORRUPT,
         words.REASON_PHOTO_MISSING,
     ]
     assert not any(task.result().outputs for task in wrong)
