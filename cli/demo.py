@@ -103,7 +103,7 @@ def _make_archive(layout: Layout, checks: Checks) -> Path:
     if not archive.exists():
         _amulet(layout, "package", str(run), "--out", str(archive), "--sign", str(key))
     layout.trusted.mkdir(parents=True, exist_ok=True)
-    public = key.with_suffix(".pub")
+    public = key.with_name(f"{key.name}.pub")
     write_once(layout.trusted / "demo.pem", public.read_bytes(), mode=0o644)
     report = json.loads(_amulet(layout, "verify", str(archive), "--trust", str(public), "--json"))
     checks.expect(report["passed"], f"every one of {len(report['rules'])} rules passed")

@@ -126,7 +126,8 @@ def look(layout: Layout) -> StackReport:
     gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
     console = _health(f"{layout.console_url}/readyz") if states else {}
     if states:
-        problems += _problems("gateway", gateway) + _problems("console", console)
+        problems += _problems("gateway", gateway, gateway.get("problems", {}))
+        problems += _problems("console", console, {} if console.get("status") == "ready" else console)
         if not _listens(layout.ports.torchserve_grpc_inference):
             problems.append("torchserve does not answer yet")
     return StackReport(
@@ -244,18 +245,18 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def _health(url: str) -> dict[str, Any]:
-    """The JSON of a health page, also when it answers 503; {"problems": […]} when there is none."""
+    """The JSON of a health page, also when it answers 503; empty when there is no answer."""
     try:
         answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
-    except httpx.HTTPError:
-        return {"problems": ["does not answer yet"]}
-    except ValueError:
-        return {"problems": [f"{url} answered something that is not JSON"]}
+    except (httpx.HTTPError, ValueError):
+        return {}
     return answer
 
 
-def _problems(name: str, health: dict[str, Any]) -> list[str]:
-    return [f"{name}: {problem}" for problem in health.get("problems", ())]
+def _problems(name: str, health: dict[str, Any], told: dict[str, Any]) -> list[str]:
+    if not health:
+        return [f"{name} does not answer yet"]
+    return [f"{name}: {subject}: {sentence}" for subject, sentence in told.items()]
 
 
 def _listens(port: int) -> bool:
@@ -295,13 +296,17 @@ def _listening(process: psutil.Process) -> tuple[str, ...]:
     connections: Sequence[Any] = process.net_connections(kind="tcp")
     return tuple(
         sorted(
-            f"[{connection.laddr.ip}]:{connection.laddr.port}"
-            if ":" in connection.laddr.ip
-            else f"{connection.laddr.ip}:{connection.laddr.port}"
+            _address(connection.laddr.ip, connection.laddr.port)
             for connection in connections
             if connection.status == psutil.CONN_LISTEN
         )
     )
+
+
+def _address(ip: str, port: int) -> str:
+    # A dual-stack socket that is bound to an IPv4 address shows it mapped; it is the same listener.
+    ip = ip.removeprefix("::ffff:")
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _told(report: StackReport, layout: Layout) -> str:

@@ -45,13 +45,13 @@ class ProgramState:
 def programs(layout: Layout) -> tuple[Program, ...]:
     """Everything that a stack on one machine consists of, in the order of its start."""
     launch = Path(__file__).resolve().parents[1] / "deploy" / "torchserve" / "launch.py"
-    python = sys.executable
-    celery = (python, "-m", "celery", "-A", "console.celery_app")
+    python = (sys.executable, "-m")
+    celery = (*python, "celery", "-A", "console.celery_app")
     return (
         Program(
             "torchserve",
             (
-                python,
+                sys.executable,
                 str(launch),
                 "--state",
                 str(layout.torchserve),
@@ -62,12 +62,12 @@ def programs(layout: Layout) -> tuple[Program, ...]:
             ),
             stop_s_max=30,
         ),
-        Program("console", (python, "-m", "console.serve")),
-        Program("reconciler", (python, "-m", "console.manage", "reconcile")),
-        Program("checkpoints", (python, "-m", "console.manage", "checkpoint", "--watch")),
+        Program("console", (*python, "console.serve")),
+        Program("reconciler", (*python, "console.manage", "reconcile")),
+        Program("checkpoints", (*python, "console.manage", "checkpoint", "--watch")),
         Program("worker", (*celery, "worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle")),
         Program("beat", (*celery, "beat", "--schedule", str(layout.console / "beat"), "--pidfile", "")),
-        Program("gateway", (python, "-m", "gateway")),
+        Program("gateway", (*python, "gateway")),
     )
 
 
@@ -93,7 +93,9 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
                 "logfile_maxbytes": f"{LOG_MIB_MAX}MB",
                 "pidfile": layout.state / "supervisord.pid",
                 "childlogdir": layout.logs,
-                "directory": layout.state,
+                # Python and Celery search the working directory for modules, and the folder of state
+                # holds folders named as our packages are.
+                "directory": layout.logs,
                 "umask": "077",
                 "nodaemon": "false",
             },

@@ -70,6 +70,19 @@ class Health:
             remarks["policy"] = f"{self._policy.trouble}; the last good one is in force"
         return remarks
 
+    def versions(self) -> list[dict[str, object]]:
+        """Every version that the policy names, and whether it is ready: name, version, alias, ready."""
+        return [
+            {
+                "name": model.name,
+                "version": version.version,
+                "alias": version.alias,
+                "ready": self._why_not_ready(model.name, version.version) is None,
+            }
+            for model in self._models().values()
+            for version in model.versions.values()
+        ]
+
     def update(self) -> None:
         """Tell the health service how things stand; call it when something has changed."""
         process_ok = not self.process_problems()

@@ -1,7 +1,8 @@
 """The operators' port: /metrics, /healthz and /readyz over plain HTTP.
 
     /healthz  200 while the event loop turns; otherwise there is no answer
-    /readyz   200 {"ready": true, ...} or 503 {"ready": false, "problems": {SUBJECT: SENTENCE}}
+    /readyz   200 {"ready": true, ...} or 503 {"ready": false, "problems": {SUBJECT: SENTENCE}, ...};
+              "models" lists every version that the policy names, and whether it is ready
     /metrics  Prometheus text
 
 Answered from threads, so that a stuck event loop shows as a time-out here and not as a
@@ -44,7 +45,15 @@ def pages(health: Health, registry: CollectorRegistry) -> dict[str, Callable[[],
     def readyz() -> Page:
         problems = health.problems()
         status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
-        return _json(status, {"ready": not problems, "problems": problems, "remarks": health.remarks()})
+        return _json(
+            status,
+            {
+                "ready": not problems,
+                "problems": problems,
+                "remarks": health.remarks(),
+                "models": health.versions(),
+            },
+        )
 
     def metrics() -> Page:
         return Page(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
