@@ -144,7 +144,7 @@ def _check(folder: Path, sizes: Mapping[str, int], card: Card) -> None:
     contents.check_names(sizes)
     digests = {name: _digest(folder / name) for name in sizes}
     for name in sizes:
-        contents.check_format(name, (folder / name).read_bytes())
+        contents.check_format(name, folder / name)
     contents.check_card(card, digests)
     reference.parse((folder / contents.REFERENCE).read_bytes())
 

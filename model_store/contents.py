@@ -16,6 +16,7 @@ import hashlib
 import re
 import struct
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
 from model_store.card import Card
@@ -83,28 +84,17 @@ def check_names(sizes: Mapping[str, int]) -> None:
         )
 
 
-def check_format(name: str, content: bytes) -> None:
-    """Is the content of the format that the name promises? Raises ArchiveRefused.
+def check_format(name: str, path: Path) -> None:
+    """Is the member of the format that its name promises? Raises ArchiveRefused.
 
     Looks at frames and marks only; nothing here decodes pixels or builds a graph.
     """
-    complaint = None
     if name == WEIGHTS:
-        # A ModelProto starts with its field 1, the version of the format: a small varint.
-        if len(content) < 16 or content[0] != 0x08 or not 3 <= content[1] <= 0x7F:
-            complaint = "does not start like an ONNX model"
+        complaint = _onnx_complaint(path)
     elif is_golden(name):
-        complaint = _png_complaint(content)
+        complaint = _png_complaint(path.read_bytes())
     else:
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError:
-            complaint = "is not text in UTF-8"
-        else:
-            if any(character < " " and character not in "\t\n" for character in text) or text.startswith("\ufeff"):
-                complaint = "holds control characters or a byte order mark"
-            elif name not in CODE and not text.startswith("{"):
-                complaint = "does not start like a JSON object"
+        complaint = _text_complaint(name, path.read_bytes())
     if complaint:
         raise ArchiveRefused(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED, f"{name} {complaint}")
 
@@ -136,6 +126,27 @@ def check_split(card: Card) -> None:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _onnx_complaint(path: Path) -> str | None:
+    """A ModelProto starts with its field 1, the version of the format: a small varint."""
+    with path.open("rb") as file:
+        start = file.read(16)
+    if len(start) < 16 or start[0] != 0x08 or not 3 <= start[1] <= 0x7F:
+        return "does not start like an ONNX model"
+    return None
+
+
+def _text_complaint(name: str, content: bytes) -> str | None:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return "is not text in UTF-8"
+    if any(character < " " and character not in "\t\n" for character in text) or text.startswith("\ufeff"):
+        return "holds control characters or a byte order mark"
+    if name not in CODE and not text.startswith("{"):
+        return "does not start like a JSON object"
+    return None
 
 
 def _png_complaint(content: bytes) -> str | None:

@@ -23,6 +23,7 @@ four meet real parsers, so they run only on what a trusted key signed.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -233,12 +234,12 @@ class _Case:
         with self.staged.open("rb") as file:
             self.digests = members.unpack(file, self.members, self.unpacked)
         for name in self.digests:
-            contents.check_format(name, (self.unpacked / name).read_bytes())
+            contents.check_format(name, self.unpacked / name)
         return "every checksum is right and every member is of the format that its name promises"
 
     def _pickle(self) -> str:
         for name in self.digests:
-            at = find_pickle((self.unpacked / name).read_bytes())
+            at = _pickle_in(self.unpacked / name)
             if at is not None:
                 raise ArchiveRefused(words.REASON_ARCHIVE_PICKLE, f"{name} reads as a pickle from byte {at} on")
         return "no member reads as a pickle"
@@ -287,6 +288,13 @@ class _Case:
                 "checksum): send the file that `amulet package` wrote",
             )
         return "every byte is either signed or fixed by the format"
+
+
+def _pickle_in(path: Path) -> int | None:
+    if path.stat().st_size == 0:
+        return None  # an empty file cannot be mapped
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return find_pickle(content)
 
 
 def _judged(rule: str, check: Callable[[], str]) -> RuleVerdict:

@@ -78,10 +78,28 @@ def test_weights_are_no_pickles(seed: int) -> None:
     assert find_pickle(b"\x08\x0a" + weights.tobytes()) is None
 
 
-def test_a_file_made_to_cost_much_is_refused_early() -> None:
-    began = time.monotonic()
-    assert find_pickle(b"\x08\x0a" + b"\x80\x02" * 10_000_000) is not None
-    assert time.monotonic() - began < 10.0
+BINBYTES = b"\x80\x04B" + (1_000_000).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("piece", "is_refused"),
+    [
+        (b"\x80\x02", True),  # a pickle at every other byte
+        (b"\x80\x04V", True),  # each reading for the end of a line that never comes
+        (BINBYTES, True),  # each copying a million bytes
+        (b"cos\nsystem\n", True),  # an import on every line
+        (b"c", False),  # a name without end: no regular expression may start over at every byte
+        (b"\nc", False),
+        (b"\n", False),
+        (b"i.i", False),
+    ],
+)
+def test_a_file_made_to_cost_much_does_not(piece: bytes, is_refused: bool) -> None:
+    content = b"\x08\x0a" + piece * (20_000_000 // len(piece))
+    began = time.process_time()
+    found = find_pickle(content)
+    assert (found is not None) == is_refused
+    assert time.process_time() - began < 10.0  # the slowest took 5 s
 
 
 @settings(max_examples=300, deadline=None)

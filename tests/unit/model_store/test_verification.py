@@ -160,9 +160,10 @@ def test_twenty_megabytes_take_a_few_seconds(good: dict[str, bytes], maker: Sign
     content = with_card({**good, "model.onnx": model.SerializeToString(deterministic=True)})
     archive = zip_of(entries_of({**content, "model.sig": maker.sign(content)}))
 
-    began = time.monotonic()
+    began = os.times()
     report = check(archive, maker.trust, tmp_path)
+    ended = os.times()
 
     assert report.accepted, report.refusal
     assert len(archive) > 20_000_000
-    assert time.monotonic() - began < 10.0  # 1.4 s on two idle cores
+    assert sum(ended[:4]) - sum(began[:4]) < 10.0  # of processor time, the limited process included; 0.9 s measured
