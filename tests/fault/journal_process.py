@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.journal.format import sequence_in_name
@@ -50,7 +52,14 @@ def start(folder: Path, *options: str, wrapper: Sequence[str] = ()) -> subproces
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that a signal reaches the writer also behind a wrapper
     )
+
+
+def signal_all(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to the writer and to whatever it runs under, unless it has ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:

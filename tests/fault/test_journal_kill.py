@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from gateway.journal.recovery import recover
 from tests.fault.console_place import ConsolePlace
-from tests.fault.journal_process import Claims, lines_of, lost, start
+from tests.fault.journal_process import Claims, lines_of, lost, signal_all, start
 
 pytestmark = pytest.mark.fault
 
@@ -41,7 +42,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, seed
         for count, line in enumerate(lines_of(process)):
             claims.take(line)
             if count == kill_after:
-                process.kill()
+                signal_all(process, signal.SIGKILL)
         process.wait()
         assert not lost(claims, folder), f"round {round_}"
         assert all(not finding.acknowledged for finding in recover(folder).findings)
@@ -61,13 +62,13 @@ def test_a_killed_gateway_delivers_everything_that_it_acknowledged(tmp_path: Pat
             for count, line in enumerate(lines_of(process)):
                 claims.take(line)
                 if count == kill_after:
-                    process.kill()
+                    signal_all(process, signal.SIGKILL)
             process.wait()
         process = start(folder, "--console", place.url, "--first", str(10**9), "--callers", "1")
         wanted = {f"event-{number}" for number in claims.acked.values()}
         for _ in lines_of(process):  # each further acknowledged event gives the shipper time, until all have arrived
             if wanted <= set(place.applied):
-                process.kill()
+                signal_all(process, signal.SIGKILL)
         process.wait()
     finally:
         place.kill()

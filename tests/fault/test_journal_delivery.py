@@ -1,0 +1,143 @@
+"""A console that is killed, hung or slow: no append waits for it, and everything arrives, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from gateway.journal.journal import Journal
+from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
+from gateway.journal.writer import JournalSettings
+from protos.amulet.events.v1 import events_pb2 as pb
+from tests.fault.console_place import ConsolePlace
+
+pytestmark = pytest.mark.fault
+
+WAIT_S = 30.0
+APPEND_S_MAX = 1.0  # far above what a loaded machine needs, far below any timeout of delivery
+ARRIVALS_PER_S = 300.0  # several times what one gateway serves
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[ConsolePlace]:
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    yield place
+    place.kill()
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    journal = await Journal.open(JournalSettings(tmp_path / "journal", free_bytes_min=0, segment_bytes_max=50_000))
+    yield journal
+    await journal.close()
+
+
+@pytest.fixture
+async def shipper(journal: Journal, place: ConsolePlace) -> AsyncIterator[Shipper]:
+    settings = ShipperSettings(place.url, place.token, batch_records_max=200, answer_s_max=1.0)
+    shipper = Shipper(journal, settings)
+    task = asyncio.create_task(shipper.run())
+    yield shipper
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+class Load:
+    """Events appended one after another, with the longest that one took."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.names: list[str] = []
+        self.longest_s = 0.0
+
+    async def append(self, count: int) -> None:
+        for _ in range(count):
+            name = f"event-{len(self.names)}"
+            self.names.append(name)
+            began = time.monotonic()
+            await self._journal.append(pb.Event(event_id=name, gateway_id="x" * 200).SerializeToString())
+            self.longest_s = max(self.longest_s, time.monotonic() - began)
+
+    async def arrive(self, *, per_s: float) -> None:
+        """Append at an even pace until cancelled."""
+        began, count = time.monotonic(), 0
+        while True:
+            await self.append(1)
+            count += 1
+            await asyncio.sleep(max(0.0, began + count / per_s - time.monotonic()))
+
+
+async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            if holds(state := shipper.state()):
+                return state
+            await asyncio.sleep(0.01)
+
+
+def nothing_left(state: ShipperState) -> bool:
+    return state.backlog_records == 0
+
+
+async def test_a_console_killed_again_and_again(journal: Journal, shipper: Shipper, place: ConsolePlace) -> None:
+    seed = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+    print(f"FAULT_SEED={seed} replays this")
+    dice = random.Random(seed)
+    load = Load(journal)
+    for _ in range(8):
+        await load.append(dice.randrange(1, 150))
+        place.kill()
+        await load.append(dice.randrange(1, 150))
+        place.start()
+    await until(shipper, nothing_left)
+    assert place.applied == load.names
+    assert load.longest_s < APPEND_S_MAX
+
+
+async def test_a_console_that_hangs_holds_up_nobody_and_gets_everything_when_it_goes_on(
+    journal: Journal, shipper: Shipper, place: ConsolePlace
+) -> None:
+    load = Load(journal)
+    await load.append(50)
+    await until(shipper, nothing_left)
+    place.signal(signal.SIGSTOP)
+    await load.append(500)
+    state = await until(shipper, lambda state: state.failures >= 2)
+    assert "did not answer within 1 s" in state.sentence
+    assert state.backlog_records == 500
+    place.signal(signal.SIGCONT)
+    await until(shipper, nothing_left)
+    assert place.applied == load.names
+    assert load.longest_s < APPEND_S_MAX
+
+
+async def test_a_backlog_is_drained_at_more_than_twice_the_pace_of_new_events(
+    journal: Journal, shipper: Shipper, place: ConsolePlace
+) -> None:
+    load = Load(journal)
+    place.kill()
+    async with asyncio.TaskGroup() as callers:
+        for _ in range(20):
+            callers.create_task(load.append(200))
+    await until(shipper, lambda state: not state.delivering)
+    place.start()
+    backlog, began = len(load.names), time.monotonic()
+    arriving = asyncio.create_task(load.arrive(per_s=ARRIVALS_PER_S))
+    await until(shipper, lambda state: len(load.names) - state.backlog_records > backlog)
+    took_s, arrived = time.monotonic() - began, len(load.names) - backlog
+    arriving.cancel()
+    print(f"{backlog} events of backlog delivered in {took_s:.2f} s while {arrived} arrived")
+    assert backlog + arrived >= 2 * arrived
+    assert backlog / took_s >= 2 * ARRIVALS_PER_S
+    await until(shipper, nothing_left)
+    assert sorted(place.applied) == sorted(load.names)
