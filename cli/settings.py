@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +30,9 @@ OWN: Final = MappingProxyType(
     }
 )
 
+# Defaults that are computed from the machine: the page says how.
+COMPUTED: Final = MappingProxyType({"GATEWAY_ID": "the host's name", "DECODER_WORKERS": "one a processor, 2 to 8"})
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -41,9 +44,13 @@ class Setting:
 
 @click.command(epilog="Example: amulet settings --json | jq -r '.[].variable'")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def settings(as_json: bool) -> None:
+@click.option("--markdown", "as_page", is_flag=True, help="The operators' page of the documentation.")
+def settings(as_json: bool, as_page: bool) -> None:
     """List every setting: the variable, its default, what it is for, and who reads it."""
     found = every_setting()
+    if as_page:
+        click.echo(page(found), nl=False)
+        return
     if as_json:
         click.echo(json.dumps([asdict(setting) for setting in found], ensure_ascii=False))
         return
@@ -64,6 +71,21 @@ def every_setting() -> tuple[Setting, ...]:
     )
 
 
+def page(found: Sequence[Setting]) -> str:
+    """docs/operators/settings.md; a test holds the two equal."""
+    rows = "".join(
+        f"| `{setting.variable}` | {f'`{setting.default}`' if setting.default else ''} "
+        f"| {setting.meaning} | {', '.join(setting.readers)} |\n"
+        for setting in found
+    )
+    return (
+        "# Settings\n\n"
+        "Written by `amulet settings --markdown`; each variable is read once, when a process starts. A wrong or\n"
+        "unknown `AMULET_` variable stops the start with a sentence.\n\n"
+        "| variable | default | what for | read by |\n|---|---|---|---|\n" + rows
+    )
+
+
 def _own() -> dict[str, tuple[str, str]]:
     return dict(OWN)
 
@@ -72,5 +94,5 @@ def _fields(process: type[BaseSettings]) -> Iterator[tuple[str, tuple[str, str]]
     # Validated without an environment, so that a default that is computed from another shows as it will be.
     defaults: Any = process.model_construct()
     for name, field in process.model_fields.items():
-        value = getattr(defaults, name)
+        value = COMPUTED.get(name.upper(), getattr(defaults, name))
         yield name.upper(), ("" if value is None else str(value), field.description or "")

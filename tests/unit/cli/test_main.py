@@ -1,13 +1,25 @@
+from pathlib import Path
+
+import click
 import pytest
 
 from cli.main import COMMANDS, SUMMARIES, amulet, main
+from cli.settings import OWN, every_setting, page
+from console.site.configuration import ConsoleSettings
+from gateway.settings import Settings as GatewaySettings
 from protos.environment import VARIABLES
 
 
 def test_every_command_can_be_imported_and_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    context = click.Context(amulet)
     for name in COMMANDS:
+        command = amulet.get_command(context, name)
+        assert command is not None, name
+        below = command.commands if isinstance(command, click.Group) else {"": command}
+        for each in below.values():
+            assert "Example" in (each.epilog or each.help or ""), f"{name} {each.name}"
         assert main([name, "--help"]) == 0
-        assert "Example" in capsys.readouterr().out or hasattr(amulet.get_command(None, name), "commands"), name  # type: ignore[arg-type]  # the context is not used
+        assert name in capsys.readouterr().out
 
 
 def test_every_command_has_a_summary() -> None:
@@ -36,10 +48,6 @@ def test_failed_work_exits_with_one_and_one_sentence(
 
 
 def test_the_settings_of_the_processes_are_exactly_the_known_variables() -> None:
-    from cli.settings import OWN
-    from console.site.configuration import ConsoleSettings
-    from gateway.settings import Settings as GatewaySettings
-
     read_by = {
         "console": {name.upper() for name in ConsoleSettings.model_fields},
         "gateway": {name.upper() for name in GatewaySettings.model_fields},
@@ -50,8 +58,14 @@ def test_the_settings_of_the_processes_are_exactly_the_known_variables() -> None
 
 
 def test_every_setting_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
-    from cli.settings import every_setting
-
     assert all(setting.meaning.endswith(".") for setting in every_setting())
     assert main(["settings"]) == 0
     assert "AMULET_DATABASE_URL=" in capsys.readouterr().out
+
+
+def test_the_operators_page_lists_every_setting_as_it_is() -> None:
+    kept = Path(__file__).parents[3] / "docs" / "operators" / "settings.md"
+
+    assert kept.read_text() == page(every_setting()), (
+        "renew it: amulet settings --markdown > docs/operators/settings.md"
+    )
