@@ -105,18 +105,24 @@ class RedisWindow:
     """
     _PREFIX: Final = "amulet:calls:"
     _ANSWER_S_MAX: Final = 0.25
+    _CONNECTIONS_MAX: Final = 16  # the script takes a fraction of a millisecond
 
     def __init__(self, url: str) -> None:
         self._redis = redis.asyncio.Redis.from_url(
-            url, socket_connect_timeout=self._ANSWER_S_MAX, socket_timeout=self._ANSWER_S_MAX
+            url,
+            socket_connect_timeout=self._ANSWER_S_MAX,
+            socket_timeout=self._ANSWER_S_MAX,
+            max_connections=self._CONNECTIONS_MAX,
         )
+        # Waiting for a connection of our own says nothing about Redis, so it is not timed.
+        self._places = asyncio.Semaphore(self._CONNECTIONS_MAX)
         self._script = self._redis.register_script(self._SCRIPT)
         self._alone = MemoryWindow()
         self._away = False
 
     async def hit(self, name: str, limit: int) -> float | None:
         try:
-            async with asyncio.timeout(self._ANSWER_S_MAX):
+            async with self._places, asyncio.timeout(self._ANSWER_S_MAX):
                 wait_us = int(await self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
         except (RedisError, OSError, TimeoutError) as error:
             self._note(away=True, why=type(error).__name__)

@@ -10,6 +10,7 @@ WebP container specification (RFC 9649 section 2).
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
@@ -52,28 +53,13 @@ def read_header(photo: bytes, limits: PhotoLimits) -> Header:
         raise errors.PhotoTooLarge(
             f"the photograph has {len(photo):,} bytes", wanted=f"at most {limits.photo_bytes_max:,} are accepted"
         )
-    header = _parse(photo)
-    if header.width_px * header.height_px > limits.pixels_max:
-        raise errors.PhotoTooManyPixels(
-            f"the photograph claims {header.width_px:,} x {header.height_px:,} pixels",
-            wanted=f"at most {limits.pixels_max:,} in all are accepted",
-        )
-    if min(header.width_px, header.height_px) < limits.side_px_min:
-        raise errors.PhotoTooSmall(
-            f"the photograph has {header.width_px} x {header.height_px} pixels",
-            wanted=f"each side needs at least {limits.side_px_min}",
-        )
-    return header
-
-
-def _parse(photo: bytes) -> Header:
     try:
         if photo.startswith(b"\xff\xd8\xff"):
-            return _jpeg(photo)
+            return _jpeg(photo, limits)
         if photo.startswith(_PNG):
-            return _png(photo)
+            return _png(photo, limits)
         if photo.startswith(b"RIFF") and photo[8:12] == b"WEBP":
-            return _webp(photo)
+            return _webp(photo, limits)
     except (struct.error, IndexError):
         raise _truncated() from None
     raise errors.PhotoFormatNotAllowed(f"the content is {_what_it_is(photo)}", wanted=ALLOWED)
@@ -82,8 +68,26 @@ def _parse(photo: bytes) -> Header:
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 # Real files stay far below: a 20 MiB PNG of 4 KiB chunks has 5,120 of them.
 _SEGMENTS_MAX: Final = 20_000
+_MARKER: Final = re.compile(rb"\xff+")  # a marker may be padded
 _STARTS_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC are no frames
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
+
+
+def _claimed(photo_format: Format, width_px: int, height_px: int, limits: PhotoLimits) -> Header:
+    """The header as soon as the size is known: an absurd claim is named before anything else that is wrong."""
+    if not width_px or not height_px:
+        raise _corrupt(f"the {photo_format.name} has no size")
+    if width_px * height_px > limits.pixels_max:
+        raise errors.PhotoTooManyPixels(
+            f"the photograph claims {width_px:,} x {height_px:,} pixels",
+            wanted=f"at most {limits.pixels_max:,} in all are accepted",
+        )
+    if min(width_px, height_px) < limits.side_px_min:
+        raise errors.PhotoTooSmall(
+            f"the photograph has {width_px} x {height_px} pixels",
+            wanted=f"each side needs at least {limits.side_px_min}",
+        )
+    return Header(photo_format, width_px, height_px)
 
 
 def _truncated() -> errors.PhotoCorrupt:
@@ -94,13 +98,13 @@ def _corrupt(what: str) -> errors.PhotoCorrupt:
     return errors.PhotoCorrupt(f"the photograph is damaged: {what}", wanted="export it again or take a new one")
 
 
-def _jpeg(photo: bytes) -> Header:
+def _jpeg(photo: bytes, limits: PhotoLimits) -> Header:
     at = 2
     for _ in range(_SEGMENTS_MAX):
-        if photo[at] != 0xFF:
-            raise _corrupt("a JPEG marker is missing")
-        while photo[at] == 0xFF:  # a marker may be padded
-            at += 1
+        padding = _MARKER.match(photo, at)
+        if padding is None:
+            raise _corrupt("a JPEG marker is missing") if at < len(photo) else _truncated()
+        at = padding.end()
         marker = photo[at]
         at += 1
         if marker in _STANDALONE:
@@ -110,19 +114,18 @@ def _jpeg(photo: bytes) -> Header:
         (length,) = struct.unpack_from(">H", photo, at)
         if marker in _STARTS_FRAME:
             height_px, width_px = struct.unpack_from(">HH", photo, at + 3)
-            if not width_px or not height_px:
-                raise _corrupt("the JPEG frame has no size")
-            return Header(Format.JPEG, width_px, height_px)
+            return _claimed(Format.JPEG, width_px, height_px, limits)
         if length < 2:
             raise _corrupt("a JPEG segment has no length")
         at += length
     raise _corrupt("the JPEG has too many segments")
 
 
-def _png(photo: bytes) -> Header:
+def _png(photo: bytes, limits: PhotoLimits) -> Header:
     length, kind, width_px, height_px = struct.unpack_from(">I4sII", photo, 8)
-    if kind != b"IHDR" or length != 13 or not width_px or not height_px:
+    if kind != b"IHDR" or length != 13:
         raise _corrupt("the PNG does not start with its header")
+    header = _claimed(Format.PNG, width_px, height_px, limits)
     at, has_data = 8 + 12 + 13, False
     for _ in range(_SEGMENTS_MAX):
         length, kind = struct.unpack_from(">I4s", photo, at)
@@ -133,19 +136,12 @@ def _png(photo: bytes) -> Header:
         if kind == b"IEND":
             if not has_data:
                 raise _corrupt("the PNG has no pixels")
-            return Header(Format.PNG, width_px, height_px)
+            return header
         at += 12 + length
-        # A damaged file ends inside a chunk; what its header claims is still worth naming first.
-        if at >= len(photo) and _is_absurd(width_px, height_px):
-            return Header(Format.PNG, width_px, height_px)
     raise _corrupt("the PNG has too many chunks")
 
 
-def _is_absurd(width_px: int, height_px: int) -> bool:
-    return width_px * height_px > 2**30
-
-
-def _webp(photo: bytes) -> Header:
+def _webp(photo: bytes, limits: PhotoLimits) -> Header:
     (riff_bytes,) = struct.unpack_from("<I", photo, 4)
     kind = photo[12:16]
     if kind == b"VP8X":
@@ -165,11 +161,10 @@ def _webp(photo: bytes) -> Header:
         width_px, height_px = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     else:
         raise _corrupt("the WebP has no frame")
-    if not width_px or not height_px:
-        raise _corrupt("the WebP frame has no size")
+    header = _claimed(Format.WEBP, width_px, height_px, limits)
     if len(photo) < 30 or len(photo) < 8 + riff_bytes:
         raise _truncated()
-    return Header(Format.WEBP, width_px, height_px)
+    return header
 
 
 _KNOWN: Final = (

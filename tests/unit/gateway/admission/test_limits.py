@@ -1,0 +1,138 @@
+"""The rate limit: exact in every window, for callers side by side, in memory and in Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import errors
+from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, RedisWindow, Window
+
+REDIS_URL = os.environ.get("AMULET_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def admitted(window: Window, name: str, limit: int, calls: int) -> int:
+    """How many of so many calls side by side are let in."""
+    answers = await asyncio.gather(*(window.hit(name, limit) for _ in range(calls)))
+    return sum(wait_s is None for wait_s in answers)
+
+
+@pytest_asyncio.fixture
+async def redis_windows() -> AsyncIterator[tuple[RedisWindow, RedisWindow]]:
+    """Two gateways that share a Redis."""
+    url = urlsplit(REDIS_URL)
+    try:
+        socket.create_connection((url.hostname or "", url.port or 6379), timeout=1).close()
+    except OSError:
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    windows = RedisWindow(REDIS_URL), RedisWindow(REDIS_URL)
+    yield windows
+    for window in windows:
+        await window.close()
+
+
+async def test_the_101st_call_in_a_minute_is_refused_and_told_when_to_come_back() -> None:
+    clock = Clock()
+    limiter = RateLimiter(MemoryWindow(clock))
+    for _ in range(100):
+        await limiter.admit("somchai", kind="predictions", calls_per_minute=100)
+        clock.now_s += 0.1
+
+    with pytest.raises(errors.RateLimited) as refused:
+        await limiter.admit("somchai", kind="predictions", calls_per_minute=100)
+
+    wait_s = refused.value.retry_after_s
+    assert wait_s == pytest.approx(WINDOW_S - 10)
+    clock.now_s += wait_s or 0
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=100)
+
+
+async def test_clients_and_kinds_are_counted_apart() -> None:
+    limiter = RateLimiter(MemoryWindow(Clock()))
+    for client_id, kind in (("a", "predictions"), ("b", "predictions"), ("a", "feedback")):
+        await limiter.admit(client_id, kind=kind, calls_per_minute=1)
+
+    with pytest.raises(errors.RateLimited):
+        await limiter.admit("a", kind="predictions", calls_per_minute=1)
+
+
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=120), st.integers(1, 12))
+async def test_no_window_ever_holds_more_than_the_limit_and_nobody_below_it_is_refused(
+    pauses_s: list[float], limit: int
+) -> None:
+    clock = Clock()
+    window = MemoryWindow(clock)
+    let_in: list[float] = []
+    for pause_s in pauses_s:
+        clock.now_s += pause_s
+        inside = sum(at_s > clock.now_s - WINDOW_S for at_s in let_in)
+
+        wait_s = window.hit_now("somchai", limit)
+
+        assert (wait_s is None) == (inside < limit)
+        if wait_s is None:
+            let_in.append(clock.now_s)
+        else:
+            assert 0 < wait_s <= WINDOW_S
+
+
+async def test_a_lowered_limit_holds_at_once() -> None:
+    window = MemoryWindow(Clock())
+    assert await admitted(window, "somchai", 10, 10) == 10
+
+    assert await window.hit("somchai", 5) is not None
+
+
+async def test_callers_that_are_gone_are_forgotten() -> None:
+    clock = Clock()
+    window = MemoryWindow(clock)
+    for number in range(1000):
+        window.hit_now(f"caller-{number}", 100)
+    clock.now_s += 2 * WINDOW_S
+
+    window.hit_now("somchai", 100)
+
+    assert len(window._calls) == 1
+
+
+async def test_side_by_side_callers_of_one_gateway_get_exactly_the_limit() -> None:
+    assert await admitted(MemoryWindow(), "somchai", 100, 640) == 100
+
+
+@pytest.mark.servers
+async def test_side_by_side_callers_of_two_gateways_get_exactly_the_limit(
+    redis_windows: tuple[RedisWindow, RedisWindow],
+) -> None:
+    name = f"test-{uuid.uuid4()}"
+
+    counts = await asyncio.gather(*(admitted(window, name, 100, 64) for window in redis_windows * 2))
+
+    assert sum(counts) == 100
+    wait_s = await redis_windows[0].hit(name, 100)
+    assert wait_s is not None
+    assert 0 < wait_s <= WINDOW_S
+
+
+async def test_without_redis_each_gateway_counts_for_itself() -> None:
+    window = RedisWindow("redis://127.0.0.1:1/0")
+
+    assert await admitted(window, "somchai", 10, 30) == 10
+
+    await window.close()

@@ -1,0 +1,115 @@
+"""From what a request names to the version that answers it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway import errors
+from gateway.routing.router import destination, model_for
+from gateway.snapshot import Client, ServedModel, Snapshot
+from protos.amulet.policy.v1 import policy_pb2
+from tests.unit.gateway.cast import policy, served_model, served_version
+
+ANYONE = Client("anyone", 100, frozenset())
+OLD, NEW, WATCHING = "v20260101_tiny_1.000", "v20260102_tiny_1.000", "v20260103_tiny_1.000"
+
+
+def snapshot(*names: str) -> Snapshot:
+    return Snapshot.parse(policy(models=[served_model(name=name) for name in names]).SerializeToString())
+
+
+def model(**weights: float) -> ServedModel:
+    """Three versions; weight 0: listed without a route, -1: a shadow."""
+    named = {"old": OLD, "new": NEW, "watching": WATCHING}
+    served = policy_pb2.ServedModel(
+        name="tiny",
+        versions=[served_version(version) for version in named.values()],
+        routes=[
+            policy_pb2.Route(version=named[name], weight_ratio=max(weight, 0), shadow=weight < 0)
+            for name, weight in weights.items()
+            if weight
+        ],
+    )
+    return Snapshot.parse(policy(models=[served]).SerializeToString()).models["tiny"]
+
+
+def ready(*_: str) -> None:
+    return None
+
+
+def test_the_only_model_need_not_be_named() -> None:
+    assert model_for(snapshot("tiny"), ANYONE, "").name == "tiny"
+
+
+def test_of_several_models_one_must_be_named() -> None:
+    with pytest.raises(errors.FieldInvalid, match="several") as refused:
+        model_for(snapshot("a", "b"), ANYONE, "")
+
+    assert (refused.value.field, refused.value.wanted) == ("model", "name one of a, b")
+
+
+def test_the_only_model_that_a_key_may_use_need_not_be_named() -> None:
+    assert model_for(snapshot("a", "b"), Client("c", 100, frozenset({"b"})), "").name == "b"
+
+
+@pytest.mark.parametrize("name", ["a", "nonesuch"])
+def test_a_model_outside_the_keys_list_is_refused_whether_it_exists_or_not(name: str) -> None:
+    with pytest.raises(errors.ModelNotPermitted):
+        model_for(snapshot("a", "b"), Client("c", 100, frozenset({"b"})), name)
+
+
+def test_a_model_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(errors.ModelNotFound):
+        model_for(snapshot("tiny"), ANYONE, "nonesuch")
+
+
+def test_a_named_version_needs_no_route() -> None:
+    found = destination(model(old=1), version=NEW, sticky_key="s", why_not_ready=ready)
+
+    assert (found.version.version, found.shadows) == (NEW, ())
+
+
+def test_a_version_that_is_not_there_is_not_found() -> None:
+    with pytest.raises(errors.VersionNotFound):
+        destination(model(old=1), version="v9", sticky_key="s", why_not_ready=ready)
+
+
+def test_a_version_that_is_not_ready_leaves_its_share_to_the_others() -> None:
+    table = model(old=0.5, new=0.5)
+
+    found = {
+        destination(
+            table, version="", sticky_key=f"s{n}", why_not_ready=lambda _, name: "dead" if name == NEW else None
+        ).version.version
+        for n in range(50)
+    }
+
+    assert found == {OLD}
+
+
+@pytest.mark.parametrize("version", ["", OLD])
+def test_when_nothing_is_ready_the_refusal_says_why(version: str) -> None:
+    with pytest.raises(errors.ModelNotReady, match="its worker died"):
+        destination(model(old=1), version=version, sticky_key="s", why_not_ready=lambda *_: "its worker died")
+
+
+def test_a_model_without_a_route_is_not_in_production() -> None:
+    with pytest.raises(errors.ModelNotReady, match="production"):
+        destination(model(), version="", sticky_key="s", why_not_ready=ready)
+
+
+def test_shadows_that_are_ready_watch() -> None:
+    found = destination(model(old=1, watching=-1), version="", sticky_key="s", why_not_ready=ready)
+
+    assert [shadow.version for shadow in found.shadows] == [WATCHING]
+
+
+def test_shadows_that_are_not_ready_do_not() -> None:
+    found = destination(
+        model(old=1, watching=-1),
+        version="",
+        sticky_key="s",
+        why_not_ready=lambda _, name: "no" if name == WATCHING else None,
+    )
+
+    assert found.shadows == ()
