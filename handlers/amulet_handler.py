@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 IMAGES_MAX: Final = 8  # views of one object
 ENCODED_BYTES_MAX: Final = 20 * 1024 * 1024
 PIXELS_MAX: Final = 64_000_000  # read from the header, before pixels take memory: 192 MB as RGB
-# A run's memory grows with its images (about 10 MB each for an efficientnet at 224 x 224).
-# Requests of many views that would pass this share two runs instead of one.
+# A run's memory grows by some 15 MB an image (tf_efficientnet_lite0 at 224 x 224, measured).
+# onnxruntime keeps what the largest run took, which halves the processor time of the next
+# one; beyond so many images it is given back. Requests that would pass the maximum share
+# two runs instead of one: more images at once make none of them cheaper.
+IMAGES_KEPT_MEMORY_FOR: Final = 8
 IMAGES_PER_RUN_MAX: Final = 32
 
 # The few of amulet.v1.Reason that a handler can answer; a test holds them equal to the enum.
@@ -187,12 +190,13 @@ class AmuletHandler:
             names += ["heatmap"] if any(parts[index].request.heat_map for index in run) else []
             names += ["embedding"] if any(parts[index].request.embedding for index in run) else []
             begin_s = time.perf_counter()
-            rows = dict(zip(names, self._session.run(names, {"image": images, "target": targets}), strict=True))
+            values = self._session.run(names, {"image": images, "target": targets}, _run_options(len(images)))
+            rows = dict(zip(names, values, strict=True))
             graph_ms = (time.perf_counter() - begin_s) * 1000.0
             first = 0
             for index in run:
                 last = first + len(parts[index].images)
-                own = {name: values[first:last] for name, values in rows.items()}
+                own = {name: table[first:last] for name, table in rows.items()}
                 answers[index] = Ran(own, graph_ms, len(images))
                 first = last
         return [answers.get(index, Ran({}, 0.0, 0)) for index in range(len(parts))]
@@ -432,9 +436,6 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # A spinning thread is a core that the gateway on the same machine does not have.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Batches differ in size: a memory plan and an arena would be kept for the largest ever seen.
-    options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -447,6 +448,14 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
     if missing or inputs != wanted:
         raise ArchiveWrong(f"the graph takes {inputs}, wanted {wanted}; it lacks the outputs {sorted(missing)}")
     return session
+
+
+def _run_options(images: int) -> onnxruntime.RunOptions | None:
+    if images <= IMAGES_KEPT_MEMORY_FOR:
+        return None
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def threads() -> int:
