@@ -1,1 +1,8 @@
-"""Expert review."""
+"""Expert review: the queue of predictions that a person should look at, and what that person decides.
+
+    models      items, why they are in the queue, and decisions
+    queries     the queue, its counts, what an expert needs to see of one item
+    services    put into the queue, take for review, decide, put back
+
+An expert's decision never changes a prediction: it stands beside it, and is what counts.
+"""

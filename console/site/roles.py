@@ -22,7 +22,7 @@ _SEE: Final = frozenset({"registry.view_modelversion", "rollout.view_route", "pr
 
 PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
     Role.VIEWER: _SEE,
-    Role.REVIEWER: _SEE | {"review.view_reviewitem", "review.decide_reviewitem"},
+    Role.REVIEWER: _SEE | {"review.view_reviewitem", "review.decide_reviewitem", "vault.open_storedobject"},
     Role.MODEL_ENGINEER: _SEE
     | {
         "registry.upload_modelversion",
@@ -32,7 +32,14 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
     },
     Role.APPROVER: _SEE | {"registry.approve_modelversion", "rollout.change_route"},
     Role.PRIVACY_OFFICER: _SEE
-    | {"vault.view_subject", "vault.view_consent", "vault.add_consent", "vault.change_consent"},
+    | {
+        "vault.view_subject",
+        "vault.view_consent",
+        "vault.add_consent",
+        "vault.change_consent",
+        "vault.open_storedobject",
+        "vault.erase_subject",
+    },
     Role.AUDITOR: _SEE | {"audit.view_entry", "audit.view_checkpoint", "audit.export_entry", "staff.view_user"},
     Role.ADMINISTRATOR: _SEE
     | {
@@ -51,6 +58,7 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "audit.view_checkpoint",
         "review.view_reviewitem",
         "review.decide_reviewitem",
+        "vault.open_storedobject",
         "vault.view_subject",
         "vault.view_consent",
     },

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 from django.views.i18n import JavaScriptCatalog
 from drf_spectacular.views import SpectacularAPIView
 
+from console.ingest import views as ingest
 from console.rollout import views as rollout
 from console.site import health
 
@@ -21,6 +22,7 @@ urlpatterns = [
     path("jsi18n/", JavaScriptCatalog.as_view(), name="javascript-catalog"),
     *(path("api/v1/", include(module)) for module in API),
     path("internal/policy", rollout.policy),
+    path("internal/events", ingest.events),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),
     path("healthz", health.alive),
     path("readyz", health.ready),

@@ -1,1 +1,11 @@
-"""Vault."""
+"""Data subjects, their consents, their keys, and what is kept of them under those keys.
+
+    models      subjects (no names, no pseudonyms), consents, kept objects
+    cipher      keys from keys; every sealing and opening, as pure functions
+    storage     encrypted bytes on disk, by random id
+    services    give and withdraw consent; keep, open and erase
+
+A subject's pseudonym is stored nowhere: a keyed hash finds the subject, and erasing the
+subject removes that too. Deleting an object's row is enough to make its bytes unreadable.
+This app never looks at a photograph and knows no predictions, only their ids.
+"""

@@ -1,0 +1,236 @@
+"""An Event of the wire becomes a typed event, or a sentence why it is none.
+
+Its answer has been given and acknowledged: whatever can be recorded is. Only an event that
+no gateway of ours can have written is refused; a value that the database could not hold is
+cut or bounded instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from console.predictions.detail import Candidate, OodScore, Shadow, View
+from console.predictions.models import TEXT_MAX, FeedbackKind, Verdict
+from protos.amulet.events.v1 import events_pb2 as pb
+from protos.amulet.v1 import prediction_pb2
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+NAME_MAX: Final = 64
+COMMENT_MAX: Final = 2000
+VIEWS_MAX: Final = 8
+_LARGEST: Final = 1.7e308
+_FIRST_SECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
+_LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+_QUALITY: Final = tuple(field.name for field in prediction_pb2.Quality.DESCRIPTOR.fields)
+_SIDE: Final = {number: name.removeprefix("SIDE_").lower() for name, number in words.Side.items()}
+_REASON: Final = {number: name.removeprefix("REASON_").lower() for name, number in words.Reason.items()}
+
+
+class Unfit(ValueError):
+    """No gateway of ours can have written this event; one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedView:
+    """What one view brings along for the vault."""
+
+    part: int
+    photo: pb.SealedPhoto | None
+    heat_map: bytes  # as `heat_map_object` writes it; empty: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionEvent:
+    event_id: UUID
+    happened_at: datetime
+    gateway_id: str
+    prediction_id: UUID
+    request_id: str
+    client_id: str
+    model: str
+    version: str
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    ood_scores: tuple[OodScore, ...]
+    views: tuple[View, ...]
+    sealed: tuple[SealedView, ...]
+    pseudonym: str
+    consent_reference: str  # empty unless the caller wished the photographs kept
+    wants_review: bool
+    sampling_ratio: float
+    total_ms: float
+    inference_ms: float
+    shadows: tuple[Shadow, ...]
+    policy_digest: str
+    idempotency_key_digest: str
+    prediction_set: tuple[str, ...]
+
+    @property
+    def top(self) -> Candidate:
+        return self.candidates[0] if self.candidates else Candidate("", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackEvent:
+    event_id: UUID
+    happened_at: datetime
+    gateway_id: str
+    feedback_id: UUID
+    prediction_id: UUID
+    client_id: str
+    kind: FeedbackKind
+    true_class: str
+    comment: str
+
+
+def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent:
+    """Raises Unfit."""
+    event_id = _uuid(event.event_id, "event_id")
+    seconds = event.happened_at.seconds
+    if not _FIRST_SECOND <= seconds < _LAST_SECOND:
+        raise Unfit("happened_at is missing, or no time of this century")
+    happened_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, event.happened_at.nanos) // 1000)
+    body = event.WhichOneof("body")
+    if body == "prediction":
+        return _prediction(event_id, happened_at, event.gateway_id, event.prediction)
+    if body == "feedback":
+        return _feedback(event_id, happened_at, event.gateway_id, event.feedback)
+    raise Unfit("the event has no body that this console knows")
+
+
+def heat_map_object(rows: int, columns: int, values: bytes) -> bytes:
+    """A heat map as the vault keeps it: rows and columns (2 bytes each, little-endian), then uint8 values."""
+    return rows.to_bytes(2, "little") + columns.to_bytes(2, "little") + values
+
+
+def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb.PredictionMade) -> PredictionEvent:
+    try:
+        verdict = Verdict(made.verdict)
+    except ValueError:
+        raise Unfit("the prediction has no verdict") from None
+    if not made.client_id or not made.version:
+        raise Unfit("the prediction names no client or no version")
+    subject = made.subject
+    views = made.views[:VIEWS_MAX]
+    return PredictionEvent(
+        event_id=event_id,
+        happened_at=happened_at,
+        gateway_id=_text(gateway_id, NAME_MAX),
+        prediction_id=_uuid(made.prediction_id, "prediction_id"),
+        request_id=_text(made.request_id, TEXT_MAX),
+        client_id=_text(made.client_id, NAME_MAX),
+        model=_text(made.model, 100),
+        version=_text(made.version, 100),
+        verdict=verdict,
+        reasons=tuple(_REASON.get(reason, str(reason)) for reason in made.reasons),
+        candidates=_candidates(made.candidates),
+        ood_scores=tuple(
+            OodScore(_text(score.detector, NAME_MAX), *map(_finite, (score.score, score.unsure_at, score.out_at)))
+            for score in made.ood_scores
+        ),
+        views=tuple(map(_view, views)),
+        sealed=tuple(_sealed(part, view) for part, view in enumerate(views)),
+        pseudonym=_text(subject.pseudonym, TEXT_MAX),
+        consent_reference=(
+            _text(subject.consent_reference, TEXT_MAX) if subject.retention == prediction_pb2.RETENTION_KEEP else ""
+        ),
+        wants_review=made.wants_review,
+        sampling_ratio=_ratio(made.review_sampling_ratio),
+        total_ms=_finite(made.total_ms),
+        inference_ms=_finite(made.inference_ms),
+        shadows=tuple(map(_shadow, made.shadows)),
+        policy_digest=made.policy_digest[:32].hex(),
+        idempotency_key_digest=_text(made.idempotency_key_digest, NAME_MAX),
+        prediction_set=tuple(_text(class_id, TEXT_MAX) for class_id in made.prediction_set),
+    )
+
+
+def _feedback(event_id: UUID, happened_at: datetime, gateway_id: str, given: pb.FeedbackGiven) -> FeedbackEvent:
+    try:
+        kind = FeedbackKind(given.kind)
+    except ValueError:
+        raise Unfit("the feedback has no kind") from None
+    return FeedbackEvent(
+        event_id=event_id,
+        happened_at=happened_at,
+        gateway_id=_text(gateway_id, NAME_MAX),
+        feedback_id=_uuid(given.feedback_id, "feedback_id"),
+        prediction_id=_uuid(given.prediction_id, "prediction_id"),
+        client_id=_text(given.client_id, NAME_MAX),
+        kind=kind,
+        true_class=_text(given.true_class_id, TEXT_MAX),
+        comment=given.comment.replace("\0", "\ufffd")[:COMMENT_MAX],
+    )
+
+
+def _view(view: pb.ViewRecord) -> View:
+    quality = view.quality
+    return View(
+        side=_SIDE.get(view.side, "unspecified"),
+        width_px=view.width_px,
+        height_px=view.height_px,
+        weight_ratio=_ratio(view.weight_ratio),
+        input_hash=view.input_hash[:32].hex(),
+        quality={name: _finite(getattr(quality, name)) for name in _QUALITY},
+        kept="not_asked",
+    )
+
+
+def _sealed(part: int, view: pb.ViewRecord) -> SealedView:
+    heat_map, rows, columns = view.heat_map, view.heat_map_rows, view.heat_map_columns
+    fits = bool(heat_map) and 0 < rows < 1 << 16 and 0 < columns < 1 << 16 and rows * columns == len(heat_map)
+    return SealedView(
+        part=part,
+        photo=view.photo if view.HasField("photo") else None,
+        heat_map=heat_map_object(rows, columns, heat_map) if fits else b"",
+    )
+
+
+def _shadow(shadow: pb.ShadowAnswer) -> Shadow:
+    candidates = _candidates(shadow.candidates[:1])
+    top = candidates[0] if candidates else Candidate("", 0.0)
+    return Shadow(
+        version=_text(shadow.version, 100),
+        verdict=shadow.verdict,
+        top_class=top.class_id,
+        confidence=top.probability,
+        inference_ms=_finite(shadow.inference_ms),
+    )
+
+
+def _candidates(candidates: Iterable[prediction_pb2.Candidate]) -> tuple[Candidate, ...]:
+    return tuple(Candidate(_text(item.class_id, TEXT_MAX), _ratio(item.probability)) for item in candidates)
+
+
+def _uuid(text: str, field: str) -> UUID:
+    try:
+        value = UUID(text)
+    except ValueError:
+        value = None
+    if value is None or str(value) != text:
+        raise Unfit(f"{field} is no UUID")
+    return value
+
+
+def _text(text: str, length_max: int) -> str:
+    """What can be stored and shown: PostgreSQL has no NUL, a list no place for a novel."""
+    if len(text) > length_max:
+        text = text[:length_max]
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def _finite(value: float) -> float:
+    """JSON has no infinity, and a score beyond all bounds is as far out as one can write."""
+    if math.isfinite(value):
+        return value
+    return 0.0 if math.isnan(value) else math.copysign(_LARGEST, value)
+
+
+def _ratio(value: float) -> float:
+    return min(1.0, max(0.0, value)) if value == value else 0.0

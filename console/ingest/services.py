@@ -1,0 +1,257 @@
+"""An event's life: from a gateway's batch to record, audit entry and review, exactly once.
+
+A batch is one transaction. An event that was applied before is left out, by its id, which
+is written in the same transaction as its effects: a batch that comes twice, by whichever
+shipper, at whichever moment one of them died, counts once. If the database refuses a batch,
+its events are applied one by one, so that one bad event holds up nobody and is named.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.utils.timezone import now
+
+from console.audit import services as audit
+from console.ingest.reading import FeedbackEvent, PredictionEvent, Unfit, read_event
+from console.ingest.retention import Outcome, Retained, retain
+from console.predictions import queries as known_predictions
+from console.predictions import services as predictions
+from console.predictions.detail import Detail
+from console.predictions.models import Feedback, Prediction
+from console.review import services as review
+from console.review.models import ReviewItem, Why
+from console.vault import queries as vault
+from protos.amulet.events.v1 import events_pb2 as pb
+
+_log = logging.getLogger(__name__)
+ACTOR: Final = "gateway"
+_TRIES: Final = 3
+_IDS_PER_STATEMENT: Final = 1000
+_Event = PredictionEvent | FeedbackEvent
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch: every event is counted once."""
+
+    applied: int
+    known_before: int
+    rejected: tuple[tuple[str, str], ...]  # event id as sent, and why
+
+
+def apply_batch(batch: Sequence[pb.Event]) -> Receipt:
+    """Apply what is new in a batch. When it returns, every event is in the database or named with why not.
+
+    Raises OperationalError or OSError when the database or the object store is away: nothing
+    was applied then, and the whole batch may come again.
+    """
+    rejected: list[tuple[str, str]] = []
+    events: dict[UUID, _Event] = {}
+    for message in batch:
+        try:
+            event = read_event(message)
+        except Unfit as error:
+            rejected.append((message.event_id, str(error)))
+        else:
+            events.setdefault(event.event_id, event)
+    readable = len(batch) - len(rejected)
+    try:
+        applied = _patiently(partial(_apply, list(events.values())))
+    except (IntegrityError, DataError):
+        applied = 0
+        for event in events.values():
+            try:
+                applied += _patiently(partial(_apply, [event]))
+            except (IntegrityError, DataError) as error:
+                _log.warning("an event is refused by the database", extra={"event_id": str(event.event_id)})
+                rejected.append((str(event.event_id), _why_refused(event, error)))
+    refused_by_database = len(rejected) - (len(batch) - readable)
+    return Receipt(applied, readable - applied - refused_by_database, tuple(rejected))
+
+
+@transaction.atomic
+def _apply(events: Sequence[_Event]) -> int:
+    """Apply events that are not applied yet, all or none. Returns how many were new."""
+    at = now()
+    new = _claim(events, at)
+    if not new:
+        return 0
+    made = [event for event in new if isinstance(event, PredictionEvent)]
+    given = [event for event in new if isinstance(event, FeedbackEvent)]
+    retained = retain(made, at=at)
+    predictions.add_predictions([_prediction_row(event, retained[event.prediction_id]) for event in made])
+    predictions.add_feedback([_feedback_row(event) for event in given])
+    audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
+    # From here on under the audit head's lock: of a prediction and its feedback that arrive at
+    # the same time in two batches, the later one sees the other.
+    _queue(made, retained)
+    _flag(given)
+    return len(new)
+
+
+def _claim(events: Sequence[_Event], at: datetime) -> list[_Event]:
+    """Write the ids of those that were never applied, and return these. Waits for a batch that is claiming the same."""
+    by_id = {event.event_id: event for event in events}
+    # In one order everywhere, so that two batches never wait for each other in a circle.
+    ids = sorted(by_id)
+    native = connection.features.has_native_uuid_field
+    moment = connection.ops.adapt_datetimefield_value(at)
+    new: set[UUID] = set()
+    with connection.cursor() as cursor:
+        for start in range(0, len(ids), _IDS_PER_STATEMENT):
+            some = ids[start : start + _IDS_PER_STATEMENT]
+            cursor.execute(
+                "INSERT INTO ingest_appliedevent (event_id, applied_at) VALUES "  # noqa: S608 - only placeholders
+                + ", ".join(["(%s, %s)"] * len(some))
+                + " ON CONFLICT DO NOTHING RETURNING event_id",
+                [value for event_id in some for value in (event_id if native else event_id.hex, moment)],
+            )
+            new.update(row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in cursor.fetchall())
+    return [event for event in events if event.event_id in new]
+
+
+def _prediction_row(event: PredictionEvent, retained: Retained) -> Prediction:
+    views = tuple(replace(view, kept=outcome) for view, outcome in zip(event.views, retained.outcomes, strict=True))
+    detail = Detail(
+        candidates=event.candidates,
+        ood_scores=event.ood_scores,
+        views=views,
+        reasons=event.reasons,
+        prediction_set=event.prediction_set,
+        shadows=event.shadows,
+        total_ms=event.total_ms,
+        inference_ms=event.inference_ms,
+        policy_digest=event.policy_digest,
+        idempotency_key_digest=event.idempotency_key_digest,
+    )
+    return Prediction(
+        prediction_id=event.prediction_id,
+        happened_at=event.happened_at,
+        client_id=event.client_id,
+        model=event.model,
+        version=event.version,
+        verdict=event.verdict,
+        top_class=event.top.class_id,
+        confidence=event.top.probability,
+        subject=retained.subject,
+        input_hash=bytes.fromhex(event.views[0].input_hash) if event.views else b"",
+        request_id=event.request_id,
+        gateway_id=event.gateway_id,
+        detail_document=detail.render(),
+    )
+
+
+def _feedback_row(event: FeedbackEvent) -> Feedback:
+    return Feedback(
+        feedback_id=event.feedback_id,
+        prediction_id=event.prediction_id,
+        happened_at=event.happened_at,
+        client_id=event.client_id,
+        kind=event.kind,
+        true_class=event.true_class,
+        comment=event.comment,
+    )
+
+
+def _audit_entry(event: _Event, retained: Mapping[UUID, Retained]) -> audit.NewEntry:
+    """What the chain commits to. Nothing personal: the subject's id is random and dies with the subject."""
+    details: dict[str, Any] = {
+        "event": str(event.event_id),
+        "happened_at": event.happened_at.isoformat(),
+        "client": event.client_id,
+        "gateway": event.gateway_id,
+    }
+    if isinstance(event, FeedbackEvent):
+        details |= {"feedback": str(event.feedback_id), "kind": event.kind.name, "true_class": event.true_class}
+        return audit.NewEntry("feedback.given", "prediction", str(event.prediction_id), details)
+    kept = retained[event.prediction_id]
+    details |= {
+        "model": event.model,
+        "version": event.version,
+        "verdict": event.verdict.name,
+        "class": event.top.class_id,
+        "confidence": event.top.probability,
+        "inputs": [view.input_hash for view in event.views],
+        "policy": event.policy_digest,
+        "subject": str(kept.subject.pk) if kept.subject else None,
+        "photographs": [str(outcome) for outcome in kept.outcomes],
+    }
+    return audit.NewEntry("prediction.made", "prediction", str(event.prediction_id), details)
+
+
+def _queue(made: Sequence[PredictionEvent], retained: Mapping[UUID, Retained]) -> None:
+    """Put into the review queue what a person should look at."""
+    contradicted = _contradicted({event.prediction_id: event.client_id for event in made})
+    items = []
+    for event in made:
+        why = review.why_review(
+            verdict=event.verdict, confidence=event.top.probability, wants_review=event.wants_review
+        )
+        if event.prediction_id in contradicted:
+            why = Why.FLAGGED
+        if why is None:
+            continue
+        sampled = why == Why.SAMPLED and event.sampling_ratio > 0
+        items.append(
+            ReviewItem(
+                prediction_id=event.prediction_id,
+                why=why,
+                sampling_ratio=event.sampling_ratio if sampled else 1.0,
+                with_photograph=Outcome.KEPT in retained[event.prediction_id].outcomes,
+            )
+        )
+    review.enqueue(items)
+
+
+def _flag(given: Sequence[FeedbackEvent]) -> None:
+    """Bring predictions that this feedback contradicts before a person; those still to come are found by `_queue`."""
+    ids = {event.prediction_id for event in given if event.kind in review.CONTRADICTIONS}
+    if not ids:
+        return
+    known = list(Prediction.objects.filter(pk__in=ids))
+    contradicted = _contradicted({prediction.pk: prediction.client_id for prediction in known})
+    flagged = [prediction for prediction in known if prediction.pk in contradicted]
+    kept = vault.kept_of(str(prediction.pk) for prediction in flagged)
+    review.flag(flagged, with_photograph={UUID(owner) for owner, what in kept.items() if what.photographs})
+
+
+def _contradicted(client_of: Mapping[UUID, str]) -> set[UUID]:
+    """Those predictions whose own client contradicted them; what another says of them counts for nothing."""
+    return {
+        prediction_id
+        for prediction_id, feedback in known_predictions.feedback_on(client_of).items()
+        if any(item.client_id == client_of[prediction_id] and item.kind in review.CONTRADICTIONS for item in feedback)
+    }
+
+
+def _patiently(work: Callable[[], _T]) -> _T:
+    """Do it again where the database chose this transaction as the victim of a deadlock. Raises OperationalError."""
+    for remaining in reversed(range(_TRIES)):
+        try:
+            return work()
+        except OperationalError as error:
+            code = getattr(error.__cause__, "pgcode", None)
+            if code not in _TRY_AGAIN or not remaining:
+                raise
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+# Serialisation failure, deadlock.
+_TRY_AGAIN: Final = frozenset({"40001", "40P01"})
+
+
+def _why_refused(event: _Event, error: Exception) -> str:
+    if isinstance(event, PredictionEvent) and Prediction.objects.filter(pk=event.prediction_id).exists():
+        return "a prediction of this id was reported by another event"
+    if isinstance(event, FeedbackEvent) and Feedback.objects.filter(pk=event.feedback_id).exists():
+        return "a feedback of this id was reported by another event"
+    return f"the database refuses it: {type(error).__name__}"

@@ -1,0 +1,30 @@
+"""What is asked about predictions. Every list runs along an index by time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from console.predictions.models import Feedback, Prediction
+
+
+def newest_first() -> QuerySet[Prediction]:
+    """Predictions along time; joins nothing."""
+    return Prediction.objects.order_by("-happened_at", "-prediction_id")
+
+
+def before(rows: QuerySet[Prediction], happened_at: datetime, prediction_id: UUID) -> QuerySet[Prediction]:
+    """The rest of a list that ended with that prediction: what a page costs does not depend on how deep it lies."""
+    earlier = rows.filter(happened_at__lte=happened_at)
+    return earlier.exclude(happened_at=happened_at, prediction_id__gte=prediction_id)
+
+
+def feedback_on(prediction_ids: Collection[UUID]) -> Mapping[UUID, list[Feedback]]:
+    """Feedback by prediction, oldest first. One query."""
+    found: dict[UUID, list[Feedback]] = {}
+    for feedback in Feedback.objects.filter(prediction_id__in=list(prediction_ids)).order_by("happened_at"):
+        found.setdefault(feedback.prediction_id, []).append(feedback)
+    return found

@@ -1,0 +1,136 @@
+"""The queue and the decisions.
+
+    (prediction is unsure, out of distribution, below the limit, sampled or flagged)
+                     │ enqueue
+                     ▼
+            ┌────── open ◀──────────┐
+            │        │ ▲            │ reopen: its caller contradicts a decision
+     take:  │        │ │ give back  │
+     a hold │        ▼ │            │
+     until  └──▶ (held by one person)
+     its time runs   │ decide
+     out             ▼
+                  decided ──────────┘
+
+A hold is a name and a time on an open item, no state: whoever's time ran out may still
+decide, unless somebody else has taken the item meanwhile.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.timezone import now
+from django.utils.translation import gettext_lazy as _
+
+from console.predictions.models import TEXT_MAX, Prediction
+
+
+class State(models.TextChoices):
+    OPEN = "open", _("open")
+    DECIDED = "decided", _("decided")
+
+
+class Why(models.IntegerChoices):
+    """Why a person should look; the smaller, the sooner."""
+
+    FLAGGED = 1, _("flagged by its caller")
+    UNSURE = 2, _("unsure")
+    LOW_CONFIDENCE = 3, _("low confidence")
+    OUT_OF_DISTRIBUTION = 4, _("out of distribution")
+    SAMPLED = 5, _("sampled")
+
+
+class Decided(models.TextChoices):
+    """What an expert can say."""
+
+    CLASS = "class", _("it is this class")
+    UNSURE = "unsure", _("cannot be told from this photograph")
+    NOT_OUR_KIND = "not_our_kind", _("not one of our kinds")
+    UNUSABLE = "unusable", _("the photograph is unusable")
+
+
+class ReviewItem(models.Model):
+    """A prediction that waits, or waited, for a person."""
+
+    prediction = models.OneToOneField(
+        Prediction, on_delete=models.CASCADE, related_name="review", verbose_name=_("prediction")
+    )
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.OPEN)
+    why = models.PositiveSmallIntegerField(_("why"), choices=Why)
+    # With which probability an item of its kind reaches the queue: what estimates from reviews are weighted by.
+    sampling_ratio = models.FloatField(_("sampling ratio"), default=1.0)
+    with_photograph = models.BooleanField(_("photograph kept"), default=False)
+    created_at = models.DateTimeField(_("since"), default=now)
+    held_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("held by"),
+    )
+    held_since = models.DateTimeField(null=True)
+    held_until = models.DateTimeField(_("held until"), null=True)
+    rounds = models.PositiveSmallIntegerField(_("decisions"), default=0)
+
+    class Meta:
+        verbose_name = _("review item")
+        verbose_name_plural = _("review queue")
+        ordering: ClassVar = ["why", "created_at"]
+        default_permissions = ("view",)
+        permissions: ClassVar = [("decide_reviewitem", "Can decide what a photograph shows")]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["-with_photograph", "why", "created_at"], condition=Q(state="open"), name="review_queue"
+            ),
+            models.Index(fields=["state", "-created_at"], name="review_by_state"),
+        ]
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(sampling_ratio__gt=0) & Q(sampling_ratio__lte=1), name="sampling_ratio_is_a_probability"
+            ),
+            models.CheckConstraint(
+                condition=Q(held_by=None) | Q(state="open", held_until__isnull=False), name="only_open_items_are_held"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.prediction_id)
+
+
+class ExpertDecision(models.Model):
+    """What one expert said about one item. Never changed; a later round stands over an earlier one."""
+
+    item = models.ForeignKey(ReviewItem, on_delete=models.CASCADE, related_name="decisions")
+    round = models.PositiveSmallIntegerField()
+    expert = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("expert")
+    )
+    decided = models.CharField(_("decision"), max_length=12, choices=Decided)
+    class_id = models.CharField(_("class"), max_length=TEXT_MAX, blank=True)
+    # None: an expert who cannot tell, or holds the photograph unusable, neither agrees nor disagrees.
+    agrees = models.BooleanField(_("agrees with the model"), null=True)
+    note = models.CharField(_("note"), max_length=500, blank=True)
+    took_s = models.FloatField(_("seconds"), null=True)
+    decided_at = models.DateTimeField(_("time"), default=now)
+
+    class Meta:
+        verbose_name = _("expert decision")
+        verbose_name_plural = _("expert decisions")
+        ordering: ClassVar = ["-decided_at"]
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["item", "round"], name="one_decision_per_round"),
+            models.CheckConstraint(
+                condition=Q(decided="class") & ~Q(class_id="") | ~Q(decided="class") & Q(class_id=""),
+                name="class_named_exactly_when_chosen",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["decided_at"], name="decision_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.decided} {self.class_id}".strip()

@@ -1,0 +1,195 @@
+"""What moves review items: one function per arrow of the drawing in `models`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils.timezone import now
+
+from console.audit.services import record
+from console.errors import Conflict, Invalid, NotFound
+from console.predictions.models import TEXT_MAX, FeedbackKind, Prediction, Verdict
+from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.staff.models import User
+from console.staff.services import require
+
+CONFIDENCE_MIN: Final = 0.75  # below, a person looks, however sure the verdict is
+HOLD: Final = timedelta(minutes=10)
+NOTE_MAX: Final = 500
+# What a caller says that contradicts the answer; a confirmation is good news.
+CONTRADICTIONS: Final = frozenset({FeedbackKind.WRONG, FeedbackKind.NOT_OUR_KIND, FeedbackKind.COMPLAINT})
+_TRIES: Final = 5
+_CANDIDATES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an expert says of one item. `class_id` goes with Decided.CLASS and with nothing else."""
+
+    decided: Decided
+    class_id: str = ""
+    note: str = ""
+
+
+def why_review(*, verdict: Verdict, confidence: float, wants_review: bool) -> Why | None:
+    """Why a person should look at a fresh prediction; None when nobody need."""
+    if verdict == Verdict.UNSURE:
+        return Why.UNSURE
+    if verdict == Verdict.OUT_OF_DISTRIBUTION:
+        return Why.OUT_OF_DISTRIBUTION
+    if confidence < CONFIDENCE_MIN:
+        return Why.LOW_CONFIDENCE
+    return Why.SAMPLED if wants_review else None
+
+
+def enqueue(items: Sequence[ReviewItem]) -> None:
+    """Put fresh predictions into the queue, inside the caller's transaction."""
+    ReviewItem.objects.bulk_create(items, batch_size=500)
+
+
+def flag(predictions: Collection[Prediction], *, with_photograph: Collection[UUID]) -> None:
+    """Their callers contradict them: into the queue, to its front, or back into it.
+
+    Inside the caller's transaction, under the audit head's lock: nobody enqueues meanwhile.
+    """
+    ids = [prediction.pk for prediction in predictions]
+    items = ReviewItem.objects.filter(prediction__in=ids)
+    queued = set(items.values_list("prediction_id", flat=True))
+    items.filter(state=State.OPEN).update(why=Why.FLAGGED, sampling_ratio=1.0)
+    items.filter(state=State.DECIDED).update(
+        state=State.OPEN, why=Why.FLAGGED, sampling_ratio=1.0, held_by=None, held_since=None, held_until=None
+    )
+    enqueue(
+        [
+            ReviewItem(prediction_id=key, why=Why.FLAGGED, with_photograph=key in with_photograph)
+            for key in ids
+            if key not in queued
+        ]
+    )
+
+
+@transaction.atomic
+def take(*, actor: User, item_id: int) -> ReviewItem:
+    """Hold an open item for a while, so that nobody else reviews it unknowingly. Taking it again prolongs the hold.
+
+    Raises NotAllowed, NotFound; Conflict when it is decided or somebody else holds it.
+    """
+    require(actor, "review.decide_reviewitem")
+    moment = now()
+    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
+    mine = Q(held_by=actor, held_since__isnull=False)
+    open_items = ReviewItem.objects.filter(pk=item_id, state=State.OPEN)
+    moved = open_items.filter(mine).update(held_until=moment + HOLD) or open_items.filter(free).update(
+        held_by=actor, held_since=moment, held_until=moment + HOLD
+    )
+    if not moved:
+        raise _why_not(item_id)
+    return ReviewItem.objects.select_related("prediction").get(pk=item_id)
+
+
+def take_next(*, actor: User, passing_over: int = 0) -> ReviewItem | None:
+    """Hold the most urgent free item, though not that one; None when nothing waits. Raises NotAllowed."""
+    require(actor, "review.decide_reviewitem")
+    for _ in range(_TRIES):
+        free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
+        waiting = ReviewItem.objects.filter(free, state=State.OPEN).exclude(pk=passing_over)
+        urgent = waiting.order_by("-with_photograph", "why", "created_at", "pk")
+        for item_id in urgent.values_list("pk", flat=True)[:_CANDIDATES]:
+            try:
+                return take(actor=actor, item_id=item_id)
+            except Conflict:
+                continue  # somebody was faster
+        if not waiting.exists():
+            return None
+    return None
+
+
+@transaction.atomic
+def give_back(*, actor: User, item_id: int) -> None:
+    """Let go of an item. Harmless when the actor does not hold it."""
+    ReviewItem.objects.filter(pk=item_id, held_by=actor).update(held_by=None, held_since=None, held_until=None)
+
+
+@transaction.atomic
+def decide(*, actor: User, item_id: int, decision: Decision, known_classes: Iterable[str]) -> ExpertDecision:
+    """Record what the expert who holds an item says of it, with its audit entry.
+
+    known_classes: what the version that answered can say.
+    Raises NotAllowed, NotFound, Invalid; Conflict when it is decided, or somebody else took it.
+    """
+    require(actor, "review.decide_reviewitem")
+    _check(decision, known_classes)
+    moment = now()
+    moved = ReviewItem.objects.filter(pk=item_id, state=State.OPEN, held_by=actor).update(
+        state=State.DECIDED, rounds=F("rounds") + 1, held_by=None, held_until=None
+    )
+    if not moved:
+        raise _why_not(item_id)
+    item = ReviewItem.objects.select_related("prediction").get(pk=item_id)
+    prediction = item.prediction
+    made = ExpertDecision.objects.create(
+        item=item,
+        round=item.rounds,
+        expert=actor,
+        decided=decision.decided,
+        class_id=decision.class_id,
+        agrees=_agrees(prediction, decision),
+        note=decision.note,
+        took_s=max(0.0, (moment - item.held_since).total_seconds()) if item.held_since else None,
+        decided_at=moment,
+    )
+    record(
+        actor=actor,
+        action="review.decided",
+        subject_type="prediction",
+        subject_id=str(prediction.pk),
+        details={
+            "decided": str(decision.decided),
+            "class": decision.class_id,
+            "agrees": made.agrees,
+            "round": made.round,
+            "model_class": prediction.top_class,
+            "model_verdict": Verdict(prediction.verdict).name,
+            "version": prediction.version,
+        },
+    )
+    return made
+
+
+def _check(decision: Decision, known_classes: Iterable[str]) -> None:
+    if len(decision.note) > NOTE_MAX:
+        raise Invalid(f"a note has at most {NOTE_MAX} characters", field="note")
+    if decision.decided != Decided.CLASS:
+        if decision.class_id:
+            raise Invalid("only a decision for a class names one", field="class_id")
+        return
+    known = list(known_classes)
+    if decision.class_id not in known or len(decision.class_id) > TEXT_MAX:
+        raise Invalid(f"{decision.class_id!r} is no class of this version", field="class_id")
+
+
+def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
+    """Whether the expert confirms what the model said; None where there is nothing to compare."""
+    out = prediction.verdict == Verdict.OUT_OF_DISTRIBUTION
+    if decision.decided == Decided.NOT_OUR_KIND:
+        return out
+    if decision.decided == Decided.CLASS:
+        return not out and decision.class_id == prediction.top_class
+    return None
+
+
+def _why_not(item_id: int) -> Exception:
+    item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
+    if item is None:
+        return NotFound(f"there is no review item {item_id}")
+    if item.state == State.DECIDED:
+        return Conflict("it has been decided already", reason="already_decided")
+    if item.held_by is None:
+        return Conflict("take the item before you decide", reason="not_held")
+    return Conflict(f"{item.held_by.get_username()} is reviewing it", reason="held_by_another")

@@ -1,0 +1,63 @@
+"""What is asked of the vault without opening anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+
+from django.conf import settings
+from django.db.models import Q, QuerySet
+
+from console.vault.cipher import MasterKeys, find_by, load_master_keys
+from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+from console.vault.storage import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of one owner: the parts of which there is a photograph, and of which a heat map."""
+
+    photographs: tuple[int, ...] = ()
+    heat_maps: tuple[int, ...] = ()
+
+
+@cache
+def keys() -> MasterKeys:
+    """This process's keys, read once. Raises KeyUnreadable, OSError."""
+    return load_master_keys(settings.AMULET.vault_key_file)
+
+
+@cache
+def store() -> ObjectStore:
+    """This process's object store."""
+    return ObjectStore(settings.AMULET.storage_dir)
+
+
+def subject_of(pseudonym: str) -> Subject | None:
+    return Subject.objects.filter(found_by=find_by(keys(), pseudonym)).first()
+
+
+def consents_with_subjects() -> QuerySet[Consent]:
+    """Consents, newest first; joins the subject."""
+    return Consent.objects.select_related("subject").order_by("-recorded_at", "-pk")
+
+
+def consents_in_force(*, purpose: Purpose, at: datetime) -> QuerySet[Consent]:
+    """Consents to a purpose that are valid at an instant and were not withdrawn since."""
+    return Consent.objects.filter(
+        Q(expires_at=None) | Q(expires_at__gt=at), purpose=purpose, given_at__lte=at, withdrawn_at=None
+    )
+
+
+def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
+    """What is kept, by owner; owners of whom nothing is kept are left out. One query."""
+    parts: dict[str, dict[str, list[int]]] = {}
+    rows = StoredObject.objects.filter(owner__in=list(owners)).order_by("part").values_list("owner", "kind", "part")
+    for owner, kind, part in rows:
+        parts.setdefault(owner, {Kind.PHOTOGRAPH: [], Kind.HEAT_MAP: []})[kind].append(part)
+    return {
+        owner: Kept(photographs=tuple(kinds[Kind.PHOTOGRAPH]), heat_maps=tuple(kinds[Kind.HEAT_MAP]))
+        for owner, kinds in parts.items()
+    }

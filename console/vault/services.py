@@ -1,0 +1,293 @@
+"""What changes the vault, and the one door through which a kept object is opened.
+
+The race that must not be lost is a withdrawal against an event that is being applied: the
+keeper locks the consent's row before it looks, the withdrawal updates that row before it
+deletes. Whoever comes second sees what the first one did.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
+
+from console.audit.services import record
+from console.errors import Conflict, Invalid, NotFound
+from console.staff.models import User
+from console.staff.services import require
+from console.vault import cipher, queries
+from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+
+_log = logging.getLogger(__name__)
+TEXT_MAX: Final = 128
+CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
+ORPHAN_AGE_S: Final = 3600.0
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """Something to keep, in the clear."""
+
+    kind: Kind
+    part: int
+    content: bytes = field(repr=False)
+
+
+@transaction.atomic
+def give_consent(
+    *,
+    actor: User,
+    pseudonym: str,
+    purpose: str,
+    text_version: str,
+    channel: str,
+    reference: str = "",
+    given_at: datetime | None = None,
+    expires_at: datetime | None = None,
+) -> Consent:
+    """Record a person's agreement; an empty reference is made up.
+
+    Raises NotAllowed; Invalid for an unfit value or a time to come; Conflict when the reference is taken.
+    """
+    require(actor, "vault.add_consent")
+    moment = now()
+    given_at = given_at or moment
+    _check_pseudonym(pseudonym)
+    if purpose not in Purpose.values:
+        raise Invalid(f"{purpose!r} is not a purpose; the purposes are {', '.join(Purpose.values)}", field="purpose")
+    if given_at > moment + CLOCKS_DIFFER_MAX:
+        raise Invalid("a consent cannot have been given in the time to come", field="given_at")
+    if expires_at is not None and expires_at <= given_at:
+        raise Invalid("a consent must run out after it was given", field="expires_at")
+    for name, value in (("text_version", text_version), ("channel", channel)):
+        if not value or len(value) > 40 or not value.isprintable():
+            raise Invalid(f"{name} must have 1 to 40 printable characters", field=name)
+    reference = reference or f"consent-{secrets.token_hex(12)}"
+    if not _REFERENCE.fullmatch(reference):
+        raise Invalid("a reference has 1 to 128 letters, digits or _ . : / -", field="reference")
+    subject = subjects_of([pseudonym])[pseudonym]
+    try:
+        with transaction.atomic():
+            consent = Consent.objects.create(
+                reference=reference,
+                subject=subject,
+                purpose=purpose,
+                text_version=text_version,
+                channel=channel,
+                given_at=given_at,
+                expires_at=expires_at,
+            )
+    except IntegrityError:
+        raise Conflict(f"the reference {reference} is taken", reason="reference_taken", field="reference") from None
+    record(
+        actor=actor,
+        action="consent.given",
+        subject_type="subject",
+        subject_id=str(subject.pk),
+        details={"consent": consent.pk, "purpose": purpose, "text_version": text_version, "channel": channel},
+    )
+    return consent
+
+
+@transaction.atomic
+def withdraw_consent(*, actor: User, reference: str, channel: str) -> Consent:
+    """End a consent at once: what was kept under it can no longer be read when this returns.
+
+    A second withdrawal changes nothing. Raises NotAllowed, NotFound, Invalid.
+    """
+    require(actor, "vault.change_consent")
+    if not channel or len(channel) > 40 or not channel.isprintable():
+        raise Invalid("channel must have 1 to 40 printable characters", field="channel")
+    changed = Consent.objects.filter(reference=reference, withdrawn_at=None).update(
+        withdrawn_at=now(), withdrawal_channel=channel
+    )
+    consent = queries.consents_with_subjects().filter(reference=reference).first()
+    if consent is None:
+        raise NotFound(f"there is no consent {reference}", field="reference")
+    if changed:
+        gone = _discard(StoredObject.objects.filter(consent=consent).values_list("pk", flat=True))
+        record(
+            actor=actor,
+            action="consent.withdrawn",
+            subject_type="subject",
+            subject_id=str(consent.subject_id),
+            details={"consent": consent.pk, "channel": channel, "objects": gone},
+        )
+    return consent
+
+
+@transaction.atomic
+def erase(*, actor: User | None, subject: Subject) -> int:
+    """Destroy a subject's key, consents and objects. Returns how many objects went.
+
+    What other apps know of the subject loses its link to it. Raises NotAllowed.
+    """
+    if actor is not None:
+        require(actor, "vault.erase_subject")
+    # In the order in which whoever keeps an object takes them: first the consents, then the subject.
+    list(Consent.objects.select_for_update().filter(subject=subject).order_by("pk").values_list("pk"))
+    list(Subject.objects.select_for_update().filter(pk=subject.pk).values_list("pk"))
+    gone = _discard(StoredObject.objects.filter(subject=subject).values_list("pk", flat=True))
+    subject_id = str(subject.pk)
+    subject.delete()
+    record(
+        actor=actor,
+        action="subject.erased",
+        subject_type="subject",
+        subject_id=subject_id,
+        details={"objects": gone},
+    )
+    return gone
+
+
+def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
+    """The subject of each pseudonym, made where it is new. Inside the caller's transaction."""
+    keys = queries.keys()
+    wanted = {cipher.find_by(keys, pseudonym): pseudonym for pseudonym in pseudonyms}
+    if not wanted:
+        return {}
+
+    def known() -> dict[str, Subject]:
+        rows = Subject.objects.filter(found_by__in=list(wanted))
+        return {wanted[bytes(subject.found_by)]: subject for subject in rows}
+
+    found = known()
+    new = sorted(found_by for found_by, pseudonym in wanted.items() if pseudonym not in found)
+    if new:
+        # In one order, so that two transactions that meet never wait for each other in a circle.
+        fresh = [Subject(id=uuid.uuid4(), found_by=found_by) for found_by in new]
+        for subject in fresh:
+            subject.wrapped_key = cipher.new_subject_key(keys, subject.id)
+        Subject.objects.bulk_create(fresh, ignore_conflicts=True)
+        found = known()
+    return found
+
+
+def lock_consents(references: Iterable[str], *, purpose: Purpose, at: datetime) -> Mapping[str, Consent]:
+    """The named consents in force now, held until the caller's transaction ends, by reference.
+
+    Whether a consent was in force at an earlier instant too is `covers`'s to say.
+    """
+    wanted = sorted(set(references))
+    if not wanted:
+        return {}
+    rows = queries.consents_in_force(purpose=purpose, at=at).filter(reference__in=wanted)
+    return {
+        consent.reference: consent
+        for consent in rows.select_related("subject").select_for_update(of=("self",)).order_by("pk")
+    }
+
+
+def covers(consent: Consent, *, subject: Subject, at: datetime) -> bool:
+    """Whether a consent in force now is this subject's, and was valid at that instant."""
+    return consent.subject_id == subject.pk and consent.given_at <= at
+
+
+def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject]) -> int:
+    """Store objects under a consent that the caller's transaction holds. Returns how many. Raises OSError.
+
+    If the transaction fails, what was written is unreadable, and swept away later.
+    """
+    subject = consent.subject
+    key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
+    rows = []
+    for item in objects:
+        row = StoredObject(
+            subject=subject,
+            consent=consent,
+            kind=item.kind,
+            owner=owner,
+            part=item.part,
+            salt=os.urandom(cipher.SALT_BYTES),
+        )
+        sealed = cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
+        queries.store().write(row.id, sealed)
+        rows.append(row)
+    StoredObject.objects.bulk_create(rows)
+    return len(rows)
+
+
+def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
+    """What is kept, in the clear, and an audit entry that this person saw it.
+
+    Raises NotAllowed; NotFound when it is not kept, or no consent covers it any more.
+    """
+    require(actor, "vault.open_storedobject")
+    missing = NotFound("nothing is kept here, or not any more", reason="not_kept")
+    row = StoredObject.objects.select_related("subject", "consent").filter(owner=owner, kind=kind, part=part).first()
+    if row is None or row.consent.withdrawn_at or (row.consent.expires_at and row.consent.expires_at <= now()):
+        raise missing
+    try:
+        sealed = queries.store().read(row.pk)
+    except FileNotFoundError:
+        raise missing from None
+    subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
+    content = cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)
+    with transaction.atomic():
+        record(
+            actor=actor,
+            action="vault.opened",
+            subject_type="prediction",
+            subject_id=owner,
+            details={"kind": str(kind), "part": part},
+        )
+    return content
+
+
+def discard_expired() -> int:
+    """Delete what is kept under consents that have run out. Returns how many objects."""
+    with transaction.atomic():
+        run_out = StoredObject.objects.filter(consent__expires_at__lte=now()).values_list("pk", flat=True)
+        gone = _discard(run_out)
+        if gone:
+            record(actor=None, action="vault.expired", subject_type="vault", subject_id="", details={"objects": gone})
+    return gone
+
+
+def sweep() -> int:
+    """Remove files that no row names: what a crash left behind. Returns how many."""
+    store = queries.store()
+    removed = 0
+    candidates = list(store.older_than(time.time() - ORPHAN_AGE_S))
+    for start in range(0, len(candidates), 500):
+        some = candidates[start : start + 500]
+        known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
+        for object_id in some:
+            if object_id not in known:
+                store.delete(object_id)
+                removed += 1
+    return removed
+
+
+def _discard(found: Iterable[uuid.UUID]) -> int:
+    """Delete rows now, which makes their bytes unreadable, and the bytes once that is committed."""
+    gone = list(found)
+    for start in range(0, len(gone), 500):
+        StoredObject.objects.filter(pk__in=gone[start : start + 500]).delete()
+    for object_id in gone:
+        transaction.on_commit(partial(_delete_bytes, object_id))
+    return len(gone)
+
+
+def _delete_bytes(object_id: uuid.UUID) -> None:
+    try:
+        queries.store().delete(object_id)
+    except OSError as error:
+        _log.warning("bytes that nobody can read any more stay until the next sweep: %s", error)
+
+
+def _check_pseudonym(pseudonym: str) -> None:
+    if not pseudonym or len(pseudonym) > TEXT_MAX or not pseudonym.isprintable():
+        raise Invalid(f"a pseudonym has 1 to {TEXT_MAX} printable characters", field="subject")

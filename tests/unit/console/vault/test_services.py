@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from django.utils.timezone import now
+
+from console.audit.models import Entry
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault import queries, services
+from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+from tests.unit.console.people import member
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def reviewer() -> User:
+    return member(Role.REVIEWER)
+
+
+def give(officer: User, **changes: object) -> Consent:
+    values = {
+        "pseudonym": "shop-17",
+        "purpose": Purpose.KEEP_PHOTOGRAPH,
+        "text_version": "2026-01",
+        "channel": "counter",
+        **changes,
+    }
+    return services.give_consent(actor=officer, **values)  # type: ignore[arg-type]
+
+
+def keep(consent: Consent, content: bytes = b"pixels", *, owner: str = "") -> str:
+    owner = owner or str(uuid4())
+    with transaction.atomic():
+        services.keep(consent=consent, owner=owner, objects=[services.NewObject(Kind.PHOTOGRAPH, 0, content)])
+    return owner
+
+
+def test_a_consent_is_provable(officer: User) -> None:
+    consent = give(officer, reference="c-1")
+    assert (consent.reference, consent.text_version, consent.channel) == ("c-1", "2026-01", "counter")
+    entry = Entry.objects.get(type="consent.given")
+    assert entry.actor == str(officer.pseudonym)
+    assert str(consent.subject_id) in entry.payload.text
+
+
+def test_no_pseudonym_is_stored_anywhere(officer: User) -> None:
+    consent = give(officer, pseudonym="canary-pseudonym")
+    row = Subject.objects.get(pk=consent.subject_id)
+    assert b"canary" not in bytes(row.found_by) + bytes(row.wrapped_key)
+    assert not any("canary" in entry.payload.text for entry in Entry.objects.select_related("payload"))
+    assert queries.subject_of("canary-pseudonym") == row
+    assert queries.subject_of("another") is None
+
+
+def test_one_pseudonym_is_one_subject(officer: User) -> None:
+    assert give(officer).subject_id == give(officer).subject_id
+    assert services.subjects_of({"shop-17", "shop-18"}).keys() == {"shop-17", "shop-18"}
+    assert Subject.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pseudonym": ""}, "subject"),
+        ({"pseudonym": "x" * 129}, "subject"),
+        ({"purpose": "fun"}, "purpose"),
+        ({"text_version": ""}, "text_version"),
+        ({"channel": "a\nb"}, "channel"),
+        ({"reference": "two words"}, "reference"),
+        ({"given_at": now() + timedelta(hours=1)}, "given_at"),
+        ({"expires_at": now() - timedelta(hours=1)}, "expires_at"),
+    ],
+)
+def test_an_unfit_consent_is_refused_naming_the_field(officer: User, changes: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        give(officer, **changes)
+    assert refused.value.field == field
+    assert not Consent.objects.exists()
+
+
+def test_a_reference_is_given_once(officer: User) -> None:
+    give(officer, reference="c-1")
+    with pytest.raises(Conflict):
+        give(officer, reference="c-1")
+
+
+def test_only_who_may_records_consents(reviewer: User) -> None:
+    with pytest.raises(NotAllowed):
+        give(reviewer)
+
+
+def test_what_is_kept_is_encrypted_and_opened_with_an_audit_entry(officer: User, reviewer: User) -> None:
+    owner = keep(give(officer), b"canary pixels")
+    row = StoredObject.objects.get()
+    assert b"canary" not in queries.store().read(row.pk)
+    assert services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0) == b"canary pixels"
+    entry = Entry.objects.get(type="vault.opened")
+    assert entry.actor == str(reviewer.pseudonym)
+    assert (entry.payload.subject_type, entry.payload.subject_id) == ("prediction", owner)
+    assert queries.kept_of([owner, "other"]) == {owner: queries.Kept(photographs=(0,))}
+
+
+def test_only_who_may_opens_what_is_kept(officer: User) -> None:
+    owner = keep(give(officer))
+    with pytest.raises(NotAllowed):
+        services.open_kept(actor=member(Role.VIEWER), kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    assert not Entry.objects.filter(type="vault.opened").exists()
+
+
+def test_withdrawal_ends_reading_and_keeping(
+    officer: User, reviewer: User, django_capture_on_commit_callbacks: object
+) -> None:
+    consent = give(officer, reference="c-1")
+    owner = keep(consent)
+    row = StoredObject.objects.get()
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        services.withdraw_consent(actor=officer, reference="c-1", channel="telephone")
+    with pytest.raises(NotFound):
+        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    with pytest.raises(FileNotFoundError):
+        queries.store().read(row.pk)
+    consent.refresh_from_db()
+    assert consent.withdrawn_at
+    assert consent.withdrawal_channel == "telephone"
+    services.withdraw_consent(actor=officer, reference="c-1", channel="again")
+    assert Entry.objects.filter(type="consent.withdrawn").count() == 1
+    assert services.lock_consents(["c-1"], purpose=Purpose.KEEP_PHOTOGRAPH, at=now()) == {}
+
+
+def test_withdrawing_what_was_never_given_is_an_error(officer: User) -> None:
+    with pytest.raises(NotFound):
+        services.withdraw_consent(actor=officer, reference="nobody", channel="web")
+
+
+def test_a_consent_covers_its_own_subject_from_its_own_time_on(officer: User) -> None:
+    given_at = now() - timedelta(days=1)
+    consent = give(officer, reference="c-1", given_at=given_at)
+    other = services.subjects_of({"another"})["another"]
+    assert services.covers(consent, subject=consent.subject, at=given_at)
+    assert not services.covers(consent, subject=consent.subject, at=given_at - timedelta(seconds=1))
+    assert not services.covers(consent, subject=other, at=now())
+
+
+def test_a_consent_for_another_purpose_is_none(officer: User) -> None:
+    give(officer, reference="c-1", purpose=Purpose.TRAINING)
+    assert services.lock_consents(["c-1"], purpose=Purpose.KEEP_PHOTOGRAPH, at=now()) == {}
+
+
+def test_what_ran_out_is_neither_read_nor_kept(officer: User, reviewer: User) -> None:
+    begun = now() - timedelta(days=10)
+    consent = give(officer, reference="c-1", given_at=begun, expires_at=begun + timedelta(days=9))
+    owner = keep(consent)
+    assert services.lock_consents(["c-1"], purpose=Purpose.KEEP_PHOTOGRAPH, at=now()) == {}
+    with pytest.raises(NotFound):
+        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    assert services.discard_expired() == 1
+    assert services.discard_expired() == 0
+    assert not StoredObject.objects.exists()
+
+
+def test_erasure_leaves_no_key_no_object_and_nothing_to_find_the_person_by(
+    officer: User, django_capture_on_commit_callbacks: object
+) -> None:
+    consent = give(officer, reference="c-1")
+    keep(consent)
+    kept = StoredObject.objects.get().pk
+    with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
+        assert services.erase(actor=None, subject=consent.subject) == 1
+    assert queries.subject_of("shop-17") is None
+    assert not any(model.objects.exists() for model in (Subject, Consent, StoredObject))
+    with pytest.raises(FileNotFoundError):
+        queries.store().read(kept)
+    again = services.subjects_of({"shop-17"})["shop-17"]
+    assert again.pk != consent.subject_id
+
+
+def test_only_who_may_erases(officer: User, reviewer: User) -> None:
+    with pytest.raises(NotAllowed):
+        services.erase(actor=reviewer, subject=give(officer).subject)
+
+
+def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> None:
+    keep(give(officer))
+    kept, orphan, fresh = StoredObject.objects.get().pk, uuid4(), uuid4()
+    store = queries.store()
+    store.write(orphan, b"noise")
+    store.write(fresh, b"being written")
+    long_ago = time.time() - 2 * services.ORPHAN_AGE_S
+    for object_id in (kept, orphan):
+        os.utime(store._path(object_id), (long_ago, long_ago))
+    assert services.sweep() == 1
+    assert store.read(kept)
+    assert store.read(fresh)
+    with pytest.raises(FileNotFoundError):
+        store.read(orphan)
