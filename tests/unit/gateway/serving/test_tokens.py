@@ -1,0 +1,130 @@
+"""Reading TorchServe's key file and renewing its token in time."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import BackendUnavailable
+from gateway.serving.tokens import Keys, Tokens
+from tests.unit.gateway.serving.backend import FakeTorchServe
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("life_s", "before_s"), [(3600, 300), (600, 150), (60, 15), (6, 1.5), (1, 1)])
+def test_a_token_is_renewed_when_a_quarter_of_its_life_is_left(life_s: float, before_s: float) -> None:
+    keys = Keys("i", NOON + timedelta(seconds=life_s), "a", NOON)
+    assert keys.renew_s() == before_s
+
+
+def test_keys_do_not_show_themselves() -> None:
+    assert "secret" not in repr(Keys("secret-1", NOON, "secret-2", NOON))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"inference": {"key": ""}}',
+        b'{"inference": {"key": 7}, "API": {"key": "x"}}',
+        b"\xff",
+    ],
+)
+async def test_a_key_file_that_is_not_whole_is_unavailable(tmp_path: Path, content: bytes) -> None:
+    key_file = tmp_path / "key_file.json"
+    key_file.write_bytes(content)
+    tokens = Tokens(key_file, "http://127.0.0.1:9")
+    with pytest.raises(BackendUnavailable, match="not whole"):
+        await tokens.inference()
+    await tokens.close()
+
+
+async def test_a_missing_key_file_is_unavailable_until_it_is_there(fake: FakeTorchServe, tokens: Tokens) -> None:
+    kept = fake.key_file.read_text()
+    fake.key_file.unlink()
+    with pytest.raises(BackendUnavailable, match="cannot be read"):
+        await tokens.inference()
+
+    fake.key_file.write_text(kept)
+    assert await tokens.inference() == "token-0"
+
+
+async def test_an_expiry_with_nanoseconds_is_read(fake: FakeTorchServe, tokens: Tokens) -> None:
+    """Java writes instants with nine digits of a second."""
+    fake.key_file.write_text(
+        '{"inference": {"key": "i", "expiration time": "2026-01-01T12:00:00.123456789Z"}, "API": {"key": "a"}}'
+    )
+    assert await tokens.inference() == "i"
+
+
+async def test_it_is_renewed_in_the_background_before_it_ends(fake: FakeTorchServe, tokens: Tokens) -> None:
+    fake.tokens_live_s = 1.5
+    fake.write_keys("token-0")
+    running = asyncio.create_task(tokens.run())
+
+    async with asyncio.timeout(10):
+        while fake.renewals < 2:  # noqa: ASYNC110 - what is waited for happens in the renewing task
+            await asyncio.sleep(0.05)
+
+    running.cancel()
+    assert await tokens.inference() == fake.token
+
+
+async def test_a_restart_is_noticed(fake: FakeTorchServe, tokens: Tokens) -> None:
+    assert await tokens.inference() == "token-0"
+    running = asyncio.create_task(tokens.run())
+    fake.write_keys("after-restart")
+
+    async with asyncio.timeout(10):
+        while await tokens.inference() != "after-restart":  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+
+    running.cancel()
+    assert fake.renewals == 0
+
+
+async def test_a_newer_token_in_the_file_is_taken_before_one_is_asked_for(fake: FakeTorchServe, tokens: Tokens) -> None:
+    refused = await tokens.inference()
+    fake.write_keys("another-gateways")
+
+    await tokens.replace(refused)
+
+    assert await tokens.inference() == "another-gateways"
+    assert fake.renewals == 0
+
+
+async def test_a_cancelled_caller_does_not_strand_the_others(fake: FakeTorchServe, tokens: Tokens) -> None:
+    refused = await tokens.inference()
+    first, second = (asyncio.create_task(tokens.replace(refused)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+
+    await asyncio.wait_for(second, 5)
+
+    assert await tokens.inference() != refused
+
+
+async def test_an_outage_is_told_once(fake: FakeTorchServe, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.serving.tokens.LOOK_EVERY_S", 0.01)
+    fake.key_file.unlink()
+
+    with capture_logs() as log:
+        running = asyncio.create_task(tokens.run())
+        async with asyncio.timeout(10):
+            while not log:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            fake.write_keys("token-0")
+            while fake.token != await tokens.inference():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.05)
+        running.cancel()
+
+    assert [entry["event"] for entry in log] == ["torchserve_token_not_renewed"]

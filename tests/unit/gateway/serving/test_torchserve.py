@@ -1,0 +1,224 @@
+"""The adapter: types at the border, TorchServe's words as refusals, second tries."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded
+from gateway.serving.tokens import Tokens
+from gateway.serving.torchserve import BackendFaulty, GraphImage, TorchServe
+from protos.amulet.graph.v1 import graph_pb2
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.unit.gateway.serving.backend import (
+    INTERNAL_SERVER_ERROR,
+    NAME,
+    VERSION,
+    FakeTorchServe,
+    Trouble,
+    answer_of,
+)
+
+IMAGE = GraphImage(pixels=np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3), target=1)
+
+
+async def predict(torchserve: TorchServe, *images: GraphImage, deadline_s: float = 5.0) -> None:
+    await torchserve.predict(NAME, VERSION, images or (IMAGE,), deadline_s=deadline_s)
+
+
+async def test_what_goes_in_and_comes_out_is_typed(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    photo = GraphImage(encoded=b"photo")
+
+    result = await torchserve.predict(NAME, VERSION, [IMAGE, photo], heat_map=True, deadline_s=5)
+
+    [request] = fake.requests
+    assert IMAGE.pixels is not None
+    assert [(image.pixels, image.encoded, image.target) for image in request.images] == [
+        (IMAGE.pixels.tobytes(), b"", 1),
+        (b"", b"photo", -1),
+    ]
+    assert (result.graph_ms, result.batch_images, len(result.outputs)) == (1.5, 2, 2)
+    output = result.outputs[0]
+    assert output.probabilities == pytest.approx((0.9, 0.1))
+    assert output.scores == {"mahalanobis": 1.0}
+    assert output.embedding is None
+    assert output.heat_map is not None
+    assert output.heat_map.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_an_image_is_pixels_or_a_photograph() -> None:
+    with pytest.raises(ValueError, match="either"):
+        GraphImage()
+    with pytest.raises(ValueError, match="either"):
+        GraphImage(pixels=IMAGE.pixels, encoded=b"photo")
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+async def test_pixels_of_another_kind_are_our_own_mistake(torchserve: TorchServe, pixels: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        await predict(torchserve, GraphImage(pixels=pixels))
+
+
+SAID = {
+    "an unknown model": (
+        grpc.StatusCode.INTERNAL,
+        "Model not found: tiny\norg.pytorch.serve.archive.model.ModelNotFoundException",
+        ModelNotReady,
+    ),
+    "an unknown version": (
+        grpc.StatusCode.INTERNAL,
+        "Model version: x does not exist\norg.pytorch.serve.archive.model.ModelVersionNotFoundException",
+        ModelNotReady,
+    ),
+    "a worker that crashed": (grpc.StatusCode.INTERNAL, "Worker died." + INTERNAL_SERVER_ERROR, BackendUnavailable),
+    "a worker that was killed": (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "Worker died." + INTERNAL_SERVER_ERROR,
+        BackendUnavailable,
+    ),
+    "a full queue": (
+        grpc.StatusCode.INTERNAL,
+        'Model "tiny" Version x" has no worker to serve inference request. Please\nInternalServerException.()',
+        Overloaded,
+    ),
+    "no memory": (grpc.StatusCode.INTERNAL, "Out of resources" + INTERNAL_SERVER_ERROR, BackendUnavailable),
+    "a handler that raised": (
+        grpc.StatusCode.UNAVAILABLE,
+        "Prediction failed" + INTERNAL_SERVER_ERROR,
+        BackendFaulty,
+    ),
+    "something new": (grpc.StatusCode.UNIMPLEMENTED, "what is that", BackendFaulty),
+    "its own deadline": (grpc.StatusCode.DEADLINE_EXCEEDED, "late", DeadlineExceeded),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+async def test_torchserves_words_become_refusals_without_a_second_try(
+    fake: FakeTorchServe, torchserve: TorchServe, case: str
+) -> None:
+    code, details, wanted = SAID[case]
+
+    async def trouble(_: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        raise Trouble(code, details)
+
+    fake.answer = trouble
+    with pytest.raises(wanted):
+        await predict(torchserve)
+    assert fake.calls == 1
+    assert torchserve.answered_at_s(NAME, VERSION) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (graph_pb2.GraphAnswer(version="v20260102_other_0.100"), "in place of"),
+        (graph_pb2.GraphAnswer(model="other"), "in place of"),
+        (
+            graph_pb2.GraphAnswer(fault=graph_pb2.Fault(reason=words.REASON_FIELD_INVALID, field="images[0]")),
+            "FIELD_INVALID",
+        ),
+        (graph_pb2.GraphAnswer(fault=graph_pb2.Fault(reason=12345)), "12345"),
+        (graph_pb2.GraphAnswer(outputs=[graph_pb2.Output()]), "2 outputs for 1 images"),
+    ],
+)
+async def test_answers_that_no_right_setup_gives_are_our_own_fault(
+    fake: FakeTorchServe, torchserve: TorchServe, change: graph_pb2.GraphAnswer, message: str
+) -> None:
+    async def wrong(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        answer = answer_of(request)
+        answer.MergeFrom(change)
+        return answer
+
+    fake.answer = wrong
+    with pytest.raises(BackendFaulty, match=message):
+        await predict(torchserve)
+
+
+async def test_a_heat_map_of_another_size_than_it_says_is_our_own_fault(
+    fake: FakeTorchServe, torchserve: TorchServe
+) -> None:
+    async def wrong(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        answer = answer_of(request)
+        answer.outputs[0].heat_map.append(1.0)
+        return answer
+
+    fake.answer = wrong
+    with pytest.raises(BackendFaulty, match="heat map"):
+        await predict(torchserve)
+
+
+async def test_a_broken_connection_is_tried_once_more(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    async def first_broken(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        if fake.calls == 1:
+            raise Trouble(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        return answer_of(request)
+
+    fake.answer = first_broken
+    await predict(torchserve)
+    assert fake.calls == 2
+
+
+async def test_nobody_there_is_told_at_once(tokens: Tokens) -> None:
+    async with TorchServe("127.0.0.1:9", tokens) as torchserve:
+        begin_s = time.monotonic()
+        with pytest.raises(BackendUnavailable):
+            await predict(torchserve, deadline_s=20.0)
+        assert time.monotonic() - begin_s < 5.0
+
+
+async def test_the_deadline_covers_everything(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    async def never(_: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    fake.answer = never
+    begin_s = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await predict(torchserve, deadline_s=0.3)
+    assert 0.25 < time.monotonic() - begin_s < 2.0
+
+    for spent_s in (0.0, -1.0):
+        with pytest.raises(DeadlineExceeded):
+            await predict(torchserve, deadline_s=spent_s)
+    assert fake.calls == 1
+
+
+async def test_cancelling_ends_the_call_on_the_other_side(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def never(_: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    fake.answer = never
+    call = asyncio.create_task(predict(torchserve))
+    await asyncio.wait_for(begun.wait(), 5)
+    call.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await asyncio.wait_for(cancelled.wait(), 5)
+
+
+async def test_a_refused_token_is_renewed_by_the_call(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    await predict(torchserve)
+    fake.token = "another"  # as if it had expired
+
+    await asyncio.gather(*(predict(torchserve) for _ in range(8)))
+
+    assert fake.renewals == 1
+
+
+async def test_a_token_that_is_refused_for_ever_is_unavailable(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    fake.token_api_broken = True
+    fake.token = "another"
+    with pytest.raises(BackendUnavailable, match="token API answered 400"):
+        await predict(torchserve)
