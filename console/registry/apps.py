@@ -7,4 +7,4 @@ from django.utils.translation import gettext_lazy as _
 class RegistryConfig(AppConfig):
     name = "console.registry"
     label = "registry"
-    verbose_name = _("Model versions")
+    verbose_name = _("Models")

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from PIL import Image
 
+from console.torchserve.errors import BackendAway
 from console.torchserve.management import Backend, BackendVersion
 from model_store.card import Card, GoldenCard
 from protos.amulet.graph.v1 import graph_pb2
@@ -27,6 +28,8 @@ SCORE_DISTANCE_RATIO_MAX: Final = 1e-3
 INT8_FACTOR: Final = 20.0
 READY_S_MAX: Final = 45.0
 POLL_S: Final = 0.1
+SETTLED_S: Final = 0.3
+AWAY_S_MAX: Final = 10.0
 
 
 class Worker(Protocol):
@@ -105,22 +108,38 @@ def ensure_ready(
 ) -> bool:
     """Have TorchServe hold this version with a worker that is ready; False when none was in time.
 
-    Raises BackendError. Whoever calls this holds the version, else the reconciler drops it again.
+    Whoever calls this holds the version first, else the reconciler drops it again. Ready means
+    ready twice, SETTLED_S apart: a reconciler that looked before the hold has dropped it by then.
+    Raises BackendAway when TorchServe stays away for AWAY_S_MAX, BackendRefused.
     """
     until = time.monotonic() + seconds
+    away_until = time.monotonic() + min(AWAY_S_MAX, seconds)
+    seen = False
     while True:
-        loaded = backend.describe(key.name, key.version)
-        if loaded is not None and loaded.key.file_name != key.file_name:
-            backend.unregister(loaded.key)
-            loaded = None
-        if loaded is None:
-            backend.register(key)
-            loaded = backend.describe(key.name, key.version)
-        if loaded is not None and loaded.workers_ready:
+        try:
+            ready = _is_ready(backend, key)
+        except BackendAway:
+            # Also what TorchServe answers while the same version is just being dropped.
+            if time.monotonic() >= away_until:
+                raise
+            ready = False
+        if ready and seen:
             return True
         if time.monotonic() >= until:
             return False
-        wait(POLL_S)
+        seen = ready
+        wait(SETTLED_S if ready else POLL_S)
+
+
+def _is_ready(backend: Backend, key: BackendVersion) -> bool:
+    loaded = backend.describe(key.name, key.version)
+    if loaded is not None and loaded.key.file_name != key.file_name:
+        backend.unregister(loaded.key)
+        loaded = None
+    if loaded is None:
+        backend.register(key)
+        loaded = backend.describe(key.name, key.version)
+    return loaded is not None and loaded.workers_ready > 0
 
 
 def compare(golden: GoldenCard, answer: graph_pb2.GraphAnswer, card: Card, key: BackendVersion) -> Comparison:

@@ -7,4 +7,4 @@ from django.utils.translation import gettext_lazy as _
 class RolloutConfig(AppConfig):
     name = "console.rollout"
     label = "rollout"
-    verbose_name = _("Rollout")
+    verbose_name = _("Models")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -93,3 +95,20 @@ def _problem(status: int, detail: str, reason: str, field: str) -> Response:
         "field": field,
     }
     return Response(body, status=status, content_type=CONTENT_TYPE)
+
+
+class RefusalsAsPages:
+    """Middleware: a refusal that a page did not handle itself becomes a plain page with its sentence."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self._get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, Refusal):
+            return None
+        status = status_of(error)
+        context = {"title": TITLE_OF[status], "message": error.message, "reason": error.reason}
+        return TemplateResponse(request, "console/refusal.html", context, status=status)

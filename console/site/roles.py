@@ -56,6 +56,7 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "rollout.change_route",
         "audit.view_entry",
         "audit.view_checkpoint",
+        "audit.export_entry",
         "review.view_reviewitem",
         "review.decide_reviewitem",
         "vault.open_storedobject",

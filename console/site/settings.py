@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "django_otp.middleware.OTPMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "console.site.problem.RefusalsAsPages",
     "axes.middleware.AxesMiddleware",
 ]
 
@@ -168,6 +169,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("th", "ไทย")]
 LOCALE_PATHS = [_CONSOLE / "site" / "locale"]
+FORMAT_MODULE_PATH = ["console.site.formats"]
 TIME_ZONE = "Asia/Bangkok"
 USE_I18N = USE_TZ = True
 

@@ -13,7 +13,15 @@ from console.rollout import views as rollout
 from console.site import health
 
 # Every app's part of the REST interface.
-API = ("console.clients.api", "console.registry.api", "console.rollout.api")
+API = (
+    "console.clients.api",
+    "console.registry.api",
+    "console.rollout.api",
+    "console.audit.api",
+    "console.vault.api",
+    "console.predictions.api",
+    "console.review.api",
+)
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

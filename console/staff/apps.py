@@ -7,4 +7,4 @@ from django.utils.translation import gettext_lazy as _
 class StaffConfig(AppConfig):
     name = "console.staff"
     label = "staff"
-    verbose_name = _("Staff")
+    verbose_name = _("Access")

@@ -1,17 +1,18 @@
-"""What every REST view of ours begins with: who asks, and for what."""
+"""What every view of ours begins with: who asks, and for what."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpRequest
 from rest_framework.request import Request
 from rest_framework.serializers import Serializer
 
 from console.staff.models import User
 
 
-def actor_of(request: Request) -> User:
-    """The member of staff who calls; views are reached by nobody else."""
+def actor_of(request: HttpRequest | Request) -> User:
+    """The member of staff who calls; the views that use this are reached by nobody else."""
     assert isinstance(request.user, User)
     return request.user
 

@@ -6,17 +6,21 @@ import base64
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, User
+
+PASSWORD_BYTES: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,18 @@ class NewStaff:
     otpauth_url: str
     token: str
 
+    def __repr__(self) -> str:
+        return f"NewStaff(user={self.user!r}, role={self.role!r})"
+
 
 def require(actor: User, permission: str) -> None:
     """Raise NotAllowed unless one of the actor's roles carries the permission, `app.codename`."""
     if not actor.is_active or not actor.has_perm(permission):
-        raise NotAllowed(f"{actor.get_username()} may not do this: it needs the permission {permission}")
+        raise NotAllowed(
+            _("{name} may not do this: it needs the permission {permission}.").format(
+                name=actor.get_username(), permission=permission
+            )
+        )
 
 
 @transaction.atomic
@@ -49,35 +60,70 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
     group = Group.objects.filter(name=role).first()
     if group is None:
         known = ", ".join(Group.objects.order_by("name").values_list("name", flat=True))
-        raise Invalid(f"{role} is not a role; the roles are {known}", field="role")
+        raise Invalid(_("{role} is not a role; the roles are {known}.").format(role=role, known=known), field="role")
     try:
         User.username_validator(name)
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), field="name") from None
-    password = secrets.token_urlsafe(15)
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
     try:
         with transaction.atomic():
             user = User.objects.create_user(username=name, password=password, is_staff=True)
     except IntegrityError:
-        raise Conflict(f"{name} exists already", reason="name_taken", field="name") from None
+        raise Conflict(_("{name} exists already.").format(name=name), reason="name_taken", field="name") from None
     user.groups.add(group)
-    device = TOTPDevice.objects.create(user=user, name="authenticator", confirmed=True)
-    record(
-        actor=actor,
-        action="staff.user_created",
-        subject_type="user",
-        subject_id=str(user.pseudonym),
-        details={"role": role},
-    )
+    device = _new_second_factor(user)
+    _record(actor, "staff.user_created", user, role=role)
     token = create_token(user=user, name="first", actor=actor)
-    return NewStaff(
-        user=user,
-        role=role,
-        password=password,
-        totp_seed=base64.b32encode(device.bin_key).decode(),
-        otpauth_url=device.config_url,
-        token=token,
-    )
+    return NewStaff(user=user, role=role, password=password, **_shown(device), token=token)
+
+
+@transaction.atomic
+def set_role(*, actor: User, user_id: int, role: str) -> User:
+    """Give a member of staff another role. Raises NotAllowed, NotFound, Invalid, Conflict."""
+    require(actor, "staff.change_user")
+    group = Group.objects.filter(name=role).first()
+    if group is None:
+        raise Invalid(_("{role} is not a role.").format(role=role), field="role")
+    user = _other(actor, user_id)
+    before = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+    user.groups.set([group])
+    _check_administrator_left()
+    _record(actor, "staff.role_changed", user, before=before, after=role)
+    return user
+
+
+@transaction.atomic
+def set_active(*, actor: User, user_id: int, active: bool) -> User:
+    """Let a member of staff in, or out: sessions and tokens of a disabled one end with the next request.
+
+    Raises NotAllowed, NotFound, Conflict for the last administrator.
+    """
+    require(actor, "staff.change_user")
+    user = _other(actor, user_id)
+    user.is_active = active
+    user.save(update_fields=["is_active"])
+    _check_administrator_left()
+    _record(actor, "staff.user_enabled" if active else "staff.user_disabled", user)
+    return user
+
+
+@transaction.atomic
+def reset_access(*, actor: User, user_id: int) -> NewStaff:
+    """A new password and second factor for somebody who lost theirs; the old ones, every session and every
+    token end. Raises NotAllowed, NotFound.
+    """
+    require(actor, "staff.change_user")
+    user = _other(actor, user_id)
+    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    user.set_password(password)  # with it the hash that every session carries
+    user.save(update_fields=["password"])
+    TOTPDevice.objects.filter(user=user).delete()
+    ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now())
+    device = _new_second_factor(user)
+    _record(actor, "staff.access_reset", user)
+    role = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+    return NewStaff(user=user, role=role, password=password, **_shown(device), token="")
 
 
 @transaction.atomic
@@ -100,8 +146,34 @@ def revoke_token(*, key_id: str, actor: User) -> None:
     """End a token; from the next call on it opens nothing. Raises NotFound, NotAllowed."""
     token = ApiToken.objects.filter(key_id=key_id).first()
     if token is None:
-        raise NotFound(f"there is no token {key_id}", field="key_id")
+        raise NotFound(_("There is no token {key_id}.").format(key_id=key_id), field="key_id")
     if token.user_id != actor.pk:
         require(actor, "staff.change_apitoken")
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now()):
         record(actor=actor, action="staff.token_revoked", subject_type="api_token", subject_id=key_id, details={})
+
+
+def _other(actor: User, user_id: int) -> User:
+    if user_id == actor.pk:
+        raise NotAllowed(_("This is for somebody else to do: nobody changes their own access."))
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        raise NotFound(_("There is no such member of staff."), field="id")
+    return user
+
+
+def _check_administrator_left() -> None:
+    if not User.objects.filter(is_active=True, groups__name="administrator").exists():
+        raise Conflict(_("Somebody has to be administrator."), reason="last_administrator")
+
+
+def _new_second_factor(user: User) -> TOTPDevice:
+    return TOTPDevice.objects.create(user=user, name="authenticator", confirmed=True)
+
+
+def _shown(device: TOTPDevice) -> dict[str, str]:
+    return {"totp_seed": base64.b32encode(device.bin_key).decode(), "otpauth_url": device.config_url}
+
+
+def _record(actor: User | None, action: str, user: User, **details: str) -> None:
+    record(actor=actor, action=action, subject_type="user", subject_id=str(user.pseudonym), details=details)

@@ -55,9 +55,8 @@ def reconcile(backend: Backend, wanted: Callable[[], Collection[BackendVersion]]
             registered.append(key)
         except BackendRefused as error:
             refused.append((key, str(error)))
-    names_wanted = {(key.name, key.version) for key in desired}
-    for key in sorted(held - desired):
-        if (key.name, key.version) in names_wanted:
+    for key in sorted(held - desired - set(unregistered)):
+        if key in wanted():  # asked again: registering took its time, and a hold may have come
             continue
         try:
             backend.unregister(key)

@@ -1,0 +1,191 @@
+"""Pages for clients and their keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AllValuesCheckboxFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
+
+from console.clients import queries, services
+from console.clients.models import ApiKey, Client
+from console.pages import ReadOnlyAdmin, ask, page
+from console.staff.rest import actor_of
+
+
+class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the stubs only
+    models = forms.CharField(
+        label=gettext_lazy("Models"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("Names of the models that it may ask, comma separated; empty: all."),
+    )
+
+    class Meta:
+        model = Client
+        fields = ("name", "calls_per_minute")
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.fields["models"].initial = ", ".join(self.instance.model_names)
+        if self.instance.pk:
+            self.fields["name"].disabled = True  # a name in the audit trail goes on meaning the same client
+
+    def clean_models(self) -> list[str]:
+        return [name.strip() for name in self.cleaned_data["models"].split(",") if name.strip()]
+
+
+class KeyForm(forms.Form):
+    expires_at = forms.SplitDateTimeField(
+        label=gettext_lazy("Expires"),
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=gettext_lazy("Empty: never."),
+    )
+
+
+@admin.register(Client)
+class ClientAdmin(ModelAdmin):
+    form = ClientForm
+    fields = ("name", "calls_per_minute", "models")
+    list_display = ("name", "calls_per_minute", "model_list", "keys_in_force", "created_at")
+    search_fields = ("name", "client_id")
+    ordering = ("name",)
+    actions = None
+    list_fullwidth = True
+    actions_detail = ("new_key", "show_keys")
+
+    def has_keys_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("clients.change_client")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Client]:
+        return queries.clients_with_key_counts()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False  # its calls are in the audit trail: revoke its keys instead
+
+    def save_model(self, request: HttpRequest, obj: Client, form: ClientForm, change: bool) -> None:
+        given = {"calls_per_minute": obj.calls_per_minute, "models": form.cleaned_data["models"]}
+        if change:
+            services.change_client(actor=actor_of(request), client_id=obj.pk, **given)
+        else:
+            obj.pk = services.create_client(actor=actor_of(request), name=obj.name, **given).pk
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> Any:
+        """The audit trail has it."""
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> Any:
+        """The audit trail has it."""
+
+    @display(description=gettext_lazy("Models"))
+    def model_list(self, client: Client) -> str:
+        return ", ".join(client.model_names) or _("all")
+
+    @display(description=gettext_lazy("Keys in force"))
+    def keys_in_force(self, client: Any) -> int:
+        count: int = client.keys_in_force
+        return count
+
+    @action(description=gettext_lazy("New key"), icon="key", url_path="new-key", permissions=["keys"])
+    def new_key(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        client = Client.objects.get(pk=object_id)
+        back = reverse("admin:clients_client_change", args=[object_id])
+
+        def issue(given: dict[str, Any]) -> HttpResponse:
+            issued = services.create_key(actor=actor_of(request), client_id=object_id, expires_at=given["expires_at"])
+            title = _("A new key for {client}").format(client=client)
+            answer = page(request, self, "console/secret.html", title=title, key=issued.text, back=back)
+            answer["Cache-Control"] = "no-store"
+            return answer
+
+        return ask(
+            request,
+            self,
+            title=_("A new key for {client}").format(client=client),
+            consequence=_("The key is shown once, on the next page. The gateway accepts it within seconds."),
+            button=_("Create the key"),
+            back=back,
+            form=KeyForm,
+            act=issue,
+        )
+
+    @action(description=gettext_lazy("Keys"), icon="list", url_path="keys", permissions=["view"])
+    def show_keys(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        from django.shortcuts import redirect
+
+        return redirect(f"{reverse('admin:clients_apikey_changelist')}?client__id__exact={object_id}")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ReadOnlyAdmin):
+    list_display = ("name", "client", "state", "created_at", "created_by", "expires_at", "what")
+    list_display_links = None
+    list_select_related = ("client", "created_by")
+    list_filter = (("client__name", AllValuesCheckboxFilter),)
+    list_filter_submit = True
+    search_fields = ("key_id", "client__name")
+    ordering = ("-created_at",)
+    actions_detail = ("revoke",)
+
+    def has_keys_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("clients.change_client")
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("clients.view_client")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    @display(description=gettext_lazy("Key"))
+    def name(self, key: ApiKey) -> str:
+        return str(key)
+
+    @display(
+        description=gettext_lazy("State"), label={"in force": "success", "revoked": "danger", "expired": "warning"}
+    )
+    def state(self, key: ApiKey) -> tuple[str, str]:
+        if key.revoked_at is not None:
+            return "revoked", _("revoked")
+        if key.expires_at is not None and key.expires_at <= now():
+            return "expired", _("expired")
+        return "in force", _("in force")
+
+    @display(description="")
+    def what(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return ""
+        url = reverse("admin:clients_apikey_revoke", args=[key.pk])
+        return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, _("Revoke"))
+
+    @action(description=gettext_lazy("Revoke"), url_path="revoke", permissions=["keys"])
+    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        key = ApiKey.objects.select_related("client").get(pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.revoke_key(actor=actor_of(request), key_id=key.key_id)
+            return _("{key} is revoked.").format(key=key)
+
+        return ask(
+            request,
+            self,
+            title=_("Revoke {key}").format(key=key),
+            consequence=_("{client} can no longer call with it, from five seconds on, for good.").format(
+                client=key.client
+            ),
+            button=_("Revoke"),
+            back=reverse("admin:clients_apikey_changelist"),
+            form=forms.Form,
+            act=act,
+            danger=True,
+        )

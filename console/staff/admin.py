@@ -1,0 +1,279 @@
+"""Pages for staff: who works here, in which role, with which tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qrcode
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.models import Group
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django_otp.plugins.otp_totp.models import TOTPDevice
+from qrcode.image.svg import SvgPathImage
+from unfold.contrib.filters.admin import AllValuesCheckboxFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from console.pages import ReadOnlyAdmin, ask, page
+from console.staff import services
+from console.staff.models import ApiToken, User
+from console.staff.rest import actor_of
+
+# Roles are a table in the code, and second factors are nobody's to read.
+admin.site.unregister([Group, TOTPDevice])
+
+
+class RoleForm(forms.Form):
+    role = forms.ModelChoiceField(
+        label=gettext_lazy("Role"),
+        queryset=Group.objects.order_by("name"),
+        to_field_name="name",
+        empty_label=None,
+        widget=UnfoldAdminSelectWidget,
+    )
+
+
+class NewStaffForm(RoleForm):
+    name = forms.CharField(label=gettext_lazy("Name"), max_length=150, widget=UnfoldAdminTextInputWidget)
+    field_order = ("name", "role")
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=100,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("What this token is for."),
+    )
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin):
+    list_display = ("username", "roles", "state", "last_login", "date_joined", "what")
+    list_display_links = None
+    search_fields = ("username", "first_name", "last_name")
+    ordering = ("username",)
+    actions_list = ("add_staff",)
+    actions_detail = ("change_role", "disable", "enable", "reset_access")
+
+    def has_hiring_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("staff.add_user")
+
+    def has_access_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("staff.change_user")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        return User.objects.prefetch_related("groups").order_by("username")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return redirect(reverse("admin:staff_user_changelist"))
+
+    @display(description=gettext_lazy("Role"))
+    def roles(self, user: User) -> str:
+        return ", ".join(_(group.name) for group in user.groups.all())
+
+    @display(description=gettext_lazy("State"), label={True: "success", False: "danger"})
+    def state(self, user: User) -> tuple[bool, str]:
+        return user.is_active, _("active") if user.is_active else _("disabled")
+
+    @display(description="")
+    def what(self, user: User) -> str:
+        wanted = [
+            ("change_role", _("Role")),
+            ("disable", _("Disable")) if user.is_active else ("enable", _("Enable")),
+            ("reset_access", _("Reset access")),
+        ]
+        links = [_link(f"admin:staff_user_{name}", user.pk, text) for name, text in wanted]
+        return mark_safe(" · ".join(links))  # noqa: S308 - each was made by format_html
+
+    @action(description=gettext_lazy("Add a member of staff"), icon="person_add", permissions=["hiring"])
+    def add_staff(self, request: HttpRequest) -> HttpResponse:
+        def act(given: dict[str, Any]) -> HttpResponse:
+            made = services.create_user(name=given["name"], role=given["role"].name, actor=actor_of(request))
+            return self._access(request, made)
+
+        return ask(
+            request,
+            self,
+            title=_("Add a member of staff"),
+            consequence=_("The next page shows a first password and the second factor, once."),
+            button=_("Add"),
+            back=reverse("admin:staff_user_changelist"),
+            form=NewStaffForm,
+            act=act,
+        )
+
+    @action(description=gettext_lazy("Role"), url_path="role", permissions=["access"])
+    def change_role(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        user = User.objects.get(pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.set_role(actor=actor_of(request), user_id=object_id, role=given["role"].name)
+            return _("{user} has another role.").format(user=user)
+
+        return ask(
+            request,
+            self,
+            title=_("Role of {user}").format(user=user),
+            consequence=_("It holds from the next page that {user} opens.").format(user=user),
+            button=_("Change"),
+            back=reverse("admin:staff_user_changelist"),
+            form=RoleForm,
+            initial={"role": user.groups.first()},
+            act=act,
+        )
+
+    @action(description=gettext_lazy("Disable"), permissions=["access"], variant=ActionVariant.DANGER)
+    def disable(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return self._set_active(request, object_id, active=False)
+
+    @action(description=gettext_lazy("Enable"), permissions=["access"])
+    def enable(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        return self._set_active(request, object_id, active=True)
+
+    @action(description=gettext_lazy("Reset access"), url_path="reset-access", permissions=["access"])
+    def reset_access(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        user = User.objects.get(pk=object_id)
+        return ask(
+            request,
+            self,
+            title=_("Reset the access of {user}").format(user=user),
+            consequence=_(
+                "Password, second factor, sessions and tokens end. The next page shows new ones, once. "
+                "Make sure that it is {user} who asks."
+            ).format(user=user),
+            button=_("Reset"),
+            back=reverse("admin:staff_user_changelist"),
+            form=forms.Form,
+            danger=True,
+            act=lambda _given: self._access(request, services.reset_access(actor=actor_of(request), user_id=object_id)),
+        )
+
+    def _set_active(self, request: HttpRequest, object_id: int, *, active: bool) -> HttpResponse:
+        user = User.objects.get(pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.set_active(actor=actor_of(request), user_id=object_id, active=active)
+            return (_("{user} may come in again.") if active else _("{user} is out.")).format(user=user)
+
+        return ask(
+            request,
+            self,
+            title=(_("Enable {user}") if active else _("Disable {user}")).format(user=user),
+            consequence=_("Password, second factor and tokens are valid again.")
+            if active
+            else _("Every session and token ends at once. What {user} did stays in the audit trail.").format(user=user),
+            button=_("Enable") if active else _("Disable"),
+            back=reverse("admin:staff_user_changelist"),
+            form=forms.Form,
+            danger=not active,
+            act=act,
+        )
+
+    def _access(self, request: HttpRequest, made: services.NewStaff) -> HttpResponse:
+        answer = page(
+            request,
+            self,
+            "staff/access.html",
+            title=_("The access of {user}").format(user=made.user),
+            made=made,
+            picture=_qr_code(made.otpauth_url),
+            back=reverse("admin:staff_user_changelist"),
+        )
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """One's own tokens; those of everybody for who may see them."""
+
+    list_display = ("name", "key_id", "user", "created_at", "expires_at", "revoked_at", "what")
+    list_display_links = None
+    list_select_related = ("user",)
+    list_filter = (("user__username", AllValuesCheckboxFilter),)
+    ordering = ("-created_at",)
+    actions_list = ("new_token",)
+    actions_detail = ("revoke",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(request.user.is_active)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
+        every = ApiToken.objects.select_related("user").order_by("-created_at")
+        return every if request.user.has_perm("staff.view_apitoken") else every.filter(user=actor_of(request))
+
+    @display(description="")
+    def what(self, token: ApiToken) -> str:
+        return "" if token.revoked_at is not None else _link("admin:staff_apitoken_revoke", token.pk, _("Revoke"))
+
+    @action(description=gettext_lazy("New token"), icon="key")
+    def new_token(self, request: HttpRequest) -> HttpResponse:
+        back = reverse("admin:staff_apitoken_changelist")
+
+        def act(given: dict[str, Any]) -> HttpResponse:
+            person = actor_of(request)
+            text = services.create_token(user=person, name=given["name"], actor=person)
+            answer = page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
+            answer["Cache-Control"] = "no-store"
+            return answer
+
+        return ask(
+            request,
+            self,
+            title=_("A new token"),
+            consequence=_("A script that shows it acts as you. It is shown once, on the next page."),
+            button=_("Create the token"),
+            back=back,
+            form=TokenForm,
+            act=act,
+        )
+
+    @action(description=gettext_lazy("Revoke"))
+    def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        token = self.get_queryset(request).filter(pk=object_id).first()
+        if token is None:
+            return redirect(reverse("admin:staff_apitoken_changelist"))
+
+        def act(given: dict[str, Any]) -> str:
+            services.revoke_token(key_id=token.key_id, actor=actor_of(request))
+            return _("{token} is revoked.").format(token=token)
+
+        return ask(
+            request,
+            self,
+            title=_("Revoke {token}").format(token=token),
+            consequence=_("Scripts that use it are refused from the next call on."),
+            button=_("Revoke"),
+            back=reverse("admin:staff_apitoken_changelist"),
+            form=forms.Form,
+            danger=True,
+            act=act,
+        )
+
+
+def _link(name: str, key: int, text: str) -> str:
+    return format_html(
+        '<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', reverse(name, args=[key]), text
+    )
+
+
+def _qr_code(text: str) -> str:
+    """An inline SVG that an authenticator app reads."""
+    picture = qrcode.make(text, image_factory=SvgPathImage, box_size=7, border=2)
+    drawing: str = picture.to_string(encoding="unicode")
+    return mark_safe(drawing)  # noqa: S308 - drawn by us; the text becomes squares
