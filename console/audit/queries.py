@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from django.conf import settings
 from django.db.models import QuerySet
 
+from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
+from console.audit.notes import KeyUnreadable, load_public_key
+from console.errors import NotAvailable
 
 _ROWS_AT_ONCE: Final = 2000
 
@@ -78,3 +83,14 @@ def rows(first: int, last: int) -> Iterator[Row]:
                 text=text,
             )
         first = until + 1
+
+
+def public_key() -> Ed25519PublicKey:
+    """The key that the log's checkpoints are verified with. Raises NotAvailable while there is none yet."""
+    path = settings.AMULET.checkpoint_dir / PUBLIC_KEY_NAME
+    try:
+        return load_public_key(path)
+    except (KeyUnreadable, OSError):
+        raise NotAvailable(
+            "the log's public key is not there yet: the process that signs checkpoints writes it"
+        ) from None

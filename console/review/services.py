@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -14,7 +14,8 @@ from django.utils.timezone import now
 
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
-from console.predictions.models import TEXT_MAX, FeedbackKind, Prediction, Verdict
+from console.predictions.models import FeedbackKind, Prediction, Verdict
+from console.predictions.names import classes_of
 from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
 from console.staff.models import User
 from console.staff.services import require
@@ -117,14 +118,13 @@ def give_back(*, actor: User, item_id: int) -> None:
 
 
 @transaction.atomic
-def decide(*, actor: User, item_id: int, decision: Decision, known_classes: Iterable[str]) -> ExpertDecision:
+def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
     """Record what the expert who holds an item says of it, with its audit entry.
 
-    known_classes: what the version that answered can say.
     Raises NotAllowed, NotFound, Invalid; Conflict when it is decided, or somebody else took it.
     """
     require(actor, "review.decide_reviewitem")
-    _check(decision, known_classes)
+    _check(decision)
     moment = now()
     moved = ReviewItem.objects.filter(pk=item_id, state=State.OPEN, held_by=actor).update(
         state=State.DECIDED, rounds=F("rounds") + 1, held_by=None, held_until=None
@@ -133,6 +133,8 @@ def decide(*, actor: User, item_id: int, decision: Decision, known_classes: Iter
         raise _why_not(item_id)
     item = ReviewItem.objects.select_related("prediction").get(pk=item_id)
     prediction = item.prediction
+    if decision.class_id and decision.class_id not in {known.class_id for known in classes_of(prediction)}:
+        raise Invalid(f"{decision.class_id!r} is no class of {prediction.version}", field="class_id")
     made = ExpertDecision.objects.create(
         item=item,
         round=item.rounds,
@@ -162,16 +164,13 @@ def decide(*, actor: User, item_id: int, decision: Decision, known_classes: Iter
     return made
 
 
-def _check(decision: Decision, known_classes: Iterable[str]) -> None:
+def _check(decision: Decision) -> None:
     if len(decision.note) > NOTE_MAX:
         raise Invalid(f"a note has at most {NOTE_MAX} characters", field="note")
-    if decision.decided != Decided.CLASS:
-        if decision.class_id:
-            raise Invalid("only a decision for a class names one", field="class_id")
-        return
-    known = list(known_classes)
-    if decision.class_id not in known or len(decision.class_id) > TEXT_MAX:
-        raise Invalid(f"{decision.class_id!r} is no class of this version", field="class_id")
+    if decision.decided == Decided.CLASS and not decision.class_id:
+        raise Invalid("which class is it?", field="class_id")
+    if decision.decided != Decided.CLASS and decision.class_id:
+        raise Invalid("only a decision for a class names one", field="class_id")
 
 
 def _agrees(prediction: Prediction, decision: Decision) -> bool | None:

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 TEXT_MAX: Final = 128
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 ORPHAN_AGE_S: Final = 3600.0
-_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,127}")
+_REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def give_consent(
             raise Invalid(f"{name} must have 1 to 40 printable characters", field=name)
     reference = reference or f"consent-{secrets.token_hex(12)}"
     if not _REFERENCE.fullmatch(reference):
-        raise Invalid("a reference has 1 to 128 letters, digits or _ . : / -", field="reference")
+        raise Invalid("a reference has 1 to 128 letters, digits or _ . : -", field="reference")
     subject = subjects_of([pseudonym])[pseudonym]
     try:
         with transaction.atomic():

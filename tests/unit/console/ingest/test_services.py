@@ -148,7 +148,7 @@ def test_a_contradiction_brings_a_decided_item_back() -> None:
     item = queued(event)
     assert item is not None
     take(actor=expert, item_id=item.pk)
-    decide(actor=expert, item_id=item.pk, decision=Decision(Decided.CLASS, CLASSES[0]), known_classes=CLASSES)
+    decide(actor=expert, item_id=item.pk, decision=Decision(Decided.CLASS, CLASSES[0]))
     applied(feedback_event(event.prediction.prediction_id))
     item.refresh_from_db()
     assert (item.state, item.why, item.rounds) == (State.OPEN, Why.FLAGGED, 1)

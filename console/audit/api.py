@@ -1,0 +1,105 @@
+"""The audit log for scripts: `audit/entries/` to look at, `audit/export/` to verify offline."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.db import transaction
+from django.http import StreamingHttpResponse
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import generics, serializers
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from console.audit import queries
+from console.audit.export import export
+from console.audit.models import Entry
+from console.audit.services import record
+from console.staff.permissions import may
+from console.staff.rest import actor_of
+
+EXPORT_TYPE = "application/x-ndjson"
+
+
+class EntrySerializer(serializers.ModelSerializer[Entry]):
+    time = serializers.DateTimeField(source="recorded_at")
+    hash = serializers.SerializerMethodField()
+    payload = serializers.SerializerMethodField(help_text="Null where it was erased.")
+
+    class Meta:
+        model = Entry
+        fields = ("sequence", "time", "type", "actor", "hash", "payload")
+
+    def get_hash(self, entry: Entry) -> str:
+        return bytes(entry.entry_hash).hex()
+
+    @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_payload(self, entry: Entry) -> dict[str, Any] | None:
+        payload = getattr(entry, "payload", None)
+        return None if payload is None else json.loads(payload.text)
+
+
+class EntryFilter(filters.FilterSet):
+    subject_type = filters.CharFilter(field_name="payload__subject_type")
+    subject_id = filters.CharFilter(field_name="payload__subject_id")
+    since = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="gte")
+    until = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="lt")
+
+    class Meta:
+        model = Entry
+        fields = ("type", "actor")
+
+
+class EntryPages(CursorPagination):
+    """Along the chain: a page deep in the past costs what the first one does."""
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 500
+    ordering = "-sequence"
+
+
+class EntryList(generics.ListAPIView[Entry]):
+    """Entries, newest first."""
+
+    permission_classes = (may("audit.view_entry"),)
+    serializer_class = EntrySerializer
+    pagination_class = EntryPages
+    filterset_class = EntryFilter
+    queryset = queries.entries_with_payloads()
+
+
+class Export(APIView):
+    permission_classes = (may("audit.export_entry"),)
+
+    @extend_schema(responses={(200, EXPORT_TYPE): OpenApiTypes.BINARY})
+    def get(self, request: Request) -> StreamingHttpResponse:
+        """The whole log with its checkpoints, as JSON lines for `amulet audit verify`; the last entry tells of this call."""
+        return export_response(actor_of(request))
+
+
+def export_response(actor: Any) -> StreamingHttpResponse:
+    """Record the export, then stream the log as it stands. Raises NotAvailable."""
+    key = queries.public_key()
+    with transaction.atomic():
+        last = record(actor=actor, action="audit.exported", subject_type="audit", subject_id="", details={})
+    return StreamingHttpResponse(
+        export(key, last=last),
+        content_type=EXPORT_TYPE,
+        headers={
+            "Content-Disposition": f'attachment; filename="audit-{last}.jsonl"',
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+        },
+    )
+
+
+urlpatterns = [
+    path("audit/entries/", EntryList.as_view()),
+    path("audit/export/", Export.as_view()),
+]

@@ -1,0 +1,129 @@
+"""The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`."""
+
+from __future__ import annotations
+
+from django.urls import path
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import generics, serializers, status
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from console.predictions.api import PredictionSerializer
+from console.review import queries, services
+from console.review.models import Decided, ExpertDecision, ReviewItem, Why
+from console.staff.permissions import may
+from console.staff.rest import actor_of, read
+
+
+class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
+    prediction = PredictionSerializer(read_only=True)
+    why = serializers.SerializerMethodField()
+    held_by = serializers.CharField(source="held_by.username", read_only=True, default=None, allow_null=True)
+
+    class Meta:
+        model = ReviewItem
+        fields = (
+            "id",
+            "state",
+            "why",
+            "sampling_ratio",
+            "with_photograph",
+            "created_at",
+            "held_by",
+            "held_until",
+            "prediction",
+        )
+
+    @extend_schema_field(serializers.ChoiceField(choices=[why.name for why in Why]))
+    def get_why(self, item: ReviewItem) -> str:
+        return Why(item.why).name
+
+
+class DecisionSerializer(serializers.ModelSerializer[ExpertDecision]):
+    expert = serializers.CharField(source="expert.username", read_only=True)
+
+    class Meta:
+        model = ExpertDecision
+        fields = ("id", "item", "round", "expert", "decided", "class_id", "agrees", "note", "took_s", "decided_at")
+
+
+class NewDecisionSerializer(serializers.Serializer[ExpertDecision]):
+    decided = serializers.ChoiceField(choices=Decided.choices)
+    class_id = serializers.CharField(max_length=128, default="", allow_blank=True, help_text="With `class` only.")
+    note = serializers.CharField(max_length=services.NOTE_MAX, default="", allow_blank=True)
+
+
+class ReviewFilter(filters.FilterSet):
+    why = filters.ChoiceFilter(choices=[(why.name, why.label) for why in Why], method="for_reason")
+    prediction_id = filters.UUIDFilter(field_name="prediction")
+
+    class Meta:
+        model = ReviewItem
+        fields = ("state", "with_photograph")
+
+    def for_reason(self, rows: object, name: str, value: str) -> object:
+        return rows.filter(why=Why[value])  # type: ignore[attr-defined]  # a queryset, which django-filter does not say
+
+
+class ReviewPages(CursorPagination):
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 500
+    ordering = ("-created_at", "-pk")
+
+
+class ReviewList(generics.ListAPIView[ReviewItem]):
+    """Review items, newest first."""
+
+    permission_classes = (may("review.view_reviewitem"),)
+    serializer_class = ReviewItemSerializer
+    pagination_class = ReviewPages
+    filterset_class = ReviewFilter
+    queryset = queries.items()
+
+
+class Next(APIView):
+    @extend_schema(request=None, responses={200: ReviewItemSerializer, 204: None})
+    def post(self, request: Request) -> Response:
+        """Take the most urgent item that nobody holds; 204 when nothing waits."""
+        item = services.take_next(actor=actor_of(request))
+        if item is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return Response(ReviewItemSerializer(item).data)
+
+
+class Take(APIView):
+    @extend_schema(request=None, responses=ReviewItemSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Hold an item for ten minutes, so that nobody else reviews it unknowingly."""
+        return Response(ReviewItemSerializer(services.take(actor=actor_of(request), item_id=pk)).data)
+
+
+class GiveBack(APIView):
+    @extend_schema(request=None, responses={204: None})
+    def post(self, request: Request, pk: int) -> Response:
+        """Let go of an item."""
+        services.give_back(actor=actor_of(request), item_id=pk)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class Decide(APIView):
+    @extend_schema(request=NewDecisionSerializer, responses={201: DecisionSerializer})
+    def post(self, request: Request, pk: int) -> Response:
+        """Say what an item that you hold shows."""
+        wanted = read(NewDecisionSerializer, request)
+        decision = services.Decision(Decided(wanted["decided"]), wanted["class_id"], wanted["note"])
+        made = services.decide(actor=actor_of(request), item_id=pk, decision=decision)
+        return Response(DecisionSerializer(made).data, status=status.HTTP_201_CREATED)
+
+
+urlpatterns = [
+    path("reviews/", ReviewList.as_view()),
+    path("reviews/next/", Next.as_view()),
+    path("reviews/<int:pk>/take/", Take.as_view()),
+    path("reviews/<int:pk>/give-back/", GiveBack.as_view()),
+    path("reviews/<int:pk>/decide/", Decide.as_view()),
+]

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from django.conf import settings
+from django.core.management import call_command
+from django.db import transaction
+
+from console.audit.commands import verify
+from console.audit.models import Entry
+from console.audit.services import NewEntry, append
+from console.site.roles import Role
+from tests.unit.console.people import caller
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _fresh_checkpoints() -> None:
+    """The log of each test is a new one: so are its signatures."""
+    (settings.AMULET.checkpoint_dir / "signed.json").unlink(missing_ok=True)
+
+
+def write(count: int, subject: str = "p") -> None:
+    with transaction.atomic():
+        append([NewEntry("prediction.made", "prediction", f"{subject}{n}") for n in range(count)], actor="gateway")
+
+
+def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_path: Path) -> None:
+    auditor = caller(Role.AUDITOR)
+    write(20)
+    call_command("checkpoint")
+    response = auditor.get("/api/v1/audit/export/")
+    assert response.status_code == 200
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(response.getvalue())
+    assert Entry.objects.first().type == "audit.exported"  # type: ignore[union-attr]
+    folder = settings.AMULET.checkpoint_dir
+    runner = CliRunner()
+    arguments = [str(file), "--key", str(folder / "audit_public.pem"), "--json"]
+    kept = ["--checkpoints", str(folder)]
+    done = runner.invoke(verify, arguments, standalone_mode=False)
+    told = json.loads(done.stdout)
+    assert done.return_value == 0
+    assert told["whole"]
+    assert told["last"] == told["signed_through"] + 1
+    call_command("checkpoint")
+    done = runner.invoke(verify, [*arguments, *kept], standalone_mode=False)
+    assert json.loads(done.stdout)["whole"]
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    done = runner.invoke(verify, [*arguments, *kept], standalone_mode=False)
+    assert done.return_value == 1
+    assert "missing" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--key", __file__], 2), (["--key", "nowhere.pem"], 2), (["--checkpoints", "nowhere"], 2)],
+)
+def test_wrong_use_of_the_command_is_told_from_a_broken_log(tmp_path: Path, arguments: list[str], status: int) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_text("")
+    done = CliRunner().invoke(verify, [str(file), *arguments])
+    assert done.exit_code == 2
+    assert "Traceback" not in done.output
+
+
+def test_entries_are_listed_newest_first_along_a_cursor_and_filtered_by_what_they_are_about() -> None:
+    auditor = caller(Role.AUDITOR)
+    write(5)
+    first = auditor.get("/api/v1/audit/entries/?type=prediction.made&page_size=3").json()
+    assert [entry["payload"]["about"][1] for entry in first["results"]] == ["p4", "p3", "p2"]
+    second = auditor.get(first["next"]).json()
+    assert [entry["payload"]["about"][1] for entry in second["results"]] == ["p1", "p0"]
+    (only,) = auditor.get("/api/v1/audit/entries/?subject_type=prediction&subject_id=p3").json()["results"]
+    assert len(only["hash"]) == 64
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.REVIEWER, Role.MODEL_ENGINEER])
+@pytest.mark.parametrize("path", ["audit/entries/", "audit/export/"])
+def test_only_who_may_sees_the_log(role: Role, path: str) -> None:
+    assert caller(role).get(f"/api/v1/{path}").status_code == 403

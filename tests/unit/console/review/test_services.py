@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils.timezone import now
+
+from console.audit.models import Entry
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.ingest.services import apply_batch
+from console.review import queries, services
+from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.review.services import Decision
+from console.site.roles import Role
+from console.staff.models import User
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.console_events import CLASSES, prediction_event
+from tests.unit.console.people import member
+
+pytestmark = pytest.mark.django_db
+AGREED = Decision(Decided.CLASS, CLASSES[0])
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+@pytest.fixture
+def colleague() -> User:
+    return member(Role.REVIEWER, "ladda")
+
+
+def queued(**changes: object) -> ReviewItem:
+    event = prediction_event(**{"confidence": 0.5, **changes})  # type: ignore[arg-type]
+    apply_batch([event])
+    return ReviewItem.objects.get(prediction=event.prediction.prediction_id)
+
+
+def decided(expert: User, item: ReviewItem, decision: Decision = AGREED) -> ExpertDecision:
+    services.take(actor=expert, item_id=item.pk)
+    return services.decide(actor=expert, item_id=item.pk, decision=decision)
+
+
+def test_a_decision_stands_beside_the_prediction_with_its_audit_entry(expert: User) -> None:
+    item = queued()
+    made = decided(expert, item, Decision(Decided.CLASS, CLASSES[2], "the base is moulded"))
+    item.refresh_from_db()
+    assert (item.state, item.rounds, item.held_by) == (State.DECIDED, 1, None)
+    assert (made.class_id, made.agrees, made.note) == (CLASSES[2], False, "the base is moulded")
+    assert item.prediction.top_class == CLASSES[0]
+    entry = Entry.objects.get(type="review.decided")
+    assert entry.actor == str(expert.pseudonym)
+    assert '"model_class":"somdej"' in entry.payload.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "decision", "agrees"),
+    [
+        (words.VERDICT_IN_DOMAIN, AGREED, True),
+        (words.VERDICT_UNSURE, AGREED, True),
+        (words.VERDICT_IN_DOMAIN, Decision(Decided.CLASS, CLASSES[1]), False),
+        (words.VERDICT_OUT_OF_DISTRIBUTION, AGREED, False),
+        (words.VERDICT_OUT_OF_DISTRIBUTION, Decision(Decided.NOT_OUR_KIND), True),
+        (words.VERDICT_IN_DOMAIN, Decision(Decided.NOT_OUR_KIND), False),
+        (words.VERDICT_IN_DOMAIN, Decision(Decided.UNSURE), None),
+        (words.VERDICT_UNSURE, Decision(Decided.UNUSABLE), None),
+    ],
+)
+def test_agreement_is_with_what_the_model_claimed(
+    expert: User, verdict: words.Verdict.ValueType, decision: Decision, agrees: bool | None
+) -> None:
+    assert decided(expert, queued(verdict=verdict), decision).agrees is agrees
+
+
+@pytest.mark.parametrize(
+    ("decision", "field"),
+    [
+        (Decision(Decided.CLASS), "class_id"),
+        (Decision(Decided.CLASS, "unheard-of"), "class_id"),
+        (Decision(Decided.UNSURE, CLASSES[0]), "class_id"),
+        (Decision(Decided.UNSURE, note="x" * 501), "note"),
+    ],
+)
+def test_an_unfit_decision_is_refused_and_the_item_stays_open(expert: User, decision: Decision, field: str) -> None:
+    item = queued()
+    services.take(actor=expert, item_id=item.pk)
+    with pytest.raises(Invalid) as refused, transaction.atomic():
+        services.decide(actor=expert, item_id=item.pk, decision=decision)
+    assert refused.value.field == field
+    item.refresh_from_db()
+    assert (item.state, item.held_by) == (State.OPEN, expert)
+
+
+def test_what_one_holds_another_neither_takes_nor_decides(expert: User, colleague: User) -> None:
+    item = queued()
+    services.take(actor=expert, item_id=item.pk)
+    with pytest.raises(Conflict, match="prasert is reviewing it"):
+        services.take(actor=colleague, item_id=item.pk)
+    with pytest.raises(Conflict, match="prasert is reviewing it"):
+        services.decide(actor=colleague, item_id=item.pk, decision=AGREED)
+
+
+def test_a_hold_that_ran_out_is_free_for_others_and_good_for_its_holder_until_then(
+    expert: User, colleague: User
+) -> None:
+    item = queued()
+    services.take(actor=expert, item_id=item.pk)
+    ReviewItem.objects.update(held_until=now() - timedelta(seconds=1))
+    other = queued()
+    services.take(actor=expert, item_id=other.pk)
+    ReviewItem.objects.filter(pk=other.pk).update(held_until=now() - timedelta(seconds=1))
+    services.decide(actor=expert, item_id=other.pk, decision=AGREED)
+    services.take(actor=colleague, item_id=item.pk)
+    with pytest.raises(Conflict, match="ladda is reviewing it"):
+        services.decide(actor=expert, item_id=item.pk, decision=AGREED)
+
+
+def test_taking_again_prolongs_the_hold_and_not_the_clock(expert: User) -> None:
+    item = queued()
+    first = services.take(actor=expert, item_id=item.pk)
+    ReviewItem.objects.update(held_until=now())
+    again = services.take(actor=expert, item_id=item.pk)
+    assert again.held_since == first.held_since
+    assert again.held_until is not None
+    assert again.held_until > now()
+
+
+def test_an_item_is_decided_once(expert: User, colleague: User) -> None:
+    item = queued()
+    decided(expert, item)
+    for who in (expert, colleague):
+        with pytest.raises(Conflict, match="decided already"):
+            services.take(actor=who, item_id=item.pk)
+        with pytest.raises(Conflict, match="decided already"):
+            services.decide(actor=who, item_id=item.pk, decision=AGREED)
+    assert ExpertDecision.objects.count() == 1
+
+
+def test_an_item_must_be_taken_first(expert: User) -> None:
+    with pytest.raises(Conflict, match="take the item"):
+        services.decide(actor=expert, item_id=queued().pk, decision=AGREED)
+    with pytest.raises(NotFound):
+        services.take(actor=expert, item_id=9999)
+
+
+def test_what_is_given_back_is_free(expert: User, colleague: User) -> None:
+    item = queued()
+    services.take(actor=expert, item_id=item.pk)
+    services.give_back(actor=colleague, item_id=item.pk)
+    with pytest.raises(Conflict):
+        services.take(actor=colleague, item_id=item.pk)
+    services.give_back(actor=expert, item_id=item.pk)
+    assert services.take(actor=colleague, item_id=item.pk).held_by == colleague
+
+
+def test_the_next_item_is_the_most_urgent_free_one(expert: User, colleague: User) -> None:
+    sampled = queued(confidence=0.99, wants_review=True)
+    out = queued(verdict=words.VERDICT_OUT_OF_DISTRIBUTION)
+    unsure = queued(verdict=words.VERDICT_UNSURE)
+    with_photograph = queued(confidence=0.99, wants_review=True)
+    ReviewItem.objects.filter(pk=with_photograph.pk).update(with_photograph=True)
+    for expected in (with_photograph, unsure, out):
+        assert services.take_next(actor=expert) == expected
+        decided(expert, expected)
+    services.take(actor=colleague, item_id=sampled.pk)
+    assert services.take_next(actor=expert) is None
+    services.give_back(actor=colleague, item_id=sampled.pk)
+    assert services.take_next(actor=expert, passing_over=sampled.pk) is None
+    assert services.take_next(actor=expert) == sampled
+
+
+def test_only_who_may_reviews(expert: User) -> None:
+    viewer, item = member(Role.VIEWER), queued()
+    for attempt in (
+        lambda: services.take(actor=viewer, item_id=item.pk),
+        lambda: services.take_next(actor=viewer),
+        lambda: services.decide(actor=viewer, item_id=item.pk, decision=AGREED),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+def test_the_database_itself_refuses_a_second_decision_of_one_round(expert: User) -> None:
+    made = decided(expert, queued())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ExpertDecision.objects.create(item=made.item, round=1, expert=expert, decided=Decided.UNSURE)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        ExpertDecision.objects.create(item=made.item, round=2, expert=expert, decided=Decided.UNSURE, class_id="x")
+
+
+def test_the_home_page_s_numbers(expert: User) -> None:
+    decided(expert, queued())
+    decided(expert, queued(), Decision(Decided.CLASS, CLASSES[1]))
+    decided(expert, queued(), Decision(Decided.UNUSABLE))
+    queued(verdict=words.VERDICT_UNSURE)
+    queued()
+    assert queries.open_count() == 2
+    assert queries.open_by_why() == {Why.UNSURE: 1, Why.LOW_CONFIDENCE: 1}
+    agreement = queries.agreement_since(now() - timedelta(days=1))
+    assert (agreement.decisions, agreement.agreed, agreement.compared, agreement.ratio) == (3, 1, 2, 0.5)
+    assert agreement.took_s is not None
+    assert queries.agreement_since(now() + timedelta(days=1)).ratio is None
