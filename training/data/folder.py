@@ -62,7 +62,7 @@ class Photo:
     sha256: str  # of the file's bytes, in hex
     width_px: int  # upright
     height_px: int
-    look: bytes = field(repr=False)  # uint8 [LOOK_PX, LOOK_PX] luma of the whole picture, upright
+    look: bytes = field(repr=False)  # uint8 [LOOK_PX, LOOK_PX] luma of the centred square, as a model sees it
 
     @property
     def side_name(self) -> str:
@@ -186,7 +186,10 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
         image.draft("RGB", (LOOK_PX * 2, LOOK_PX * 2))
         try:
             upright = _upright(image)
-            look = upright.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX)
+            side = min(upright.size)
+            left, top = (upright.width - side) // 2, (upright.height - side) // 2
+            square = (left, top, left + side, top + side)
+            look = upright.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
         except _BROKEN as error:
             raise PhotoBroken(path, f"is damaged ({error})") from None
     turned = (upright.width > upright.height) != (image.width > image.height)

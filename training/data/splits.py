@@ -81,14 +81,16 @@ def folds(folder: Folder, k: int, seed: int) -> tuple[Fold, ...]:
 def leaks(division: Split) -> tuple[tuple[str, str], ...]:
     """Pairs of relative paths that are copies of one photograph and stand in two parts.
 
-    Looks afresh at the photographs: it does not trust the division's own groups.
+    Looks afresh at the photographs: it does not trust the division's own groups. Of a group
+    of copies, each member that is not in the first one's part is named with that first one.
     """
     part_of = {photo.relative: name for name, photos in division.parts.items() for photo in photos}
     photos = [photo for part in division.parts.values() for photo in part]
     return tuple(
-        (pair.first.relative, pair.second.relative)
-        for pair in near_duplicates(photos)
-        if part_of[pair.first.relative] != part_of[pair.second.relative]
+        (members[0].relative, other.relative)
+        for members in groups(photos, near_duplicates(photos))
+        for other in members[1:]
+        if part_of[other.relative] != part_of[members[0].relative]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -43,5 +44,23 @@ def photo(label: str, number: int, *, look_seed: int, side: words.Side.ValueType
         sha256=f"{hash((label, number)) & (2**256 - 1):064x}",
         width_px=96,
         height_px=128,
+        look=look.tobytes(),
+    )
+
+
+def copy_of(image: Image.Image, relative: str) -> Photo:
+    """A photograph of that content, as reading its file would give it."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    square = (left, top, left + side, top + side)
+    look = image.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
+    return Photo(
+        path=Path(relative),
+        relative=relative,
+        label=Path(relative).parent.name,
+        side=words.SIDE_UNSPECIFIED,
+        sha256=hashlib.sha256(image.tobytes()).hexdigest(),
+        width_px=image.width,
+        height_px=image.height,
         look=look.tobytes(),
     )
