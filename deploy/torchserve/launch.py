@@ -115,8 +115,7 @@ def prepare(options: Options) -> Command:
     empty = state / "empty"
     empty.mkdir(exist_ok=True)
     empty.chmod(0o500)
-    logs = state / "logs"
-    logs.mkdir(exist_ok=True)
+    (state / "logs").mkdir(exist_ok=True)
     home = _torchserve_home()
     programs = state / "bin"
     programs.mkdir(exist_ok=True)
@@ -124,7 +123,7 @@ def prepare(options: Options) -> Command:
     _write_program(programs / "kill", '#!/bin/sh\nkill "$@"\n')
     _write_program(programs / "worker", _worker_script(home, scratch))
     (state / "config.properties").write_text(_properties_text(properties(options, scratch)), "ascii")
-    (state / "log4j2.xml").write_text(_log4j2(logs), "utf-8")
+    (state / "log4j2.xml").write_text(_LOG4J2, "ascii")
     (state / "metrics.yaml").write_text(_METRICS, "utf-8")
     return Command(_arguments(options, state, scratch, home), environment(options, scratch, os.environ))
 
@@ -362,8 +361,9 @@ def _properties_text(entries: Mapping[str, str]) -> str:
 def _escaped(value: str) -> str:
     if any(ord(character) < 32 for character in value) or "$$" in value:
         raise StartRefused(f"{value!r} cannot stand in TorchServe's configuration")
-    text = value.replace("\\", "\\\\")
-    return json.dumps(text)[1:-1].replace("\\\\", "\\").replace('\\"', '"')
+    return "".join(
+        character if character.isascii() else json.dumps(character)[1:-1] for character in value.replace("\\", "\\\\")
+    )
 
 
 _METRICS: Final = """\
@@ -379,15 +379,14 @@ model_metrics:
 """
 
 
-def _log4j2(logs: Path) -> str:
-    """Warnings and what workers say, in one file of bounded size; a line per request in none."""
-    pattern = "%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX}{UTC} %-5p %c{1} %t %m%n"
-    return f"""\
+# Warnings and what workers say, in one file of bounded size; a line per request in none.
+# Relative to the state folder, so that no folder's name has to be written in XML.
+_LOG4J2: Final = """\
 <?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="ERROR">
   <Appenders>
-    <RollingFile name="file" fileName="{logs}/torchserve.log" filePattern="{logs}/torchserve.%i.log">
-      <PatternLayout pattern="{pattern}"/>
+    <RollingFile name="file" fileName="logs/torchserve.log" filePattern="logs/torchserve.%i.log">
+      <PatternLayout pattern="%d{yyyy-MM-dd'T'HH:mm:ss.SSSXXX}{UTC} %-5p %c{1} %t %m%n"/>
       <RegexFilter regex="Backend received inference at: .*" onMatch="DENY" onMismatch="NEUTRAL"/>
       <Policies><SizeBasedTriggeringPolicy size="10 MB"/></Policies>
       <DefaultRolloverStrategy max="3"/>

@@ -289,8 +289,8 @@ def test_models_of_an_earlier_run_do_not_come_back(tmp_path: Path, model_store: 
         assert not list((running.state / "logs").rglob("*.cfg"))
 
 
-def test_a_deep_state_folder_still_has_room_for_sockets(tmp_path: Path, model_store: Path) -> None:
-    deep = tmp_path / ("d" * 60) / ("e" * 60)
+def test_a_deep_and_oddly_named_state_folder_still_has_room_for_sockets(tmp_path: Path, model_store: Path) -> None:
+    deep = tmp_path / "ห้อง & <b>" / ("d" * 60)
     deep.mkdir(parents=True)
     with RunningTorchServe.start(deep / "state", model_store) as running:
         running.register(ARCHIVE)

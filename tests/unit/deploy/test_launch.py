@@ -1,0 +1,165 @@
+"""What the launcher writes down for TorchServe, and what it refuses to start."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+LAUNCHER = Path(__file__).resolve().parents[3] / "deploy" / "torchserve" / "launch.py"
+
+
+def _module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("amulet_torchserve_launch", LAUNCHER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+launch = _module()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+def test_everything_that_locks_torchserve_down_is_written(tmp_path: Path, store: Path) -> None:
+    options = launch.Options(tmp_path, store, port_offset=100)
+    found = launch.properties(options, tmp_path / "tmp")
+
+    assert {name: found[name] for name in LOCKED} == LOCKED
+    assert found["management_address"] == "http://127.0.0.1:8181"
+    assert (found["grpc_inference_port"], found["grpc_management_port"]) == ("7170", "7171")
+    assert found["inference_address"].startswith("unix:")
+    assert found["token_expiration_min"] == "60"
+    assert int(found["default_response_timeout"]) <= 10
+    assert int(found["job_queue_size"]) <= 200
+
+
+LOCKED = {
+    "allowed_urls": "(?!)",
+    "use_env_allowed_urls": "false",
+    "enable_envvars_config": "false",
+    "install_py_dep_per_model": "false",
+    "disable_token_authorization": "false",
+    "enable_metrics_api": "false",
+    "load_models": "",
+    "grpc_inference_address": "127.0.0.1",
+    "grpc_management_address": "127.0.0.1",
+}
+
+
+def test_the_command_has_no_snapshots_and_a_small_heap(tmp_path: Path, store: Path) -> None:
+    command = launch.prepare(launch.Options(tmp_path / "state", store))
+
+    assert "--no-config-snapshot" in command.arguments
+    assert "-Xmx128m" in command.arguments
+    assert "--disable-token-auth" not in command.arguments
+
+
+def test_the_environment_is_an_allow_list(tmp_path: Path, store: Path) -> None:
+    outer = {
+        "TZ": "Asia/Bangkok",
+        "AMULET_KEY": "canary",
+        "TS_ALLOWED_URLS": ".*",
+        "PYTHONPATH": "/evil",
+        "PATH": "/bin",
+    }
+
+    found = launch.environment(launch.Options(tmp_path, store), tmp_path / "tmp", outer)
+
+    assert found["TZ"] == "Asia/Bangkok"
+    assert not {"AMULET_KEY", "TS_ALLOWED_URLS", "PYTHONPATH"} & set(found)
+    assert found["PATH"] == str(tmp_path / "bin")
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "wanted"), [(1, 3, 3), (10_000, 0, 1), (1, 0, len(os.sched_getaffinity(0)))]
+)
+def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int, wanted: int) -> None:
+    options = launch.Options(tmp_path, tmp_path, workers=workers, threads=threads)
+    assert launch.environment(options, tmp_path, {})["OMP_NUM_THREADS"] == str(wanted)
+
+
+def test_only_the_owner_can_look_into_the_state_folder(tmp_path: Path, store: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    launch.prepare(launch.Options(state, store))
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert stat.S_IMODE((state / "empty").stat().st_mode) == 0o500
+
+
+def test_what_an_earlier_run_left_is_cleared(tmp_path: Path, store: Path) -> None:
+    state = tmp_path / "state"
+    (state / "tmp" / "models" / "x").mkdir(parents=True)
+    (state / "tmp" / ".ts.sock.9000").touch()
+    (state / "key_file.json").write_text("{}")
+
+    launch.prepare(launch.Options(state, store))
+
+    assert list((state / "tmp").iterdir()) == []
+    assert not (state / "key_file.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("/plain/path", "/plain/path"), ("a\\b", "a\\\\b"), ("ห้อง", "\\u0e2b\\u0e49\\u0e2d\\u0e07"), ('"(?!)"', '"(?!)"')],
+)
+def test_values_are_escaped_as_java_reads_them(text: str, wanted: str) -> None:
+    assert launch._properties_text({"name": text}) == f"name={wanted}\n"
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "$$HOME$$"])
+def test_values_that_java_would_read_otherwise_are_refused(text: str) -> None:
+    with pytest.raises(launch.StartRefused):
+        launch._properties_text({"name": text})
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(LAUNCHER), *arguments], capture_output=True, text=True, check=False)
+
+
+def test_a_model_store_that_cannot_be_trusted_is_refused_in_a_sentence(tmp_path: Path, store: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    store.chmod(0o777)
+    for path, message in ((store, "chmod go-w"), (file, "is not a folder"), (tmp_path / "no", "cannot be read")):
+        refused = start(f"--state={tmp_path / 'state'}", f"--model-store={path}")
+        assert refused.returncode == 1
+        assert message in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--workers=0",
+        "--workers=x",
+        "--port-offset=50001",
+        "--token-expiration-min=0",
+        "--token-expiration-min=9999",
+        "--no",
+    ],
+)
+def test_a_wrong_argument_is_wrong_use(tmp_path: Path, store: Path, wrong: str) -> None:
+    refused = start(f"--state={tmp_path / 'state'}", f"--model-store={store}", wrong)
+    assert refused.returncode == 2
+    assert wrong.partition("=")[0] in refused.stderr
+
+
+def test_it_says_how_it_is_used() -> None:
+    helped = start("--help")
+    assert helped.returncode == 0
+    assert "Example:" in helped.stdout
