@@ -61,7 +61,7 @@ def inspect(folder: Path, limits: InspectionLimits) -> Mapping[str, Outcome]:
     """The outcome per rule, in order, up to the first that fails. Never raises for what is in the folder."""
     memory_bytes = limits.memory_bytes((folder / "model.onnx").stat().st_size)
     environment = {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
         "OPENBLAS_NUM_THREADS": "1",  # each thread reserves address space
         "OMP_NUM_THREADS": "1",
     }
@@ -99,7 +99,7 @@ def inspect(folder: Path, limits: InspectionLimits) -> Mapping[str, Outcome]:
 
 def _ending(status: int, errors: bytes) -> str:
     if -status in (signal.SIGKILL, signal.SIGXCPU):
-        return "took more processor time than it may have"
+        return "was stopped: it needed more time or memory than it may have"
     if status < 0:
         return f"crashed on it ({signal.strsignal(-status)})"
     last = errors.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit status {status}"]
@@ -119,13 +119,12 @@ def _outcomes(output: bytes) -> dict[str, Outcome]:
 def main(arguments: list[str]) -> int:
     folder, memory_bytes, cpu_s = Path(arguments[0]), int(arguments[1]), int(arguments[2])
     _limit(memory_bytes, cpu_s)
-    report = sys.stdout
-    sys.stdout = sys.stderr  # what a library prints is no line of the report
+    report = os.dup(1)
+    os.dup2(2, 1)  # what a library prints, in Python or not, is no line of the report
     for rule, check in _checks().items():
         outcome = _outcome(rule, check, folder)
-        line = json.dumps({"rule": rule, "reason": outcome.reason, "message": outcome.message})
-        report.write(line + "\n")
-        report.flush()
+        line = json.dumps({"rule": rule, "reason": outcome.reason, "message": outcome.message[:1000]})
+        os.write(report, line.encode() + b"\n")
         if outcome.reason:
             return 1
     return 0

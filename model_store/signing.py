@@ -131,16 +131,9 @@ def sign(folder: Path, key: Path) -> bytes:
     """
     private = private_key(key)
     with TemporaryDirectory(prefix="amulet-sign-") as scratch:
-        pem = Path(scratch, "key.pem")  # the library reads only files, and other PEM kinds differently
-        pem.touch(mode=0o600)
-        pem.write_bytes(
-            private.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
         bundle = Path(scratch, "model.sig")
         config = signing.Config()  # type: ignore[no-untyped-call]  # its constructor is not annotated
-        config.use_elliptic_key_signer(private_key=pem).set_hashing_config(_hashing()).sign(folder, bundle)
+        config.use_elliptic_key_signer(private_key=key).set_hashing_config(_hashing()).sign(folder, bundle)
         return _reproducible(json.loads(bundle.read_bytes()), private)
 
 
@@ -204,12 +197,15 @@ def _bundle(signature: bytes) -> _Bundle:
         digests = {resource["name"]: resource["digest"] for resource in statement["predicate"]["resources"]}
         if not isinstance(signer, str) or not signer:
             raise ValueError("it does not say which key made it")
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        detail = str(error)[:200] or type(error).__name__
-        raise ArchiveRefused(
-            words.REASON_ARCHIVE_SIGNATURE_INVALID, f"model.sig is not a model signature: {detail}"
-        ) from None
+    except KeyError as error:
+        raise _no_bundle(f"it has no {error}") from None
+    except (ValueError, TypeError, IndexError) as error:
+        raise _no_bundle(str(error)[:200]) from None
     return _Bundle(signer, digests)
+
+
+def _no_bundle(detail: str) -> ArchiveRefused:
+    return ArchiveRefused(words.REASON_ARCHIVE_SIGNATURE_INVALID, f"model.sig is not a model signature: {detail}")
 
 
 def _differing(folder: Path, digests: Mapping[str, str]) -> list[str]:

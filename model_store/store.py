@@ -1,7 +1,7 @@
 """The folder that TorchServe loads archives from: whole files, named by content, never changed.
 
     STORE/<first 32 hexadecimal digits of the SHA-256>.mar     mode 0444
-    STORE/.incoming-...                                        being written
+    STORE/.incoming-...                                        being written; a day old: given up
 
 TorchServe registers an archive by its bare name, so a name must mean the same bytes for
 ever, and a half-written file must never carry one.
@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +23,7 @@ from model_store.members import MIB, open_regular
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 _INCOMING: Final = ".incoming-"
+_GIVEN_UP_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
     When this returns the archive survives a power cut. Raises OSError when the store cannot be written.
     """
     store_dir.mkdir(parents=True, exist_ok=True)
+    _sweep(store_dir)
     handle, incoming_name = tempfile.mkstemp(prefix=_INCOMING, dir=store_dir)
     incoming = Path(incoming_name)
     try:
@@ -71,6 +75,14 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
     finally:
         incoming.unlink(missing_ok=True)
     return StoredArchive(target, found, size_bytes, new)
+
+
+def _sweep(store_dir: Path) -> None:
+    """Remove what a process that was killed while it wrote left behind."""
+    for path in store_dir.glob(f"{_INCOMING}*"):
+        with suppress(FileNotFoundError):  # another process sweeps or settles it
+            if time.time() - path.lstat().st_mtime > _GIVEN_UP_S:
+                path.unlink()
 
 
 def _settle(incoming: Path, target: Path, sha256: str) -> bool:

@@ -74,3 +74,13 @@ def test_a_full_disk_leaves_no_name(archive: Path, tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="No space"):
         store.place(archive, tmp_path / "store")
     assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept_after_a_day_and_not_before(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    old, young = tmp_path / "store" / ".incoming-old", tmp_path / "store" / ".incoming-young"
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    stored = store.place(archive, tmp_path / "store")
+    assert sorted((tmp_path / "store").iterdir()) == sorted([young, stored.path])
