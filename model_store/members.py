@@ -3,8 +3,7 @@
 TorchServe unpacks by the local headers in the order of the file; Python's zipfile goes by
 the central directory at its end; scanners do one or the other. An archive on which two
 readers could disagree is refused: no gaps, no order of its own, no bytes before, between
-or after, no second spelling of a name or a size. What `amulet package` writes passes, and so
-does plain `zipfile` or `zip -X` output to a seekable file.
+or after, no second spelling of a name or a size.
 
     [local header | name | data] per member, from byte 0, without gaps
     [central header | name]      per member, in the same order
@@ -32,6 +31,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 
 MIB: Final = 1024 * 1024
 _CHUNK: Final = MIB
+_DIRECTORY_BYTES_MAX: Final = MIB
 _STORED: Final = 0
 _DEFLATED: Final = 8
 _END: Final = struct.Struct("<4s4H2LH")
@@ -96,8 +96,11 @@ def read_directory(file: BufferedReader, limits: Limits) -> tuple[Member, ...]:
     entries, directory_at = _end_record(file, size)
     if entries > limits.members_max:
         raise _too_large(f"the archive has {entries} members; at most {limits.members_max} are accepted")
+    directory_bytes = size - _END.size - directory_at
+    if directory_bytes > _DIRECTORY_BYTES_MAX:
+        raise _too_large(f"its directory has {directory_bytes} bytes; at most {_DIRECTORY_BYTES_MAX} are accepted")
     file.seek(directory_at)
-    directory = file.read(size - _END.size - directory_at)
+    directory = file.read(directory_bytes)
     headers = _central_headers(directory, entries)
     _check_names([header.name for header in headers])
     _check_sizes(headers, limits)
@@ -108,7 +111,7 @@ def read_directory(file: BufferedReader, limits: Limits) -> tuple[Member, ...]:
         members.append(member)
         expected_at = member.data_at + member.packed_bytes
     if expected_at != directory_at:
-        raise _unreadable(f"{directory_at - expected_at} bytes between the last member and the directory")
+        raise _unreadable("its directory does not start where the last member ends")
     return tuple(members)
 
 

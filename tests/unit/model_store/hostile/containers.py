@@ -261,6 +261,11 @@ def many_members(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_TOO_LARGE)
+def directory_of_megabytes(m: Material) -> bytes:
+    return zip_of([*m.entries(), *(Entry(b"n" * 60_000, b"") for _ in range(20))])
+
+
+@cases.refused_for(words.REASON_ARCHIVE_TOO_LARGE)
 def declares_more_than_the_limit(m: Material) -> bytes:
     entries = m.entries()
     item = entry(entries, "model.onnx")
