@@ -196,6 +196,7 @@ def _arguments(options: Options, state: Path, scratch: Path, home: Path) -> tupl
         "-Xms16m",
         "-Xss512k",
         "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # after a restart every call counts: half the cost of the first thousand
         "-XX:MaxDirectMemorySize=64m",
         "-XX:MaxMetaspaceSize=96m",
         "-XX:ReservedCodeCacheSize=48m",
