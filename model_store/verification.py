@@ -234,15 +234,22 @@ class _Case:
         with self.staged.open("rb") as file:
             self.digests = members.unpack(file, self.members, self.unpacked)
         for name in self.digests:
-            contents.check_format(name, self.unpacked / name)
+            try:
+                contents.check_format(name, self.unpacked / name)
+            except ArchiveRefused:
+                self._refuse_pickle(name)  # the better reason, where it is one
+                raise
         return "every checksum is right and every member is of the format that its name promises"
 
     def _pickle(self) -> str:
         for name in self.digests:
-            at = _pickle_in(self.unpacked / name)
-            if at is not None:
-                raise ArchiveRefused(words.REASON_ARCHIVE_PICKLE, f"{name} reads as a pickle from byte {at} on")
+            self._refuse_pickle(name)
         return "no member reads as a pickle"
+
+    def _refuse_pickle(self, name: str) -> None:
+        at = _pickle_in(self.unpacked / name)
+        if at is not None:
+            raise ArchiveRefused(words.REASON_ARCHIVE_PICKLE, f"{name} reads as a pickle from byte {at} on")
 
     def _handler(self) -> str:
         return f"the code is a reviewed version: {self.handlers.check(self.digests)}"

@@ -36,7 +36,7 @@ def _bytes_as_weights(content: bytes) -> TensorProto:
 for _protocol in range(6):
     cases.add(
         f"weights_pickled_with_protocol_{_protocol}",
-        words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED,
+        words.REASON_ARCHIVE_PICKLE,
         partial(_weights_pickled, protocol=_protocol),
     )
     cases.add(
@@ -46,17 +46,17 @@ for _protocol in range(6):
     )
 
 
-@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+@cases.refused_for(words.REASON_ARCHIVE_PICKLE)
 def reference_pickled(m: Material) -> bytes:
     return m.signed({**m.good, "reference.json": pickle.dumps(Fires(m.command), protocol=0)})
 
 
-@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+@cases.refused_for(words.REASON_ARCHIVE_PICKLE)
 def golden_pickled(m: Material) -> bytes:
     return m.signed({**m.good, "golden_0.png": pickle.dumps(Fires(m.command))})
 
 
-@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+@cases.refused_for(words.REASON_ARCHIVE_PICKLE)
 def weights_in_pytorchs_own_form(m: Material) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as inner:
@@ -65,7 +65,7 @@ def weights_in_pytorchs_own_form(m: Material) -> bytes:
     return m.signed({**m.good, "model.onnx": out.getvalue()})
 
 
-@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+@cases.refused_for(words.REASON_ARCHIVE_PICKLE)
 def weights_as_an_array_of_objects(m: Material) -> bytes:
     out = io.BytesIO()
     np.save(out, np.array([Fires(m.command)], dtype=object), allow_pickle=True)

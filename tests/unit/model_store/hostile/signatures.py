@@ -112,7 +112,7 @@ def signature_with_the_statement_changed(m: Material) -> bytes:
     return zip_of(entries_of({**m.good, "model.sig": json.dumps(bundle).encode()}))
 
 
-@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+@cases.refused_for(words.REASON_ARCHIVE_PICKLE)
 def signature_pickled(m: Material) -> bytes:
     return zip_of(entries_of({**m.good, "model.sig": pickle.dumps(Fires(m.command))}))
 
