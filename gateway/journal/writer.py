@@ -231,7 +231,9 @@ class Writer:
         if segment is None or segment.next_sequence == segment.first_sequence or now < self._retry_rotation_s:
             return
         too_old = now - segment.opened_s > self._settings.segment_age_s_max
-        if segment.size_bytes < self._settings.segment_bytes_max and not too_old:
+        too_large = segment.size_bytes >= self._settings.segment_bytes_max
+        # With no room left, what is delivered of the open segment can only be deleted after it.
+        if not (too_old or too_large or self._refusal is not None):
             return
         try:
             following = Segment.prepare(self._settings.folder, self.durable_end)
