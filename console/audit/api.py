@@ -79,7 +79,7 @@ class Export(APIView):
 
     @extend_schema(responses={(200, EXPORT_TYPE): OpenApiTypes.BINARY})
     def get(self, request: Request) -> StreamingHttpResponse:
-        """The whole log with its checkpoints, as JSON lines for `amulet audit verify`; the last entry tells of this call."""
+        """The whole log with its checkpoints, for `amulet audit verify`; its last entry tells of this call."""
         return export_response(actor_of(request))
 
 

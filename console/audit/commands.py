@@ -43,7 +43,7 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
     """
     try:
         key = load_public_key(key_file or _key_of_this_stack())
-        notes = [note for path in kept for note in _notes_in(path)]
+        notes = [note for path in kept for note in notes_in(path)]
         with file.open("rb") as lines:
             report = check_lines(_with_progress(lines, file.stat().st_size), key, notes)
     except KeyUnreadable as error:
@@ -59,6 +59,12 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
 COMMANDS: Final = MappingProxyType({"verify": verify})
 
 
+def notes_in(path: Path) -> Iterator[str]:
+    """The checkpoints of a file, or of every *.txt of a folder. Raises OSError, UnicodeDecodeError."""
+    for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
+        yield from split_notes(file.read_text("utf-8"))
+
+
 def _key_of_this_stack() -> Path:
     state = Path(os.environ.get("AMULET_STATE_DIR", ".amulet"))
     folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR", state / "checkpoints"))
@@ -66,11 +72,6 @@ def _key_of_this_stack() -> Path:
     if not path.is_file():
         raise click.UsageError(f"name the log's public key with --key: there is no {path}")
     return path
-
-
-def _notes_in(path: Path) -> Iterator[str]:
-    for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
-        yield from split_notes(file.read_text("utf-8"))
 
 
 def _with_progress(lines: Iterable[bytes], total_bytes: int) -> Iterator[bytes]:

@@ -29,6 +29,7 @@ class Entry(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["type", "-sequence"], name="audit_entry_by_type"),
             models.Index(fields=["actor", "-sequence"], name="audit_entry_by_actor"),
+            models.Index(fields=["recorded_at"], name="audit_entry_by_time"),
         ]
         constraints: ClassVar = [models.CheckConstraint(condition=Q(sequence__gte=1), name="audit_starts_at_one")]
 

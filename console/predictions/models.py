@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from console.predictions.detail import Detail
@@ -62,6 +63,7 @@ class Prediction(models.Model):
             models.Index(fields=["top_class", "happened_at"], name="prediction_by_class"),
             models.Index(fields=["version", "happened_at"], name="prediction_by_version"),
             models.Index(fields=["client_id", "happened_at"], name="prediction_by_client"),
+            models.Index(fields=["request_id"], condition=~Q(request_id=""), name="prediction_by_request"),
         ]
 
     def __str__(self) -> str:

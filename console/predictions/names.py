@@ -1,14 +1,18 @@
-"""What the classes of a prediction are called, from the card of the version that answered."""
+"""What the ids in a prediction are called: classes, from the cards of versions, and clients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from django.utils.translation import get_language
 
+from console.clients.models import Client
 from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
+
+_CARDS_READ: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,18 @@ def classes_of(prediction: Prediction) -> tuple[KnownClass, ...]:
     names = {item["id"]: item["names"] for item in (card or {}).get("classes", ())}
     best_first = dict.fromkeys(candidate.class_id for candidate in prediction.detail().candidates)
     return tuple(KnownClass(class_id, names.get(class_id, {})) for class_id in {**best_first, **dict.fromkeys(names)})
+
+
+def class_names() -> Mapping[str, str]:
+    """Class id -> name in the language of whoever looks, over the newest cards. One query, however long the history."""
+    newest = ModelVersion.objects.exclude(card_document=None).order_by("-pk")[:_CARDS_READ]
+    found: dict[str, str] = {}
+    for card in newest.values_list("card_document", flat=True):
+        for item in (card or {}).get("classes", ()):
+            found.setdefault(item["id"], KnownClass(item["id"], item["names"]).name)
+    return found
+
+
+def client_names() -> Mapping[str, str]:
+    """Client id -> name. One query over a small table."""
+    return {str(client_id): name for client_id, name in Client.objects.values_list("client_id", "name")}

@@ -106,6 +106,10 @@ class Migration(migrations.Migration):
             model_name="entry",
             index=models.Index(fields=["actor", "-sequence"], name="audit_entry_by_actor"),
         ),
+        migrations.AddIndex(
+            model_name="entry",
+            index=models.Index(fields=["recorded_at"], name="audit_entry_by_time"),
+        ),
         migrations.AddConstraint(
             model_name="entry",
             constraint=models.CheckConstraint(condition=models.Q(("sequence__gte", 1)), name="audit_starts_at_one"),

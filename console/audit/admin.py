@@ -1,0 +1,160 @@
+"""Pages for the audit log: entries, checkpoints, the check, the export."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.decorators import action, display
+
+from console.audit import chain, queries
+from console.audit.api import export_response
+from console.audit.checking import ENTRIES_MAX, check_newest
+from console.audit.models import Checkpoint, Entry
+from console.history import DistinctFilter, HistoryAdmin
+from console.pages import page
+from console.staff.models import User
+from console.staff.rest import actor_of
+
+# What an entry is about -> the page of it.
+_PAGE_OF: Final = {
+    "prediction": "admin:predictions_prediction_change",
+    "subject": "admin:vault_subject_change",
+}
+
+
+class TypeFilter(DistinctFilter):
+    title, parameter_name, column = gettext_lazy("type"), "type", "type"
+
+
+@admin.register(Entry)
+class EntryAdmin(HistoryAdmin):
+    list_display = ("sequence", "recorded_at", "type_text", "about", "actor_name")
+    list_filter = (TypeFilter, ("recorded_at", RangeDateTimeFilter))
+    search_fields = ("sequence",)
+    search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff; whole")
+    ordering = ("-sequence",)
+    sortable_by = ()
+    actions_list = ("verify", "export")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Entry]:
+        return queries.entries_with_payloads()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        wanted = Q(payload__subject_id=term) | Q(actor=term)
+        if term.isdecimal() and len(term) < 19:
+            wanted |= Q(sequence=int(term))
+        for pseudonym in User.objects.filter(username=term).values_list("pseudonym", flat=True):
+            wanted |= Q(actor=str(pseudonym))
+        return queryset.filter(wanted), False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        names = _staff_names({row.actor for row in rows})
+        for row in rows:
+            row.actor_text = names.get(row.actor, row.actor)
+
+    @display(description=gettext_lazy("Type"))
+    def type_text(self, entry: Entry) -> str:
+        return entry.type
+
+    @display(description=gettext_lazy("About"))
+    def about(self, entry: Entry) -> str:
+        payload = getattr(entry, "payload", None)
+        return _("erased") if payload is None else f"{payload.subject_type} {payload.subject_id}".strip()
+
+    @display(description=gettext_lazy("By"))
+    def actor_name(self, entry: Any) -> str:
+        return str(entry.actor_text)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        entry = self.get_object(request, object_id)
+        if entry is None or not self.has_view_permission(request, entry):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        payload = getattr(entry, "payload", None)
+        return page(
+            request,
+            self,
+            "audit/entry.html",
+            title=_("Entry {number}").format(number=entry.sequence),
+            subtitle=entry.type,
+            entry=entry,
+            time=chain.time_text(entry.recorded_at),
+            actor=_staff_names({entry.actor}).get(entry.actor, entry.actor),
+            payload=payload,
+            told=[] if payload is None else _rows(json.loads(payload.text)),
+            about_url="" if payload is None else _page_of(payload.subject_type, payload.subject_id),
+            hashes=[
+                (_("Hash"), bytes(entry.entry_hash).hex()),
+                (_("Follows"), bytes(entry.previous_hash).hex()),
+                (_("Commitment"), bytes(entry.commitment).hex()),
+            ],
+            checkpoint=Checkpoint.objects.filter(size__gte=entry.sequence).order_by("size").first(),
+        )
+
+    @action(description=gettext_lazy("Verify"), icon="verified_user", permissions=["audit.view_entry"])
+    def verify(self, request: HttpRequest) -> HttpResponse:
+        checked = check_newest()
+        return page(
+            request,
+            self,
+            "audit/checked.html",
+            title=_("Verification of the audit trail"),
+            checked=checked,
+            report=checked.report,
+            unsigned=checked.report.last - checked.report.signed_through,
+            rate=int(checked.report.entries / checked.took_s) if checked.took_s > 0 else 0,
+            entries_max=ENTRIES_MAX,
+        )
+
+    @action(description=gettext_lazy("Export"), icon="download", permissions=["audit.export_entry"])
+    def export(self, request: HttpRequest) -> HttpResponse:
+        return export_response(actor_of(request))  # type: ignore[return-value]  # a response all the same
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(HistoryAdmin):
+    list_display = ("size", "created_at")
+    ordering = ("-size",)
+    sortable_by = ()
+    fields = ("size", "created_at", "text")
+    readonly_fields = ("text",)
+
+    @display(description=gettext_lazy("Signed text"))
+    def text(self, checkpoint: Checkpoint) -> str:
+        return checkpoint.note
+
+
+def _staff_names(actors: set[str]) -> dict[str, str]:
+    """Pseudonym -> name, for those who still have one. One query over a small table."""
+    names = {str(pseudonym): name for pseudonym, name in User.objects.values_list("pseudonym", "username")}
+    return {actor: names[actor] for actor in actors if actor in names}
+
+
+def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in told.items()
+        if name != "about"
+    ]
+
+
+def _page_of(subject_type: str, subject_id: str) -> str:
+    try:
+        return reverse(_PAGE_OF[subject_type], args=[subject_id])
+    except (KeyError, NoReverseMatch):
+        return ""

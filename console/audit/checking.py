@@ -1,0 +1,52 @@
+"""The log checked where it lives, for the page with the button.
+
+It proves less than an export checked elsewhere: whoever owns this machine could show any
+page. The page says so. A long log is checked from the checkpoint that leaves about
+ENTRIES_MAX entries; `amulet audit verify` checks all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.conf import settings
+
+from console.audit import queries
+from console.audit.commands import notes_in
+from console.audit.export import export
+from console.audit.models import Checkpoint
+from console.audit.verifier import Report, verify
+
+ENTRIES_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    report: Report
+    took_s: float
+    begins: int  # the first entry that was looked at
+
+
+def check_newest() -> Checked:
+    """Check the newest entries against the published checkpoints. Raises NotAvailable while there is no key."""
+    key = queries.public_key()
+    last = queries.last_sequence()
+    start = Checkpoint.objects.filter(size__lte=last - ENTRIES_MAX).order_by("-size").first()
+    begins = 1 if start is None else start.size + 1
+    started_s = time.monotonic()
+    lines = (line for chunk in export(key, after=start, last=last) for line in chunk.splitlines())
+    report = verify(lines, key, list(_published(begins, last)))
+    return Checked(report, time.monotonic() - started_s, begins)
+
+
+def _published(first: int, last: int) -> Iterator[str]:
+    """The newest published notes about these entries: from the files, which the database's owner cannot rewrite."""
+    for path in sorted(settings.AMULET.checkpoint_dir.glob("*.txt"))[-2:]:
+        notes = list(notes_in(path))
+        for note in notes[-20:]:
+            size = note.split("\n")[1]
+            if size.isdecimal() and first <= int(size) <= last:
+                yield note

@@ -1,0 +1,150 @@
+"""Pages for predictions: the list along time, one prediction, its pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import display
+
+from console.errors import NotFound
+from console.history import DistinctFilter, HistoryAdmin
+from console.pages import page
+from console.predictions import queries
+from console.predictions.models import Prediction, Verdict
+from console.predictions.names import class_names, client_names
+from console.predictions.overlay import heat_map_png
+from console.predictions.page import VERDICT_COLOURS, prediction_context
+from console.staff.rest import actor_of
+from console.vault.models import Kind
+from console.vault.services import open_kept
+
+
+class ClassFilter(DistinctFilter):
+    title, parameter_name, column = gettext_lazy("class"), "class", "top_class"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = class_names()
+        return [(value, names.get(value, value)) for value, _text in super().lookups(request, model_admin)]
+
+
+class VersionFilter(DistinctFilter):
+    title, parameter_name, column = gettext_lazy("version"), "version", "version"
+
+
+class ClientFilter(DistinctFilter):
+    title, parameter_name, column = gettext_lazy("client"), "client", "client_id"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        names = client_names()
+        return [(value, names.get(value, value)) for value, _text in super().lookups(request, model_admin)]
+
+
+@admin.register(Prediction)
+class PredictionAdmin(HistoryAdmin):
+    list_display = ("happened_at", "class_name", "verdict_badge", "percent", "client_name", "version")
+    list_filter = (
+        ("verdict", ChoicesDropdownFilter),
+        ClassFilter,
+        VersionFilter,
+        ClientFilter,
+        ("happened_at", RangeDateTimeFilter),
+    )
+    search_fields = ("prediction_id",)
+    search_help_text = gettext_lazy("Prediction id, or the caller's own id; whole")
+    ordering = ("-happened_at", "-prediction_id")
+    sortable_by = ()
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
+        return queries.newest_first().defer("detail_document")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        try:
+            return queryset.filter(prediction_id=UUID(term)), False
+        except ValueError:
+            return queryset.filter(request_id=term), False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        classes, clients = class_names(), client_names()
+        for row in rows:
+            row.class_text = classes.get(row.top_class, row.top_class)
+            row.client_text = clients.get(row.client_id, row.client_id)
+
+    @display(description=gettext_lazy("Class"))
+    def class_name(self, prediction: Any) -> str:
+        return str(prediction.class_text)
+
+    @display(description=gettext_lazy("Client"))
+    def client_name(self, prediction: Any) -> str:
+        return str(prediction.client_text)
+
+    @display(description=gettext_lazy("Verdict"), label=VERDICT_COLOURS)
+    def verdict_badge(self, prediction: Prediction) -> tuple[int, str]:
+        return prediction.verdict, str(Verdict(prediction.verdict).label)
+
+    @display(description=gettext_lazy("Confidence"))
+    def percent(self, prediction: Prediction) -> str:
+        return f"{prediction.confidence:.1%}"
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        prediction = self.get_object(request, object_id)
+        if prediction is None or not self.has_view_permission(request, prediction):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        return page(
+            request,
+            self,
+            "predictions/prediction.html",
+            title=_("Prediction"),
+            subtitle=str(prediction.pk),
+            **prediction_context(prediction, actor_of(request)),
+        )
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        return [
+            path(
+                "<uuid:prediction_id>/photograph/<int:part>.png",
+                wrap(self.photograph),
+                name="predictions_prediction_photograph",
+            ),
+            path(
+                "<uuid:prediction_id>/heat-map/<int:part>.png",
+                wrap(self.heat_map),
+                name="predictions_prediction_heat_map",
+            ),
+            *super().get_urls(),
+        ]
+
+    def photograph(self, request: HttpRequest, prediction_id: UUID, part: int) -> HttpResponse:
+        """The photograph, decrypted on the way, for whoever may open it; leaves an audit entry."""
+        owner = str(prediction_id)
+        return _picture(open_kept(actor=actor_of(request), kind=Kind.PHOTOGRAPH, owner=owner, part=part))
+
+    def heat_map(self, request: HttpRequest, prediction_id: UUID, part: int) -> HttpResponse:
+        """The heat map as a transparent picture, under the same conditions."""
+        content = open_kept(actor=actor_of(request), kind=Kind.HEAT_MAP, owner=str(prediction_id), part=part)
+        try:
+            return _picture(heat_map_png(content))
+        except ValueError:
+            raise NotFound("the heat map cannot be read") from None
+
+
+def _picture(content: bytes) -> HttpResponse:
+    # Nothing of it stays behind: not in the browser's cache, not in a proxy's.
+    headers = {"Cache-Control": "no-store, private", "X-Content-Type-Options": "nosniff"}
+    return HttpResponse(content, content_type="image/png", headers=headers)

@@ -1,0 +1,172 @@
+"""What the page of one prediction shows, as plain values for its template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from console.audit.queries import entries_about
+from console.predictions import queries
+from console.predictions.detail import Detail, OodScore
+from console.predictions.models import Prediction, Verdict
+from console.predictions.names import KnownClass, classes_of, client_names
+from console.staff.models import User
+from console.vault import queries as vault
+from protos.wording import DISCLAIMER
+
+VERDICT_COLOURS: Final[Mapping[int, str]] = {
+    Verdict.IN_DOMAIN: "success",
+    Verdict.UNSURE: "warning",
+    Verdict.OUT_OF_DISTRIBUTION: "danger",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One view: addresses of its photograph and heat map ("" where there is none to be seen), and why not."""
+
+    part: int
+    side: str
+    size: str
+    photograph: str
+    heat_map: str
+    why_not: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A share of 0 to 100 per cent with its texts."""
+
+    name: str
+    id: str
+    text: str
+    percent: float
+    in_set: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """An OOD score between its thresholds, all in per cent of a scale that shows each of them."""
+
+    name: str
+    score: str
+    limits: str
+    percent: float
+    unsure_percent: float
+    out_percent: float
+    colour: str
+
+
+def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
+    """The context of `predictions/prediction.html`. At most eight queries, whatever the history."""
+    detail = prediction.detail()
+    return {
+        **shown(prediction, detail, classes_of(prediction), person),
+        "client": client_names().get(prediction.client_id, prediction.client_id),
+        "feedback": queries.feedback_on([prediction.pk]).get(prediction.pk, ()),
+        "decisions": _decisions(prediction),
+        "entries": list(entries_about("prediction", str(prediction.pk))[:20])
+        if person.has_perm("audit.view_entry")
+        else (),
+        "version_url": f"{reverse('admin:registry_modelversion_changelist')}?q={prediction.version}",
+        "shadows": detail.shadows,
+    }
+
+
+def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass], person: User) -> dict[str, Any]:
+    """What an expert also sees: pictures, candidates, scores and the disclaimer. One query."""
+    names = {known.class_id: known.name for known in classes}
+    return {
+        "prediction": prediction,
+        "detail": detail,
+        "verdict": Verdict(prediction.verdict),
+        "verdict_colour": VERDICT_COLOURS[prediction.verdict],
+        "pictures": pictures(prediction, detail, person),
+        "candidates": _candidates(detail, names),
+        "scales": [_scale(score) for score in detail.ood_scores],
+        "reasons": [reason.replace("_", " ") for reason in detail.reasons],
+        "disclaimers": [DISCLAIMER["th"], DISCLAIMER["en"]],
+    }
+
+
+def pictures(prediction: Prediction, detail: Detail, person: User) -> list[Picture]:
+    """The views with addresses of what this person may see of them. One query."""
+    kept = vault.kept_of([str(prediction.pk)]).get(str(prediction.pk), vault.Kept())
+    may = person.has_perm("vault.open_storedobject")
+
+    def address(name: str, part: int, parts: Sequence[int]) -> str:
+        return (
+            reverse(f"admin:predictions_prediction_{name}", args=[prediction.pk, part]) if may and part in parts else ""
+        )
+
+    return [
+        Picture(
+            part=part,
+            side=_side(view.side),
+            size=f"{view.width_px} × {view.height_px}",
+            photograph=address("photograph", part, kept.photographs),
+            heat_map=address("heat_map", part, kept.heat_maps),
+            why_not=_why_not(view.kept, part in kept.photographs, may),
+        )
+        for part, view in enumerate(detail.views)
+    ]
+
+
+def _why_not(outcome: str, is_kept: bool, may: bool) -> str:
+    if is_kept:
+        return "" if may else _("Your roles do not let you see photographs.")
+    return {
+        "kept": _("Deleted: the consent was withdrawn or ran out."),
+        "no_consent": _("Not kept: there was no valid consent."),
+        "unreadable": _("Not kept: it could not be opened."),
+    }.get(outcome, _("Not kept: its caller did not ask for it."))
+
+
+def _side(side: str) -> str:
+    names = {"front": _("front"), "back": _("back"), "edge": _("edge"), "detail": _("detail")}
+    return names.get(side, _("side not said"))
+
+
+def _candidates(detail: Detail, names: Mapping[str, str]) -> list[Bar]:
+    return [
+        Bar(
+            name=names.get(candidate.class_id, candidate.class_id),
+            id=candidate.class_id,
+            text=f"{candidate.probability:.1%}",
+            percent=round(100 * candidate.probability, 1),
+            in_set=candidate.class_id in detail.prediction_set,
+        )
+        for candidate in detail.candidates
+    ]
+
+
+def _scale(score: OodScore) -> Scale:
+    low = min(0.0, score.score, score.unsure_at)
+    high = max(score.score, score.out_at) * 1.1 or 1.0
+    width = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / width, 1)
+
+    colour = "danger" if score.score >= score.out_at else "warning" if score.score >= score.unsure_at else "success"
+    return Scale(
+        name=score.detector.replace("_", " "),
+        score=f"{score.score:.3g}",
+        limits=_("unsure from {unsure}, out from {out}").format(
+            unsure=f"{score.unsure_at:.3g}", out=f"{score.out_at:.3g}"
+        ),
+        percent=place(score.score),
+        unsure_percent=place(score.unsure_at),
+        out_percent=place(score.out_at),
+        colour=colour,
+    )
+
+
+def _decisions(prediction: Prediction) -> list[Any]:
+    """What experts said, the one in force first; through the relation, since review stands above this app."""
+    item = getattr(prediction, "review", None)
+    return [] if item is None else list(item.decisions.select_related("expert").order_by("-round"))

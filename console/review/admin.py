@@ -1,0 +1,197 @@
+"""Pages for reviewers: the queue, and one photograph at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar, Final
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.decorators import action, display
+
+from console.errors import Conflict, Refusal
+from console.history import HistoryAdmin
+from console.pages import page
+from console.predictions.names import class_names, classes_of
+from console.predictions.page import shown
+from console.review import queries, services
+from console.review.models import Decided, ReviewItem, State, Why
+from console.review.services import Decision
+from console.staff.models import User
+from console.staff.rest import actor_of
+
+KEYS: Final = "123456789"
+WHY_COLOURS: Final[Mapping[int, str]] = {
+    Why.FLAGGED: "danger",
+    Why.UNSURE: "warning",
+    Why.LOW_CONFIDENCE: "warning",
+    Why.OUT_OF_DISTRIBUTION: "primary",
+    Why.SAMPLED: "info",
+}
+_OTHERS: Final = (
+    (Decided.UNSURE, "u", gettext_lazy("Cannot tell")),
+    (Decided.NOT_OUR_KIND, "x", gettext_lazy("Not our kind")),
+    (Decided.UNUSABLE, "b", gettext_lazy("Unusable photograph")),
+)
+
+
+class DecisionForm(forms.Form):
+    """One answer: `class:ID`, or the name of another decision."""
+
+    answer = forms.CharField(max_length=140)
+    note = forms.CharField(max_length=services.NOTE_MAX, required=False)
+
+    def decision(self) -> Decision:
+        kind, _colon, class_id = self.cleaned_data["answer"].partition(":")
+        note = self.cleaned_data["note"]
+        return Decision(Decided(kind) if kind in Decided.values else Decided.CLASS, class_id, note)
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(HistoryAdmin):
+    list_display = ("since", "why_badge", "class_name", "percent", "photograph", "state_text", "holder")
+    list_filter = (
+        ("state", ChoicesDropdownFilter),
+        ("why", ChoicesDropdownFilter),
+        ("with_photograph", BooleanRadioFilter),
+    )
+    list_before_template = "review/numbers.html"
+    sortable_by = ()
+    actions_list = ("next_one",)
+
+    class Media:
+        css: ClassVar = {"all": ("review/review.css",)}
+
+    def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("review.decide_reviewitem")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ReviewItem]:
+        return queries.items()
+
+    def get_ordering(self, request: HttpRequest) -> list[str]:
+        """Open items as they will be reviewed; decided ones along time."""
+        if request.GET.get("state__exact", State.OPEN) == State.OPEN:
+            return ["-with_photograph", "why", "created_at"]
+        return ["-created_at"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        if "state__exact" not in request.GET and not request.GET:
+            return redirect(f"{request.path}?state__exact={State.OPEN}")
+        numbers = {
+            "open_by_why": [(why.label, count) for why, count in sorted(queries.open_by_why().items())],
+            "agreement": queries.agreement_since(now() - timedelta(days=30)),
+        }
+        listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **numbers})
+        return listed
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        names = class_names()
+        for row in rows:
+            row.class_text = names.get(row.prediction.top_class, row.prediction.top_class)
+
+    @display(description=gettext_lazy("Since"), ordering="created_at")
+    def since(self, item: ReviewItem) -> Any:
+        return item.created_at
+
+    @display(description=gettext_lazy("Why"), label=WHY_COLOURS)
+    def why_badge(self, item: ReviewItem) -> tuple[int, str]:
+        return item.why, str(Why(item.why).label)
+
+    @display(description=gettext_lazy("The model says"))
+    def class_name(self, item: Any) -> str:
+        return str(item.class_text)
+
+    @display(description=gettext_lazy("Confidence"))
+    def percent(self, item: ReviewItem) -> str:
+        return f"{item.prediction.confidence:.0%}"
+
+    @display(description=gettext_lazy("Photograph"), boolean=True)
+    def photograph(self, item: ReviewItem) -> bool:
+        return item.with_photograph
+
+    @display(description=gettext_lazy("State"))
+    def state_text(self, item: ReviewItem) -> str:
+        return str(State(item.state).label)
+
+    @display(description=gettext_lazy("Held by"))
+    def holder(self, item: ReviewItem) -> str:
+        held = item.held_by is not None and item.held_until is not None and item.held_until > now()
+        return str(item.held_by) if held else "–"
+
+    @action(description=gettext_lazy("Review the next one"), icon="play_arrow", url_path="next", permissions=["decide"])
+    def next_one(self, request: HttpRequest) -> HttpResponse:
+        return _to_next(request, actor_of(request))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        item = self.get_object(request, object_id)
+        if item is None or not self.has_view_permission(request, item):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        actor = actor_of(request)
+        if request.method == "POST":
+            return _answered(request, actor, item)
+        refusal = ""
+        if item.state == State.OPEN and self.has_decide_permission(request):
+            try:
+                item = services.take(actor=actor, item_id=item.pk)
+            except Conflict as conflict:
+                refusal = conflict.message
+        return page(request, self, "review/item.html", title=_("Expert review"), **_context(item, actor, refusal))
+
+
+def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpResponse:
+    """Do what the form asks, and go on to the next item."""
+    if "skip" in request.POST:
+        services.give_back(actor=actor, item_id=item.pk)
+        return _to_next(request, actor, passing_over=item.pk)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, _("Choose an answer first."))
+        return redirect(request.path)
+    try:
+        services.decide(actor=actor, item_id=item.pk, decision=form.decision())
+    except Refusal as refusal:
+        messages.error(request, refusal.message)
+        return redirect(request.path)
+    return _to_next(request, actor)
+
+
+def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0) -> HttpResponse:
+    item = services.take_next(actor=actor, passing_over=passing_over)
+    if item is None:
+        messages.success(request, _("Nothing waits for you."))
+        return redirect("admin:review_reviewitem_changelist")
+    return redirect(reverse("admin:review_reviewitem_change", args=[item.pk]))
+
+
+def _context(item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
+    """What the one-item page shows. At most six queries."""
+    prediction = item.prediction
+    classes = classes_of(prediction)
+    return {
+        **shown(prediction, prediction.detail(), classes, actor),
+        "item": item,
+        "why": Why(item.why).label,
+        "why_colour": WHY_COLOURS.get(Why(item.why), ""),
+        "may_decide": item.state == State.OPEN and item.held_by_id == actor.pk,
+        "refusal": refusal,
+        "choices": [
+            (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
+            for place, known in enumerate(classes)
+        ],
+        "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
+        "decisions": list(queries.decisions_on(prediction.pk)),
+        "note_max": services.NOTE_MAX,
+        "waiting": queries.open_count(),
+    }

@@ -1,0 +1,257 @@
+"""Pages for data subjects and their consents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextInputWidget,
+)
+
+from console.history import HistoryAdmin
+from console.pages import ask
+from console.staff.rest import actor_of
+from console.vault import queries, services
+from console.vault.models import Consent, Purpose, Subject
+
+
+class ConsentForm(forms.Form):
+    subject = forms.CharField(
+        label=gettext_lazy("Pseudonym of the person"),
+        max_length=services.TEXT_MAX,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("As the calling program sends it. Only a keyed hash of it is stored."),
+    )
+    purpose = forms.ChoiceField(label=gettext_lazy("Purpose"), choices=Purpose.choices, widget=UnfoldAdminSelectWidget)
+    text_version = forms.CharField(
+        label=gettext_lazy("Version of the text"), max_length=40, widget=UnfoldAdminTextInputWidget
+    )
+    channel = forms.CharField(
+        label=gettext_lazy("Channel"),
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("How it was given: counter, web, LINE…"),
+    )
+    reference = forms.CharField(
+        label=gettext_lazy("Reference"),
+        max_length=128,
+        required=False,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("What the calling program names it by. Empty: one is made up."),
+    )
+    expires_at = forms.SplitDateTimeField(
+        label=gettext_lazy("Runs out"),
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=gettext_lazy("Empty: never."),
+    )
+
+
+class WithdrawalForm(forms.Form):
+    channel = forms.CharField(
+        label=gettext_lazy("Channel"),
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("How the person told us: telephone, counter, letter…"),
+    )
+
+
+@admin.register(Consent)
+class ConsentAdmin(HistoryAdmin):
+    list_display = ("reference", "purpose_text", "state", "text_version", "channel", "given_at", "subject_text")
+    list_filter = (("purpose", ChoicesDropdownFilter),)
+    search_fields = ("reference",)
+    search_help_text = gettext_lazy("Reference, or pseudonym of the person; whole")
+    ordering = ("-recorded_at", "-pk")
+    sortable_by = ()
+    actions_list = ("give",)
+    actions_detail = ("withdraw",)
+    fields = (
+        "reference",
+        "purpose",
+        "text_version",
+        "channel",
+        "given_at",
+        "expires_at",
+        "withdrawn_at",
+        "withdrawal_channel",
+        "recorded_at",
+        "subject",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Consent]:
+        return queries.consents_with_subjects()
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        subject = queries.subject_of(term)
+        return queryset.filter(Q(reference=term) | Q(subject=subject) if subject else Q(reference=term)), False
+
+    @display(description=gettext_lazy("Purpose"))
+    def purpose_text(self, consent: Consent) -> str:
+        return str(Purpose(consent.purpose).label)
+
+    @display(description=gettext_lazy("State"), label={"valid": "success", "withdrawn": "danger", "run out": "warning"})
+    def state(self, consent: Consent) -> tuple[str, str]:
+        if consent.withdrawn_at is not None:
+            return "withdrawn", _("withdrawn")
+        if consent.expires_at is not None and consent.expires_at <= now():
+            return "run out", _("run out")
+        return "valid", _("valid")
+
+    @display(description=gettext_lazy("Person"))
+    def subject_text(self, consent: Consent) -> str:
+        return str(consent.subject_id)[:8]
+
+    @action(description=gettext_lazy("Record a consent"), icon="add", permissions=["vault.add_consent"])
+    def give(self, request: HttpRequest) -> HttpResponse:
+        def act(given: dict[str, Any]) -> str:
+            consent = services.give_consent(
+                actor=actor_of(request),
+                pseudonym=given["subject"],
+                purpose=given["purpose"],
+                text_version=given["text_version"],
+                channel=given["channel"],
+                reference=given["reference"],
+                expires_at=given["expires_at"],
+            )
+            return _("The consent {reference} is recorded.").format(reference=consent.reference)
+
+        return ask(
+            request,
+            self,
+            title=_("Record a consent"),
+            consequence=_("From now on photographs may be kept under it, until it is withdrawn."),
+            button=_("Record"),
+            back=reverse("admin:vault_consent_changelist"),
+            form=ConsentForm,
+            act=act,
+        )
+
+    @action(
+        description=gettext_lazy("Withdraw"),
+        url_path="withdraw",
+        permissions=["vault.change_consent"],
+        variant=ActionVariant.DANGER,
+    )
+    def withdraw(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        consent = queries.consents_with_subjects().get(pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.withdraw_consent(actor=actor_of(request), reference=consent.reference, channel=given["channel"])
+            return _("The consent {reference} is withdrawn.").format(reference=consent.reference)
+
+        return ask(
+            request,
+            self,
+            title=_("Withdraw {reference}").format(reference=consent.reference),
+            consequence=_("Every photograph that is kept under it is deleted at once, for good."),
+            button=_("Withdraw"),
+            back=reverse("admin:vault_consent_change", args=[object_id]),
+            form=WithdrawalForm,
+            act=act,
+            danger=True,
+        )
+
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False  # `give` asks for the pseudonym, which no row holds
+
+
+@admin.register(Subject)
+class SubjectAdmin(HistoryAdmin):
+    list_display = ("short", "created_at", "consents_valid", "photographs")
+    search_fields = ("id",)
+    search_help_text = gettext_lazy("Pseudonym of the person, whole")
+    ordering = ("-created_at",)
+    sortable_by = ()
+    actions_detail = ("erase",)
+    fields = ("id", "created_at", "consents_valid", "photographs")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
+        return Subject.objects.order_by("-created_at")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        subject = queries.subject_of(term)
+        return queryset.filter(pk=subject.pk) if subject else queryset.none(), False
+
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        counted = _counted([row.pk for row in rows])
+        for row in rows:
+            row.counts = counted.get(row.pk, (0, 0))
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        found: Any = super().get_object(request, object_id, from_field)
+        if found is not None:
+            found.counts = _counted([found.pk]).get(found.pk, (0, 0))
+        return found
+
+    @display(description=gettext_lazy("Person"))
+    def short(self, subject: Subject) -> str:
+        return str(subject.pk)[:8]
+
+    @display(description=gettext_lazy("Consents in force"))
+    def consents_valid(self, subject: Any) -> int:
+        return int(subject.counts[0])
+
+    @display(description=gettext_lazy("Objects kept"))
+    def photographs(self, subject: Any) -> int:
+        return int(subject.counts[1])
+
+    @action(
+        description=gettext_lazy("Erase"),
+        url_path="erase",
+        permissions=["vault.erase_subject"],
+        variant=ActionVariant.DANGER,
+    )
+    def erase(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        subject = Subject.objects.get(pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            gone = services.erase(actor=actor_of(request), subject=subject)
+            return _("Erased: the key, the consents and {count} objects.").format(count=gone)
+
+        return ask(
+            request,
+            self,
+            title=_("Erase this person"),
+            consequence=_("The key is destroyed: nothing that was kept can ever be read again. There is no way back."),
+            button=_("Erase"),
+            back=reverse("admin:vault_subject_changelist"),
+            form=forms.Form,
+            act=act,
+            danger=True,
+        )
+
+
+def _counted(subjects: list[Any]) -> dict[Any, tuple[int, int]]:
+    """Consents in force and objects kept of each subject. One query."""
+    in_force = Q(consents__withdrawn_at=None) & (Q(consents__expires_at=None) | Q(consents__expires_at__gt=now()))
+    rows = Subject.objects.filter(pk__in=subjects).values_list(
+        "pk",
+        Count("consents", filter=in_force, distinct=True),
+        Count("objects_kept", distinct=True),
+    )
+    return {key: (consents, objects) for key, consents, objects in rows.order_by()}
