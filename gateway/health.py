@@ -101,9 +101,10 @@ class Health:
             await asyncio.sleep(_LOOK_EVERY_S)
 
     def stop(self) -> None:
-        """From now on nothing is serving."""
+        """From now on nothing is serving; whoever watches is told so and let go."""
         self._stopping = True
         self.update()
+        self.servicer.close()
 
     def _models(self) -> Mapping[str, ServedModel]:
         return self._policy.current.models if self._policy.known else {}
@@ -121,6 +122,12 @@ class HealthServicer:
     def __init__(self) -> None:
         self._statuses: Mapping[str, int] = {}
         self._changed = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """End the watches: an open one would hold up the server's stop."""
+        self._closed = True
+        self._changed.set()
 
     def set(self, statuses: Mapping[str, int]) -> None:
         if statuses != self._statuses:
@@ -149,4 +156,6 @@ class HealthServicer:
             if status != told:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 told = status
+            if self._closed:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "shutting down")
             await changed.wait()

@@ -36,7 +36,7 @@ class Replays:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # answered ones oldest first
-        self._kept_bytes = 0
+        self.kept_bytes = 0
 
     async def once(
         self, client_id: str, key: str, digest: bytes, work: Callable[[], Awaitable[bytes]]
@@ -72,7 +72,7 @@ class Replays:
         entry.answer, entry.answered_at_s = answer, self._clock()
         self._entries[place] = entry
         self._entries.move_to_end(place)
-        self._kept_bytes += len(answer) + _ENTRY_BYTES
+        self.kept_bytes += len(answer) + _ENTRY_BYTES
         self._forget_old()
 
     def _forget_old(self) -> None:
@@ -80,10 +80,10 @@ class Replays:
         for place, entry in list(self._entries.items())[:_LOOKED_AT_MAX]:
             if entry.answer is None:  # being worked on: it has its caller's deadline
                 continue
-            if now - entry.answered_at_s < KEPT_S and self._kept_bytes <= KEPT_BYTES_MAX:
+            if now - entry.answered_at_s < KEPT_S and self.kept_bytes <= KEPT_BYTES_MAX:
                 return
             del self._entries[place]
-            self._kept_bytes -= len(entry.answer) + _ENTRY_BYTES
+            self.kept_bytes -= len(entry.answer) + _ENTRY_BYTES
 
 
 _LOOKED_AT_MAX: Final = 1000  # a call clears up a little of what is old, never all of it

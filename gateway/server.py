@@ -141,13 +141,15 @@ async def run(
             metrics=metrics,
         )
         await policy.load_cached()
+        server, grpc_port = await _start_grpc(settings, service, health, limits)
+        down.push_async_callback(server.stop, 0)
+        ops = OpsServer(*_host_port(settings.gateway_ops_listen), pages(health, metrics.registry))
+        ops.start()
+        down.push_async_callback(asyncio.to_thread, ops.stop)
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
                 tasks.create_task(work()) for work in (policy.run, shipper.run, health.run, *serving.run)
             ]
-            server, grpc_port = await _start_grpc(settings, service, health, limits)
-            ops = OpsServer(*_host_port(settings.gateway_ops_listen), pages(health, metrics.registry))
-            ops.start()
             on_listening(Listening(grpc_port, ops.port))
             try:
                 await stop.wait()
@@ -155,7 +157,6 @@ async def run(
                 health.stop()
                 service.stopping.set()
                 await server.stop(grace=settings.request_s_max)
-                await asyncio.to_thread(ops.stop)
                 for task in listening_to_others:
                     task.cancel()
 

@@ -31,7 +31,10 @@ def configure_logging(*, form: Literal["json", "text"], level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer = (
-        structlog.processors.JSONRenderer(ensure_ascii=False) if form == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if form == "json"
+        # Not the pretty traceback: it prints local variables, and those are keys and photographs.
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     )
     trace = [structlog.processors.format_exc_info] if form == "json" else []
     formatter = structlog.stdlib.ProcessorFormatter(

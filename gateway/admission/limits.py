@@ -104,38 +104,42 @@ class RedisWindow:
         return 0
     """
     _PREFIX: Final = "amulet:calls:"
-    _ANSWER_S_MAX: Final = 0.25
-    _CONNECTIONS_MAX: Final = 16  # the script takes a fraction of a millisecond
+    _ANSWER_S_MAX: Final = 1.0
+    _LOOK_AGAIN_S: Final = 1.0  # while Redis is away only one call in so long waits for it
+    _CONNECTIONS_MAX: Final = 4  # the script takes a fraction of a millisecond
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             url,
             socket_connect_timeout=self._ANSWER_S_MAX,
             socket_timeout=self._ANSWER_S_MAX,
             max_connections=self._CONNECTIONS_MAX,
         )
+        self._script = self._redis.register_script(self._SCRIPT)
         # Waiting for a connection of our own says nothing about Redis, so it is not timed.
         self._places = asyncio.Semaphore(self._CONNECTIONS_MAX)
-        self._script = self._redis.register_script(self._SCRIPT)
-        self._alone = MemoryWindow()
-        self._away = False
+        self._clock = clock
+        self._alone = MemoryWindow(clock)
+        self._away_until_s = 0.0
 
     async def hit(self, name: str, limit: int) -> float | None:
-        try:
-            async with self._places, asyncio.timeout(self._ANSWER_S_MAX):
-                wait_us = int(await self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
-        except (RedisError, OSError, TimeoutError) as error:
-            self._note(away=True, why=type(error).__name__)
-            return self._alone.hit_now(name, limit)
-        self._note(away=False)
-        return wait_us / 1e6 if wait_us else None
-
-    def _note(self, *, away: bool, why: str = "") -> None:
-        if away and not self._away:
-            _log.warning("redis_away", why=why, consequence="each gateway counts calls for itself")
-        if self._away and not away:
+        async with self._places:
+            if self._clock() < self._away_until_s:
+                return self._alone.hit_now(name, limit)
+            try:
+                async with asyncio.timeout(self._ANSWER_S_MAX):
+                    wait_us = int(await self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
+            except (RedisError, OSError, TimeoutError) as error:
+                if not self._away_until_s:
+                    _log.warning(
+                        "redis_away", why=type(error).__name__, consequence="each gateway counts calls for itself"
+                    )
+                self._away_until_s = self._clock() + self._LOOK_AGAIN_S
+                return self._alone.hit_now(name, limit)
+        if self._away_until_s:
             _log.info("redis_back")
-        self._away = away
+            self._away_until_s = 0.0
+        return wait_us / 1e6 if wait_us else None
 
     async def close(self) -> None:
         await self._redis.aclose()

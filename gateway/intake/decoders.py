@@ -75,8 +75,15 @@ class Decoders:
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
         try:
-            for _ in range(self._settings.workers):
-                self._add(await _Decoder.start())
+            started = await asyncio.gather(
+                *(_Decoder.start() for _ in range(self._settings.workers)), return_exceptions=True
+            )
+            for decoder in started:
+                if isinstance(decoder, _Decoder):
+                    self._add(decoder)
+            failed = next((failure for failure in started if isinstance(failure, BaseException)), None)
+            if failed is not None:
+                raise failed
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise

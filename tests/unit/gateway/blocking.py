@@ -53,8 +53,8 @@ class BlockingCalls:
         while frame is not None:  # by hand: the traceback module opens files itself
             stack.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
             frame = frame.f_back
-        if any("importlib" in entry for entry in stack):
-            return  # a module that is imported once
+        if any("importlib" in entry or "/linecache.py" in entry for entry in stack):
+            return  # a module that is imported once; the source lines of an internal error's trace, read once
         if any(entry.startswith(_OURS) for entry in stack):
             self.found.append("\n".join((what, *stack[:12])))
 

@@ -15,7 +15,7 @@ import hmac
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,10 +27,12 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 import grpc
+import httpx
 import numpy as np
 import onnxruntime
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
+from numpy.typing import NDArray
 from PIL import Image
 
 from gateway.errors import BackendUnavailable
@@ -171,9 +173,15 @@ class Graph:
 
     def __init__(self) -> None:
         self._session = onnxruntime.InferenceSession(tiny_archive.graph_bytes(), providers=["CPUExecutionProvider"])
+        self.renew()
+
+    def renew(self) -> None:
+        """Quick, alive, right and without a past."""
         self.seen: list[GraphImage] = []
         self.versions_asked: list[str] = []
         self.wait_s = 0.0
+        self.slow: dict[str, float] = {}  # version -> further seconds
+        self.failing: set[str] = set()  # versions
         self.dead = False
         self.not_ready: dict[str, str] = {}  # version -> why
 
@@ -189,11 +197,17 @@ class Graph:
     ) -> GraphResult:
         self.seen.extend(images)
         self.versions_asked.append(version)
-        if self.wait_s:
-            await asyncio.sleep(self.wait_s)  # a slow backend, not a wait for something
-        if self.dead:
+        wait_s = self.wait_s + self.slow.get(version, 0.0)
+        if wait_s:
+            await asyncio.sleep(wait_s)  # a slow backend, not a wait for something
+        if self.dead or version in self.failing:
             raise BackendUnavailable("the model server cannot be reached")
         return await asyncio.to_thread(self._run, images, heat_map)
+
+    def pixels_seen(self, index: int) -> NDArray[np.uint8]:
+        pixels = self.seen[index].pixels
+        assert pixels is not None
+        return pixels
 
     def why_not(self, backend_name: str, version: str) -> str:
         return self.not_ready.get(version, "")
@@ -229,12 +243,14 @@ class Console:
         self._policy = b"" if policy is None else policy.SerializeToString()
         self._events: list[events_pb2.Event] = []
         self.away = policy is None
+        self.asked = False
         console = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                console.asked = True
                 content = console._policy
                 etag = f'"{hashlib.sha256(content).hexdigest()}"'
                 if console.away or self.headers["Authorization"] != f"Bearer {CONTROL_TOKEN.decode()}":
@@ -313,13 +329,30 @@ class Gateway:
             request, metadata=self.key.metadata if metadata is None else metadata, timeout=deadline_s
         )
 
-    async def prediction_events(self, count: int = 1) -> list[events_pb2.PredictionMade]:
-        """The first `count` predictions that reached the console."""
-        await until(lambda: len(self._predictions()) >= count, what=f"{count} event(s) at the console")
-        return self._predictions()
+    async def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page of the operators' port."""
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.listening.ops_port}", trust_env=False) as client:
+            answer = await client.get(path)
+        return answer.status_code, answer.text
 
-    def _predictions(self) -> list[events_pb2.PredictionMade]:
-        return [event.prediction for event in self.console.events() if event.HasField("prediction")]
+    async def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        _, page = await self.page("/metrics")
+        (line,) = [line for line in page.splitlines() if line.startswith(f"{name} ")]
+        return float(line.removeprefix(name))
+
+    async def event_of(self, response: pb.PredictResponse) -> events_pb2.PredictionMade:
+        """The one event of an answer, once it has reached the console."""
+        await until(lambda: self.events_of(response) != [], what="the event reaches the console")
+        (event,) = self.events_of(response)
+        return event
+
+    def events_of(self, response: pb.PredictResponse) -> list[events_pb2.PredictionMade]:
+        return [
+            event.prediction
+            for event in self.console.events()
+            if event.prediction.prediction_id == response.prediction_id
+        ]
 
 
 def settings_for(folder: Path, console: Console, **fields: Any) -> Settings:
@@ -378,6 +411,12 @@ async def running_gateway(
                     await task
 
 
+def kept_revision(gateway: Gateway) -> int:
+    """The policy that the gateway has taken up: it keeps what is in force."""
+    content = (gateway.settings.state_dir / "gateway" / "policy.pb").read_bytes()
+    return policy_pb2.Policy.FromString(content).revision
+
+
 async def until_policy(gateway: Gateway) -> None:
     async def heard() -> bool:
         try:
@@ -391,10 +430,13 @@ async def until_policy(gateway: Gateway) -> None:
         assert time.monotonic() < ends_s, "the policy was not heard"
 
 
-async def until(condition: Callable[[], bool], *, what: str, s_max: float = 10.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, what: str, s_max: float = 10.0) -> None:
     """Wait for a condition; fails the test when it takes longer."""
     ends_s = time.monotonic() + s_max
-    while not condition():
+    while True:
+        found = condition()
+        if found if isinstance(found, bool) else await found:
+            return
         assert time.monotonic() < ends_s, f"not within {s_max} s: {what}"
         await asyncio.sleep(0.02)
 

@@ -1,23 +1,47 @@
-"""A gateway that runs, watched for calls that block its event loop."""
+"""Gateways that run, watched for calls that block their event loop."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
+import structlog
 
 from tests.unit.gateway.blocking import watched_for_blocking_calls
-from tests.unit.gateway.cast import Gateway, policy, running_gateway
+from tests.unit.gateway.cast import Gateway, client, policy, running_gateway
 
 
-@pytest_asyncio.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
-    """A real gateway that Somchai may call; the graph of the tiny model answers.
+@pytest.fixture(autouse=True, scope="session")
+def _logs_go_through_the_standard_library() -> Iterator[None]:
+    """Where pytest collects them. structlog's own default would print local variables with each trace."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    yield
+    structlog.reset_defaults()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    """One gateway for all tests of a module that marks itself `asyncio(loop_scope="module")`."""
+    often = policy(clients=[client(calls_per_minute=100_000)])
+    async with running_gateway(tmp_path_factory.mktemp("gateway"), policy=often) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gateway(shared_gateway: Gateway) -> AsyncIterator[Gateway]:
+    """The module's gateway, its graph as new. Somchai may call it as often as he likes.
 
     Fails the test when the gateway's code blocks the loop while it serves.
     """
-    async with running_gateway(tmp_path, policy=policy()) as running:
-        with watched_for_blocking_calls() as blocking:
-            yield running
-        assert not blocking.found, blocking.found[0]
+    shared_gateway.graph.renew()
+    with watched_for_blocking_calls() as blocking:
+        yield shared_gateway
+    assert not blocking.found, blocking.found[0]

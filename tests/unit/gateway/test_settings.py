@@ -1,0 +1,104 @@
+"""Settings: complete, typed, and a wrong one stops the start with one sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.settings import Settings, SettingsWrong, read_settings
+from protos.environment import VARIABLES
+
+INSECURE = {"AMULET_INSECURE": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AMULET_")]:
+        monkeypatch.delenv(name)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> Settings:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return read_settings(os.environ)
+
+
+def test_the_settings_are_the_variables_that_the_gateway_is_listed_with() -> None:
+    listed = {name for name, readers in VARIABLES.items() if "gateway" in readers}
+
+    assert {name.upper() for name in Settings.model_fields} == listed
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert all(field.description and field.description.endswith(".") for field in Settings.model_fields.values())
+
+
+def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(monkeypatch, {**INSECURE, "AMULET_STATE_DIR": "/srv/a", "AMULET_JOURNAL_DIR": "/fast/journal"})
+
+    assert settings.key_secret_file == Path("/srv/a/secrets/key_secret")
+    assert settings.journal_dir == Path("/fast/journal")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({}, "AMULET_TLS_CERT and AMULET_TLS_KEY are not set: name a certificate, or set AMULET_INSECURE=1"),
+        ({"AMULET_TLS_CERT": "a.pem"}, "AMULET_TLS_CERT and AMULET_TLS_KEY belong together"),
+        ({**INSECURE, "AMULET_GATEWAY_LISTEN": "0.0.0.0:7443"}, "AMULET_INSECURE is allowed on loopback only"),
+        ({**INSECURE, "AMULET_GATEWAY_LISTEN": "example.org:7443"}, "AMULET_INSECURE is allowed on loopback only"),
+        ({**INSECURE, "AMULET_GATEWAY_LISTEN": "7443"}, "AMULET_GATEWAY_LISTEN is '7443': wanted HOST:PORT"),
+        (
+            {**INSECURE, "AMULET_REQUEST_S_MAX": "soon"},
+            "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
+        ),
+        ({**INSECURE, "AMULET_DECODER_WORKERS": "0"}, "AMULET_DECODER_WORKERS is '0': input should be greater than"),
+        ({**INSECURE, "AMULET_LOG_FORMAT": "xml"}, "AMULET_LOG_FORMAT is 'xml': input should be 'json' or 'text'"),
+        (
+            {**INSECURE, "AMULET_CONSOLE_URL": "ftp://x"},
+            "AMULET_CONSOLE_URL is 'ftp://x': wanted an address that begins with http://",
+        ),
+        (
+            {**INSECURE, "AMULET_GATEWAY_LISTN": "x"},
+            "AMULET_GATEWAY_LISTN is not a setting of Amulet: did you mean AMULET_GATEWAY_LISTEN?",
+        ),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsWrong) as wrong:
+        read(monkeypatch, environment)
+
+    assert str(wrong.value).startswith(sentence)
+
+
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsWrong) as wrong:
+        read(monkeypatch, {**INSECURE, "AMULET_CACHE_URL": "amqp://u:hunter2@h/"})
+    monkeypatch.setenv("AMULET_CACHE_URL", "redis://u:hunter2@h/")
+
+    assert "hunter2" not in str(wrong.value)
+    assert "hunter2" not in repr(read_settings(os.environ))
+
+
+@pytest.mark.parametrize(("content", "wrong"), [(None, "cannot be read"), (b"\n", "is empty")])
+def test_a_missing_or_empty_secret_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, wrong: str
+) -> None:
+    file = tmp_path / "key_secret"
+    if content is not None:
+        file.write_bytes(content)
+    settings = read(monkeypatch, {**INSECURE, "AMULET_KEY_SECRET_FILE": str(file)})
+
+    with pytest.raises(SettingsWrong, match=f"AMULET_KEY_SECRET_FILE names .*{wrong}"):
+        settings.secret("key_secret")
+
+
+def test_a_secret_is_read_without_its_newline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key_secret").write_bytes(b"\x00secret \xff\r\n")
+    settings = read(monkeypatch, {**INSECURE, "AMULET_KEY_SECRET_FILE": str(tmp_path / "key_secret")})
+
+    assert settings.secret("key_secret") == b"\x00secret \xff"
