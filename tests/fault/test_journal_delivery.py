@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import time
@@ -89,9 +88,9 @@ def nothing_left(state: ShipperState) -> bool:
     return state.backlog_records == 0
 
 
-async def test_a_console_killed_again_and_again(journal: Journal, shipper: Shipper, place: ConsolePlace) -> None:
-    seed = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-    print(f"FAULT_SEED={seed} replays this")
+async def test_a_console_killed_again_and_again(
+    journal: Journal, shipper: Shipper, place: ConsolePlace, seed: int
+) -> None:
     dice = random.Random(seed)
     load = Load(journal)
     for _ in range(8):

@@ -20,13 +20,6 @@ ROUNDS = int(os.environ.get("FAULT_ROUNDS", "30"))  # 1,000 on demand
 ROUNDS_PER_FOLDER = 10
 
 
-@pytest.fixture
-def seed() -> int:
-    seed = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-    print(f"FAULT_SEED={seed} replays this")
-    return seed
-
-
 @pytest.mark.timeout(60 + 3 * ROUNDS)
 def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)

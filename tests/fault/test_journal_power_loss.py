@@ -6,7 +6,6 @@ that lost its power. With syncs that do nothing the same check must find records
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -68,9 +67,7 @@ def lost_by_a_power_cut(image: Path, tmp_path: Path, *, after_lines: int, wrappe
         return len(lost(claims, disk / "journal")) if (disk / "journal").exists() else len(claims.acked)
 
 
-def test_what_was_acknowledged_survives_the_loss_of_power(image: Path, tmp_path: Path) -> None:
-    seed = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-    print(f"FAULT_SEED={seed} replays this")
+def test_what_was_acknowledged_survives_the_loss_of_power(image: Path, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     for round_ in range(ROUNDS):
         work = tmp_path / f"round-{round_}"

@@ -1,0 +1,71 @@
+"""The processes and public pages of a running stack, asked often and cheaply."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from cli import supervision
+from tests.stack import Stack
+
+
+def program_pid(stack: Stack, program: str) -> int:
+    """Process id of a supervised program; 0 while it does not run."""
+    return next(
+        (state.pid for state in supervision.states(stack.layout) if state.name == program and state.state == "RUNNING"),
+        0,
+    )
+
+
+def supervise(stack: Stack, verb: str, program: str) -> None:
+    """`start` or `stop` one program, and return when that is done."""
+    command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(stack.layout.supervisor_config)]
+    subprocess.run([*command, verb, program], check=True, capture_output=True, timeout=60)
+
+
+def answers(url: str) -> bool:
+    """Whether this page answers 200 within a second."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def readiness(stack: Stack) -> dict[str, Any]:
+    """What the gateway's /readyz says, ready or not; empty while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/readyz", timeout=2) as answer:
+            content = answer.read()
+    except urllib.error.HTTPError as error:
+        content = error.read()
+    except OSError:
+        return {}
+    document: dict[str, Any] = json.loads(content)
+    return document
+
+
+def metric(stack: Stack, name: str) -> float | None:
+    """One unlabelled value of the gateway's /metrics; None while it does not say."""
+    try:
+        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/metrics", timeout=2) as answer:
+            lines = answer.read().decode().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float) -> bool:
+    """Whether the condition comes true in time."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,94 @@
+"""kill -9 of every process of the stack, ten times each, while clients predict without pause.
+
+Afterwards every prediction that a client holds an OK for has exactly one audit record, the
+chain verifies, and after each kill the stack answered again within 10 s.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.fault.load import Load
+from tests.fault.processes import answers, program_pid, wait_until
+from tests.fault.truth import check_every_answer_is_audited_once
+from tests.stack import Stack
+
+pytestmark = [pytest.mark.fault, pytest.mark.stack]
+
+KILLS_EACH = int(os.environ.get("FAULT_KILLS", "10"))
+AGAIN_S_MAX = 10.0
+GIVE_UP_S = 60.0
+DATA_PLANE = ("gateway", "torchserve", "torchserve worker")
+TARGETS = (*DATA_PLANE, "console", "worker")
+
+
+def victim(stack: Stack, target: str, dice: random.Random) -> psutil.Process | None:
+    """The process to kill; None while there is none."""
+    parent = program_pid(stack, "torchserve" if target == "torchserve worker" else target)
+    try:
+        process = psutil.Process(parent) if parent else None
+        if process is None or target in ("gateway", "torchserve", "worker"):
+            return process
+        children = process.children()
+        if target == "torchserve worker":
+            return children[0] if children else None
+        return dice.choice([process, *children])  # the console's master, or the process that answers
+    except psutil.NoSuchProcess:
+        return None
+
+
+def answers_again(stack: Stack, load: Load, target: str, killed: psutil.Process, killed_s: float) -> bool:
+    """Wait until what was killed does its work again."""
+    if target in DATA_PLANE:
+        return load.wait_for(lambda outcome: outcome.ok and outcome.began_s >= killed_s, within_s=GIVE_UP_S)
+    return wait_until(
+        lambda: (
+            not killed.is_running()
+            and program_pid(stack, target) not in (0, killed.pid)
+            and (target != "console" or answers(f"{stack.layout.console_url}/readyz"))
+        ),
+        within_s=GIVE_UP_S,
+    )
+
+
+def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> float:
+    """Kill, and return after how many seconds it did its work again."""
+    found: list[psutil.Process] = []
+
+    def alive() -> bool:
+        process = victim(stack, target, dice)
+        found.extend([process] if process is not None else [])
+        return bool(found)
+
+    assert wait_until(alive, within_s=GIVE_UP_S), f"there is no {target} to kill"
+    killed_s = time.monotonic()
+    found[0].kill()
+    assert answers_again(stack, load, target, found[0], killed_s), f"{target} does not answer again"
+    return time.monotonic() - killed_s
+
+
+@pytest.mark.timeout(900)
+def test_nothing_acknowledged_is_lost_when_any_process_is_killed(stack: Stack, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    order = list(TARGETS) * KILLS_EACH
+    dice.shuffle(order)
+    took_s: dict[str, list[float]] = {target: [] for target in TARGETS}
+    with Load(stack) as load:
+        assert load.wait_for(lambda outcome: outcome.ok, count=20, within_s=GIVE_UP_S)
+        for target in order:
+            took_s[target].append(kill_one(stack, load, target, dice))
+            # At half load the next kill comes after a random number of answers.
+            assert load.wait_for(lambda outcome: outcome.ok, count=dice.randrange(1, 40), within_s=GIVE_UP_S)
+    print(f"{len(load.ok_ids())} of {len(load.outcomes)} calls were answered")
+    for target, times in took_s.items():
+        print(f"{target}: again after {sorted(times)[len(times) // 2]:.1f} s in the middle, {max(times):.1f} s at most")
+    check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
+    late = {target: round(max(times), 1) for target, times in took_s.items() if max(times) > AGAIN_S_MAX}
+    load_average = os.getloadavg()[0]
+    assert not late, f"answered again only after so many seconds: {late} (load average {load_average:.1f})"

@@ -1,0 +1,139 @@
+"""A client, the console or the journal's disk goes away under load: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
+
+from tests.fault.conftest import JOURNAL_DISK_MIB
+from tests.fault.load import Load, Outcome
+from tests.fault.processes import answers, metric, program_pid, readiness, supervise, wait_until
+from tests.fault.truth import backlog, check_every_answer_is_audited_once
+from tests.stack import Stack
+
+pytestmark = [pytest.mark.fault, pytest.mark.stack]
+
+CONSOLE_DOWN_S = float(os.environ.get("FAULT_CONSOLE_DOWN_S", "20"))  # 60 on demand
+AGAIN_S_MAX = 10.0
+WAIT_S = 60.0
+
+
+def ok(outcome: Outcome) -> bool:
+    return outcome.ok
+
+
+@pytest.mark.timeout(300)
+def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    key_file = tmp_path / "key"
+    key_file.write_text(stack.new_key("streams"))
+    received: list[str] = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "tests.fault.streaming_client", stack.layout.gateway_address),
+                *(str(key_file), str(stack.layout.tls / "ca.pem")),
+            ],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        kill_after = dice.randrange(5, 60)
+        ids = []
+        for line in process.stdout:
+            if not line.endswith("\n"):
+                break
+            ids.append(line.strip())
+            if len(ids) == kill_after:
+                process.kill()
+        process.wait()
+        assert len(ids) >= kill_after
+        received += ids
+    assert wait_until(lambda: metric(stack, "amulet_calls_in_flight") == 0, within_s=WAIT_S)
+    check_every_answer_is_audited_once(stack, received, tmp_path)
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+@pytest.mark.timeout(400)
+def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path, how: str) -> None:
+    with Load(stack) as load:
+        assert load.wait_for(ok, count=20, within_s=WAIT_S)
+        away_s = time.monotonic()
+        family = _console_processes(stack)
+        if how == "stopped":
+            supervise(stack, "stop", "console")
+        else:
+            for process in family:
+                process.suspend()
+        try:
+            while time.monotonic() < away_s + CONSOLE_DOWN_S:
+                assert load.wait_for(ok, count=10, within_s=WAIT_S)
+            assert readiness(stack)["ready"]
+            waiting = backlog(stack)
+            assert waiting is not None
+            assert waiting > 0
+        finally:
+            if how == "stopped":
+                supervise(stack, "start", "console")
+            else:
+                for process in family:
+                    with suppress(psutil.NoSuchProcess):
+                        process.resume()
+        back_s = time.monotonic()
+        assert wait_until(lambda: answers(f"{stack.layout.console_url}/readyz"), within_s=WAIT_S)
+        # Delivery also has to keep up with what goes on arriving.
+        assert wait_until(lambda: (backlog(stack) or 10**9) <= 20, within_s=WAIT_S)
+        print(f"{waiting} events of backlog delivered {time.monotonic() - back_s:.1f} s after the console was back")
+        failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
+    assert not failed, f"{len(failed)} predictions failed although only the console was away: {failed[:3]}"
+    check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
+
+
+@pytest.mark.timeout(300)
+def test_a_full_disk_under_the_journal_is_named_and_ends_when_there_is_room(
+    stack: Stack, journal_disk: Path | None, tmp_path: Path
+) -> None:
+    if journal_disk is None:
+        pytest.skip("a small disk for the journal cannot be mounted here (needs the right to mount tmpfs)")
+    other = journal_disk / "somebody-else"
+    with Load(stack) as load:
+        assert load.wait_for(ok, count=20, within_s=WAIT_S)
+        with suppress(OSError), other.open("wb") as file:
+            for _ in range(JOURNAL_DISK_MIB * 16):
+                file.write(bytes(2**16))
+        assert load.wait_for(lambda outcome: outcome.error == "REASON_JOURNAL_UNAVAILABLE", count=5, within_s=WAIT_S)
+        told = readiness(stack)
+        assert not told["ready"]
+        assert "must stay free: make room" in told["problems"]["journal"]
+        assert wait_until(lambda: _health_of(stack) == health_pb2.HealthCheckResponse.NOT_SERVING, within_s=AGAIN_S_MAX)
+        room_s = time.monotonic()
+        other.unlink()
+        assert load.wait_for(ok, within_s=AGAIN_S_MAX)
+        print(f"answered again {time.monotonic() - room_s:.1f} s after there was room")
+        assert wait_until(lambda: bool(readiness(stack).get("ready")), within_s=AGAIN_S_MAX)
+    check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
+
+
+def _console_processes(stack: Stack) -> list[psutil.Process]:
+    master = psutil.Process(program_pid(stack, "console"))
+    return [master, *master.children(recursive=True)]
+
+
+def _health_of(stack: Stack) -> int:
+    with stack.channel() as channel:
+        request = health_pb2.HealthCheckRequest(service="")
+        try:
+            return int(health_pb2_grpc.HealthStub(channel).Check(request, timeout=5).status)
+        except grpc.RpcError:
+            return -1
