@@ -99,10 +99,10 @@ class Writer:
     def submit(self, ticket: Ticket) -> None:
         """Hand over a record. Raises JournalFull or JournalUnavailable at once rather than wait."""
         with self._changed:
-            if self._stopping:
-                raise JournalUnavailable("the journal is closing: nothing more is written")
             if self._refusal is not None:
                 raise JournalUnavailable(self._refusal)
+            if self._stopping:
+                raise JournalUnavailable("the journal is closing: nothing more is written")
             size = len(ticket.record)
             if (
                 self._waiting_records >= self._settings.waiting_records_max
