@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.contrib import admin
@@ -21,7 +21,7 @@ from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import class_names, client_names
 from console.predictions.overlay import heat_map_png
-from console.predictions.page import VERDICT_COLOURS, prediction_context
+from console.predictions.page import DISCLAIMERS, VERDICT_COLOURS, prediction_context
 from console.staff.rest import actor_of
 from console.vault.models import Kind
 from console.vault.services import open_kept
@@ -57,10 +57,19 @@ class PredictionAdmin(HistoryAdmin):
         ClientFilter,
         ("happened_at", RangeDateTimeFilter),
     )
+    list_before_template = "predictions/disclaimer.html"
     search_fields = ("prediction_id",)
     search_help_text = gettext_lazy("Prediction id, or the caller's own id; whole")
     ordering = ("-happened_at", "-prediction_id")
     sortable_by = ()
+
+    class Media:
+        css: ClassVar = {"all": ("predictions/pictures.css",)}
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        context = {**(extra_context or {}), "disclaimers": DISCLAIMERS}
+        listed: HttpResponse = super().changelist_view(request, context)
+        return listed
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
         return queries.newest_first().defer("detail_document")

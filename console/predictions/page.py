@@ -18,6 +18,8 @@ from console.staff.models import User
 from console.vault import queries as vault
 from protos.wording import DISCLAIMER
 
+# In both languages, whoever looks: a page is shown to others.
+DISCLAIMERS: Final = (DISCLAIMER["th"], DISCLAIMER["en"])
 VERDICT_COLOURS: Final[Mapping[int, str]] = {
     Verdict.IN_DOMAIN: "success",
     Verdict.UNSURE: "warning",
@@ -89,7 +91,7 @@ def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass],
         "candidates": _candidates(detail, names),
         "scales": [_scale(score) for score in detail.ood_scores],
         "reasons": [reason.replace("_", " ") for reason in detail.reasons],
-        "disclaimers": [DISCLAIMER["th"], DISCLAIMER["en"]],
+        "disclaimers": DISCLAIMERS,
     }
 
 

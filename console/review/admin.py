@@ -22,7 +22,7 @@ from console.errors import Conflict, Refusal
 from console.history import HistoryAdmin
 from console.pages import page
 from console.predictions.names import class_names, classes_of
-from console.predictions.page import shown
+from console.predictions.page import DISCLAIMERS, shown
 from console.review import queries, services
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision
@@ -69,7 +69,7 @@ class ReviewItemAdmin(HistoryAdmin):
     actions_list = ("next_one",)
 
     class Media:
-        css: ClassVar = {"all": ("review/review.css",)}
+        css: ClassVar = {"all": ("predictions/pictures.css", "review/review.css")}
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("review.decide_reviewitem")
@@ -89,6 +89,7 @@ class ReviewItemAdmin(HistoryAdmin):
         numbers = {
             "open_by_why": [(why.label, count) for why, count in sorted(queries.open_by_why().items())],
             "agreement": queries.agreement_since(now() - timedelta(days=30)),
+            "disclaimers": DISCLAIMERS,
         }
         listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **numbers})
         return listed

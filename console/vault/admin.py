@@ -21,6 +21,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from console.errors import NotFound
 from console.history import HistoryAdmin
 from console.pages import ask
 from console.staff.rest import actor_of
@@ -159,8 +160,10 @@ class ConsentAdmin(HistoryAdmin):
         permissions=["withdrawing"],
         variant=ActionVariant.DANGER,
     )
-    def withdraw(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        consent = queries.consents_with_subjects().get(pk=object_id)
+    def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        consent = queries.consents_with_subjects().filter(pk=int(object_id) if object_id.isdecimal() else 0).first()
+        if consent is None:
+            raise NotFound(_("There is no such consent."))
 
         def act(given: dict[str, Any]) -> str:
             services.withdraw_consent(actor=actor_of(request), reference=consent.reference, channel=given["channel"])
@@ -238,7 +241,9 @@ class SubjectAdmin(HistoryAdmin):
         variant=ActionVariant.DANGER,
     )
     def erase(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        subject = Subject.objects.get(pk=object_id)
+        subject = self.get_object(request, object_id)
+        if subject is None:
+            raise NotFound(_("There is no such person, or not any more."))
 
         def act(given: dict[str, Any]) -> str:
             gone = services.erase(actor=actor_of(request), subject=subject)
@@ -260,9 +265,10 @@ class SubjectAdmin(HistoryAdmin):
 def _counted(subjects: list[Any]) -> dict[Any, tuple[int, int]]:
     """Consents in force and objects kept of each subject. One query."""
     in_force = Q(consents__withdrawn_at=None) & (Q(consents__expires_at=None) | Q(consents__expires_at__gt=now()))
-    rows = Subject.objects.filter(pk__in=subjects).values_list(
-        "pk",
-        Count("consents", filter=in_force, distinct=True),
-        Count("objects_kept", distinct=True),
+    rows = (
+        Subject.objects.filter(pk__in=subjects)
+        .annotate(in_force=Count("consents", filter=in_force, distinct=True))
+        .annotate(kept=Count("objects_kept", distinct=True))
+        .order_by()
     )
-    return {key: (consents, objects) for key, consents, objects in rows.order_by()}
+    return {key: (consents, objects) for key, consents, objects in rows.values_list("pk", "in_force", "kept")}

@@ -60,7 +60,7 @@ class Consent(models.Model):
     )
     purpose = models.CharField(_("purpose"), max_length=20, choices=Purpose)
     text_version = models.CharField(_("version of the text"), max_length=40)
-    channel = models.CharField(_("channel"), max_length=40, help_text=_("How it was given: counter, web, LINE…"))
+    channel = models.CharField(_("channel"), max_length=40)  # how it was given: counter, web, LINE…
     given_at = models.DateTimeField(_("given"))
     expires_at = models.DateTimeField(_("runs out"), null=True, blank=True)
     recorded_at = models.DateTimeField(_("recorded"), default=now, editable=False)

@@ -49,12 +49,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("text_version", models.CharField(max_length=40, verbose_name="version of the text")),
-                (
-                    "channel",
-                    models.CharField(
-                        help_text="How it was given: counter, web, LINE…", max_length=40, verbose_name="channel"
-                    ),
-                ),
+                ("channel", models.CharField(max_length=40, verbose_name="channel")),
                 ("given_at", models.DateTimeField(verbose_name="given")),
                 ("expires_at", models.DateTimeField(blank=True, null=True, verbose_name="runs out")),
                 (

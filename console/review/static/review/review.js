@@ -1,6 +1,13 @@
 // Keys choose an answer, Enter submits it: one photograph is one or two keystrokes.
 const form = document.querySelector("[data-review]");
 
+// Who would rather look before the model is heard closes its answer, and it stays closed.
+const model = document.querySelector("[data-model]");
+if (model) {
+    if (form) model.open = localStorage.getItem("review.model") !== "closed";
+    model.addEventListener("toggle", () => localStorage.setItem("review.model", model.open ? "open" : "closed"));
+}
+
 if (form) {
     const submit = form.querySelector("[data-submit]");
     const ready = () => { submit.disabled = !form.querySelector("[name=answer]:checked"); };
