@@ -57,10 +57,10 @@ class Options:
     token_expiration_min: float = 60.0
     response_timeout_s: int = 5  # of one batch: a worker that takes longer is killed and started anew
     startup_timeout_s: int = 60
-    job_queue_size: int = 100  # requests that wait for one version; more are refused
+    job_queue_size: int = 64  # requests that wait for one version; more are refused
     request_mib: int = 16
     response_mib: int = 8
-    heap_mib: int = 128
+    heap_mib: int = 192  # a full queue of eight views at 224 x 224 takes 77
 
     @property
     def grpc_inference_port(self) -> int:

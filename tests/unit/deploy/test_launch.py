@@ -65,7 +65,7 @@ def test_the_command_has_no_snapshots_and_a_small_heap(tmp_path: Path, store: Pa
     command = launch.prepare(launch.Options(tmp_path / "state", store))
 
     assert "--no-config-snapshot" in command.arguments
-    assert "-Xmx128m" in command.arguments
+    assert "-Xmx192m" in command.arguments
     assert "--disable-token-auth" not in command.arguments
 
 

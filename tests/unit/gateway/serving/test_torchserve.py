@@ -187,6 +187,30 @@ async def test_the_deadline_covers_everything(fake: FakeTorchServe, torchserve: 
     assert fake.calls == 1
 
 
+async def test_what_torchserve_holds_at_once_is_bounded_in_bytes(
+    fake: FakeTorchServe, torchserve: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serving.torchserve.IN_FLIGHT_BYTES_MAX", 2500)
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        begun.set()
+        await go.wait()
+        return answer_of(request)
+
+    fake.answer = waits
+    held = [asyncio.create_task(predict(torchserve, GraphImage(encoded=bytes(1000)))) for _ in range(2)]
+    await asyncio.wait_for(begun.wait(), 5)
+
+    with pytest.raises(Overloaded, match="as it can hold"):
+        await predict(torchserve, GraphImage(encoded=bytes(1000)))
+
+    held[0].cancel()
+    go.set()
+    await asyncio.gather(*held, return_exceptions=True)
+    await asyncio.gather(*(predict(torchserve, GraphImage(encoded=bytes(1000))) for _ in range(2)))
+
+
 async def test_cancelling_ends_the_call_on_the_other_side(fake: FakeTorchServe, torchserve: TorchServe) -> None:
     begun, cancelled = asyncio.Event(), asyncio.Event()
 
