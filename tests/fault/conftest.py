@@ -26,7 +26,7 @@ def seed() -> int:
     return seed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def journal_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
     """A small disk for the gateway's journal alone; None where nothing may be mounted."""
     disk = tmp_path_factory.mktemp("journal-disk")
@@ -37,7 +37,7 @@ def journal_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | No
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, journal_disk: Path | None) -> Iterator[Stack]:
     """Every process real, a tiny model version in production, the journal on a small disk where possible."""
     folder = tmp_path_factory.mktemp("fault")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
+import xmlrpc.client
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+from supervisor.xmlrpc import SupervisorTransport
 
 from cli import supervision
+from cli.layout import HOST
 from tests.stack import Stack
 
 
@@ -23,10 +25,11 @@ def program_pid(stack: Stack, program: str) -> int:
     )
 
 
-def supervise(stack: Stack, verb: str, program: str) -> None:
-    """`start` or `stop` one program, and return when that is done."""
-    command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(stack.layout.supervisor_config)]
-    subprocess.run([*command, verb, program], check=True, capture_output=True, timeout=60)
+def supervise(stack: Stack, verb: Literal["start", "stop"], program: str) -> None:
+    """Start or stop one program, and return when that is done."""
+    transport = SupervisorTransport(None, None, f"unix://{stack.layout.supervisor_socket}")
+    supervisor = xmlrpc.client.ServerProxy(f"http://{HOST}", transport=transport).supervisor
+    (supervisor.startProcess if verb == "start" else supervisor.stopProcess)(program, True)
 
 
 def answers(url: str) -> bool:
