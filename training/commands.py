@@ -1,0 +1,255 @@
+"""`amulet train`, `amulet evaluate` and `amulet package`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import click
+import yaml
+
+from training.data.errors import DataWrong
+from training.errors import TrainingRefused
+
+# The modules that do the work import torch, which takes seconds: `--help` must not.
+
+SEED_MAX: Final = 2**32 - 1
+
+
+@click.command(epilog="Example: amulet train photographs --ood photographs/ood --out run --seed 7")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="The folder of the run.")
+@click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs of other things: a set, or a folder of sets. A part of each helps to place the borders, the "
+    "others are reported on. May be repeated.",
+)
+@click.option("--backbone", metavar="NAME", help="The pretrained network; by default the recipe's.")
+@click.option("--recipe", default="standard", show_default=True, metavar="NAME", help="standard or baseline.")
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
+@click.option("--name", default="", metavar="MODEL", help="The model's name; by default that of the DATA folder.")
+@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def train(
+    data: Path,
+    out: Path,
+    outside: tuple[Path, ...],
+    backbone: str | None,
+    recipe: str,
+    seed: int,
+    config: Path | None,
+    name: str,
+    folds: int,
+    as_json: bool,
+) -> None:
+    """Turn a folder of labelled photographs into a model version.
+
+    DATA holds one folder for each class. RUN will hold the graph to serve (model.onnx), its card
+    (model.json), golden photographs, figures and report.html.
+    """
+    with worded(), stages() as say:
+        from training import pipeline
+        from training.fitting.recipe import recipe_of, with_settings
+
+        settings = {**_settings(config), **({"backbone": backbone} if backbone else {})}
+        request = pipeline.Request(
+            data=data,
+            out=out,
+            recipe=with_settings(recipe_of(recipe), settings),
+            outside=outside,
+            seed=seed,
+            name=name,
+            folds=folds,
+        )
+        started = time.monotonic()
+        run = pipeline.train(request, say=say)
+        seconds = time.monotonic() - started
+    if as_json:
+        figures = {item.name: {"value": item.value, "low": item.low, "high": item.high} for item in run.card.metrics}
+        document = {
+            "run": str(run.path),
+            "model": run.card.name,
+            "version": run.card.version,
+            "seconds": round(seconds, 1),
+            "metrics": figures,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{run.card.name} {run.card.version} in {out}, after {seconds:.0f} s")
+    for item in run.card.metrics:
+        click.echo(f"  {item.name:<30} {item.value:6.3f}   [{item.low:.3f}, {item.high:.3f}]")
+    click.echo(f"Next: amulet package {out} --out {run.card.name}.mar --sign KEY")
+
+
+@click.command(epilog="Example: amulet evaluate run photographs --ood coins=photographs/ood/coins --json figures.json")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option(
+    "--ood", "outside", multiple=True, metavar="NAME=DIR", help="Photographs of other things. May be repeated."
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None) -> None:
+    """Measure a model on photographs, through the graph that is served.
+
+    MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
+    holds one folder for each class.
+    """
+    sets = [_named(item) for item in outside]
+    if len({name for name, _ in sets}) < len(sets):
+        raise click.UsageError("two --ood sets have one name: give each its own, as in --ood coins=DIR")
+    with worded(), stages() as say:
+        from training.evaluation.answers import GraphModel
+        from training.evaluation.evaluate import OutsideSet
+        from training.evaluation.evaluate import evaluate as measure
+        from training.fitting.features import cores
+
+        opened = GraphModel.open(model, threads=cores())
+        document = measure(
+            opened,
+            data,
+            [OutsideSet(name, path) for name, path in sets],
+            progress=lambda done, total: say("Measuring", done, total),
+        )
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        if json_file is not None and str(json_file) != "-":
+            json_file.write_text(text, "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        click.echo(text, nl=False)
+        return
+    click.echo("\n".join(_shown(document)))
+
+
+@click.command(epilog="Example: amulet package run --out amulets.mar --sign signing.key")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The archive (.mar).")
+@click.option(
+    "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="A key of `amulet signing-key create`."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def package(run: Path, out: Path, key: Path | None, as_json: bool) -> None:
+    """Pack a run into one archive that TorchServe takes, signed where a key is given."""
+    with worded():
+        from training.export.package import package as pack
+
+        summary = pack(run, out, sign_key=key)
+    if as_json:
+        document = {
+            "archive": str(summary.path),
+            "sha256": summary.sha256,
+            "bytes": summary.size_bytes,
+            "model": summary.name,
+            "version": summary.version,
+            "members": dict(summary.members),
+            "signed_by": summary.signed_by,
+        }
+        click.echo(json.dumps(document, indent=2))
+        return
+    signed = (
+        f"signed by {summary.signed_by}" if summary.signed_by else "not signed: no server will take it (--sign KEY)"
+    )
+    click.echo(f"{summary.path}: {summary.name} {summary.version}, {summary.size_bytes / 2**20:.1f} MiB, {signed}")
+
+
+COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(
+    {"train": train, "evaluate": evaluate, "package": package}
+)
+
+
+@contextmanager
+def worded() -> Iterator[None]:
+    """What is wrong with the data, the request or the disk, as the one sentence that the command line prints."""
+    from model_store.errors import ArchiveRefused, KeyUnusable
+
+    try:
+        yield
+    except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A line on stderr for each stage, with a bar on a terminal: to be called with (stage, done, total)."""
+    terminal = sys.stderr.isatty()
+    state: dict[str, Any] = {"stage": None, "bar": None}
+
+    def finish() -> None:
+        if state["bar"] is not None:
+            state["bar"].__exit__(None, None, None)
+            state["bar"] = None
+
+    def say(stage: str, done: int, total: int) -> None:
+        if not terminal:
+            return
+        if stage != state["stage"]:
+            finish()
+            state["stage"] = stage
+            state["bar"] = click.progressbar(length=total, label=f"{stage:<34}", file=sys.stderr)
+            state["bar"].__enter__()
+        state["bar"].update(done - state["bar"].pos)
+
+    try:
+        yield say
+    finally:
+        finish()
+
+
+def _settings(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        document = yaml.safe_load(config.read_text("utf-8"))
+    except FileNotFoundError:
+        raise click.ClickException(f"there is no file {config}: --config names a YAML or JSON file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{config} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise click.ClickException(f"{config} must map fields of the recipe to values, as in `views: 20`")
+    return document
+
+
+def _named(item: str) -> tuple[str, Path]:
+    name, mark, path = item.partition("=")
+    if not mark:
+        return Path(item).name, Path(item)
+    if not name or not path:
+        raise click.UsageError(f"--ood {item} is not of the form NAME=DIR, as in --ood coins=photographs/ood/coins")
+    return name, Path(path)
+
+
+def _shown(document: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{document['model']} on {document['data']['photos']} photographs of {document['data']['path']}"
+    intervals = document["intervals"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll"):
+        low, high = intervals[name]
+        yield f"  {name:<20} {document[name]:6.3f}   [{low:.3f}, {high:.3f}]"
+    for side, row in document["by_side"].items():
+        yield f"  {side:<20} {row['accuracy']:6.3f}   accuracy of {row['photos']} photographs"
+    for label, value in document["per_class_f1"].items():
+        yield f"  F1 {label:<32} {value:6.3f}"
+    for name, value in document["coverage"].items():
+        yield f"  {name:<24} " + ("-" if value is None else f"{value:6.3f}")
+    for name, row in document["ood"].items():
+        yield (
+            f"  {name}: AUROC {row['auroc']:.3f}, {row['rejected']:.0%} of {row['photos']} rejected, "
+            f"{row['fpr_at_95_tpr']:.0%} accepted where 95 % of the known are"
+        )
+    for item in document["unreadable"]:
+        yield f"  left out: {item['file']} {item['why']}"

@@ -1,0 +1,150 @@
+"""A served model's answers, from the graph itself: what callers get is what is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
+
+from handlers.amulet_handler import PhotoRefused, pixels_of
+from model_store.archive import Archive
+from model_store.card import Card, CardInvalid
+from model_store.errors import ArchiveRefused
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import Decision, decide, prediction_set
+from training.data.errors import PhotoBroken
+from training.errors import ModelUnreadable
+
+GRAPH: Final = "model.onnx"
+CARD: Final = "model.json"
+_BATCH: Final = 16
+_BAD_GRAPH: Final = (
+    onnxruntime_errors.Fail,
+    onnxruntime_errors.InvalidGraph,
+    onnxruntime_errors.InvalidProtobuf,
+    onnxruntime_errors.InvalidArgument,
+    onnxruntime_errors.NotImplemented,
+    onnxruntime_errors.RuntimeException,
+)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the graph says of n photographs."""
+
+    probabilities: NDArray[np.float32]  # [n, classes], calibrated
+    embedding: NDArray[np.float32]  # [n, size]
+    scores: dict[str, NDArray[np.float32]]  # detector -> [n]
+
+    def decisions(self, card: Card) -> tuple[Decision, ...]:
+        """The verdict on each, by the rule that the gateway uses."""
+        return tuple(
+            decide(
+                row.tolist(), {name: float(values[index]) for name, values in self.scores.items()}, card.decision.limits
+            )
+            for index, row in enumerate(self.probabilities)
+        )
+
+    def sets(self, card: Card) -> tuple[tuple[int, ...], ...]:
+        """The conformal set of each: class indices, best first; empty where the card promises none."""
+        return tuple(prediction_set(row.tolist(), card.decision.limits) for row in self.probabilities)
+
+
+class GraphModel:
+    """`model.onnx` and its card, opened with onnxruntime. Not for several threads at once."""
+
+    def __init__(self, card: Card, graph: bytes, *, threads: int) -> None:
+        """Raises ModelUnreadable where the graph does not load or does not answer as its card says."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except _BAD_GRAPH as error:
+            raise ModelUnreadable(f"{GRAPH} of {card.version} does not load: {_first_line(error)}") from None
+        self.card = card
+        self._outputs = ["probabilities", "embedding", *(f"score_{name}" for name in card.graph.detectors)]
+        missing = sorted(set(self._outputs) - {output.name for output in self._session.get_outputs()})
+        if missing:
+            raise ModelUnreadable(f"{GRAPH} of {card.version} has no output {missing[0]}, which its card promises")
+
+    @staticmethod
+    def open(path: Path, *, threads: int) -> GraphModel:
+        """path: a RUN folder, an archive, or a model.onnx with its model.json beside it.
+
+        Raises ModelUnreadable saying what is missing.
+        """
+        card, graph = _read(path)
+        return GraphModel(card, graph, threads=threads)
+
+    def pixels(self, path: Path) -> NDArray[np.uint8]:
+        """A photograph as the graph takes it. Raises PhotoBroken with the reason."""
+        try:
+            return pixels_of(path.read_bytes(), self.card.input.height_px, self.card.input.width_px)
+        except OSError as error:
+            raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
+        except PhotoRefused as error:
+            raise PhotoBroken(path, f"is refused: {error}") from None
+
+    def answer(self, images: Iterable[NDArray[np.uint8]]) -> Answers:
+        """images: uint8 [H, W, 3] of the model's size; read one batch at a time."""
+        found: list[list[NDArray[np.float32]]] = []
+        waiting: Iterator[NDArray[np.uint8]] = iter(images)
+        while batch := list(islice(waiting, _BATCH)):
+            target = np.full(len(batch), -1, np.int64)
+            found.append(self._session.run(self._outputs, {"image": np.stack(batch), "target": target}))
+        if not found:
+            sizes = (len(self.card.classes), self.card.graph.embedding_size)
+            found = [[np.zeros((0, size), np.float32) for size in sizes]]
+            found[0] += [np.zeros(0, np.float32) for _ in self.card.graph.detectors]
+        probabilities, embedding, *scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return Answers(probabilities, embedding, dict(zip(self.card.graph.detectors, scores, strict=True)))
+
+
+def _read(path: Path) -> tuple[Card, bytes]:
+    if not path.exists():
+        raise ModelUnreadable(f"there is no model {path}: name a RUN folder, an archive (.mar) or a {GRAPH}")
+    if path.is_dir() or path.suffix == ".onnx":
+        graph = path / GRAPH if path.is_dir() else path
+        return _card_of(_bytes(graph.with_name(CARD)), path), _bytes(graph)
+    try:
+        archive = Archive.open(path)
+        return archive.card(), archive.read(GRAPH)
+    except ArchiveRefused as error:
+        raise ModelUnreadable(f"{path} is no RUN folder, no {GRAPH} and no archive that can be read: {error}") from None
+
+
+def _card_of(text: bytes, path: Path) -> Card:
+    try:
+        return Card.parse(text)
+    except CardInvalid as error:
+        raise ModelUnreadable(f"{path}: {error}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelUnreadable(
+            f"{path} cannot be read ({error.strerror}): a model is a {GRAPH} with its {CARD} beside it"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def verdict_name(verdict: words.Verdict.ValueType) -> str:
+    """IN_DOMAIN, UNSURE or OUT_OF_DISTRIBUTION."""
+    return words.Verdict.Name(verdict).removeprefix("VERDICT_")
+
+
+def reason_names(reasons: Sequence[words.Reason.ValueType]) -> list[str]:
+    return [words.Reason.Name(reason).removeprefix("REASON_") for reason in reasons]

@@ -1,0 +1,214 @@
+"""What a recipe achieves on photographs it never saw, every photograph in turn.
+
+Two figures from the same folds. The accuracy is that of heads fitted on all photographs
+outside the fold. Calibration, verdicts and OOD detection are measured with whole versions:
+inside the fold's training side the photographs are divided again into those to fit, to
+calibrate and to place borders on, as for the version that is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.verdict import Decision, decide, prediction_set
+from training.data.folder import Folder, Photo
+from training.data.splits import divide
+from training.errors import DataTooSmall
+from training.fitting.features import Features, Progress
+from training.fitting.head_only import fit_head
+from training.fitting.recipe import Recipe
+from training.fitting.version import Part, Version, fit_version
+
+Groups = Sequence[Sequence[Photo]]
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfFold:
+    """For each photograph, what versions that never saw it say. Rows in the folder's order."""
+
+    labels: NDArray[np.intp]  # [n]
+    fold: NDArray[np.intp]  # [n]
+    head_predicted: NDArray[np.intp]  # [n]: heads fitted on everything outside the fold
+    probabilities: NDArray[np.float64]  # [n, classes], of whole versions
+    scores: Mapping[str, NDArray[np.float64]]  # detector -> [n]
+    decisions: tuple[Decision, ...]  # [n]
+    sets: tuple[tuple[int, ...], ...]  # [n]: conformal sets
+    outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the largest detector ratio, [m]
+    outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
+
+    @property
+    def ratios(self) -> NDArray[np.float64]:
+        """The OOD score of each photograph on the scale of the borders: 1 is out."""
+        return np.array([decision.ood_score for decision in self.decisions])
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Embeddings of photographs of other things: some to place borders on, the others to report on."""
+
+    thresholds: NDArray[np.float32]  # [m, size], of all sets together
+    report: Mapping[str, NDArray[np.float32]]  # set -> [m, size]
+
+
+def out_of_fold(
+    folder: Folder,
+    features: Features,
+    groups: Groups,
+    outside: Outside,
+    *,
+    folds: int,
+    recipe: Recipe,
+    seed: int,
+    progress: Progress | None = None,
+) -> OutOfFold:
+    """Cross-validate the recipe. Raises DataTooSmall, SplitImpossible."""
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels = labels_of(folder)
+    classes = len(folder.classes)
+    fold_of = np.zeros(len(labels), np.intp)
+    predicted = np.zeros(len(labels), np.intp)
+    probabilities = np.zeros((len(labels), classes))
+    scores: dict[str, NDArray[np.float64]] = {}
+    decisions: list[Decision | None] = [None] * len(labels)
+    sets: list[tuple[int, ...]] = [()] * len(labels)
+    ratios: dict[str, list[list[float]]] = {name: [] for name in outside.report}
+    rejected: dict[str, list[list[bool]]] = {name: [] for name in outside.report}
+    tests = divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed)
+    for number, photos in enumerate(tests.values()):
+        test = np.array([row_of[photo.relative] for photo in photos])
+        away = set(test.tolist())
+        inside = [members for members in groups if row_of[members[0].relative] not in away]
+        train = np.array(sorted(row_of[photo.relative] for members in inside for photo in members))
+        fold_of[test] = number
+        rows, photo_of_row = features.take(train).flat()
+        head = fit_head(rows, labels[train][photo_of_row], classes=classes, recipe=recipe)
+        predicted[test] = head.logits(features.plain[test]).argmax(axis=1)
+        version = fit_on(
+            inside, row_of, features, labels, outside.thresholds, classes=classes, recipe=recipe, seed=seed
+        )
+        probabilities[test] = version.probabilities(features.plain[test])
+        for name, values in version.scores(features.plain[test]).items():
+            scores.setdefault(name, np.zeros(len(labels)))[test] = values
+        for row, decision in zip(test, decisions_of(version, features.plain[test]), strict=True):
+            decisions[row] = decision
+            sets[row] = prediction_set(probabilities[row].tolist(), version.limits)
+        for name, embedding in outside.report.items():
+            found = decisions_of(version, embedding)
+            ratios[name].append([decision.ood_score for decision in found])
+            rejected[name].append([decision.ood_score >= 1.0 for decision in found])
+        if progress is not None:
+            progress(number + 1, folds)
+    return OutOfFold(
+        labels=labels,
+        fold=fold_of,
+        head_predicted=predicted,
+        probabilities=probabilities,
+        scores=scores,
+        decisions=tuple(decision for decision in decisions if decision is not None),
+        sets=tuple(sets),
+        outside={name: np.mean(rows, axis=0) for name, rows in ratios.items()},
+        outside_rejected={name: np.mean(rows, axis=0) for name, rows in rejected.items()},
+    )
+
+
+def fit_on(
+    groups: Groups,
+    row_of: Mapping[str, int],
+    features: Features,
+    labels: NDArray[np.intp],
+    outside: NDArray[np.float32],
+    *,
+    classes: int,
+    recipe: Recipe,
+    seed: int,
+) -> Version:
+    """A version fitted on some of the photographs, divided among its parts by groups."""
+    parts = divide(groups, shares_of(recipe), seed=seed)
+    train, calibration, held_out = (
+        Part(features.take(rows), labels[rows])
+        for rows in (np.array([row_of[photo.relative] for photo in photos]) for photos in parts.values())
+    )
+    return fit_version(train, calibration, held_out, outside, classes=classes, recipe=recipe, seed=seed)
+
+
+def leave_class_out(
+    folder: Folder, features: Features, groups: Groups, *, recipe: Recipe, seed: int, folds: int
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """For each class: OOD scores where a version never saw it: (known held-out photographs, its photographs).
+
+    The known ones are the photographs of the other classes in one fold, which the version did not
+    see either. Empty with two classes: one class alone has nothing to tell it from.
+    """
+    if len(folder.classes) < 3:
+        return {}
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels = labels_of(folder)
+    tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
+    nothing = np.zeros((0, features.plain.shape[1]), np.float32)
+    found = {}
+    for number, left_out in enumerate(folder.classes):
+        away = {row_of[photo.relative] for photo in tests[number % folds]}
+        inside = [
+            members
+            for members in groups
+            if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
+        ]
+        fewer = np.where(labels > number, labels - 1, labels)
+        version = fit_on(
+            inside, row_of, features, fewer, nothing, classes=len(folder.classes) - 1, recipe=recipe, seed=seed
+        )
+        known = np.array(sorted(row for row in away if labels[row] != number))
+        if not len(known):
+            continue
+        found[left_out] = (
+            _ratios(version, features.plain[known]),
+            _ratios(version, features.plain[labels == number]),
+        )
+    return found
+
+
+def check_size(groups: Groups, folder: Folder, *, folds: int) -> None:
+    """Raises DataTooSmall naming the class with too few independent photographs for the folds and parts."""
+    for label in folder.classes:
+        count = sum(1 for members in groups if members[0].label == label)
+        largest_fold = -(-count // folds)
+        parts = 3
+        if count >= folds and count - largest_fold >= parts:
+            continue
+        need = max(folds, next(n for n in range(1, 10**6) if n - -(-n // folds) >= parts))
+        raise DataTooSmall(
+            f"class {label} has {count} independent photographs (near-duplicates count once); training with "
+            f"{folds} folds needs at least {need} of each class: add photographs of it"
+        )
+
+
+def shares_of(recipe: Recipe) -> dict[str, float]:
+    return {
+        "train": recipe.train_share,
+        "calibration": recipe.calibration_share,
+        "thresholds": recipe.thresholds_share,
+    }
+
+
+def labels_of(folder: Folder) -> NDArray[np.intp]:
+    return np.array([folder.index_of(photo) for photo in folder.photos], np.intp)
+
+
+def decisions_of(version: Version, embedding: NDArray[np.floating]) -> list[Decision]:
+    """The verdict on each row [n, size]."""
+    if not len(embedding):
+        return []
+    probabilities = version.probabilities(embedding)
+    scores = version.scores(embedding)
+    return [
+        decide(row.tolist(), {name: float(values[index]) for name, values in scores.items()}, version.limits)
+        for index, row in enumerate(probabilities)
+    ]
+
+
+def _ratios(version: Version, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+    return np.array([decision.ood_score for decision in decisions_of(version, embedding)])

@@ -1,0 +1,151 @@
+"""The figures on a card, each with its interval and with the photographs that it was measured on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.card import MetricCard
+from protos.amulet.v1 import vocabulary_pb2 as words
+from training.data.folder import Folder
+from training.evaluation import metrics
+from training.evaluation.crossvalidation import OutOfFold
+from training.evaluation.intervals import bootstrap
+
+LeftOut = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Which photographs, which split, which seed."""
+
+    name: str
+    fingerprint: str
+    photos: int
+    folds: int
+    seed: int
+
+    def said(self, how: str) -> str:
+        return (
+            f"{self.photos} photographs of {self.name} (fingerprint {self.fingerprint[:12]}), {self.folds}-fold "
+            f"cross-validation by groups of near-duplicates, seed {self.seed}; {how}"
+        )
+
+
+def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Provenance) -> tuple[MetricCard, ...]:
+    """All metrics of a card, the accuracies first."""
+    heads = source.said("each answered by a head fitted on all photographs outside its fold")
+    whole = source.said(
+        "each answered by a whole version whose head, temperature and borders were fitted on separate parts outside "
+        "its fold"
+    )
+    labels = found.labels
+    predicted = found.head_predicted
+    probabilities = found.probabilities
+    best = probabilities.argmax(axis=1)
+    accepted = np.array([decision.verdict == words.VERDICT_IN_DOMAIN for decision in found.decisions])
+    rejected = np.array([decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in found.decisions])
+    covered = np.array([label in chosen for label, chosen in zip(labels, found.sets, strict=True)])
+    size = np.array([len(chosen) for chosen in found.sets])
+
+    def figure(name: str, measure: Callable[..., float], data: str) -> MetricCard:
+        interval = bootstrap(measure, [labels], seed=source.seed)
+        return MetricCard(name, interval.value, interval.low, interval.high, data)
+
+    cards = [
+        figure("balanced_accuracy_cv", lambda r: metrics.balanced_accuracy(labels[r], predicted[r]), heads),
+        figure("macro_f1_cv", lambda r: metrics.macro_f1(labels[r], predicted[r]), heads),
+        figure("accuracy", lambda r: metrics.accuracy(labels[r], predicted[r]), heads),
+        figure("balanced_accuracy_calibrated", lambda r: metrics.balanced_accuracy(labels[r], best[r]), whole),
+        figure("ece", lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), whole),
+        figure("brier", lambda r: metrics.brier(probabilities[r], labels[r]), whole),
+        figure("nll", lambda r: metrics.negative_log_likelihood(probabilities[r], labels[r]), whole),
+        figure("accepted", lambda r: float(accepted[r].mean()), f"{whole}; the share called in domain"),
+        figure(
+            "wrongly_rejected", lambda r: float(rejected[r].mean()), f"{whole}; the share called out of distribution"
+        ),
+        figure("set_coverage", lambda r: float(covered[r].mean()), f"{whole}; how often the set holds the truth"),
+        figure("set_size", lambda r: float(size[r].mean()), f"{whole}; mean number of classes in the set"),
+    ]
+    if accepted.any():
+        right = best[accepted] == labels[accepted]
+        interval = bootstrap(lambda r: float(right[r].mean()), [np.zeros(len(right), np.int64)], seed=source.seed)
+        cards.append(
+            MetricCard(
+                "accepted_accuracy", interval.value, interval.low, interval.high, f"{whole}; of those called in domain"
+            )
+        )
+    cards.extend(_by_side(folder, found, heads, source.seed))
+    cards.extend(_outside(found, left_out, whole, source.seed))
+    return tuple(cards)
+
+
+def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[MetricCard]:
+    sides = np.array([photo.side_name for photo in folder.photos])
+    cards = []
+    for side in np.unique(sides):
+        if side == "unknown":
+            continue
+        labels, predicted = found.labels[sides == side], found.head_predicted[sides == side]
+        interval = bootstrap(
+            lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]), [labels], seed=seed
+        )
+        cards.append(
+            MetricCard(
+                f"balanced_accuracy_cv_{side}",
+                interval.value,
+                interval.low,
+                interval.high,
+                f"{heads}; the {len(labels)} photographs of the {side}",
+            )
+        )
+    return cards
+
+
+def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list[MetricCard]:
+    known = found.ratios
+    cards = []
+    for name, scores in found.outside.items():
+        data = f"{len(scores)} photographs of {name} that no border was placed by, against {whole}"
+        strata = [found.labels, np.zeros(len(scores), np.int64)]
+        area = bootstrap(lambda a, b, s=scores: metrics.auroc(known[a], s[b]), strata, seed=seed)
+        cards.append(MetricCard(f"auroc_{slug(name)}", area.value, area.low, area.high, data))
+        share = found.outside_rejected[name]
+        interval = bootstrap(lambda r, s=share: float(s[r].mean()), [np.zeros(len(share), np.int64)], seed=seed)
+        cards.append(
+            MetricCard(
+                f"rejected_{slug(name)}", interval.value, interval.low, interval.high, f"{data}; the share called out"
+            )
+        )
+    if left_out:
+        pairs = list(left_out.values())
+        strata = [np.zeros(len(scores), np.int64) for pair in pairs for scores in pair]
+
+        def mean_area(*rows: NDArray[np.intp]) -> float:
+            areas = [
+                metrics.auroc(inside[rows[2 * number]], away[rows[2 * number + 1]])
+                for number, (inside, away) in enumerate(pairs)
+            ]
+            return float(np.mean(areas))
+
+        area = bootstrap(mean_area, strata, seed=seed)
+        cards.append(
+            MetricCard(
+                "auroc_unseen_class",
+                area.value,
+                area.low,
+                area.high,
+                f"mean over {len(pairs)} classes of a version that never saw the class, its photographs against "
+                f"held-out ones of the other classes; {whole}",
+            )
+        )
+    return cards
+
+
+def slug(name: str) -> str:
+    """A set's name as part of a metric's."""
+    return re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:40] or "set"

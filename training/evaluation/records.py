@@ -1,0 +1,68 @@
+"""What a run remembers of its cross-validation: distributions for drift, and every prediction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from model_store import reference
+from model_store.card import Card
+from training.data.folder import Folder
+from training.evaluation import metrics
+from training.evaluation.answers import reason_names, verdict_name
+from training.evaluation.crossvalidation import OutOfFold
+from training.evaluation.figures import LeftOut
+
+
+def reference_of(folder: Folder, found: OutOfFold) -> str:
+    """The text of reference.json.
+
+    Out-of-fold answers and not those on the training photographs themselves: drift is measured
+    against what the model says of photographs that it has not seen.
+    """
+    ordered = np.sort(found.probabilities, axis=1)
+    samples = {
+        "confidence": ordered[:, -1],
+        "margin": ordered[:, -1] - ordered[:, -2],
+        "ood_score": found.ratios,
+        **{f"score_{name}": values for name, values in found.scores.items()},
+    }
+    counts = {
+        "predicted_class": Counter(folder.classes[row] for row in found.probabilities.argmax(axis=1)),
+        "verdict": Counter(verdict_name(decision.verdict) for decision in found.decisions),
+        "side": Counter(photo.side_name for photo in folder.photos),
+    }
+    return reference.build({name: values.tolist() for name, values in samples.items()}, counts)
+
+
+def metrics_of(card: Card, folder: Folder, found: OutOfFold, left_out: LeftOut, parity: Any) -> dict[str, Any]:
+    """The content of metrics.json."""
+    predicted = found.head_predicted
+    counts = metrics.confusion_matrix(found.labels, predicted, classes=len(folder.classes))
+    return {
+        "model": card.version,
+        "figures": [asdict(metric) for metric in card.metrics],
+        "per_class_f1": {
+            folder.classes[label]: value for label, value in metrics.f1_per_class(found.labels, predicted).items()
+        },
+        "confusion_matrix": {"labels": list(folder.classes), "counts": counts.tolist()},
+        "unseen_class_auroc": {label: metrics.auroc(known, away) for label, (known, away) in left_out.items()},
+        "parity": asdict(parity),
+        "predictions": [
+            {
+                "file": photo.relative,
+                "label": photo.label,
+                "fold": int(found.fold[row]),
+                "head_predicted": folder.classes[predicted[row]],
+                "predicted": folder.classes[int(found.probabilities[row].argmax())],
+                "confidence": float(found.probabilities[row].max()),
+                "verdict": verdict_name(found.decisions[row].verdict),
+                "reasons": reason_names(found.decisions[row].reasons),
+                "ood_score": found.decisions[row].ood_score,
+            }
+            for row, photo in enumerate(folder.photos)
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Where in a photograph the evidence for a class lies."""

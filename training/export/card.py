@@ -1,0 +1,124 @@
+"""The card of a run: what was fitted, from what, and how well it did, as data."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from onnx import ModelProto
+
+from model_store.card import (
+    Card,
+    ClassCard,
+    DataCard,
+    DecisionCard,
+    GoldenCard,
+    GraphCard,
+    InputCard,
+    MetricCard,
+    SplitCard,
+    TrainingCard,
+    WeightsCard,
+    version_name,
+)
+from training.data import splits
+from training.data.folder import Folder
+from training.data.splits import Split
+from training.evaluation.answers import GRAPH
+from training.export import fused_graph
+from training.fitting.recipe import Recipe
+from training.fitting.version import DETECTORS, Version
+from training.models import weights
+
+_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
+_GIT_S_MAX: Final = 5.0
+
+
+def card_of(
+    *,
+    name: str,
+    created_at: datetime,
+    folder: Folder,
+    division: Split,
+    recipe: Recipe,
+    seed: int,
+    settings: Mapping[str, Any],
+    version: Version,
+    figures: Sequence[MetricCard],
+    golden: Sequence[GoldenCard],
+    graph: ModelProto,
+    graph_sha256: str,
+    borders_on: str,
+) -> Card:
+    """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule."""
+    macro_f1 = next(figure.value for figure in figures if figure.name == "macro_f1_cv")
+    source = weights.SOURCES[recipe.backbone]
+    shapes = {
+        output.name: tuple(size.dim_value for size in output.type.tensor_type.shape.dim)
+        for output in graph.graph.output
+    }
+    return Card(
+        name=name,
+        version=version_name(created_at=created_at, backbone=recipe.backbone, macro_f1=macro_f1),
+        created_at=created_at,
+        classes=tuple(ClassCard(id=label, names=dict(folder.names[label].names)) for label in folder.classes),
+        input=InputCard(height_px=recipe.input_px, width_px=recipe.input_px, fit="centre_crop"),
+        graph=GraphCard(
+            file=GRAPH,
+            sha256=graph_sha256,
+            form="fp32",
+            opset=fused_graph.OPSET,
+            embedding_size=shapes["embedding"][1],
+            heat_map=(shapes["heatmap"][1], shapes["heatmap"][2]),
+            detectors=DETECTORS,
+        ),
+        temperature=version.fitted.temperature,
+        decision=DecisionCard(limits=version.limits, chosen_on=borders_on),
+        data=DataCard(
+            name=folder.path.resolve().name,
+            fingerprint=folder.fingerprint,
+            photos=len(folder.photos),
+            per_class=dict(folder.per_class),
+            split=SplitCard(
+                seed=division.seed,
+                method=division.method,
+                counts=dict(division.counts),
+                leaks=splits.leaks(division),
+            ),
+        ),
+        training=TrainingCard(
+            recipe=recipe.name,
+            seed=seed,
+            config={**recipe.document(), **settings},
+            code_version=_code_version(),
+            environment={package: metadata.version(package) for package in _PACKAGES},
+        ),
+        weights=WeightsCard(
+            backbone=recipe.backbone,
+            source=f"{source.described} (package {source.package}, SHA-256 {source.sha256[:16]})",
+            licence=source.licence,
+        ),
+        metrics=tuple(figures),
+        golden=tuple(golden),
+    )
+
+
+def _code_version() -> str:
+    """The installed version, and the commit where the code runs from a checkout."""
+    version = metadata.version("amulet")
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_S_MAX,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{found.stdout.strip()}"

@@ -1,0 +1,243 @@
+"""One graph, pixels in, everything out: what the server runs and what evaluation measures.
+
+    image uint8 [N,H,W,3] ─ backbone ─┬ last map [N,K,h,w] ───────────────┐
+                                      └ pooled levels ─ embedding ─┬ logits ─┬ heatmap ─ target int64 [N]
+                                                                   │         └ / T ─ softmax ─ probabilities
+                                                                   ├ score_mahalanobis
+                                                                   └ score_isolation_forest
+
+The backbone comes from torch's exporter, once per run; the rest is appended here node by node
+from the fitted numbers, so that the part that was measured with is byte for byte the part
+that is served. Only operators of ONNX itself and of ai.onnx.ml.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from sklearn.ensemble import IsolationForest
+from torch import nn
+
+from training.export import forest
+from training.models.backbones import Backbone
+from training.models.heads import LENGTH_MIN, LinearHead
+from training.ood import isolation_forest, mahalanobis
+from training.ood.mahalanobis import Mahalanobis
+
+OPSET: Final = 18
+OPSET_ML: Final = 3
+_IR_VERSION: Final = 10
+_LAST_MAP: Final = "last_map"
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Everything on top of the backbone that the graph needs."""
+
+    head: LinearHead
+    temperature: float
+    mahalanobis: Mahalanobis
+    forest: IsolationForest
+
+
+class _Exported(nn.Module):
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        seen = self.backbone(self.backbone.normalised(image))
+        return (*seen.pooled, seen.last_map)
+
+
+def export_backbone(backbone: Backbone, *, input_px: int) -> ModelProto:
+    """The backbone alone: `image` in, `pooled_LEVEL` [N, channels] and `last_map` out.
+
+    The same network gives the same bytes; nothing of the machine that exported it is inside.
+    """
+    batch = torch.export.Dim("N", min=1, max=4096)
+    example = torch.zeros(2, input_px, input_px, 3, dtype=torch.uint8)
+    names = [*(f"pooled_{level}" for level in backbone.levels), _LAST_MAP]
+    with _quiet():
+        # The TorchScript exporter would leave the arithmetic of TensorFlow's padding in the graph.
+        program = torch.onnx.export(
+            _Exported(backbone),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=({0: batch},),
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=names,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return _cleaned(program.model_proto)
+
+
+def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -> ModelProto:
+    """The whole graph.
+
+    backbone_graph: from `export_backbone`.  pooled: channels of each level, in its order.
+    """
+    model = ModelProto()
+    model.CopyFrom(backbone_graph)
+    graph = model.graph
+    height, width = (graph.output[-1].type.tensor_type.shape.dim[axis].dim_value for axis in (2, 3))
+    levels = [output.name for output in graph.output][:-1]
+    tail = _Tail()
+    tail.embedding(levels)
+    tail.logits(fitted.head, fitted.temperature)
+    tail.mahalanobis(fitted.mahalanobis)
+    forest.append(tail.nodes, tail.weights, fitted.forest, embedding="embedding", score=_score(isolation_forest.NAME))
+    tail.heatmap(levels[-1], pooled, fitted.head, cells=(height, width))
+    graph.node.extend(tail.nodes)
+    graph.initializer.extend(tail.weights)
+    classes, size = fitted.head.weight.shape
+    batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    graph.input.append(helper.make_tensor_value_info("target", TensorProto.INT64, [batch]))
+    del graph.output[:]
+    outputs: tuple[tuple[str, list[str | int | None]], ...] = (
+        ("logits", [batch, classes]),
+        ("probabilities", [batch, classes]),
+        ("embedding", [batch, size]),
+        (_score(mahalanobis.NAME), [batch]),
+        (_score(isolation_forest.NAME), [batch]),
+        ("heatmap", [batch, height, width]),
+    )
+    for name, shape in outputs:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph.name = "amulet"
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", OPSET_ML))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def to_bytes(model: ModelProto) -> bytes:
+    """The same bytes for the same graph."""
+    return model.SerializeToString(deterministic=True)
+
+
+class _Tail:
+    """Nodes and weights that are appended to the backbone."""
+
+    def __init__(self) -> None:
+        self.nodes: list[NodeProto] = []
+        self.weights: list[TensorProto] = []
+
+    def weight(self, name: str, value: NDArray[Any]) -> str:
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(helper.make_node(operator, list(inputs), [output], name=f"tail/{output}", **attributes))
+        return output
+
+    def embedding(self, levels: Sequence[str]) -> None:
+        """Each level by its own length, all by the root of their number: `heads.embedding_of`."""
+        axis = self.weight("axis_features", np.array([1], np.int64))
+        shortest = self.weight("length_min", np.array(LENGTH_MIN, np.float32))
+        root = self.weight("levels_root", np.array(np.sqrt(len(levels)), np.float32))
+        units = []
+        for level in levels:
+            length = self.node("ReduceL2", [level, axis], f"{level}_length_raw", keepdims=1)
+            length = self.node("Max", [length, shortest], f"{level}_length")
+            units.append(self.node("Div", [level, length], f"{level}_unit"))
+        joined = self.node("Concat", units, "units", axis=1)
+        self.node("Div", [joined, root], "embedding")
+
+    def logits(self, head: LinearHead, temperature: float) -> None:
+        weight, bias = self.weight("head_weight", head.weight), self.weight("head_bias", head.bias)
+        self.node("Gemm", ["embedding", weight, bias], "logits", transB=1)
+        scaled = self.node(
+            "Div", ["logits", self.weight("temperature", np.array(temperature, np.float32))], "logits_calibrated"
+        )
+        self.node("Softmax", [scaled], "probabilities", axis=1)
+
+    def mahalanobis(self, detector: Mahalanobis) -> None:
+        """Whitened around the mean of the classes: near zero, float32 keeps its digits."""
+        origin = detector.means.mean(axis=0)
+        centres = ((detector.means - origin) @ detector.whitener).astype(np.float32)
+        shifted = self.node("Sub", ["embedding", self.weight("origin", origin.astype(np.float32))], "embedding_shifted")
+        whitener = self.weight("whitener", detector.whitener.astype(np.float32))
+        white = self.node("MatMul", [shifted, whitener], "embedding_white")
+        white = self.node("Unsqueeze", [white, self.weight("axis_classes", np.array([1], np.int64))], "white_rows")
+        away = self.node("Sub", [white, self.weight("centres", centres)], "white_away")
+        last = self.weight("axis_last", np.array([2], np.int64))
+        distances = self.node("ReduceL2", [away, last], "class_distances", keepdims=0)
+        self.node("ReduceMin", [distances, "axis_features"], _score(mahalanobis.NAME), keepdims=0)
+
+    def heatmap(self, level: str, pooled: Sequence[int], head: LinearHead, *, cells: tuple[int, int]) -> None:
+        """Grad-CAM of the last map in closed form: `explanation.gradcam` derives it."""
+        own = pooled[-1]
+        share = 1.0 / (np.sqrt(len(pooled)) * cells[0] * cells[1])
+        zero = self.weight("zero_index", np.array(0, np.int64))
+        best = self.node("ArgMax", ["logits"], "best", axis=1, keepdims=0)
+        unset = self.node("Less", ["target", zero], "target_unset")
+        target = self.node("Where", [unset, best, "target"], "target_class")
+        rows = self.weight("head_weight_last", head.weight[:, -own:] * np.float32(share))
+        row = self.node("Gather", [rows, target], "target_row", axis=0)
+        unit, length = f"{level}_unit", f"{level}_length"
+        along = self.node("Mul", [row, unit], "row_along_parts")
+        along = self.node("ReduceSum", [along, "axis_features"], "row_along", keepdims=1)
+        along = self.node("Mul", [along, unit], "row_radial")
+        across = self.node("Sub", [row, along], "row_tangential")
+        weights = self.node("Div", [across, length], "map_weights")
+        weights = self.node("Unsqueeze", [weights, "axis_classes"], "map_weights_row")
+        flat = self.weight("flat_map", np.array([0, own, cells[0] * cells[1]], np.int64))
+        flattened = self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
+        summed = self.node("MatMul", [weights, flattened], "heat_flat")
+        shape = self.weight("heat_shape", np.array([-1, *cells], np.int64))
+        self.node("Relu", [self.node("Reshape", [summed, shape], "heat")], "heatmap")
+
+
+def _score(detector: str) -> str:
+    return f"score_{detector}"
+
+
+def _cleaned(source: ModelProto) -> ModelProto:
+    """Without stack traces, paths, guesses of shapes and names of tools: only what runs."""
+    model = ModelProto()
+    model.CopyFrom(source)
+    model.ir_version = _IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "amulet", "", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for number, node in enumerate(graph.node):
+        node.doc_string = ""
+        node.name = f"backbone/{number}"
+        del node.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter narrates on standard output and warns about its own insides."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,121 @@
+"""Does the graph that will be served answer as what was trained?
+
+Each output against an independent computation on the same photographs: the probabilities
+against torch, Grad-CAM against captum's backward pass, Mahalanobis against numpy in float64,
+the forest against scikit-learn. A version that fails is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import torch
+from captum.attr import LayerGradCam
+from numpy.typing import NDArray
+
+from training.calibration.temperature import probabilities_of
+from training.errors import ParityBroken
+from training.export.fused_graph import Fitted
+from training.models.heads import Network
+from training.ood import isolation_forest, mahalanobis
+
+PHOTOS: Final = 50
+PROBABILITY_MAX: Final = 1e-4  # absolute
+SCORE_MAX: Final = 1e-4  # relative
+CORRELATION_MIN: Final = 0.999
+_BATCH: Final = 10
+_FLAT: Final = 1e-9  # a map whose largest cell is below has no shape to compare
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The largest differences found, over all photographs."""
+
+    photos: int
+    probabilities_abs_max: float
+    heat_map_correlation_min: float
+    mahalanobis_rel_max: float
+    isolation_forest_rel_max: float
+
+    @property
+    def holds(self) -> bool:
+        return (
+            self.probabilities_abs_max <= PROBABILITY_MAX
+            and self.heat_map_correlation_min >= CORRELATION_MIN
+            and self.mahalanobis_rel_max <= SCORE_MAX
+            and self.isolation_forest_rel_max <= SCORE_MAX
+        )
+
+
+def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArray[np.uint8]]) -> Parity:
+    """Compare on images of the model's size. Raises ParityBroken with the figures.
+
+    Every other image is explained for a class in turn, the others for their best class.
+    """
+    parity = measure(network, fitted, graph, images)
+    if not parity.holds:
+        raise ParityBroken(
+            f"the graph does not answer as the trained model on {parity.photos} photographs: probabilities differ by "
+            f"{parity.probabilities_abs_max:.1e} (at most {PROBABILITY_MAX:.0e}), heat maps correlate by "
+            f"{parity.heat_map_correlation_min:.5f} (at least {CORRELATION_MIN}), Mahalanobis differs by "
+            f"{parity.mahalanobis_rel_max:.1e} and IsolationForest by {parity.isolation_forest_rel_max:.1e} "
+            f"(at most {SCORE_MAX:.0e}); report this as a defect of the export"
+        )
+    return parity
+
+
+def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArray[np.uint8]]) -> Parity:
+    """The differences, whatever they are."""
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    classes = len(fitted.head.bias)
+    worst: list[tuple[float, float, float, float]] = []
+    for start in range(0, len(images), _BATCH):
+        batch = np.stack(images[start : start + _BATCH])
+        wanted = np.array([-1 if index % 2 else index // 2 % classes for index in range(start, start + len(batch))])
+        found = dict(zip(names, session.run(names, {"image": batch, "target": wanted.astype(np.int64)}), strict=True))
+        pixels = network.backbone.normalised(torch.from_numpy(batch))
+        with torch.inference_mode():
+            logits = network(pixels).numpy()
+        target = np.where(wanted < 0, logits.argmax(axis=1), wanted)
+        cam = LayerGradCam(network, network.gradcam_layer).attribute(
+            pixels.clone().requires_grad_(True), target=torch.from_numpy(target), relu_attributions=True
+        )
+        embedding = found["embedding"]
+        worst.append(
+            (
+                float(np.abs(found["probabilities"] - probabilities_of(logits, fitted.temperature)).max()),
+                _correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
+                _relative_max(found[f"score_{mahalanobis.NAME}"], fitted.mahalanobis.score(embedding)),
+                _relative_max(
+                    found[f"score_{isolation_forest.NAME}"], isolation_forest.score(fitted.forest, embedding)
+                ),
+            )
+        )
+    table = np.array(worst)
+    return Parity(
+        photos=len(images),
+        probabilities_abs_max=float(table[:, 0].max()),
+        heat_map_correlation_min=float(table[:, 1].min()),
+        mahalanobis_rel_max=float(table[:, 2].max()),
+        isolation_forest_rel_max=float(table[:, 3].max()),
+    )
+
+
+def _correlation_min(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    least = 1.0
+    for mine, other in zip(ours.astype(np.float64), theirs.astype(np.float64), strict=True):
+        if max(mine.max(), other.max()) < _FLAT:
+            continue  # both say: nothing speaks for this class
+        if mine.std() == 0.0 or other.std() == 0.0:
+            return 0.0
+        least = min(least, float(np.corrcoef(mine.ravel(), other.ravel())[0, 1]))
+    return least
+
+
+def _relative_max(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    return float((np.abs(ours - theirs) / np.abs(theirs)).max())

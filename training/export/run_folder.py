@@ -1,0 +1,114 @@
+"""What a run leaves behind: a folder that appears whole or not at all.
+
+model.onnx       the graph            reference.json    distributions that drift is measured against
+model.json       its card             checkpoint.pt     the fitted tensors, for other exports
+golden_N.png     known answers        metrics.json      every figure and out-of-fold prediction
+report.html      for people
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from model_store.card import Card, GoldenCard
+from training.data.folder import Photo
+from training.errors import SettingWrong
+from training.evaluation.answers import CARD, GRAPH, GraphModel
+from training.export.fused_graph import Fitted
+from training.fitting.recipe import Recipe
+from training.models.heads import Network
+
+REFERENCE: Final = "reference.json"
+CHECKPOINT: Final = "checkpoint.pt"
+METRICS: Final = "metrics.json"
+GOLDEN_MAX: Final = 6
+
+
+def check_free(out: Path) -> None:
+    """Raises SettingWrong where something else than an earlier run would be overwritten."""
+    if out.is_dir() and (not any(out.iterdir()) or (out / CARD).is_file()):
+        return
+    if out.exists():
+        raise SettingWrong(f"{out} exists and is no earlier run: name a new folder, or an empty one")
+
+
+@contextlib.contextmanager
+def written(out: Path) -> Iterator[Path]:
+    """A folder to write to; it becomes `out` at the end, in place of an earlier run, or vanishes on an error."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        folder = scratch / "new"
+        folder.mkdir()
+        yield folder
+        if out.exists():
+            out.rename(scratch / "old")
+        folder.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def golden_photos(held_out: Sequence[Photo]) -> tuple[Photo, ...]:
+    """Up to six photographs that nothing was fitted on, of as many classes as possible."""
+    by_class: dict[str, list[Photo]] = {}
+    for photo in sorted(held_out, key=lambda photo: photo.relative):
+        by_class.setdefault(photo.label, []).append(photo)
+    rounds = max(map(len, by_class.values()))
+    dealt = [photos[turn] for turn in range(rounds) for photos in by_class.values() if turn < len(photos)]
+    return tuple(dealt[:GOLDEN_MAX])
+
+
+def write_golden(folder: Path, photos: Sequence[NDArray[np.uint8]], model: GraphModel) -> tuple[GoldenCard, ...]:
+    """The photographs at the model's size, each with the graph's answer to it alone."""
+    cards = []
+    for number, pixels in enumerate(photos):
+        name = f"golden_{number}.png"
+        content = io.BytesIO()
+        Image.fromarray(pixels).save(content, "PNG", optimize=True)
+        (folder / name).write_bytes(content.getvalue())
+        answers = model.answer([pixels])
+        cards.append(
+            GoldenCard(
+                file=name,
+                sha256=hashlib.sha256(content.getvalue()).hexdigest(),
+                probabilities=tuple(min(1.0, float(value)) for value in answers.probabilities[0]),
+                scores={detector: float(values[0]) for detector, values in answers.scores.items()},
+            )
+        )
+    return tuple(cards)
+
+
+def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Recipe) -> None:
+    """Tensors and plain values only: `torch.load(..., weights_only=True)` reads it."""
+    torch.save(
+        {
+            "network": network.state_dict(),
+            "temperature": fitted.temperature,
+            "mahalanobis_means": torch.from_numpy(fitted.mahalanobis.means),
+            "mahalanobis_whitener": torch.from_numpy(fitted.mahalanobis.whitener),
+            "recipe": json.dumps(recipe.document()),
+        },
+        folder / CHECKPOINT,
+    )
+
+
+def write_model(folder: Path, card: Card, graph: bytes) -> None:
+    (folder / CARD).write_text(card.render(), "utf-8")
+    (folder / GRAPH).write_bytes(graph)
+
+
+def write_json(folder: Path, name: str, document: Mapping[str, Any]) -> None:
+    (folder / name).write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")

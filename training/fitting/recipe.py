@@ -1,0 +1,140 @@
+"""Everything that decides a run, apart from the photographs and the seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Final
+
+from training.augmentation.standard import Strength
+from training.errors import SettingWrong
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A frozen backbone and what is fitted on top. Decision 0010 has the measurements behind `standard`."""
+
+    name: str
+    backbone: str = "tf_efficientnet_lite0"
+    input_px: int = 224
+    levels: tuple[str, ...] = ("block4", "block5", "head")
+    views: int = 12  # drawn of each photograph to fit on, besides itself
+    strength: Strength = field(default_factory=Strength)
+    head: str = "lda"  # "lda", or "logistic"
+    head_shrinkage: float = 0.2  # lda: share of the isotropic covariance
+    head_inverse_penalty: float = 225.0  # logistic: scikit-learn's C, on embeddings of length 1
+    mahalanobis_shrinkage: float = 0.2
+    forest_trees: int = 100
+    forest_samples: int = 256
+    # The shares of the photographs; what reads one of them reads no other.
+    train_share: float = 0.72
+    calibration_share: float = 0.14
+    thresholds_share: float = 0.14
+    # Where OOD photographs are given: the share that thresholds are chosen on; the others are reported on.
+    ood_threshold_share: float = 0.4
+    # Share of photographs of the known classes, seen as a caller's camera may see them, that may be called so.
+    unsure_ratio: float = 0.05
+    out_ratio: float = 0.01
+    confidence_min: float = 0.5
+    margin_min: float = 0.1
+    set_coverage: float = 0.9
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it; `with_settings` reads it back."""
+        document = dataclasses.asdict(self)
+        document["levels"] = list(self.levels)
+        return document
+
+
+RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe(name="standard"),
+            # The reference point: logistic regression on the last features of the photographs as they are.
+            Recipe(name="baseline", levels=("head",), views=0, head="logistic"),
+        )
+    }
+)
+
+_RATIOS: Final = (
+    "head_shrinkage",
+    "mahalanobis_shrinkage",
+    "train_share",
+    "calibration_share",
+    "thresholds_share",
+    "ood_threshold_share",
+    "unsure_ratio",
+    "out_ratio",
+)
+
+
+def recipe_of(name: str) -> Recipe:
+    """Raises SettingWrong for a name that is not in the table."""
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise SettingWrong(f"there is no recipe {name}: choose {' or '.join(RECIPES)}") from None
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with some of its fields replaced; `strength` may name some of its own.
+
+    Raises SettingWrong that names the first unknown field or value out of range.
+    """
+    changes = dict(_checked(Recipe, settings))
+    if "strength" in changes:
+        if not isinstance(changes["strength"], Mapping):
+            raise SettingWrong("strength must be a mapping of its own fields")
+        changes["strength"] = dataclasses.replace(recipe.strength, **_checked(Strength, changes["strength"]))
+    if "levels" in changes:
+        if isinstance(changes["levels"], str) or not all(isinstance(item, str) for item in changes["levels"]):
+            raise SettingWrong("levels must be a list of names")
+        changes["levels"] = tuple(changes["levels"])
+    changed = dataclasses.replace(recipe, **changes)
+    _check_ranges(changed)
+    return changed
+
+
+def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    defaults = {item.name: item for item in dataclasses.fields(kind)}
+    for name, value in settings.items():
+        if name not in defaults:
+            near = get_close_matches(name, defaults, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(defaults)}"
+            raise SettingWrong(f"a recipe has no setting {name}: {hint}")
+        wanted = str(defaults[name].type)
+        right = {
+            "float": isinstance(value, int | float) and not isinstance(value, bool),
+            "int": isinstance(value, int) and not isinstance(value, bool),
+            "str": isinstance(value, str),
+        }.get(wanted, True)
+        if not right:
+            raise SettingWrong(f"the setting {name} must be of type {wanted}, not {value!r}")
+    return settings
+
+
+def _check_ranges(recipe: Recipe) -> None:
+    for name in _RATIOS:
+        value = getattr(recipe, name)
+        if not 0.0 < value < 1.0:
+            raise SettingWrong(f"the setting {name} must lie between 0 and 1, not {value}")
+    for name in ("confidence_min", "margin_min", "set_coverage"):
+        value = getattr(recipe, name)
+        if not 0.0 <= value < 1.0:
+            raise SettingWrong(f"the setting {name} must be at least 0 and below 1, not {value}")
+    if recipe.out_ratio > recipe.unsure_ratio:
+        raise SettingWrong(f"out_ratio {recipe.out_ratio} must not be above unsure_ratio {recipe.unsure_ratio}")
+    if recipe.head not in ("lda", "logistic"):
+        raise SettingWrong(f"the setting head must be lda or logistic, not {recipe.head}")
+    if not 32 <= recipe.input_px <= 1024 or recipe.input_px % 32:
+        raise SettingWrong(f"the setting input_px must be a multiple of 32 from 32 to 1024, not {recipe.input_px}")
+    if not 0 <= recipe.views <= 200:
+        raise SettingWrong(f"the setting views must lie between 0 and 200, not {recipe.views}")
+    if not 1 <= recipe.forest_trees <= 1000 or not 2 <= recipe.forest_samples <= 4096:
+        raise SettingWrong("forest_trees must lie between 1 and 1000, and forest_samples between 2 and 4096")
+    if recipe.head_inverse_penalty <= 0:
+        raise SettingWrong(f"the setting head_inverse_penalty must be above 0, not {recipe.head_inverse_penalty}")

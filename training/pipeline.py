@@ -1,0 +1,240 @@
+"""A folder of photographs becomes a model version: the way of training in one screen."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model_store.card import Card
+from training.data import splits
+from training.data.duplicates import groups, near_duplicates
+from training.data.errors import DataWrong
+from training.data.folder import Folder, Photo, load_folder, load_outside
+from training.data.splits import Split
+from training.errors import DataTooSmall, SettingWrong
+from training.evaluation import crossvalidation
+from training.evaluation.answers import GraphModel
+from training.evaluation.crossvalidation import Outside
+from training.evaluation.figures import Provenance, figures_of
+from training.evaluation.records import metrics_of, reference_of
+from training.export import fused_graph, parity, run_folder
+from training.export.card import card_of
+from training.export.parity import Parity
+from training.fitting.features import Eye, Features, cores
+from training.fitting.recipe import Recipe
+from training.fitting.version import PARTS, Part, Version, fit_version
+from training.models import backbones
+from training.models.heads import Network
+
+FOLDS: Final = 5
+_MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+Say = Callable[[str, int, int], None]  # what is being done, how far, of how much
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that decides a run."""
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    outside: tuple[Path, ...] = ()
+    seed: int = 0
+    name: str = ""  # of the model; empty: after the data's folder
+    folds: int = FOLDS
+    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What `train` made."""
+
+    path: Path
+    card: Card
+    parity: Parity
+
+
+def train(request: Request, *, say: Say = _silent) -> Run:
+    """Train, measure and write a run; `request.out` appears whole or not at all.
+
+    Raises DataWrong or TrainingRefused, each one sentence; OSError where the disk refuses.
+    """
+    threads = cores()
+    torch.set_num_threads(threads)
+    recipe = request.recipe
+    name = _model_name(request)
+    run_folder.check_free(request.out)
+    spec = backbones.spec_of(recipe.backbone)
+
+    folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
+    together = groups(folder.photos, near_duplicates(folder.photos))
+    crossvalidation.check_size(together, folder, folds=request.folds)
+    others = _others(request, folder)
+    division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe))
+
+    say("Exporting the backbone", 0, 1)
+    backbone = backbones.pretrained(spec, recipe.levels)
+    seen = fused_graph.export_backbone(backbone, input_px=recipe.input_px)
+    eye = Eye(fused_graph.to_bytes(seen), recipe, threads=threads)
+    features = eye.features(
+        folder.photos,
+        seed=request.seed,
+        views=recipe.views,
+        progress=lambda done, total: say("Looking at photographs", done, total),
+    )
+    outside = _outside(others, eye, request)
+
+    found = crossvalidation.out_of_fold(
+        folder,
+        features,
+        together,
+        outside,
+        folds=request.folds,
+        recipe=recipe,
+        seed=request.seed,
+        progress=lambda done, total: say("Cross-validating", done, total),
+    )
+    say("Leaving each class out", 0, 1)
+    left_out = crossvalidation.leave_class_out(
+        folder, features, together, recipe=recipe, seed=request.seed, folds=request.folds
+    )
+    source = Provenance(
+        request.data.resolve().name, folder.fingerprint, len(folder.photos), request.folds, request.seed
+    )
+    figures = figures_of(folder, found, left_out, source)
+
+    say("Fitting the version", 0, 1)
+    version = _fit(folder, features, division, outside, request)
+    whole = fused_graph.fuse(seen, version.fitted, pooled=backbone.channels)
+    graph = fused_graph.to_bytes(whole)
+    network = Network(backbone, version.fitted.head).eval()
+    say("Comparing the graph with the model", 0, 1)
+    images = [eye.pixels(photo) for photo in _spread(folder.photos, parity.PHOTOS)]
+    equal = parity.check(network, version.fitted, graph, images)
+
+    say("Writing the run", 0, 1)
+    fill = partial(
+        card_of,
+        name=name,
+        created_at=request.created_at,
+        folder=folder,
+        division=division,
+        recipe=recipe,
+        seed=request.seed,
+        settings={"folds": request.folds, "outside": sorted(others)},
+        version=version,
+        figures=figures,
+        graph=whole,
+        graph_sha256=hashlib.sha256(graph).hexdigest(),
+        borders_on=_borders_on(division, outside, recipe),
+    )
+    with run_folder.written(request.out) as place:
+        held_out = [*division.parts["calibration"], *division.parts["thresholds"]]
+        photographs = [eye.pixels(photo) for photo in run_folder.golden_photos(held_out)]
+        golden = run_folder.write_golden(place, photographs, GraphModel(fill(golden=()), graph, threads=threads))
+        card = fill(golden=golden)
+        run_folder.write_model(place, card, graph)
+        run_folder.write_checkpoint(place, network, version.fitted, recipe)
+        (place / run_folder.REFERENCE).write_text(reference_of(folder, found), "utf-8")
+        run_folder.write_json(place, run_folder.METRICS, metrics_of(card, folder, found, left_out, equal))
+    return Run(request.out, card, equal)
+
+
+def _model_name(request: Request) -> str:
+    name = request.name or re.sub(r"[^a-z0-9_-]+", "-", request.data.resolve().name.lower()).strip("-_")[:63]
+    if not _MODEL_NAME.fullmatch(name):
+        raise SettingWrong(
+            f"{name!r} cannot be a model's name: use 1 to 63 lower case letters, digits, - and _, "
+            f"starting with a letter or digit (--name)"
+        )
+    return name
+
+
+def _others(request: Request, folder: Folder) -> dict[str, tuple[Photo, ...]]:
+    """Photographs of other things, by set. Raises DataWrong where one is also a photograph of a class."""
+    known = {photo.sha256: photo.relative for photo in folder.photos}
+    sets: dict[str, tuple[Photo, ...]] = {}
+    for path in request.outside:
+        for name, photos in load_outside(path).items():
+            if name in sets:
+                raise SettingWrong(f"two sets of other things are called {name}: give them folders of different names")
+            for photo in photos:
+                if photo.sha256 in known:
+                    raise DataWrong(
+                        f"{photo.path} is the same photograph as {known[photo.sha256]} of the data set: "
+                        f"it cannot be of a class and of none"
+                    )
+            sets[name] = photos
+    return sets
+
+
+def _outside(others: Mapping[str, tuple[Photo, ...]], eye: Eye, request: Request) -> Outside:
+    """Divide each set by groups of near-duplicates: a part places borders, the other is reported on."""
+    shares = {"thresholds": request.recipe.ood_threshold_share, "report": 1.0 - request.recipe.ood_threshold_share}
+    for_borders: list[Photo] = []
+    report: dict[str, NDArray[np.float32]] = {}
+    for name, photos in others.items():
+        together = groups(photos, near_duplicates(photos))
+        if len(together) < len(shares):
+            raise DataTooSmall(
+                f"the set {name} of other things has {len(together)} independent photograph: a part is needed to "
+                f"place borders and another to report on, so give at least {len(shares)}"
+            )
+        parts = splits.divide(together, shares, seed=request.seed)
+        for_borders.extend(parts["thresholds"])
+        report[name] = eye.features(parts["report"], seed=request.seed, views=0).plain
+    if not for_borders:
+        return Outside(np.zeros((0, sum(eye.channels)), np.float32), report)
+    return Outside(eye.features(for_borders, seed=request.seed, views=0).plain, report)
+
+
+def _fit(folder: Folder, features: Features, division: Split, outside: Outside, request: Request) -> Version:
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels = crossvalidation.labels_of(folder)
+    train_part, calibration, held_out = (
+        Part(features.take(rows), labels[rows])
+        for rows in (np.array([row_of[photo.relative] for photo in division.parts[part]]) for part in PARTS)
+    )
+    return fit_version(
+        train_part,
+        calibration,
+        held_out,
+        outside.thresholds,
+        classes=len(folder.classes),
+        recipe=request.recipe,
+        seed=request.seed,
+    )
+
+
+def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:
+    known = division.counts["thresholds"]
+    text = (
+        f"{known} held-out photographs of the known classes and {recipe.views} views of each: prediction bounds "
+        f"on log scores, unsure beyond {recipe.unsure_ratio:.1%} and out beyond {recipe.out_ratio:.1%} of them"
+    )
+    if len(outside.thresholds):
+        text += (
+            f"; the border to out moved, within 0.05 % to 2 %, to where it separates them best from "
+            f"{len(outside.thresholds)} photographs of other things that no figure is reported on"
+        )
+    return text
+
+
+def _spread(photos: Sequence[Photo], count: int) -> list[Photo]:
+    """Photographs from all over the folder, in a fixed order."""
+    return [photos[index] for index in np.unique(np.linspace(0, len(photos) - 1, count).astype(int))]
