@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import grpc
@@ -40,7 +40,7 @@ class Health:
     def __init__(self, policy: PolicyKeeper, journal: Journal, why_not_ready: WhyNotReady) -> None:
         self._policy, self._journal, self._why_not_ready = policy, journal, why_not_ready
         self._stopping = False
-        self.servicer = HealthServicer()
+        self.servicer = HealthServicer(self.update)
 
     def process_problems(self) -> dict[str, str]:
         """What keeps this process from admitting calls: subject -> a sentence. Empty: nothing."""
@@ -119,7 +119,9 @@ class Health:
 class HealthServicer:
     """grpc.health.v1. A watcher that does not read holds up nobody but itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
+        """look: brings the statuses up to date, so that a check agrees with `/readyz` at any moment."""
+        self._look = look
         self._statuses: Mapping[str, int] = {}
         self._changed = asyncio.Event()
         self._closed = False
@@ -136,6 +138,7 @@ class HealthServicer:
             self._changed = asyncio.Event()
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: _Context) -> health_pb2.HealthCheckResponse:
+        self._look()
         if request.service not in self._statuses:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return health_pb2.HealthCheckResponse(status=self._statuses[request.service])
@@ -143,6 +146,7 @@ class HealthServicer:
     async def List(  # noqa: N802 - the name is grpc.health.v1's
         self, request: health_pb2.HealthListRequest, context: _Context
     ) -> health_pb2.HealthListResponse:
+        self._look()
         response = health_pb2.HealthListResponse()
         for name, status in self._statuses.items():
             response.statuses[name].status = status

@@ -6,7 +6,8 @@ import asyncio
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -30,6 +31,7 @@ from gateway.deadline import Deadline
 from gateway.fusion import ViewOutput, fuse
 from gateway.identity import uuid7
 from gateway.intake.decoders import Decoders
+from gateway.intake.formats import Header
 from gateway.intake.photo import Intake, Photo
 from gateway.intake.quality import judge, share
 from gateway.journal.errors import JournalError, JournalFull
@@ -131,6 +133,7 @@ class Predictor:
     async def _predict(self, ask: Ask, client: Client, deadline: Deadline, language: str) -> pb.PredictResponse:
         began_s = time.monotonic()
         snapshot = self._policy.current
+        headers = self._headers(ask.views)
         model = model_for(snapshot, client, ask.model)
         prediction_id = uuid7()
         going = destination(
@@ -142,7 +145,7 @@ class Predictor:
         target = _target_of(ask, going.version)
         work = replace(deadline, ends_at_s=deadline.ends_at_s - _COMMIT_S_RESERVED)
         async with work.while_("opening the photographs"):
-            photos = await self._open(ask.views, going.version.size_px)
+            photos = await self._open(ask.views, headers, going.version.size_px)
         decoded_s = time.monotonic()
         shadows = self._shadows.start(
             going.shadows, lambda version: self._look_aside(ask, photos, version, going.version, work)
@@ -194,20 +197,29 @@ class Predictor:
         except JournalError as error:
             raise errors.JournalUnavailable("answers cannot be made durable at the moment") from error
 
-    async def _open(self, views: Sequence[AskedView], size_px: tuple[int, int]) -> list[Photo]:
+    def _headers(self, views: Sequence[AskedView]) -> list[Header]:
+        """What is wrong with the input is said first, whatever else is wrong here; costs microseconds a view."""
+        headers = []
+        for index, view in enumerate(views):
+            with _blaming(index):
+                headers.append(self._intake.check(view.photo))
+        return headers
+
+    async def _open(
+        self, views: Sequence[AskedView], headers: Sequence[Header], size_px: tuple[int, int]
+    ) -> list[Photo]:
         """All views at once. Raises the refusal of the first view that was refused, and names it."""
+
+        async def one(index: int) -> Photo:
+            with _blaming(index):
+                return await self._intake.open(views[index].photo, headers[index], size_px=size_px)
+
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._open_one(index, view, size_px)) for index, view in enumerate(views)]
+                tasks = [group.create_task(one(index)) for index in range(len(views))]
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
-
-    async def _open_one(self, index: int, view: AskedView, size_px: tuple[int, int]) -> Photo:
-        try:
-            return await self._intake.open(view.photo, size_px=size_px)
-        except errors.PhotoRefused as refusal:
-            raise refusal.at(f"views[{index}].photo") from None
 
     async def _look(
         self,
@@ -261,7 +273,7 @@ class Predictor:
         """What a shadow says; photographs are opened again where it looks at another size."""
         if version.size_px != answering.size_px:
             async with deadline.while_("opening the photographs for a shadow"):
-                photos = await self._open(ask.views, version.size_px)
+                photos = await self._open(ask.views, self._headers(ask.views), version.size_px)
         seen = await self._look(ask, photos, version, target=-1, heat_map=False, deadline=deadline)
         return ShadowAnswer(seen.conclusion, seen.inference_s)
 
@@ -295,6 +307,15 @@ class Predictor:
         async with deadline.while_("sealing the photographs"):
             pngs = [await self._decoders.png(view.photo.pixels) for view in conclusion.views]
         return [seal(png, recipient_public_key=recipient, prediction_id=prediction_id) for png in pngs]
+
+
+@contextmanager
+def _blaming(index: int) -> Iterator[None]:
+    """Name the view in a refusal of its photograph."""
+    try:
+        yield
+    except errors.PhotoRefused as refusal:
+        raise refusal.at(f"views[{index}].photo") from None
 
 
 def _target_of(ask: Ask, version: ServedVersion) -> int:

@@ -39,6 +39,7 @@ _COMMAND: Final = (
 _START_S_MAX: Final = 30.0
 _RESTART_PAUSE_S: Final = 1.0  # when the system cannot start a process at all
 _REPLY_BYTES_MAX: Final = 64 * 2**20
+_CHUNK_BYTES: Final = 256 * 1024
 _STATUS_OF: Final = {status.value: status for status in Status}
 
 
@@ -246,8 +247,10 @@ class _Decoder:
         """Raises EOFError or OSError when the process dies or answers outside the protocol."""
         self.between_jobs = False
         self._stdin.write(job)
-        self._stdin.write(payload)
-        await self._stdin.drain()
+        whole = memoryview(payload)
+        for at in range(0, len(whole), _CHUNK_BYTES):  # in one piece the transport would copy all of it
+            self._stdin.write(whole[at : at + _CHUNK_BYTES])
+            await self._stdin.drain()
         number, length = REPLY.unpack(await self._stdout.readexactly(REPLY.size))
         status = _STATUS_OF.get(number)
         if status is None or length > _REPLY_BYTES_MAX:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.intake.decoders import Decoders
-from gateway.intake.formats import PhotoLimits, read_header
+from gateway.intake.formats import Header, PhotoLimits, read_header
 from gateway.intake.quality import Quality
 
 # hashlib lets go of the interpreter above this; below, a thread costs more than the hash.
@@ -37,12 +37,15 @@ class Intake:
     def __init__(self, decoders: Decoders, limits: PhotoLimits, *, hash_secret: bytes) -> None:
         self._decoders, self._limits, self._hash_secret = decoders, limits, hash_secret
 
-    async def open(self, photo: bytes, *, size_px: tuple[int, int]) -> Photo:
-        """size_px: (width, height) of the model's input.
+    def check(self, photo: bytes) -> Header:
+        """What its header alone says. Raises a PhotoRefused; costs microseconds."""
+        return read_header(photo, self._limits)
+
+    async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Photo:
+        """Decode a photograph whose header passed. size_px: (width, height) of the model's input.
 
         Raises a PhotoRefused that names what is wrong and what would be right.
         """
-        header = read_header(photo, self._limits)
         started = time.monotonic()
         decoded = await self._decoders.open(photo, header, size_px=size_px)
         decode_ms = (time.monotonic() - started) * 1000

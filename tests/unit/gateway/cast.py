@@ -49,6 +49,7 @@ from tests import tiny_archive
 
 KEY_SECRET: Final = b"the secret under which keys are digested"
 CONTROL_TOKEN: Final = b"the-control-token"
+HASH_SECRET: Final = b"the secret under which photographs are hashed"
 START_S_MAX: Final = 30.0
 
 
@@ -355,12 +356,16 @@ class Gateway:
         ]
 
 
-def settings_for(folder: Path, console: Console, **fields: Any) -> Settings:
+def secrets_in(folder: Path) -> None:
     secrets = folder / "secrets"
     secrets.mkdir(parents=True, exist_ok=True)
     (secrets / "key_secret").write_bytes(KEY_SECRET)
     (secrets / "control_token").write_bytes(CONTROL_TOKEN)
-    (secrets / "input_hash_secret").write_bytes(b"the secret under which photographs are hashed")
+    (secrets / "input_hash_secret").write_bytes(HASH_SECRET)
+
+
+def settings_for(folder: Path, console: Console, **fields: Any) -> Settings:
+    secrets_in(folder)
     return Settings(
         **{
             "state_dir": folder,
@@ -374,6 +379,21 @@ def settings_for(folder: Path, console: Console, **fields: Any) -> Settings:
             **fields,
         }
     )
+
+
+def environment_for(folder: Path, console: Console) -> dict[str, str]:
+    """The same as environment variables, for a gateway in a process of its own."""
+    secrets_in(folder)
+    return {
+        "AMULET_STATE_DIR": str(folder),
+        "AMULET_CONSOLE_URL": console.url,
+        "AMULET_GATEWAY_LISTEN": "127.0.0.1:0",
+        "AMULET_GATEWAY_OPS_LISTEN": "127.0.0.1:0",
+        "AMULET_GATEWAY_ID": "gateway-1",
+        "AMULET_INSECURE": "1",
+        "AMULET_DECODER_WORKERS": "2",
+        "AMULET_JOURNAL_FREE_MIB_MIN": "1",
+    }
 
 
 @asynccontextmanager

@@ -25,6 +25,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
 from tests.tiny_archive import CLASSES, GRID, NAME, SIDE_PX, VERSION
 from tests.unit.gateway.cast import (
+    HASH_SECRET,
     SOMCHAI,
     Gateway,
     Graph,
@@ -94,7 +95,7 @@ async def test_the_event_holds_what_the_console_needs(gateway: Gateway) -> None:
     assert len(event.policy_digest) == 32
     assert event.total_ms >= event.inference_ms > 0
     (view,) = event.views
-    assert view.input_hash == hmac.digest(b"the secret under which photographs are hashed", content, hashlib.sha256)
+    assert view.input_hash == hmac.digest(HASH_SECRET, content, hashlib.sha256)
     assert (view.heat_map_rows, view.heat_map_columns, len(view.heat_map)) == (GRID, GRID, GRID * GRID)
     assert max(view.heat_map) == 255
     assert not view.HasField("photo")

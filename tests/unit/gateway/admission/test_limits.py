@@ -28,6 +28,15 @@ class Clock:
         return self.now_s
 
 
+def redis_answers() -> bool:
+    url = urlsplit(REDIS_URL)
+    try:
+        socket.create_connection((url.hostname or "", url.port or 6379), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 async def admitted(window: Window, name: str, limit: int, calls: int) -> int:
     """How many of so many calls side by side are let in."""
     answers = await asyncio.gather(*(window.hit(name, limit) for _ in range(calls)))
@@ -37,10 +46,7 @@ async def admitted(window: Window, name: str, limit: int, calls: int) -> int:
 @pytest_asyncio.fixture
 async def redis_windows() -> AsyncIterator[tuple[RedisWindow, RedisWindow]]:
     """Two gateways that share a Redis."""
-    url = urlsplit(REDIS_URL)
-    try:
-        socket.create_connection((url.hostname or "", url.port or 6379), timeout=1).close()
-    except OSError:
+    if not redis_answers():
         pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
     windows = RedisWindow(REDIS_URL), RedisWindow(REDIS_URL)
     yield windows
