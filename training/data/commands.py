@@ -1,16 +1,19 @@
-"""`amulet data`: make a demonstration set."""
+"""`amulet data`: make a demonstration set, and look through a folder before learning from it."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 
+from training.data.check import Embed, check_folder
 from training.data.errors import DataWrong
+from training.data.labels import shape_features
+from training.data.report import page, summary
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
 
 SEED_MAX = 2**32 - 1
@@ -59,6 +62,61 @@ def demo(out: Path, seed: int, per_class: int, as_json: bool) -> None:
         f"{written.photos} photographs in {out}: {len(written.per_class)} classes of {per_class}, "
         f"and {per_class} each of {' and '.join(written.outside)} under {out / 'ood'}"
     )
+
+
+@data.command(epilog="Example: amulet data check photographs --against photographs-2025 --html check.html")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--against", type=click.Path(path_type=Path), help="A folder that should share no photograph with this one."
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("data-check.html"),
+    show_default=True,
+    help="Where to write the report with thumbnails.",
+)
+@click.option("--quick", is_flag=True, help="Judge labels by simple shapes instead of the backbone's features.")
+@click.option("--strict", is_flag=True, help="Exit 1 on any finding, not only on what keeps training from starting.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, SEED_MAX),
+    default=0,
+    show_default=True,
+    help="Of the folds that labels are judged on.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: bool, seed: int, as_json: bool) -> None:
+    """Look through a folder of photographs: counts, balance, copies, broken and poor files, doubtful labels.
+
+    Exits 0 where training would take the folder, 1 where it would not.
+    """
+    with worded(), ExitStack() as stack:
+        current = stack.enter_context(ExitStack())
+
+        def stage(name: str) -> Callable[[int, int], None] | None:
+            current.close()
+            return current.enter_context(progress_bar(name))
+
+        embed, embedded_by = (shape_features, "edge directions of small pictures") if quick else _backbone(stage)
+        found = check_folder(folder, against=against, embed=embed, embedded_by=embedded_by, seed=seed, progress=stage)
+        current.close()
+        html.write_text(page(found), "utf-8")
+    if as_json:
+        click.echo(json.dumps({**found.document(), "html": str(html)}, ensure_ascii=False, indent=2))
+    else:
+        click.echo(f"{summary(found)}\n  Thumbnails: {html}")
+    if found.unusable or (strict and found.advice):
+        click.get_current_context().exit(1)
+
+
+def _backbone(stage: Callable[[str], Callable[[int, int], None] | None]) -> tuple[Embed, str]:
+    """Features of the frozen backbone that training uses; simple shapes where its packages are not installed."""
+    try:
+        from training.data.backbone_features import DESCRIPTION, backbone_features
+    except ModuleNotFoundError as missing:
+        return shape_features, f"edge directions of small pictures, as {missing.name} is not installed"
+    return lambda photos: backbone_features(photos, progress=stage("Looking at labels")), DESCRIPTION
 
 
 @contextmanager

@@ -185,15 +185,15 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
         size = image.size
         image.draft("RGB", (LOOK_PX * 2, LOOK_PX * 2))
         try:
-            upright = _upright(image)
-            side = min(upright.size)
-            left, top = (upright.width - side) // 2, (upright.height - side) // 2
+            turned = upright(image)
+            side = min(turned.size)
+            left, top = (turned.width - side) // 2, (turned.height - side) // 2
             square = (left, top, left + side, top + side)
-            look = upright.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
+            look = turned.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
         except _BROKEN as error:
             raise PhotoBroken(path, f"is damaged ({error})") from None
-    turned = (upright.width > upright.height) != (image.width > image.height)
-    width_px, height_px = size[::-1] if turned else size
+    lies = (turned.width > turned.height) != (image.width > image.height)
+    width_px, height_px = size[::-1] if lies else size
     return Photo(
         path=path,
         relative=relative,
@@ -226,6 +226,19 @@ def open_image(path: Path, content: bytes) -> Image.Image:
     return image
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says; as it is where that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, KeyError, TypeError, IndexError, struct.error):  # broken metadata: the pixels still count
+        return image
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def fingerprint(photos: Iterable[Photo]) -> str:
     """SHA-256, in hex, over one line `relative path, space, SHA-256 of the content` a photograph, sorted.
 
@@ -246,7 +259,7 @@ def _read_all(
             return broken
 
     # Pillow decodes outside the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=cores()) as pool:
         outcomes: list[Photo | PhotoBroken] = []
         for outcome in pool.map(read, files):
             outcomes.append(outcome)
@@ -308,13 +321,6 @@ def _no_folder(path: Path) -> str:
     if path.exists():
         return f"{path} is a file, not a folder of photographs"
     return f"there is no folder {path}: give the folder that holds one folder for each class"
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except (SyntaxError, KeyError, TypeError, IndexError, struct.error):  # broken metadata: the pixels still count
-        return image
 
 
 def _side_of(name: str) -> words.Side.ValueType:

@@ -95,12 +95,12 @@ def leaks(division: Split) -> tuple[tuple[str, str], ...]:
 
 
 def divide(
-    together: Sequence[Sequence[Photo]], parts: Mapping[str, float], *, seed: int
+    together: Sequence[Sequence[Photo]], parts: Mapping[str, float], *, seed: int, everywhere: bool = True
 ) -> Mapping[str, tuple[Photo, ...]]:
     """Deal whole groups out to parts, the largest first, each to the part that lacks its class most.
 
-    Within ties the order is random by seed. Every class reaches every part. Raises
-    SplitImpossible as `split` does.
+    Within ties the order is random by seed. Every class reaches every part, and where it
+    cannot SplitImpossible is raised as by `split`, unless `everywhere` is False.
     """
     names = list(parts)
     shares = np.array([parts[name] for name in names]) / sum(parts.values())
@@ -110,7 +110,7 @@ def divide(
     ordered.sort(key=len, reverse=True)
     groups_left = Counter(_label(members) for members in ordered)
     for label, count in sorted(groups_left.items()):
-        if count < len(names):
+        if everywhere and count < len(names):
             raise SplitImpossible(
                 f"class {label} has {count} independent photographs (copies of one photograph count once), "
                 f"but {len(names)} parts need at least {len(names)}: add photographs of it"

@@ -92,7 +92,7 @@ def _stone(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
 
 
 def _plain(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
-    return 0.05 * noise(rng, shape, 2, octaves=2)
+    return 0.05 * noise(rng, shape, 2, octaves=2) + 0.05 * noise(rng, shape, 160)
 
 
 _PATTERNS: Final = {

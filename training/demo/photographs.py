@@ -26,7 +26,7 @@ import yaml
 from PIL import Image, ImageFilter
 
 from training.data.errors import DataWrong
-from training.data.folder import OUTSIDE_FOLDER
+from training.data.folder import OUTSIDE_FOLDER, cores
 from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
@@ -89,7 +89,7 @@ def write_demo(
     try:
         for folder in sorted({Path(name).parent for name in names}):
             (half_done / folder).mkdir(parents=True, exist_ok=True)
-        for done, _ in enumerate(_written(half_done, names, seed, processes or os.cpu_count() or 1), start=1):
+        for done, _ in enumerate(_written(half_done, names, seed, processes or cores()), start=1):
             if progress is not None:
                 progress(done, len(names))
         (half_done / NAMES_FILE).write_text(_class_names_text(), "utf-8")

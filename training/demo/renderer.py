@@ -71,7 +71,7 @@ class Scene:
     tilt: float = 0.06  # how much nearer one edge may be than the other
     wear: tuple[float, float] = (0.0, 1.0)  # 0 as pressed, 1 worn nearly flat
     warp: float = 1.0  # unevenness of the casting
-    blur_px: tuple[float, float] = (0.0, 1.0)  # radius
+    blur_px: tuple[float, float] = (0.0, 0.8)  # radius
 
 
 COIN_SCENE: Final = Scene(materials=METALS[:3], wear=(0.0, 0.35), warp=0.0, turn_deg=60.0)
@@ -139,7 +139,7 @@ def _lit(
     edge = np.clip(-outline * UNIT_PX / 6, 0, 1)
     relief = (height + 0.9 * np.sqrt(edge * (2 - edge))) * _RELIEF_PX
     slope_y, slope_x = np.gradient(relief)
-    steep = rng.uniform(0.55, 0.95)
+    steep = rng.uniform(0.8, 1.5)
     inverse = 1 / np.sqrt((slope_x * steep) ** 2 + (slope_y * steep) ** 2 + 1)
     facing = (-slope_x * steep * light[0] - slope_y * steep * light[1] + light[2]) * inverse
     hollow = np.clip(relief - ndimage.gaussian_filter(relief, 7), -6, 6) / 6
@@ -163,7 +163,7 @@ def _lit(
 
 def _light(rng: np.random.Generator) -> tuple[float, float, float]:
     """A unit vector towards the light: x right, y down, z towards the camera."""
-    around, up = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(28, 68))
+    around, up = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(24, 60))
     return math.cos(around) * math.cos(up), math.sin(around) * math.cos(up), math.sin(up)
 
 
@@ -243,7 +243,8 @@ def _camera(picture: Rgb, rng: np.random.Generator, light: tuple[float, float, f
     toned *= balance
     np.clip(toned, 0, 1, out=toned)
     np.sqrt(toned, out=toned)
-    toned *= 0.82 + toned * (0.54 - 0.36 * toned)  # darker shadows, brighter lights, black and white where they were
+    # What a phone does to please: contrast about the middle.
+    toned = (toned - np.float32(0.5)) * np.float32(rng.uniform(1.15, 1.5)) + np.float32(0.5)
     toned += np.float32(rng.uniform(0.004, 0.022)) * rng.standard_normal(toned.shape[:2], dtype=np.float32)[..., None]
     np.clip(toned, 0, 1, out=toned)
     toned *= 255

@@ -1,0 +1,136 @@
+"""What a check of a folder finds, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageFilter, ImageOps
+
+from tests.unit.training.data.cast import picture, write_class, write_folder
+from training.data.check import Check, check_folder
+from training.data.commands import data
+from training.data.errors import FolderMissing
+from training.data.report import page, summary
+
+
+@pytest.fixture
+def messy(tmp_path: Path) -> Path:
+    """Two classes with a broken file, a copy, a copy in the wrong class, a blurred and a dark one."""
+    root = write_folder(tmp_path / "messy", {"a": 6, "b": 4})
+    original = picture(1000, width=300, height=400)
+    original.save(root / "a/front_000.jpg", quality=92)
+    original.resize((150, 200)).save(root / "a/copy.jpg")
+    picture(1001, width=300, height=400).save(root / "a/back_001.jpg", quality=92)
+    ImageOps.mirror(picture(1001, width=300, height=400)).save(root / "b/mirrored.png")
+    original.filter(ImageFilter.GaussianBlur(12)).save(root / "b/blurred.jpg")
+    picture(77, width=300, height=300).point(lambda level: level // 30).save(root / "b/dark.png")
+    (root / "b/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not really")
+    return root
+
+
+@pytest.fixture
+def found(messy: Path, tmp_path: Path) -> Check:
+    other = tmp_path / "other/one"
+    write_class(other.parent, "one", 2, first_seed=500)
+    picture(1003).rotate(3).save(other / "turned.png")
+    picture(1003).save(messy / "a/back_003.jpg", quality=95)
+    return check_folder(messy, against=other.parent)
+
+
+def test_everything_planted_is_found(found: Check) -> None:
+    document = found.document()
+    assert document["photos"] == 14
+    assert document["classes"]["a"] == {"photos": 7, "sides": {"back": 3, "front": 3, "unknown": 1}}
+    assert [each["file"] for each in document["broken"]] == ["b/broken.jpg"]
+    copies = {tuple(each["files"]): each["labels_differ"] for each in document["near_duplicates"]}
+    assert copies[("a/back_001.jpg", "b/mirrored.png")] is True
+    assert any({"a/copy.jpg", "a/front_000.jpg"} <= set(files) for files in copies)
+    assert "b/blurred.jpg" in [each["file"] for each in document["blurred"]]
+    assert "b/dark.png" in [each["file"] for each in document["too_dark"]]
+    assert [(each["file"], each["other"]) for each in document["against"]["shared"]] == [
+        ("a/back_003.jpg", "one/turned.png")
+    ]
+    assert document["usable"] is False
+    assert document["fingerprint"] is None
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_the_gravest_advice_comes_first(found: Check) -> None:
+    assert found.advice[0] == "1 file cannot be read."
+    assert "with copies in several classes" in found.advice[1]
+    assert all(sentence.endswith(".") for sentence in found.advice)
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(found: Check) -> None:
+    html = page(found, title="<script>alert(1)</script>")
+    assert "<script>alert(1)" not in html
+    assert not re.search(r"(?:src|href)=[\"'](?!data:)", html)
+    assert "url(" not in html
+    assert html.count("data:image/jpeg;base64,") >= 6
+    assert "b/broken.jpg" in html
+
+
+def test_a_terminal_gets_counts_and_advice(found: Check) -> None:
+    text = summary(found)
+    assert "14 photographs in 2 classes" in text
+    assert "b/broken.jpg: is " in text
+    assert "1 file cannot be read." in text
+
+
+def test_a_good_folder_says_that_nothing_stands_out(tmp_path: Path) -> None:
+    for number, label in enumerate(("a", "b")):
+        (tmp_path / label).mkdir()
+        for index in range(15):
+            sharp = Image.effect_noise((240, 240), 60 + number * 20).convert("RGB")
+            Image.blend(sharp, picture(100 * number + index, width=240, height=240), 0.6).save(
+                tmp_path / label / f"front_{index}.png"
+            )
+    found = check_folder(tmp_path)
+    assert found.unusable is None
+    assert found.flawed == ()
+    assert found.copies == ()
+    assert found.imbalance_ratio == 1.0
+    if not found.suspects:
+        assert "Nothing stands out." in summary(found)
+        assert "Nothing stands out." in page(found)
+
+
+def test_an_empty_class_is_reported_and_not_a_crash(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "c").mkdir()
+    found = check_folder(tmp_path)
+    assert found.unusable == "1 class without photographs: c"
+    assert found.document()["imbalance_ratio"] is None
+    assert "c" in page(found)
+
+
+def test_no_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(FolderMissing):
+        check_folder(tmp_path / "nowhere")
+    result = CliRunner().invoke(data, ["check", str(tmp_path / "nowhere"), "--quick"])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "there is no folder" in result.stderr
+
+
+def test_the_command_writes_the_page_and_prints_json(messy: Path, tmp_path: Path) -> None:
+    html = tmp_path / "report.html"
+    result = CliRunner().invoke(data, ["check", str(messy), "--quick", "--html", str(html), "--json"])
+    assert result.exit_code == 1  # a broken file keeps training from starting
+    assert json.loads(result.stdout)["html"] == str(html)
+    assert html.read_text("utf-8").startswith("<!doctype html>")
+    (messy / "b/broken.jpg").unlink()
+    assert CliRunner().invoke(data, ["check", str(messy), "--quick", "--html", str(html)]).exit_code == 0
+    assert CliRunner().invoke(data, ["check", str(messy), "--quick", "--html", str(html), "--strict"]).exit_code == 1
+
+
+def test_labels_are_judged_by_the_backbone_unless_asked_to_be_quick(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", {"a": 3, "b": 3})
+    html = tmp_path / "report.html"
+    result = CliRunner().invoke(data, ["check", str(root), "--html", str(html), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["labels_judged_with"] == "features of a frozen tf_efficientnet_lite0"

@@ -1,0 +1,93 @@
+"""Doubtful labels: the rule on numbers, and planted mistakes found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from tests.unit.training.data.cast import photo
+from training.data.folder import Photo
+from training.data.labels import doubtful, out_of_fold, shape_features, suspects
+
+
+def test_the_rule_on_a_case_worked_out_by_hand() -> None:
+    # Bars: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 (0.7 + 0.75) / 2 = 0.725.
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.25, 0.75]])
+    labels = np.array([0, 0, 0, 1, 1])
+    assert doubtful(probabilities, labels) == [(2, 1)]
+
+
+def test_the_furthest_behind_comes_first() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.1, 0.9], [0.35, 0.65]])
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    planted = np.vstack([probabilities, [[0.02, 0.98]]])
+    assert doubtful(planted, np.append(labels, 0))[0] == (6, 1)
+
+
+@given(
+    nps.arrays(np.float64, (12, 3), elements=st.floats(0.01, 1.0)),
+    nps.arrays(np.int64, 12, elements=st.integers(0, 2)),
+)
+def test_a_suspect_always_has_a_likelier_class_than_its_own(raw: np.ndarray, labels: np.ndarray) -> None:
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    for row, better in doubtful(probabilities, labels):
+        assert better != labels[row]
+        assert probabilities[row, better] > probabilities[row, labels[row]]
+
+
+def _clouds(count: int, *, classes: int = 3, size: int = 6) -> tuple[list[Photo], dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    photos = [photo(f"class_{number % classes}", number, look_seed=0) for number in range(count)]
+    features = {each.relative: np.eye(size)[int(each.label[-1])] * 4 + rng.normal(0, 0.3, size) for each in photos}
+    return photos, features
+
+
+def test_planted_mistakes_are_found_with_their_true_class() -> None:
+    photos, features = _clouds(60)
+    for index in (5, 21):
+        wrong = dataclasses.replace(photos[index], label="class_1")
+        assert photos[index].label != "class_1"
+        photos[index] = wrong
+        features[wrong.relative] *= 1.3  # typical of its true class, and more
+    found = suspects([(each,) for each in photos], features, seed=1)
+    assert found is not None
+    assert {each.photo.relative for each in found} == {photos[5].relative, photos[21].relative}
+    assert {each.suggested for each in found} == {"class_2", "class_0"}
+    assert all(each.probability > each.given_probability for each in found)
+
+
+def test_right_labels_are_not_suspected() -> None:
+    photos, features = _clouds(60)
+    assert suspects([(each,) for each in photos], features, seed=1) == ()
+
+
+def test_with_one_photograph_of_a_class_nothing_can_be_said() -> None:
+    photos, features = _clouds(7)
+    assert suspects([(each,) for each in photos[:4]], features, seed=0) is None
+    assert suspects([], {}, seed=0) is None
+
+
+def test_an_estimate_comes_from_the_other_folds_only() -> None:
+    """A fold whose rows are all of one class cannot teach itself that class."""
+    rows = np.vstack([np.zeros((4, 2)), np.ones((4, 2)), np.full((4, 2), 5.0)])
+    labels = np.array([0] * 4 + [1] * 4 + [2] * 4)
+    fold = np.array([0, 1] * 4 + [2] * 4)
+    estimate = out_of_fold(rows, labels, fold, classes=3)
+    assert np.allclose(estimate[8:, 2], 0.0)
+    assert np.allclose(estimate.sum(axis=1), 1.0)
+
+
+def test_shapes_tell_edges_apart_that_run_differently() -> None:
+    across = np.tile((np.arange(64) // 8 % 2 * 200).astype(np.uint8), (64, 1))
+    one, same, other = (
+        dataclasses.replace(photo("a", number, look_seed=0), look=picture.tobytes())
+        for number, picture in enumerate((across, across // 2, np.ascontiguousarray(across.T)))
+    )
+    features = shape_features([one, same, other])
+    first, second, third = (features[each.relative] for each in (one, same, other))
+    assert np.abs(first - second).max() < 0.02  # half the contrast, the same shape
+    assert np.abs(first - third).mean() > 0.1
