@@ -28,6 +28,7 @@ def ready() -> None:
         return
     state_dir = new_state(Path(tempfile.mkdtemp(prefix="amulet-test-")))
     atexit.register(shutil.rmtree, state_dir, ignore_errors=True)
+    (state_dir / "console" / "static").mkdir()
     os.environ["AMULET_STATE_DIR"] = str(state_dir)
     os.environ["DJANGO_SETTINGS_MODULE"] = "console.site.settings"
     import django

@@ -106,7 +106,6 @@ class ClientAdmin(ModelAdmin):
             issued = services.create_key(actor=actor_of(request), client_id=object_id, expires_at=given["expires_at"])
             title = _("A new key for {client}").format(client=client)
             answer = page(request, self, "console/secret.html", title=title, key=issued.text, back=back)
-            answer["Cache-Control"] = "no-store"
             return answer
 
         return ask(

@@ -138,8 +138,8 @@ def _is_ready(backend: Backend, key: BackendVersion) -> bool:
         loaded = None
     if loaded is None:
         backend.register(key)
-        loaded = backend.describe(key.name, key.version)
-    return loaded is not None and loaded.workers_ready > 0
+        return False  # the next look tells
+    return loaded.workers_ready > 0
 
 
 def compare(golden: GoldenCard, answer: graph_pb2.GraphAnswer, card: Card, key: BackendVersion) -> Comparison:

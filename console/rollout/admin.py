@@ -259,9 +259,8 @@ class RouteAdmin(ReadOnlyAdmin):
         return request.user.has_perm("rollout.change_route")
 
     @display(description=gettext_lazy("Mode"), label=MODE_COLOURS)
-    def mode_badge(self, route: Route) -> tuple[str, str]:
-        mode = Mode(route.mode)
-        return (mode if route.ended_at is None else ""), route_label(route)
+    def mode_badge(self, route: Route) -> tuple[str, str] | str:
+        return (str(route.mode), route_label(route)) if route.ended_at is None else route_label(route)
 
     @display(description="")
     def what(self, route: Route) -> str:

@@ -8,6 +8,7 @@ cannot change, cards and golden photographs, is read only when a new snapshot is
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,9 +29,11 @@ from console.registry.queries import golden_photographs
 from console.rollout import queries
 from console.rollout.models import Mode, PolicyIssue
 from model_store.card import Card
+from model_store.errors import ArchiveRefused
 from protos.amulet.policy.v1 import policy_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 
+_log = logging.getLogger(__name__)
 REVIEW_CONFIDENCE_MIN: Final = 0.75
 REVIEW_SAMPLING_RATIO: Final = 0.02
 
@@ -52,10 +55,7 @@ class Snapshots:
         self._newest: Snapshot | None = None
 
     def newest(self) -> Snapshot:
-        """The snapshot of what the database says now; built anew only when that has changed.
-
-        Raises ArchiveRefused or OSError when the model store has lost an archive that is in use.
-        """
+        """The snapshot of what the database says now; built anew only when that has changed."""
         fingerprint = _fingerprint()
         with self._lock:
             known = self._newest
@@ -155,21 +155,27 @@ def _model(served: queries.Served) -> pb.ServedModel:
 
 def _version(version: ModelVersion, alias: str) -> pb.ServedVersion:
     card = version.card()
-    photos = golden_photographs(version.file_name)
     return pb.ServedVersion(
-        card=_card(card, version),
-        alias=alias,
-        backend_name=card.name,
-        golden=[
-            pb.Golden(
-                name=golden.file,
-                photo=photos[golden.file],
-                probabilities=golden.probabilities,
-                scores=dict(golden.scores),
-            )
-            for golden in card.golden
-        ],
+        card=_card(card, version), alias=alias, backend_name=card.name, golden=_golden(card, version)
     )
+
+
+def _golden(card: Card, version: ModelVersion) -> list[pb.Golden]:
+    try:
+        photos = golden_photographs(version.file_name)
+    except (ArchiveRefused, OSError) as error:
+        # A revoked key must still reach the gateway; what it cannot test, it does not call ready.
+        _log.error("the model store has lost an archive in use", extra={"version": str(version), "error": str(error)})
+        return []
+    return [
+        pb.Golden(
+            name=golden.file,
+            photo=photos[golden.file],
+            probabilities=golden.probabilities,
+            scores=dict(golden.scores),
+        )
+        for golden in card.golden
+    ]
 
 
 def _card(card: Card, version: ModelVersion) -> prediction_pb2.Card:

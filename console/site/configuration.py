@@ -7,7 +7,7 @@ environment. Every field is the variable `AMULET_` + its name in capitals.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -230,20 +230,13 @@ class ConsoleSettings(BaseSettings):
         )
 
 
-def load(environment: Mapping[str, str] | None = None) -> ConsoleSettings:
-    """Read the settings. Raises ConfigurationWrong with the first thing that is wrong."""
-    unknown = complaint(os.environ if environment is None else environment)
+def load() -> ConsoleSettings:
+    """Read the settings from the environment. Raises ConfigurationWrong with the first thing that is wrong."""
+    unknown = complaint(os.environ)
     if unknown:
         raise ConfigurationWrong(unknown)
     try:
-        if environment is None:
-            return ConsoleSettings()
-        fields = {
-            name: environment[key]
-            for name in ConsoleSettings.model_fields
-            if environment.get(key := PREFIX + name.upper())
-        }
-        return ConsoleSettings.model_validate(fields)
+        return ConsoleSettings()
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])

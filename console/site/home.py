@@ -15,7 +15,6 @@ from console.predictions.queries import newest_first
 from console.registry.models import State
 from console.registry.queries import count_by_state
 from console.review.queries import open_count
-from console.site.navigation import _there
 from console.rollout.queries import rollback_target, served_models
 
 
@@ -47,7 +46,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def _cards(request: HttpRequest) -> Sequence[Card]:
     may = request.user.has_perm
     cards: list[Card] = []
-    if may("review.view_reviewitem") and _there("admin:review_reviewitem_changelist"):
+    if may("review.view_reviewitem"):
         url = reverse("admin:review_reviewitem_changelist")
         cards.append(Card(open_count(), _("photographs wait for an expert"), url, "rate_review"))
     if may("registry.view_modelversion"):

@@ -81,7 +81,7 @@ def _first(detail: Any, field: str = "") -> tuple[str, str]:
             inside = "" if name == "non_field_errors" else f"{field}.{name}".lstrip(".")
             return _first(inner, inside)
     if isinstance(detail, list):
-        return _first(detail[0], field) if detail else (field, "")
+        return _first(next((inner for inner in detail if inner), ""), field)
     return field, str(detail)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from django.apps import AppConfig, apps
+from django.utils.translation import gettext_noop
 
 
 class Role(StrEnum):
@@ -18,6 +19,16 @@ class Role(StrEnum):
     ADMINISTRATOR = "administrator"
 
 
+# Names for people, by gettext.
+_NAMES: Final = (
+    gettext_noop("viewer"),
+    gettext_noop("reviewer"),
+    gettext_noop("model engineer"),
+    gettext_noop("approver"),
+    gettext_noop("privacy officer"),
+    gettext_noop("auditor"),
+    gettext_noop("administrator"),
+)
 _SEE: Final = frozenset({"registry.view_modelversion", "rollout.view_route", "predictions.view_prediction"})
 
 PERMISSIONS: Final[dict[Role, frozenset[str]]] = {

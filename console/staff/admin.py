@@ -97,7 +97,12 @@ class UserAdmin(ReadOnlyAdmin):
         links = [_link(f"admin:staff_user_{name}", user.pk, text) for name, text in wanted]
         return mark_safe(" · ".join(links))  # noqa: S308 - each was made by format_html
 
-    @action(description=gettext_lazy("Add a member of staff"), icon="person_add", permissions=["hiring"])
+    @action(
+        description=gettext_lazy("Add a member of staff"),
+        icon="person_add",
+        url_path="add-staff",
+        permissions=["hiring"],
+    )
     def add_staff(self, request: HttpRequest) -> HttpResponse:
         def act(given: dict[str, Any]) -> HttpResponse:
             made = services.create_user(name=given["name"], role=given["role"].name, actor=actor_of(request))
@@ -191,7 +196,6 @@ class UserAdmin(ReadOnlyAdmin):
             picture=_qr_code(made.otpauth_url),
             back=reverse("admin:staff_user_changelist"),
         )
-        answer["Cache-Control"] = "no-store"
         return answer
 
 
@@ -221,7 +225,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def what(self, token: ApiToken) -> str:
         return "" if token.revoked_at is not None else _link("admin:staff_apitoken_revoke", token.pk, _("Revoke"))
 
-    @action(description=gettext_lazy("New token"), icon="key")
+    @action(description=gettext_lazy("New token"), icon="key", url_path="new-token")
     def new_token(self, request: HttpRequest) -> HttpResponse:
         back = reverse("admin:staff_apitoken_changelist")
 
@@ -229,7 +233,6 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             person = actor_of(request)
             text = services.create_token(user=person, name=given["name"], actor=person)
             answer = page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
-            answer["Cache-Control"] = "no-store"
             return answer
 
         return ask(

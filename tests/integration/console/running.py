@@ -20,7 +20,7 @@ from random import SystemRandom
 from typing import Any, Final, Self, TypeVar
 
 import httpx
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 import redis
 from psycopg2 import sql
@@ -129,7 +129,7 @@ class RunningConsole:
             return False
 
 
-def until(condition: Callable[[], _T], *, within_s: float, what: Callable[[], str] = lambda: "") -> _T:
+def until(condition: Callable[[], _T | None], *, within_s: float, what: Callable[[], str] = lambda: "") -> _T:
     """Ask until the answer is true; that answer. Fails the test when time is over."""
     begin_s = time.monotonic()
     while not (answer := condition()):

@@ -1,0 +1,98 @@
+"""From a finished upload to a verdict, with real archives and the real rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from console.errors import NotAvailable
+from console.registry import services, uploads
+from console.registry.models import ModelVersion, State
+from console.site.roles import Role
+from console.staff.models import User
+from model_store import signing
+from tests import tiny_archive
+from tests.unit.console.people import member
+from tests.unit.console.registry.test_uploads import announce, send
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A tiny archive, signed with a key that this console trusts."""
+    folder = tmp_path_factory.mktemp("archive")
+    key = folder / "release.key"
+    signing.generate_key(key)
+    settings.AMULET.trusted_keys.mkdir(parents=True, exist_ok=True)
+    (settings.AMULET.trusted_keys / "release.pem").write_bytes(signing.public_pem(key))
+    return tiny_archive.write_archive(folder, folder / "tiny.mar", key=key).path.read_bytes()
+
+
+@pytest.fixture
+def malee() -> User:
+    return member(Role.MODEL_ENGINEER)
+
+
+def finished(actor: User, content: bytes, filename: str = "tiny.mar") -> ModelVersion:
+    upload = announce(actor, content, filename=filename)
+    send(actor, upload, 0, content)
+    return services.finish_upload(actor=actor, upload_id=upload.pk)
+
+
+def test_a_good_archive_is_verified_placed_and_its_upload_gone(malee: User, archive: bytes) -> None:
+    version = finished(malee, archive)
+    assert version.state == State.VERIFIED, version.rules
+    assert (version.model, version.version) == (tiny_archive.NAME, tiny_archive.VERSION)
+    assert all(rule["passed"] for rule in version.rules)
+    stored: Path = settings.AMULET.model_store / version.file_name
+    assert stored.read_bytes() == archive
+    assert version.upload is not None
+    assert not uploads.part_file(version.upload).exists()
+    assert version.card().name == tiny_archive.NAME
+
+
+def test_finishing_twice_gives_the_same_version(malee: User, archive: bytes) -> None:
+    version = finished(malee, archive)
+    assert version.upload is not None
+    again = services.finish_upload(actor=malee, upload_id=version.upload.pk)
+    assert (again.pk, again.state) == (version.pk, State.VERIFIED)
+
+
+def test_a_changed_byte_is_refused_with_the_rule_that_found_it(malee: User, archive: bytes) -> None:
+    changed = bytearray(archive)
+    changed[len(changed) // 2] ^= 1
+    version = finished(malee, bytes(changed))
+    assert version.state == State.REFUSED
+    broken = [rule for rule in version.rules if rule["state"] == "failed"]
+    assert broken[0]["reason"].startswith("REASON_ARCHIVE_")
+    assert not (settings.AMULET.model_store / version.file_name).exists()
+
+
+def test_what_is_no_archive_at_all_is_refused(malee: User) -> None:
+    version = finished(malee, b"not a zip")
+    assert (version.state, version.model, version.card_document) == (State.REFUSED, "", None)
+
+
+def test_a_name_means_one_archive_for_ever(malee: User, archive: bytes) -> None:
+    finished(malee, archive)
+    version = finished(malee, archive, filename="again.mar")
+    assert version.state == State.REFUSED
+    assert version.rules[-1]["reason"] == "REASON_ARCHIVE_DUPLICATE"
+
+
+def test_a_trust_store_that_cannot_be_read_leaves_the_version_waiting(malee: User, archive: bytes) -> None:
+    stray = settings.AMULET.trusted_keys / "stray.pem"
+    stray.write_text("not a key")
+    try:
+        with pytest.raises(NotAvailable):
+            finished(malee, archive)
+    finally:
+        stray.unlink()
+    version = ModelVersion.objects.get()
+    assert version.state == State.UPLOADED
+    services.verify_version(version_id=version.pk)
+    version.refresh_from_db()
+    assert version.state == State.VERIFIED

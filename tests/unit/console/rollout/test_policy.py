@@ -1,0 +1,162 @@
+"""The policy snapshot: what the gateway is told, and what a poll costs when nothing has changed."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from django.conf import settings
+from django.test import Client as Browser
+from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
+
+from console.clients import services as clients
+from console.registry.models import ModelVersion, State
+from console.rollout import policy, services
+from console.rollout.models import Mode
+from console.site.roles import Role
+from console.staff.models import User
+from model_store import store
+from protos.amulet.policy.v1 import policy_pb2 as pb
+from tests import tiny_archive
+from tests.unit.console.people import member
+from tests.unit.console.versions import TorchServeInMemory, a_version
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process() -> None:
+    """Each test is a new process: nothing is remembered from the last one's database."""
+    policy.snapshots.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> store.StoredArchive:
+    folder = tmp_path_factory.mktemp("archive")
+    summary = tiny_archive.write_archive(folder, folder / "tiny.mar")
+    return store.place(summary.path, settings.AMULET.model_store)
+
+
+@pytest.fixture
+def suda() -> User:
+    return member(Role.ADMINISTRATOR)
+
+
+def ask(etag: str = "", token: str | None = None) -> tuple[int, bytes, str]:
+    shown = settings.AMULET.control_token().decode() if token is None else token
+    headers = {"Authorization": f"Bearer {shown}"} | ({"If-None-Match": etag} if etag else {})
+    answer = Browser().get("/internal/policy", headers=headers)
+    return answer.status_code, answer.content, answer.headers.get("ETag", "")
+
+
+def newest() -> pb.Policy:
+    status, body, _ = ask()
+    assert status == 200
+    return pb.Policy.FromString(body)
+
+
+def in_production(suda: User, archive: store.StoredArchive) -> ModelVersion:
+    version = a_version(member(Role.MODEL_ENGINEER), state=State.APPROVED, approver=suda, number=1)
+    ModelVersion.objects.filter(pk=version.pk).update(sha256=archive.sha256)
+    services.roll_out(
+        actor=suda, version_id=version.pk, mode=Mode.PRODUCTION, weight_ratio=1.0, reason="first",
+        backend=TorchServeInMemory,
+    )  # fmt: skip
+    version.refresh_from_db()
+    return version
+
+
+def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, archive: store.StoredArchive) -> None:
+    shop = clients.create_client(actor=suda, name="web-shop", calls_per_minute=7, models=["tiny"])
+    issued = clients.create_key(actor=suda, client_id=shop.pk, expires_at=now() + timedelta(days=1))
+    version = in_production(suda, archive)
+    told = newest()
+
+    [client] = told.clients
+    assert (client.client_id, client.calls_per_minute, list(client.models)) == (str(shop.client_id), 7, ["tiny"])
+    [key] = client.keys
+    assert (key.key_id, key.digest, key.revoked) == (issued.key.key_id, bytes(issued.key.digest), False)
+    assert key.HasField("expires_at")
+    [model] = told.models
+    assert [(route.version, route.weight_ratio, route.shadow) for route in model.routes] == [
+        (version.version, 1.0, False)
+    ]
+    [served] = model.versions
+    assert (served.alias, served.backend_name) == ("production", "tiny")
+    assert served.card.archive_sha256 == archive.sha256
+    assert served.card.document["name"] == "tiny"
+    assert [item.id for item in served.card.classes] == list(tiny_archive.CLASSES)
+    assert served.golden[0].photo.startswith(b"\x89PNG")
+    assert sum(served.golden[0].probabilities) == pytest.approx(1.0, abs=1e-5)
+    private = X25519PrivateKey.from_private_bytes(settings.AMULET.photo_seal_key_file.read_bytes())
+    assert told.photo_seal_public_key == private.public_key().public_bytes_raw()
+    assert (told.review_confidence_min, told.revision) == (0.75, 1)
+
+
+def test_a_revoked_key_stays_listed_as_revoked(suda: User) -> None:
+    shop = clients.create_client(actor=suda, name="web-shop")
+    key = clients.create_key(actor=suda, client_id=shop.pk).key
+    before = newest()
+    clients.revoke_key(actor=suda, key_id=key.key_id)
+    after = newest()
+    assert [key.revoked for key in after.clients[0].keys] == [True]
+    assert after.revision == before.revision + 1
+
+
+def test_what_has_not_changed_is_not_sent_again(
+    suda: User, archive: store.StoredArchive, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    in_production(suda, archive)
+    _, _, etag = ask()
+    with django_assert_max_num_queries(4):  # clients, keys, routes, the newest checkpoint
+        status, body, again = ask(etag)
+    assert (status, body, again) == (304, b"", etag)
+
+
+def test_a_poll_that_finds_nothing_new_takes_less_than_five_milliseconds(
+    suda: User, archive: store.StoredArchive
+) -> None:
+    in_production(suda, archive)
+    for number in range(50):
+        client = clients.create_client(actor=suda, name=f"client {number}")
+        clients.create_key(actor=suda, client_id=client.pk)
+    snapshots = policy.snapshots()
+    snapshots.newest()
+    took: list[float] = []
+    for _ in range(30):
+        begin = time.perf_counter()
+        snapshots.newest()
+        took.append(time.perf_counter() - begin)
+    assert min(took) < 0.005
+
+
+def test_two_processes_say_the_same(suda: User, archive: store.StoredArchive) -> None:
+    in_production(suda, archive)
+    _, body, etag = ask()
+    policy.snapshots.cache_clear()
+    assert ask() == (200, body, etag)
+
+
+def test_only_who_shows_the_control_token_is_told() -> None:
+    token = settings.AMULET.control_token().decode()
+    assert ask()[0] == 200
+    for wrong in ("", "x", token[:-1], token + "x", token.upper()):
+        assert ask(token=wrong)[0] == 401
+    assert Browser().get("/internal/policy").status_code == 401
+    assert Browser().post("/internal/policy").status_code == 405
+
+
+def test_an_archive_that_the_store_has_lost_keeps_nothing_else_from_the_gateway(
+    suda: User, archive: store.StoredArchive
+) -> None:
+    version = in_production(suda, archive)
+    shop = clients.create_client(actor=suda, name="web-shop")
+    key = clients.create_key(actor=suda, client_id=shop.pk).key
+    ModelVersion.objects.filter(pk=version.pk).update(sha256="0" * 64)
+    clients.revoke_key(actor=suda, key_id=key.key_id)
+    told = newest()
+    assert [key.revoked for key in told.clients[0].keys] == [True]
+    assert list(told.models[0].versions[0].golden) == []

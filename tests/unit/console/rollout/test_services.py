@@ -1,0 +1,232 @@
+"""Routes: who answers which share of the calls, and the ways between."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from console.audit.queries import entries_about
+from console.errors import Conflict, Invalid, NotAllowed, NotAvailable
+from console.registry.models import ModelVersion, State
+from console.registry.queries import backend_version
+from console.rollout import queries, services
+from console.rollout.models import Mode, Route
+from console.site.roles import Role
+from console.staff.models import User
+from tests.unit.console.people import caller, member
+from tests.unit.console.versions import TorchServeInMemory, a_version
+
+pytestmark = pytest.mark.django_db
+
+
+class Desk:
+    """One approver at the desk, with approved versions and a TorchServe."""
+
+    def __init__(self) -> None:
+        self.malee = member(Role.MODEL_ENGINEER)
+        self.somchai = member(Role.APPROVER)
+        self.backend = TorchServeInMemory()
+        self.first, self.second, self.third = (self.approved(number) for number in (1, 2, 3))
+
+    def approved(self, number: int, model: str = "tiny") -> ModelVersion:
+        return a_version(self.malee, state=State.APPROVED, number=number, model=model, approver=self.somchai)
+
+    def roll_out(
+        self, version: ModelVersion, mode: Mode = Mode.PRODUCTION, ratio: float = 1.0, actor: User | None = None
+    ) -> Route:
+        return services.roll_out(
+            actor=actor or self.somchai,
+            version_id=version.pk,
+            mode=mode,
+            weight_ratio=ratio,
+            reason="better",
+            backend=lambda: self.backend,
+        )
+
+    def roll_back(self) -> Route:
+        return services.roll_back(actor=self.somchai, model="tiny", reason="worse")
+
+    def shares(self) -> dict[str, float]:
+        served = queries.served_model("tiny")
+        return {route.version.version: served.weight_ratio(route) for route in served.routes}
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_production_takes_over_and_is_ready_before_it_does(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+    assert desk.shares() == {desk.second.version: 1.0}
+    assert backend_version(desk.second) in desk.backend.holds()
+
+
+def test_a_version_that_does_not_get_ready_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.roll_out(desk.first)
+    desk.backend.workers_ready = 0
+    monkeypatch.setattr(services, "READY_S_MAX", 0.1)
+    with pytest.raises(NotAvailable) as refused:
+        desk.roll_out(desk.second)
+    assert refused.value.reason == "model_not_ready"
+    assert desk.shares() == {desk.first.version: 1.0}
+
+
+def test_a_canary_takes_its_share_from_production(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second, Mode.CANARY, 0.1)
+    desk.roll_out(desk.third, Mode.SHADOW)
+    assert desk.shares() == {desk.first.version: 0.9, desk.second.version: 0.1, desk.third.version: 0.0}
+    listed = queries.versions_with_routes().order_by("pk").values_list("weight_ratio", "shadow")
+    assert list(listed) == [(pytest.approx(0.9), False), (0.1, False), (0.0, True)]
+
+
+def test_a_canary_can_grow_and_become_production(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second, Mode.CANARY, 0.1)
+    desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    assert desk.shares()[desk.second.version] == 0.5
+    desk.roll_out(desk.second)
+    assert desk.shares() == {desk.second.version: 1.0}
+    assert desk.roll_back().version == desk.first
+
+
+def test_a_rollback_ends_the_canary_first(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+    desk.roll_out(desk.third, Mode.CANARY, 0.2)
+    assert desk.roll_back().version == desk.second
+    assert desk.shares() == {desk.second.version: 1.0}
+    assert desk.roll_back().version == desk.first
+
+
+def test_rollbacks_go_back_step_by_step_and_then_no_further(desk: Desk) -> None:
+    for version in (desk.first, desk.second, desk.third):
+        desk.roll_out(version)
+    assert [desk.roll_back().version, desk.roll_back().version] == [desk.second, desk.first]
+    with pytest.raises(Conflict) as refused:
+        desk.roll_back()
+    assert refused.value.reason == "no_earlier_version"
+
+
+def test_a_rollback_steps_over_what_was_retired_meanwhile(desk: Desk) -> None:
+    for version in (desk.first, desk.second, desk.third):
+        desk.roll_out(version)
+    services.retire(actor=desk.somchai, version_id=desk.second.pk, reason="leaks")
+    assert desk.roll_back().version == desk.first
+
+
+def test_a_rollback_asks_nothing_of_torchserve(desk: Desk) -> None:
+    """It must work while TorchServe is on its knees; what it returns to is held all the time."""
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+    assert backend_version(desk.first) in queries.wanted_backend_versions()
+    desk.backend.calls.clear()
+    desk.roll_back()
+    assert desk.backend.calls == []
+
+
+def test_torchserve_holds_routes_and_the_way_back_and_nothing_else(desk: Desk) -> None:
+    for version in (desk.first, desk.second, desk.third):
+        desk.roll_out(version)
+    ModelVersion.objects.update(held_until=None)
+    assert queries.wanted_backend_versions() == {backend_version(desk.third), backend_version(desk.second)}
+
+
+@pytest.mark.parametrize(
+    ("mode", "ratio"),
+    [(Mode.PRODUCTION, 0.5), (Mode.CANARY, 0.0), (Mode.CANARY, 1.0), (Mode.CANARY, -1.0), (Mode.CANARY, float("nan"))],
+)
+def test_a_share_that_makes_no_sense_is_refused(desk: Desk, mode: Mode, ratio: float) -> None:
+    desk.roll_out(desk.first)
+    with pytest.raises(Invalid) as refused:
+        desk.roll_out(desk.second, mode, ratio)
+    assert refused.value.field == "weight_ratio"
+
+
+@pytest.mark.parametrize("mode", [Mode.CANARY, Mode.SHADOW])
+def test_a_canary_or_shadow_stands_beside_a_production_version(desk: Desk, mode: Mode) -> None:
+    with pytest.raises(Conflict) as refused:
+        desk.roll_out(desk.first, mode, 0.5)
+    assert refused.value.reason == "no_production"
+
+
+def test_what_is_in_production_does_not_become_a_canary(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    with pytest.raises(Conflict):
+        desk.roll_out(desk.first, Mode.CANARY, 0.5)
+    with pytest.raises(Conflict) as refused:
+        desk.roll_out(desk.first)
+    assert refused.value.reason == "already_so"
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.APPROVED])
+def test_only_an_approved_version_is_rolled_out(desk: Desk, state: State) -> None:
+    version = a_version(desk.malee, state=state, number=9)
+    with pytest.raises(Conflict) as refused:
+        desk.roll_out(version)
+    assert refused.value.reason == "not_approved"
+
+
+def test_a_version_with_a_route_is_not_retired(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    with pytest.raises(Conflict):
+        services.retire(actor=desk.somchai, version_id=desk.first.pk, reason="old")
+    desk.first.refresh_from_db()
+    assert desk.first.state == State.APPROVED
+
+
+def test_production_is_not_ended_but_replaced(desk: Desk) -> None:
+    route = desk.roll_out(desk.first)
+    with pytest.raises(Conflict):
+        services.end_route(actor=desk.somchai, route_id=route.pk, reason="no more")
+    shadow = desk.roll_out(desk.second, Mode.SHADOW)
+    services.end_route(actor=desk.somchai, route_id=shadow.pk, reason="seen enough")
+    with pytest.raises(Conflict):
+        services.end_route(actor=desk.somchai, route_id=shadow.pk, reason="again")
+    assert desk.shares() == {desk.first.version: 1.0}
+
+
+def test_the_database_itself_refuses_two_production_versions(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Route.objects.create(
+            model="tiny", version=desk.second, mode=Mode.PRODUCTION, started_by=desk.somchai, reason="by hand"
+        )
+
+
+def test_models_do_not_disturb_each_other(desk: Desk) -> None:
+    other = desk.approved(7, model="coins")
+    desk.roll_out(desk.first)
+    desk.roll_out(other)
+    assert [(served.model, len(served.routes)) for served in queries.served_models()] == [("coins", 1), ("tiny", 1)]
+
+
+def test_every_change_is_in_the_audit_trail_with_its_reason(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+    desk.roll_back()
+    entries = entries_about("model", "tiny")
+    assert [entry.type for entry in entries] == ["rollout.rolled_out", "rollout.rolled_out", "rollout.rolled_back"]
+    assert all('"reason":' in entry.payload.text for entry in entries)
+
+
+def test_who_may_not_change_routes_does_not(desk: Desk) -> None:
+    with pytest.raises(NotAllowed):
+        desk.roll_out(desk.first, actor=member(Role.VIEWER))
+    with pytest.raises(NotAllowed):
+        services.roll_back(actor=member(Role.AUDITOR), model="tiny", reason="no")
+
+
+def test_versions_through_rest_say_their_share(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second, Mode.CANARY, 0.25)
+    answer = caller(Role.VIEWER).get(f"/api/v1/versions/?version={desk.second.version}").json()
+    (found,) = answer["results"]
+    assert (found["state"], found["weight_ratio"], found["shadow"]) == ("approved", 0.25, False)
+    assert found["metrics"][0].keys() >= {"name", "value", "low", "high", "data"}
+    back = caller(Role.APPROVER).post("/api/v1/models/tiny/rollback/", {"reason": "no"}).json()
+    assert (back["version"], back["weight_ratio"]) == (desk.first.version, 1.0)
+    nothing = caller(Role.MODEL_ENGINEER).post("/api/v1/models/tiny/rollback/", {"reason": "no"})
+    assert (nothing.status_code, nothing.json()["reason"]) == (409, "no_earlier_version")

@@ -1,0 +1,133 @@
+"""Settings: a wrong or unknown variable stops the start with one sentence, and no password is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
+from protos.environment import PREFIX, VARIABLES
+
+
+class Read(Protocol):
+    def __call__(self, **variables: str) -> ConsoleSettings: ...
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Settings as a process with these variables, and no others of ours, would read them."""
+
+    def read_with(**variables: str) -> ConsoleSettings:
+        for name in [name for name in os.environ if name.startswith(PREFIX)]:
+            monkeypatch.delenv(name)
+        for name, value in variables.items():
+            monkeypatch.setenv(f"{PREFIX}{name}", value)
+        return load()
+
+    return read_with
+
+
+def test_nothing_set_gives_the_embedded_defaults(read: Read) -> None:
+    settings = read()
+    assert settings.database()["NAME"] == ".amulet/console/db.sqlite3"
+    assert settings.broker()[0] == "filesystem://"
+    assert settings.cache()["BACKEND"].endswith("LocMemCache")
+    assert not settings.behind_tls
+    assert settings.control_token_file == Path(".amulet/secrets/control_token")
+
+
+def test_the_state_folder_moves_everything_that_was_not_named(read: Read) -> None:
+    settings = read(STATE_DIR="/srv/amulet", VAULT_KEY_FILE="/run/secrets/vault")
+    assert settings.model_store == Path("/srv/amulet/models")
+    assert settings.audit_key_file == Path("/srv/amulet/secrets/audit_signing.key")
+    assert settings.vault_key_file == Path("/run/secrets/vault")
+
+
+def test_one_variable_each_swaps_in_a_server(read: Read) -> None:
+    settings = read(
+        DATABASE_URL="postgresql://ana:s%40fe@db.example:5433/amulet?sslmode=require",
+        BROKER_URL="amqp://guest@mq/amulet",
+        CACHE_URL="redis://cache/1",
+    )
+    database = settings.database()
+    assert (database["ENGINE"], database["HOST"], database["PORT"]) == (
+        "django.db.backends.postgresql",
+        "db.example",
+        "5433",
+    )
+    assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("ana", "s@fe", "amulet")
+    assert database["OPTIONS"]["sslmode"] == "require"
+    assert settings.broker()[0] == "amqp://guest@mq/amulet"
+    assert settings.cache()["LOCATION"] == "redis://cache/1"
+
+
+@pytest.mark.parametrize(
+    ("url", "path"), [("sqlite:///relative/a.db", "relative/a.db"), ("sqlite:////absolute/a.db", "/absolute/a.db")]
+)
+def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(read: Read, url: str, path: str) -> None:
+    assert read(DATABASE_URL=url).database()["NAME"] == path
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DATABASE_URL": "mysql://root:hunter2@db/x"}, "AMULET_DATABASE_URL is an address that is not shown here"),
+        ({"BROKER_URL": "kafka://me:hunter2@x"}, "filesystem://, redis://"),
+        ({"LOG_LEVEL": "LOUD"}, "AMULET_LOG_LEVEL is 'LOUD'"),
+        ({"CONSOLE_LISTEN": "7480"}, "HOST:PORT"),
+        ({"CONSOLE_LISTEN": "127.0.0.1:70000"}, "HOST:PORT"),
+        ({"CONSOLE_DEBUG": "perhaps"}, "AMULET_CONSOLE_DEBUG"),
+        ({"DATABSE_URL": "sqlite:///x"}, "did you mean AMULET_DATABASE_URL?"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_is_allowed(read: Read, variables: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigurationWrong) as wrong:
+        read(**variables)
+    assert said in str(wrong.value)
+    assert "hunter2" not in str(wrong.value)
+    assert "\n" not in str(wrong.value)
+
+
+def test_passwords_in_addresses_do_not_show(read: Read) -> None:
+    settings = read(DATABASE_URL="postgresql://a:hunter2@db/x", BROKER_URL="redis://:hunter2@x")
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "behind_tls"),
+    [("", False), ("localhost", False), ("127.0.0.2", False), ("console.example", True), ("10.0.0.7", True)],
+)
+def test_names_beyond_loopback_are_reached_through_tls_only(read: Read, hosts: str, behind_tls: bool) -> None:
+    assert read(CONSOLE_HOSTS=hosts).behind_tls is behind_tls
+
+
+def test_every_setting_is_a_listed_variable_and_describes_itself() -> None:
+    listed = {name for name, readers in VARIABLES.items() if "console" in readers}
+    assert {name.upper() for name in ConsoleSettings.model_fields} == listed
+    for name, field in ConsoleSettings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize("module", ["console.serve", "console.manage"])
+def test_a_wrong_setting_stops_a_process_with_one_sentence_and_status_2(module: str, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", module] + (["check"] if module == "console.manage" else [])
+    environment = {"AMULET_STATE_DIR": str(tmp_path), "AMULET_LOG_FORMAT": "xml", "PATH": ""}
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.fullmatch(r"AMULET_LOG_FORMAT is 'xml': .*\n", done.stderr)
+
+
+def test_the_web_process_names_the_secret_that_is_missing(tmp_path: Path) -> None:
+    environment = {"AMULET_STATE_DIR": str(tmp_path), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "console.serve"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("AMULET_SECRET_KEY_FILE names")

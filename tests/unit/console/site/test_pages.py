@@ -1,0 +1,177 @@
+"""The admin's pages: who sees which, in both languages, at what cost, and that they do what they say."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+
+import pytest
+from django.test import Client as Browser
+from django.urls import reverse
+from django_otp.oath import TOTP
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from console.clients import services as clients
+from console.clients.models import ApiKey, Client
+from console.registry.models import ModelVersion, State
+from console.rollout import services as rollout
+from console.rollout.models import Mode, Route
+from console.site.roles import Role
+from console.staff.models import ApiToken, User
+from console.staff.services import create_user
+from tests.unit.console.people import member
+from tests.unit.console.versions import TorchServeInMemory, a_version
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+
+# Page -> letters of the roles that see it, as in the matrix of the REST interface.
+LETTERS = dict(zip("vrmapux", Role, strict=True))
+PAGES = {
+    "admin:index": "vrmapux",
+    "admin:registry_modelversion_changelist": "vrmapux",
+    "admin:registry_modelversion_upload": "mx",
+    "admin:rollout_route_changelist": "vrmapux",
+    "admin:clients_client_changelist": "mx",
+    "admin:clients_client_add": "x",
+    "admin:clients_apikey_changelist": "mx",
+    "admin:staff_user_changelist": "ux",
+    "admin:staff_user_add_staff": "x",
+    "admin:staff_apitoken_changelist": "vrmapux",
+    "admin:staff_apitoken_new_token": "vrmapux",
+    "admin:password_change": "vrmapux",
+    "admin:predictions_prediction_changelist": "vrmapux",
+    "admin:review_reviewitem_changelist": "rmx",
+    "admin:audit_entry_changelist": "ux",
+    "admin:vault_consent_changelist": "px",
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def at_the_desk(role: Role, name: str = "desk") -> tuple[Browser, User]:
+    """A browser in which somebody with this role has logged in."""
+    staff = create_user(name=name, role=role)
+    factor = TOTP(base64.b32decode(staff.totp_seed))
+    factor.time = time.time()
+    browser = Browser()
+    given = {"username": name, "password": staff.password, "code": f"{factor.token():06d}"}
+    assert browser.post("/admin/login/", given).status_code == 302
+    return browser, staff.user
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_each_role_sees_its_pages_and_no_others(letter: str) -> None:
+    browser, _ = at_the_desk(LETTERS[letter])
+    seen = {page: browser.get(reverse(page), follow=True).status_code for page in PAGES}
+    assert seen == {page: 200 if letter in letters else 403 for page, letters in PAGES.items()}
+    links = re.findall(r'href="(/admin/[^"]*)" class="flex h-\[38px\]', browser.get("/admin/").content.decode())
+    assert links
+    assert all(browser.get(link, follow=True).status_code == 200 for link in links)
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "What needs a person"), ("th", "สิ่งที่รอคน")])
+def test_pages_speak_the_readers_language(language: str, word: str) -> None:
+    browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    page = browser.get("/admin/", headers={"Accept-Language": language}).content.decode()
+    assert word in page
+    assert f'lang="{language}"' in page
+    browser.post("/i18n/setlang/", {"language": "th"})
+    assert "สิ่งที่รอคน" in browser.get("/admin/").content.decode()
+
+
+def test_a_version_is_approved_and_rolled_back_from_its_page() -> None:
+    browser, somchai = at_the_desk(Role.APPROVER)
+    malee = member(Role.MODEL_ENGINEER)
+    old = a_version(malee, state=State.APPROVED, number=1, approver=somchai)
+    new = a_version(malee, number=2)
+    for version in (old, new):
+        if version == new:
+            page = browser.get(reverse("admin:registry_modelversion_change", args=[new.pk])).content.decode()
+            approve = reverse("admin:registry_modelversion_approve", args=[new.pk])
+            assert approve in page
+            assert browser.post(approve, {"reason": ""}).status_code == 200
+            assert ModelVersion.objects.get(pk=new.pk).state == State.SMOKE_TESTED
+            assert browser.post(approve, {"reason": "good"}).status_code == 302
+        rollout.roll_out(
+            actor=somchai, version_id=version.pk, mode=Mode.PRODUCTION, weight_ratio=1.0, reason="go",
+            backend=TorchServeInMemory,
+        )  # fmt: skip
+    back = reverse("admin:registry_modelversion_roll_back", args=[new.pk])
+    assert old.version in browser.get(back).content.decode()  # the page says where it leads
+    assert browser.post(back, {"reason": "bad"}).status_code == 302
+    assert Route.objects.get(ended_at=None).version == old
+
+
+def test_a_refusal_stands_beside_its_field_and_changes_nothing() -> None:
+    browser, suda = at_the_desk(Role.ADMINISTRATOR)
+    own = a_version(suda)
+    answered = browser.post(reverse("admin:registry_modelversion_approve", args=[own.pk]), {"reason": "mine"})
+    assert answered.status_code == 200
+    assert "second person" in answered.content.decode()
+    assert ModelVersion.objects.get().state == State.SMOKE_TESTED
+
+
+def test_a_page_of_something_that_is_not_there_says_so() -> None:
+    browser, _ = at_the_desk(Role.APPROVER)
+    answered = browser.get(reverse("admin:registry_modelversion_approve", args=[999_999]))
+    assert answered.status_code == 404
+    assert "999999" in answered.content.decode()
+
+
+def test_a_client_is_made_changed_and_given_a_key_that_is_shown_once() -> None:
+    browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    added = browser.post(
+        reverse("admin:clients_client_add"), {"name": "web-shop", "calls_per_minute": "50", "models": "tiny, coins"}
+    )
+    assert added.status_code == 302, added.content.decode()
+    client = Client.objects.get()
+    assert (client.calls_per_minute, client.model_names) == (50, ["tiny", "coins"])
+    change = reverse("admin:clients_client_change", args=[client.pk])
+    assert browser.post(change, {"calls_per_minute": "60", "models": ""}).status_code == 302
+    client.refresh_from_db()
+    assert (client.name, client.calls_per_minute, client.model_names) == ("web-shop", 60, [])
+    shown = browser.post(reverse("admin:clients_client_new_key", args=[client.pk]), {})
+    key = re.search(r"amk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", shown.content.decode())
+    assert key is not None
+    assert "no-store" in shown["Cache-Control"]
+    assert key[0] not in browser.get(reverse("admin:clients_apikey_changelist")).content.decode()
+    revoke = reverse("admin:clients_apikey_revoke", args=[ApiKey.objects.get().pk])
+    assert browser.get(revoke).status_code == 200
+    assert ApiKey.objects.get().revoked_at is None  # looking changes nothing
+    assert browser.post(revoke).status_code == 302
+    assert ApiKey.objects.get().revoked_at is not None
+
+
+def test_somebody_is_hired_and_sees_only_their_own_tokens() -> None:
+    browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    shown = browser.post(reverse("admin:staff_user_add_staff"), {"name": "nid", "role": "viewer"}).content.decode()
+    assert "<svg" in shown
+    assert re.search(r"amt_[0-9a-f]{12}_", shown)
+    viewer, anong = at_the_desk(Role.VIEWER, "anong")
+    page = viewer.get(reverse("admin:staff_apitoken_changelist")).content.decode()
+    others = ApiToken.objects.exclude(user=anong)
+    assert others.exists()
+    assert not any(token.key_id in page for token in others)
+    foreign = reverse("admin:staff_apitoken_revoke", args=[others[0].pk])
+    assert viewer.post(foreign).status_code == 302
+    assert not ApiToken.objects.exclude(revoked_at=None).exists()
+
+
+def test_lists_cost_the_same_however_long_they_are(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    browser, suda = at_the_desk(Role.ADMINISTRATOR)
+    malee = member(Role.MODEL_ENGINEER)
+    for number in range(1, 31):
+        a_version(malee, number=number)
+        clients.create_client(actor=suda, name=f"client {number}")
+    for page, most in (
+        ("registry_modelversion", 13),
+        ("clients_client", 11),
+        ("rollout_route", 12),
+        ("staff_user", 11),
+    ):
+        with django_assert_max_num_queries(most):
+            assert browser.get(reverse(f"admin:{page}_changelist")).status_code == 200

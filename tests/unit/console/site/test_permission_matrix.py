@@ -1,0 +1,135 @@
+"""Every route of the REST interface × every role × every method that it offers: who may, and who may not.
+
+A route that is not in the table fails, and so does a method that it offers without being listed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+from rest_framework.test import APIClient
+
+from console.site.roles import PERMISSIONS, Role
+from tests.unit.console.people import caller
+
+pytestmark = pytest.mark.django_db
+LETTERS = dict(zip("vrmapux", Role, strict=True))
+EVERYBODY = "vrmapux"
+NOBODYS = UUID(int=0)
+REASON = {"reason": "because"}
+UPLOAD = {"filename": "a.mar", "size": 1, "sha256": "0" * 64}
+CONSENT = {"subject": "s-1", "purpose": "training", "text_version": "1", "channel": "web"}
+
+# Route -> method -> (roles that may, a body of the right form). Nothing in these calls exists, so who may
+# gets 404, 409 or the like; who may not gets 403.
+MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
+    "clients/": {"GET": ("mx", None), "POST": ("x", {"name": "a client"})},
+    "clients/<int:pk>/": {"GET": ("mx", None), "PUT": ("x", {"calls_per_minute": 1, "models": []})},
+    "clients/<int:pk>/keys/": {"POST": ("x", {})},
+    "keys/<str:key_id>/revoke/": {"POST": ("x", None)},
+    "uploads/": {"POST": ("mx", UPLOAD)},
+    "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
+    "uploads/<uuid:pk>/finish/": {"POST": ("mx", None)},
+    "versions/": {"GET": (EVERYBODY, None)},
+    "versions/<int:pk>/": {"GET": (EVERYBODY, None)},
+    "versions/<int:pk>/approve/": {"POST": ("ax", REASON)},
+    "versions/<int:pk>/rollout/": {"POST": ("max", {"mode": "production", **REASON})},
+    "versions/<int:pk>/retry/": {"POST": ("mx", None)},
+    "versions/<int:pk>/retire/": {"POST": ("ax", REASON)},
+    "models/<str:model>/rollback/": {"POST": ("max", REASON)},
+    "routes/": {"GET": (EVERYBODY, None)},
+    "routes/<int:pk>/end/": {"POST": ("max", REASON)},
+    "audit/entries/": {"GET": ("ux", None)},
+    "audit/export/": {"GET": ("ux", None)},
+    "consents/": {"GET": ("px", None), "POST": ("p", CONSENT)},
+    "consents/<str:reference>/withdraw/": {"POST": ("p", {"channel": "web"})},
+    "predictions/": {"GET": (EVERYBODY, None)},
+    "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
+    "reviews/": {"GET": ("rmx", None)},
+    "reviews/next/": {"POST": ("rx", None)},
+    "reviews/<int:pk>/take/": {"POST": ("rx", None)},
+    "reviews/<int:pk>/give-back/": {"POST": (EVERYBODY, None)},
+    "reviews/<int:pk>/decide/": {"POST": ("rx", {"decided": "unsure"})},
+    "schema": {"GET": (EVERYBODY, None)},
+}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def routes() -> list[str]:
+    """Every route under /api/v1/."""
+    found = []
+    for entry in get_resolver().url_patterns:
+        prefix = str(entry.pattern)
+        if isinstance(entry, URLResolver) and prefix == "api/v1/":
+            found += [str(inner.pattern) for inner in entry.url_patterns]
+        elif isinstance(entry, URLPattern) and prefix.startswith("api/v1/"):
+            found.append(prefix.removeprefix("api/v1/"))
+    return found
+
+
+def url_of(route: str) -> str:
+    for kind, value in (("<int:pk>", "999999"), ("<uuid:pk>", str(NOBODYS)), ("<str:", None)):
+        if value is not None:
+            route = route.replace(kind, value)
+    return (
+        f"/api/v1/{route}".replace("<str:key_id>", "0" * 12)
+        .replace("<str:model>", "no-such")
+        .replace("<str:reference>", "no-such")
+    )
+
+
+def status_of(client: APIClient, method: str, route: str, body: Any) -> int:
+    if isinstance(body, bytes):
+        return client.generic(
+            method, url_of(route), body, content_type="application/offset+octet-stream", HTTP_UPLOAD_OFFSET="0"
+        ).status_code
+    return client.generic(method, url_of(route), _json(body), content_type="application/json").status_code
+
+
+def _json(body: Any) -> str:
+    return "" if body is None else json.dumps(body)
+
+
+def test_every_route_is_declared_and_no_other() -> None:
+    assert sorted(routes()) == sorted(MATRIX)
+
+
+@pytest.mark.parametrize("letter", LETTERS)
+def test_each_role_may_exactly_what_the_table_says(letter: str) -> None:
+    client = caller(LETTERS[letter])
+    wrong = []
+    for route, methods in MATRIX.items():
+        for method in METHODS:
+            if method not in methods:
+                if status_of(client, method, route, None) not in (403, 405):
+                    wrong.append(f"{method} {route} is offered and not declared")
+                continue
+            roles, body = methods[method]
+            status = status_of(client, method, route, body)
+            if (status != 403) != (letter in roles) or status >= 500:
+                wrong.append(f"{method} {route}: {status} for the {LETTERS[letter]}")
+    assert wrong == []
+
+
+def test_without_a_token_every_route_answers_401() -> None:
+    client = APIClient()
+    answers = {
+        (route, method): status_of(client, method, route, body)
+        for route, methods in MATRIX.items()
+        for method, (_, body) in methods.items()
+        if route != "schema"
+    }
+    assert set(answers.values()) == {401}, answers
+
+
+def test_every_permission_that_a_role_names_exists() -> None:
+    from django.contrib.auth.models import Group, Permission
+
+    known = {f"{app}.{name}" for app, name in Permission.objects.values_list("content_type__app_label", "codename")}
+    for role, permissions in PERMISSIONS.items():
+        assert permissions <= known, role
+        assert Group.objects.get(name=role).permissions.count() == len(permissions)

@@ -1,0 +1,80 @@
+"""Thai and English ship together: every text is translated, and the compiled catalogues are those of the sources."""
+
+from __future__ import annotations
+
+import ast
+import gettext
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CONSOLE = Path(__file__).parents[4] / "console"
+CATALOGUES = sorted(CONSOLE.glob("*/locale/th/LC_MESSAGES/django.po"))
+CALLS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
+_ENTRY = re.compile(
+    r'^msgid (?P<id>(?:"(?:[^"\\]|\\.)*"\n)+)(?:msgid_plural (?:"(?:[^"\\]|\\.)*"\n)+)?'
+    r'msgstr(?:\[0\])? (?P<text>(?:"(?:[^"\\]|\\.)*"\n?)+)',
+    re.MULTILINE,
+)
+_FIELD = re.compile(r"%\(\w+\)s|\{\w*(?::\w+)?\}")
+
+
+def texts_in(catalogue: Path) -> dict[str, str]:
+    """msgid -> msgstr of a .po file, its header left out."""
+    found = {_joined(entry["id"]): _joined(entry["text"]) for entry in _ENTRY.finditer(catalogue.read_text())}
+    found.pop("", None)
+    return found
+
+
+def _joined(lines: str) -> str:
+    return "".join(str(ast.literal_eval(line)) for line in lines.strip().split("\n"))
+
+
+def texts_in_code() -> Iterator[tuple[Path, str]]:
+    for file in CONSOLE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name in CALLS and isinstance(node.args[0].value, str) and node.args[0].value:
+                yield file, node.args[0].value
+
+
+def texts_in_templates() -> Iterator[tuple[Path, str]]:
+    for file in CONSOLE.rglob("templates/**/*.html"):
+        for text in re.findall(r'{%\s*translate\s+"([^"]+)"', file.read_text()):
+            yield file, text.replace("%", "%%")
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-5])
+def test_every_text_of_a_catalogue_is_translated_with_its_fields(catalogue: Path) -> None:
+    texts = texts_in(catalogue)
+    assert texts
+    assert not [text for text, thai in texts.items() if not thai]
+    assert "fuzzy" not in catalogue.read_text()
+    for text, thai in texts.items():
+        assert sorted(_FIELD.findall(text)) == sorted(_FIELD.findall(thai)), text
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-5])
+def test_the_compiled_catalogue_is_that_of_its_source(catalogue: Path) -> None:
+    with catalogue.with_suffix(".mo").open("rb") as file:
+        compiled = gettext.GNUTranslations(file)
+    for text, thai in texts_in(catalogue).items():
+        assert thai in (compiled.gettext(text), compiled.ngettext(text, text, 1)), text
+
+
+APPS = sorted({file.relative_to(CONSOLE).parts[0] for file, _ in (*texts_in_code(), *texts_in_templates())})
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_every_text_in_the_code_is_in_a_catalogue(app: str) -> None:
+    known = {text for catalogue in CATALOGUES for text in texts_in(catalogue)}
+    missing = [
+        f"{file.relative_to(CONSOLE)}: {text}"
+        for file, text in (*texts_in_code(), *texts_in_templates())
+        if file.relative_to(CONSOLE).parts[0] == app and text not in known
+    ]
+    assert missing == []

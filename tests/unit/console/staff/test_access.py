@@ -1,0 +1,183 @@
+"""Who gets in: password and second factor, lockout, tokens, and the end of both."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import pytest
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.test import Client as Browser
+from django_otp.oath import TOTP
+from pytest_django import Settings
+from rest_framework.test import APIClient
+
+from console.audit.queries import entries_about
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.site.roles import Role
+from console.staff import services
+from console.staff.models import ApiToken, User
+from console.staff.services import NewStaff, create_user
+from tests.unit.console.people import member
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+LOGIN = "/admin/login/"
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(settings: Settings) -> None:
+    """How slowly a password is hashed is Django's business, and most of such a test's time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def code_of(staff: NewStaff) -> str:
+    """What the authenticator of this person shows now."""
+    factor = TOTP(base64.b32decode(staff.totp_seed))
+    factor.time = time.time()
+    return f"{factor.token():06d}"
+
+
+def log_in(browser: Browser, staff: NewStaff, **wrong: str) -> int:
+    given = {"username": staff.user.username, "password": staff.password, "code": code_of(staff), **wrong}
+    return browser.post(LOGIN, given).status_code
+
+
+@pytest.fixture
+def anong() -> NewStaff:
+    return create_user(name="anong", role=Role.VIEWER)
+
+
+def test_password_and_code_together_open_the_admin(anong: NewStaff) -> None:
+    browser = Browser()
+    assert browser.get("/admin/").status_code == 302
+    assert log_in(browser, anong) == 302
+    assert browser.get("/admin/").status_code == 200
+
+
+@pytest.mark.parametrize("wrong", [{"code": "000000"}, {"code": ""}, {"password": "guess"}, {"username": "nobody"}])
+def test_neither_alone_opens_anything(anong: NewStaff, wrong: dict[str, str]) -> None:
+    browser = Browser()
+    assert log_in(browser, anong, **wrong) == 200
+    assert browser.get("/admin/").status_code == 302
+
+
+def test_a_code_opens_once(anong: NewStaff) -> None:
+    assert log_in(Browser(), anong) == 302
+    assert log_in(Browser(), anong) == 200
+
+
+def test_a_session_without_the_second_factor_opens_neither_admin_nor_rest(anong: NewStaff) -> None:
+    browser = Browser()
+    browser.force_login(anong.user, backend="django.contrib.auth.backends.ModelBackend")
+    assert browser.get("/admin/").status_code == 302
+    assert browser.get("/api/v1/versions/").status_code == 401
+
+
+def test_a_session_with_it_opens_rest(anong: NewStaff) -> None:
+    browser = Browser()
+    log_in(browser, anong)
+    assert browser.get("/api/v1/versions/").status_code == 200
+
+
+def test_five_wrong_guesses_lock_the_guesser_out_and_not_the_person(anong: NewStaff) -> None:
+    stranger, person = Browser(REMOTE_ADDR="203.0.113.9"), Browser(REMOTE_ADDR="203.0.113.10")
+    answers = [log_in(stranger, anong, password=f"guess {number}") for number in range(6)]
+    assert answers[:4] == [200] * 4
+    assert answers[-1] == 429
+    assert log_in(stranger, anong) == 429  # even with all of it right
+    assert log_in(person, anong) == 302
+
+
+def test_a_disabled_persons_session_and_token_end_with_the_next_request(anong: NewStaff) -> None:
+    browser, script = Browser(), APIClient()
+    script.credentials(HTTP_AUTHORIZATION=f"Token {anong.token}")
+    log_in(browser, anong)
+    assert (browser.get("/admin/").status_code, script.get("/api/v1/versions/").status_code) == (200, 200)
+    services.set_active(actor=member(Role.ADMINISTRATOR), user_id=anong.user.pk, active=False)
+    assert (browser.get("/admin/").status_code, script.get("/api/v1/versions/").status_code) == (302, 401)
+
+
+def test_reset_access_ends_the_old_password_factor_session_and_token(anong: NewStaff) -> None:
+    browser, script = Browser(), APIClient()
+    log_in(browser, anong)
+    fresh = services.reset_access(actor=member(Role.ADMINISTRATOR), user_id=anong.user.pk)
+    script.credentials(HTTP_AUTHORIZATION=f"Token {anong.token}")
+    assert browser.get("/admin/").status_code == 302
+    assert script.get("/api/v1/versions/").status_code == 401
+    assert log_in(Browser(), anong) == 200
+    assert log_in(Browser(), fresh) == 302
+
+
+@pytest.mark.parametrize(
+    "shown", ["", "Token", "Token x", "Token a b", "Bearer {token}", "Token {token}x", "Token \xe9"]
+)
+def test_anything_but_the_token_itself_is_401_with_a_problem(anong: NewStaff, shown: str) -> None:
+    script = APIClient()
+    script.credentials(HTTP_AUTHORIZATION=shown.format(token=anong.token))
+    answer = script.get("/api/v1/versions/")
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"] == "Token"
+    assert answer["Content-Type"] == "application/problem+json"
+
+
+def test_a_revoked_token_opens_nothing_and_only_its_owner_or_an_administrator_revokes_it(anong: NewStaff) -> None:
+    key_id = ApiToken.objects.get(user=anong.user).key_id
+    with pytest.raises(NotAllowed):
+        services.revoke_token(key_id=key_id, actor=member(Role.APPROVER))
+    services.revoke_token(key_id=key_id, actor=anong.user)
+    script = APIClient()
+    script.credentials(HTTP_AUTHORIZATION=f"Token {anong.token}")
+    assert script.get("/api/v1/versions/").status_code == 401
+    with pytest.raises(NotFound):
+        services.revoke_token(key_id="0" * 12, actor=anong.user)
+
+
+def test_no_secret_is_kept_readable(anong: NewStaff) -> None:
+    token = ApiToken.objects.get(user=anong.user)
+    assert anong.token.encode() not in bytes(token.digest)
+    told = [entry.payload.text for entry in entries_about("user", str(anong.user.pseudonym))]
+    assert told
+    for secret in (anong.password, anong.totp_seed, anong.token):
+        assert secret not in repr(anong)
+        assert not any(secret in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "error"), [("a b", "viewer", Invalid), ("", "viewer", Invalid), ("somsak", "king", Invalid)]
+)
+def test_an_unfit_name_or_role_is_refused(name: str, role: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        create_user(name=name, role=role)
+
+
+def test_a_name_is_given_once(anong: NewStaff) -> None:
+    with pytest.raises(Conflict):
+        create_user(name="anong", role=Role.APPROVER)
+
+
+@pytest.mark.parametrize("spelling", ["model engineer", "model-engineer", "model_engineer"])
+def test_a_role_may_be_spelled_as_the_shell_likes_it(spelling: str) -> None:
+    made = create_user(name="malee", role=spelling)
+    assert made.role == "model engineer"
+    assert made.user.has_perm("registry.upload_modelversion")
+
+
+def test_nobody_changes_their_own_access_and_somebody_stays_administrator() -> None:
+    suda, second = member(Role.ADMINISTRATOR), member(Role.ADMINISTRATOR, "second")
+    with pytest.raises(NotAllowed):
+        services.set_role(actor=suda, user_id=suda.pk, role="viewer")
+    services.set_role(actor=suda, user_id=second.pk, role="viewer")
+    second.refresh_from_db()
+    assert not User.objects.get(pk=second.pk).has_perm("staff.change_user")
+    with pytest.raises(NotAllowed):
+        services.set_active(actor=User.objects.get(pk=second.pk), user_id=suda.pk, active=False)
+
+
+def test_the_session_cookie_is_this_stacks_own(anong: NewStaff) -> None:
+    """Two stacks on 127.0.0.1 share its cookies: each must have a name of its own."""
+    browser = Browser()
+    log_in(browser, anong)
+    assert settings.SESSION_COOKIE_NAME.endswith(str(settings.AMULET.console_port))
+    assert browser.cookies[settings.SESSION_COOKIE_NAME]["httponly"]
+    assert Session.objects.count() == 1
