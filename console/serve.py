@@ -6,7 +6,9 @@ the number of processes, and a whole stack has to fit beside a model on a small 
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from typing import Any, Final
 
@@ -17,6 +19,7 @@ from gunicorn.app.base import BaseApplication
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 
 THREADS: Final = 8
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class Server(BaseApplication):
@@ -38,12 +41,24 @@ class Server(BaseApplication):
             "limit_request_line": 8190,
             "loglevel": self._settings.log_level.lower(),
             "control_socket_disable": True,
+            "post_fork": _end_with_master,
         }
         for name, value in wanted.items():
             self.cfg.set(name, value)
 
     def load(self) -> WSGIHandler:
         return get_wsgi_application()
+
+
+def _end_with_master(master: Any, worker: Any) -> None:
+    """Let the kernel end this worker when its master is killed.
+
+    By itself it would notice only after seconds, and hold the address meanwhile: the next
+    master gives up binding after five tries.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != master.pid:  # killed before the kernel was told
+        os._exit(1)
 
 
 def main() -> int:
