@@ -105,8 +105,7 @@ class ClientAdmin(ModelAdmin):
         def issue(given: dict[str, Any]) -> HttpResponse:
             issued = services.create_key(actor=actor_of(request), client_id=object_id, expires_at=given["expires_at"])
             title = _("A new key for {client}").format(client=client)
-            answer = page(request, self, "console/secret.html", title=title, key=issued.text, back=back)
-            return answer
+            return page(request, self, "console/secret.html", title=title, key=issued.text, back=back)
 
         return ask(
             request,

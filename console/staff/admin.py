@@ -187,7 +187,7 @@ class UserAdmin(ReadOnlyAdmin):
         )
 
     def _access(self, request: HttpRequest, made: services.NewStaff) -> HttpResponse:
-        answer = page(
+        return page(
             request,
             self,
             "staff/access.html",
@@ -196,7 +196,6 @@ class UserAdmin(ReadOnlyAdmin):
             picture=_qr_code(made.otpauth_url),
             back=reverse("admin:staff_user_changelist"),
         )
-        return answer
 
 
 @admin.register(ApiToken)
@@ -232,8 +231,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         def act(given: dict[str, Any]) -> HttpResponse:
             person = actor_of(request)
             text = services.create_token(user=person, name=given["name"], actor=person)
-            answer = page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
-            return answer
+            return page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
 
         return ask(
             request,
