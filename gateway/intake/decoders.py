@@ -1,15 +1,16 @@
 """A pool of decoder processes: hostile bytes meet C code there, never here.
 
-Each process takes one job at a time and is killed and replaced when it crashes or runs
-past its time, so that a hostile file takes down only itself. A process that dies without
-a verdict (it may have been somebody else who killed it) gets the photograph blamed only
-when a fresh process dies of it too.
+Each process takes one job at a time and is replaced when it crashes, hangs or runs past
+its CPU time, so that a hostile file takes down only itself. When a process dies for a
+reason that may lie elsewhere (somebody killed it, the machine stalled), the photograph is
+blamed only when a second process dies of it too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
@@ -29,13 +30,6 @@ from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
 
 _log = structlog.get_logger(__name__)
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
-# -I: neither the environment nor the current folder decides what a decoder imports.
-_COMMAND: Final = (
-    sys.executable,
-    "-I",
-    "-c",
-    f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; main()",
-)
 _START_S_MAX: Final = 30.0
 _RESTART_PAUSE_S: Final = 1.0  # when the system cannot start a process at all
 _REPLY_BYTES_MAX: Final = 64 * 2**20
@@ -46,7 +40,8 @@ _STATUS_OF: Final = {status.value: status for status in Status}
 @dataclass(frozen=True, slots=True)
 class DecoderSettings:
     workers: int = 2
-    job_s_max: float = 2.0  # wall clock; a 48-megapixel PNG takes about one second
+    job_cpu_s_max: float = 2.0  # of one job; a 48-megapixel PNG takes about one second
+    job_s_max: float = 10.0  # wall clock: a process that neither works nor answers is hung
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +72,7 @@ class Decoders:
         await self._tasks.__aenter__()
         try:
             started = await asyncio.gather(
-                *(_Decoder.start() for _ in range(self._settings.workers)), return_exceptions=True
+                *(_Decoder.start(self._settings) for _ in range(self._settings.workers)), return_exceptions=True
             )
             for decoder in started:
                 if isinstance(decoder, _Decoder):
@@ -150,16 +145,15 @@ class Decoders:
 
     async def _work(self, decoder: _Decoder, job: bytes, payload: bytes) -> tuple[Status, bytes] | None:
         """One job on one decoder, which is put back or replaced; None when it died of something."""
+        outcome: tuple[Status, bytes] | None
         try:
             async with asyncio.timeout(self._settings.job_s_max):
                 outcome = await decoder.do(job, payload)
-        except TimeoutError:
-            _log.warning("decoder_timeout", job_s_max=self._settings.job_s_max)
-            outcome = Status.TOO_COSTLY, b"timeout"
-        except (EOFError, OSError):
-            decoder.kill()  # also one that lives on and speaks nonsense
-            _log.warning("decoder_died", exit_status=await decoder.wait())
-            outcome = None
+        except (EOFError, OSError) as error:  # a TimeoutError is an OSError
+            decoder.kill()  # also one that hangs, or lives on and speaks nonsense
+            exit_status = await decoder.wait()
+            outcome = (Status.TOO_COSTLY, b"time") if exit_status == -signal.SIGPROF else None
+            _log.warning("decoder_died", why=type(error).__name__, exit_status=exit_status)
         if decoder.between_jobs:
             self._idle.put_nowait(decoder)
         else:
@@ -179,7 +173,7 @@ class Decoders:
         """A new process, however long it takes to get one; None when the pool closes meanwhile."""
         while not self._closing.is_set():
             try:
-                fresh = await _Decoder.start()
+                fresh = await _Decoder.start(self._settings)
             except (OSError, EOFError, TimeoutError) as error:
                 _log.error("decoder_not_started", why=str(error))
                 with suppress(TimeoutError):
@@ -219,14 +213,26 @@ class _Decoder:
         self.between_jobs = True
 
     @classmethod
-    async def start(cls) -> _Decoder:
+    async def start(cls, settings: DecoderSettings) -> _Decoder:
         """Raises OSError, EOFError or TimeoutError when no decoder comes up."""
+        program = (
+            f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; "
+            f"main(job_cpu_s_max={settings.job_cpu_s_max!r})"
+        )
         # One thread: the pool is what runs in parallel, and idle BLAS threads cost memory.
         environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         if "LD_LIBRARY_PATH" in os.environ:
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         process = await asyncio.create_subprocess_exec(
-            *_COMMAND, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment, start_new_session=True
+            sys.executable,
+            "-I",  # neither the environment nor the current folder decides what a decoder imports
+            "-c",
+            program,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            env=environment,
+            start_new_session=True,
         )
         decoder = cls(process)
         try:

@@ -41,7 +41,7 @@ def bomb(side_px: int) -> bytes:
     """A PNG that keeps its word: that many white pixels, in a few kilobytes."""
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side_px, side_px, 8, 6, 0, 0, 0))
     row = b"\0" + b"\xff" * (4 * side_px)
-    deflate = zlib.compressobj(9)
+    deflate = zlib.compressobj(1)
     data = b"".join(deflate.compress(row) for _ in range(side_px)) + deflate.flush()
     return b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", data) + png_chunk(b"IEND")
 
@@ -80,7 +80,7 @@ async def test_a_claim_that_the_pixels_do_not_keep_is_corrupt(decoders: Decoders
 
 
 async def test_a_photograph_past_the_memory_limit_is_too_costly_and_the_next_one_is_opened() -> None:
-    async with Decoders(DecoderSettings(workers=1, job_s_max=30)) as decoders:
+    async with Decoders(DecoderSettings(workers=1, job_cpu_s_max=30, job_s_max=60)) as decoders:
         with pytest.raises(errors.PhotoTooCostly):
             await decoders.open(bomb(9_400), Header(Format.PNG, 9_400, 9_400), size_px=SIZE)
 
@@ -89,20 +89,17 @@ async def test_a_photograph_past_the_memory_limit_is_too_costly_and_the_next_one
 
 async def test_a_photograph_past_its_time_is_too_costly_and_the_next_one_is_opened() -> None:
     large = bomb(6_000)
-    async with Decoders(DecoderSettings(workers=1, job_s_max=0.05)) as decoders:
+    async with Decoders(DecoderSettings(workers=1, job_cpu_s_max=0.05)) as decoders:
         with pytest.raises(errors.PhotoTooCostly):
             await opens(decoders, large)
 
         await until(lambda: decoders.restarts == 1, what="the decoder is replaced")
 
 
-async def test_a_decoder_that_hangs_is_killed_and_replaced() -> None:
+async def test_a_decoder_that_hangs_is_killed_and_its_photograph_opened_by_another() -> None:
     async with Decoders(DecoderSettings(workers=1, job_s_max=0.5)) as decoders:
         (hanging,) = decoders.pids()
         os.kill(hanging, signal.SIGSTOP)
-
-        with pytest.raises(errors.PhotoTooCostly):
-            await opens(decoders, photo())
 
         assert await opens(decoders, photo())
         assert not psutil.pid_exists(hanging)
