@@ -10,10 +10,24 @@ when to try again. "Unsure" and "out of distribution" are answers. Knows the con
 nothing of the servers behind it.
 """
 
-from amulet_client.answers import Candidate, Finding, HeatMap, OodScore, Prediction, ServedModel, View
+from amulet_client.answers import (
+    Candidate,
+    Example,
+    Finding,
+    HeatMap,
+    OodScore,
+    Prediction,
+    Quality,
+    Timings,
+    View,
+    ViewReport,
+    Wishes,
+    request_of,
+)
 from amulet_client.asynchronous import AsyncClient
 from amulet_client.connection import ConnectionOptions
 from amulet_client.errors import AmuletError, Refused, Unreachable
+from amulet_client.models import Detector, Metric, ModelCard, ServedModel, ServedVersion
 from amulet_client.synchronous import Client
 
 __all__ = [
@@ -22,12 +36,22 @@ __all__ = [
     "Candidate",
     "Client",
     "ConnectionOptions",
+    "Detector",
+    "Example",
     "Finding",
     "HeatMap",
+    "Metric",
+    "ModelCard",
     "OodScore",
     "Prediction",
+    "Quality",
     "Refused",
     "ServedModel",
+    "ServedVersion",
+    "Timings",
     "Unreachable",
     "View",
+    "ViewReport",
+    "Wishes",
+    "request_of",
 ]

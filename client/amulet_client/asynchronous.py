@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 from grpc import aio
 
-from amulet_client.answers import Prediction, ServedModel, View, request_of
+from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.models import ServedModel
 from amulet_client.synchronous import feedback_of, outcome_of
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
@@ -30,6 +32,7 @@ class AsyncClient:
         plaintext: bool = False,
         language: str = "en",
         timeout_s: float = 30.0,
+        wait_s_max: float = 0.0,
     ) -> None:
         """Opens no connection yet. Raises ValueError or OSError as ConnectionOptions does."""
         self._options = ConnectionOptions(
@@ -39,6 +42,7 @@ class AsyncClient:
             plaintext=plaintext,
             language=language,
             timeout_s=timeout_s,
+            wait_s_max=wait_s_max,
         )
         credentials = self._options.credentials()
         self._channel = (
@@ -48,13 +52,13 @@ class AsyncClient:
         )
         self._stub: Any = rpc.PredictionServiceStub(self._channel)
 
-    async def predict(self, views: Sequence[View | bytes | Path | str], **fields: Any) -> Prediction:
+    async def predict(self, views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wishes]) -> Prediction:
         """As Client.predict."""
-        return Prediction.of(await self._call(self._stub.Predict, request_of(views, **fields)))
+        return Prediction.of(await self._call(self._stub.Predict, request_of(views, **wishes)))
 
     async def predict_stream(
         self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]
-    ) -> AsyncIterator[Prediction | Refused]:
+    ) -> AsyncGenerator[Prediction | Refused, None]:
         """As Client.predict_stream; leaving the iteration cancels what is still under way."""
         call = self._stub.PredictStream(requests, metadata=self._options.metadata())
         try:
@@ -80,6 +84,10 @@ class AsyncClient:
             if not token:
                 return tuple(models)
 
+    async def get_model(self, name: str, version: str = "") -> ServedModel:
+        """As Client.get_model."""
+        return ServedModel.of(await self._call(self._stub.GetModel, pb.GetModelRequest(model=name, version=version)))
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -92,10 +100,17 @@ class AsyncClient:
         await self.close()
 
     async def _call(self, method: Any, request: Any) -> Any:
-        try:
-            return await method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
-        except grpc.RpcError as error:
-            raise self._error(error) from error
+        waited_s = 0.0
+        while True:
+            try:
+                return await method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
+            except grpc.RpcError as error:
+                failed = self._error(error)
+                wait_s = self._options.wait_s(failed, waited_s)
+                if wait_s is None:
+                    raise failed from error
+            await asyncio.sleep(wait_s)
+            waited_s += wait_s
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)

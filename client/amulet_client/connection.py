@@ -9,13 +9,16 @@ from typing import Any, Final
 
 import grpc
 
+from amulet_client.errors import AmuletError, Refused
+
 # Twenty megabytes a photograph, eight of them, and the rest of a request.
 MESSAGE_BYTES_MAX: Final = 170 * 2**20
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
 # Only what certainly had no effect is tried again on its own: UNAVAILABLE before an answer. A
 # prediction that is repeated gets a new event, so callers who must not count twice give an
-# idempotency key. RESOURCE_EXHAUSTED carries its own waiting time and is the caller's to heed.
+# idempotency key. RESOURCE_EXHAUSTED carries its own waiting time, which a service config cannot
+# read: see ConnectionOptions.wait_s.
 SERVICE_CONFIG: Final[dict[str, Any]] = {
     "methodConfig": [
         {
@@ -41,13 +44,26 @@ class ConnectionOptions:
     ca_file: Path | None = None  # the authority that signed the gateway's certificate; None: the system's
     plaintext: bool = False  # loopback only
     language: str = "en"
-    timeout_s: float = 30.0
+    timeout_s: float = 30.0  # of one attempt
+    wait_s_max: float = 0.0  # in all, before attempts that a busy gateway asked to make later; 0: none are made
 
     def __post_init__(self) -> None:
         if self.plaintext and not self.address.startswith(_LOOPBACK):
             raise ValueError(f"plain text is for loopback only, and {self.address} is not: give a ca_file instead")
         if self.timeout_s <= 0:
             raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
+        if not 0 <= self.wait_s_max < float("inf"):
+            raise ValueError(f"wait_s_max must be a number of seconds from 0, not {self.wait_s_max}")
+
+    def wait_s(self, error: AmuletError, waited_s: float) -> float | None:
+        """How long to wait before asking the same again; None: the error is the answer.
+
+        Only what the gateway refused for now, and said for how long, is asked again: it had
+        no effect. A wait that would pass `wait_s_max` is not begun.
+        """
+        if not isinstance(error, Refused) or error.retry_after_s is None:
+            return None
+        return error.retry_after_s if waited_s + error.retry_after_s <= self.wait_s_max else None
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """None for plain text. Raises OSError when the authority's file cannot be read."""

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
+from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from amulet_client.answers import HeatMap
+
+# From no evidence to the strongest; in between, mixed. Dark to bright, so that it reads without colour too.
+_SCALE: Final = ((0.0, (20, 11, 52)), (0.35, (120, 28, 109)), (0.65, (229, 92, 48)), (1.0, (252, 225, 120)))
+_STRENGTH: Final = 0.62  # how much of the photograph the strongest evidence covers
 
 
 def shrink(photo: bytes, longest_px: int = 1024) -> bytes:
@@ -27,9 +34,45 @@ def shrink(photo: bytes, longest_px: int = 1024) -> bytes:
 
 def heat_map_png(heat_map: HeatMap, *, size_px: int = 448) -> bytes:
     """The raw grid as a grey picture [size_px, size_px]; white is where the class's evidence is strongest."""
+    return _png(Image.fromarray(_levels(heat_map, size_px), "L"))
+
+
+def overlay_png(photo: bytes, heat_map: HeatMap, *, size_px: int = 448) -> bytes:
+    """The heat map over the photograph's centred square, which is what the model saw.
+
+    photo: the file that was sent as view `heat_map.view`. Raises OSError when it cannot be read.
+    """
+    with Image.open(BytesIO(photo)) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    square = ImageOps.fit(upright, (size_px, size_px), Image.Resampling.BOX)
+    evidence = _levels(heat_map, size_px) / 255.0
+    stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
+    heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)
+    share = (_STRENGTH * np.sqrt(evidence))[..., None]
+    mixed = np.asarray(square, dtype=np.float64) * (1 - share) + heat * share
+    return _png(Image.fromarray(np.rint(mixed).astype(np.uint8), "RGB"))
+
+
+def write_overlay(path: Path, photo: bytes, heat_map: HeatMap, *, size_px: int = 448) -> None:
+    """Write the gateway's own overlay, or the one drawn here where it sent none, as a PNG file.
+
+    Raises OSError when the photograph cannot be read or the file not be written.
+    """
+    path.write_bytes(heat_map.overlay_png or overlay_png(photo, heat_map, size_px=size_px))
+
+
+def _levels(heat_map: HeatMap, size_px: int) -> NDArray[np.uint8]:
+    """uint8 [size_px, size_px]; 255 is the strongest evidence, and all is 0 where there is none."""
+    if len(heat_map.values) != heat_map.rows * heat_map.columns or not heat_map.values:
+        raise ValueError(f"{len(heat_map.values)} values are no {heat_map.rows} x {heat_map.columns} heat map")
     grid = np.array(heat_map.values, dtype=np.float64).reshape(heat_map.rows, heat_map.columns)
     top = grid.max()
-    levels = np.rint(255.0 * grid / top if top > 0 else grid).astype(np.uint8)
+    levels = np.rint(255.0 * grid / top if top > 0 else np.zeros_like(grid)).astype(np.uint8)
+    smooth = Image.fromarray(levels, "L").resize((size_px, size_px), Image.Resampling.BICUBIC)
+    return np.asarray(smooth, dtype=np.uint8)
+
+
+def _png(image: Image.Image) -> bytes:
     out = BytesIO()
-    Image.fromarray(levels, "L").resize((size_px, size_px), Image.Resampling.BICUBIC).save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from amulet_client.answers import Prediction
+from amulet_client.answers import Finding, Prediction
+from protos.wording import DISCLAIMER
 
 _VERDICTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
@@ -25,20 +26,51 @@ _VERDICTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 _REVIEWED: Final[Mapping[str, str]] = MappingProxyType(
     {"en": "A person will look at this one.", "th": "ผู้เชี่ยวชาญจะตรวจสอบรายการนี้"}
 )
+_ONE_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {"en": "With {coverage:.0%} certainty one of: {names}", "th": "มั่นใจ {coverage:.0%} ว่าเป็นหนึ่งใน: {names}"}
+)
+_PHOTO: Final[Mapping[str, str]] = MappingProxyType({"en": "photograph {number}", "th": "ภาพที่ {number}"})
 
 
 def describe(prediction: Prediction, language: str = "en") -> str:
     """Several lines: the verdict, the candidates, each reason with its advice, the disclaimer.
 
     An answer that is out of distribution shows no candidates: they would only mislead.
-    Unknown languages read as English.
+    Unknown languages read as English. Names, messages and the disclaimer come from the
+    gateway, in the language that the client asked for.
     """
     words = "th" if language.lower().startswith("th") else "en"
-    lines = [_VERDICTS[words][prediction.verdict]]
+    lines = [_VERDICTS[words].get(prediction.verdict, prediction.verdict)]
     if prediction.verdict != "OUT_OF_DISTRIBUTION":
-        lines += [f"  {each.probability:6.1%}  {each.display_name}" for each in prediction.candidates]
-    lines += [f"  – {each.message} {each.advice}".rstrip() for each in prediction.reasons]
+        lines += [f"  {each.probability:6.1%}  {each.display_name or each.class_id}" for each in prediction.candidates]
+        lines += _set_line(prediction, words)
+    lines += [f"  – {_advised(each)}" for each in prediction.reasons]
+    lines += _view_lines(prediction, words)
     if prediction.will_be_reviewed:
         lines.append(f"  {_REVIEWED[words]}")
-    lines.append(f"  {prediction.disclaimer}")
+    lines.append(f"  {prediction.disclaimer or DISCLAIMER[words]}")
     return "\n".join(lines)
+
+
+def _set_line(prediction: Prediction, words: str) -> list[str]:
+    """What the answer lies among, where that is more than the best candidate."""
+    if len(prediction.prediction_set) < 2:
+        return []
+    names = {each.class_id: each.display_name or each.class_id for each in prediction.candidates}
+    listed = ", ".join(names.get(class_id, class_id) for class_id in prediction.prediction_set)
+    return [f"  {_ONE_OF[words].format(coverage=prediction.set_coverage, names=listed)}"]
+
+
+def _view_lines(prediction: Prediction, words: str) -> list[str]:
+    """Remarks on single photographs that the reasons of the whole answer have not made already."""
+    said = {(each.reason, each.view) for each in prediction.reasons}
+    said |= {(each.reason, 0) for each in prediction.reasons if len(prediction.views) == 1}
+    lines = []
+    for index, view in enumerate(prediction.views):
+        place = f"{_PHOTO[words].format(number=index + 1)}: " if len(prediction.views) > 1 else ""
+        lines += [f"  – {place}{_advised(each)}" for each in view.findings if (each.reason, index) not in said]
+    return lines
+
+
+def _advised(finding: Finding) -> str:
+    return f"{finding.message} {finding.advice}".strip() or finding.reason

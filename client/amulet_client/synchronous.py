@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import grpc
 
-from amulet_client.answers import Prediction, ServedModel, View, request_of
+from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.models import ServedModel
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -29,6 +31,7 @@ class Client:
         plaintext: bool = False,
         language: str = "en",
         timeout_s: float = 30.0,
+        wait_s_max: float = 0.0,
     ) -> None:
         """Opens no connection yet. Raises ValueError or OSError as ConnectionOptions does."""
         self._options = ConnectionOptions(
@@ -38,6 +41,7 @@ class Client:
             plaintext=plaintext,
             language=language,
             timeout_s=timeout_s,
+            wait_s_max=wait_s_max,
         )
         credentials = self._options.credentials()
         self._channel = (
@@ -46,15 +50,15 @@ class Client:
             else grpc.secure_channel(address, credentials, options=channel_options())
         )
         self._stub = rpc.PredictionServiceStub(self._channel)
+        self._closed = threading.Event()
 
-    def predict(self, views: Sequence[View | bytes | Path | str], **fields: Any) -> Prediction:
+    def predict(self, views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wishes]) -> Prediction:
         """One object, one to eight views of it, one answer.
 
-        fields: model, version, top_k, explain, overlay, explain_class, idempotency_key, request_id,
-        subject, consent, keep (see `answers.request_of`).
-        Raises Refused or Unreachable; ValueError and OSError for a request that cannot be made.
+        Raises Refused or Unreachable; ValueError and OSError for a request that cannot be made
+        (see `answers.request_of`).
         """
-        return Prediction.of(self._call(self._stub.Predict, request_of(views, **fields)))
+        return Prediction.of(self._call(self._stub.Predict, request_of(views, **wishes)))
 
     def predict_stream(self, requests: Iterable[pb.PredictRequest]) -> Iterator[Prediction | Refused]:
         """Bulk work. Outcomes come as they are ready, perhaps in another order, and carry the request's id."""
@@ -82,12 +86,13 @@ class Client:
             if not token:
                 return tuple(models)
 
-    def get_model(self, name: str, version: str = "") -> pb.Model:
-        """The model with its whole card, as the contract's own message."""
-        model: pb.Model = self._call(self._stub.GetModel, pb.GetModelRequest(model=name, version=version))
-        return model
+    def get_model(self, name: str, version: str = "") -> ServedModel:
+        """One model with the card of a version: the named one, or the one that most of the traffic gets."""
+        return ServedModel.of(self._call(self._stub.GetModel, pb.GetModelRequest(model=name, version=version)))
 
     def close(self) -> None:
+        """Ends calls under way and waits between attempts."""
+        self._closed.set()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -99,10 +104,16 @@ class Client:
         self.close()
 
     def _call(self, method: Any, request: Any) -> Any:
-        try:
-            return method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
-        except grpc.RpcError as error:
-            raise self._error(error) from error
+        waited_s = 0.0
+        while True:
+            try:
+                return method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
+            except grpc.RpcError as error:
+                failed = self._error(error)
+                wait_s = self._options.wait_s(failed, waited_s)
+                if wait_s is None or self._closed.wait(wait_s):
+                    raise failed from error
+                waited_s += wait_s
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
@@ -115,12 +126,20 @@ def outcome_of(result: pb.StreamResult) -> Prediction | Refused:
     error = result.error
     return Refused(
         message=error.message,
-        reason=words.Reason.Name(error.reason),
+        reason=_reason(error.reason),
         code=next((code.name for code in grpc.StatusCode if code.value[0] == error.code), "UNKNOWN"),
         field=error.field,
         retry_after_s=error.retry_after.ToTimedelta().total_seconds() if error.HasField("retry_after") else None,
         request_id=result.request_id,
     )
+
+
+def _reason(number: words.Reason.ValueType) -> str:
+    """The name, or the number where a newer gateway has a reason that this client does not know."""
+    try:
+        return words.Reason.Name(number)
+    except ValueError:
+        return str(number)
 
 
 def feedback_of(prediction_id: str, kind: str, true_class_id: str, comment: str) -> pb.SubmitFeedbackRequest:

@@ -2,94 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import grpc
 import pytest
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
-from PIL import Image
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from amulet_client import AsyncClient, Client, ConnectionOptions, Prediction, Refused, Unreachable, View
 from amulet_client.answers import request_of
-from amulet_client.photos import shrink
-from amulet_client.reading import describe
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from protos.amulet.v1 import vocabulary_pb2 as words
-from protos.wording import DISCLAIMER
-
-KEY = "amk_0123456789ab_secret"
-
-
-class Gateway(rpc.PredictionServiceServicer):
-    """Answers by the photograph's text; remembers the metadata it saw."""
-
-    def __init__(self) -> None:
-        self.metadata: dict[str, str | bytes] = {}
-        self.failures_left = 0
-
-    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
-        self.metadata = dict(context.invocation_metadata())
-        if self.failures_left:
-            self.failures_left -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
-        if request.views[0].photo == b"limited":
-            status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="101st call")
-            retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromMilliseconds(1500)
-            for detail in (
-                error_details_pb2.ErrorInfo(
-                    reason="REASON_RATE_LIMITED", domain="amulet", metadata={"request_id": "r1"}
-                ),
-                retry,
-                error_details_pb2.LocalizedMessage(locale="th", message="เรียกบ่อยเกินไป"),
-            ):
-                packed = AnyMessage()
-                packed.Pack(detail)
-                status.details.append(packed)
-            context.abort_with_status(rpc_status.to_status(status))
-        return answer_of(request)
-
-    def PredictStream(
-        self, request_iterator: Iterator[pb.PredictRequest], context: grpc.ServicerContext
-    ) -> Iterator[pb.StreamResult]:
-        for request in request_iterator:
-            if request.views[0].photo == b"broken":
-                error = pb.StreamError(
-                    code=3, message="broken", reason=words.REASON_PHOTO_CORRUPT, field="views[0].photo"
-                )
-                yield pb.StreamResult(request_id=request.request_id, error=error)
-            else:
-                yield pb.StreamResult(request_id=request.request_id, response=answer_of(request))
-
-    def ListModels(self, request: pb.ListModelsRequest, context: grpc.ServicerContext) -> pb.ListModelsResponse:
-        number = int(request.page_token or "0")
-        return pb.ListModelsResponse(
-            models=[pb.Model(name=f"model-{number}", ready=True)], next_page_token=str(number + 1) if number < 2 else ""
-        )
-
-    def SubmitFeedback(
-        self, request: pb.SubmitFeedbackRequest, context: grpc.ServicerContext
-    ) -> pb.SubmitFeedbackResponse:
-        return pb.SubmitFeedbackResponse(feedback_id=f"{request.prediction_id}-{request.kind}")
-
-
-def answer_of(request: pb.PredictRequest) -> pb.PredictResponse:
-    verdict = words.VERDICT_OUT_OF_DISTRIBUTION if request.views[0].photo == b"coin" else words.VERDICT_IN_DOMAIN
-    return pb.PredictResponse(
-        prediction_id="p1",
-        request_id=request.request_id,
-        verdict=verdict,
-        candidates=[pb.Candidate(class_id="a", display_name="Alpha", probability=0.875)],
-        reasons=[pb.Finding(reason=words.REASON_NOT_OUR_KIND, message="Not like ours.", advice="Ask.", view=-1)]
-        if verdict == words.VERDICT_OUT_OF_DISTRIBUTION
-        else [],
-        disclaimer=DISCLAIMER["en"],
-    )
+from tests.unit.client.cast import KEY, Gateway
 
 
 @pytest.fixture
@@ -134,6 +65,35 @@ def test_a_gateway_that_restarts_is_asked_again(gateway: tuple[Gateway, str], cl
     assert client.predict([b"amulet"]).prediction_id == "p1"
 
 
+def test_a_busy_gateway_is_waited_for_as_long_as_it_says_and_the_caller_allows(gateway: tuple[Gateway, str]) -> None:
+    gateway[0].busy_left = 2
+    with Client(gateway[1], api_key=KEY, plaintext=True, wait_s_max=5) as patient:
+        assert patient.predict([b"amulet"]).prediction_id == "p1"
+    assert gateway[0].calls == 3
+
+    with Client(gateway[1], api_key=KEY, plaintext=True, wait_s_max=1) as hasty, pytest.raises(Refused):
+        hasty.predict([b"limited"])  # it would have to wait for 1.5 s
+    assert gateway[0].calls == 4
+
+
+def test_by_default_waiting_is_the_caller_s_to_do(gateway: tuple[Gateway, str], client: Client) -> None:
+    gateway[0].busy_left = 1
+    with pytest.raises(Refused) as refused:
+        client.predict([b"amulet"])
+    assert refused.value.retry_after_s == 0.04
+    assert gateway[0].calls == 1
+
+
+def test_closing_a_client_ends_its_waiting(gateway: tuple[Gateway, str]) -> None:
+    client = Client(gateway[1], api_key=KEY, plaintext=True, wait_s_max=100)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.predict, [b"limited"])
+        assert gateway[0].called.wait(5)
+        client.close()
+        with pytest.raises(Refused):
+            waiting.result(timeout=1.4)
+
+
 def test_no_gateway_is_said_so() -> None:
     with Client("127.0.0.1:1", api_key=KEY, plaintext=True, timeout_s=2) as client, pytest.raises(Unreachable) as error:
         client.predict([b"amulet"])
@@ -156,6 +116,20 @@ def test_every_page_of_models_is_read(client: Client) -> None:
     assert [model.name for model in client.list_models()] == ["model-0", "model-1", "model-2"]
 
 
+def test_a_model_comes_with_its_card(client: Client) -> None:
+    model = client.get_model("amulets")
+
+    assert (model.name, model.ready, model.versions[0].alias) == ("amulets", True, "champion")
+    assert model.card is not None
+    assert model.card.classes == {"a": {"en": "Alpha", "th": "อัลฟา"}}
+    assert model.card.input_px == (224, 192)
+    assert model.card.detectors[0].out_at == 3
+    assert model.card.metrics[0].low == 0.85
+    assert model.card.document == {"temperature": 1.5}
+    assert client.get_model("amulets", "v2").version == "v2"
+    assert client.list_models()[0].card is None
+
+
 def test_feedback_of_an_unknown_kind_never_leaves(client: Client) -> None:
     assert client.feedback("p1", kind="wrong") == "p1-2"
     with pytest.raises(ValueError, match="confirmed, wrong"):
@@ -170,6 +144,66 @@ async def test_the_async_client_gives_the_same(gateway: tuple[Gateway, str]) -> 
         outcomes = [each async for each in client.predict_stream([request_of([b"amulet"]), request_of([b"broken"])])]
         assert {type(each) for each in outcomes} == {Prediction, Refused}
         assert len(await client.list_models()) == 3
+        assert (await client.get_model("amulets")).card is not None
+        assert await client.feedback("p1", kind="complaint", comment="no") == "p1-4"
+
+
+async def test_the_async_client_waits_for_a_busy_gateway_too(gateway: tuple[Gateway, str]) -> None:
+    gateway[0].busy_left = 2
+    async with AsyncClient(gateway[1], api_key=KEY, plaintext=True, wait_s_max=5) as client:
+        assert (await client.predict([b"amulet"])).prediction_id == "p1"
+    assert gateway[0].calls == 3
+
+
+async def test_leaving_an_async_stream_early_cancels_it(gateway: tuple[Gateway, str]) -> None:
+    async with AsyncClient(gateway[1], api_key=KEY, plaintext=True) as client:
+        endless = (request_of([b"amulet"], request_id=str(number)) for number in itertools.count())
+        stream = client.predict_stream(endless)
+        assert isinstance(await anext(stream), Prediction)
+        await stream.aclose()
+
+
+def test_tls_trusts_the_named_authority_and_no_other(tmp_path: Path) -> None:
+    certificate, key = self_signed()
+    other, _ = self_signed()
+    (tmp_path / "ca.pem").write_bytes(certificate)
+    (tmp_path / "other.pem").write_bytes(other)
+    server = grpc.server(ThreadPoolExecutor(2))
+    rpc.add_PredictionServiceServicer_to_server(Gateway(), server)
+    port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, certificate)]))
+    server.start()
+    try:
+        with Client(f"localhost:{port}", api_key=KEY, ca_file=tmp_path / "ca.pem", timeout_s=10) as client:
+            assert client.predict([b"amulet"]).prediction_id == "p1"
+        with (
+            Client(f"localhost:{port}", api_key=KEY, ca_file=tmp_path / "other.pem", timeout_s=2) as client,
+            pytest.raises(Unreachable),
+        ):
+            client.predict([b"amulet"])
+    finally:
+        server.stop(None).wait()
+    with pytest.raises(OSError, match="nowhere"):
+        Client("localhost:1", api_key=KEY, ca_file=tmp_path / "nowhere.pem")
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    """A certificate for localhost that is its own authority, and its key; PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return certificate.public_bytes(serialization.Encoding.PEM), pem
 
 
 def test_plain_text_beyond_loopback_is_refused() -> None:
@@ -181,6 +215,46 @@ def test_the_key_never_shows() -> None:
     assert KEY not in repr(ConnectionOptions("127.0.0.1:1", api_key=KEY, plaintext=True))
 
 
+@pytest.mark.parametrize("settings", [{"timeout_s": 0}, {"wait_s_max": -1}, {"wait_s_max": float("inf")}])
+def test_impossible_times_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        Client("127.0.0.1:1", api_key=KEY, plaintext=True, **settings)  # type: ignore[arg-type]  # mypy cannot tell which keys
+
+
+def test_a_request_without_a_photograph_never_leaves() -> None:
+    with pytest.raises(ValueError, match="at least one photograph"):
+        request_of([])
+
+
+def test_every_wish_reaches_the_wire(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"file")
+    request = request_of(
+        [View(b"one", side="back"), b"two", tmp_path / "photo.jpg"],
+        model="m",
+        version="v",
+        top_k=3,
+        overlay=True,
+        explain_class="a",
+        nearest_examples=2,
+        level="group",
+        idempotency_key="k",
+        request_id="r",
+        subject="s",
+        consent="c",
+        keep=True,
+    )
+    assert [(view.photo, view.side) for view in request.views] == [
+        (b"one", words.SIDE_BACK),
+        (b"two", words.SIDE_UNSPECIFIED),
+        (b"file", words.SIDE_UNSPECIFIED),
+    ]
+    assert {field.name for field, _ in request.ListFields()} == {
+        field.name for field in pb.PredictRequest.DESCRIPTOR.fields
+    }
+    assert request.explain == pb.Explain(method=pb.Explain.METHOD_GRAD_CAM, class_id="a", overlay=True)
+    assert request.subject.retention == pb.RETENTION_KEEP
+
+
 def test_a_consent_without_a_subject_is_refused() -> None:
     with pytest.raises(ValueError, match="subject"):
         request_of([b"x"], consent="c1")
@@ -189,25 +263,3 @@ def test_a_consent_without_a_subject_is_refused() -> None:
 def test_an_unknown_side_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="front, back, edge, detail"):
         request_of([View(b"x", side="top")])
-
-
-def test_a_person_reads_verdict_reason_and_disclaimer_but_no_misleading_candidates(client: Client) -> None:
-    coin, amulet = client.predict([b"coin"]), client.predict([b"amulet"])
-
-    assert "Alpha" in describe(amulet)
-    assert "87.5%" in describe(amulet)
-    assert "Alpha" not in describe(coin)
-    assert "Not like ours. Ask." in describe(coin)
-    assert describe(coin, "th").startswith("ไม่ใช่ชนิดที่ระบบรู้จัก")
-    assert DISCLAIMER["en"] in describe(coin)
-
-
-def test_a_photograph_is_shrunk_upright_and_without_metadata() -> None:
-    picture, out = Image.new("RGB", (2000, 1000), "red"), BytesIO()
-    exif = picture.getexif()
-    exif[0x0112] = 6
-    picture.save(out, "JPEG", exif=exif)
-
-    with Image.open(BytesIO(shrink(out.getvalue(), 500))) as small:
-        assert small.size == (250, 500)
-        assert not small.getexif()

@@ -1,0 +1,47 @@
+"""The client installs by itself: its wheel brings the contract along and nothing else of ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the two folders and unpacked."""
+    work = tmp_path_factory.mktemp("wheel")
+    for folder in ("client", "protos"):
+        shutil.copytree(
+            ROOT / folder, work / folder, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
+        )
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "wheel", *offline, "--wheel-dir", str(work / "dist"), str(work / "client")], check=True)
+    (wheel,) = (work / "dist").glob("*.whl")
+    shutil.unpack_archive(wheel, work / "site", "zip")
+    return work / "site"
+
+
+def test_it_imports_with_nothing_else_of_ours_on_the_path(installed: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import amulet_client, amulet_client.reading, protos; "
+        "assert amulet_client.__file__.startswith(sys.argv[1]) and protos.__file__.startswith(sys.argv[1]); "
+        "ours = {name.split('.')[0] for name in sys.modules} & "
+        "{'gateway', 'handlers', 'training', 'console', 'cli', 'model_store', 'numpy', 'PIL'}; "
+        "assert not ours, ours"
+    )
+    # -I: neither this folder nor PYTHONPATH; the site-packages with grpc stay.
+    subprocess.run([sys.executable, "-I", "-c", script, str(installed)], check=True, cwd=installed)
+
+
+def test_it_is_typed_and_brings_the_public_contract_only(installed: Path) -> None:
+    assert (installed / "amulet_client/py.typed").exists()
+    assert (installed / "protos/amulet/v1/prediction_pb2.pyi").exists()
+    assert not list((installed / "protos").rglob("*events*"))
+    assert not list((installed / "protos").rglob("*policy*"))

@@ -1,0 +1,78 @@
+"""Photographs made smaller, and heat maps laid over them."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from amulet_client import HeatMap
+from amulet_client.photos import heat_map_png, overlay_png, shrink, write_overlay
+
+MAP = HeatMap(view=0, class_id="a", rows=2, columns=2, values=(0.0, 0.0, 0.0, 4.0), overlay_png=b"")
+
+
+def encoded(image: Image.Image, **options: object) -> bytes:
+    out = BytesIO()
+    image.save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+def test_a_photograph_is_shrunk_upright_and_without_metadata() -> None:
+    picture = Image.new("RGB", (2000, 1000), "red")
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a canary"
+
+    small = shrink(encoded(picture, exif=exif), 500)
+
+    assert b"canary" not in small
+    with Image.open(BytesIO(small)) as opened:
+        assert opened.size == (250, 500)
+        assert not opened.getexif()
+
+
+def test_a_small_photograph_is_sent_as_it_is() -> None:
+    photo = encoded(Image.new("RGB", (300, 200)))
+    assert shrink(photo, 300) is photo
+
+
+def test_what_is_no_photograph_is_an_os_error() -> None:
+    with pytest.raises(OSError, match="identify"):
+        shrink(b"nothing of the kind")
+
+
+def test_the_strongest_evidence_is_white_and_none_is_black() -> None:
+    pixels = np.asarray(Image.open(BytesIO(heat_map_png(MAP, size_px=100))))
+    assert pixels.shape == (100, 100)
+    assert pixels[-1, -1] == 255
+    assert pixels[0, 0] == 0
+    nothing = HeatMap(view=0, class_id="a", rows=1, columns=2, values=(0.0, 0.0), overlay_png=b"")
+    assert not np.asarray(Image.open(BytesIO(heat_map_png(nothing, size_px=10)))).any()
+
+
+def test_an_overlay_shows_the_centred_square_and_glows_where_the_evidence_is() -> None:
+    photo = Image.new("RGB", (200, 100), (0, 0, 255))
+    photo.paste((128, 128, 128), (50, 0, 150, 100))
+    pixels = np.asarray(Image.open(BytesIO(overlay_png(encoded(photo, quality=100), MAP, size_px=100))), dtype=int)
+    assert np.abs(pixels[5, 5] - 128).max() < 4  # grey: neither the blue outside the square nor heat
+    assert pixels[95, 95, 0] - pixels[95, 95, 2] > 60
+
+
+def test_values_that_are_no_grid_are_refused() -> None:
+    wrong = HeatMap(view=0, class_id="a", rows=3, columns=3, values=(1.0,), overlay_png=b"")
+    with pytest.raises(ValueError, match="3 x 3"):
+        heat_map_png(wrong)
+
+
+def test_the_gateway_s_own_overlay_is_preferred(tmp_path: Path) -> None:
+    photo = encoded(Image.new("RGB", (64, 64)))
+    drawn = HeatMap(view=0, class_id="a", rows=1, columns=1, values=(1.0,), overlay_png=b"its own")
+    write_overlay(tmp_path / "its.png", photo, drawn)
+    assert (tmp_path / "its.png").read_bytes() == b"its own"
+    write_overlay(tmp_path / "ours.png", photo, MAP, size_px=32)
+    with Image.open(tmp_path / "ours.png") as opened:
+        assert opened.size == (32, 32)
