@@ -43,6 +43,7 @@ def generated(root: Path = ROOT) -> Mapping[Path, str]:
                 "protoc",
                 f"-I{root}",
                 f"-I{well_known}",
+                *(f"--plugin={name}={_beside_python(name)}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")),
                 f"--python_out={folder}",
                 f"--mypy_out=quiet:{folder}",
                 f"--grpc_python_out={folder}",
@@ -77,6 +78,11 @@ def stale(root: Path = ROOT) -> list[Path]:
         if path.relative_to(root) not in wanted
     ]
     return sorted({*differing, *orphans})
+
+
+def _beside_python(program: str) -> Path:
+    """protoc would look for its plugins on PATH, where an environment that is not activated does not put them."""
+    return Path(sys.executable).with_name(program)
 
 
 def _declares_service(source: Path) -> bool:
