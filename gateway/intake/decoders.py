@@ -30,7 +30,7 @@ from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
 
 _log = structlog.get_logger(__name__)
 _ROOT: Final = str(Path(__file__).resolve().parents[2])
-_START_S_MAX: Final = 30.0
+_START_S_MAX: Final = 60.0
 _RESTART_PAUSE_S: Final = 1.0  # when the system cannot start a process at all
 _REPLY_BYTES_MAX: Final = 64 * 2**20
 _CHUNK_BYTES: Final = 256 * 1024

@@ -21,7 +21,7 @@ from gateway.intake.quality import CHECK_SIDE_PX, Quality, measure
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 (the inverse DCT does the averaging) as long as
 # what is left is at least this many times the size that it is then averaged down to.
 # Decision 0051 has the figures.
-OVERSAMPLING: Final = 2
+OVERSAMPLING: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
