@@ -69,7 +69,8 @@ class MemoryWindow:
             calls.popleft()
         if len(calls) >= limit:
             # The limit may have been lowered: wait until enough of the old calls have left.
-            return calls[len(calls) - limit] + WINDOW_S - now if limit > 0 else WINDOW_S
+            # A sum of clock readings may be a rounding above the window.
+            return min(WINDOW_S, calls[len(calls) - limit] + WINDOW_S - now) if limit > 0 else WINDOW_S
         calls.append(now)
         return None
 
