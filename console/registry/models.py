@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -25,7 +25,8 @@ from django.db.models import F, Q
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
-from model_store.card import Card
+if TYPE_CHECKING:
+    from model_store.card import Card
 
 
 class State(models.TextChoices):
@@ -145,4 +146,6 @@ class ModelVersion(models.Model):
 
 def card_of(document: object) -> Card:
     """The typed card of a stored document; it was checked against its schema when it came in."""
+    from model_store.card import Card  # with the schema's checker, which few processes need
+
     return Card.parse(json.dumps(document))

@@ -11,7 +11,6 @@ from django.utils.timezone import now
 
 from console.registry.models import ModelVersion, State, Upload
 from console.torchserve.management import BackendVersion
-from model_store.archive import Archive
 from model_store.store import name_for
 
 
@@ -60,4 +59,6 @@ def golden_photographs(file_name: str) -> Mapping[str, bytes]:
 
     Raises ArchiveRefused, OSError when the store has lost it.
     """
+    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
+
     return Archive.open(settings.AMULET.model_store / file_name).golden()

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from django.conf import settings
@@ -26,10 +26,12 @@ from console.registry import uploads
 from console.registry.models import ModelVersion, State, Upload
 from console.staff.models import User
 from console.staff.services import require
-from model_store import store, verification
+from model_store import store
 from model_store.errors import ArchiveRefused, KeyUnusable
-from model_store.signing import TrustStore
 from protos.amulet.v1 import vocabulary_pb2 as words
+
+if TYPE_CHECKING:
+    from model_store import verification
 
 VERIFICATION_S_MAX: Final = 180
 SMOKE_TEST_S_MAX: Final = 90
@@ -60,6 +62,10 @@ def verify_version(*, version_id: int) -> None:
     """
     if not _claim(version_id, State.UPLOADED, VERIFICATION_S_MAX):
         return
+    # Signing and parsing weigh 50 MB in a process that imports them; most of ours never verify.
+    from model_store import verification
+    from model_store.signing import TrustStore
+
     version = ModelVersion.objects.select_related("upload").get(pk=version_id)
     assert version.upload is not None
     part = uploads.part_file(version.upload)

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final, Protocol
-
-from PIL import Image
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from console.torchserve.errors import BackendAway
 from console.torchserve.management import Backend, BackendVersion
-from model_store.card import Card, GoldenCard
 from protos.amulet.graph.v1 import graph_pb2
+
+if TYPE_CHECKING:
+    from model_store.card import Card, GoldenCard
 
 PROBABILITY_DISTANCE_MAX: Final = 1e-3
 SCORE_DISTANCE_RATIO_MAX: Final = 1e-3
@@ -171,6 +171,8 @@ def compare(golden: GoldenCard, answer: graph_pb2.GraphAnswer, card: Card, key: 
 
 def pixels_of(png: bytes, card: Card) -> bytes:
     """uint8 [height, width, 3] of a golden photograph, row by row. Raises ValueError for another size."""
+    from PIL import Image  # only when a version is tried
+
     with Image.open(BytesIO(png), formats=["PNG"]) as picture:
         if picture.size != (card.input.width_px, card.input.height_px):
             raise ValueError(f"a golden photograph of {picture.size} for a model of {card.input}")

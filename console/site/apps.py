@@ -7,8 +7,11 @@ from django.contrib.admin import apps as admin_apps
 from django.db.models.signals import post_migrate
 
 
-class ConsoleAdminConfig(admin_apps.AdminConfig):
-    """Django's admin, at which a password alone opens nothing."""
+class ConsoleAdminConfig(admin_apps.SimpleAdminConfig):
+    """Django's admin, at which a password alone opens nothing.
+
+    Its pages are found by `urls`, so that only the processes that show pages carry them.
+    """
 
     default = False
     default_site = "console.site.admin_site.ConsoleAdminSite"

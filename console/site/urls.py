@@ -23,6 +23,8 @@ API = (
     "console.review.api",
 )
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),

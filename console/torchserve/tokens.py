@@ -19,8 +19,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
-
 from console.torchserve.errors import BackendAway
 
 _log = logging.getLogger(__name__)
@@ -91,6 +89,8 @@ class Tokens:
             raise BackendAway(f"TorchServe's key file {self._key_file} cannot be read: {error}") from None
 
     def _renew(self, purpose: Purpose) -> None:
+        import httpx  # once an hour, and 7 MB
+
         try:
             answer = httpx.get(
                 f"{self._management_url}/token",

@@ -85,7 +85,7 @@ def url_of(route: str) -> str:
 def status_of(client: APIClient, method: str, route: str, body: Any) -> int:
     if isinstance(body, bytes):
         return client.generic(
-            method, url_of(route), body, content_type="application/offset+octet-stream", HTTP_UPLOAD_OFFSET="0"
+            method, url_of(route), body.decode(), content_type="application/offset+octet-stream", HTTP_UPLOAD_OFFSET="0"
         ).status_code
     return client.generic(method, url_of(route), _json(body), content_type="application/json").status_code
 
