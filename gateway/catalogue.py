@@ -52,14 +52,14 @@ def _model_of(served: ServedModel, version: str, why_not_ready: WhyNotReady) -> 
     answer = pb.Model(
         name=served.name,
         version=version,
-        ready=bool(version) and why_not_ready(served.name, version) is None,
+        ready=bool(version) and why_not_ready(served.versions[version]) is None,
         versions=[
             pb.ModelVersion(
                 version=known.version,
                 alias=known.alias,
                 weight_ratio=weights.get(known.version, 0.0),
                 shadow=known.version in shadows,
-                ready=why_not_ready(served.name, known.version) is None,
+                ready=why_not_ready(known) is None,
             )
             for known in served.versions.values()
         ],

@@ -77,7 +77,7 @@ class Health:
                 "name": model.name,
                 "version": version.version,
                 "alias": version.alias,
-                "ready": self._why_not_ready(model.name, version.version) is None,
+                "ready": self._why_not_ready(version) is None,
             }
             for model in self._models().values()
             for version in model.versions.values()
@@ -89,9 +89,9 @@ class Health:
         statuses = {"": process_ok, SERVICE: not self.problems()}
         for model in self._models().values():
             statuses[f"model:{model.name}"] = process_ok and self._why_not(model) is None
-            for version in model.versions:
-                ready = self._why_not_ready(model.name, version) is None
-                statuses[f"model:{model.name}/{version}"] = process_ok and ready
+            for version in model.versions.values():
+                ready = self._why_not_ready(version) is None
+                statuses[f"model:{model.name}/{version.version}"] = process_ok and ready
         self.servicer.set({name: _SERVING if good else _NOT_SERVING for name, good in statuses.items()})
 
     async def run(self) -> None:
@@ -112,7 +112,7 @@ class Health:
     def _why_not(self, model: ServedModel) -> str | None:
         if not model.routes:
             return "no version is in production"
-        reasons = [self._why_not_ready(model.name, route.version.version) for route in model.routes]
+        reasons = [self._why_not_ready(route.version) for route in model.routes]
         return None if None in reasons else reasons[0]
 
 

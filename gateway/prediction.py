@@ -51,6 +51,8 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 _log = structlog.get_logger(__name__)
 # Kept back from the caller's deadline for making the answer durable and sending it.
 _COMMIT_S_RESERVED: Final = 0.02
+# Of one event: a record of the journal has room for 16 MiB.
+_SEALED_BYTES_MAX: Final = 14 * 2**20
 _DIGEST_INLINE_BYTES_MAX: Final = 256 * 1024
 
 
@@ -300,13 +302,19 @@ class Predictor:
 
     async def _seal(
         self, ask: Ask, snapshot: Snapshot, conclusion: Conclusion, prediction_id: str, deadline: Deadline
-    ) -> list[Sealed]:
+    ) -> list[Sealed | None]:
         recipient = snapshot.photo_seal_public_key
         if recipient is None or not ask.subject.may_keep_photo:
             return []
         async with deadline.while_("sealing the photographs"):
             pngs = [await self._decoders.png(view.photo.pixels) for view in conclusion.views]
-        return [seal(png, recipient_public_key=recipient, prediction_id=prediction_id) for png in pngs]
+        sealed: list[Sealed | None] = []
+        room_bytes = _SEALED_BYTES_MAX
+        for png in pngs:
+            room_bytes -= len(png)
+            fits = room_bytes >= 0  # only models of far more than 224 pixels come near it
+            sealed.append(seal(png, recipient_public_key=recipient, prediction_id=prediction_id) if fits else None)
+        return sealed
 
 
 @contextmanager

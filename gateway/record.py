@@ -39,13 +39,13 @@ def prediction_event(
     around: Circumstances,
     *,
     heats: Sequence[Heat],
-    photos: Sequence[Sealed],
+    photos: Sequence[Sealed | None],
     shadows: Sequence[ShadowAnswer],
 ) -> bytes:
     """One Event, serialised.
 
     heats: those of the best class alone, at most one per view.  photos: sealed, one per view
-    where they may be kept, else none.  Nothing of a photograph but these two, its
+    (None where there was no room) where they may be kept, else empty.  Nothing of a photograph but these two, its
     measurements and its keyed hash is in the event.
     """
     version = conclusion.version

@@ -35,6 +35,7 @@ from gateway.ops import OpsServer, pages
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.prediction import Backend, Predictor
 from gateway.replays import Replays
+from gateway.routing.router import WhyNotReady
 from gateway.routing.shadow import Shadows
 from gateway.service import PredictionService
 from gateway.serving.readiness import Readiness
@@ -47,6 +48,7 @@ from protos.amulet.v1 import prediction_pb2_grpc
 
 _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
+_RESTART_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,8 @@ async def run(
             on_change=lambda snapshot: serving.watch(_versions_of(snapshot)),
         )
 
-        def why_not_ready(model: str, version: str) -> str | None:
-            served = policy.current.models[model].versions[version]
-            return serving.why_not(served.backend_name, version) or None
+        def why_not_ready(version: ServedVersion) -> str | None:
+            return serving.why_not(version.backend_name, version.version) or None
 
         shipper = Shipper(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
@@ -148,7 +149,7 @@ async def run(
         down.push_async_callback(asyncio.to_thread, ops.stop)
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
-                tasks.create_task(work()) for work in (policy.run, shipper.run, health.run, *serving.run)
+                tasks.create_task(_kept_alive(work)) for work in (policy.run, shipper.run, health.run, *serving.run)
             ]
             on_listening(Listening(grpc_port, ops.port))
             try:
@@ -159,6 +160,16 @@ async def run(
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
+
+
+async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run for ever. A fault of ours in what listens to others must not end what answers callers."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            _log.exception("task_failed", task=getattr(work, "__qualname__", repr(work)))
+        await asyncio.sleep(_RESTART_PAUSE_S)
 
 
 async def _start_grpc(
@@ -221,13 +232,11 @@ def _states(
     decoders: Decoders,
     shedder: Shedder,
     shadows: Shadows,
-    why_not_ready: Callable[[str, str], str | None],
+    why_not_ready: WhyNotReady,
 ) -> tuple[State, ...]:
     def ready() -> Iterable[tuple[tuple[str, ...], float]]:
-        models: Any = policy.current.models.values() if policy.known else ()
-        for model in models:
-            for version in model.versions:
-                yield (model.name, version), float(why_not_ready(model.name, version) is None)
+        for version in _versions_of(policy.current) if policy.known else ():
+            yield (version.model, version.version), float(why_not_ready(version) is None)
 
     return (
         State("amulet_model_ready", "1: a golden photograph was just answered rightly.", ready, ("model", "version")),

@@ -118,7 +118,12 @@ class PredictionService:
             return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
         digest = hashlib.sha256(feedback.digest_content(request)).digest()
         key = f"feedback:{request.idempotency_key}"
-        content, _ = await self._background.finish(self._replays.once(call.client.client_id, key, digest, work))
+
+        async def once() -> bytes:
+            async with deadline.while_("recording a feedback with the same idempotency key"):
+                return (await self._replays.once(call.client.client_id, key, digest, work))[0]
+
+        content = await self._background.finish(once())
         return pb.SubmitFeedbackResponse(feedback_id=content.decode())
 
     async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:

@@ -9,7 +9,7 @@ from gateway import errors
 from gateway.routing.weights import choose
 from gateway.snapshot import Client, ServedModel, ServedVersion, Snapshot
 
-WhyNotReady = Callable[[str, str], str | None]  # (model, version) -> a sentence; None: ready
+WhyNotReady = Callable[[ServedVersion], str | None]  # a sentence; None: ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,18 @@ def destination(model: ServedModel, *, version: str, sticky_key: str, why_not_re
                 f"the model {model.name!r} has no version {version!r}", field="version", wanted="GetModel names them"
             )
         named = model.versions[version]
-        why_not = why_not_ready(model.name, version)
+        why_not = why_not_ready(named)
         if why_not is not None:
             raise errors.ModelNotReady(f"version {version} of {model.name!r} is not ready: {why_not}")
         return Destination(named, ())
     if not model.routes:
         raise errors.ModelNotReady(f"no version of {model.name!r} is in production")
-    reasons = [why_not_ready(model.name, route.version.version) for route in model.routes]
+    reasons = [why_not_ready(route.version) for route in model.routes]
     ready = [route for route, why_not in zip(model.routes, reasons, strict=True) if why_not is None]
     if not ready:
         raise errors.ModelNotReady(f"no version of {model.name!r} is ready: {reasons[0]}")
     chosen = choose(ready, sticky_key).version
     shadows = tuple(
-        shadow
-        for shadow in model.shadows
-        if shadow.version != chosen.version and why_not_ready(model.name, shadow.version) is None
+        shadow for shadow in model.shadows if shadow.version != chosen.version and why_not_ready(shadow) is None
     )
     return Destination(chosen, shadows)

@@ -17,6 +17,7 @@ import structlog
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 
+from gateway import server
 from gateway.journal.errors import JournalLocked
 from gateway.server import run
 from gateway.telemetry import configure_logging
@@ -163,6 +164,26 @@ async def test_a_stopping_gateway_finishes_what_it_began(tmp_path: Path) -> None
         assert (await call).candidates[0].class_id == "red"
         async with asyncio.timeout(10):
             await gateway.task
+
+
+async def test_a_fault_in_what_listens_to_others_is_logged_and_begun_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_RESTART_PAUSE_S", 0.0)
+    runs = 0
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs < 3:
+            raise RuntimeError("a fault of ours")
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(server._kept_alive(work))
+    await until(lambda: runs == 3, what="the work is begun for the third time")
+    task.cancel()
+
+    assert caplog.text.count("task_failed") == 2
 
 
 async def test_a_second_gateway_on_the_same_journal_does_not_start(gateway: Gateway) -> None:

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # ships w
 )
 from PIL import Image, ImageFilter
 
+from gateway import prediction
 from gateway.identity import is_uuid7
 from gateway.sealing import Sealed
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -247,6 +248,22 @@ async def test_a_photograph_is_sealed_for_the_console_exactly_with_consent_and_w
         )
         with Image.open(BytesIO(png)) as image:
             assert image.tobytes() == gateway.graph.pixels_seen(index).tobytes()
+
+
+async def test_photographs_that_do_not_fit_into_an_event_are_left_out_and_the_answer_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = X25519PrivateKey.generate().public_key().public_bytes_raw()
+    subject = pb.Subject(consent_reference="consent-1", retention=pb.RETENTION_KEEP)
+    async with running_gateway(tmp_path, policy=policy(photo_seal_public_key=public)) as gateway:
+        first = await gateway.predict(photo("red"), subject=subject)
+        png_bytes = len((await gateway.event_of(first)).views[0].photo.ciphertext)
+        monkeypatch.setattr(prediction, "_SEALED_BYTES_MAX", int(2.5 * png_bytes))
+
+        response = await gateway.predict(*[photo("red", seed=seed) for seed in range(4)], subject=subject)
+        event = await gateway.event_of(response)
+
+    assert [view.HasField("photo") for view in event.views] == [True, True, False, False]
 
 
 async def test_a_sample_of_sure_answers_is_reviewed_and_unsure_ones_all_are(tmp_path: Path) -> None:

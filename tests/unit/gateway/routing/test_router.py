@@ -6,7 +6,7 @@ import pytest
 
 from gateway import errors
 from gateway.routing.router import destination, model_for
-from gateway.snapshot import Client, ServedModel, Snapshot
+from gateway.snapshot import Client, ServedModel, ServedVersion, Snapshot
 from protos.amulet.policy.v1 import policy_pb2
 from tests.unit.gateway.cast import policy, served_model, served_version
 
@@ -33,7 +33,7 @@ def model(**weights: float) -> ServedModel:
     return Snapshot.parse(policy(models=[served]).SerializeToString()).models["tiny"]
 
 
-def ready(*_: str) -> None:
+def ready(_: ServedVersion) -> None:
     return None
 
 
@@ -79,7 +79,10 @@ def test_a_version_that_is_not_ready_leaves_its_share_to_the_others() -> None:
 
     found = {
         destination(
-            table, version="", sticky_key=f"s{n}", why_not_ready=lambda _, name: "dead" if name == NEW else None
+            table,
+            version="",
+            sticky_key=f"s{n}",
+            why_not_ready=lambda served: "dead" if served.version == NEW else None,
         ).version.version
         for n in range(50)
     }
@@ -109,7 +112,7 @@ def test_shadows_that_are_not_ready_do_not() -> None:
         model(old=1, watching=-1),
         version="",
         sticky_key="s",
-        why_not_ready=lambda _, name: "no" if name == WATCHING else None,
+        why_not_ready=lambda served: "no" if served.version == WATCHING else None,
     )
 
     assert found.shadows == ()
