@@ -64,25 +64,13 @@ unit: $(INSTALLED) ## Tests of single rooms
 integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
 	$(BIN)/pytest tests/integration
 
-.PHONY: browser
-browser: $(INSTALLED) chromium ## Tests in a real browser
-	$(BIN)/pytest tests/browser
-
 .PHONY: fault
 fault: $(INSTALLED) ## Processes killed and disks filled, against the whole stack
 	$(BIN)/pytest tests/fault
 
-# A browser for the tests: the machine's own, Debian's package, or the one that Playwright brings.
-.PHONY: chromium
-chromium: $(INSTALLED)
-	@command -v chromium chromium-browser google-chrome >/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium fonts-noto-core >/dev/null; } \
-	  || $(BIN)/playwright install chromium \
-	  || echo "No browser could be installed: the browser tests will say so and skip." >&2
-
+# One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 .PHONY: test
-test: lint types chromium ## Lint, types, import contracts and every test
-	$(BIN)/pytest tests
+test: lint types unit integration fault ## Lint, types, import contracts and every test
 
 .PHONY: proto
 proto: $(INSTALLED) ## Renew the stubs from the .proto files
