@@ -16,7 +16,7 @@ from tests.fault.journal_process import Claims, lines_of, lost, signal_all, star
 
 pytestmark = pytest.mark.fault
 
-ROUNDS = int(os.environ.get("FAULT_ROUNDS", "30"))  # 1,000 on demand
+ROUNDS = int(os.environ.get("FAULT_ROUNDS", "15"))  # 1,000 on demand
 ROUNDS_PER_FOLDER = 10
 
 

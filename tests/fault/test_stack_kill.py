@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import random
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.fault.load import Load
-from tests.fault.processes import answers, program_pid, wait_until
+from tests.fault.processes import answers, program_pid, slowdown, wait_until
 from tests.fault.truth import check_every_answer_is_audited_once
 from tests.stack import Stack
 
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.fault, pytest.mark.stack]
 
 KILLS_EACH = int(os.environ.get("FAULT_KILLS", "10"))
 AGAIN_S_MAX = 10.0
-GIVE_UP_S = 60.0
+GIVE_UP_S = 90.0
 DATA_PLANE = ("gateway", "torchserve", "torchserve worker")
 TARGETS = (*DATA_PLANE, "console", "worker")
 
@@ -57,8 +58,20 @@ def answers_again(stack: Stack, load: Load, target: str, killed: psutil.Process,
     )
 
 
-def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> float:
-    """Kill, and return after how many seconds it did its work again."""
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """One kill, and after how many seconds the work was done again."""
+
+    target: str
+    took_s: float
+    slowdown: float  # of this machine meanwhile, by other work
+
+    @property
+    def late(self) -> bool:
+        return self.took_s > AGAIN_S_MAX * self.slowdown
+
+
+def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> Kill:
     found: list[psutil.Process] = []
 
     def alive() -> bool:
@@ -67,10 +80,12 @@ def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> floa
         return bool(found)
 
     assert wait_until(alive, within_s=GIVE_UP_S), f"there is no {target} to kill"
+    before = slowdown()
     killed_s = time.monotonic()
     found[0].kill()
     assert answers_again(stack, load, target, found[0], killed_s), f"{target} does not answer again"
-    return time.monotonic() - killed_s
+    took_s = time.monotonic() - killed_s
+    return Kill(target, took_s, max(before, slowdown(), 1.0))
 
 
 @pytest.mark.timeout(900)
@@ -78,17 +93,17 @@ def test_nothing_acknowledged_is_lost_when_any_process_is_killed(stack: Stack, t
     dice = random.Random(seed)
     order = list(TARGETS) * KILLS_EACH
     dice.shuffle(order)
-    took_s: dict[str, list[float]] = {target: [] for target in TARGETS}
+    kills: list[Kill] = []
     with Load(stack) as load:
         assert load.wait_for(lambda outcome: outcome.ok, count=20, within_s=GIVE_UP_S)
         for target in order:
-            took_s[target].append(kill_one(stack, load, target, dice))
+            kills.append(kill_one(stack, load, target, dice))
             # At half load the next kill comes after a random number of answers.
             assert load.wait_for(lambda outcome: outcome.ok, count=dice.randrange(1, 40), within_s=GIVE_UP_S)
     print(f"{len(load.ok_ids())} of {len(load.outcomes)} calls were answered")
-    for target, times in took_s.items():
-        print(f"{target}: again after {sorted(times)[len(times) // 2]:.1f} s in the middle, {max(times):.1f} s at most")
+    for target in TARGETS:
+        times = sorted(kill.took_s for kill in kills if kill.target == target)
+        print(f"{target}: again after {times[len(times) // 2]:.1f} s in the middle, {times[-1]:.1f} s at most")
+    print(f"the machine was {max(kill.slowdown for kill in kills):.1f} times slower than alone at most")
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
-    late = {target: round(max(times), 1) for target, times in took_s.items() if max(times) > AGAIN_S_MAX}
-    load_average = os.getloadavg()[0]
-    assert not late, f"answered again only after so many seconds: {late} (load average {load_average:.1f})"
+    assert not [kill for kill in kills if kill.late]
