@@ -70,7 +70,9 @@ fault: $(INSTALLED) ## Processes killed and disks filled, against the whole stac
 
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 .PHONY: test
-test: lint types unit integration fault ## Lint, types, import contracts and every test
+test: lint types unit integration ## Lint, types, import contracts and every test but the kills of a whole stack
+	$(BIN)/pytest tests/fault -m "not stack"
+	@echo "Left out, because they take ten minutes: the kills and outages of a whole stack (make fault)."
 
 .PHONY: proto
 proto: $(INSTALLED) ## Renew the stubs from the .proto files
