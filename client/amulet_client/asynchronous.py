@@ -13,6 +13,7 @@ from grpc import aio
 
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
+from amulet_client.ending import Given, StreamEnd
 from amulet_client.errors import AmuletError, Refused, error_of
 from amulet_client.models import ServedModel
 from amulet_client.synchronous import feedback_of, outcome_of
@@ -60,12 +61,20 @@ class AsyncClient:
         self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]
     ) -> AsyncGenerator[Prediction | Refused, None]:
         """As Client.predict_stream; leaving the iteration cancels what is still under way."""
-        call = self._stub.PredictStream(requests, metadata=self._options.metadata())
+        given = Given(requests)
+        call = self._stub.PredictStream(given.requests(), metadata=self._options.metadata())
+        end = StreamEnd(call)
         try:
             async for result in call:
                 yield outcome_of(result)
-        except aio.AioRpcError as error:
-            raise self._error(error) from error
+        except aio.AioRpcError as reported:
+            error = await end.error(reported)
+            if error is not None:
+                raise self._error(error) from error
+        except asyncio.CancelledError:
+            if given.failure is not None:
+                raise given.failure from None
+            raise
         finally:
             call.cancel()
 

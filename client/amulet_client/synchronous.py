@@ -61,12 +61,18 @@ class Client:
         return Prediction.of(self._call(self._stub.Predict, request_of(views, **wishes)))
 
     def predict_stream(self, requests: Iterable[pb.PredictRequest]) -> Iterator[Prediction | Refused]:
-        """Bulk work. Outcomes come as they are ready, perhaps in another order, and carry the request's id."""
-        call = self._stub.PredictStream(iter(requests), metadata=self._options.metadata())
+        """Bulk work. Outcomes come as they are ready, perhaps in another order, and carry the request's id.
+
+        Raises Refused or Unreachable when the stream itself ends early, and what `requests` raises.
+        """
+        failures: list[Exception] = []
+        call = self._stub.PredictStream(_given(requests, failures), metadata=self._options.metadata())
         try:
             for result in call:
                 yield outcome_of(result)
         except grpc.RpcError as error:
+            if failures:
+                raise failures[0] from None
             raise self._error(error) from error
         finally:
             call.cancel()
@@ -117,6 +123,15 @@ class Client:
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
+
+
+def _given(requests: Iterable[pb.PredictRequest], failures: list[Exception]) -> Iterator[pb.PredictRequest]:
+    """The caller's requests. What they raise is kept: grpc ends the call for it with UNKNOWN and no cause."""
+    try:
+        yield from requests
+    except Exception as error:
+        failures.append(error)
+        raise
 
 
 def outcome_of(result: pb.StreamResult) -> Prediction | Refused:

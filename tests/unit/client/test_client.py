@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,6 +162,41 @@ async def test_leaving_an_async_stream_early_cancels_it(gateway: tuple[Gateway, 
         stream = client.predict_stream(endless)
         assert isinstance(await anext(stream), Prediction)
         await stream.aclose()
+
+
+async def test_what_the_callers_own_requests_raise_reaches_the_caller(
+    gateway: tuple[Gateway, str], client: Client
+) -> None:
+    def broken() -> Iterator[pb.PredictRequest]:
+        yield request_of([b"amulet"])
+        raise FileNotFoundError("photo-2.jpg")
+
+    async def broken_async() -> AsyncIterator[pb.PredictRequest]:
+        for request in broken():
+            yield request
+
+    with pytest.raises(FileNotFoundError, match=r"photo-2\.jpg"):
+        list(client.predict_stream(broken()))
+    async with AsyncClient(gateway[1], api_key=KEY, plaintext=True) as waiting:
+        for requests in (broken(), broken_async()):
+            with pytest.raises(FileNotFoundError, match=r"photo-2\.jpg"):
+                _ = [_ async for _ in waiting.predict_stream(requests)]
+
+
+async def test_a_cancelled_async_stream_is_cancelled_and_nothing_else(gateway: tuple[Gateway, str]) -> None:
+    answered = asyncio.Event()
+
+    async def read(caller: AsyncClient) -> None:
+        endless = (request_of([b"amulet"], request_id=str(number)) for number in itertools.count())
+        async for _ in caller.predict_stream(endless):
+            answered.set()
+
+    async with AsyncClient(gateway[1], api_key=KEY, plaintext=True) as caller:
+        reading = asyncio.create_task(read(caller))
+        await answered.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
 
 
 def test_tls_trusts_the_named_authority_and_no_other(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from grpc import aio
 from numpy.typing import NDArray
 from PIL import Image
 
+from amulet_client.ending import StreamEnd
 from gateway.errors import BackendUnavailable
 from gateway.server import Listening, Serving, run
 from gateway.serving.torchserve import GraphImage, GraphOutput, GraphResult
@@ -481,6 +482,18 @@ async def refusal_of(call: Any) -> Refused:
     except aio.AioRpcError as error:
         return refused(error)
     raise AssertionError(f"answered: {answer}")
+
+
+async def stream_refusal_of(stream: Any) -> Refused:
+    """The refusal that a stream just begun ends with; fails the test when it ends well."""
+    end = StreamEnd(stream)
+    try:
+        _ = [_ async for _ in stream]
+    except aio.AioRpcError as reported:
+        error = await end.error(reported)
+        assert error is not None, "the stream ended well"
+        return refused(error)
+    raise AssertionError("the stream ended well")
 
 
 def refused(error: aio.AioRpcError) -> Refused:
