@@ -1,4 +1,4 @@
-"""`amulet audit`: an export of the log, and its verification without any server."""
+"""`amulet audit`: an export of the log; its verification, and that of receipts, without any server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import httpx
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
 from cli.stack import state_option
-from console.audit.commands import verify
+from console.audit.commands import receipt, verify
 
 
 @click.group()
@@ -51,3 +51,4 @@ def export(file: Path, state: Path) -> None:
 
 
 audit.add_command(verify)
+audit.add_command(receipt)

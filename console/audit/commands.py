@@ -1,19 +1,21 @@
-"""`amulet audit verify`: an export checked with a public key, on a machine that has nothing else of ours."""
+"""`amulet audit verify` and `receipt`: checked with a public key, on a machine that has nothing else of ours."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from console.audit.notes import KeyUnreadable, load_public_key, split_notes
+from console.audit.receipt import Proved, ReceiptInvalid, check, statement_digest
 from console.audit.verifier import Report
 from console.audit.verifier import verify as check_lines
 
@@ -56,7 +58,63 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
     return 0 if report.whole else 1
 
 
-COMMANDS: Final = MappingProxyType({"verify": verify})
+@click.command(epilog="Example: amulet audit receipt certificate.json --key audit_public.pem")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help=f"Public key of the log (PEM). Default: {PUBLIC_KEY_NAME} among this stack's checkpoints.",
+)
+@click.option(
+    "--checkpoints",
+    "kept",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="Checkpoints that you kept yourself: a file, or a folder of *.txt.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: bool) -> int:
+    """Check a receipt: that a signed checkpoint covers the entry, and what the entry says.
+
+    FILE is a receipt, or a document that carries one under "receipt" and whose "statement" the
+    entry commits to, as a certificate of erasure does.
+    """
+    try:
+        key = load_public_key(key_file or _key_of_this_stack())
+        notes = [note for path in kept for note in notes_in(path)]
+        document = json.loads(file.read_text("utf-8"))
+        proved = check_document(document, key, notes)
+    except (KeyUnreadable, UnicodeDecodeError) as error:
+        raise click.UsageError(str(error)) from None
+    except json.JSONDecodeError:
+        raise click.ClickException(f"{file} is not JSON") from None
+    except ReceiptInvalid as error:
+        click.echo(json.dumps({"proved": False, "why": str(error)}) if as_json else f"{file}: NOT PROVED, {error}")
+        return 1
+    except OSError as error:
+        raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from None
+    if as_json:
+        click.echo(json.dumps({"proved": True, **asdict(proved)}, ensure_ascii=False))
+    else:
+        click.echo(
+            f"{file}: proved. Entry {proved.sequence:,} of {proved.time}, {proved.type}, is in the log whose first "
+            f"{proved.signed_entries:,} entries are signed. It says: {json.dumps(proved.payload, ensure_ascii=False)}"
+        )
+    return 0
+
+
+def check_document(document: Any, key: Ed25519PublicKey, notes: Sequence[str] = ()) -> Proved:
+    """Check a receipt, or a document that carries one for its statement. Raises ReceiptInvalid."""
+    if not isinstance(document, dict) or "receipt" not in document:
+        return check(document, key, kept=notes)
+    proved = check(document["receipt"], key, kept=notes)
+    if proved.payload.get("statement_sha256") != statement_digest(document.get("statement")):
+        raise ReceiptInvalid("the statement is not the one that the entry commits to")
+    return proved
+
+
+COMMANDS: Final = MappingProxyType({"verify": verify, "receipt": receipt})
 
 
 def notes_in(path: Path) -> Iterator[str]:

@@ -8,7 +8,7 @@ late in a transaction: what comes after keeps every other writer waiting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -86,10 +86,14 @@ def append(entries: Sequence[NewEntry], *, actor: str, at: datetime | None = Non
 
 
 @transaction.atomic
-def erase_payloads(*, subject_type: str, subject_id: str) -> int:
-    """Delete what the entries about one subject say, salts included; the chain still verifies. Returns how many."""
-    deleted, _ = Payload.objects.filter(subject_type=subject_type, subject_id=subject_id).delete()
-    return deleted
+def erase_payloads(*, subject_type: str, subject_ids: Collection[str]) -> int:
+    """Delete what the entries about these say, salts included; the chain still verifies. Returns how many."""
+    wanted, gone = sorted(set(subject_ids)), 0
+    for start in range(0, len(wanted), _ROWS_PER_STATEMENT // 2):
+        some = wanted[start : start + _ROWS_PER_STATEMENT // 2]
+        deleted, _ = Payload.objects.filter(subject_type=subject_type, subject_id__in=some).delete()
+        gone += deleted
+    return gone
 
 
 def _prepare(entries: Sequence[NewEntry]) -> list[tuple[NewEntry, bytes, str, bytes]]:

@@ -82,7 +82,7 @@ def test_erased_payloads_leave_the_chain_whole_and_nothing_to_recompute(signer: 
     write(subject="keep")
     write(5, subject="forget")
     signer.sign(now())
-    assert services.erase_payloads(subject_type="prediction", subject_id="forget") == 5
+    assert services.erase_payloads(subject_type="prediction", subject_ids=["forget"]) == 5
     report = verified(folder)
     assert report.whole
     assert report.erased == 5
