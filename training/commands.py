@@ -117,12 +117,13 @@ def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path 
         from training.fitting.features import cores
 
         opened = GraphModel.open(model, threads=cores())
-        document = measure(
+        found = measure(
             opened,
             data,
             [OutsideSet(name, path) for name, path in sets],
             progress=lambda done, total: say("Measuring", done, total),
         )
+        document = found.document()
         text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
         if json_file is not None and str(json_file) != "-":
             json_file.write_text(text, "utf-8")

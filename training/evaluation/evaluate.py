@@ -14,14 +14,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.card import Card
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from training.data.errors import FolderMissing, PhotoBroken
 from training.data.folder import SUFFIXES, Photo, fingerprint, read_photo, scan_folder
+from training.data.quality import flaws, qualities
 from training.errors import LabelsUnknown
 from training.evaluation import metrics
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
-from training.evaluation.intervals import bootstrap
+from training.evaluation.assessment import Answered, Assessment, assess
+from training.evaluation.intervals import Interval, bootstrap_all
 
 _SEED: Final = 0  # of the bootstrap: the same photographs give the same intervals
 
@@ -47,16 +50,89 @@ class Measured:
         return np.array([decision.ood_score for decision in self.decisions], np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class OutsideFigures:
+    """How well photographs of other things are told from those of the classes."""
+
+    photos: int
+    auroc: Interval
+    fpr_at_95_tpr: Interval
+    rejected: float  # share called out of distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One model on labelled photographs and on photographs of other things."""
+
+    card: Card
+    path: Path
+    known: Measured
+    others: Mapping[str, Measured]
+    answered: Answered
+    assessment: Assessment
+    outside: Mapping[str, OutsideFigures]
+    unreadable: tuple[PhotoBroken, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.known.photos)
+
+    @property
+    def seen_in_training(self) -> bool:
+        """Whether these are the very photographs that the model was trained on: the figures are then too good."""
+        return self.fingerprint == self.card.data.fingerprint
+
+    def document(self) -> dict[str, Any]:
+        """The JSON of contracts.md, with what was added to it."""
+        found = self.assessment.document()
+        return {
+            "model": self.card.version,
+            "data": {
+                "path": str(self.path),
+                "fingerprint": self.fingerprint,
+                "photos": len(self.known.photos),
+                "seen_in_training": self.seen_in_training,
+            },
+            **found,
+            "temperature": self.card.temperature,
+            "ood": {
+                name: {
+                    "auroc": row.auroc.value,
+                    "fpr_at_95_tpr": row.fpr_at_95_tpr.value,
+                    "rejected": row.rejected,
+                    "photos": row.photos,
+                }
+                for name, row in self.outside.items()
+            },
+            "intervals": {
+                **found["intervals"],
+                "ood": {
+                    name: {"auroc": row.auroc.pair(), "fpr_at_95_tpr": row.fpr_at_95_tpr.pair()}
+                    for name, row in self.outside.items()
+                },
+            },
+            "unreadable": [{"file": str(item.path), "why": item.why} for item in self.unreadable],
+            "predictions": [
+                *_predictions(self.known, self.answered.classes),
+                *(
+                    row
+                    for name, measured in self.others.items()
+                    for row in _predictions(measured, self.answered.classes, outside=name)
+                ),
+            ],
+        }
+
+
 def evaluate(
     model: GraphModel, data: Path, outside: Sequence[OutsideSet] = (), *, progress: Progress | None = None
-) -> dict[str, Any]:
-    """The document of contracts.md, with `intervals`, `by_side` and `unreadable` added.
+) -> Evaluation:
+    """Measure a model through its graph.
 
     Files that cannot be read are listed under `unreadable` and left out of every figure.
     Raises FolderMissing, ClassesWrong; LabelsUnknown for a class folder the model does not know.
     """
     scan = scan_folder(data)
-    classes = [item.id for item in model.card.classes]
+    classes = tuple(item.id for item in model.card.classes)
     unknown = [label for label in scan.classes if label not in classes]
     if unknown:
         raise LabelsUnknown(
@@ -81,24 +157,21 @@ def evaluate(
     for name, (photos, unreadable) in sets.items():
         broken.extend(unreadable)
         others[name] = counted(photos, broken)
-    labels = np.array([classes.index(photo.label) for photo in known.photos])
-    figures, figure_intervals = _classification(known.answers.probabilities, labels, classes)
-    ood, ood_intervals = _outside(known, labels, others)
-    return {
-        "model": model.card.version,
-        "data": {"path": str(data), "fingerprint": fingerprint(known.photos), "photos": len(known.photos)},
-        **figures,
-        "temperature": model.card.temperature,
-        "coverage": _coverage(model, known, labels),
-        "ood": ood,
-        "intervals": {**figure_intervals, "ood": ood_intervals},
-        "by_side": _by_side(known, labels),
-        "unreadable": [{"file": str(item.path), "why": item.why} for item in broken],
-        "predictions": [
-            *_predictions(known, classes),
-            *(row for name, measured in others.items() for row in _predictions(measured, classes, outside=name)),
-        ],
-    }
+    answered = _answered(model.card, known, classes)
+    return Evaluation(
+        card=model.card,
+        path=data,
+        known=known,
+        others=others,
+        answered=answered,
+        assessment=assess(answered, seed=_SEED),
+        outside={
+            name: _outside(known.scores, answered.labels, measured)
+            for name, measured in others.items()
+            if measured.photos
+        },
+        unreadable=tuple(broken),
+    )
 
 
 def _outside_photos(item: OutsideSet) -> tuple[tuple[Photo, ...], tuple[PhotoBroken, ...]]:
@@ -139,89 +212,34 @@ def _measured(
     return Measured(tuple(read), answers, answers.decisions(model.card))
 
 
-def _classification(
-    probabilities: NDArray[np.floating], labels: NDArray[np.integer], classes: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    predicted = probabilities.argmax(axis=1)
-    figures: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    for name, measure in {
-        "accuracy": lambda rows: metrics.accuracy(labels[rows], predicted[rows]),
-        "balanced_accuracy": lambda rows: metrics.balanced_accuracy(labels[rows], predicted[rows]),
-        "macro_f1": lambda rows: metrics.macro_f1(labels[rows], predicted[rows]),
-        "ece": lambda rows: metrics.expected_calibration_error(probabilities[rows], labels[rows]),
-        "brier": lambda rows: metrics.brier(probabilities[rows], labels[rows]),
-        "nll": lambda rows: metrics.negative_log_likelihood(probabilities[rows], labels[rows]),
-    }.items():
-        interval = bootstrap(measure, [labels], seed=_SEED)
-        figures[name], intervals[name] = interval.value, interval.pair()
-    per_class = metrics.f1_per_class(labels, predicted)
-    counts = metrics.confusion_matrix(labels, predicted, classes=len(classes))
-    return {
-        "accuracy": figures["accuracy"],
-        "balanced_accuracy": figures["balanced_accuracy"],
-        "macro_f1": figures["macro_f1"],
-        "per_class_f1": {classes[label]: value for label, value in per_class.items()},
-        "confusion_matrix": {"labels": list(classes), "counts": counts.tolist()},
-        "ece": figures["ece"],
-        "brier": figures["brier"],
-        "nll": figures["nll"],
-    }, intervals
+def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered:
+    measures = qualities(known.photos)
+    return Answered(
+        classes=classes,
+        labels=np.array([classes.index(photo.label) for photo in known.photos], np.intp),
+        predicted=known.answers.probabilities.argmax(axis=1),
+        probabilities=known.answers.probabilities.astype(np.float64),
+        decisions=known.decisions,
+        sets=known.answers.sets(card),
+        set_coverage=card.decision.limits.set_coverage,
+        sides=tuple(photo.side_name for photo in known.photos),
+        qualities=measures,
+        flaws=tuple(
+            flaws(quality, width_px=photo.width_px, height_px=photo.height_px)
+            for photo, quality in zip(known.photos, measures, strict=True)
+        ),
+    )
 
 
-def _coverage(model: GraphModel, known: Measured, labels: NDArray[np.integer]) -> dict[str, float | None]:
-    accepted = np.array([decision.verdict == words.VERDICT_IN_DOMAIN for decision in known.decisions])
-    right = known.answers.probabilities.argmax(axis=1) == labels
-    sets = known.answers.sets(model.card)
-    promised = model.card.decision.limits.set_coverage > 0.0
-    return {
-        "accepted": float(accepted.mean()),
-        "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
-        "prediction_set_coverage": float(np.mean([label in found for label, found in zip(labels, sets, strict=True)]))
-        if promised
-        else None,
-        "prediction_set_size": float(np.mean([len(found) for found in sets])) if promised else None,
-    }
-
-
-def _outside(
-    known: Measured, labels: NDArray[np.integer], others: Mapping[str, Measured]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    figures: dict[str, Any] = {}
-    intervals: dict[str, Any] = {}
-    inside = known.scores
-    for name, measured in others.items():
-        scores = measured.scores
-        if not len(scores):
-            continue
-        strata = [labels, np.zeros(len(scores), np.int64)]
-        area = bootstrap(lambda a, b, s=scores: metrics.auroc(inside[a], s[b]), strata, seed=_SEED)
-        rate = bootstrap(lambda a, b, s=scores: metrics.fpr_at_95_tpr(inside[a], s[b]), strata, seed=_SEED)
-        out = [decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in measured.decisions]
-        figures[name] = {
-            "auroc": area.value,
-            "fpr_at_95_tpr": rate.value,
-            "rejected": float(np.mean(out)),
-            "photos": len(scores),
-        }
-        intervals[name] = {"auroc": area.pair(), "fpr_at_95_tpr": rate.pair()}
-    return figures, intervals
-
-
-def _by_side(known: Measured, labels: NDArray[np.integer]) -> dict[str, Any]:
-    sides = np.array([photo.side_name for photo in known.photos])
-    predicted = known.answers.probabilities.argmax(axis=1)
-    if set(sides) == {"unknown"}:
-        return {}
-    return {
-        str(side): {
-            "photos": int((sides == side).sum()),
-            "accuracy": metrics.accuracy(labels[sides == side], predicted[sides == side]),
-            "balanced_accuracy": metrics.balanced_accuracy(labels[sides == side], predicted[sides == side]),
-            "macro_f1": metrics.macro_f1(labels[sides == side], predicted[sides == side]),
-        }
-        for side in np.unique(sides)
-    }
+def _outside(inside: NDArray[np.float64], labels: NDArray[np.integer], measured: Measured) -> OutsideFigures:
+    scores = measured.scores
+    area, rate = bootstrap_all(
+        lambda a, b: np.array([metrics.auroc(inside[a], scores[b]), metrics.fpr_at_95_tpr(inside[a], scores[b])]),
+        [labels, np.zeros(len(scores), np.int64)],
+        seed=_SEED,
+    )
+    out = [decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in measured.decisions]
+    return OutsideFigures(len(scores), area, rate, float(np.mean(out)))
 
 
 def _predictions(measured: Measured, classes: Sequence[str], *, outside: str | None = None) -> list[dict[str, Any]]:

@@ -23,6 +23,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def sure(self) -> bool:
+        """Whether the interval leaves 0 out: of a difference, whether it is more than luck."""
+        return self.low > 0.0 or self.high < 0.0
+
     def pair(self) -> list[float]:
         return [self.low, self.high]
 
@@ -36,15 +41,36 @@ def bootstrap(
     every photograph; resampling is within strata, so that each keeps its number (Davison and
     Hinkley 1997, section 3.2).
     """
+    return bootstrap_all(lambda *rows: np.array([measure(*rows)]), strata, seed=seed, resamples=resamples)[0]
+
+
+def bootstrap_all(
+    measure: Callable[..., NDArray[np.floating]],
+    strata: Sequence[NDArray[np.integer]],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> tuple[Interval, ...]:
+    """As `bootstrap`, for several figures [k] that are measured on the same resamples.
+
+    A figure may be nan on a resample that it cannot be told of: the others make its interval.
+    """
     rng = np.random.default_rng(seed)
     members = [[np.flatnonzero(labels == stratum) for stratum in np.unique(labels)] for labels in strata]
-    value = measure(*(np.arange(len(labels)) for labels in strata))
-    drawn = np.empty(resamples)
+    value = np.asarray(measure(*(np.arange(len(labels)) for labels in strata)), np.float64)
+    drawn = np.empty((resamples, len(value)))
     for number in range(resamples):
         drawn[number] = measure(
-            *(np.concatenate([rng.choice(rows, len(rows)) for rows in groups]) for groups in members)
+            *(np.concatenate([rows[rng.integers(0, len(rows), len(rows))] for rows in groups]) for groups in members)
         )
+    return tuple(_interval(float(one), column) for one, column in zip(value, drawn.T, strict=True))
+
+
+def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:
+    told = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(told):
+        return Interval(value, value, value)
     tail = (1.0 - LEVEL) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    low, high = np.quantile(told, [tail, 1.0 - tail])
     # A figure at the end of its range can lie outside the percentiles of a skewed resampling.
-    return Interval(float(value), float(min(low, value)), float(max(high, value)))
+    return Interval(value, float(min(low, value)), float(max(high, value)))

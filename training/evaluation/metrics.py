@@ -31,6 +31,40 @@ class ReliabilityBin:
     accuracy: float
 
 
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How one class fares."""
+
+    photos: int
+    answered: int  # photographs that were called this class
+    hits: int
+
+    @property
+    def precision(self) -> float | None:
+        """Of what was called this class, the share that is; None where nothing was."""
+        return self.hits / self.answered if self.answered else None
+
+    @property
+    def recall(self) -> float | None:
+        """Of its photographs, the share that was called so; None where it has none."""
+        return self.hits / self.photos if self.photos else None
+
+    @property
+    def f1(self) -> float | None:
+        """2 TP / (2 TP + FP + FN); None where it has no photograph and was never answered."""
+        return 2.0 * self.hits / (self.photos + self.answered) if self.photos + self.answered else None
+
+
+@dataclass(frozen=True, slots=True)
+class RiskCoverage:
+    """What a model would get wrong if it answered only its most confident share (Geifman and El-Yaniv 2017)."""
+
+    coverage: NDArray[np.float64]  # [n]: 1/n, ..., 1
+    risk: NDArray[np.float64]  # [n]: share of mistakes among so many
+    area: float  # AURC: mean risk; lower is better
+    excess_area: float  # above that of an order that puts every mistake last (Geifman et al. 2019); 0 is perfect
+
+
 def check_rows(probabilities: Rows, labels: Labels) -> None:
     """Raises ValueError where these are not probabilities with one label each, or there are none."""
     if probabilities.ndim != 2 or len(probabilities) != len(labels) or not len(labels):
@@ -58,13 +92,22 @@ def balanced_accuracy(labels: Labels, predicted: Labels) -> float:
     return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
+def class_scores(labels: Labels, predicted: Labels, *, classes: int) -> tuple[ClassScores, ...]:
+    """One for each class, in their order."""
+    counts = confusion_matrix(labels, predicted, classes=classes)
+    return tuple(
+        ClassScores(
+            photos=int(counts[label].sum()), answered=int(counts[:, label].sum()), hits=int(counts[label, label])
+        )
+        for label in range(classes)
+    )
+
+
 def f1_per_class(labels: Labels, predicted: Labels) -> dict[int, float]:
-    """2 TP / (2 TP + FP + FN) for each class that has a photograph or was answered; sorted by class."""
-    scores = {}
-    for label in np.union1d(labels, predicted):
-        hits = int(((labels == label) & (predicted == label)).sum())
-        scores[int(label)] = 2.0 * hits / int((labels == label).sum() + (predicted == label).sum())
-    return scores
+    """F1 of each class that has a photograph or was answered; sorted by class."""
+    classes = int(max(np.max(labels), np.max(predicted))) + 1
+    scores = class_scores(labels, predicted, classes=classes)
+    return {label: each.f1 for label, each in enumerate(scores) if each.f1 is not None}
 
 
 def macro_f1(labels: Labels, predicted: Labels) -> float:
@@ -77,9 +120,12 @@ def expected_calibration_error(probabilities: Rows, labels: Labels, *, bins: int
 
     Bins are (0, 1/bins], ..., the last included. Raises ValueError on bad rows or n = 0.
     """
-    table = reliability(probabilities, labels, bins=bins)
-    gaps = sum(row.photos * abs(row.accuracy - row.confidence) for row in table)
-    return gaps / len(labels)
+    check_rows(probabilities, labels)
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bin_of = np.ceil(confidence * bins).astype(int).clip(1, bins) - 1
+    gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(labels))
 
 
 def reliability(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) -> tuple[ReliabilityBin, ...]:
@@ -102,6 +148,52 @@ def reliability(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) ->
             )
         )
     return tuple(table)
+
+
+def equal_mass_calibration_error(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) -> float:
+    """As `expected_calibration_error`, with bins that hold as many photographs each (Nixon et al. 2019, section 3.2).
+
+    Photographs of one confidence stay in one bin. Raises ValueError on bad rows or n = 0.
+    """
+    check_rows(probabilities, labels)
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(confidence, kind="stable")
+    bin_of = np.empty(len(labels), np.intp)
+    bin_of[order] = np.arange(len(labels)) * bins // len(labels)
+    values, place = np.unique(confidence, return_inverse=True)
+    first = np.full(len(values), bins)
+    np.minimum.at(first, place, bin_of)
+    correct = probabilities.argmax(axis=1) == labels
+    gaps = np.bincount(first[place], weights=correct - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def classwise_calibration_error(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) -> float:
+    """The gap between probability and frequency of every class, averaged over classes (Kull et al. 2019, section 2).
+
+    It sees what confidence in the best class hides. Bins as in `expected_calibration_error`.
+    """
+    check_rows(probabilities, labels)
+    gaps = 0.0
+    for label, column in enumerate(np.asarray(probabilities, np.float64).T):
+        bin_of = np.ceil(column * bins).astype(int).clip(1, bins) - 1
+        gaps += np.abs(np.bincount(bin_of, weights=(labels == label) - column, minlength=bins)).sum()
+    return float(gaps / len(labels) / probabilities.shape[1])
+
+
+def risk_coverage(confidence: Rows, correct: NDArray[np.bool_]) -> RiskCoverage:
+    """confidence [n], correct [n], n at least 1; photographs of one confidence share their mistakes evenly.
+
+    Raises ValueError where there are none or the lengths differ.
+    """
+    if not len(confidence) or len(confidence) != len(correct):
+        raise ValueError("a risk-coverage curve needs a confidence for each of at least one answer")
+    values, place = np.unique(-np.asarray(confidence, np.float64), return_inverse=True)
+    mistakes = np.bincount(place, weights=~correct, minlength=len(values)) / np.bincount(place, minlength=len(values))
+    ranks = np.arange(1, len(correct) + 1)
+    risk = np.cumsum(mistakes[np.sort(place)]) / ranks
+    best = np.maximum(ranks - int(correct.sum()), 0) / ranks
+    return RiskCoverage(ranks / len(correct), risk, float(risk.mean()), float(risk.mean() - best.mean()))
 
 
 def brier(probabilities: Rows, labels: Labels) -> float:

@@ -1,0 +1,177 @@
+"""Figures: each against a value worked out by hand and against another implementation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
+
+from training.evaluation import metrics
+
+LABELS = np.array([0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 0, 1, 1, 2, 2])
+# Three photographs: sure and right, unsure and wrong, nearly sure and right.
+ROWS = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+TRUTH = np.array([0, 1, 1])
+
+
+def drawn(seed: int, *, photos: int = 200, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0.0, 2.0, (photos, classes))
+    rows = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(classes, p=row) for row in rows])
+    return rows, labels
+
+
+def test_figures_worked_out_by_hand() -> None:
+    assert metrics.confusion_matrix(LABELS, PREDICTED, classes=3).tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
+    assert metrics.accuracy(LABELS, PREDICTED) == pytest.approx(4 / 6)
+    assert metrics.balanced_accuracy(LABELS, PREDICTED) == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
+    assert metrics.f1_per_class(LABELS, PREDICTED) == pytest.approx({0: 4 / 5, 1: 1 / 2, 2: 2 / 3})
+    first, second, third = metrics.class_scores(LABELS, PREDICTED, classes=3)
+    assert (first.precision, first.recall) == (1.0, pytest.approx(2 / 3))
+    assert (second.precision, second.recall) == (0.5, 0.5)
+    assert (third.photos, third.answered, third.hits) == (1, 2, 1)
+
+
+def test_calibration_worked_out_by_hand() -> None:
+    # Five bins: 0.6 lies in (0.4, 0.6], 0.8 in (0.6, 0.8], 0.9 in (0.8, 1].
+    assert metrics.expected_calibration_error(ROWS, TRUTH, bins=5) == pytest.approx((0.6 + 0.2 + 0.1) / 3)
+    # One bin: two of three are right, the mean confidence is 0.7667.
+    assert metrics.expected_calibration_error(ROWS, TRUTH, bins=1) == pytest.approx(0.1)
+    assert metrics.equal_mass_calibration_error(ROWS, TRUTH, bins=1) == pytest.approx(0.1)
+    assert metrics.equal_mass_calibration_error(ROWS, TRUTH, bins=3) == pytest.approx((0.6 + 0.2 + 0.1) / 3)
+    assert metrics.brier(ROWS, TRUTH) == pytest.approx((0.02 + 0.72 + 0.08) / 3)
+    assert metrics.negative_log_likelihood(ROWS, TRUTH) == pytest.approx(-np.log([0.9, 0.4, 0.8]).mean())
+
+
+def test_photographs_of_one_confidence_stay_in_one_bin() -> None:
+    rows = np.array([[0.75, 0.25]] * 4)
+    labels = np.array([0, 0, 0, 1])
+    for order in ([0, 1, 2, 3], [3, 0, 1, 2]):
+        assert metrics.equal_mass_calibration_error(rows, labels[order], bins=2) == pytest.approx(0.0)
+
+
+def test_every_class_has_scores_even_where_nothing_can_be_said_of_it() -> None:
+    scores = metrics.class_scores(np.array([0, 0]), np.array([0, 1]), classes=3)
+    assert [each.precision for each in scores] == [1.0, 0.0, None]
+    assert [each.recall for each in scores] == [0.5, None, None]
+    assert [each.f1 for each in scores] == [pytest.approx(2 / 3), 0.0, None]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classification_agrees_with_scikit_learn(seed: int) -> None:
+    rows, labels = drawn(seed)
+    predicted = rows.argmax(axis=1)
+    assert metrics.accuracy(labels, predicted) == pytest.approx(oracle.accuracy_score(labels, predicted))
+    assert metrics.balanced_accuracy(labels, predicted) == pytest.approx(
+        oracle.balanced_accuracy_score(labels, predicted)
+    )
+    assert metrics.macro_f1(labels, predicted) == pytest.approx(oracle.f1_score(labels, predicted, average="macro"))
+    precision, recall, f1, photos = oracle.precision_recall_fscore_support(labels, predicted)
+    scores = metrics.class_scores(labels, predicted, classes=4)
+    assert [each.precision for each in scores] == pytest.approx(precision)
+    assert [each.recall for each in scores] == pytest.approx(recall)
+    assert [each.f1 for each in scores] == pytest.approx(f1)
+    assert [each.photos for each in scores] == photos.tolist()
+    assert metrics.negative_log_likelihood(rows, labels) == pytest.approx(oracle.log_loss(labels, rows))
+    assert metrics.brier(rows, labels) == pytest.approx(
+        sum(oracle.brier_score_loss(labels == label, rows[:, label]) for label in range(4))
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("bins", [5, 10, 15])
+def test_calibration_agrees_with_scikit_learn(seed: int, bins: int) -> None:
+    rows, labels = drawn(seed)
+    confidence, correct = rows.max(axis=1), rows.argmax(axis=1) == labels
+    for ours, strategy in (
+        (metrics.expected_calibration_error, "uniform"),
+        (metrics.equal_mass_calibration_error, "quantile"),
+    ):
+        # scikit-learn leaves empty bins out and says nothing of how full the others are: count them anew.
+        frequency, mean = calibration_curve(correct, confidence, n_bins=bins, strategy=strategy)
+        edges = (
+            np.linspace(0.0, 1.0, bins + 1)
+            if strategy == "uniform"
+            else np.quantile(confidence, np.linspace(0.0, 1.0, bins + 1))
+        )
+        filled = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=bins)
+        expected = (filled[filled > 0] * np.abs(frequency - mean)).sum() / len(labels)
+        assert ours(rows, labels, bins=bins) == pytest.approx(expected, abs=0.02 if strategy == "quantile" else 1e-9)
+
+
+def test_classwise_error_of_two_classes_is_that_of_either() -> None:
+    rows, labels = drawn(5, classes=2)
+    frequency, mean = calibration_curve(labels == 0, rows[:, 0], n_bins=10)
+    filled = np.bincount((np.ceil(rows[:, 0] * 10).astype(int) - 1).clip(0), minlength=10)
+    expected = (filled[filled > 0] * np.abs(frequency - mean)).sum() / len(labels)
+    assert metrics.classwise_calibration_error(rows, labels, bins=10) == pytest.approx(expected, abs=1e-9)
+
+
+def test_risk_and_coverage_worked_out_by_hand() -> None:
+    curve = metrics.risk_coverage(np.array([0.9, 0.7, 0.8, 0.6]), np.array([True, False, True, True]))
+    # From the most confident: right, right, wrong, right.
+    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert curve.risk.tolist() == pytest.approx([0.0, 0.0, 1 / 3, 1 / 4])
+    assert curve.area == pytest.approx((1 / 3 + 1 / 4) / 4)
+    # At best the one mistake comes last.
+    assert curve.excess_area == pytest.approx((1 / 3 + 1 / 4) / 4 - (1 / 4) / 4)
+
+
+def test_a_perfect_order_has_no_excess_risk() -> None:
+    curve = metrics.risk_coverage(np.array([0.9, 0.8, 0.4, 0.3]), np.array([True, True, False, False]))
+    assert curve.excess_area == pytest.approx(0.0)
+
+
+@given(st.permutations(range(6)))
+def test_risk_does_not_depend_on_the_order_of_photographs(order: list[int]) -> None:
+    confidence = np.array([0.9, 0.9, 0.5, 0.5, 0.5, 0.1])
+    correct = np.array([True, False, True, True, False, False])
+    there = metrics.risk_coverage(confidence, correct)
+    back = metrics.risk_coverage(confidence[order], correct[order])
+    assert back.risk == pytest.approx(there.risk)
+    assert there.risk[-1] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_detection_agrees_with_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    # Rounded: ties must count half.
+    known, outside = rng.normal(0.0, 1.0, 80).round(1), rng.normal(1.0, 1.0, 50).round(1)
+    truth, scores = np.repeat([0, 1], [80, 50]), np.concatenate([known, outside])
+    assert metrics.auroc(known, outside) == pytest.approx(oracle.roc_auc_score(truth, scores))
+    assert metrics.auroc(known, outside) == pytest.approx(
+        float(np.mean((outside[:, None] > known) + 0.5 * (outside[:, None] == known)))
+    )
+
+
+def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
+    known = np.arange(1.0, 21.0)  # the least border that keeps 19 of 20 is 19
+    assert metrics.fpr_at_95_tpr(known, np.array([18.0, 19.0, 19.5, 30.0])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        (np.zeros((0, 2)), np.zeros(0, int)),
+        (np.array([[0.5, 0.4]]), np.array([0])),
+        (np.array([[1.5, -0.5]]), np.array([0])),
+        (np.array([[np.nan, 1.0]]), np.array([0])),
+        (np.array([[0.5, 0.5]]), np.array([2])),
+        (np.array([[0.5, 0.5]]), np.array([0, 1])),
+    ],
+)
+def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray) -> None:
+    for measure in (
+        metrics.expected_calibration_error,
+        metrics.equal_mass_calibration_error,
+        metrics.classwise_calibration_error,
+        metrics.brier,
+        metrics.negative_log_likelihood,
+    ):
+        with pytest.raises(ValueError, match="probabilit"):
+            measure(rows, labels)

@@ -1,0 +1,306 @@
+"""How good a model's answers to photographs of known classes are: figures, tables and curves.
+
+One computation for both roads that lead here, the answers of a served graph and the
+out-of-fold answers of a training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import Decision
+from training.data.quality import Flaw, Quality
+from training.evaluation import metrics
+from training.evaluation.answers import verdict_name
+from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.metrics import ReliabilityBin, RiskCoverage
+
+FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll", "aurc")
+BINNINGS: Final = (5, 10, 15, 20)
+VERDICTS: Final = (words.VERDICT_IN_DOMAIN, words.VERDICT_UNSURE, words.VERDICT_OUT_OF_DISTRIBUTION)
+_PER_CLASS: Final = ("precision", "recall", "f1", "accepted", "set_coverage", "set_size")
+_THIRDS_FROM: Final = 9  # photographs; fewer in a third say nothing
+_THIRDS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
+    {
+        "sharpness_var": ("least sharp third", "middle third by sharpness", "sharpest third"),
+        "brightness_ratio": ("darkest third", "middle third by brightness", "brightest third"),
+        "contrast_ratio": ("flattest third", "middle third by contrast", "third with most contrast"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Photographs with what was said of each, n of each column in one order."""
+
+    classes: tuple[str, ...]
+    labels: NDArray[np.intp]
+    predicted: NDArray[np.intp]
+    probabilities: NDArray[np.floating]  # [n, classes], calibrated
+    decisions: tuple[Decision, ...]
+    sets: tuple[tuple[int, ...], ...]  # conformal; empty where the model promises none
+    set_coverage: float  # what the sets promise; 0: there are none
+    sides: tuple[str, ...]  # "front", "back", ..., "unknown"
+    qualities: tuple[Quality, ...]
+    flaws: tuple[tuple[Flaw, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRow:
+    """One class. A figure that nothing can be said of is None."""
+
+    label: str
+    photos: int
+    answered: int
+    figures: Mapping[str, Interval | None]  # precision, recall, f1, accepted, set_coverage, set_size
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """Some of the photographs: a side, or a quality."""
+
+    name: str
+    photos: int
+    accuracy: Interval
+    balanced_accuracy: float
+    macro_f1: float
+    accepted: float  # share called in domain
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Everything that is said of the answers."""
+
+    photos: int
+    figures: Mapping[str, Interval]  # FIGURES
+    per_class: tuple[ClassRow, ...]
+    labels: tuple[str, ...]
+    counts: NDArray[np.int64]  # confusion [true, predicted]
+    reliability: tuple[ReliabilityBin, ...]
+    calibration_errors: Mapping[str, float]  # by binning
+    risk_coverage: RiskCoverage
+    verdicts: Mapping[str, int]
+    accepted: float
+    accepted_accuracy: float | None  # None where nothing was accepted
+    set_promised: float
+    set_coverage: float | None  # None where no sets are promised
+    set_size: float | None
+    by_side: tuple[GroupRow, ...]
+    by_quality: tuple[GroupRow, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it: the contract's names, and those added to them."""
+        named = {name: self.figures[name].value for name in FIGURES}
+        return {
+            **{name: named[name] for name in ("accuracy", "balanced_accuracy", "macro_f1")},
+            "per_class_f1": {row.label: f1.value for row in self.per_class if (f1 := row.figures["f1"]) is not None},
+            "per_class": {row.label: _class_document(row) for row in self.per_class},
+            "confusion_matrix": {"labels": list(self.labels), "counts": self.counts.tolist()},
+            **{name: named[name] for name in ("ece", "brier", "nll")},
+            "calibration_errors": dict(self.calibration_errors),
+            "reliability": [asdict(row) for row in self.reliability],
+            "risk_coverage": {
+                "aurc": self.risk_coverage.area,
+                "excess_aurc": self.risk_coverage.excess_area,
+                "coverage": self.risk_coverage.coverage.tolist(),
+                "risk": self.risk_coverage.risk.tolist(),
+            },
+            "verdicts": dict(self.verdicts),
+            "coverage": {
+                "accepted": self.accepted,
+                "accepted_accuracy": self.accepted_accuracy,
+                "prediction_set_coverage": self.set_coverage,
+                "prediction_set_size": self.set_size,
+                "prediction_set_promised": self.set_promised or None,
+            },
+            "by_side": {row.name: _group_document(row) for row in self.by_side},
+            "by_quality": {row.name: _group_document(row) for row in self.by_quality},
+            "intervals": {name: self.figures[name].pair() for name in FIGURES},
+        }
+
+
+def assess(answered: Answered, *, seed: int = 0) -> Assessment:
+    """seed: of the bootstrap; the same answers and seed give the same intervals. Raises ValueError on bad rows."""
+    labels, predicted, probabilities = answered.labels, answered.predicted, answered.probabilities
+    accepted = np.array([decision.verdict == words.VERDICT_IN_DOMAIN for decision in answered.decisions])
+    right = predicted == labels
+    promised = answered.set_coverage > 0.0
+    covered = np.array([label in found for label, found in zip(labels, answered.sets, strict=True)])
+    sizes = np.array([len(found) for found in answered.sets])
+    verdicts = Counter(decision.verdict for decision in answered.decisions)
+    curve = metrics.risk_coverage(probabilities.max(axis=1), right)
+    figures = bootstrap_all(
+        lambda rows: _figures(labels[rows], predicted[rows], probabilities[rows]), [labels], seed=seed
+    )
+    return Assessment(
+        photos=len(labels),
+        figures=dict(zip(FIGURES, figures, strict=True)),
+        per_class=_per_class(answered, accepted, covered, sizes, seed=seed),
+        labels=answered.classes,
+        counts=metrics.confusion_matrix(labels, predicted, classes=len(answered.classes)),
+        reliability=metrics.reliability(probabilities, labels),
+        calibration_errors=_calibration_errors(probabilities, labels),
+        risk_coverage=curve,
+        verdicts={verdict_name(verdict): verdicts[verdict] for verdict in VERDICTS},
+        accepted=float(accepted.mean()),
+        accepted_accuracy=float(right[accepted].mean()) if accepted.any() else None,
+        set_promised=answered.set_coverage,
+        set_coverage=float(covered.mean()) if promised else None,
+        set_size=float(sizes.mean()) if promised else None,
+        by_side=_groups(answered, dict(_sides(answered.sides)), accepted, seed=seed),
+        by_quality=_groups(answered, dict(_qualities(answered)), accepted, seed=seed),
+    )
+
+
+def _figures(
+    labels: NDArray[np.intp], predicted: NDArray[np.intp], probabilities: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """In the order of FIGURES."""
+    return np.array(
+        [
+            metrics.accuracy(labels, predicted),
+            metrics.balanced_accuracy(labels, predicted),
+            metrics.macro_f1(labels, predicted),
+            metrics.expected_calibration_error(probabilities, labels),
+            metrics.brier(probabilities, labels),
+            metrics.negative_log_likelihood(probabilities, labels),
+            metrics.risk_coverage(probabilities.max(axis=1), predicted == labels).area,
+        ]
+    )
+
+
+def _per_class(
+    answered: Answered,
+    accepted: NDArray[np.bool_],
+    covered: NDArray[np.bool_],
+    sizes: NDArray[np.intp],
+    *,
+    seed: int,
+) -> tuple[ClassRow, ...]:
+    classes = len(answered.classes)
+
+    def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        labels = answered.labels[rows]
+        scores = metrics.class_scores(labels, answered.predicted[rows], classes=classes)
+        photos = np.bincount(labels, minlength=classes)
+        with np.errstate(invalid="ignore"):  # a class without photographs has no mean
+            means = [
+                np.bincount(labels, weights=column[rows].astype(np.float64), minlength=classes) / photos
+                for column in (accepted, covered, sizes)
+            ]
+        told = [[_or_nan(each.precision), _or_nan(each.recall), _or_nan(each.f1)] for each in scores]
+        return np.concatenate([np.array(told), np.stack(means, axis=1)], axis=1).ravel()
+
+    found = bootstrap_all(measure, [answered.labels], seed=seed)
+    scores = metrics.class_scores(answered.labels, answered.predicted, classes=classes)
+    rows = []
+    for number, label in enumerate(answered.classes):
+        own = found[number * len(_PER_CLASS) : (number + 1) * len(_PER_CLASS)]
+        figures = {
+            name: None
+            if np.isnan(interval.value) or (name.startswith("set_") and not answered.set_coverage)
+            else interval
+            for name, interval in zip(_PER_CLASS, own, strict=True)
+        }
+        rows.append(ClassRow(label, scores[number].photos, scores[number].answered, figures))
+    return tuple(rows)
+
+
+def _calibration_errors(probabilities: NDArray[np.floating], labels: NDArray[np.intp]) -> dict[str, float]:
+    """Several binnings: a figure that one of them flatters, another shows."""
+    widths = {
+        f"equal_width_{bins}": metrics.expected_calibration_error(probabilities, labels, bins=bins) for bins in BINNINGS
+    }
+    masses = {
+        f"equal_mass_{bins}": metrics.equal_mass_calibration_error(probabilities, labels, bins=bins)
+        for bins in BINNINGS
+    }
+    return {**widths, **masses, "classwise_15": metrics.classwise_calibration_error(probabilities, labels)}
+
+
+def _sides(sides: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Nothing where no photograph says which side it shows."""
+    names = np.array(sides)
+    if set(sides) != {"unknown"}:
+        yield from ((str(name), names == name) for name in np.unique(names))
+
+
+def _qualities(answered: Answered) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """By flaw, and by thirds of each measure: overlapping groups that each hold a photograph."""
+    flawed = np.array([bool(found) for found in answered.flaws])
+    if flawed.any() and not flawed.all():
+        yield "no flaw found", ~flawed
+    for flaw in Flaw:
+        rows = np.array([flaw in found for found in answered.flaws])
+        if rows.any():
+            yield flaw.value.replace("_", " "), rows
+    if len(flawed) < _THIRDS_FROM:
+        return
+    for measure, names in _THIRDS.items():
+        values = np.array([getattr(quality, measure) for quality in answered.qualities])
+        rank = np.empty(len(values), np.intp)
+        rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+        for name, (first, last) in zip(names, pairwise(np.linspace(0, len(values), 4).astype(int)), strict=True):
+            yield name, (rank >= first) & (rank < last)
+
+
+def _groups(
+    answered: Answered, members: Mapping[str, NDArray[np.bool_]], accepted: NDArray[np.bool_], *, seed: int
+) -> tuple[GroupRow, ...]:
+    if not members:
+        return ()
+    labels, predicted = answered.labels, answered.predicted
+    table = np.stack(list(members.values())).astype(np.float64)  # [groups, n]
+    right = (predicted == labels).astype(np.float64)
+
+    def accuracies(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        counts = np.bincount(rows, minlength=len(labels))
+        with np.errstate(invalid="ignore"):  # a small group may be missing from a resample
+            return np.asarray(table @ (counts * right) / (table @ counts))
+
+    found = bootstrap_all(accuracies, [labels], seed=seed)
+    return tuple(
+        GroupRow(
+            name=name,
+            photos=int(rows.sum()),
+            accuracy=accuracy,
+            balanced_accuracy=metrics.balanced_accuracy(labels[rows], predicted[rows]),
+            macro_f1=metrics.macro_f1(labels[rows], predicted[rows]),
+            accepted=float(accepted[rows].mean()),
+        )
+        for (name, rows), accuracy in zip(members.items(), found, strict=True)
+    )
+
+
+def _class_document(row: ClassRow) -> dict[str, Any]:
+    told = {name: interval for name, interval in row.figures.items() if interval is not None}
+    return {
+        "photos": row.photos,
+        "answered": row.answered,
+        **{name: told[name].value if name in told else None for name in _PER_CLASS},
+        "intervals": {name: interval.pair() for name, interval in told.items()},
+    }
+
+
+def _group_document(row: GroupRow) -> dict[str, Any]:
+    return {
+        "photos": row.photos,
+        "accuracy": row.accuracy.value,
+        "balanced_accuracy": row.balanced_accuracy,
+        "macro_f1": row.macro_f1,
+        "accepted": row.accepted,
+        "intervals": {"accuracy": row.accuracy.pair()},
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
