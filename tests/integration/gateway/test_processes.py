@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from cryptography import x509
 
@@ -109,6 +110,16 @@ def test_a_start_without_a_console_serves_by_the_last_policy(tmp_path: Path, con
 
     with gateway(tmp_path, console) as running, grpc.insecure_channel(running.target) as channel:
         assert models_listed(channel) == ["tiny"]
+
+
+def test_decoders_end_with_a_gateway_that_is_killed(tmp_path: Path, console: Console) -> None:
+    with gateway(tmp_path, console) as running:
+        decoders = psutil.Process(running.process.pid).children()
+        assert len(decoders) == 2
+
+        running.kill()
+
+        until(lambda: not any(decoder.is_running() for decoder in decoders), s_max=10, what="the decoders have ended")
 
 
 @pytest.mark.parametrize(

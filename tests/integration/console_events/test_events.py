@@ -1,0 +1,117 @@
+"""Events that come several times, shuffled, from several shippers, some of which die."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from protos.amulet.events.v1 import events_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.console_events import feedback_event, kept_event, prediction_event
+from tests.integration.console_events.processes import Crew
+
+SEED = 20261123
+_COUNTED = {
+    "events": "ingest_appliedevent",
+    "predictions": "predictions_prediction",
+    "feedback": "predictions_feedback",
+    "audited": "audit_entry WHERE type = 'prediction.made'",
+    "audited_once": (
+        "(SELECT subject_id FROM audit_payload JOIN audit_entry ON entry_id = sequence "
+        "WHERE type = 'prediction.made' GROUP BY subject_id HAVING COUNT(*) = 1) AS once"
+    ),
+    "flagged": "review_reviewitem WHERE why = 1",
+    "queued": "review_reviewitem",
+    "subjects": "vault_subject",
+}
+
+
+def counts(crew: Crew) -> dict[str, int]:
+    return {name: crew.count(rest) for name, rest in _COUNTED.items()}
+
+
+def write_events(path: Path, events: list[pb.Event]) -> str:
+    path.write_bytes(pb.EventBatch(events=events).SerializeToString())
+    return str(path)
+
+
+def test_events_three_times_shuffled_by_shippers_that_die_count_once(crew: Crew, tmp_path: Path) -> None:
+    before = counts(crew)
+    made = [
+        prediction_event(
+            confidence=0.99 if n % 3 else 0.5,
+            subject=pb.Subject(pseudonym=f"person-{n % 7}"),
+            verdict=words.VERDICT_IN_DOMAIN,
+        )
+        for n in range(240)
+    ]
+    given = [feedback_event(event.prediction.prediction_id) for event in made[:40]]
+    file = write_events(tmp_path / "events", [*made, *given])
+    ship = {"events": file, "times": 3, "batch_max": 60}
+    shippers = crew.begin([("ship", {**ship, "seed": SEED + n}) for n in range(6)])
+    for pid, applied in zip(shippers[:2], (30, 120), strict=True):
+        deadline_s = time.monotonic() + 60
+        while crew.count("ingest_appliedevent") - before["events"] < applied:
+            assert time.monotonic() < deadline_s, "nobody ships"
+        os.kill(pid, signal.SIGKILL)  # somewhere within a batch, which the others send all the same
+    assert all(told["rejected"] == 0 for told in crew.results() if told is not None)
+    (told,) = crew.run([("ship", {"seed": SEED, "events": file, "times": 1, "batch_max": 500})])
+    assert told == {"applied": 0, "known_before": 280, "rejected": 0}
+    after = {name: count - before[name] for name, count in counts(crew).items()}
+    assert after["events"] == 280
+    assert after["predictions"] == after["audited"] == after["audited_once"] == 240
+    assert after["feedback"] == after["flagged"] == 40
+    assert after["queued"] == 80 + 26  # every third is below the limit; of the others, 26 are flagged
+    assert after["subjects"] == 7
+
+
+def test_feedback_and_its_prediction_in_two_batches_at_once_always_meet(crew: Crew, tmp_path: Path) -> None:
+    before = counts(crew)
+    made = [prediction_event(confidence=0.99) for _ in range(60)]
+    given = [feedback_event(event.prediction.prediction_id) for event in made]
+    files = [write_events(tmp_path / name, events) for name, events in (("made", made), ("given", given))]
+    jobs = [("ship", {"seed": n, "events": file, "times": 1, "batch_max": 4}) for n, file in enumerate(files)]
+    crew.run(jobs)
+    assert counts(crew)["flagged"] - before["flagged"] == 60
+
+
+def test_one_person_is_one_subject_whoever_comes_first(crew: Crew) -> None:
+    names = [f"new-{n}" for n in range(30)]
+    jobs = [("subjects", {"pseudonyms": random.Random(n).sample(names, 30)}) for n in range(4)]
+    first, *others = (told["ids"] for told in crew.run(jobs))
+    assert all(other == first for other in others)
+
+
+def test_no_photograph_outlives_a_consent_that_is_withdrawn_meanwhile(crew: Crew, tmp_path: Path) -> None:
+    """Photographs arrive under consents that are being withdrawn: whoever comes second sees what the first one did."""
+    references = [f"race-{n}" for n in range(12)]
+    crew.shell(
+        "from console.staff.services import create_user\nfrom console.vault.services import give_consent\n"
+        "from django.utils.timezone import now\nfrom datetime import timedelta\n"
+        "wipa = create_user(name='wipa', role='privacy officer').user\n"
+        f"for reference in {references!r}:\n"
+        "    give_consent(actor=wipa, pseudonym=reference, reference=reference, purpose='keep_photograph',\n"
+        "        text_version='1', channel='web', given_at=now() - timedelta(hours=1))\n"
+        "answer = None"
+    )
+    key = X25519PrivateKey.from_private_bytes((crew.layout.secrets / "photo_seal.key").read_bytes()).public_key()
+    moment = datetime.now(UTC) - timedelta(minutes=1)
+    events = [
+        kept_event(pseudonym=reference, consent=reference, recipient=key, happened_at=moment)
+        for reference in references
+        for _ in range(6)
+    ]
+    file = write_events(tmp_path / "events", events)
+    ships = [("ship", {"seed": n, "events": file, "times": 1, "batch_max": 3}) for n in range(2)]
+    told = crew.run([*ships, ("withdraw", {"officer": "wipa", "references": references})])
+    assert sum(each.get("applied", 0) for each in told) == len(events)
+    assert crew.count("vault_consent WHERE withdrawn_at IS NULL") == 0
+    assert crew.count("vault_storedobject") == 0
+    objects = crew.layout.console / "objects"
+    assert not list(objects.glob("*/*.bin"))

@@ -1,0 +1,229 @@
+"""What the processes of a concurrency test do: `python -m tests.integration.console_events.worker`.
+
+One process sets Django up once and then forks one child for each job, which costs
+milliseconds where a start from nothing costs seconds. On standard input, one JSON line each:
+
+    {"jobs": [["append", {"seed": 1}], …]}   children are forked and wait; answered by their pids
+    "go"                                      all begin at the same moment
+    "results"                                 answered, when all have ended, by [[status, result], …]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+
+class Undone(Exception):
+    """Ends a transaction on purpose."""
+
+
+def append(*, seed: int, transactions: int, undone_ratio: float) -> dict[str, int]:
+    """Append batches of random sizes, some in transactions that fail; how many entries stayed."""
+    from django.db import transaction
+
+    from console.audit.services import NewEntry
+    from console.audit.services import append as append_entries
+
+    chance, stayed = random.Random(seed), 0
+    for number in range(transactions):
+        count = chance.choice((1, 1, 2, 7, 40))
+        entries = [NewEntry("test.written", "test", f"{seed}-{number}-{place}") for place in range(count)]
+        try:
+            with transaction.atomic():
+                append_entries(entries, actor=f"writer-{seed}")
+                if chance.random() < undone_ratio:
+                    raise Undone
+                stayed += count
+        except Undone:
+            pass
+    return {"stayed": stayed}
+
+
+def append_outside(**_: Any) -> dict[str, str]:
+    """Try to append where there is no transaction."""
+    from django.db.transaction import TransactionManagementError
+
+    from console.audit.services import NewEntry
+    from console.audit.services import append as append_entries
+
+    try:
+        append_entries([NewEntry("test.written", "test", "1")], actor="writer")
+    except TransactionManagementError as error:
+        return {"refused": str(error)}
+    return {"refused": ""}
+
+
+def sign(*, until: int) -> dict[str, int]:
+    """Sign checkpoints as fast as possible until they cover so many entries."""
+    from django.conf import settings
+    from django.utils.timezone import now
+
+    from console.audit.queries import last_sequence
+    from console.audit.signer import Signer
+
+    signer = Signer(settings.AMULET.audit_key_file, settings.AMULET.checkpoint_dir)
+    signed = size = 0
+    while size < until:
+        checkpoint = signer.sign(now())
+        if checkpoint is not None:
+            signed, size = signed + 1, checkpoint.size
+        else:
+            size = last_sequence()
+    return {"signed": signed}
+
+
+def ship(*, seed: int, events: str, times: int, batch_max: int) -> dict[str, int]:
+    """Apply every event of a file several times, shuffled, in batches of random sizes."""
+    from console.ingest.services import apply_batch
+    from protos.amulet.events.v1 import events_pb2 as pb
+
+    everything = list(pb.EventBatch.FromString(Path(events).read_bytes()).events)
+    chance, told = random.Random(seed), {"applied": 0, "known_before": 0, "rejected": 0}
+    for _ in range(times):
+        chance.shuffle(everything)
+        rest = list(everything)
+        while rest:
+            size = chance.randint(1, batch_max)
+            batch, rest = rest[:size], rest[size:]
+            receipt = apply_batch(batch)
+            told["applied"] += receipt.applied
+            told["known_before"] += receipt.known_before
+            told["rejected"] += len(receipt.rejected)
+    return told
+
+
+def take_one(*, expert: str, item: int) -> dict[str, str]:
+    """Try to hold one item."""
+    from console.errors import Conflict
+    from console.review.services import take
+    from console.staff.models import User
+
+    try:
+        take(actor=User.objects.get(username=expert), item_id=item)
+    except Conflict as conflict:
+        return {"outcome": conflict.reason}
+    return {"outcome": "held"}
+
+
+def review(*, expert: str) -> dict[str, list[int]]:
+    """Decide one item after the other until none waits."""
+    from console.review.models import Decided
+    from console.review.services import Decision, decide, take_next
+    from console.staff.models import User
+
+    actor, decided = User.objects.get(username=expert), []
+    while (item := take_next(actor=actor)) is not None:
+        decide(actor=actor, item_id=item.pk, decision=Decision(Decided.NOT_OUR_KIND))
+        decided.append(item.pk)
+    return {"decided": decided}
+
+
+def withdraw(*, officer: str, references: list[str]) -> dict[str, int]:
+    """Withdraw consents one after the other."""
+    from console.staff.models import User
+    from console.vault.services import withdraw_consent
+
+    actor = User.objects.get(username=officer)
+    for reference in references:
+        withdraw_consent(actor=actor, reference=reference, channel="web")
+    return {"withdrawn": len(references)}
+
+
+def subjects(*, pseudonyms: list[str]) -> dict[str, dict[str, str]]:
+    """The ids under which these people are known."""
+    from django.db import transaction
+
+    from console.vault.services import subjects_of
+
+    with transaction.atomic():
+        return {"ids": {name: str(subject.pk) for name, subject in subjects_of(pseudonyms).items()}}
+
+
+def shell(*, code: str) -> Any:
+    """What `answer` is after this code ran."""
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["answer"]
+
+
+def manage(*, arguments: list[str]) -> dict[str, str]:
+    """One of Django's commands: what it printed, and the error that it ended with."""
+    from io import StringIO
+
+    from django.core.management import CommandError, call_command
+
+    out = StringIO()
+    try:
+        call_command(*arguments, stdout=out)
+    except CommandError as error:
+        return {"out": out.getvalue(), "error": str(error)}
+    return {"out": out.getvalue(), "error": ""}
+
+
+JOBS: Final[dict[str, Callable[..., Any]]] = {
+    job.__name__: job
+    for job in (append, append_outside, sign, ship, take_one, review, withdraw, subjects, shell, manage)
+}
+
+
+def main() -> int:
+    import django
+
+    django.setup()
+    for line in sys.stdin:
+        fork(json.loads(line)["jobs"])
+    return 0
+
+
+def fork(jobs: list[tuple[str, dict[str, Any]]]) -> None:
+    """Run jobs in a child each; talk to whoever asked."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        waiting, begin = os.pipe()
+        results = [Path(folder, str(number)) for number in range(len(jobs))]
+        children = [_child(waiting, begin, job, result) for job, result in zip(jobs, results, strict=True)]
+        _say(children)
+        assert json.loads(sys.stdin.readline()) == "go"
+        os.close(begin)
+        assert json.loads(sys.stdin.readline()) == "results"
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        os.close(waiting)
+        _say(
+            [
+                (status, json.loads(result.read_text()) if status == 0 else None)
+                for status, result in zip(statuses, results, strict=True)
+            ]
+        )
+
+
+def _child(waiting: int, begin: int, job: tuple[str, dict[str, Any]], result: Path) -> int:
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        os.close(begin)
+        os.read(waiting, 1)  # until nobody can say anything any more
+        result.write_text(json.dumps(JOBS[job[0]](**job[1]), default=str))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _say(answer: Any) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
