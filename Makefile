@@ -8,6 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
+CALLERS := .venv/callers/installed
 STATE ?= .demo
 
 .PHONY: help
@@ -56,8 +57,17 @@ types: $(INSTALLED) ## One strict type checker; the console with Django's plugin
 	$(BIN)/mypy protos model_store handlers gateway client/amulet_client training cli
 	$(BIN)/mypy --config-file console/mypy.ini console
 
+# Clients that are not ours need versions that our lock does not hold: an environment of their own.
+$(CALLERS): tests/callers/requirements.lock | $(INSTALLED)
+	test -x .venv/callers/bin/python || $(BIN)/python -m venv .venv/callers
+	.venv/callers/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r $<
+	touch $@
+
+.PHONY: callers
+callers: $(CALLERS) ## Install the third-party clients that tests call the gateway with
+
 .PHONY: unit
-unit: $(INSTALLED) ## Tests of single rooms
+unit: $(INSTALLED) $(CALLERS) ## Tests of single rooms
 	$(BIN)/pytest tests/unit
 
 .PHONY: integration

@@ -22,8 +22,9 @@ NAME_MAX: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class AskedView:
-    photo: bytes  # encoded, as sent
+    photo: bytes  # encoded, as sent; or pixels
     side: words.Side.ValueType
+    raw_px: tuple[int, int] | None = None  # (width, height) of RGB pixels that were never encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,11 @@ class Ask:
     explanation: AskedExplanation | None
     idempotency_key: str
     subject: AskedSubject
+    batch_id: str = ""  # what it came in with; one version answers all of that
 
     def sticky_key(self, prediction_id: str) -> str:
         """What keeps a caller on one version: the subject, else the request's own identity."""
-        return self.subject.pseudonym or self.idempotency_key or self.request_id or prediction_id
+        return self.subject.pseudonym or self.batch_id or self.idempotency_key or self.request_id or prediction_id
 
     def digest(self) -> bytes:
         """SHA-256 of everything that makes this request another request; its own id does not."""
@@ -85,18 +87,18 @@ class Ask:
         ):
             yield text.encode()
         for view in self.views:
-            yield str(view.side).encode()
+            yield f"{view.side}:{view.raw_px}".encode()
             yield view.photo
 
 
 def ask_of(request: pb.PredictRequest) -> Ask:
     """Read a request. Raises FieldInvalid, PhotoMissing or TooManyViews, naming the field."""
-    _check_text("request_id", request.request_id)
-    _check_text("idempotency_key", request.idempotency_key)
-    _check_text("subject.pseudonym", request.subject.pseudonym)
-    _check_text("subject.consent_reference", request.subject.consent_reference)
-    _check_text("model", request.model)
-    _check_text("version", request.version)
+    check_text("request_id", request.request_id)
+    check_text("idempotency_key", request.idempotency_key)
+    check_text("subject.pseudonym", request.subject.pseudonym)
+    check_text("subject.consent_reference", request.subject.consent_reference)
+    check_text("model", request.model)
+    check_text("version", request.version)
     if not request.views:
         raise errors.PhotoMissing("the request has no view", field="views", wanted=f"send one to {VIEWS_MAX}")
     if len(request.views) > VIEWS_MAX:
@@ -145,7 +147,7 @@ def _view_of(index: int, view: pb.View) -> AskedView:
 
 def _explanation_of(explain: pb.Explain) -> AskedExplanation | None:
     if explain.method == pb.Explain.METHOD_GRAD_CAM:
-        _check_text("explain.class_id", explain.class_id)
+        check_text("explain.class_id", explain.class_id)
         return AskedExplanation(explain.class_id, explain.overlay)
     if explain.method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS:
         raise errors.FieldInvalid(
@@ -164,7 +166,8 @@ def _explanation_of(explain: pb.Explain) -> AskedExplanation | None:
     return None
 
 
-def _check_text(field: str, text: str) -> None:
+def check_text(field: str, text: str) -> None:
+    """Raises FieldInvalid."""
     if len(text) > TEXT_MAX or not text.isprintable():
         raise errors.FieldInvalid(
             f"{field} is too long or holds characters that cannot be printed",

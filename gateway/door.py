@@ -30,13 +30,17 @@ from gateway.wording import language_of, words_for
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 _log = structlog.get_logger(__name__)
-_OURS: Final = "/amulet.v1.PredictionService/"
+_OURS: Final = frozenset({"/amulet.v1.PredictionService", "/inference.GRPCInferenceService"})
+# What grpc.health.v1 tells anybody, in the words of the Open Inference Protocol.
+_OPEN: Final = frozenset({"ServerLive", "ServerReady", "ModelReady", "ServerMetadata"})
 # What is counted against the limit, and where. A stream counts its requests itself.
 _KIND_OF: Final = {
     "Predict": "predictions",
+    "ModelInfer": "predictions",
     "SubmitFeedback": "feedback",
     "ListModels": "readings",
     "GetModel": "readings",
+    "ModelMetadata": "readings",
 }
 _Context = aio.ServicerContext[Any, Any]
 
@@ -68,10 +72,11 @@ class Door(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         details = handler_call_details
         handler = await continuation(details)
-        if handler is None or not details.method.startswith(_OURS):
+        service, _, method = details.method.rpartition("/")
+        if handler is None or service not in _OURS or method in _OPEN:
             return handler  # health and reflection tell nothing that needs a key
         metadata = dict(metadata_of(details.invocation_metadata))
-        call = Call(details.method.removeprefix(_OURS), language_of(metadata.get("accept-language", "")))
+        call = Call(method, language_of(metadata.get("accept-language", "")))
         try:
             await self._admit(call, metadata)
         except Exception as error:
@@ -83,10 +88,10 @@ class Door(aio.ServerInterceptor):
         if self._is_stopping():
             raise errors.ShuttingDown("this gateway is shutting down")
         call.key = self._admission.identify(metadata)
-        if call.method == "Predict":
+        kind = _KIND_OF.get(call.method)
+        if kind == "predictions":
             with self._admission.shedder.place():  # the place itself is taken once the message is here
                 pass
-        kind = _KIND_OF.get(call.method)
         if kind is not None:
             await self._admission.count(call, kind)
 

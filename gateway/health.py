@@ -63,6 +63,15 @@ class Health:
                 problems[f"model:{model.name}"] = why_not
         return problems
 
+    def ready(self, model: str, version: str = "") -> bool:
+        """Whether this model, or this version of it, can answer now. False for one that nobody knows."""
+        known = self._models().get(model)
+        if known is None:
+            return False
+        if version:
+            return version in known.versions and self._why_not_ready(known.versions[version]) is None
+        return self._why_not(known) is None
+
     def remarks(self) -> dict[str, str]:
         """What is not right and does not keep anyone from being answered."""
         remarks = {}

@@ -204,7 +204,7 @@ class Predictor:
         headers = []
         for index, view in enumerate(views):
             with _blaming(index):
-                headers.append(self._intake.check(view.photo))
+                headers.append(self._intake.check(view.photo, view.raw_px))
         return headers
 
     async def _open(

@@ -31,6 +31,8 @@ from gateway.intake.photo import Intake
 from gateway.journal.journal import Journal
 from gateway.journal.shipper import Shipper, ShipperSettings
 from gateway.journal.writer import JournalSettings
+from gateway.open_inference import SERVICE as OPEN_INFERENCE
+from gateway.open_inference import OpenInference
 from gateway.ops import OpsServer, pages
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.prediction import Backend, Predictor
@@ -45,6 +47,7 @@ from gateway.settings import Settings
 from gateway.snapshot import ServedVersion, Snapshot
 from gateway.telemetry import Metrics, State, States
 from protos.amulet.v1 import prediction_pb2_grpc
+from protos.inference import open_inference_pb2_grpc
 
 _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
@@ -131,18 +134,27 @@ async def run(
             replays=replays,
             shadows=shadows,
         )
+        admission = Admission(policy, RateLimiter(window), shedder, key_secret=settings.secret("key_secret"))
         service = PredictionService(
             gateway_id=settings.gateway_id,
             request_s_max=settings.request_s_max,
-            admission=Admission(policy, RateLimiter(window), shedder, key_secret=settings.secret("key_secret")),
+            admission=admission,
             predictor=predictor,
             background=background,
             replays=replays,
             why_not_ready=why_not_ready,
             metrics=metrics,
         )
+        open_inference = OpenInference(
+            request_s_max=settings.request_s_max,
+            admission=admission,
+            predictor=predictor,
+            health=health,
+            why_not_ready=why_not_ready,
+            metrics=metrics,
+        )
         await policy.load_cached()
-        server, grpc_port = await _start_grpc(settings, service, health, limits)
+        server, grpc_port = await _start_grpc(settings, service, open_inference, health, limits)
         down.push_async_callback(server.stop, 0)
         ops = OpsServer(*_host_port(settings.gateway_ops_listen), pages(health, metrics.registry))
         ops.start()
@@ -173,7 +185,11 @@ async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _start_grpc(
-    settings: Settings, service: PredictionService, health: Health, limits: PhotoLimits
+    settings: Settings,
+    service: PredictionService,
+    open_inference: OpenInference,
+    health: Health,
+    limits: PhotoLimits,
 ) -> tuple[aio.Server, int]:
     """Raises OSError when the address is taken or the certificate cannot be read."""
     server = aio.server(
@@ -183,9 +199,15 @@ async def _start_grpc(
         maximum_concurrent_rpcs=4 * settings.calls_in_flight_max + 256,
     )
     prediction_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)  # type: ignore[arg-type]  # the stubs know streams only as generators
+    open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)  # type: ignore[arg-type]  # the same
     health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
     if settings.reflection:
-        names = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        names = (
+            SERVICE,
+            OPEN_INFERENCE,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        )
         reflection.enable_server_reflection(names, server)
     try:
         if settings.tls_cert is not None and settings.tls_key is not None and not settings.insecure:

@@ -26,7 +26,7 @@ from gateway.prediction import Predictor
 from gateway.record import feedback_event
 from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady
-from gateway.telemetry import Metrics
+from gateway.telemetry import Metrics, facts_of
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -159,21 +159,8 @@ class PredictionService:
         response = await self._predictor.predict(
             ask_of(request), call.client, deadline=deadline, language=call.language
         )
-        verdict = words.Verdict.Name(response.verdict)
-        call.facts.update(
-            prediction_id=response.prediction_id,
-            model=response.model,
-            version=response.version,
-            verdict=verdict,
-            views=len(response.views),
-        )
-        if response.replayed:
-            call.facts["replayed"] = True
-            return response
-        self._metrics.predictions.labels(response.model, response.version, verdict).inc()
-        for stage in ("decode", "inference", "journal"):
-            took_s = getattr(response.timings, stage).ToNanoseconds() / 1e9
-            self._metrics.stage_seconds.labels(stage).observe(took_s)
+        call.facts.update(facts_of(response))
+        self._metrics.answered(response)
         return response
 
 

@@ -18,6 +18,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+
 _SECONDS: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TALKATIVE: Final = ("httpx", "httpcore", "asyncio", "grpc", "hpack")  # their INFO is our DEBUG
 
@@ -84,6 +87,29 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+
+    def answered(self, response: pb.PredictResponse) -> None:
+        """Count an answer; one that was given before counts once."""
+        if response.replayed:
+            return
+        self.predictions.labels(response.model, response.version, words.Verdict.Name(response.verdict)).inc()
+        for stage in ("decode", "inference", "journal"):
+            took_s = getattr(response.timings, stage).ToNanoseconds() / 1e9
+            self.stage_seconds.labels(stage).observe(took_s)
+
+
+def facts_of(response: pb.PredictResponse) -> dict[str, str | float | int]:
+    """What the log line of a call says of its answer."""
+    facts: dict[str, str | float | int] = {
+        "prediction_id": response.prediction_id,
+        "model": response.model,
+        "version": response.version,
+        "verdict": words.Verdict.Name(response.verdict),
+        "views": len(response.views),
+    }
+    if response.replayed:
+        facts["replayed"] = True
+    return facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ import grpc_tools
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
-PACKAGES = ("amulet", "torchserve")
+PACKAGES = ("amulet", "inference", "torchserve")
 _OWN_IMPORT = re.compile(rf"^(from|import) (?=(?:{'|'.join(PACKAGES)})[.\s])", re.MULTILINE)
 _OWN_NAME = re.compile(rf"(?<![\w.])(?=(?:{'|'.join(PACKAGES)})(?:\.\w+)*\.\w+_pb2\b)")
 

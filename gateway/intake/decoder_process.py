@@ -17,14 +17,14 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from gateway.intake.overlay import overlay_png
-from gateway.intake.pixels import Opened, open_photo
+from gateway.intake.pixels import RAW, Opened, open_photo
 from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
 
 # 50 megapixels as RGBA, turned and converted, are 600 MB on top of the interpreter's own.
 ADDRESS_SPACE_BYTES: Final = 1280 * 2**20
 # Imported before the limits, so that no job has to; a phone's two-picture JPEG is an MPO.
 _PARSERS: Final = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlugin)
-_FORMAT_NAMES: Final = {1: "JPEG", 2: "PNG", 3: "WEBP"}
+_FORMAT_NAMES: Final = {1: "JPEG", 2: "PNG", 3: "WEBP", 4: RAW}
 
 
 def main(*, job_cpu_s_max: float) -> None:

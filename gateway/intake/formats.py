@@ -25,6 +25,7 @@ class Format(IntEnum):
     JPEG = 1
     PNG = 2
     WEBP = 3
+    RGB = 4  # no file: pixels as they are, three bytes each, row by row
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,22 @@ def read_header(photo: bytes, limits: PhotoLimits) -> Header:
     except (struct.error, IndexError):
         raise _truncated() from None
     raise errors.PhotoFormatNotAllowed(f"the content is {_what_it_is(photo)}", wanted=ALLOWED)
+
+
+def raw_header(photo: bytes, raw_px: tuple[int, int], limits: PhotoLimits) -> Header:
+    """The same for pixels that were never encoded. raw_px: (width, height), as their sender says."""
+    width_px, height_px = raw_px
+    if len(photo) > limits.photo_bytes_max:
+        raise errors.PhotoTooLarge(
+            f"the pixels have {len(photo):,} bytes",
+            wanted=f"at most {limits.photo_bytes_max:,} are accepted: scale them down, or send a JPEG",
+        )
+    header = _claimed(Format.RGB, width_px, height_px, limits)
+    if len(photo) != 3 * width_px * height_px:
+        raise errors.PhotoCorrupt(
+            f"{len(photo):,} bytes are not {width_px} x {height_px} pixels", wanted="send three bytes for each: RGB"
+        )
+    return header
 
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"

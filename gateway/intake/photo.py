@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.intake.decoders import Decoders
-from gateway.intake.formats import Header, PhotoLimits, read_header
+from gateway.intake.formats import Header, PhotoLimits, raw_header, read_header
 from gateway.intake.quality import Quality
 
 # hashlib lets go of the interpreter above this; below, a thread costs more than the hash.
@@ -37,9 +37,12 @@ class Intake:
     def __init__(self, decoders: Decoders, limits: PhotoLimits, *, hash_secret: bytes) -> None:
         self._decoders, self._limits, self._hash_secret = decoders, limits, hash_secret
 
-    def check(self, photo: bytes) -> Header:
-        """What its header alone says. Raises a PhotoRefused; costs microseconds."""
-        return read_header(photo, self._limits)
+    def check(self, photo: bytes, raw_px: tuple[int, int] | None) -> Header:
+        """What its header alone says. Raises a PhotoRefused; costs microseconds.
+
+        raw_px: (width, height) where the photograph is pixels and no file; else None.
+        """
+        return read_header(photo, self._limits) if raw_px is None else raw_header(photo, raw_px, self._limits)
 
     async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Photo:
         """Decode a photograph whose header passed. size_px: (width, height) of the model's input.

@@ -22,6 +22,7 @@ from gateway.intake.quality import CHECK_SIDE_PX, Quality, measure
 # what is left is at least this many times the size that it is then averaged down to.
 # Decision 0051 has the figures.
 OVERSAMPLING: Final = 4
+RAW: Final = "RGB"  # the name of what is no format: pixels as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,16 @@ class WrongClaim(ValueError):
 def open_photo(photo: bytes, *, format_name: str, claimed_px: tuple[int, int], size_px: tuple[int, int]) -> Opened:
     """Decode one photograph to `size_px` (width, height).
 
-    format_name: the only format that Pillow may try.  claimed_px: as stored, (width,
+    format_name: the only format that Pillow may try, or RAW.  claimed_px: as stored, (width,
     height), already within the limits.  Raises whatever Pillow raises on bad bytes.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image: Image.Image = Image.open(io.BytesIO(photo), formats=[format_name])
+        image: Image.Image = (
+            Image.frombuffer("RGB", claimed_px, photo, "raw", "RGB", 0, 1)
+            if format_name == RAW
+            else Image.open(io.BytesIO(photo), formats=[format_name])
+        )
         if image.size != claimed_px:
             raise WrongClaim(f"the header says {claimed_px}, the decoder {image.size}")
         if format_name == "JPEG":

@@ -8,7 +8,7 @@ imported everything, then answers jobs one at a time:
            · rows u16 · columns u16 · payload bytes u32 · payload
     reply  status u8 · payload bytes u32 · payload
 
-OPEN     payload: the encoded photograph.
+OPEN     payload: the encoded photograph, or RGB pixels.
          OK: source width u32 · height u32 · five quality figures f64 · RGB pixels.
 OVERLAY  payload: heat map float32 [rows, columns] · RGB pixels.  OK: a PNG.
 PNG      payload: RGB pixels.  OK: a PNG.
