@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +25,7 @@ from training.errors import ModelUnreadable
 
 GRAPH: Final = "model.onnx"
 CARD: Final = "model.json"
+HEAT_MAP: Final = "heatmap"
 _BATCH: Final = 16
 _BAD_GRAPH: Final = (
     onnxruntime_errors.Fail,
@@ -70,6 +72,7 @@ class GraphModel:
         except _BAD_GRAPH as error:
             raise ModelUnreadable(f"{GRAPH} of {card.version} does not load: {_first_line(error)}") from None
         self.card = card
+        self.sha256 = hashlib.sha256(graph).hexdigest()
         self._outputs = ["probabilities", "embedding", *(f"score_{name}" for name in card.graph.detectors)]
         missing = sorted(set(self._outputs) - {output.name for output in self._session.get_outputs()})
         if missing:
@@ -106,6 +109,20 @@ class GraphModel:
             found[0] += [np.zeros(0, np.float32) for _ in self.card.graph.detectors]
         probabilities, embedding, *scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Answers(probabilities, embedding, dict(zip(self.card.graph.detectors, scores, strict=True)))
+
+    def explain(self, images: Sequence[NDArray[np.uint8]], target: int) -> tuple[Answers, NDArray[np.float32]]:
+        """The answers to one batch, and its heat maps [n, rows, columns]; target -1 is each one's best class.
+
+        Raises ModelUnreadable where the graph draws none.
+        """
+        if HEAT_MAP not in {output.name for output in self._session.get_outputs()}:
+            raise ModelUnreadable(f"{GRAPH} of {self.card.version} has no output {HEAT_MAP}: it cannot explain itself")
+        targets = np.full(len(images), target, np.int64)
+        probabilities, embedding, *rest = self._session.run(
+            [*self._outputs, HEAT_MAP], {"image": np.stack(images), "target": targets}
+        )
+        scores = dict(zip(self.card.graph.detectors, rest[:-1], strict=True))
+        return Answers(probabilities, embedding, scores), rest[-1]
 
 
 def _read(path: Path) -> tuple[Card, bytes]:

@@ -1,0 +1,63 @@
+"""`amulet explain`: heat maps of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from training.commands import SEED_MAX, stages, worded
+
+THREADS_MAX = 8  # beyond, small batches only wait for each other
+
+
+@click.command(epilog="Example: amulet explain run photographs --out maps --sample 50")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Pictures, page and JSON.")
+@click.option(
+    "--sample", type=click.IntRange(1), metavar="N", help="Only N photographs, as evenly from each folder as can be."
+)
+@click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Of the sample.")
+@click.option("--target", metavar="CLASS", help="Explain this class; by default the best one of each photograph.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def explain(
+    model: Path, folder: Path, out: Path, sample: int | None, seed: int, target: str | None, as_json: bool
+) -> None:
+    """Draw where a model looks, for every photograph below a folder.
+
+    MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it.
+    A photograph that was explained before, by its content, is not computed again.
+    """
+    with worded(), stages() as say:
+        from training.data.folder import cores
+        from training.evaluation.answers import GraphModel
+        from training.explanation.batch import INDEX, explain_folder
+
+        opened = GraphModel.open(model, threads=min(cores(), THREADS_MAX))
+        done = explain_folder(
+            opened,
+            folder,
+            out,
+            sample=sample,
+            seed=seed,
+            target=target,
+            progress=lambda now, total: say("Explaining", now, total),
+        )
+    left_out = [{"file": str(error.path), "why": error.why} for error in done.left_out]
+    if as_json:
+        document = {
+            "model": opened.card.version,
+            "out": str(done.path),
+            "photos": done.photos,
+            "from_cache": done.from_cache,
+            "verdicts": done.verdicts,
+            "left_out": left_out,
+        }
+        click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+        return
+    verdicts = ", ".join(f"{count} {name.replace('_', ' ').lower()}" for name, count in done.verdicts.items())
+    click.echo(f"{done.photos} photographs ({done.from_cache} answered before): {verdicts}. Look at {out / INDEX}")
+    for item in left_out:
+        click.echo(f"  left out: {item['file']} {item['why']}")

@@ -1,0 +1,35 @@
+"""A heat map drawn over what the model saw."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE_PX: Final = 448
+# From no evidence to the strongest, dark to bright, so that it reads without colour too.
+_SCALE: Final = ((0.0, (20, 11, 52)), (0.35, (120, 28, 109)), (0.65, (229, 92, 48)), (1.0, (252, 225, 120)))
+_STRENGTH: Final = 0.62  # how much of the photograph the strongest evidence covers
+
+
+def overlay_png(pixels: NDArray[np.uint8], grid: NDArray[np.floating]) -> bytes:
+    """PNG of SIDE_PX a side: the photograph, and over it where it speaks for the class.
+
+    pixels: uint8 [H, W, 3].  grid: [rows, columns], at least 0; only its shape counts, not its
+    height. A grid without evidence leaves the photograph as it is.
+    """
+    top = float(grid.max())
+    levels = np.rint(255.0 * grid / top if top > 0 else np.zeros_like(grid)).astype(np.uint8)
+    smooth = Image.fromarray(levels, "L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    evidence = np.asarray(smooth, dtype=np.float64) / 255.0
+    stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
+    heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)
+    share = (_STRENGTH * np.sqrt(evidence))[..., None]
+    photo = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+    mixed = np.asarray(photo, dtype=np.float64) * (1 - share) + heat * share
+    out = BytesIO()
+    Image.fromarray(np.rint(mixed).astype(np.uint8), "RGB").save(out, "PNG", compress_level=3)
+    return out.getvalue()
