@@ -15,14 +15,24 @@ STATE ?= .demo
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
+# An environment that was moved, or whose Python is gone, is made anew.
+ifneq ($(wildcard $(INSTALLED)),)
+ifneq ($(shell $(BIN)/python -c "" 2>/dev/null && grep -qF "$(CURDIR)/.venv/" $(BIN)/amulet && echo whole),whole)
+$(INSTALLED): broken
+.PHONY: broken
+broken: ; @echo "The environment in .venv does not belong here, or is broken: it is made anew." >&2
+endif
+endif
+
 # pip and not another installer: one resolver, one lock, digests checked. --no-compile: the bytecode
-# of what is never imported costs half a minute.
+# of what is never imported costs half a minute. PYTHONWARNINGS: setuptools warns of every editable
+# installation.
 $(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
-	touch $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 && grep -qF "$(CURDIR)/.venv" .venv/pyvenv.cfg || "$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python deploy/lock/install.py requirements.lock
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e ./client
+	@touch $@
 
 .PHONY: install
 install: $(INSTALLED) ## Install everything into .venv
