@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import httpx
 
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
@@ -28,26 +30,34 @@ def export(file: Path, state: Path) -> None:
     console = console_connection(Layout.of(state))
     temporary = file.with_name(f".{file.name}.part")
     try:
-        with (
-            httpx.stream(
-                "GET",
-                f"{console.url}/api/v1/audit/export/",
-                headers={"Authorization": f"Token {console.token}"},
-                timeout=60.0,
-            ) as response,
-            temporary.open("wb") as out,
-        ):
-            if response.is_error:
-                raise RemoteError(f"the console answered {response.status_code} {response.reason_phrase}")
-            for chunk in response.iter_bytes():
-                out.write(chunk)
-        temporary.rename(file)
-    except httpx.HTTPError as error:
-        raise RemoteError(f"the console at {console.url} cannot be reached: {error}") from error
+        with temporary.open("wb") as out, _counter("entries") as count:
+            for piece in console.pieces("audit/export/"):
+                out.write(piece)
+                count(piece.count(b"\n"))
+        temporary.replace(file)
     except OSError as error:
         raise RemoteError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _counter(what: str) -> Iterator[Callable[[int], None]]:
+    """A growing number on a terminal, for work whose end is not known."""
+    shown = sys.stderr.isatty()
+    total = 0
+
+    def count(more: int) -> None:
+        nonlocal total
+        total += more
+        if shown:
+            click.echo(f"\r{total:,} {what}", err=True, nl=False)
+
+    try:
+        yield count
+    finally:
+        if shown:
+            click.echo(err=True)
 
 
 audit.add_command(verify)

@@ -8,6 +8,9 @@ in the list of processes.
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +40,8 @@ class ConsoleConnection:
         return response.json() if response.content else None
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
+        """One call; the answer, which is no error. Raises RemoteError."""
+        with self._reached():
             response = httpx.request(
                 method,
                 f"{self.url}/api/v1/{path}",
@@ -45,13 +49,35 @@ class ConsoleConnection:
                 timeout=ANSWER_S_MAX,
                 **options,
             )
-        except httpx.HTTPError as error:
-            raise RemoteError(
-                f"the console at {self.url} cannot be reached: {error}; `amulet status` may say why"
-            ) from error
         if response.is_error:
             raise RemoteError(_worded(response))
         return response
+
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The bytes of a long answer as they come. Raises RemoteError, also when it breaks off."""
+        headers = {"Authorization": f"Token {self.token}"}
+        with (
+            self._reached(),
+            httpx.stream("GET", f"{self.url}/api/v1/{path}", headers=headers, timeout=ANSWER_S_MAX) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise RemoteError(_worded(response))
+            yield from response.iter_bytes()
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise RemoteError(
+                f"AMULET_CONSOLE_URL is {self.url}, which is no address: it has the form http://HOST:PORT"
+            ) from error
+        except httpx.HTTPError as error:
+            why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
+            raise RemoteError(
+                f"the console at {self.url} cannot be reached ({why}): `amulet status` says what runs"
+            ) from error
 
 
 def console_connection(layout: Layout) -> ConsoleConnection:
@@ -68,17 +94,26 @@ def console_connection(layout: Layout) -> ConsoleConnection:
 def secret(name: str) -> str | None:
     """AMULET_{name}, or what stands in the file that AMULET_{name}_FILE names; None when neither is set.
 
-    Raises RemoteError on an unreadable file.
+    Raises RemoteError on an unreadable file, and on what cannot be a key or a token.
     """
-    if value := os.environ.get(f"AMULET_{name}"):
-        return value.strip()
-    file = os.environ.get(f"AMULET_{name}_FILE")
-    if not file:
+    variable, file = f"AMULET_{name}", os.environ.get(f"AMULET_{name}_FILE")
+    value = os.environ.get(variable, "").strip()
+    if not value and file:
+        variable = f"AMULET_{name}_FILE ({file})"
+        try:
+            value = Path(file).read_text("utf-8", errors="replace").strip()
+        except OSError as error:
+            raise RemoteError(f"{variable} cannot be read: {error.strerror}") from error
+    elif not value:
         return None
-    try:
-        return Path(file).read_text().strip()
-    except OSError as error:
-        raise RemoteError(f"AMULET_{name}_FILE: {file} cannot be read: {error.strerror}") from error
+    if not value:
+        raise RemoteError(f"{variable} is empty: it should hold one line, as it was shown when it was made")
+    if not (value.isascii() and value.isprintable()) or " " in value:
+        # What was set may be a secret with something beside it: it is not repeated.
+        raise RemoteError(
+            f"{variable} holds no key or token: it should be the one line that was shown when it was made"
+        )
+    return value
 
 
 def _worded(response: httpx.Response) -> str:

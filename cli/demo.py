@@ -1,15 +1,18 @@
 """`amulet demo`: the whole product once, as its users would do it, each step one command.
 
 Every step calls the `amulet` command in a process of its own and goes on with what that
-prints, so the demonstration shows nothing that a person could not type. What a former run
-left in the state folder is used again. `--check` looks at each result through the public
-interfaces and stops everything at the end.
+prints, so the demonstration shows nothing that a person could not type. What an earlier run
+left in the state folder is used again, wherever that run ended: each step looks for its
+result first, and a result is there whole or not at all. `--check` looks at each result
+through the public interfaces and stops everything at the end.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,17 +23,24 @@ from typing import Final
 
 import click
 
+from cli import supervision
+from cli.checks.machine import taken_ports
 from cli.connection import console_connection
+from cli.doctor import examine
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.provision import write_once
-from cli.stack import hold, state_option, stop
+from cli.stack import hold, interruptible, state_option, stop
 
 SEED: Final = 7
 PER_CLASS: Final = 24
 MODEL: Final = "tablets"
 STAFF: Final = (("engineer", "model-engineer"), ("approver", "approver"), ("admin", "administrator"))
-ARRIVAL_S_MAX: Final = 20.0
+ARRIVAL_S_MAX: Final = 60.0
 POLL_S: Final = 0.25
+OFFSET_STEP: Final = 100
+NAMESAKES_MAX: Final = 10
+# What the commands call a thing while they make it; a kill leaves it behind.
+HALF_MADE: Final = (".photos.partial-*", ".run-*", ".amulet-package-*")
 
 
 @dataclass(slots=True)
@@ -48,25 +58,33 @@ class Checks:
 @click.command(epilog="Example: amulet demo --state .demo --check")
 @state_option
 @click.option("--check", is_flag=True, help="Verify every step's result, stop everything, and exit 0 or 1.")
-@click.option("--port-offset", type=click.IntRange(0, PORT_OFFSET_MAX), help="Added to every port.")
+@click.option(
+    "--port-offset",
+    type=click.IntRange(0, PORT_OFFSET_MAX),
+    help="Added to every port.  [default: as last time, or where ports are free]",
+)
 def demo(state: Path, check: bool, port_offset: int | None) -> int:
     """Train, sign, serve, approve, roll out and predict on this machine."""
-    layout = Layout.of(state, port_offset)
-    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout = _layout(state, port_offset)
+    lacking = [finding for finding in examine(layout, os.environ) if not finding.ok]
+    if lacking:
+        raise click.ClickException("; ".join(f"{each.check}: {each.found} ({each.mend})" for each in lacking))
+    _tidy(layout)
     checks = Checks()
     started_at = time.monotonic()
-    archive = _make_archive(layout, checks)
-    _step("TorchServe, gateway, console and its workers")
-    _amulet(layout, "up", "--detach", *(["--port-offset", str(port_offset)] if port_offset is not None else []))
-    try:
-        staff = _staff(layout)
-        _roll_out(layout, archive, staff, checks)
-        _predict(layout, staff, checks)
-        _look_back(layout, staff, checks)
-    except BaseException:
-        if check:
+    with interruptible():
+        archive = _make_archive(layout, checks)
+        try:
+            _step("TorchServe, gateway, console and its workers")
+            _amulet(layout, "up", "--detach", "--port-offset", str(layout.ports.offset))
+            staff = _staff(layout)
+            _roll_out(layout, archive, staff, checks)
+            _predict(layout, staff, checks)
+            _look_back(layout, staff, checks)
+        except BaseException:
+            click.echo("Stopping what was started …", err=True)
             stop(layout)
-        raise
+            raise
     click.echo(f"\nEverything took {time.monotonic() - started_at:.0f} s.")
     if check:
         stop(layout)
@@ -81,9 +99,31 @@ def demo(state: Path, check: bool, port_offset: int | None) -> int:
     return 0
 
 
+def _layout(state: Path, port_offset: int | None) -> Layout:
+    """The stack of the demonstration: where it runs, as it was told, or on the first ports that are free."""
+    layout = Layout.of(state, port_offset)
+    if port_offset is not None or supervision.pid(layout) is not None or not taken_ports(layout):
+        return layout
+    for offset in range(0, PORT_OFFSET_MAX, OFFSET_STEP):
+        other = Layout.of(state, offset)
+        if not taken_ports(other):
+            click.echo(f"Ports of this machine are taken: this stack's are moved by {offset}.", err=True)
+            return other
+    return layout
+
+
+def _tidy(layout: Layout) -> None:
+    """Make the folder, and remove what an earlier run was killed over: half-made things have names of their own."""
+    layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for pattern in HALF_MADE:
+        for leftover in layout.state.glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _make_archive(layout: Layout, checks: Checks) -> Path:
     photos, run = layout.state / "photos", layout.state / "run"
     key, archive = layout.state / "signing.key", layout.state / f"{MODEL}.mar"
+    public = key.with_name(f"{key.name}.pub")
     _step("Demonstration photographs")
     if not photos.exists():
         _amulet(layout, "data", "demo", "--out", str(photos), "--seed", str(SEED), "--per-class", str(PER_CLASS))
@@ -98,29 +138,50 @@ def _make_archive(layout: Layout, checks: Checks) -> Path:
     card = json.loads((run / "model.json").read_text())
     checks.expect({each["id"] for each in card["classes"]} == set(classes), f"{card['version']} knows every class")
     _step("A signed archive")
-    if not key.exists():
+    if not (key.exists() and public.exists()):
+        for stale in (key, public, archive):  # what a lost key signed is of no use
+            stale.unlink(missing_ok=True)
         _amulet(layout, "signing-key", "create", "--out", str(key))
-    if not archive.exists():
+    if not archive.exists() or archive.stat().st_mtime < (run / "model.json").stat().st_mtime:
         _amulet(layout, "package", str(run), "--out", str(archive), "--sign", str(key))
     layout.trusted.mkdir(parents=True, exist_ok=True)
-    public = key.with_name(f"{key.name}.pub")
-    write_once(layout.trusted / "demo.pem", public.read_bytes(), mode=0o644)
-    report = json.loads(_amulet(layout, "verify", str(archive), "--trust", str(public), "--json"))
+    write_once(
+        layout.trusted / f"demo-{hashlib.sha256(public.read_bytes()).hexdigest()[:12]}.pem",
+        public.read_bytes(),
+        mode=0o644,
+    )
+    report = json.loads(_amulet(layout, "verify", str(archive), "--trust", str(public), "--json", may_fail=True))
     checks.expect(report["accepted"], f"every one of {len(report['rules'])} rules passed")
+    if not report["accepted"]:
+        refused = "; ".join(rule["message"] for rule in report["rules"] if not rule["passed"])
+        raise click.ClickException(
+            f"{archive} is refused ({refused}): what stands in {layout.state} is of another version of Amulet; "
+            f"remove that folder and start again"
+        )
     return archive
 
 
 def _staff(layout: Layout) -> dict[str, dict[str, str]]:
     """Three members of staff, made once; their first passwords and tokens stay readable for the owner alone."""
-    kept = layout.secrets / "demo_staff.json"
-    if not kept.exists():
-        _step("Members of staff")
-        made = {
-            name: json.loads(_amulet(layout, "users", "create", name, "--role", role, "--json")) for name, role in STAFF
-        }
-        write_once(kept, json.dumps(made).encode())
-    staff: dict[str, dict[str, str]] = json.loads(kept.read_text())
+    staff: dict[str, dict[str, str]] = {}
+    for name, role in STAFF:
+        kept = layout.secrets / f"demo_{name}.json"
+        if not kept.exists():
+            if not staff:
+                _step("Members of staff")
+            write_once(kept, _new_member(layout, name, role).encode())
+        staff[name] = json.loads(kept.read_text())
     return staff
+
+
+def _new_member(layout: Layout, name: str, role: str) -> str:
+    """A person of that role, by another name where an earlier run was killed before it kept the first one's secrets."""
+    for number in range(1, NAMESAKES_MAX):
+        called = name if number == 1 else f"{name}-{number}"
+        made = _amulet(layout, "users", "create", called, "--role", role, "--json", may_fail=number < NAMESAKES_MAX - 1)
+        if made:
+            break
+    return made
 
 
 def _roll_out(layout: Layout, archive: Path, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
@@ -129,21 +190,35 @@ def _roll_out(layout: Layout, archive: Path, staff: Mapping[str, Mapping[str, st
     served = [each["version"] for each in json.loads(_amulet(layout, "status", "--json"))["models"]]
     if version not in served:
         _step("Uploaded by one person, approved by another, rolled out")
-        pushed = json.loads(
-            _amulet(layout, "models", "push", str(archive), "--note", "demonstration", "--json", variables=engineer)
-        )
-        checks.expect(pushed["state"] == "smoke_tested", f"{version} is verified and smoke-tested")
-        own = _amulet(
-            layout, "models", "approve", version, "--reason", "mine", "--json", variables=engineer, may_fail=True
-        )
-        checks.expect(own == "", "whoever uploaded it may not approve it")
-        _amulet(layout, "models", "approve", version, "--reason", "demonstration", variables=approver)
+        state = _state_of(layout, version, engineer)
+        if state not in {"smoke_tested", "approved"}:
+            pushed = _amulet(
+                layout, "models", "push", str(archive), "--note", "demonstration", "--json", variables=engineer
+            )
+            state = json.loads(pushed)["state"]
+        checks.expect(state in {"smoke_tested", "approved"}, f"{version} is verified and smoke-tested")
+        if state == "smoke_tested":
+            own = _amulet(
+                layout, "models", "approve", version, "--reason", "mine", "--json", variables=engineer, may_fail=True
+            )
+            checks.expect(own == "", "whoever uploaded it may not approve it")
+            _amulet(layout, "models", "approve", version, "--reason", "demonstration", variables=approver)
         _amulet(layout, "models", "rollout", version, "--reason", "demonstration", variables=approver)
     for _ in _within(ARRIVAL_S_MAX):
         models = json.loads(_amulet(layout, "status", "--json", may_fail=True))["models"]
         if any(each["version"] == version and each["ready"] for each in models):
             break
     checks.expect(any(each["version"] == version and each["ready"] for each in models), "the gateway serves it")
+
+
+def _state_of(layout: Layout, version: str, engineer: Mapping[str, str]) -> str:
+    """Where an earlier run left the version; "" where the console has none of that name that could go on."""
+    for _ in _within(ARRIVAL_S_MAX):
+        listed = json.loads(_amulet(layout, "models", "list", "--json", variables=engineer))
+        states = {each["state"] for each in listed if each["version"] == version}
+        if not states & {"uploaded", "verified"}:
+            break
+    return next((state for state in ("approved", "smoke_tested") if state in states), "")
 
 
 def _predict(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
@@ -153,14 +228,11 @@ def _predict(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Che
         admin = {"AMULET_CONSOLE_TOKEN": staff["admin"]["token"]}
         created = json.loads(_amulet(layout, "keys", "create", "--name", "demo", "--json", variables=admin))
         write_once(key_file, created["key"].encode())
-    showcase = layout.state / "showcase"
-    if not showcase.exists():
-        from training.demo.photographs import showcase as photograph
+    from training.demo.photographs import showcase
 
-        photograph(showcase, seed=SEED)
-    variables = {"AMULET_API_KEY_FILE": str(key_file)}
     explained = layout.state / "explained"
-    photos = [str(showcase / f"{name}.jpg") for name in ("amulet", "coin", "blurred")]
+    photos = [str(path) for path in showcase(layout.state / "showcase", seed=SEED).values()]
+    variables = {"AMULET_API_KEY_FILE": str(key_file)}
     for _ in _within(ARRIVAL_S_MAX):  # the key reaches the gateway with its next look at the policy
         printed = _amulet(layout, "predict", photos[0], "--json", variables=variables, may_fail=True)
         if printed:

@@ -1,19 +1,24 @@
 """`amulet`: mounts every command, imports it when it is called, and words every failure.
 
 Exit status: 0 done, 1 the work failed, 2 wrong use. An error is one sentence on stderr;
-`--debug` adds the trace of an error that is our own fault.
+`--debug` adds the trace of an error that is our own fault. A reader that has seen enough
+(`amulet settings | head -1`) is no error.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
 import click
+
+from protos.environment import complaint
 
 # Command -> module:attribute. The order is that of `amulet --help`: the way of a model.
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -64,6 +69,16 @@ SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
 EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
     {"training": "training", "model_store": "archive", "console": "console", "gateway": "gateway", "cli": "cli"}
 )
+# These say themselves what is wrong with a variable, or list the right ones.
+TOLERANT: Final = frozenset({"doctor", "settings"})
+PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class Misset(click.ClickException):
+    """A variable of the environment that nobody reads: wrong use, though not of this command."""
+
+    exit_code = 2
 
 
 class Planes(click.Group):
@@ -87,6 +102,17 @@ class Planes(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            if not near:
+                raise
+            raise click.UsageError(f"there is no command {args[0]}; did you mean {near[0]}?", ctx) from error
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
@@ -97,30 +123,41 @@ class Planes(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: amulet up --detach && amulet predict photo.jpg",
 )
-@click.option("--debug", is_flag=True, help="Show the trace of an unexpected error.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the trace of an unexpected error.")
 @click.version_option(package_name="amulet", prog_name="amulet")
-def amulet(debug: bool) -> None:
+@click.pass_context
+def amulet(context: click.Context) -> None:
     """Image-model serving that says when it does not know."""
+    unknown = complaint(os.environ)
+    if unknown and context.invoked_subcommand not in TOLERANT:
+        raise Misset(unknown)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; never raises."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _spare_loopback(os.environ)
     try:
         outcome: Any = amulet.main(args=arguments, prog_name="amulet", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
+    except SystemExit:  # how click ends when nobody reads its output any more
+        return _unread()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
-        error.show()
+        click.echo(_misused(error), err=True)
         return 2
     except click.ClickException as error:
         click.echo(f"amulet: {error.format_message()}", err=True)
-        return 1
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("amulet: interrupted", err=True)
         return 1
     except BrokenPipeError:
-        return 1
+        return _unread()
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -130,6 +167,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return 1
     return outcome if isinstance(outcome, int) else 0
+
+
+def _misused(error: click.UsageError) -> str:
+    """What is wrong with a command line, in one line, and where the right way stands."""
+    context, message = error.ctx, " ".join(error.format_message().split())
+    if context is None:
+        return f"amulet: {message}"
+    return f"{context.command_path}: {message} (`{context.command_path} --help` shows how)"
+
+
+def _unread() -> int:
+    """Nobody reads the output any more: say nothing, and let the interpreter's own last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _spare_loopback(environment: MutableMapping[str, str]) -> None:
+    """A proxy is for the outside: what runs on this machine is asked directly, by httpx and gRPC alike."""
+    if any(environment.get(name) for name in PROXIES):
+        for name in ("no_proxy", "NO_PROXY"):
+            spared = [each for each in environment.get(name, "").split(",") if each]
+            environment[name] = ",".join(dict.fromkeys((*spared, *LOOPBACK)))
 
 
 if __name__ == "__main__":

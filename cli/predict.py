@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from cli.stack import state_option
 @click.option("--explain", type=click.Path(path_type=Path, file_okay=False), help="Write heat maps into this folder.")
 @click.option("--model", default="", help="The model, where the key may use several.")
 @click.option("--version", default="", help="A version; otherwise the route gives one.")
-@click.option("--language", default="en", show_default=True, help="Language of names and advice: en or th.")
+@click.option(
+    "--language", type=click.Choice(["en", "th"]), default="en", show_default=True, help="Of names and advice."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each answer.")
 @state_option
 def predict(
@@ -39,7 +42,7 @@ def predict(
 ) -> int:
     """Ask the gateway about photographs. "Not sure" and "none of ours" are answers, and exit 0."""
     groups = [photos] if one_object else [(photo,) for photo in photos]
-    refused = 0
+    refused, map_names = 0, _map_names(photos)
     with _client(Layout.of(state), language) as client:
         for group in groups:
             try:
@@ -48,7 +51,7 @@ def predict(
                 refused += 1
                 click.echo(f"{group[0]}: {_worded(error)}", err=True)
                 continue
-            maps = _write_maps(answer, group, explain) if explain is not None else []
+            maps = _write_maps(answer, group, explain, map_names) if explain is not None else []
             name = ", ".join(str(photo) for photo in group)
             if as_json:
                 click.echo(json.dumps(_document(answer, name, maps), ensure_ascii=False))
@@ -88,13 +91,25 @@ def _worded(error: Exception) -> str:
     return str(error)
 
 
-def _write_maps(answer: Prediction, photos: tuple[Path, ...], folder: Path) -> list[str]:
+def _map_names(photos: tuple[Path, ...]) -> dict[Path, str]:
+    """A file name for each photograph's heat map; front.jpg of two folders are front.png and front-2.png."""
+    names: dict[Path, str] = {}
+    for photo in dict.fromkeys(photos):
+        number, name = 1, f"{photo.stem}.png"
+        while name in names.values():
+            number += 1
+            name = f"{photo.stem}-{number}.png"
+        names[photo] = name
+    return names
+
+
+def _write_maps(answer: Prediction, photos: tuple[Path, ...], folder: Path, names: Mapping[Path, str]) -> list[str]:
     """Write each heat map, over the photograph where the gateway drew it so; the paths."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = []
         for heat_map in answer.heat_maps:
-            path = folder / f"{photos[heat_map.view].stem}.png"
+            path = folder / names[photos[heat_map.view]]
             path.write_bytes(heat_map.overlay_png or heat_map_png(heat_map))
             written.append(str(path))
     except OSError as error:

@@ -20,14 +20,16 @@ import httpx
 import psutil
 
 from cli import supervision
+from cli.checks.machine import limits
+from cli.checks.servers import servers
 from cli.layout import HOST, PORT_OFFSET_MAX, Layout
 from cli.provision import provision
-from protos.environment import complaint
 
 READY_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
 POLL_S: Final = 0.25
 STATE_DIR_DEFAULT: Final = ".amulet"
+ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,22 @@ def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="Print what `amulet status --json` prints.")
 def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> None:
     """Start TorchServe, gateway, console and its workers, and wait until each is ready."""
-    unknown = complaint(os.environ)
-    if unknown:
-        raise click.UsageError(unknown)
     layout = Layout.of(state, port_offset)
-    if supervision.pid(layout) is None:
-        _start(layout, quiet=as_json)
-    elif port_offset is not None and port_offset != Layout.of(state).ports.offset:
+    ours = supervision.pid(layout) is None
+    if not ours and port_offset is not None and port_offset != Layout.of(state).ports.offset:
         raise StackError(
             f"the stack in {layout.state} already runs on other ports: `amulet down --state {state}` first"
         )
-    report = _wait_until_ready(layout, quiet=as_json)
+    try:
+        with interruptible():
+            if ours:
+                _start(layout, quiet=as_json)
+            report = _wait_until_ready(layout, quiet=as_json)
+    except KeyboardInterrupt:
+        if ours:
+            click.echo("Stopping what was started …", err=True)
+            stop(layout)
+        raise
     click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
     if not detach:
         hold(layout)
@@ -155,6 +162,9 @@ def stop(layout: Layout) -> bool:
 
 
 def _start(layout: Layout, *, quiet: bool) -> None:
+    for finding in (*limits(), *servers(os.environ)):
+        if not finding.ok:
+            raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
     taken = [f"{port} ({name})" for name, port in layout.ports.all().items() if _listens(port)]
     if taken:
         raise StackError(
@@ -169,10 +179,13 @@ def _start(layout: Layout, *, quiet: bool) -> None:
         click.echo("Preparing the console's database …", err=True)
     _manage(layout, "migrate", "--noinput", "--verbosity", "0")
     _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
-    try:
-        supervision.start(layout, os.environ)
-    except subprocess.CalledProcessError as error:
-        raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
+    with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
+        try:
+            supervision.start(layout, os.environ)
+        except subprocess.CalledProcessError as error:
+            raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
+    if interrupted():
+        raise KeyboardInterrupt
 
 
 def _manage(layout: Layout, *arguments: str) -> None:
@@ -184,8 +197,13 @@ def _manage(layout: Layout, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise StackError(f"`console.manage {arguments[0]}` failed: {''.join(last)}")
+        raise StackError(f"`console.manage {arguments[0]}` failed: {_reason(done.stderr) or _reason(done.stdout)}")
+
+
+def _reason(said: str) -> str:
+    """What a Python program that failed says in the end, in one line: the error without the trace before it."""
+    lines = said.rpartition("Traceback (most recent call last):")[2].strip("\n").splitlines()
+    return " ".join(" ".join(line for line in lines if not line.startswith("  ")).split())
 
 
 def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
@@ -212,7 +230,7 @@ def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
 
 
 def hold(layout: Layout) -> None:
-    """Say what restarts, until Ctrl-C or SIGTERM; then stop the stack."""
+    """Say what restarts, until Ctrl-C, SIGTERM or a closed terminal; then stop the stack."""
     click.echo("Ctrl-C stops it.", err=True)
     pids = {state.name: state.pid for state in supervision.states(layout)}
     with _interrupts() as interrupted:
@@ -231,12 +249,25 @@ def hold(layout: Layout) -> None:
 
 
 @contextmanager
+def interruptible() -> Iterator[None]:
+    """While inside, SIGTERM and a closed terminal end the work as Ctrl-C does: with KeyboardInterrupt."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """While inside, SIGINT and SIGTERM only raise a flag."""
+    """While inside, Ctrl-C, SIGTERM and a closed terminal only raise a flag."""
     seen: list[int] = []
-    before = {
-        number: signal.signal(number, lambda got, _: seen.append(got)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    before = {number: signal.signal(number, lambda got, _: seen.append(got)) for number in (signal.SIGINT, *ENDINGS)}
     try:
         yield lambda: bool(seen)
     finally:
@@ -311,6 +342,8 @@ def _address(ip: str, port: int) -> str:
 
 def _told(report: StackReport, layout: Layout) -> str:
     lines = ["Ready." if report.ready else "Not ready: " + "; ".join(report.problems)]
+    if not report.processes:
+        return lines[0]
     for process in report.processes:
         listens = ", ".join(process.listens) or "-"
         lines.append(

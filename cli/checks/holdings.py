@@ -1,0 +1,134 @@
+"""The state folder: who may read it, its secrets, its certificate, its database."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from cli.checks.finding import Finding, right, wrong
+from cli.layout import Layout
+from cli.provision import RENEW_BEFORE
+
+# Losing these loses data; the others are made anew.
+IRREPLACEABLE: Final = ("vault.key", "photo_seal.key", "audit_signing.key", "input_hash_secret")
+
+
+def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    if not layout.state.exists():
+        yield folder_to_be(layout)
+        return
+    yield folder(layout)
+    yield from secrets(layout)
+    yield certificate(
+        Path(environment.get("AMULET_TLS_CERT", layout.tls / "server.pem")),
+        Path(environment.get("AMULET_TLS_KEY", layout.tls / "server.key")),
+        datetime.now(UTC),
+        own="AMULET_TLS_CERT" not in environment,
+    )
+    yield database_file(layout.console / "db.sqlite3")
+
+
+def folder_to_be(layout: Layout) -> Finding:
+    parent = next(path for path in layout.state.parents if path.exists())
+    if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
+        return right("state folder", f"{layout.state} will be made")
+    return wrong("state folder", f"{parent} cannot be written to", "choose another --state")
+
+
+def folder(layout: Layout) -> Finding:
+    if not layout.state.is_dir():
+        return wrong("state folder", f"{layout.state} is no folder", "choose another --state")
+    for place in (layout.state, layout.secrets, layout.console, layout.gateway, layout.logs, layout.models):
+        if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
+            owner = place.stat().st_uid
+            mend = f"`chown -R {os.getuid()} {layout.state}`, or start as user {owner}, or choose another --state"
+            return wrong(
+                "state folder", f"{place} belongs to user {owner} and cannot be used by user {os.getuid()}", mend
+            )
+    return right("state folder", str(layout.state))
+
+
+def secrets(layout: Layout) -> Iterator[Finding]:
+    if not layout.secrets.is_dir():
+        yield right("secrets", "will be made")
+        return
+    loose = [
+        path
+        for path in (layout.secrets, *sorted(layout.secrets.iterdir()))
+        if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    if loose:
+        mend = f"`chmod -R go-rwx {layout.secrets}`; whoever could read them may have copied them"
+        yield wrong("secrets", f"{loose[0]} can be read by others", mend)
+        return
+    unreadable = [path for path in sorted(layout.secrets.iterdir()) if path.is_file() and not os.access(path, os.R_OK)]
+    if unreadable:
+        yield wrong("secrets", f"{unreadable[0]} cannot be read", f"`chmod 600 {unreadable[0]}`")
+        return
+    empty = [path for path in sorted(layout.secrets.iterdir()) if path.is_file() and path.stat().st_size == 0]
+    if empty:
+        yield wrong("secrets", f"{empty[0]} is empty", "put it back from a backup")
+        return
+    started = layout.record.exists()
+    missing = [name for name in IRREPLACEABLE if started and not (layout.secrets / name).exists()]
+    if missing:
+        yield wrong(
+            "secrets",
+            f"{layout.secrets / missing[0]} is missing, though this stack ran before",
+            "put it back from a backup before the next start: a new one cannot open what the old one closed",
+        )
+        return
+    yield right("secrets", "readable by their owner alone")
+
+
+def certificate(chain: Path, key: Path, now: datetime, *, own: bool) -> Finding:
+    """own: `amulet up` makes and renews it."""
+    again = f"remove {chain} and {key}: `amulet up` makes new ones" if own else "have it issued again"
+    if own and not chain.exists() and not key.exists():
+        return right("certificate", "will be made")
+    try:
+        found = x509.load_pem_x509_certificate(chain.read_bytes())
+        private = load_pem_private_key(key.read_bytes(), None)
+    except OSError as error:
+        return wrong("certificate", f"{error.filename} cannot be read: {error.strerror}", again)
+    except (ValueError, TypeError) as error:
+        return wrong(
+            "certificate", f"{chain} and {key} are no certificate and key: {str(error).splitlines()[0]}", again
+        )
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if found.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+        return wrong("certificate", f"{key} is not the key of {chain}", again)
+    if found.not_valid_before_utc > now:
+        return wrong(
+            "certificate", f"{chain} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} on", "look at the clock"
+        )
+    if found.not_valid_after_utc <= now:
+        mend = "`amulet down`, then `amulet up` renews it" if own else again
+        return wrong("certificate", f"{chain} expired on {found.not_valid_after_utc:%Y-%m-%d}", mend)
+    left = found.not_valid_after_utc - now
+    if not own and left < RENEW_BEFORE:
+        return wrong("certificate", f"{chain} expires on {found.not_valid_after_utc:%Y-%m-%d}", again)
+    return right("certificate", f"valid for {left // timedelta(days=1)} days")
+
+
+def database_file(path: Path) -> Finding:
+    """The embedded database, where there is one."""
+    if not path.exists():
+        return right("database", "no embedded database yet")
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+        try:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return wrong("database", f"{path}: {error}", "`amulet down`, then put it back from a backup")
+    return right("database", f"{path.name}, {tables} tables and indices")

