@@ -11,6 +11,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget
@@ -34,6 +35,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     actions = None
     list_fullwidth = True
+    when_empty: str | Promise = ""  # what to do about it, shown where a list has no rows at all
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False

@@ -62,6 +62,7 @@ class PredictionAdmin(HistoryAdmin):
     search_help_text = gettext_lazy("Prediction id, or the caller's own id; whole")
     ordering = ("-happened_at", "-prediction_id")
     sortable_by = ()
+    when_empty = gettext_lazy("Predictions appear here within seconds of a client's first call to the gateway.")
 
     class Media:
         css: ClassVar = {"all": ("predictions/pictures.css",)}

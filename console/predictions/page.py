@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from console.audit.queries import entries_about
 from console.predictions import queries
@@ -20,6 +21,20 @@ from protos.wording import DISCLAIMER
 
 # In both languages, whoever looks: a page is shown to others.
 DISCLAIMERS: Final = (DISCLAIMER["th"], DISCLAIMER["en"])
+# Names of `amulet.v1.Reason` that an answer can carry, for people.
+REASONS: Final[Mapping[str, str]] = {
+    "not_our_kind": gettext_noop("far from everything in training"),
+    "unfamiliar": gettext_noop("near the border of what the model knows"),
+    "low_confidence": gettext_noop("the best candidate is not probable enough"),
+    "too_close_to_call": gettext_noop("the two best candidates are nearly tied"),
+    "blurred": gettext_noop("blurred"),
+    "too_dark": gettext_noop("too dark"),
+    "too_bright": gettext_noop("too bright"),
+    "low_contrast": gettext_noop("too little contrast"),
+    "small_source": gettext_noop("smaller than the model needs"),
+    "views_disagree": gettext_noop("the photographs do not look like one object"),
+    "no_time_to_explain": gettext_noop("no time was left for the heat map"),
+}
 VERDICT_COLOURS: Final[Mapping[int, str]] = {
     Verdict.IN_DOMAIN: "success",
     Verdict.UNSURE: "warning",
@@ -66,16 +81,24 @@ class Scale:
 def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
     """The context of `predictions/prediction.html`. At most eight queries, whatever the history."""
     detail = prediction.detail()
+    classes = classes_of(prediction)
+    names = {known.class_id: known.name for known in classes}
     return {
-        **shown(prediction, detail, classes_of(prediction), person),
+        **shown(prediction, detail, classes, person),
         "client": client_names().get(prediction.client_id, prediction.client_id),
-        "feedback": queries.feedback_on([prediction.pk]).get(prediction.pk, ()),
-        "decisions": _decisions(prediction),
+        "feedback": [
+            (item, names.get(item.true_class, item.true_class))
+            for item in queries.feedback_on([prediction.pk]).get(prediction.pk, ())
+        ],
+        "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction)],
         "entries": list(entries_about("prediction", str(prediction.pk))[:20])
         if person.has_perm("audit.view_entry")
         else (),
         "version_url": f"{reverse('admin:registry_modelversion_changelist')}?q={prediction.version}",
-        "shadows": detail.shadows,
+        "shadows": [
+            (shadow, names.get(shadow.top_class, shadow.top_class), f"{shadow.confidence:.0%}")
+            for shadow in detail.shadows
+        ],
     }
 
 
@@ -90,7 +113,7 @@ def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass],
         "pictures": pictures(prediction, detail, person),
         "candidates": _candidates(detail, names),
         "scales": [_scale(score) for score in detail.ood_scores],
-        "reasons": [reason.replace("_", " ") for reason in detail.reasons],
+        "reasons": [_(REASONS[reason]) if reason in REASONS else reason for reason in detail.reasons],
         "disclaimers": DISCLAIMERS,
     }
 

@@ -66,6 +66,7 @@ class ReviewItemAdmin(HistoryAdmin):
     )
     list_before_template = "review/numbers.html"
     sortable_by = ()
+    when_empty = gettext_lazy("What the model is unsure of, and a sample of the rest, comes here by itself.")
     actions_list = ("next_one",)
 
     class Media:

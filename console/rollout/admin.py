@@ -69,6 +69,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ("model", "version", "note", "sha256", "filename")
     ordering = ("-pk",)
     list_per_page = 50
+    when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")
     actions_list = ("upload",)
     actions_detail = ("approve", "roll_out", "roll_back", "retry", "retire")
 
@@ -253,6 +254,7 @@ class RouteAdmin(ReadOnlyAdmin):
     list_select_related = ("version", "started_by")
     ordering = ("-pk",)
     list_display_links = None
+    when_empty = gettext_lazy("No version has answered anybody yet: have one approved and roll it out.")
     actions_detail = ("end",)
 
     def has_routing_permission(self, request: HttpRequest, object_id: object = None) -> bool:

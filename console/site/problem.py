@@ -8,6 +8,8 @@ from typing import Any, Final
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -22,18 +24,19 @@ STATUS_OF: Final[dict[type[Refusal], int]] = {
     TooLarge: 413,
     NotAvailable: 503,
 }
+# In English for programs; a page says them in its reader's language.
 TITLE_OF: Final[dict[int, str]] = {
-    400: "The request is not of the form that it must have",
-    401: "Who is calling is not known",
-    403: "Not allowed",
-    404: "Not found",
-    405: "This method is not offered here",
-    406: "This form of answer is not offered",
-    409: "Not in the present state",
-    413: "Too large",
-    415: "This content type is not read here",
-    429: "Too many calls",
-    503: "Not available now",
+    400: gettext_noop("The request is not of the form that it must have"),
+    401: gettext_noop("Who is calling is not known"),
+    403: gettext_noop("Not allowed"),
+    404: gettext_noop("Not found"),
+    405: gettext_noop("This method is not offered here"),
+    406: gettext_noop("This form of answer is not offered"),
+    409: gettext_noop("Not in the present state"),
+    413: gettext_noop("Too large"),
+    415: gettext_noop("This content type is not read here"),
+    429: gettext_noop("Too many calls"),
+    503: gettext_noop("Not available now"),
 }
 CONTENT_TYPE: Final = "application/problem+json"
 
@@ -110,5 +113,5 @@ class RefusalsAsPages:
         if not isinstance(error, Refusal):
             return None
         status = status_of(error)
-        context = {"title": TITLE_OF[status], "message": error.message, "reason": error.reason}
+        context = {"title": _(TITLE_OF[status]), "message": error.message, "reason": error.reason}
         return TemplateResponse(request, "console/refusal.html", context, status=status)

@@ -32,14 +32,13 @@ from console.staff.rest import actor_of
 admin.site.unregister([Group, TOTPDevice])
 
 
+def _roles() -> list[tuple[str, str]]:
+    """Every role with its name in the reader's language, which stands in `console.site.roles`."""
+    return [(name, _(name)) for name in Group.objects.order_by("name").values_list("name", flat=True)]
+
+
 class RoleForm(forms.Form):
-    role = forms.ModelChoiceField(
-        label=gettext_lazy("Role"),
-        queryset=Group.objects.order_by("name"),
-        to_field_name="name",
-        empty_label=None,
-        widget=UnfoldAdminSelectWidget,
-    )
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles, widget=UnfoldAdminSelectWidget)
 
 
 class NewStaffForm(RoleForm):
@@ -105,7 +104,7 @@ class UserAdmin(ReadOnlyAdmin):
     )
     def add_staff(self, request: HttpRequest) -> HttpResponse:
         def act(given: dict[str, Any]) -> HttpResponse:
-            made = services.create_user(name=given["name"], role=given["role"].name, actor=actor_of(request))
+            made = services.create_user(name=given["name"], role=given["role"], actor=actor_of(request))
             return self._access(request, made)
 
         return ask(
@@ -124,7 +123,7 @@ class UserAdmin(ReadOnlyAdmin):
         user = User.objects.get(pk=object_id)
 
         def act(given: dict[str, Any]) -> str:
-            services.set_role(actor=actor_of(request), user_id=object_id, role=given["role"].name)
+            services.set_role(actor=actor_of(request), user_id=object_id, role=given["role"])
             return _("{user} has another role.").format(user=user)
 
         return ask(
@@ -202,11 +201,12 @@ class UserAdmin(ReadOnlyAdmin):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """One's own tokens; those of everybody for who may see them."""
 
-    list_display = ("name", "key_id", "user", "created_at", "expires_at", "revoked_at", "what")
+    list_display = ("name", "known_by", "whose", "created_at", "expires_at", "revoked_at", "what")
     list_display_links = None
     list_select_related = ("user",)
     list_filter = (("user__username", AllValuesCheckboxFilter),)
     ordering = ("-created_at",)
+    when_empty = gettext_lazy("Make one for each script that calls the management interface.")
     actions_list = ("new_token",)
     actions_detail = ("revoke",)
 
@@ -219,6 +219,14 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         every = ApiToken.objects.select_related("user").order_by("-created_at")
         return every if request.user.has_perm("staff.view_apitoken") else every.filter(user=actor_of(request))
+
+    @display(description=gettext_lazy("Known by"))
+    def known_by(self, token: ApiToken) -> str:
+        return token.key_id
+
+    @display(description=gettext_lazy("Of"))
+    def whose(self, token: ApiToken) -> str:
+        return str(token.user)
 
     @display(description="")
     def what(self, token: ApiToken) -> str:
