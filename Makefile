@@ -84,13 +84,20 @@ unit: $(INSTALLED) $(CALLERS) ## Tests of single rooms
 integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
 	$(BIN)/pytest tests/integration
 
+# Debian's browser, where this may install it; elsewhere the tests say how to get one, and skip.
+.PHONY: browser
+browser: $(INSTALLED) ## The console in a real browser, in Thai and English
+	@test -x /usr/bin/chromium || test -n "$${CHROMIUM:-}" || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null \
+	    || (apt-get update -qq && apt-get install -qq --yes --no-install-recommends chromium >/dev/null)
+	$(BIN)/pytest tests/browser
+
 .PHONY: fault
 fault: $(INSTALLED) ## Processes killed and disks filled, against the whole stack
 	$(BIN)/pytest tests/fault
 
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 .PHONY: test
-test: lint types unit integration ## Lint, types, import contracts and every test but the kills of a whole stack
+test: lint types unit integration browser ## Lint, types, import contracts and every test but the kills of a whole stack
 	$(BIN)/pytest tests/fault -m "not stack"
 	@echo "Left out, because they take ten minutes: the kills and outages of a whole stack (make fault)."
 

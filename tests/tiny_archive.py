@@ -45,6 +45,11 @@ from protos.verdict import DecisionLimits, DetectorLimits
 NAME: Final = "tiny"
 VERSION: Final = "v20260101_tiny_1.000"
 CLASSES: Final = ("red", "green", "blue")
+NAMES: Final = (
+    ClassCard("red", {"en": "Red", "th": "แดง"}),
+    ClassCard("green", {"en": "Green", "th": "เขียว"}),
+    ClassCard("blue", {"en": "Blue", "th": "น้ำเงิน"}),
+)
 DETECTORS: Final = ("mahalanobis", "isolation_forest")
 SIDE_PX: Final = 64
 GRID: Final = 4  # rows and columns of the heat map
@@ -71,8 +76,12 @@ def write_run(
     version: str = VERSION,
     side_px: int = SIDE_PX,
     temperature: float = 1.5,
+    classes: tuple[ClassCard, ...] = NAMES,
 ) -> Card:
-    """Write model.onnx, model.json, reference.json and golden_0.png, golden_1.png into `folder`."""
+    """Write model.onnx, model.json, reference.json and golden_0.png, golden_1.png into `folder`.
+
+    classes: what the card calls the three colours.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     graph = graph_bytes(side_px=side_px, temperature=temperature)
     (folder / "model.onnx").write_bytes(graph)
@@ -91,7 +100,7 @@ def write_run(
     (folder / "reference.json").write_text(
         reference.build(
             {"confidence": answers["probabilities"].max(axis=1).tolist(), "mahalanobis": answers["score_mahalanobis"]},
-            {"predicted_class": dict.fromkeys(CLASSES, 4)},
+            {"predicted_class": {known.id: 4 for known in classes}},
         )
     )
     card = _card(
@@ -99,6 +108,7 @@ def write_run(
         version=version,
         side_px=side_px,
         temperature=temperature,
+        classes=classes,
         graph=graph,
         limits=(
             DetectorLimits(
@@ -115,10 +125,16 @@ def write_run(
 
 
 def write_archive(
-    folder: Path, out: Path, *, key: Path | None = None, name: str = NAME, version: str = VERSION
+    folder: Path,
+    out: Path,
+    *,
+    key: Path | None = None,
+    name: str = NAME,
+    version: str = VERSION,
+    classes: tuple[ClassCard, ...] = NAMES,
 ) -> archive.ArchiveSummary:
     """Write a run into `folder` and its archive to `out`; unsigned without a key."""
-    write_run(folder, name=name, version=version)
+    write_run(folder, name=name, version=version, classes=classes)
     return archive.build(folder, out, handler=HANDLER, stub=STUB, sign_key=key)
 
 
@@ -225,6 +241,7 @@ def _card(
     version: str,
     side_px: int,
     temperature: float,
+    classes: tuple[ClassCard, ...],
     graph: bytes,
     limits: tuple[DetectorLimits, ...],
     golden: tuple[GoldenCard, ...],
@@ -233,11 +250,7 @@ def _card(
         name=name,
         version=version,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        classes=(
-            ClassCard("red", {"en": "Red", "th": "แดง"}),
-            ClassCard("green", {"en": "Green", "th": "เขียว"}),
-            ClassCard("blue", {"en": "Blue", "th": "น้ำเงิน"}),
-        ),
+        classes=classes,
         input=InputCard(height_px=side_px, width_px=side_px, fit="centre_crop"),
         graph=GraphCard(
             file="model.onnx",
@@ -259,7 +272,7 @@ def _card(
             name="colours",
             fingerprint=hashlib.sha256(b"colours").hexdigest(),
             photos=12,
-            per_class=dict.fromkeys(CLASSES, 4),
+            per_class={known.id: 4 for known in classes},
             split=SplitCard(seed=0, method="none: nothing was fitted", counts={"train": 12}, leaks=()),
         ),
         training=TrainingCard(recipe="by hand", seed=0, config={}, code_version="tests", environment={}),

@@ -1,0 +1,68 @@
+"""Who comes in, and who does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Desk, code_now, fill_login
+from tests.browser.seed import Account
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def test_somebody_signs_in_with_password_and_second_factor_and_out_again(desks: Mapping[str, Desk]) -> None:
+    desk = desks["kamol"]
+    with desk.window(logged_in=False) as page:
+        page.goto("/admin/audit/entry/")
+        assert page.url.endswith("/admin/login/?next=/admin/audit/entry/")
+        fill_login(page, desk.account, wrong_code(desk.account))
+        refused = page.get_by_text("Please enter the correct username and password")
+        expect(refused).to_be_visible()
+        said = refused.inner_text()
+        fill_login(page, Account(desk.account.name, "", "not the password", ""), code_now(desk.account))
+        expect(refused).to_have_text(said)  # nothing tells which of the two was wrong
+        fill_login(page, desk.account, code_now(desk.account))
+        page.wait_for_url("**/admin/audit/entry/")
+        page.get_by_role("button", name="kamol").click()
+        page.get_by_role("button", name="Log out").click()
+        page.goto("/admin/audit/entry/")
+        assert "/admin/login/" in page.url
+
+
+def test_the_page_and_the_login_change_language(desks: Mapping[str, Desk]) -> None:
+    with desks["suda"].window(logged_in=False) as page:
+        page.goto("/admin/login/")
+        page.get_by_role("button", name="ไทย").click()
+        expect(page.get_by_role("button", name="เข้าสู่ระบบ")).to_be_visible()
+        assert page.locator("html").get_attribute("lang") == "th"
+        page.get_by_role("button", name="English").click()
+        expect(page.get_by_role("button", name="Log in")).to_be_visible()
+    with desks["suda"].window() as page:
+        page.goto("/admin/")
+        expect(page.get_by_role("link", name="Predictions")).to_be_visible()
+        page.get_by_role("button", name="suda").click()
+        page.get_by_role("button", name="ไทย").click()
+        expect(page.get_by_role("link", name="ผลการทำนาย")).to_be_visible()
+
+
+def test_a_viewer_sees_no_way_to_what_is_not_for_viewers_and_is_refused_there(desks: Mapping[str, Desk]) -> None:
+    with desks["anong"].window() as page:
+        page.goto("/admin/")
+        expect(page.get_by_role("link", name="Predictions")).to_be_visible()
+        for hidden in ("Audit trail", "Expert review", "Consents", "Staff"):
+            expect(page.get_by_role("link", name=hidden)).to_have_count(0)
+        answer = page.goto("/admin/audit/entry/")
+        assert answer is not None
+        assert answer.status == 403
+        expect(page.get_by_role("heading")).to_have_text("Not allowed")
+        expect(page.get_by_text("anong")).to_be_visible()
+        page.get_by_role("link", name="To the home page").click()
+        page.wait_for_url("**/admin/")
+
+
+def wrong_code(account: Account) -> str:
+    """Six digits that are not this moment's, nor the next one's."""
+    return f"{(int(code_now(account)) + 500_000) % 1_000_000:06d}"

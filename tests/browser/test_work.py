@@ -1,0 +1,87 @@
+"""A day at the console: one test for each thing that people come here to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from playwright.sync_api import expect
+
+from protos.wording import DISCLAIMER
+from tests.browser.conftest import Desk
+from tests.browser.seed import Seeded
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+
+def test_a_prediction_opens_with_its_photograph_under_the_heat_map(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["prasert"].window() as page:
+        page.goto("/admin/predictions/prediction/")
+        page.get_by_role("searchbox").or_(page.locator("[name=q]")).first.fill(seeded.kept_prediction)
+        page.keyboard.press("Enter")
+        page.locator("#result_list a").first.click()
+        photograph, heat = page.locator(".p-photo"), page.locator(".p-heat")
+        expect(photograph).to_be_visible()
+        for picture in (photograph, heat):
+            page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+        page.get_by_label("Heat map").fill("80")
+        expect(heat).to_have_css("opacity", "0.8")
+        assert heat.bounding_box() == photograph.bounding_box()
+        for sentence in DISCLAIMER.values():
+            expect(page.get_by_text(sentence)).to_be_visible()
+
+
+def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mapping[str, Desk]) -> None:
+    with desks["prasert"].window() as page:
+        page.goto("/admin/review/reviewitem/")
+        page.get_by_role("link", name="Review the next one").click()
+        expect(page.get_by_text("What does the photograph show?")).to_be_visible()
+        first = page.url
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => location.href !== before", arg=first)
+        second = page.url
+        page.keyboard.press("b")
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => location.href !== before", arg=second)
+        page.goto(first)
+        expect(page.get_by_text("it is this class")).to_be_visible()
+
+
+def test_what_one_expert_looks_at_another_is_told_of(desks: Mapping[str, Desk]) -> None:
+    with desks["prasert"].window() as page, desks["ladda"].window() as other:
+        page.goto("/admin/review/reviewitem/")
+        page.get_by_role("link", name="Review the next one").click()
+        expect(page.get_by_text("What does the photograph show?")).to_be_visible()
+        other.goto(page.url)
+        expect(other.get_by_text("prasert is reviewing it")).to_be_visible()
+        expect(other.get_by_text("What does the photograph show?")).to_have_count(0)
+        other.goto("/admin/review/reviewitem/")
+        other.get_by_role("link", name="Review the next one").click()
+        expect(other.get_by_text("What does the photograph show?")).to_be_visible()
+        assert other.url != page.url
+
+
+def test_a_version_is_approved_by_a_second_person(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    address = f"/admin/registry/modelversion/{seeded.waiting_version}/change/"
+    with desks["malee"].window() as page:
+        page.goto(address)
+        expect(page.get_by_text("macro f1")).to_be_visible()
+        expect(page.get_by_role("link", name="Approve")).to_have_count(0)  # she uploaded it
+    with desks["somchai"].window() as page:
+        page.goto("/admin/")
+        page.get_by_role("link", name="wait for a second person's approval").click()
+        page.get_by_role("link", name="v20261124_tiny_0.979").click()
+        page.get_by_role("link", name="Approve").click()
+        page.get_by_label("Reason").fill("As good as the last one at half the latency.")
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_text("tablets v20261124_tiny_0.979 is approved.")).to_be_visible()
+        expect(page.get_by_role("link", name="Roll out")).to_be_visible()
+
+
+def test_an_auditor_finds_the_trail_and_checks_it(desks: Mapping[str, Desk]) -> None:
+    with desks["kamol"].window() as page:
+        page.goto("/admin/audit/entry/")
+        expect(page.locator("#result_list")).to_contain_text("prasert")
+        page.get_by_role("link", name="Verify").click()
+        expect(page.get_by_text("every hash, every link and every payload fits")).to_be_visible()
