@@ -21,6 +21,9 @@ from cli.layout import HOST, Layout
 from protos.environment import PREFIX
 
 LOG_MIB_MAX: Final = 20
+RESTART_WAIT_S_MAX: Final = (
+    5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
+)
 # What a process needs from the caller's environment besides Amulet's own settings.
 INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
@@ -104,6 +107,10 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "rpcinterface:supervisor",
             {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
         ),
+        (
+            "rpcinterface:restarts",
+            {"supervisor.rpcinterface_factory": "cli.restarts:bounded", "wait_s_max": RESTART_WAIT_S_MAX},
+        ),
     ]
     for priority, program in enumerate(stack, start=1):
         options = {
@@ -111,7 +118,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "priority": priority,
             "autorestart": "true",
             "startsecs": 1,
-            "startretries": 1_000_000,  # keep trying: the wait between tries grows by a second each
+            "startretries": 1_000_000,  # keep trying: the wait grows by a second each, up to RESTART_WAIT_S_MAX
             "stopwaitsecs": program.stop_s_max,
             "stopasgroup": "false",
             "killasgroup": "true",
