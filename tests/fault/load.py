@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from amulet_client import AmuletError, Client, Refused
+from amulet_client import Client, Refused, Unreachable
 from tests import tiny_archive
 from tests.stack import Stack
 
 TIMEOUT_S = 5.0
+UNREACHABLE = "UNREACHABLE"
 PAUSE_S = 0.05  # between two calls of one caller: half load, not saturation
 
 
@@ -24,7 +25,7 @@ class Outcome:
     began_s: float
     ended_s: float
     prediction_id: str  # empty when there was no answer
-    error: str  # empty when there was one
+    error: str  # empty when there was one; else a reason, or UNREACHABLE when no gateway answered in time
 
     @property
     def ok(self) -> bool:
@@ -93,8 +94,8 @@ class Load:
                     prediction_id = client.predict([photos[count % len(photos)]]).prediction_id
                 except Refused as refused:
                     error = refused.reason
-                except AmuletError as failed:
-                    error = str(failed)
+                except Unreachable:
+                    error = UNREACHABLE
                 count += 1
                 with self._changed:
                     self._outcomes.append(Outcome(began_s, time.monotonic(), prediction_id, error))

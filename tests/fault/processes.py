@@ -72,15 +72,3 @@ def wait_until(condition: Callable[[], bool], *, within_s: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def slowdown() -> float:
-    """How many times slower than alone a process gets on, at this moment: 1 on a machine that is ours.
-
-    Bounds in seconds hold for such a machine; where other work starves the stack of its
-    processors they are stretched by this, and a test says so.
-    """
-    began_s, cpu_s = time.monotonic(), time.thread_time()
-    while time.thread_time() - cpu_s < 0.05:
-        pass
-    return (time.monotonic() - began_s) / (time.thread_time() - cpu_s)

@@ -1,7 +1,8 @@
 """kill -9 of every process of the stack, ten times each, while clients predict without pause.
 
 Afterwards every prediction that a client holds an OK for has exactly one audit record, the
-chain verifies, and after each kill the stack answered again within 10 s.
+chain verifies, no call ended without a clear word, and after each kill the stack answered
+again within 10 s.
 """
 
 from __future__ import annotations
@@ -9,15 +10,21 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
 
-from tests.fault.load import Load
-from tests.fault.processes import answers, program_pid, slowdown, wait_until
+from cli import supervision
+from tests.fault.load import UNREACHABLE, Load
+from tests.fault.processes import answers, program_pid, wait_until
+from tests.fault.results import keep
 from tests.fault.truth import check_every_answer_is_audited_once
+from tests.machine import Watch
 from tests.stack import Stack
 
 pytestmark = [pytest.mark.fault, pytest.mark.stack]
@@ -27,6 +34,14 @@ AGAIN_S_MAX = 10.0
 GIVE_UP_S = 90.0
 DATA_PLANE = ("gateway", "torchserve", "torchserve worker")
 TARGETS = (*DATA_PLANE, "console", "worker")
+# How a call may end that met a kill: nobody there, or one of these reasons. Never INTERNAL.
+CLEAR = {
+    UNREACHABLE,
+    "REASON_BACKEND_UNAVAILABLE",
+    "REASON_MODEL_NOT_READY",
+    "REASON_DEADLINE_EXCEEDED",
+    "REASON_OVERLOADED",
+}
 
 
 def victim(stack: Stack, target: str, dice: random.Random) -> psutil.Process | None:
@@ -44,18 +59,24 @@ def victim(stack: Stack, target: str, dice: random.Random) -> psutil.Process | N
         return None
 
 
-def answers_again(stack: Stack, load: Load, target: str, killed: psutil.Process, killed_s: float) -> bool:
-    """Wait until what was killed does its work again."""
-    if target in DATA_PLANE:
-        return load.wait_for(lambda outcome: outcome.ok and outcome.began_s >= killed_s, within_s=GIVE_UP_S)
-    return wait_until(
-        lambda: (
-            not killed.is_running()
-            and program_pid(stack, target) not in (0, killed.pid)
-            and (target != "console" or answers(f"{stack.layout.console_url}/readyz"))
-        ),
-        within_s=GIVE_UP_S,
-    )
+def works(stack: Stack, load: Load, target: str) -> Callable[[psutil.Process], bool]:
+    """Taken before a kill: waits until what was killed does its work again, and says whether it does."""
+    log = stack.layout.logs / f"{target}.log"
+    began_s, said_bytes = time.monotonic(), log.stat().st_size if log.exists() else 0
+
+    def again(killed: psutil.Process) -> bool:
+        if target in DATA_PLANE:
+            return load.wait_for(lambda outcome: outcome.ok and outcome.began_s >= began_s, within_s=GIVE_UP_S)
+        return wait_until(lambda: not killed.is_running() and there(), within_s=GIVE_UP_S)
+
+    def there() -> bool:
+        if target == "console":
+            return answers(f"{stack.layout.console_url}/readyz")
+        with log.open("rb") as file:  # a worker of Celery says so when it takes tasks
+            file.seek(said_bytes)
+            return b" ready." in file.read()
+
+    return again
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +85,11 @@ class Kill:
 
     target: str
     took_s: float
-    slowdown: float  # of this machine meanwhile, by other work
+    held_up_s: float  # what other work on this machine can have cost of that, at most
 
     @property
     def late(self) -> bool:
-        return self.took_s > AGAIN_S_MAX * self.slowdown
+        return self.took_s - self.held_up_s > AGAIN_S_MAX
 
 
 def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> Kill:
@@ -80,30 +101,52 @@ def kill_one(stack: Stack, load: Load, target: str, dice: random.Random) -> Kill
         return bool(found)
 
     assert wait_until(alive, within_s=GIVE_UP_S), f"there is no {target} to kill"
-    before = slowdown()
+    supervisor = supervision.pid(stack.layout)
+    assert supervisor is not None
+    watch = Watch([psutil.Process(supervisor), psutil.Process()])
+    again = works(stack, load, target)
     killed_s = time.monotonic()
     found[0].kill()
-    assert answers_again(stack, load, target, found[0], killed_s), f"{target} does not answer again"
-    took_s = time.monotonic() - killed_s
-    return Kill(target, took_s, max(before, slowdown(), 1.0))
+    assert again(found[0]), f"{target} does not work again"
+    return Kill(target, time.monotonic() - killed_s, watch.held_up_s())
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(300 + 30 * KILLS_EACH * len(TARGETS))
 def test_nothing_acknowledged_is_lost_when_any_process_is_killed(stack: Stack, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     order = list(TARGETS) * KILLS_EACH
     dice.shuffle(order)
     kills: list[Kill] = []
+    began_s = time.monotonic()
     with Load(stack) as load:
         assert load.wait_for(lambda outcome: outcome.ok, count=20, within_s=GIVE_UP_S)
         for target in order:
             kills.append(kill_one(stack, load, target, dice))
             # At half load the next kill comes after a random number of answers.
             assert load.wait_for(lambda outcome: outcome.ok, count=dice.randrange(1, 40), within_s=GIVE_UP_S)
-    print(f"{len(load.ok_ids())} of {len(load.outcomes)} calls were answered")
-    for target in TARGETS:
-        times = sorted(kill.took_s for kill in kills if kill.target == target)
-        print(f"{target}: again after {times[len(times) // 2]:.1f} s in the middle, {times[-1]:.1f} s at most")
-    print(f"the machine was {max(kill.slowdown for kill in kills):.1f} times slower than alone at most")
+    ended = Counter(outcome.error for outcome in load.outcomes if not outcome.ok)
+    keep(
+        f"kills-{len(kills)}",
+        {
+            "seed": seed,
+            "took_s": round(time.monotonic() - began_s, 1),
+            "calls": len(load.outcomes),
+            "answered": len(load.ok_ids()),
+            "not_answered": dict(ended),
+            "again_after": {target: _told([kill for kill in kills if kill.target == target]) for target in TARGETS},
+        },
+    )
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
+    assert set(ended) <= CLEAR
     assert not [kill for kill in kills if kill.late]
+
+
+def _told(kills: Sequence[Kill]) -> dict[str, float]:
+    times = sorted(kill.took_s for kill in kills)
+    return {
+        "kills": len(kills),
+        "median_s": round(median(times), 2),
+        "max_s": round(times[-1], 2),
+        "held_up_by_others_s_max": round(max(kill.held_up_s for kill in kills), 2),
+        "max_less_held_up_s": round(max(kill.took_s - kill.held_up_s for kill in kills), 2),
+    }

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from tests.fault.conftest import JOURNAL_DISK_MIB
 from tests.fault.load import Load, Outcome
 from tests.fault.processes import answers, metric, program_pid, readiness, supervise, wait_until
+from tests.fault.results import keep
 from tests.fault.truth import backlog, check_every_answer_is_audited_once
 from tests.stack import Stack
 
@@ -61,6 +63,7 @@ def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tm
         assert len(ids) >= kill_after
         received += ids
     assert wait_until(lambda: metric(stack, "amulet_calls_in_flight") == 0, within_s=WAIT_S)
+    keep("client-killed-in-mid-stream", {"seed": seed, "clients": 3, "answers_received": len(received)})
     check_every_answer_is_audited_once(stack, received, tmp_path)
 
 
@@ -94,8 +97,18 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
         assert wait_until(lambda: answers(f"{stack.layout.console_url}/readyz"), within_s=WAIT_S)
         # Delivery also has to keep up with what goes on arriving.
         assert wait_until(lambda: (backlog(stack) or 10**9) <= 20, within_s=WAIT_S)
-        print(f"{waiting} events of backlog delivered {time.monotonic() - back_s:.1f} s after the console was back")
+        delivered_s = time.monotonic() - back_s
         failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
+    keep(
+        f"console-{how}-{CONSOLE_DOWN_S:.0f}s",
+        {
+            "away_s": round(back_s - away_s, 1),
+            "calls": len(load.outcomes),
+            "not_answered": len(failed),
+            "backlog_events": waiting,
+            "delivered_after_s": round(delivered_s, 1),
+        },
+    )
     assert not failed, f"{len(failed)} predictions failed although only the console was away: {failed[:3]}"
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
 
@@ -120,8 +133,10 @@ def test_a_full_disk_under_the_journal_is_named_and_ends_when_there_is_room(
         room_s = time.monotonic()
         other.unlink()
         assert load.wait_for(ok, within_s=AGAIN_S_MAX)
-        print(f"answered again {time.monotonic() - room_s:.1f} s after there was room")
+        again_s = time.monotonic() - room_s
         assert wait_until(lambda: bool(readiness(stack).get("ready")), within_s=AGAIN_S_MAX)
+    ended = Counter(outcome.error for outcome in load.outcomes if not outcome.ok)
+    keep("journal-disk-full", {"calls": len(load.outcomes), "not_answered": ended, "again_after_s": round(again_s, 2)})
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
 
 

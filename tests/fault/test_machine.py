@@ -1,0 +1,111 @@
+"""What is excused when a machine is busy: the waiting for a processor that others use, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.machine import Watch
+
+pytestmark = [
+    pytest.mark.fault,
+    pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel does not say who waited"),
+]
+
+ONE_CORE = f"import os, time\nos.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\n"
+COMPUTE = f"{ONE_CORE}while True: pass"
+NOISE_S = 0.3  # the kernel counts a machine's time in ticks of 10 ms, by looking at who runs just then
+
+
+@contextmanager
+def ours(code: str) -> Iterator[psutil.Popen]:
+    """A process below this one."""
+    process = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def somebody_else() -> Iterator[psutil.Process]:
+    """A process that computes and is not below this one: who started it has ended."""
+    starter = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdout=2).pid)"
+    done = subprocess.run([sys.executable, "-c", starter, COMPUTE], stdout=subprocess.PIPE, text=True, check=True)
+    process = psutil.Process(int(done.stdout))
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def used_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def until_used(process: psutil.Process, cpu_s: float) -> None:
+    while used_s(process) < cpu_s:
+        time.sleep(0.02)
+
+
+def machine_s() -> float:
+    """Processor time of this machine that anybody used so far."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq)
+
+
+def test_who_shares_a_processor_with_others_is_excused_for_what_they_took() -> None:
+    watch = Watch([psutil.Process()])
+    with somebody_else() as other, ours(COMPUTE) as process:
+        before_s = used_s(other)
+        until_used(process, 1.0)
+        taken_s = used_s(other) - before_s
+        assert watch.held_up_s() >= 0.5 * taken_s
+    assert taken_s > 0.3
+
+
+def test_who_sleeps_is_not_excused_however_busy_the_machine_is() -> None:
+    watch = Watch([psutil.Process()])
+    with somebody_else() as other, ours(f"{ONE_CORE}print('asleep', flush=True)\ntime.sleep(600)") as process:
+        assert process.stdout.readline() == "asleep\n"
+        start_s, taken_s = watch.waited_s(), watch.taken_s()
+        until_used(other, used_s(other) + 1.5)
+        assert watch.taken_s() > taken_s + 1.0
+        assert watch.waited_s() < start_s + 0.1
+
+
+def test_what_our_own_processes_use_is_not_taken_by_others() -> None:
+    watch, before_s = Watch([psutil.Process()]), machine_s()
+    with ours(COMPUTE) as one, ours(COMPUTE) as two:
+        until_used(one, 1.0)
+        until_used(two, 1.0)
+        ours_s = used_s(one) + used_s(two)
+        taken_s = watch.taken_s()
+        assert taken_s <= machine_s() - before_s - ours_s + NOISE_S
+
+
+def test_what_ended_meanwhile_was_ours_too() -> None:
+    watch, before_s = Watch([psutil.Process()]), machine_s()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 1.5: pass"], check=True)
+    taken_s = watch.taken_s()
+    assert taken_s <= machine_s() - before_s - 1.5 + NOISE_S
+
+
+def test_what_a_process_used_before_is_not_counted_when_it_ends() -> None:
+    with ours(COMPUTE) as process:
+        until_used(process, 2.0)
+        watch, before_s = Watch([psutil.Process()]), machine_s()
+    with somebody_else() as other:
+        until_used(other, 1.0)
+        busy_s = machine_s() - before_s
+        assert watch.taken_s() >= min(1.0, busy_s) - NOISE_S
