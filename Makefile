@@ -101,6 +101,10 @@ test: lint types unit integration browser ## Lint, types, import contracts and e
 	$(BIN)/pytest tests/fault -m "not stack"
 	@echo "Left out, because they take ten minutes: the kills and outages of a whole stack (make fault)."
 
+.PHONY: docs
+docs: $(INSTALLED) ## The five-minute start, typed as it is printed
+	$(BIN)/pytest tests/docs
+
 .PHONY: proto
 proto: $(INSTALLED) ## Renew the stubs from the .proto files
 	$(BIN)/python -m protos.generate

@@ -197,10 +197,10 @@ def _manage(layout: Layout, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise StackError(f"`console.manage {arguments[0]}` failed: {_reason(done.stderr) or _reason(done.stdout)}")
+        raise StackError(f"`console.manage {arguments[0]}` failed: {reason_of(done.stderr) or reason_of(done.stdout)}")
 
 
-def _reason(said: str) -> str:
+def reason_of(said: str) -> str:
     """What a Python program that failed says in the end, in one line: the error without the trace before it."""
     lines = said.rpartition("Traceback (most recent call last):")[2].strip("\n").splitlines()
     return " ".join(" ".join(line for line in lines if not line.startswith("  ")).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import click
 
 from cli import supervision
 from cli.layout import Layout
-from cli.stack import state_option
+from cli.provision import write_once
+from cli.stack import reason_of, state_option
 
 ROLES: Final = ("viewer", "reviewer", "model-engineer", "approver", "privacy-officer", "auditor", "administrator")
 
@@ -22,28 +24,42 @@ def users() -> None:
     """Create members of staff."""
 
 
-@users.command(epilog="Example: amulet users create somchai --role approver --json")
+@users.command(epilog="Example: amulet users create somchai --role approver --token-file somchai.token")
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the API token there instead of printing it: a new file that only you can read.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def create(name: str, role: str, as_json: bool, state: Path) -> int:
+def create(name: str, role: str, token_file: Path | None, as_json: bool, state: Path) -> None:
     """Create a member of staff; print the first password, the second factor's seed and an API token, once."""
     layout = Layout.of(state)
     if not layout.record.exists():
         raise click.ClickException(f"no stack was ever started in {layout.state}: `amulet up --state {state}` does")
+    if token_file is not None and token_file.exists():
+        raise click.UsageError(f"{token_file} exists already: name a new file")
+    if token_file is not None and not os.access(token_file.parent, os.W_OK):
+        raise click.UsageError(f"{token_file} cannot be written: there is no folder {token_file.parent} open to you")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "console.manage",
-            "create_staff",
-            name,
-            "--role",
-            role,
-            *(["--json"] if as_json else []),
-        ],
+        [sys.executable, "-m", "console.manage", "create_staff", "--role", role, "--json", "--", name],
         env=supervision.environment(layout, os.environ),
+        capture_output=True,
+        text=True,
         check=False,
     )
-    return done.returncode
+    if done.returncode != 0:
+        reason = reason_of(done.stderr).removeprefix("CommandError: ")
+        raise click.ClickException(f"{name} was not created: {reason or f'exit status {done.returncode}'}")
+    made: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    if token_file is not None:
+        write_once(token_file, f"{made.pop('token')}\n".encode())
+        made["token_file"] = str(token_file)
+    if as_json:
+        click.echo(json.dumps(made, ensure_ascii=False))
+        return
+    for key, value in made.items():
+        click.echo(f"{key:<12} {value}")
+    click.echo("Keep this now: it is not shown again.", err=True)

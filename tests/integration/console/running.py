@@ -148,7 +148,11 @@ def postgresql() -> Iterator[dict[str, str]]:
     try:
         connection = psycopg2.connect(dbname="postgres", connect_timeout=3, **_POSTGRESQL)
     except psycopg2.OperationalError as error:
-        pytest.skip(f"no PostgreSQL on 127.0.0.1:5432 for the user postgres without a password ({error}): start one")
+        why = " ".join(str(error).splitlines()[:1])
+        pytest.skip(
+            f"no PostgreSQL on 127.0.0.1:5432 that lets the user postgres in without a password ({why}): start one, as "
+            "`docker run -d -e POSTGRES_HOST_AUTH_METHOD=trust -p 127.0.0.1:5432:5432 postgres:15` does"
+        )
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -169,7 +173,7 @@ def redis_server() -> Iterator[dict[str, str]]:
         try:
             taken = not connection.set("amulet-test", os.getpid(), nx=True) or connection.dbsize() != 1
         except redis.ConnectionError:
-            pytest.skip("no Redis on 127.0.0.1:6379: start redis-server")
+            pytest.skip("no Redis on 127.0.0.1:6379: `redis-server --daemonize yes` starts one")
         if not taken:
             break
     else:
@@ -188,7 +192,7 @@ def rabbitmq() -> Iterator[dict[str, str]]:
     try:
         socket.create_connection(("127.0.0.1", 5672), timeout=3).close()
     except OSError:
-        pytest.skip("no RabbitMQ on 127.0.0.1:5672: start rabbitmq-server")
+        pytest.skip("no RabbitMQ on 127.0.0.1:5672: `rabbitmq-server -detached` starts one")
     if control is None:
         pytest.skip("rabbitmqctl is not on the path, and a virtual host of one's own needs it")
     name = f"amulet-test-{SystemRandom().getrandbits(48):012x}"
