@@ -61,7 +61,7 @@ def open_photo(photo: bytes, *, format_name: str, claimed_px: tuple[int, int], s
         if turn is not None:
             image = image.transpose(turn)
     square = to_srgb(centre_square(image), profile)
-    luma = _resized(square, (min(square.width, CHECK_SIDE_PX),) * 2).convert("L")
+    luma = _resized(square.convert("L"), (min(square.width, CHECK_SIDE_PX),) * 2)  # one band is averaged, not three
     return Opened(
         pixels=np.asarray(_resized(square, size_px), dtype=np.uint8),
         source_px=source_px,

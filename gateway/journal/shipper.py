@@ -50,7 +50,7 @@ class ShipperSettings:
     answer_s_max: float = 10.0
     retry_s_min: float = 0.05
     retry_s_max: float = 2.0
-    linger_s: float = 0.05  # between two deliveries while there is no backlog, so that a batch can gather
+    linger_s: float = 0.25  # between two deliveries while there is no backlog, so that a batch can gather
     sweep_s: float = 1.0  # how often old segments are looked for while there is nothing to deliver
 
 

@@ -36,11 +36,11 @@ def test_shares_and_means_are_of_all_pixels() -> None:
 def test_the_gateway_measures_the_same(seed: int) -> None:
     luma = np.random.default_rng(seed).integers(0, 256, (40, 40), dtype=np.uint8)
     ours, theirs = measure(luma), stage_a.measure(luma)
-    assert ours.sharpness_var == theirs.sharpness_var
-    assert ours.brightness_ratio == theirs.brightness_ratio
-    assert ours.contrast_ratio == theirs.contrast_ratio
-    assert ours.clipped_dark_ratio == theirs.clipped_dark_ratio
-    assert ours.clipped_bright_ratio == theirs.clipped_bright_ratio
+    assert ours.sharpness_var == pytest.approx(theirs.sharpness_var, rel=1e-9)
+    assert ours.brightness_ratio == pytest.approx(theirs.brightness_ratio, rel=1e-9)
+    assert ours.contrast_ratio == pytest.approx(theirs.contrast_ratio, rel=1e-9)
+    assert ours.clipped_dark_ratio == pytest.approx(theirs.clipped_dark_ratio)
+    assert ours.clipped_bright_ratio == pytest.approx(theirs.clipped_bright_ratio)
     assert quality.CHECK_PX == stage_a.CHECK_SIDE_PX
 
 
