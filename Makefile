@@ -9,6 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 CALLERS := .venv/callers/installed
+BENCH_PEERS := .venv/peers/installed
+BENCH_RESULTS ?= benchmarks/results
 STATE ?= .demo
 
 .PHONY: help
@@ -104,6 +106,21 @@ test: lint types unit integration browser ## Lint, types, import contracts and e
 .PHONY: docs
 docs: $(INSTALLED) ## The five-minute start, typed as it is printed
 	$(BIN)/pytest tests/docs
+
+# LitServe and BentoML in an environment of their own: what they need is no part of our lock.
+$(BENCH_PEERS): benchmarks/peers/requirements.lock | $(INSTALLED)
+	test -x .venv/peers/bin/python || $(BIN)/python -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	touch $@
+
+.PHONY: peers
+peers: $(BENCH_PEERS) ## Install the servers that Amulet is measured against
+
+.PHONY: bench
+bench: $(INSTALLED) $(BENCH_PEERS) ## Measure serving, peers included, inference and the console
+	$(BIN)/amulet bench serving --json $(BENCH_RESULTS)/serving.json
+	$(BIN)/amulet bench inference --json $(BENCH_RESULTS)/inference.json
+	$(BIN)/amulet bench console --json $(BENCH_RESULTS)/console.json
 
 .PHONY: proto
 proto: $(INSTALLED) ## Renew the stubs from the .proto files

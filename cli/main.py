@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, str]] = MappingProxyType(
         "status": "cli.stack:status",
         "down": "cli.stack:down",
         "demo": "cli.demo:demo",
+        "bench": "cli.bench:bench",
         "doctor": "cli.doctor:doctor",
         "settings": "cli.settings:settings",
     }
@@ -61,6 +62,7 @@ SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "status": "Say what runs, and whether it is ready.",
         "down": "Stop the stack.",
         "demo": "Show the whole product once, on procedural photographs.",
+        "bench": "Measure serving, inference and the console on this machine.",
         "doctor": "Say what is wrong with this machine's set-up.",
         "settings": "List every setting with its default.",
     }

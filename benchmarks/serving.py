@@ -1,0 +1,198 @@
+"""The whole path against the bare peers: `amulet bench serving`, `make bench`.
+
+Interleaved rounds on one machine: in each round every system answers the same photographs in
+every case. Closed loops with 1, 8 and 16 connections; an open loop at 0.7 of what the system
+managed with 16 in that very round. Medians over the rounds, every round kept.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import figures
+from benchmarks.amulet_system import Amulet
+from benchmarks.figures import Row
+from benchmarks.machine import busy_ratio, cpu_ticks, machine
+from benchmarks.systems import (
+    PEERS,
+    PEERS_PYTHON,
+    ROOT,
+    Bench,
+    BentoML,
+    LitServe,
+    Server,
+    SystemFailed,
+    TorchServeStock,
+)
+
+CLOSED: Final = {"c1": 1, "c8": 8, "c16": 16}
+OPEN_RATIO: Final = 0.7
+OPEN_CONNECTIONS: Final = 16
+STOCK_CASES: Final = ("c1", "c8")  # it is an order of magnitude slower: more would only take time
+WARM_S: Final = 1.5
+PEER_NAMES: Final = ("litserve", "bentoml")
+SYSTEMS: Final[Mapping[str, Callable[[Bench], Server]]] = {
+    "amulet": lambda bench: Amulet("amulet", bench),
+    "litserve": lambda bench: LitServe("litserve", bench),
+    "bentoml": lambda bench: BentoML("bentoml", bench),
+    "torchserve_stock": lambda bench: TorchServeStock("torchserve_stock", bench),
+}
+NAMES: Final = (*SYSTEMS, "limit")
+
+
+def measure(
+    run: Path,
+    photos: Path,
+    *,
+    names: Sequence[str] = NAMES,
+    rounds: int = 5,
+    seconds: float = 4.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Raises SystemFailed when a server does not start or answers nothing."""
+    if set(names) & set(PEER_NAMES) and not PEERS_PYTHON.exists():
+        raise SystemFailed("the peers are not installed: run `make peers`, or name other --systems")
+    kept: dict[str, dict[str, list[Row]]] = {name: {} for name in names}
+    described = machine()
+    ticks = cpu_ticks()
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        bench = Bench(run.absolute(), photos.absolute(), Path(work), described["cpus"])
+        with _started([name for name in names if name in SYSTEMS], bench, tell) as servers:
+            for number in range(rounds):
+                for name in names:
+                    tell(f"round {number + 1} of {rounds}: {name}")
+                    found = _limit(bench, seconds) if name == "limit" else _one_system(servers[name], bench, seconds)
+                    for case, row in found.items():
+                        kept[name].setdefault(case, []).append(row)
+            cold_start_s = {name: server.cold_start_s for name, server in servers.items()}
+    medians = figures.medians(kept)
+    return {
+        "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
+        "settings": {
+            "rounds": rounds,
+            "seconds": seconds,
+            "warm_s": WARM_S,
+            "photos": len(list(photos.glob("*.jpg"))),
+            "model": json.loads((run / "model.json").read_text())["version"],
+            "peer_workers": described["cpus"],
+        },
+        "systems": medians,
+        "ratios": ratios(medians),
+        "cold_start_s": cold_start_s,
+        "rounds": kept,
+    }
+
+
+def ratios(medians: Mapping[str, Mapping[str, Row]]) -> dict[str, float]:
+    """Ours divided by theirs: throughput per case; at one connection also p50's milliseconds above the best peer's."""
+    found = {}
+    ours = medians.get("amulet", {})
+    for case, row in ours.items():
+        best = max((medians[name][case]["rps"] for name in PEER_NAMES if case in medians.get(name, {})), default=0.0)
+        for name in (*PEER_NAMES, "torchserve_stock", "limit"):
+            other = medians.get(name, {}).get(case)
+            if other and other["rps"] and case in CLOSED:
+                found[f"{case}_to_{name}"] = row["rps"] / other["rps"]
+        if best and case in CLOSED:
+            found[f"{case}_to_best_peer"] = row["rps"] / best
+    peers = [medians[name]["c1"]["p50_ms"] for name in PEER_NAMES if "c1" in medians.get(name, {})]
+    if "c1" in ours and peers:
+        found["c1_p50_ms_above_best_peer"] = ours["c1"]["p50_ms"] - min(peers)
+    return found
+
+
+@contextmanager
+def _started(names: Sequence[str], bench: Bench, tell: Callable[[str], None]) -> Iterator[dict[str, Server]]:
+    servers: dict[str, Server] = {}
+    try:
+        for name in names:
+            tell(f"starting {name}")
+            servers[name] = SYSTEMS[name](bench)
+            servers[name].begin()
+            servers[name].sleep()
+        yield servers
+    finally:
+        for server in servers.values():
+            server.end()
+
+
+def _one_system(server: Server, bench: Bench, seconds: float) -> dict[str, Row]:
+    found: dict[str, Row] = {}
+    server.wake()
+    try:
+        for case, connections in CLOSED.items():
+            if server.name != "torchserve_stock" or case in STOCK_CASES:
+                found[case] = _one_case(server, bench, seconds, connections=connections)
+        if "c16" in found:
+            rate = OPEN_RATIO * found["c16"]["rps"]
+            found[f"open_{OPEN_RATIO}"] = _one_case(server, bench, seconds, connections=OPEN_CONNECTIONS, rate=rate)
+    finally:
+        server.sleep()
+    return found
+
+
+def _one_case(server: Server, bench: Bench, seconds: float, *, connections: int, rate: float = 0.0) -> Row:
+    wish = {
+        **server.wish(),
+        "photos": str(bench.photos),
+        "connections": connections,
+        "seconds": seconds,
+        "warm_s": WARM_S,
+        "rate": rate,
+    }
+    cpu_s = server.cpu_s()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.calling", json.dumps(wish)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemFailed(f"the callers of {server.name} failed: {done.stderr[-1000:]}")
+    said = json.loads(done.stdout)
+    if not said["latencies_ms"]:
+        raise SystemFailed(f"{server.name} answered nothing: {said['first_error']}")
+    return figures.row(
+        said["latencies_ms"],
+        said["seconds"],
+        cpu_s=(server.cpu_s() - cpu_s) * _measured_share(seconds),
+        rss_mib=server.rss_mib(),
+        errors=said["errors"],
+    )
+
+
+def _measured_share(seconds: float) -> float:
+    """Of the CPU time: the processes were watched through the warm-up too."""
+    return seconds / (seconds + WARM_S)
+
+
+def _limit(bench: Bench, seconds: float) -> dict[str, Row]:
+    """No server: one process, and as many as there are cores."""
+    return {
+        "c1": _processes(bench, seconds, 1),
+        **{case: _processes(bench, seconds, bench.workers) for case in ("c8", "c16")},
+    }
+
+
+def _processes(bench: Bench, seconds: float, count: int) -> Row:
+    command = [sys.executable, str(PEERS / "limit.py"), str(bench.photos), str(seconds), str(WARM_S)]
+    running = [
+        subprocess.Popen(
+            command,
+            env={"BENCH_GRAPH": str(bench.run / "model.onnx"), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(count)
+    ]
+    said = [json.loads(process.communicate()[0]) for process in running]
+    took_ms = [each for one in said for each in one["latencies_ms"]]
+    cpu_s = sum(one["cpu_s"] for one in said) * _measured_share(seconds)
+    return figures.row(took_ms, seconds, cpu_s=cpu_s, rss_mib=sum(one["rss_mib"] for one in said))

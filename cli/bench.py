@@ -1,0 +1,169 @@
+"""`amulet bench`: the benchmarks, each as one command with one JSON file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+_SEED: Final = 7
+_PER_CLASS: Final = 24
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
+        click.option("--seconds", type=click.FloatRange(0.2, 600), default=4.0, show_default=True, help="Of one case."),
+        click.option(
+            "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--photos",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="A folder of JPEG files.  [default: the demonstration's]",
+        ),
+        click.option(
+            "--model",
+            "models",
+            multiple=True,
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="A training run.  [default: one is trained on demonstration photographs]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed, memory and cost on this machine; nothing else should run on it."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "benchmarks" / "serving.py").is_file():
+        raise click.ClickException("the benchmarks are not installed with Amulet: run this from a checkout")
+    sys.path.insert(0, str(root))  # they are no package of ours that others install
+
+
+@bench.command(epilog="Example: amulet bench serving --model run --json serving.json")
+@_model_options
+@_options
+@click.option(
+    "--systems", help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas.  [default: all]"
+)
+def serving(
+    models: tuple[Path, ...],
+    photos: Path | None,
+    rounds: int,
+    seconds: float,
+    json_file: Path | None,
+    systems: str | None,
+) -> None:
+    """The whole path against bare peers, in interleaved rounds."""
+    from benchmarks import serving as benchmark
+    from benchmarks.systems import SystemFailed
+
+    names = benchmark.NAMES if systems is None else tuple(systems.split(","))
+    unknown = [name for name in names if name not in benchmark.NAMES]
+    if unknown:
+        raise click.UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(benchmark.NAMES)}")
+    if len(models) > 1:
+        raise click.UsageError("serving measures one --model at a time")
+    with _ready(models, photos) as (runs, folder):
+        try:
+            found = benchmark.measure(runs[0], folder, names=names, rounds=rounds, seconds=seconds, tell=_tell)
+        except SystemFailed as failure:
+            raise click.ClickException(str(failure)) from failure
+    _show(found, json_file)
+
+
+@bench.command(epilog="Example: amulet bench inference --model run --model run-int8 --json inference.json")
+@_model_options
+@_options
+def inference(
+    models: tuple[Path, ...], photos: Path | None, rounds: int, seconds: float, json_file: Path | None
+) -> None:
+    """Decoding and the graph without any server."""
+    from benchmarks import inference as benchmark
+
+    with _ready(models, photos) as (runs, folder):
+        found = benchmark.measure(runs, folder, rounds=rounds, seconds=seconds)
+    _show(found, json_file)
+
+
+@bench.command(epilog="Example: amulet bench console --json console.json")
+@_options
+def console(rounds: int, seconds: float, json_file: Path | None) -> None:
+    """Events taken in and pages answered by a console of its own."""
+    from benchmarks import console as benchmark
+    from benchmarks.systems import SystemFailed
+
+    try:
+        found = benchmark.measure(rounds=rounds, seconds=seconds, tell=_tell)
+    except SystemFailed as failure:
+        raise click.ClickException(str(failure)) from failure
+    _show(found, json_file)
+
+
+@contextmanager
+def _ready(models: tuple[Path, ...], photos: Path | None) -> Iterator[tuple[tuple[Path, ...], Path]]:
+    """Runs and photographs: those given, or the demonstration's, made for this measurement."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        drawn = Path(work, "photographs")
+        if not models or photos is None:
+            _tell("drawing demonstration photographs")
+            _amulet("data", "demo", "--out", str(drawn), "--seed", str(_SEED), "--per-class", str(_PER_CLASS))
+        if not models:
+            _tell("training a model on them")
+            run = Path(work, "run")
+            _amulet("train", str(drawn), "--out", str(run), "--seed", str(_SEED), "--name", "bench")
+            models = (run,)
+        if photos is None:
+            photos = Path(work, "jpeg")
+            photos.mkdir()
+            for number, path in enumerate(sorted(drawn.glob("*/*.jpg"))):
+                path.rename(photos / f"{number:04}.jpg")
+        if not any(photos.glob("*.jpg")):
+            raise click.UsageError(f"{photos} holds no file *.jpg")
+        yield models, photos
+
+
+def _amulet(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise click.ClickException(f"`amulet {' '.join(arguments)}` failed: {done.stderr.strip()[-500:]}")
+
+
+def _tell(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _show(found: Mapping[str, Any], json_file: Path | None) -> None:
+    from benchmarks.figures import table
+
+    about = found["machine"]
+    click.echo(
+        f"{about['cpu']}, {about['cpus']} cores; load before {about['load_1min_before']:.1f}, "
+        f"busy {about['busy_ratio']:.0%} on the whole"
+    )
+    click.echo(table(found["systems"], found["ratios"]), nl=False)
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
