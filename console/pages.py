@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.functional import Promise
@@ -55,7 +56,7 @@ def ask(
     consequence: str,
     button: str,
     back: str,
-    act: Callable[[dict[str, Any]], str | HttpResponse],
+    act: Callable[[dict[str, Any]], str | HttpResponseBase],
     form: type[forms.Form] = ReasonForm,
     initial: dict[str, Any] | None = None,
     danger: bool = False,
@@ -63,7 +64,7 @@ def ask(
     """Say what will happen and ask for what it needs; do it when the answer comes back.
 
     act: takes the form's values and calls one service; answers with a sentence for the person,
-    who is then sent `back`, or with a whole page. A refusal is shown beside its field.
+    who is then sent `back`, or with a whole page or a file. A refusal is shown beside its field.
     """
     answer = form(request.POST, request.FILES) if request.method == "POST" else form(initial=initial)
     if request.method == "POST" and answer.is_valid():
@@ -72,8 +73,8 @@ def ask(
         except Refusal as refusal:
             answer.add_error(refusal.field if refusal.field in answer.fields else None, refusal.message)
         else:
-            if isinstance(done, HttpResponse):
-                return done
+            if isinstance(done, HttpResponseBase):
+                return done  # type: ignore[return-value]  # a stream is a response all the same
             messages.success(request, done)
             return redirect(back)
     context = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 from typing import Any, Final
 
@@ -62,7 +63,11 @@ def _end_with_master(master: Any, worker: Any) -> None:
 
 
 def main() -> int:
-    """Serve until told to stop. Returns 2 with one sentence when a setting is wrong."""
+    """Serve until told to stop. Returns 2 with one sentence when a setting is wrong.
+
+    Whom the ledger of erasures names is erased again before the port opens: a restore may have
+    brought them back. Returns 1 when that cannot be done.
+    """
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
     try:
         settings = load()
@@ -71,6 +76,11 @@ def main() -> int:
     except ConfigurationWrong as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    if settings.erasure_ledger.exists():
+        # In a process of its own: this one keeps no Django in memory. Nothing listens yet.
+        done = subprocess.run([sys.executable, "-m", "console.manage", "replay_erasures"], check=False)
+        if done.returncode:
+            return done.returncode
     Server(settings).run()
     return 0
 

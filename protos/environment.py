@@ -39,7 +39,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "INSECURE": ("gateway", "cli"),
         "REFLECTION": ("gateway",),
         "INPUT_HASH_SECRET_FILE": ("gateway",),
-        "JOURNAL_DIR": ("gateway",),
+        "JOURNAL_DIR": ("gateway", "console"),
         "JOURNAL_FREE_MIB_MIN": ("gateway",),
         "DECODER_WORKERS": ("gateway",),
         "REQUEST_S_MAX": ("gateway",),
@@ -57,6 +57,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "AUDIT_KEY_FILE": ("console",),
         "CHECKPOINT_DIR": ("console",),
         "VAULT_KEY_FILE": ("console",),
+        "ERASURE_LEDGER": ("console",),
         "PHOTO_SEAL_KEY_FILE": ("console",),
         "GATEWAY_OPS_URL": ("console",),
         # Command line.

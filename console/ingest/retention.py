@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from django.conf import settings
 
 from console.ingest.reading import PredictionEvent
+from console.vault import queries
 from console.vault import services as vault
 from console.vault.cipher import Unopenable, load_photo_key, open_photo
 from console.vault.models import Consent, Kind, Purpose, Subject
@@ -42,6 +43,7 @@ class Retained:
 
     subject: Subject | None
     outcomes: tuple[Outcome, ...]  # one per view
+    forgotten: bool = False  # of somebody who was erased since: nothing that the caller named it by is stored
 
 
 @cache
@@ -53,20 +55,38 @@ def photo_key() -> X25519PrivateKey:
 def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, Retained]:
     """Keep what may be kept of these events, inside the caller's transaction, by prediction id.
 
+    Of somebody who was erased after an event happened, the event leaves a number and no person.
     The consents stay locked until it ends, so that none is withdrawn unnoticed. Raises OSError
     when the store cannot be written: then nothing of the batch is applied, and it comes again.
     """
-    subjects = vault.subjects_of({event.pseudonym for event in events if event.pseudonym})
+    erased_at = queries.erased_at({event.pseudonym for event in events if event.pseudonym})
+    late = {
+        event.prediction_id
+        for event in events
+        if event.pseudonym in erased_at and event.happened_at <= erased_at[event.pseudonym]
+    }
+    subjects = vault.subjects_of(
+        {event.pseudonym for event in events if event.pseudonym and event.prediction_id not in late}
+    )
     references = {event.consent_reference for event in events if _brings_photographs(event)}
     consents = vault.lock_consents(references, purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
     return {
-        event.prediction_id: _retain_one(event, subjects.get(event.pseudonym), consents.get(event.consent_reference))
+        event.prediction_id: (
+            _forget(event)
+            if event.prediction_id in late
+            else _retain_one(event, subjects.get(event.pseudonym), consents.get(event.consent_reference))
+        )
         for event in events
     }
 
 
 def _brings_photographs(event: PredictionEvent) -> bool:
     return bool(event.consent_reference) and any(view.photo is not None for view in event.sealed)
+
+
+def _forget(event: PredictionEvent) -> Retained:
+    outcomes = [Outcome.NOT_ASKED if view.photo is None else Outcome.NO_CONSENT for view in event.sealed]
+    return Retained(None, tuple(outcomes), forgotten=True)
 
 
 def _retain_one(event: PredictionEvent, subject: Subject | None, consent: Consent | None) -> Retained:

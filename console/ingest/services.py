@@ -144,7 +144,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> Prediction:
         confidence=event.top.probability,
         subject=retained.subject,
         input_hash=bytes.fromhex(event.views[0].input_hash) if event.views else b"",
-        request_id=event.request_id,
+        request_id="" if retained.forgotten else event.request_id,
         gateway_id=event.gateway_id,
         detail_document=detail.render(),
     )

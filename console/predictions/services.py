@@ -1,9 +1,14 @@
-"""What writes predictions and feedback: ingest only, inside its transaction."""
+"""What writes predictions and feedback, ingest only, inside its transaction; and what deletes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from console.predictions.models import Feedback, Prediction
 
@@ -18,3 +23,24 @@ def add_predictions(predictions: Sequence[Prediction]) -> None:
 def add_feedback(feedback: Sequence[Feedback]) -> None:
     """Raises IntegrityError when one of them is known already."""
     Feedback.objects.bulk_create(feedback, batch_size=_ROWS_PER_STATEMENT)
+
+
+@transaction.atomic
+def erase(*, subject_id: UUID, prediction_ids: Collection[UUID]) -> int:
+    """Delete a person's predictions, with what reviewers made of them, and all feedback on them. Returns how many rows.
+
+    prediction_ids: those that are known to be, or to have been, this person's.
+    """
+    gone = Prediction.objects.filter(subject=subject_id).delete()[0]
+    ids = sorted(prediction_ids)
+    for start in range(0, len(ids), _ROWS_PER_STATEMENT):
+        some = ids[start : start + _ROWS_PER_STATEMENT]
+        gone += Prediction.objects.filter(pk__in=some).delete()[0]
+        gone += Feedback.objects.filter(prediction_id__in=some).delete()[0]
+    return gone
+
+
+def discard_orphan_feedback(*, before: datetime) -> int:
+    """Delete old feedback on predictions that are not here: what somebody said of what was erased. Returns how many."""
+    known = Prediction.objects.filter(pk=OuterRef("prediction_id"))
+    return Feedback.objects.filter(~Exists(known), happened_at__lt=before).delete()[0]

@@ -94,6 +94,15 @@ class ConsoleSettings(BaseSettings):
         default_factory=_in_state("secrets", "photo_seal.key"), description="X25519 key that opens sealed photographs."
     )
 
+    erasure_ledger: Path = Field(
+        default_factory=_in_state("ledger", "erasures.jsonl"),
+        description="File that names who was erased, by random ids; keep it out of what a restore brings back.",
+    )
+    journal_dir: Path = Field(
+        default_factory=_in_state("gateway", "journal"),
+        description="Folder of the durable journal; one per gateway.",
+    )
+
     torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC, for smoke tests.")
     torchserve_management_grpc: str = Field(default="127.0.0.1:7071", description="TorchServe's management gRPC.")
     torchserve_management_url: str = Field(default="http://127.0.0.1:8081", description="TorchServe's management HTTP.")
@@ -275,6 +284,8 @@ def _sqlite(path: Path) -> dict[str, Any]:
         "OPTIONS": {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000;",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000; "
+            # What is deleted is overwritten: an erasure must leave no bytes in free pages.
+            "PRAGMA secure_delete=ON;",
         },
     }

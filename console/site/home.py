@@ -8,10 +8,13 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.queries import last_sequence
 from console.predictions.queries import newest_first
+from console.privacy.clocks import SOON_DAYS
+from console.privacy.queries import due_within
 from console.registry.models import State
 from console.registry.queries import count_by_state
 from console.review.queries import open_count
@@ -58,4 +61,9 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
             (State.FAILED, _("versions failed their smoke test"), "error"),
         ):
             cards.append(Card(counts[state], text, f"{url}?state__exact={state}", icon))
+    if may("privacy.view_privacyrequest"):
+        url = reverse("admin:privacy_privacyrequest_changelist")
+        number = due_within(SOON_DAYS, now())
+        text = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
+        cards.append(Card(number, text, url, "shield_person"))
     return cards

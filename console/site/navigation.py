@@ -59,6 +59,12 @@ _SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str, str, str | None], ...]],
         gettext_noop("Accountability"),
         (
             (gettext_noop("Audit trail"), "history_edu", "admin:audit_entry_changelist", "audit.view_entry"),
+            (
+                gettext_noop("Privacy requests"),
+                "shield_person",
+                "admin:privacy_privacyrequest_changelist",
+                "privacy.view_privacyrequest",
+            ),
             (gettext_noop("Subjects"), "fingerprint", "admin:vault_subject_changelist", "vault.view_subject"),
             (gettext_noop("Consents"), "handshake", "admin:vault_consent_changelist", "vault.view_consent"),
         ),

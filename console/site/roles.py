@@ -49,9 +49,19 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "vault.add_consent",
         "vault.change_consent",
         "vault.open_storedobject",
-        "vault.erase_subject",
+        "privacy.view_privacyrequest",
+        "privacy.add_privacyrequest",
+        "privacy.handle_privacyrequest",
+        "privacy.export_privacyrequest",
     },
-    Role.AUDITOR: _SEE | {"audit.view_entry", "audit.view_checkpoint", "audit.export_entry", "staff.view_user"},
+    Role.AUDITOR: _SEE
+    | {
+        "audit.view_entry",
+        "audit.view_checkpoint",
+        "audit.export_entry",
+        "staff.view_user",
+        "privacy.view_privacyrequest",
+    },
     Role.ADMINISTRATOR: _SEE
     | {
         "clients.view_client",
@@ -73,6 +83,7 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "vault.open_storedobject",
         "vault.view_subject",
         "vault.view_consent",
+        "privacy.view_privacyrequest",
     },
 }
 

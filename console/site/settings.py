@@ -51,6 +51,7 @@ INSTALLED_APPS = [
     "console.review",
     "console.rollout",
     "console.ingest",
+    "console.privacy",
     "console.site",
 ]
 
@@ -110,6 +111,10 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
         "task": "console.registry.tasks.discard_abandoned_uploads",
         "schedule": timedelta(hours=1),
     },
+    "privacy: go on with erasures": {"task": "console.privacy.tasks.find_work", "schedule": 20.0},
+    "privacy: tell of limits": {"task": "console.privacy.tasks.escalate", "schedule": timedelta(hours=1)},
+    "privacy: discard orphans": {"task": "console.privacy.tasks.discard_orphans", "schedule": timedelta(days=1)},
+    "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 
 # People.

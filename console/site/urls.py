@@ -19,6 +19,7 @@ API = (
     "console.rollout.api",
     "console.audit.api",
     "console.vault.api",
+    "console.privacy.api",
     "console.predictions.api",
     "console.review.api",
 )

@@ -192,7 +192,6 @@ class SubjectAdmin(HistoryAdmin):
     search_help_text = gettext_lazy("Pseudonym of the person, whole")
     ordering = ("-created_at",)
     sortable_by = ()
-    actions_detail = ("erase",)
     fields = ("id", "created_at", "consents_valid", "photographs")
     readonly_fields = fields
 
@@ -230,36 +229,6 @@ class SubjectAdmin(HistoryAdmin):
     @display(description=gettext_lazy("Objects kept"))
     def photographs(self, subject: Any) -> int:
         return int(subject.counts[1])
-
-    def has_erasing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
-        return request.user.has_perm("vault.erase_subject")
-
-    @action(
-        description=gettext_lazy("Erase"),
-        url_path="erase",
-        permissions=["erasing"],
-        variant=ActionVariant.DANGER,
-    )
-    def erase(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        subject = self.get_object(request, object_id)
-        if subject is None:
-            raise NotFound(_("There is no such person, or not any more."))
-
-        def act(given: dict[str, Any]) -> str:
-            gone = services.erase(actor=actor_of(request), subject=subject)
-            return _("Erased: the key, the consents and {count} objects.").format(count=gone)
-
-        return ask(
-            request,
-            self,
-            title=_("Erase this person"),
-            consequence=_("The key is destroyed: nothing that was kept can ever be read again. There is no way back."),
-            button=_("Erase"),
-            back=reverse("admin:vault_subject_changelist"),
-            form=forms.Form,
-            act=act,
-            danger=True,
-        )
 
 
 def _counted(subjects: list[Any]) -> dict[Any, tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Subjects, consents, and what is kept.
+"""Subjects, consents, what is kept, and for a while who was erased.
 
 A consent's life:
 
@@ -39,16 +39,30 @@ class Subject(models.Model):
     found_by = models.BinaryField(max_length=32, unique=True, editable=False)  # keyed hash of the pseudonym
     wrapped_key = models.BinaryField(max_length=64, editable=False)
     created_at = models.DateTimeField(_("first seen"), default=now, editable=False)
+    # Set while this person is being erased: nothing is added to what is known, nothing opened.
+    shut_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         verbose_name = _("data subject")
         verbose_name_plural = _("data subjects")
         ordering: ClassVar = ["-created_at"]
         default_permissions = ("view",)
-        permissions: ClassVar = [("erase_subject", "Can erase data subjects")]
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Erased(models.Model):
+    """That somebody was erased, for as long as an event from before may still be on its way. Then it goes too."""
+
+    found_by = models.BinaryField(max_length=32, primary_key=True)  # as in Subject
+    erased_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return str(self.erased_at)
 
 
 class Consent(models.Model):

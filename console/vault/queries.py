@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
+from typing import Final
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 
 from console.vault.cipher import MasterKeys, find_by, load_master_keys
-from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
+
+NEVER_AGAIN: Final = datetime.max.replace(tzinfo=UTC)  # later than any event
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,25 @@ def consents_with_subjects() -> QuerySet[Consent]:
 def consents_in_force(*, purpose: Purpose, at: datetime) -> QuerySet[Consent]:
     """Consents to a purpose that are valid at an instant and were not withdrawn since."""
     return Consent.objects.filter(
-        Q(expires_at=None) | Q(expires_at__gt=at), purpose=purpose, given_at__lte=at, withdrawn_at=None
+        Q(expires_at=None) | Q(expires_at__gt=at),
+        purpose=purpose,
+        given_at__lte=at,
+        withdrawn_at=None,
+        subject__shut_at=None,
     )
+
+
+def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
+    """When those among them were erased who were, lately, or are being erased now (NEVER_AGAIN). Two queries."""
+    wanted = {find_by(keys(), pseudonym): pseudonym for pseudonym in pseudonyms}
+    if not wanted:
+        return {}
+    gone = {
+        wanted[bytes(found_by)]: moment
+        for found_by, moment in Erased.objects.filter(found_by__in=list(wanted)).values_list("found_by", "erased_at")
+    }
+    going = Subject.objects.filter(found_by__in=list(wanted)).exclude(shut_at=None)
+    return {**gone, **{wanted[bytes(found_by)]: NEVER_AGAIN for found_by in going.values_list("found_by", flat=True)}}
 
 
 def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
@@ -27,12 +28,13 @@ from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import cipher, queries
-from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 
 _log = logging.getLogger(__name__)
 TEXT_MAX: Final = 128
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 ORPHAN_AGE_S: Final = 3600.0
+LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long a gateway's journal may wait for the console
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -77,7 +79,9 @@ def give_consent(
     reference = reference or f"consent-{secrets.token_hex(12)}"
     if not _REFERENCE.fullmatch(reference):
         raise Invalid("a reference has 1 to 128 letters, digits or _ . : -", field="reference")
-    subject = subjects_of([pseudonym])[pseudonym]
+    if pseudonym not in (known := subjects_of([pseudonym])):
+        raise Conflict("this person is being erased: try again when that is done", reason="being_erased")
+    subject = known[pseudonym]
     try:
         with transaction.atomic():
             consent = Consent.objects.create(
@@ -129,31 +133,62 @@ def withdraw_consent(*, actor: User, reference: str, channel: str) -> Consent:
 
 
 @transaction.atomic
-def erase(*, actor: User | None, subject: Subject) -> int:
-    """Destroy a subject's key, consents and objects. Returns how many objects went.
+def shut(*, subject_id: UUID) -> bool:
+    """Close a person's records before they are erased: from now on nothing is kept, added or opened.
 
-    What other apps know of the subject loses its link to it. Raises NotAllowed.
+    Whoever is keeping something now finishes first. Harmless when repeated; False when there is no such person.
     """
-    if actor is not None:
-        require(actor, "vault.erase_subject")
     # In the order in which whoever keeps an object takes them: first the consents, then the subject.
-    list(Consent.objects.select_for_update().filter(subject=subject).order_by("pk").values_list("pk"))
-    list(Subject.objects.select_for_update().filter(pk=subject.pk).values_list("pk"))
-    gone = _discard(StoredObject.objects.filter(subject=subject).values_list("pk", flat=True))
-    subject_id = str(subject.pk)
+    list(Consent.objects.select_for_update().filter(subject=subject_id).order_by("pk").values_list("pk"))
+    rows = Subject.objects.filter(pk=subject_id)
+    rows.filter(shut_at=None).update(shut_at=now())
+    return rows.exists()
+
+
+def destroy_key(*, subject_id: UUID) -> int:
+    """Overwrite the key of a person whose records are shut: what was kept is noise from here on. Returns how many."""
+    return Subject.objects.filter(pk=subject_id).exclude(shut_at=None).exclude(wrapped_key=b"").update(wrapped_key=b"")
+
+
+@transaction.atomic
+def erase_kept(*, subject_id: UUID) -> int:
+    """Delete every object and consent of a person whose records are shut; the bytes go when that is committed."""
+    gone = _discard(StoredObject.objects.filter(subject=subject_id).values_list("pk", flat=True))
+    return gone + Consent.objects.filter(subject=subject_id).delete()[0]
+
+
+@transaction.atomic
+def erase(*, subject_id: UUID) -> bool:
+    """Delete a person whose records are shut, with all that the vault holds. False when that was done before.
+
+    What other apps know must be gone by now, or loses its link. For LATE_EVENTS_MAX the vault
+    remembers the keyed hash, so that an event from before the erasure brings nobody back.
+    """
+    subject = Subject.objects.select_for_update().filter(pk=subject_id).exclude(shut_at=None).first()
+    if subject is None:
+        return False
+    erase_kept(subject_id=subject_id)
+    Erased.objects.update_or_create(found_by=bytes(subject.found_by), defaults={"erased_at": now()})
     subject.delete()
-    record(
-        actor=actor,
-        action="subject.erased",
-        subject_type="subject",
-        subject_id=subject_id,
-        details={"objects": gone},
-    )
-    return gone
+    return True
+
+
+def delete_files(object_ids: Iterable[UUID]) -> None:
+    """Remove the bytes of objects whose rows are gone. Harmless when they are too. Raises OSError."""
+    for object_id in object_ids:
+        queries.store().delete(object_id)
+
+
+def forget_erased() -> int:
+    """Drop the memory of erasures from before which no event can still come. Returns how many."""
+    return Erased.objects.filter(erased_at__lt=now() - LATE_EVENTS_MAX).delete()[0]
 
 
 def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
-    """The subject of each pseudonym, made where it is new. Inside the caller's transaction."""
+    """The subject of each pseudonym, made where it is new. Inside the caller's transaction.
+
+    Whoever is being erased is left out.
+    """
     keys = queries.keys()
     wanted = {cipher.find_by(keys, pseudonym): pseudonym for pseudonym in pseudonyms}
     if not wanted:
@@ -172,7 +207,7 @@ def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
             subject.wrapped_key = cipher.new_subject_key(keys, subject.id)
         Subject.objects.bulk_create(fresh, ignore_conflicts=True)
         found = known()
-    return found
+    return {pseudonym: subject for pseudonym, subject in found.items() if subject.shut_at is None}
 
 
 def lock_consents(references: Iterable[str], *, purpose: Purpose, at: datetime) -> Mapping[str, Consent]:
@@ -227,7 +262,12 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
     require(actor, "vault.open_storedobject")
     missing = NotFound("nothing is kept here, or not any more", reason="not_kept")
     row = StoredObject.objects.select_related("subject", "consent").filter(owner=owner, kind=kind, part=part).first()
-    if row is None or row.consent.withdrawn_at or (row.consent.expires_at and row.consent.expires_at <= now()):
+    if (
+        row is None
+        or row.subject.shut_at
+        or row.consent.withdrawn_at
+        or (row.consent.expires_at and row.consent.expires_at <= now())
+    ):
         raise missing
     try:
         sealed = queries.store().read(row.pk)

@@ -36,6 +36,9 @@ class ObjectStore:
         """Raises FileNotFoundError, OSError."""
         return self._path(object_id).read_bytes()
 
+    def holds(self, object_id: UUID) -> bool:
+        return self._path(object_id).exists()
+
     def delete(self, object_id: UUID) -> None:
         """Harmless when it is gone already. Raises OSError."""
         self._path(object_id).unlink(missing_ok=True)

@@ -13,7 +13,10 @@ _log = logging.getLogger(__name__)
 
 @shared_task(name="console.vault.tasks.tidy")
 def tidy() -> None:
-    """Delete what is kept under consents that ran out, and what crashes left behind. May run twice."""
-    expired, swept = services.discard_expired(), services.sweep()
-    if expired or swept:
-        _log.info("tidied", extra={"expired": expired, "swept": swept})
+    """Delete what is kept under consents that ran out, what crashes left behind, and old memories of erasures.
+
+    May run twice.
+    """
+    expired, swept, forgotten = services.discard_expired(), services.sweep(), services.forget_erased()
+    if expired or swept or forgotten:
+        _log.info("tidied", extra={"expired": expired, "swept": swept, "forgotten": forgotten})

@@ -18,11 +18,10 @@ from pytest_django import DjangoAssertNumQueries
 from console.audit.models import Entry
 from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
-from console.predictions.models import Prediction
 from console.review.models import ExpertDecision, ReviewItem, State
 from console.site.roles import Role
 from console.staff.models import User
-from console.vault.models import Consent, StoredObject, Subject
+from console.vault.models import Consent, StoredObject
 from console.vault.services import give_consent
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -343,14 +342,3 @@ class TestVault:
         asked = {"subject": "shop-17", "purpose": "keep_photograph", "text_version": "1", "channel": "web"}
         answer = officer.post("/admin/vault/consent/give/", {**asked, "reference": "two words"})
         assert "a reference has 1 to 128 letters" in answer.content.decode()
-
-    def test_a_person_is_erased_and_the_prediction_forgets_whose_it_was(self, consent: Consent) -> None:
-        event = kept()
-        officer = browser(member(Role.PRIVACY_OFFICER, "second-officer"))
-        (row,) = officer.get(reverse("admin:vault_subject_changelist"), {"q": "shop-17"}).context["cl"].result_list
-        erased = officer.post(f"/admin/vault/subject/{row.pk}/erase/", {}, follow=True)
-        assert "1" in erased.content.decode()
-        assert not Subject.objects.exists()
-        assert Prediction.objects.get(pk=event.prediction.prediction_id).subject_id is None
-        assert officer.get(f"/admin/vault/subject/{row.pk}/erase/").status_code == 404
-        assert officer.get("/admin/vault/consent/999/withdraw/").status_code == 404

@@ -44,6 +44,8 @@ PAGES = {
     "admin:review_reviewitem_changelist": "rmx",
     "admin:audit_entry_changelist": "ux",
     "admin:vault_consent_changelist": "px",
+    "admin:privacy_privacyrequest_changelist": "pux",
+    "admin:privacy_privacyrequest_enter": "p",
 }
 
 

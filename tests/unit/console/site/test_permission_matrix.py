@@ -22,6 +22,7 @@ EVERYBODY = "vrmapux"
 NOBODYS = UUID(int=0)
 REASON = {"reason": "because"}
 UPLOAD = {"filename": "a.mar", "size": 1, "sha256": "0" * 64}
+ASKED = {"subject": "s-1", "kind": "access", "channel": "web"}
 CONSENT = {"subject": "s-1", "purpose": "training", "text_version": "1", "channel": "web"}
 
 # Route -> method -> (roles that may, a body of the right form). Nothing in these calls exists, so who may
@@ -47,6 +48,17 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "audit/export/": {"GET": ("ux", None)},
     "consents/": {"GET": ("px", None), "POST": ("p", CONSENT)},
     "consents/<str:reference>/withdraw/": {"POST": ("p", {"channel": "web"})},
+    "privacy/requests/": {"GET": ("pux", None), "POST": ("p", ASKED)},
+    "privacy/requests/<int:pk>/": {"GET": ("pux", None)},
+    "privacy/requests/<int:pk>/identity/": {"POST": ("p", {"method": "card"})},
+    "privacy/requests/<int:pk>/start/": {"POST": ("p", None)},
+    "privacy/requests/<int:pk>/pause/": {"POST": ("p", REASON)},
+    "privacy/requests/<int:pk>/resume/": {"POST": ("p", None)},
+    "privacy/requests/<int:pk>/extend/": {"POST": ("p", REASON)},
+    "privacy/requests/<int:pk>/refuse/": {"POST": ("p", REASON)},
+    "privacy/requests/<int:pk>/finish/": {"POST": ("p", {"outcome": "handed out"})},
+    "privacy/requests/<int:pk>/export/": {"POST": ("p", None)},
+    "privacy/requests/<int:pk>/certificate/": {"GET": ("pux", None)},
     "predictions/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
     "reviews/": {"GET": ("rmx", None)},

@@ -14,6 +14,7 @@ from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries, services
+from console.vault.cipher import Unopenable, unwrap
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from tests.unit.console.people import member
 
@@ -178,7 +179,10 @@ def test_erasure_leaves_no_key_no_object_and_nothing_to_find_the_person_by(
     keep(consent)
     kept = StoredObject.objects.get().pk
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
-        assert services.erase(actor=None, subject=consent.subject) == 1
+        assert not services.erase(subject_id=consent.subject_id)  # its records are not shut yet
+        assert services.shut(subject_id=consent.subject_id)
+        assert services.erase(subject_id=consent.subject_id)
+        assert not services.erase(subject_id=consent.subject_id)
     assert queries.subject_of("shop-17") is None
     assert not any(model.objects.exists() for model in (Subject, Consent, StoredObject))
     with pytest.raises(FileNotFoundError):
@@ -187,9 +191,15 @@ def test_erasure_leaves_no_key_no_object_and_nothing_to_find_the_person_by(
     assert again.pk != consent.subject_id
 
 
-def test_only_who_may_erases(officer: User, reviewer: User) -> None:
-    with pytest.raises(NotAllowed):
-        services.erase(actor=reviewer, subject=give(officer).subject)
+def test_without_its_key_nothing_that_is_kept_can_be_read(officer: User) -> None:
+    consent = give(officer)
+    keep(consent)
+    assert services.destroy_key(subject_id=consent.subject_id) == 0  # its records are not shut yet
+    services.shut(subject_id=consent.subject_id)
+    assert services.destroy_key(subject_id=consent.subject_id) == 1
+    assert services.destroy_key(subject_id=consent.subject_id) == 0
+    with pytest.raises(Unopenable):
+        unwrap(queries.keys(), consent.subject_id, bytes(Subject.objects.get().wrapped_key))
 
 
 def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> None:

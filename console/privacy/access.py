@@ -1,0 +1,161 @@
+"""What a person is told about themselves: a ZIP that a person opens and a program reads.
+
+    README.txt          what is in it, in Thai and English
+    person.json         consents, predictions, feedback, reviews, requests
+    photographs/        the kept photographs, as the model saw them
+    heat_maps/          rows and columns (2 bytes each, little-endian), then one byte a cell
+
+It is made when it is asked for and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from console.audit.services import record
+from console.errors import Conflict, NotFound
+from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
+from console.predictions.queries import feedback_on
+from console.privacy.models import Kind, PrivacyRequest, State
+from console.review.queries import decisions_on
+from console.staff.models import User
+from console.staff.services import require
+from console.vault.models import Consent, StoredObject
+from console.vault.models import Kind as ObjectKind
+from console.vault.services import open_kept
+
+_MEMORY_BYTES_MAX: Final = 8 * 2**20
+_PLACE: Final = {ObjectKind.PHOTOGRAPH: ("photographs", "png"), ObjectKind.HEAT_MAP: ("heat_maps", "bin")}
+_README: Final = """\
+ข้อมูลของคุณ / What is known of you
+
+person.json     ความยินยอม ผลการทำนาย ความเห็น การตรวจโดยผู้เชี่ยวชาญ และคำขอ
+                consents, predictions, feedback, expert reviews and requests
+photographs/    ภาพถ่ายที่เก็บไว้ (photographs that are kept)
+heat_maps/      แผนภาพความร้อน: จำนวนแถว จำนวนคอลัมน์ (2 ไบต์) แล้วตามด้วยค่าช่องละหนึ่งไบต์
+                heat maps: rows, columns (2 bytes each, little-endian), then one byte a cell
+
+ผลประเมินเป็นเบื้องต้น ควรให้ผู้เชี่ยวชาญยืนยัน
+A preliminary assessment: have an expert confirm it.
+"""
+
+
+def export_person(*, actor: User, request_id: int) -> IO[bytes]:
+    """The ZIP for a request for access or portability that is in progress, as an open file at its beginning.
+
+    Each photograph that it holds is an audit entry, and so is the export. Raises NotAllowed,
+    NotFound, Conflict.
+    """
+    require(actor, "privacy.export_privacyrequest")
+    request = PrivacyRequest.objects.filter(pk=request_id).first()
+    if request is None:
+        raise NotFound(f"there is no request {request_id}")
+    if request.kind not in (Kind.ACCESS, Kind.PORTABILITY) or request.state != State.IN_PROGRESS:
+        raise Conflict("only a request for access or portability that is in progress is answered with an export")
+    out: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX)  # noqa: SIM115 - the caller closes it
+    try:
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("README.txt", _README)
+            archive.writestr("person.json", json.dumps(_person(request), ensure_ascii=False, indent=1))
+            for name, content in _objects(actor, request):
+                archive.writestr(name, content)
+        with transaction.atomic():
+            record(
+                actor=actor,
+                action="privacy.exported",
+                subject_type="privacy_request",
+                subject_id=str(request.pk),
+                details={},
+            )
+        out.seek(0)
+    except BaseException:
+        out.close()
+        raise
+    return out
+
+
+def _person(request: PrivacyRequest) -> dict[str, Any]:
+    subject = request.subject_id
+    made = list(Prediction.objects.filter(subject=subject).order_by("happened_at")) if subject else []
+    feedback = feedback_on([prediction.pk for prediction in made])
+    return {
+        "form": "amulet person 1",
+        "made_at": now().isoformat(),
+        "known": subject is not None,
+        "consents": [_consent(row) for row in Consent.objects.filter(subject=subject).order_by("given_at")]
+        if subject
+        else [],
+        "predictions": [_prediction(row, feedback.get(row.pk, [])) for row in made],
+        "requests": [
+            {"number": row.pk, "kind": row.kind, "received_at": row.received_at.isoformat(), "state": row.state}
+            for row in PrivacyRequest.objects.filter(subject=subject).order_by("pk")
+        ]
+        if subject
+        else [],
+    }
+
+
+def _consent(row: Consent) -> dict[str, Any]:
+    return {
+        "reference": row.reference,
+        "purpose": row.purpose,
+        "text_version": row.text_version,
+        "channel": row.channel,
+        "given_at": row.given_at.isoformat(),
+        "expires_at": row.expires_at.isoformat() if row.expires_at else None,
+        "withdrawn_at": row.withdrawn_at.isoformat() if row.withdrawn_at else None,
+        "withdrawal_channel": row.withdrawal_channel,
+    }
+
+
+def _prediction(row: Prediction, feedback: list[Feedback]) -> dict[str, Any]:
+    return {
+        "id": str(row.pk),
+        "happened_at": row.happened_at.isoformat(),
+        "model": row.model,
+        "version": row.version,
+        "verdict": Verdict(row.verdict).name,
+        "class": row.top_class,
+        "confidence": row.confidence,
+        "request_id": row.request_id,
+        "detail": row.detail_document,
+        "feedback": [
+            {
+                "kind": FeedbackKind(item.kind).name,
+                "true_class": item.true_class,
+                "comment": item.comment,
+                "happened_at": item.happened_at.isoformat(),
+            }
+            for item in feedback
+        ],
+        # Without the name of whoever decided: that person's data is not this person's.
+        "reviews": [
+            {
+                "decided": item.decided,
+                "class": item.class_id,
+                "note": item.note,
+                "decided_at": item.decided_at.isoformat(),
+            }
+            for item in decisions_on(row.pk)
+        ],
+    }
+
+
+def _objects(actor: User, request: PrivacyRequest) -> Iterator[tuple[str, bytes]]:
+    rows = (
+        StoredObject.objects.filter(subject=request.subject_id) if request.subject_id else StoredObject.objects.none()
+    )
+    for owner, kind, part in rows.order_by("owner", "kind", "part").values_list("owner", "kind", "part"):
+        folder, ending = _PLACE[ObjectKind(kind)]
+        try:
+            content = open_kept(actor=actor, kind=ObjectKind(kind), owner=owner, part=part)
+        except NotFound:  # its consent ended meanwhile: it is not kept any more
+            continue
+        yield f"{folder}/{owner}-{part}.{ending}", content

@@ -1,0 +1,446 @@
+"""Pages for privacy officers: the list of requests, and one request with its clocks and its proof."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from typing import Any, Final
+
+from django import forms
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.utils.timezone import now
+from django.utils.translation import get_language, gettext_lazy, ngettext
+from django.utils.translation import gettext as _
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+from unfold.decorators import action, display
+from unfold.enums import ActionVariant
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
+
+from console.audit.queries import entries_about
+from console.errors import NotAvailable, NotFound
+from console.history import HistoryAdmin
+from console.pages import ReasonForm, ask, page
+from console.privacy import clocks, queries, services
+from console.privacy.api import export_response
+from console.privacy.certificate import certificate_of
+from console.privacy.clocks import Escalation, Law
+from console.privacy.models import Erasure, Kind, Laws, PrivacyRequest, State, Step
+from console.privacy.stores import STORES
+from console.staff.models import User
+from console.staff.rest import actor_of
+from console.vault import queries as vault
+from console.vault.cipher import find_by
+from console.vault.services import TEXT_MAX
+
+_COLOURS: Final = {
+    State.RECEIVED: "info",
+    State.IDENTITY_CHECKED: "info",
+    State.IN_PROGRESS: "warning",
+    State.PAUSED: "danger",
+    State.DONE: "success",
+    State.REFUSED: "primary",
+}
+_URGENCY: Final = {
+    Escalation.NONE: "success",
+    Escalation.SOON: "warning",
+    Escalation.URGENT: "danger",
+    Escalation.OVERDUE: "danger",
+}
+_BACK: Final = "admin:privacy_privacyrequest_changelist"
+
+
+class RequestForm(forms.Form):
+    subject = forms.CharField(
+        label=gettext_lazy("Pseudonym of the person"),
+        max_length=TEXT_MAX,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("As the calling program sends it. Only a keyed hash of it is stored."),
+    )
+    kind = forms.ChoiceField(label=gettext_lazy("Asks for"), choices=Kind.choices, widget=UnfoldAdminSelectWidget)
+    laws = forms.ChoiceField(
+        label=gettext_lazy("Law"),
+        choices=Laws.choices,
+        widget=UnfoldAdminSelectWidget,
+        help_text=gettext_lazy("Whose clock binds. In doubt both: then the earlier day does."),
+    )
+    channel = forms.CharField(
+        label=gettext_lazy("Channel"),
+        max_length=40,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("How it came in: counter, letter, e-mail…"),
+    )
+    received_at = forms.SplitDateTimeField(
+        label=gettext_lazy("Received"),
+        required=False,
+        widget=UnfoldAdminSplitDateTimeWidget,
+        help_text=gettext_lazy("Empty: now."),
+    )
+
+
+class MethodForm(forms.Form):
+    method = forms.CharField(
+        label=gettext_lazy("How it was checked"),
+        max_length=200,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("By what kind of proof; no names, no numbers of documents."),
+    )
+
+
+class OutcomeForm(forms.Form):
+    outcome = forms.CharField(
+        label=gettext_lazy("What was done"),
+        max_length=services.REASON_MAX,
+        widget=UnfoldAdminTextInputWidget,
+        help_text=gettext_lazy("Kept in the audit trail; nothing that names the person."),
+    )
+
+
+@admin.register(PrivacyRequest)
+class PrivacyRequestAdmin(HistoryAdmin):
+    list_display = ("number", "kind_text", "state_badge", "left_badge", "due_gdpr", "due_pdpa", "person", "received")
+    list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("laws", ChoicesDropdownFilter))
+    search_fields = ("pk",)
+    search_help_text = gettext_lazy("Number of a request, or pseudonym of the person; whole")
+    sortable_by = ()
+    actions_list = ("enter",)
+    actions_detail = ("identity", "start", "finish", "export", "pause", "resume", "extend", "refuse", "certificate")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PrivacyRequest]:
+        return queries.requests()
+
+    def get_ordering(self, request: HttpRequest) -> list[str]:
+        return ["closed_at", "due_at", "pk"] if "state__exact" in request.GET else ["due_at", "pk"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.isdecimal() and len(term) < 10:
+            return queryset.filter(pk=int(term)), False
+        return queryset.filter(found_by=find_by(vault.keys(), term)), False
+
+    @display(description=gettext_lazy("Number"))
+    def number(self, row: PrivacyRequest) -> int:
+        return row.pk
+
+    @display(description=gettext_lazy("Asks for"))
+    def kind_text(self, row: PrivacyRequest) -> str:
+        return str(Kind(row.kind).label)
+
+    @display(description=gettext_lazy("State"), label=_COLOURS)
+    def state_badge(self, row: PrivacyRequest) -> tuple[str, str]:
+        return row.state, str(State(row.state).label)
+
+    @display(description=gettext_lazy("Days left"), label=_URGENCY)
+    def left_badge(self, row: PrivacyRequest) -> tuple[str, str]:
+        if not row.is_open:
+            return Escalation.NONE, "–"
+        left = row.days_left(clocks.day_of(now()))
+        return clocks.escalation(left), left_text(left)
+
+    @display(description="GDPR")
+    def due_gdpr(self, row: PrivacyRequest) -> str:
+        return _due(row, Law.GDPR)
+
+    @display(description="PDPA")
+    def due_pdpa(self, row: PrivacyRequest) -> str:
+        return _due(row, Law.PDPA)
+
+    @display(description=gettext_lazy("Person"))
+    def person(self, row: PrivacyRequest) -> str:
+        return str(row.subject_id)[:8] if row.subject_id else "–"
+
+    @display(description=gettext_lazy("Received"))
+    def received(self, row: PrivacyRequest) -> str:
+        return legal_date(clocks.day_of(row.received_at))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_view_permission(request, row):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        return page(
+            request,
+            self,
+            "privacy/request.html",
+            title=_("Request {number}: {kind}").format(number=row.pk, kind=Kind(row.kind).label),
+            **_shown(row),
+            buttons=self._buttons(request, row),
+        )
+
+    def _buttons(self, request: HttpRequest, row: PrivacyRequest) -> list[tuple[str, str, str]]:
+        """What may be done now: text, address, variant."""
+        if not request.user.has_perm(services.HANDLE) or row.duplicate_of_id is not None:
+            return []
+        erasure: Erasure | None = getattr(row, "erasure", None)
+        found: list[tuple[str, str, str]] = []
+
+        def offer(name: str, text: str, variant: str = "default") -> None:
+            found.append((text, reverse(f"admin:privacy_privacyrequest_{name}", args=[row.pk]), variant))
+
+        if row.state == State.RECEIVED:
+            offer("identity", _("Identity is checked"), "primary")
+        if row.state == State.IDENTITY_CHECKED:
+            offer("start", _("Begin"), "danger" if row.kind == Kind.ERASURE else "primary")
+        if row.state == State.IN_PROGRESS and erasure is None:
+            if row.kind in (Kind.ACCESS, Kind.PORTABILITY):
+                offer("export", _("Hand out the data"), "primary")
+            offer("finish", _("Close as done"))
+        if row.state == State.PAUSED:
+            offer("resume", _("Go on"), "primary")
+        elif row.is_open:
+            offer("pause", _("Pause"))
+        if row.is_open and row.extended_at is None and row.laws != Laws.PDPA:
+            offer("extend", _("Extend"))
+        if row.is_open and row.state != State.PAUSED and (erasure is None or erasure.step == Step.SHUT):
+            offer("refuse", _("Refuse"))
+        return found
+
+    # Methods and not permission names: unfold's check looks names up in the database, and the
+    # first migration runs the checks before there are tables.
+    def has_entering_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm("privacy.add_privacyrequest")
+
+    def has_handling_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return False  # the page itself offers what fits the state; the addresses are open to whoever may
+
+    @action(description=gettext_lazy("Enter a request"), icon="add", permissions=["entering"])
+    def enter(self, request: HttpRequest) -> HttpResponse:
+        def act(given: dict[str, Any]) -> str:
+            entered = services.receive(
+                actor=actor_of(request),
+                pseudonym=given["subject"],
+                kind=given["kind"],
+                laws=given["laws"],
+                channel=given["channel"],
+                received_at=given["received_at"],
+            )
+            if entered.duplicate_of_id is not None:
+                return _("Request {number} is entered; it joins request {first}, which is open.").format(
+                    number=entered.pk, first=entered.duplicate_of_id
+                )
+            return _("Request {number} is entered.").format(number=entered.pk)
+
+        return ask(
+            request,
+            self,
+            title=_("Enter a request"),
+            consequence=_("The clock of the law runs from the day on which it came in."),
+            button=_("Enter"),
+            back=reverse(_BACK),
+            form=RequestForm,
+            act=act,
+        )
+
+    @action(description=gettext_lazy("Identity is checked"), url_path="identity")
+    def identity(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Identity is checked"),
+            consequence=_("From here on the work can begin."),
+            form=MethodForm,
+            work=lambda actor, key, given: services.check_identity(actor=actor, request_id=key, method=given["method"]),
+        )
+
+    @action(description=gettext_lazy("Begin"), url_path="start")
+    def start(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self._row(request, object_id)
+        erases = row.kind == Kind.ERASURE
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Begin"),
+            consequence=_(
+                "The key is destroyed, and everything that is known of this person is deleted. There is no way back."
+            )
+            if erases
+            else _("The request is yours from here on."),
+            form=forms.Form,
+            danger=erases,
+            work=lambda actor, key, _given: services.start(actor=actor, request_id=key),
+        )
+
+    @action(description=gettext_lazy("Close as done"), url_path="finish")
+    def finish(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Close as done"),
+            consequence=_("The request is closed, and its duplicates with it."),
+            form=OutcomeForm,
+            work=lambda actor, key, given: services.finish(actor=actor, request_id=key, outcome=given["outcome"]),
+        )
+
+    @action(description=gettext_lazy("Pause"), url_path="pause")
+    def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Pause"),
+            consequence=_("Nothing is done until somebody goes on. The clock of the law runs on."),
+            work=lambda actor, key, given: services.pause(actor=actor, request_id=key, reason=given["reason"]),
+        )
+
+    @action(description=gettext_lazy("Go on"), url_path="resume")
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Go on"),
+            consequence=_("The request goes on where it was."),
+            form=forms.Form,
+            work=lambda actor, key, _given: services.resume(actor=actor, request_id=key),
+        )
+
+    @action(description=gettext_lazy("Extend"), url_path="extend")
+    def extend(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Extend"),
+            consequence=_(
+                "GDPR grants two further months for a complex request; tell the person why. The PDPA grants none."
+            ),
+            work=lambda actor, key, given: services.extend(actor=actor, request_id=key, reason=given["reason"]),
+        )
+
+    @action(description=gettext_lazy("Refuse"), url_path="refuse", variant=ActionVariant.DANGER)
+    def refuse(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._arrow(
+            request,
+            object_id,
+            title=_("Refuse"),
+            consequence=_("The request is closed without being done. The person may complain to the authority."),
+            danger=True,
+            work=lambda actor, key, given: services.refuse(actor=actor, request_id=key, reason=given["reason"]),
+        )
+
+    @action(description=gettext_lazy("Hand out the data"), url_path="export")
+    def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self._row(request, object_id)
+        return ask(
+            request,
+            self,
+            title=_("Hand out the data"),
+            consequence=_("A ZIP with everything that is known of this person. It is kept nowhere here."),
+            button=_("Download"),
+            back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
+            form=forms.Form,
+            act=lambda _given: export_response(actor_of(request), row.pk),
+        )
+
+    @action(description=gettext_lazy("Certificate"), url_path="certificate")
+    def certificate(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self._row(request, object_id)
+        name = f"erasure-{row.pk}.json"
+        return JsonResponse(
+            certificate_of(row.pk),
+            json_dumps_params={"ensure_ascii": False, "indent": 1},
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
+
+    def _row(self, request: HttpRequest, object_id: str) -> PrivacyRequest:
+        row = self.get_object(request, object_id)
+        if row is None or not self.has_view_permission(request, row):
+            raise NotFound(_("There is no such request."))
+        found: PrivacyRequest = row
+        return found
+
+    def _arrow(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        *,
+        title: str,
+        consequence: str,
+        work: Callable[[User, int, dict[str, Any]], PrivacyRequest],
+        form: type[forms.Form] = ReasonForm,
+        danger: bool = False,
+    ) -> HttpResponse:
+        row = self._row(request, object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            moved = work(actor_of(request), row.pk, given)
+            return _("Request {number} is {state}.").format(number=moved.pk, state=State(moved.state).label)
+
+        return ask(
+            request,
+            self,
+            title=title,
+            consequence=consequence,
+            button=title,
+            back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
+            form=form,
+            act=act,
+            danger=danger,
+        )
+
+
+def legal_date(day: date) -> str:
+    """The day in the reader's language; in Thai with the year of the Buddhist era."""
+    return clocks.date_text(day, get_language() or "en")
+
+
+def left_text(days_left: int) -> str:
+    if days_left < 0:
+        return ngettext("{days} day too late", "{days} days too late", -days_left).format(days=-days_left)
+    if days_left == 0:
+        return _("today")
+    return ngettext("{days} day", "{days} days", days_left).format(days=days_left)
+
+
+def _due(row: PrivacyRequest, law: Law) -> str:
+    return legal_date(row.limits().by_law[law])
+
+
+def _shown(row: PrivacyRequest) -> dict[str, Any]:
+    """What the page of one request shows. At most five queries."""
+    limits, today = row.limits(), clocks.day_of(now())
+    erasure: Erasure | None = getattr(row, "erasure", None)
+    done = erasure is not None and erasure.step == Step.DONE
+    try:
+        certified = done and bool(certificate_of(row.pk))
+    except (NotAvailable, NotFound):
+        certified = False
+    return {
+        "row": row,
+        "kind": Kind(row.kind).label,
+        "state": State(row.state).label,
+        "laws": Laws(row.laws).label,
+        "received": legal_date(clocks.day_of(row.received_at)),
+        "clocks": [
+            (law.name, legal_date(day), left_text((day - today).days) if row.is_open else "–", day == limits.binding)
+            for law, day in limits.by_law.items()
+        ],
+        "urgency": clocks.escalation(limits.days_left(today)).value if row.is_open else "",
+        "erasure": erasure,
+        "step": Step(erasure.step).label if erasure else "",
+        "stores": _stores(erasure) if erasure else [],
+        "done": done,
+        "certified": certified,
+        "duplicates": list(row.duplicates.order_by("pk").values_list("pk", flat=True)),
+        "entries": [
+            (entry.recorded_at, entry.type, entry.sequence) for entry in entries_about("privacy_request", str(row.pk))
+        ],
+    }
+
+
+def _stores(erasure: Erasure) -> list[tuple[str, int, str]]:
+    """Store, how much was there, how much the second search found ("" before it)."""
+    searched = erasure.searched_at is not None
+    return [
+        (
+            str(store.text),
+            erasure.before.get(store.name, 0),
+            str(erasure.remaining.get(store.name, 0)) if searched else "",
+        )
+        for store in STORES
+    ]

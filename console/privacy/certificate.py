@@ -1,0 +1,67 @@
+"""What was erased, without it: a statement that an entry of the audit log commits to.
+
+Whoever has the log's public key and a certificate checks it offline, `amulet audit receipt
+FILE`: the statement is the one that was made, when it was made, in a log whose checkpoint
+anybody may have kept since. Nothing in it names the person or anything of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from console.audit.receipt import statement_digest
+from console.audit.receipts import receipt_of
+from console.audit.services import record
+from console.errors import NotFound
+from console.privacy import clocks
+from console.privacy.models import Erasure, Step
+
+FORM: Final = "amulet erasure certificate 1"
+# What no search of ours reaches, and what stays because it is nobody's.
+LIMITS: Final = (
+    "Journals of gateways on other machines are not searched: a delivered event is deleted there within 300 seconds.",
+    "Backups are not changed: the ledger of erasures is applied before a restored database is served.",
+    "Counts and distributions that name nobody stay, and so do the hashes of audit entries, whose salts are gone.",
+    "For 30 days a keyed hash is kept, so that an event from before the erasure brings nothing back.",
+)
+
+
+def statement_of(erasure: Erasure) -> dict[str, Any]:
+    """What the certificate of a finished erasure says."""
+    request = erasure.request
+    limits = request.limits()
+    return {
+        "form": FORM,
+        "request": request.pk,
+        "laws": request.laws,
+        "received_on": clocks.day_of(request.received_at).isoformat(),
+        "due_on": {law.value: day.isoformat() for law, day in limits.by_law.items()},
+        "begun_at": erasure.begun_at.isoformat(),
+        "key_destroyed_at": erasure.key_destroyed_at.isoformat() if erasure.key_destroyed_at else None,
+        "searched_at": erasure.searched_at.isoformat() if erasure.searched_at else None,
+        "finished_at": erasure.finished_at.isoformat() if erasure.finished_at else None,
+        "stores": {name: {"before": count, "after": 0} for name, count in erasure.before.items()},
+        "limits": list(LIMITS),
+    }
+
+
+def commit(erasure: Erasure) -> int:
+    """Let the audit log vouch for the statement, inside the caller's transaction. Returns the entry's sequence."""
+    return record(
+        actor=None,
+        action="erasure.done",
+        subject_type="privacy_request",
+        subject_id=str(erasure.request_id),
+        details={"statement_sha256": statement_digest(erasure.statement)},
+    )
+
+
+def certificate_of(request_id: int) -> dict[str, Any]:
+    """The certificate with its receipt.
+
+    Raises NotFound unless the erasure is done; NotAvailable until a checkpoint covers it.
+    """
+    erasure = Erasure.objects.filter(pk=request_id, step=Step.DONE).first()
+    if erasure is None or erasure.entry_sequence is None:
+        raise NotFound("there is no certificate: this is no erasure, or it is not done", reason="no_certificate")
+    return {"amulet_certificate": 1, "statement": erasure.statement, "receipt": receipt_of(erasure.entry_sequence)}

@@ -1,0 +1,212 @@
+"""An erasure, step by step, each one a transaction that may be repeated: a process that dies anywhere loses nothing.
+
+    shut ─▶ key ─▶ rows ─▶ subject ─▶ files ─▶ search ─▶ finish ─▶ done
+                     ▲                            │
+                     └──── something is found ────┘
+
+What a person is found by is written down first and forgotten last, in the transaction that
+sees the second search find nothing. Two workers at once take turns at the row's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from console.audit.services import record
+from console.privacy import certificate, ledger
+from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
+from console.privacy.stores import STORES, Traces, collect, find_all
+from console.vault import services as vault
+from console.vault.models import Subject
+
+_log = logging.getLogger(__name__)
+_ROWS: Final = frozenset({"photographs", "consents", "reviews", "feedback", "predictions", "audit", "requests"})
+
+
+def carry_out(request_id: int) -> bool:
+    """Take an erasure as far as it goes now. True when it is done, False when it waits for something.
+
+    It waits while its request is paused, while a store that empties itself is not empty yet,
+    and while readers keep the database from dropping what was deleted. Raises OSError,
+    DatabaseError; then the next call goes on.
+    """
+    while True:
+        before, after = _advance(request_id)
+        if after == Step.DONE:
+            return True
+        if after <= before:
+            return False
+
+
+def erase_again(subject_id: UUID) -> bool:
+    """Erase somebody whom a restore brought back. False when there is nobody."""
+    if not vault.shut(subject_id=subject_id):
+        return False
+    subject = Subject.objects.get(pk=subject_id)
+    traces = collect(subject_id, bytes(subject.found_by))
+    with transaction.atomic():
+        vault.destroy_key(subject_id=subject_id)
+        _empty(traces)
+        vault.erase(subject_id=subject_id)
+    vault.delete_files(traces.object_ids)
+    return True
+
+
+def replay() -> int:
+    """Erase again everybody in the ledger who is there. Returns how many. Before anybody is served.
+
+    Raises OSError, DatabaseError.
+    """
+    wanted = sorted({line.subject_id for line in ledger.read(settings.AMULET.erasure_ledger)})
+    again = 0
+    for start in range(0, len(wanted), 500):
+        found = Subject.objects.filter(pk__in=wanted[start : start + 500]).values_list("pk", flat=True)
+        # Not those whose erasure is under way: it goes on by itself, and proves itself.
+        for subject_id in found.filter(shut_at=None):
+            again += erase_again(subject_id)
+    if again:
+        with transaction.atomic():
+            record(
+                actor=None, action="erasure.replayed", subject_type="privacy", subject_id="", details={"people": again}
+            )
+    return again
+
+
+def _advance(request_id: int) -> tuple[Step, Step]:
+    """Do the next step. Returns it, and the one that comes after it."""
+    step = Step(Erasure.objects.values_list("step", flat=True).get(pk=request_id))
+    if step == Step.DONE:
+        return step, step
+    if step == Step.FINISH and not _compacted():
+        return step, step
+    with transaction.atomic():
+        erasure = Erasure.objects.select_for_update().select_related("request").get(pk=request_id)
+        if erasure.step != step or erasure.request.state != State.IN_PROGRESS:
+            return step, Step(erasure.step)
+        following = _WORK[step](erasure)
+        erasure.step = following
+        erasure.save()
+    return step, following
+
+
+def _shut(erasure: Erasure) -> Step:
+    request = erasure.request
+    subject = Subject.objects.filter(found_by=bytes(request.found_by)).first()
+    if subject is None:
+        erasure.before = {store.name: 0 for store in STORES}
+        erasure.searched_at = now()
+        return Step.FINISH  # nobody is known by this name
+    vault.shut(subject_id=subject.pk)
+    traces = collect(subject.pk, bytes(request.found_by))
+    erasure.traces = traces.render()
+    erasure.before = find_all(traces)
+    return Step.KEY
+
+
+def _destroy_key(erasure: Erasure) -> Step:
+    vault.destroy_key(subject_id=_traces(erasure).subject_id)
+    erasure.key_destroyed_at = now()
+    record(
+        actor=None,
+        action="erasure.key_destroyed",
+        subject_type="privacy_request",
+        subject_id=str(erasure.request_id),
+        details={},
+    )
+    return Step.ROWS
+
+
+def _delete_rows(erasure: Erasure) -> Step:
+    _empty(_traces(erasure))
+    return Step.SUBJECT
+
+
+def _delete_subject(erasure: Erasure) -> Step:
+    traces = _traces(erasure)
+    # Whoever was adding something when the records were shut has committed by now, or will fail.
+    list(Subject.objects.select_for_update().filter(pk=traces.subject_id).values_list("pk"))
+    late = collect(traces.subject_id, traces.found_by)
+    traces = traces.merged(late)
+    found = find_all(traces)
+    erasure.before = {name: count + found[name] * (name in _ROWS) for name, count in erasure.before.items()}
+    erasure.traces = traces.render()
+    _empty(traces)
+    ledger.enter(
+        settings.AMULET.erasure_ledger,
+        ledger.Line(subject_id=traces.subject_id, erased_at=now(), request_id=erasure.request_id),
+    )
+    vault.erase(subject_id=traces.subject_id)
+    return Step.FILES
+
+
+def _delete_files(erasure: Erasure) -> Step:
+    vault.delete_files(_traces(erasure).object_ids)
+    return Step.SEARCH
+
+
+def _search(erasure: Erasure) -> Step:
+    """The second search: by everything that this person was ever found by, in every store."""
+    traces = _traces(erasure)
+    found = {name: count for name, count in find_all(traces).items() if count}
+    erasure.searched_at, erasure.remaining = now(), found
+    if found:
+        _log.info("an erasure waits", extra={"request": erasure.request_id, "remaining": found})
+        # Ours to empty: once more. Others empty themselves.
+        return Step.ROWS if found.keys() & {store.name for store in STORES if store.erase} else Step.SEARCH
+    erasure.traces = {}
+    return Step.FINISH
+
+
+def _finish(erasure: Erasure) -> Step:
+    moment = now()
+    erasure.finished_at = moment
+    erasure.statement = certificate.statement_of(erasure)
+    erasure.entry_sequence = certificate.commit(erasure)
+    mine = PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS)
+    others = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id, state__in=OPEN)
+    for rows in (mine, others):
+        rows.update(state=State.DONE, closed_at=moment, found_by=b"", subject=None, reason="")
+    return Step.DONE
+
+
+_WORK: Final[Mapping[Step, Callable[[Erasure], Step]]] = {
+    Step.SHUT: _shut,
+    Step.KEY: _destroy_key,
+    Step.ROWS: _delete_rows,
+    Step.SUBJECT: _delete_subject,
+    Step.FILES: _delete_files,
+    Step.SEARCH: _search,
+    Step.FINISH: _finish,
+}
+
+
+def _empty(traces: Traces) -> None:
+    for store in STORES:
+        if store.erase is not None:
+            store.erase(traces)
+
+
+def _traces(erasure: Erasure) -> Traces:
+    return Traces.parse(erasure.traces)
+
+
+def _compacted() -> bool:
+    """Drop what the database keeps of deleted rows beside its tables. False when readers hold it up just now.
+
+    SQLite overwrites what it deletes (`secure_delete`), and its write-ahead log still has the
+    older pages until it is emptied. PostgreSQL does both by itself, with vacuum and by
+    recycling its log.
+    """
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (busy, _pages, _moved) = cursor.fetchone()
+    return not busy

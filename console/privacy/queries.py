@@ -1,0 +1,41 @@
+"""What is asked of privacy requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q, QuerySet
+
+from console.privacy import clocks
+from console.privacy.models import Erasure, Kind, PrivacyRequest, State, Step
+
+
+def requests() -> QuerySet[PrivacyRequest]:
+    """Requests, the most urgent first; joins whoever handles them and the erasure."""
+    return PrivacyRequest.objects.select_related("handled_by", "erasure").order_by("closed_at", "due_at", "pk")
+
+
+def open_requests() -> QuerySet[PrivacyRequest]:
+    """Those that wait for us, the most urgent first. Along the partial index of open ones."""
+    return PrivacyRequest.objects.filter(closed_at=None).order_by("due_at", "pk")
+
+
+def open_by_kind() -> Mapping[Kind, int]:
+    rows = open_requests().order_by().values_list("kind").annotate(Count("pk"))
+    return {Kind(kind): count for kind, count in rows}
+
+
+def due_within(days: int, at: datetime) -> int:
+    """How many open ones have at most so many days left, those that are too late among them."""
+    return open_requests().filter(due_at__lt=at + timedelta(days=days + 1)).count()
+
+
+def days_left_min(at: datetime) -> int | None:
+    """Days that the most urgent one has left; None when none is open."""
+    first = open_requests().first()
+    return None if first is None else first.days_left(clocks.day_of(at))
+
+
+def unfinished_erasures() -> QuerySet[Erasure]:
+    return Erasure.objects.filter(Q(request__state=State.IN_PROGRESS) & ~Q(step=Step.DONE)).order_by("pk")

@@ -1,0 +1,278 @@
+"""What moves privacy requests: one function for each arrow of the drawing in `models`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from console.audit.services import record
+from console.celery_app import wake
+from console.errors import Conflict, Invalid, NotFound
+from console.privacy import clocks, queries
+from console.privacy.clocks import Escalation, Law
+from console.privacy.models import OPEN, Erasure, Kind, Laws, PrivacyRequest, State, Step
+from console.staff.models import User
+from console.staff.services import require
+from console.vault import queries as vault
+from console.vault.cipher import find_by
+from console.vault.services import CLOCKS_DIFFER_MAX, TEXT_MAX
+
+HANDLE: Final = "privacy.handle_privacyrequest"
+REASON_MAX: Final = 500
+_LEVELS: Final = tuple(Escalation)
+
+
+@transaction.atomic
+def receive(
+    *,
+    actor: User,
+    pseudonym: str,
+    kind: str,
+    laws: str,
+    channel: str,
+    received_at: datetime | None = None,
+) -> PrivacyRequest:
+    """Enter what a person asks for. While another of this kind by the same person is open, it is its duplicate.
+
+    Raises NotAllowed; Invalid naming the field.
+    """
+    require(actor, "privacy.add_privacyrequest")
+    moment = now()
+    received_at = received_at or moment
+    if not pseudonym or len(pseudonym) > TEXT_MAX or not pseudonym.isprintable():
+        raise Invalid(_("A pseudonym has 1 to {most} printable characters.").format(most=TEXT_MAX), field="subject")
+    if kind not in Kind.values:
+        raise Invalid(_("{value} is not something to ask for.").format(value=repr(kind)), field="kind")
+    if laws not in Laws.values:
+        raise Invalid(_("{value} is not a law that we know.").format(value=repr(laws)), field="laws")
+    if not channel or len(channel) > 40 or not channel.isprintable():
+        raise Invalid(_("A channel has 1 to 40 printable characters."), field="channel")
+    if received_at > moment + CLOCKS_DIFFER_MAX:
+        raise Invalid(_("A request cannot come in in the time to come."), field="received_at")
+    digest = find_by(vault.keys(), pseudonym)
+    first = queries.open_requests().filter(found_by=digest, kind=kind, duplicate_of=None).order_by("pk").first()
+    request = PrivacyRequest(
+        kind=kind,
+        laws=laws,
+        subject=vault.subject_of(pseudonym),
+        found_by=digest,
+        channel=channel,
+        received_at=received_at,
+        due_at=moment,
+        duplicate_of=first,
+    )
+    request.due_at = request.limits().ends_at
+    request.save()
+    details = {"kind": kind, "laws": laws, "channel": channel, "duplicate_of": first.pk if first else None}
+    _record(actor, "privacy.received", request.pk, **details)
+    return request
+
+
+def check_identity(*, actor: User, request_id: int, method: str) -> PrivacyRequest:
+    """Note how it was made sure that the person is who they say. Raises NotAllowed, NotFound, Invalid, Conflict."""
+    _need_text(method, "method", most=200)
+    return _move(
+        actor,
+        request_id,
+        (State.RECEIVED,),
+        "privacy.identity_checked",
+        state=State.IDENTITY_CHECKED,
+        identity_method=method,
+        identity_checked_at=now(),
+    )
+
+
+@transaction.atomic
+def start(*, actor: User, request_id: int) -> PrivacyRequest:
+    """Begin the work; of an erasure a worker does it, and there is no way back.
+
+    Raises NotAllowed, NotFound, Conflict.
+    """
+    request = _move(
+        actor, request_id, (State.IDENTITY_CHECKED,), "privacy.started", state=State.IN_PROGRESS, handled_by=actor
+    )
+    if request.kind == Kind.ERASURE:
+        Erasure.objects.create(request=request)
+        transaction.on_commit(partial(wake, "console.privacy.tasks.carry_out", request.pk))
+    return request
+
+
+@transaction.atomic
+def pause(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
+    """Let it wait, for the person or for us; the clock of the law runs on. Raises as the others do."""
+    _need_text(reason, "reason")
+    request = _open(request_id)
+    states = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS)
+    return _move(
+        actor,
+        request_id,
+        states,
+        "privacy.paused",
+        details={"reason": reason},
+        state=State.PAUSED,
+        paused_from=request.state,
+        reason=reason,
+        only_from=request.state,
+    )
+
+
+@transaction.atomic
+def resume(*, actor: User, request_id: int) -> PrivacyRequest:
+    """Go on where it was. Raises as the others do."""
+    request = _open(request_id)
+    back = State(request.paused_from) if request.paused_from else State.RECEIVED
+    moved = _move(actor, request_id, (State.PAUSED,), "privacy.resumed", state=back, paused_from="", reason="")
+    if moved.kind == Kind.ERASURE and back == State.IN_PROGRESS:
+        transaction.on_commit(partial(wake, "console.privacy.tasks.carry_out", moved.pk))
+    return moved
+
+
+@transaction.atomic
+def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
+    """Take the two further months that GDPR grants for a reason, which the person must be told within the first.
+
+    The PDPA knows no extension: where both laws bind, its clock goes on. Raises as the others do.
+    """
+    _need_text(reason, "reason")
+    request = _open(request_id)
+    if request.laws == Laws.PDPA:
+        raise Conflict(_("The PDPA knows no extension."), reason="no_extension")
+    if request.extended_at is not None:
+        raise Conflict(_("It is extended already."), reason="extended_already")
+    if clocks.day_of(now()) > request.limits().by_law[Law.GDPR]:
+        raise Conflict(_("An extension must be told within the first month."), reason="too_late")
+    request.extended_at = now()
+    return _move(
+        actor,
+        request_id,
+        (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS, State.PAUSED),
+        "privacy.extended",
+        details={"reason": reason},
+        extended_at=request.extended_at,
+        extension_reason=reason,
+        due_at=request.limits().ends_at,
+        told=Escalation.NONE,
+    )
+
+
+@transaction.atomic
+def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
+    """Close it without doing what it asks. Raises as the others do; Conflict for an erasure that has begun."""
+    _need_text(reason, "reason")
+    if Erasure.objects.filter(pk=request_id, step__gt=Step.SHUT).exists():
+        raise Conflict(_("This erasure has begun: it can only be finished."), reason="erasure_begun")
+    Erasure.objects.filter(pk=request_id, step=Step.SHUT).delete()
+    states = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS)
+    request = _move(
+        actor,
+        request_id,
+        states,
+        "privacy.refused",
+        details={"reason": reason},
+        reason=reason,
+        **_closed(State.REFUSED),
+    )
+    _close_duplicates(actor, request)
+    return request
+
+
+@transaction.atomic
+def finish(*, actor: User, request_id: int, outcome: str) -> PrivacyRequest:
+    """Close it as done, with what was done. An erasure closes itself. Raises as the others do."""
+    _need_text(outcome, "outcome")
+    if Erasure.objects.filter(pk=request_id).exists():
+        raise Conflict(_("An erasure is done when nothing is found any more, and not before."), reason="is_erasure")
+    request = _move(
+        actor,
+        request_id,
+        (State.IN_PROGRESS,),
+        "privacy.done",
+        details={"outcome": outcome},
+        reason=outcome,
+        **_closed(State.DONE),
+    )
+    _close_duplicates(actor, request)
+    return request
+
+
+@transaction.atomic
+def escalate(*, at: datetime) -> int:
+    """Tell of every open request that came nearer to its limit, once for each level. Returns how many were told."""
+    today, told = clocks.day_of(at), 0
+    for request in queries.open_requests().filter(due_at__lt=at + timedelta(days=clocks.SOON_DAYS + 2)):
+        left = request.days_left(today)
+        level = clocks.escalation(left)
+        lower = [each for each in _LEVELS if _LEVELS.index(each) < _LEVELS.index(level)]
+        if PrivacyRequest.objects.filter(pk=request.pk, closed_at=None, told__in=lower).update(told=level):
+            _record(None, "privacy.escalated", request.pk, level=level, days_left=left)
+            told += 1
+    return told
+
+
+def _move(
+    actor: User,
+    request_id: int,
+    states: tuple[State, ...],
+    action: str,
+    *,
+    details: dict[str, Any] | None = None,
+    only_from: str = "",
+    **changes: Any,
+) -> PrivacyRequest:
+    """One arrow: a conditional UPDATE with its audit entry. Raises NotAllowed, NotFound, Conflict."""
+    require(actor, HANDLE)
+    with transaction.atomic():
+        rows = PrivacyRequest.objects.filter(pk=request_id, state__in=states, duplicate_of=None)
+        if only_from:
+            rows = rows.filter(state=only_from)
+        if not rows.update(**changes):
+            raise _why_not(request_id, states)
+        _record(actor, action, request_id, **(details or {}))
+        return PrivacyRequest.objects.get(pk=request_id)
+
+
+def _closed(state: State) -> dict[str, Any]:
+    return {"state": state, "closed_at": now(), "found_by": b""}
+
+
+def _close_duplicates(actor: User, request: PrivacyRequest) -> None:
+    for duplicate in PrivacyRequest.objects.filter(duplicate_of=request, state__in=OPEN):
+        changes = {"state": request.state, "closed_at": now(), "found_by": b"", "reason": request.reason}
+        PrivacyRequest.objects.filter(pk=duplicate.pk).update(**changes)
+        _record(actor, "privacy.closed_with", duplicate.pk, first=request.pk)
+
+
+def _open(request_id: int) -> PrivacyRequest:
+    request = PrivacyRequest.objects.filter(pk=request_id).first()
+    if request is None or not request.is_open:
+        raise _why_not(request_id, OPEN)
+    return request
+
+
+def _need_text(text: str, field: str, *, most: int = REASON_MAX) -> None:
+    if not text.strip() or len(text) > most:
+        raise Invalid(_("{field} needs 1 to {most} characters.").format(field=field, most=most), field=field)
+
+
+def _why_not(request_id: int, states: tuple[State, ...]) -> Exception:
+    request = PrivacyRequest.objects.filter(pk=request_id).first()
+    if request is None:
+        return NotFound(_("There is no request {number}.").format(number=request_id))
+    if request.duplicate_of_id is not None:
+        return Conflict(
+            _("It is a duplicate: work on request {number}.").format(number=request.duplicate_of_id), reason="duplicate"
+        )
+    wanted = ", ".join(str(state.label) for state in states)
+    return Conflict(
+        _("The request is {state}; this needs: {wanted}.").format(state=State(request.state).label, wanted=wanted),
+        reason="not_in_this_state",
+    )
+
+
+def _record(actor: User | None, action: str, request_id: int, **details: Any) -> None:
+    record(actor=actor, action=action, subject_type="privacy_request", subject_id=str(request_id), details=details)

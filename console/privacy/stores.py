@@ -1,0 +1,231 @@
+"""Every place that holds something about a person: how much is there, and how it is emptied.
+
+A store has a `find` that counts and, where it is ours to empty, an `erase` that may be
+repeated. What only passes through (the gateway's journal, the broker, logs) is searched and
+empties itself: an erasure waits for it. A new place for personal data gets a row in STORES;
+a test fails for a table that leads to a person and is in none.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from console.audit import services as audit
+from console.audit.models import Payload
+from console.predictions import services as predictions
+from console.predictions.models import Feedback, Prediction
+from console.privacy.models import PrivacyRequest
+from console.review.models import ExpertDecision, ReviewItem
+from console.vault import queries as vault_queries
+from console.vault import services as vault
+from console.vault.models import Consent, StoredObject, Subject
+
+_IDS_AT_ONCE: Final = 500
+_WORD_BYTES_MIN: Final = 8  # shorter ones are found everywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """What a person is found by while an erasure goes on. Never a pseudonym."""
+
+    subject_id: UUID
+    found_by: bytes
+    prediction_ids: tuple[UUID, ...] = ()
+    object_ids: tuple[UUID, ...] = ()
+    words: tuple[str, ...] = ()  # what callers named consents and calls by
+
+    def render(self) -> dict[str, Any]:
+        return {
+            "subject": str(self.subject_id),
+            "found_by": self.found_by.hex(),
+            "predictions": [str(key) for key in self.prediction_ids],
+            "objects": [str(key) for key in self.object_ids],
+            "words": list(self.words),
+        }
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        return cls(
+            subject_id=UUID(document["subject"]),
+            found_by=bytes.fromhex(document["found_by"]),
+            prediction_ids=tuple(map(UUID, document["predictions"])),
+            object_ids=tuple(map(UUID, document["objects"])),
+            words=tuple(document["words"]),
+        )
+
+    def merged(self, other: Traces) -> Traces:
+        """Both together: what came to light later counts too."""
+        return Traces(
+            self.subject_id,
+            self.found_by,
+            tuple(sorted({*self.prediction_ids, *other.prediction_ids})),
+            tuple(sorted({*self.object_ids, *other.object_ids})),
+            tuple(sorted({*self.words, *other.words})),
+        )
+
+
+def collect(subject_id: UUID, found_by: bytes) -> Traces:
+    """What the database knows a person by. Four queries along indexes."""
+    rows = list(Prediction.objects.filter(subject=subject_id).values_list("pk", "request_id"))
+    references = Consent.objects.filter(subject=subject_id).values_list("reference", flat=True)
+    return Traces(
+        subject_id=subject_id,
+        found_by=found_by,
+        prediction_ids=tuple(sorted(key for key, _word in rows)),
+        object_ids=tuple(sorted(StoredObject.objects.filter(subject=subject_id).values_list("pk", flat=True))),
+        words=tuple(sorted({*references, *(word for _key, word in rows if word)})),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One place. `erase` is None where nobody of ours may delete."""
+
+    name: str  # as certificates have it
+    text: Promise
+    find: Callable[[Traces], int]
+    erase: Callable[[Traces], object] | None = None
+
+
+def find_all(traces: Traces) -> dict[str, int]:
+    """How much of this person is where."""
+    return {store.name: store.find(traces) for store in STORES}
+
+
+def _keys(traces: Traces) -> int:
+    return Subject.objects.filter(pk=traces.subject_id).exclude(wrapped_key=b"").count()
+
+
+def _subjects(traces: Traces) -> int:
+    return Subject.objects.filter(pk=traces.subject_id).count()
+
+
+def _consents(traces: Traces) -> int:
+    return Consent.objects.filter(subject=traces.subject_id).count()
+
+
+def _objects(traces: Traces) -> int:
+    return StoredObject.objects.filter(subject=traces.subject_id).count()
+
+
+def _files(traces: Traces) -> int:
+    return sum(vault_queries.store().holds(object_id) for object_id in traces.object_ids)
+
+
+def _predictions(traces: Traces) -> int:
+    mine = Prediction.objects.filter(subject=traces.subject_id).count()
+    unlinked = Prediction.objects.exclude(Q(subject=traces.subject_id) & Q(subject__isnull=False))
+    return mine + sum(unlinked.filter(pk__in=some).count() for some in _parts(traces.prediction_ids))
+
+
+def _erase_predictions(traces: Traces) -> object:
+    return predictions.erase(subject_id=traces.subject_id, prediction_ids=traces.prediction_ids)
+
+
+def _feedback(traces: Traces) -> int:
+    return sum(Feedback.objects.filter(prediction_id__in=some).count() for some in _parts(traces.prediction_ids))
+
+
+def _reviews(traces: Traces) -> int:
+    found = 0
+    for some in _parts(traces.prediction_ids):
+        found += ReviewItem.objects.filter(prediction__in=some).count()
+        found += ExpertDecision.objects.filter(item__prediction__in=some).count()
+    return found
+
+
+def _audit(traces: Traces) -> int:
+    found = Payload.objects.filter(subject_type="subject", subject_id=str(traces.subject_id)).count()
+    for some in _parts(traces.prediction_ids):
+        about = [str(key) for key in some]
+        found += Payload.objects.filter(subject_type="prediction", subject_id__in=about).count()
+    return found
+
+
+def _erase_audit(traces: Traces) -> object:
+    about = [str(key) for key in traces.prediction_ids]
+    gone = audit.erase_payloads(subject_type="prediction", subject_ids=about)
+    return gone + audit.erase_payloads(subject_type="subject", subject_ids=[str(traces.subject_id)])
+
+
+def _requests(traces: Traces) -> int:
+    return PrivacyRequest.objects.filter(subject=traces.subject_id).count()
+
+
+def _erase_requests(traces: Traces) -> object:
+    return PrivacyRequest.objects.filter(subject=traces.subject_id).update(subject=None)
+
+
+def _journal(traces: Traces) -> int:
+    return _holding(settings.AMULET.journal_dir, traces)
+
+
+def _broker(traces: Traces) -> int:
+    return _holding(settings.AMULET.data_dir / "broker", traces)
+
+
+def _logs(traces: Traces) -> int:
+    return _holding(settings.AMULET.state_dir / "logs", traces, ids=False)
+
+
+def _holding(folder: Path, traces: Traces, *, ids: bool = True) -> int:
+    """How many files below a folder of this machine hold something that this person is found by.
+
+    ids: look for the random ids of predictions too, which in a log lead nowhere any more.
+    """
+    needles = [str(traces.subject_id).encode(), *_long_words(traces.words)]
+    if ids:
+        needles += [str(key).encode() for key in traces.prediction_ids]
+    return sum(_holds(path, needles) for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _long_words(words: Iterable[str]) -> Iterator[bytes]:
+    return (word.encode() for word in words if len(word.encode()) >= _WORD_BYTES_MIN)
+
+
+def _holds(path: Path, needles: Sequence[bytes]) -> bool:
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return False
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                return any(content.find(needle) >= 0 for needle in needles)
+    except FileNotFoundError:  # delivered meanwhile
+        return False
+
+
+def _parts(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
+
+
+def _erase_kept(traces: Traces) -> object:
+    return vault.erase_kept(subject_id=traces.subject_id)
+
+
+# In the order in which they are emptied. The person's own row comes last, in a step of its own.
+STORES: Final[tuple[Store, ...]] = (
+    Store("key", _("key of the person"), _keys),
+    Store("photographs", _("photographs and heat maps"), _objects, _erase_kept),
+    Store("consents", _("consents"), _consents, _erase_kept),
+    Store("reviews", _("review items and decisions"), _reviews, _erase_predictions),
+    Store("feedback", _("feedback of callers"), _feedback, _erase_predictions),
+    Store("predictions", _("predictions"), _predictions, _erase_predictions),
+    Store("audit", _("what audit entries say"), _audit, _erase_audit),
+    Store("requests", _("links of privacy requests"), _requests, _erase_requests),
+    Store("person", _("the person's own record"), _subjects),
+    Store("files", _("encrypted files"), _files),
+    Store("broker", _("queue of tasks, on this machine"), _broker),
+    Store("journal", _("journal of the gateway, on this machine"), _journal),
+    Store("logs", _("logs, on this machine"), _logs),
+)

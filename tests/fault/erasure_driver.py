@@ -1,0 +1,189 @@
+"""Erases one person again and again, killed at every point at which a process can die; run by `test_erasure_kill`.
+
+    python -m tests.fault.erasure_driver FOLDER [--keep-deleted]
+
+A point is one statement that changes the database, one file that is deleted, or one opening of the
+ledger. The state folder is the same at every start: SQLite, encrypted objects and a broker on disk.
+Prints one JSON object. --keep-deleted: the database does not overwrite what it deletes, which
+the search for bytes must notice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from tests.console_ready import new_state
+
+PLACE: Final = Path(sys.argv[1])
+os.environ["AMULET_STATE_DIR"] = str(new_state(PLACE / "state"))
+os.environ["AMULET_LOG_LEVEL"] = "ERROR"
+os.environ["DJANGO_SETTINGS_MODULE"] = "console.site.settings"
+
+import django  # noqa: E402
+
+django.setup()
+
+from django.conf import settings  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from django.db import connection, connections  # noqa: E402
+from django.utils.timezone import now  # noqa: E402
+
+from console.audit.commands import check_document  # noqa: E402
+from console.audit.export import export  # noqa: E402
+from console.audit.signer import Signer  # noqa: E402
+from console.audit.verifier import verify  # noqa: E402
+from console.privacy import erasure, tasks  # noqa: E402
+from console.privacy.certificate import certificate_of  # noqa: E402
+from console.privacy.models import Erasure, PrivacyRequest  # noqa: E402
+from console.site.roles import Role  # noqa: E402
+from console.vault.models import Subject  # noqa: E402
+from tests.unit.console.people import member  # noqa: E402
+from tests.unit.console.privacy.planted import ask_erasure, plant  # noqa: E402
+
+POINTS_MAX: Final = 500
+WORDS: Final = (b"canary-",)
+
+
+def main(folder: Path) -> dict[str, Any]:
+    state, start = folder / "state", folder / "start"
+    request_id, subject_id = _in_child(_prepare)
+    _copy(state, start)
+    needles = [*WORDS, subject_id.encode(), subject_id.replace("-", "").encode()]
+    told: dict[str, Any] = {"points": 0, "found_before": len(_holding(state, needles)), "wrong": []}
+    for point in range(1, POINTS_MAX):
+        _copy(start, state)
+        killed = _run(partial(_erase, request_id, die_at=point))
+        after = _in_child(partial(_finish, request_id))
+        if killed and after["done_before"]:
+            told["wrong"].append(f"point {point}: done before it ended")
+        if not killed and not after["done_before"]:
+            told["wrong"].append(f"point {point}: ended and not done")
+        if not after["done"] or any(after["found"].values()) or not after["whole"]:
+            told["wrong"].append(f"point {point}: {after}")
+        left = _holding(state, needles)
+        if left:
+            told["wrong"].append(f"point {point}: bytes are left in {left}")
+        if not killed or (left and "--keep-deleted" in sys.argv):
+            break
+        told["points"] = point
+    return told
+
+
+def _prepare() -> tuple[int, str]:
+    """Plant a person and ask for the erasure."""
+    call_command("migrate", interactive=False, verbosity=0)
+    officer, expert = member(Role.PRIVACY_OFFICER), member(Role.REVIEWER)
+    planted = plant(officer, expert, photographs=2)
+    request = ask_erasure(officer)
+    _signer()
+    return request.pk, str(planted.subject_id)
+
+
+def _erase(request_id: int, *, die_at: int) -> None:
+    """Erase, and die by SIGKILL at one point."""
+    passed = 0
+
+    def point() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def before_statement(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
+        if not sql.startswith("SELECT"):  # to die before a question is to die after what was written last
+            point()
+        return execute(sql, parameters, many, context)
+
+    def before_file(event: str, arguments: tuple[Any, ...]) -> None:
+        ledger = event == "open" and str(arguments[0]).endswith("erasures.jsonl")
+        if ledger or event in ("os.remove", "os.rename"):
+            point()
+
+    connection.ensure_connection()
+    sys.addaudithook(before_file)
+    with connection.execute_wrapper(before_statement):
+        assert erasure.carry_out(request_id)
+
+
+def _finish(request_id: int) -> dict[str, Any]:
+    """Go on as the next worker does; then look whether anything is left and whether the log is whole."""
+    done_before = PrivacyRequest.objects.get(pk=request_id).state == "done"
+    tasks.find_work()
+    signer = _signer()
+    signer.sign(now())
+    key = signer._key.public_key()
+    whole = verify(b"".join(export(key)).splitlines(), key).whole
+    check_document(certificate_of(request_id), key)
+    return {
+        "done_before": done_before,
+        "done": PrivacyRequest.objects.get(pk=request_id).state == "done",
+        "found": {"subjects": Subject.objects.count(), "traces": len(Erasure.objects.get(pk=request_id).traces)},
+        "whole": whole,
+    }
+
+
+def _signer() -> Signer:
+    made = Signer(settings.AMULET.audit_key_file, settings.AMULET.checkpoint_dir)
+    made.sign(now())
+    return made
+
+
+def _holding(state: Path, needles: list[bytes]) -> list[str]:
+    """Files of the state in which one of the words can be read. The ledger holds the random id on purpose."""
+    found = []
+    for file in sorted(state.rglob("*")):
+        if file.is_file() and file.parent.name != "ledger":
+            content = file.read_bytes()
+            found += [f"{file.relative_to(state)}: {word.decode()}" for word in needles if word in content]
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
+
+
+def _run(work: Callable[[], object]) -> bool:
+    """Do something in a child. True when it was killed. Raises when it failed otherwise."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise SystemExit("a child failed")
+    return os.WIFSIGNALED(status)
+
+
+def _in_child(work: Callable[[], Any]) -> Any:
+    """What a piece of work answers, without its connections in this process."""
+    reader, writer = os.pipe()
+
+    def tell() -> None:
+        answer = json.dumps(work()).encode()
+        connections.close_all()
+        os.write(writer, answer)
+
+    _run(tell)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        return json.loads(answer.read())
+
+
+if __name__ == "__main__":
+    if "--keep-deleted" in sys.argv:
+        options = settings.DATABASES["default"]["OPTIONS"]
+        options["init_command"] = options["init_command"].replace("secure_delete=ON", "secure_delete=OFF")
+    sys.stdout.write(json.dumps(main(PLACE)) + "\n")

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.apps import apps
+from django.conf import settings
+from django.db import models, transaction
+from django.utils.timezone import now
+from pytest_django import DjangoCaptureOnCommitCallbacks
+
+from console.audit.commands import check_document
+from console.audit.export import export
+from console.audit.models import Entry, Payload
+from console.audit.notes import load_public_key
+from console.audit.receipt import ReceiptInvalid
+from console.audit.signer import Signer
+from console.audit.verifier import verify
+from console.errors import Conflict, NotAvailable, NotFound
+from console.ingest.services import apply_batch
+from console.predictions.models import Feedback, Prediction
+from console.privacy import erasure, ledger, services, tasks
+from console.privacy.access import export_person
+from console.privacy.certificate import certificate_of
+from console.privacy.models import Erasure, PrivacyRequest, State, Step
+from console.privacy.stores import STORES, collect, find_all
+from console.review.models import ExpertDecision, ReviewItem
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault import queries as vault_queries
+from console.vault import services as vault
+from console.vault.cipher import find_by
+from console.vault.models import Consent, Erased, StoredObject, Subject
+from protos.amulet.v1 import prediction_pb2
+from tests.console_events import feedback_event, kept_event, prediction_event
+from tests.unit.console.people import member
+from tests.unit.console.privacy.planted import CALL, CANARY, PERSON, ask_erasure, late_event, plant
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_ledger() -> None:
+    settings.AMULET.erasure_ledger.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    (tmp_path / "key").write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
+    return Signer(tmp_path / "key", tmp_path / "checkpoints")
+
+
+def everything() -> str:
+    """Every row of every table, as text: what a canary is looked for in."""
+    rows = [list(model._default_manager.values()) for model in apps.get_models()]
+    return repr(rows)
+
+
+def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, expert: User, signer: Signer) -> None:
+    other = plant(officer, expert, person="somebody-else", tag="-other")
+    kept = find_all(collect(other.subject_id, b""))
+    mine = plant(officer, expert)
+    traces = collect(mine.subject_id, b"")
+    files = list(traces.object_ids)
+    assert all(vault_queries.store().holds(each) for each in files)
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+
+    found = find_all(traces)
+    assert found == {store.name: 0 for store in STORES}
+    assert find_all(collect(other.subject_id, b"")) == kept
+    done = Erasure.objects.select_related("request").get(pk=request.pk)
+    assert (done.step, done.request.state, done.traces, done.remaining) == (Step.DONE, State.DONE, {}, {})
+    assert {name: done.before[name] for name in ("key", "photographs", "consents", "predictions", "feedback")} == {
+        "key": 1, "photographs": 6, "consents": 1, "predictions": 4, "feedback": 1,
+    }  # fmt: skip
+    assert done.before["reviews"] == 4  # three items, one decision
+    left = everything()
+    for canary in (PERSON, "consent-7701'", "call-7701'", "comment-7701'", "note-7701'", str(mine.subject_id)):
+        assert canary not in left, canary
+    assert not any(str(key) in left for key in mine.prediction_ids)
+
+
+def test_the_chain_verifies_afterwards_and_the_certificate_proves_itself(
+    officer: User, expert: User, signer: Signer, tmp_path: Path
+) -> None:
+    plant(officer, expert)
+    signer.sign(now())
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+    with pytest.raises(NotAvailable):
+        certificate_of(request.pk)  # no checkpoint covers it yet
+    signer.sign(now())
+    key = load_public_key(tmp_path / "checkpoints" / "audit_public.pem")
+    certificate = certificate_of(request.pk)
+    proved = check_document(json.loads(json.dumps(certificate)), key)
+    assert (proved.type, proved.payload["about"]) == ("erasure.done", ["privacy_request", str(request.pk)])
+    assert certificate["statement"]["stores"]["predictions"] == {"before": 4, "after": 0}
+    assert CANARY not in json.dumps(certificate)
+    spoilt = json.loads(json.dumps(certificate))
+    spoilt["statement"]["stores"]["predictions"]["before"] = 3
+    with pytest.raises(ReceiptInvalid):
+        check_document(spoilt, key)
+    report = verify(b"".join(export(key)).splitlines(), key)
+    assert report.whole
+    assert report.erased == 4 + 1 + 1 + 1  # predictions, feedback, decision, consent
+
+
+def test_what_comes_late_brings_nobody_back(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    early = [late_event(), late_event()]
+    request = ask_erasure(officer)
+    erasure._advance(request.pk)  # the records are shut
+    assert apply_batch(early[:1]).applied == 1
+    assert erasure.carry_out(request.pk)
+    assert apply_batch(early[1:]).applied == 1
+    assert not Subject.objects.exists()
+    for event in early:
+        row = Prediction.objects.get(pk=event.prediction.prediction_id)
+        assert (row.subject_id, row.request_id) == (None, "")
+    # Whoever comes back is somebody new.
+    fresh = late_event()
+    fresh.happened_at.FromDatetime(now() + timedelta(seconds=1))
+    assert apply_batch([fresh]).applied == 1
+    assert Prediction.objects.get(pk=fresh.prediction.prediction_id).request_id == CALL
+    assert Subject.objects.count() == 1
+
+
+def test_the_memory_of_an_erasure_ends_when_nothing_can_come_any_more(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    assert erasure.carry_out(ask_erasure(officer).pk)
+    assert bytes(Erased.objects.get().found_by) == find_by(vault_queries.keys(), PERSON)
+    assert vault.forget_erased() == 0
+    Erased.objects.update(erased_at=now() - vault.LATE_EVENTS_MAX - timedelta(minutes=1))
+    assert vault.forget_erased() == 1
+
+
+def test_while_it_goes_on_nothing_is_opened_or_agreed_to(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    erasure._advance(request.pk)
+    row = StoredObject.objects.filter(subject=mine.subject_id).first()
+    assert row is not None
+    with pytest.raises(NotFound):
+        vault.open_kept(actor=expert, kind="photograph", owner=row.owner, part=row.part)  # type: ignore[arg-type]
+    with pytest.raises(Conflict, match="being erased"):
+        vault.give_consent(actor=officer, pseudonym=PERSON, purpose="training", text_version="1", channel="web")
+    assert not vault.lock_consents(["canary-consent-7701"], purpose="keep_photograph", at=now())  # type: ignore[arg-type]
+
+
+def test_it_is_not_done_while_the_journal_holds_anything(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    segment = settings.AMULET.journal_dir / "000001.journal"
+    segment.write_bytes(b"\0\1" + str(mine.prediction_ids[2]).encode() + b"\0")
+    request = ask_erasure(officer)
+    try:
+        assert not erasure.carry_out(request.pk)
+        waiting = Erasure.objects.get(pk=request.pk)
+        assert (waiting.step, waiting.remaining) == (Step.SEARCH, {"journal": 1})
+        assert not erasure.carry_out(request.pk)
+        assert PrivacyRequest.objects.get(pk=request.pk).state == State.IN_PROGRESS
+    finally:
+        segment.unlink()
+    tasks.find_work()
+    assert PrivacyRequest.objects.get(pk=request.pk).state == State.DONE
+
+
+def test_a_paused_erasure_waits_and_goes_on(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    erasure._advance(request.pk)
+    services.pause(actor=officer, request_id=request.pk, reason="a question")
+    assert not erasure.carry_out(request.pk)
+    assert Erasure.objects.get(pk=request.pk).step == Step.KEY
+    services.resume(actor=officer, request_id=request.pk)
+    assert erasure.carry_out(request.pk)
+    assert erasure.carry_out(request.pk)  # twice is harmless
+    assert Entry.objects.filter(type="erasure.done").count() == 1
+
+
+def test_somebody_unknown_is_erased_with_nothing_to_show(officer: User) -> None:
+    request = ask_erasure(officer, "nobody-knows-me")
+    assert erasure.carry_out(request.pk)
+    assert set(Erasure.objects.get(pk=request.pk).before.values()) == {0}
+    assert not settings.AMULET.erasure_ledger.exists()
+
+
+def test_a_duplicate_is_done_with_the_first(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    second = services.receive(actor=officer, pseudonym=PERSON, kind="erasure", laws="both", channel="web")
+    other = services.receive(actor=officer, pseudonym=PERSON, kind="access", laws="both", channel="web")
+    assert erasure.carry_out(request.pk)
+    second.refresh_from_db()
+    other.refresh_from_db()
+    assert (second.state, bytes(second.found_by)) == (State.DONE, b"")
+    assert (other.state, other.subject_id) == (State.RECEIVED, None)
+
+
+def test_a_task_that_is_delivered_twice_has_one_effect(
+    officer: User, expert: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    for _ in range(2):
+        tasks.carry_out(request.pk)
+    assert Entry.objects.filter(type="erasure.key_destroyed").count() == 1
+    assert len(list(ledger.read(settings.AMULET.erasure_ledger))) == 1
+
+
+def test_a_restore_is_erased_again_from_the_ledger(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    others = plant(officer, expert, person="somebody-else", tag="-other")
+    traces = collect(mine.subject_id, b"")
+    lines = [ledger.Line(subject_id=mine.subject_id, erased_at=now(), request_id=7)]
+    lines.append(ledger.Line(subject_id=UUID(int=5), erased_at=now(), request_id=8))
+    for line in lines:
+        ledger.enter(settings.AMULET.erasure_ledger, line)
+    with settings.AMULET.erasure_ledger.open("ab") as file:
+        file.write(b'\n{"subject": "cut sh')
+    assert list(ledger.read(settings.AMULET.erasure_ledger)) == lines
+    assert erasure.replay() == 1
+    assert find_all(traces) == {store.name: 0 for store in STORES}
+    assert list(Subject.objects.values_list("pk", flat=True)) == [others.subject_id]
+    assert erasure.replay() == 0
+    assert Entry.objects.filter(type="erasure.replayed").count() == 1
+    ledger.enter(settings.AMULET.erasure_ledger, lines[0])
+    assert len(list(ledger.read(settings.AMULET.erasure_ledger))) == 3
+
+
+def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    plant(officer, expert, person="somebody-else", tag="-other")
+    request = services.receive(actor=officer, pseudonym=PERSON, kind="access", laws="both", channel="letter")
+    with pytest.raises(Conflict):
+        export_person(actor=officer, request_id=request.pk)
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    services.start(actor=officer, request_id=request.pk)
+    with (
+        export_person(actor=officer, request_id=request.pk) as file,
+        zipfile.ZipFile(io.BytesIO(file.read())) as zipped,
+    ):
+        names = zipped.namelist()
+        person = json.loads(zipped.read("person.json"))
+        photograph = zipped.read(next(name for name in names if name.startswith("photographs/")))
+    assert "README.txt" in names
+    assert len([name for name in names if name.startswith("photographs/")]) == 3
+    assert len([name for name in names if name.startswith("heat_maps/")]) == 3
+    assert photograph.startswith(b"\x89PNG")
+    assert {row["id"] for row in person["predictions"]} == {str(key) for key in mine.prediction_ids}
+    assert "canary-comment-7701" in json.dumps(person)
+    assert "canary-note-7701" in json.dumps(person)
+    assert "-other" not in json.dumps(person)
+    assert expert.username not in json.dumps(person)
+    assert Entry.objects.filter(type="privacy.exported").count() == 1
+    assert Entry.objects.filter(type="vault.opened").count() == 6
+
+
+def test_every_table_that_leads_to_a_person_is_in_a_store() -> None:
+    """A table with a person's or a prediction's row behind a foreign key goes with it, or has a store of its own."""
+    covered = {
+        Subject,
+        Consent,
+        StoredObject,
+        Prediction,
+        Feedback,
+        ReviewItem,
+        ExpertDecision,
+        Payload,
+        PrivacyRequest,
+    }
+    goes_with = {Erasure}  # forgets by itself, see its constraint
+    people = {Subject, Prediction}
+    missing = []
+    for model in apps.get_models():
+        for field in model._meta.get_fields():
+            if not isinstance(field, models.ForeignKey | models.OneToOneField) or model in covered | goes_with:
+                continue
+            if field.related_model in people | covered and field.remote_field.on_delete is not models.CASCADE:
+                missing.append(f"{model._meta.label}.{field.name}")
+    assert missing == []
+
+
+def test_a_late_word_on_a_prediction_that_was_erased_stays_without_a_person(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    assert erasure.carry_out(ask_erasure(officer).pk)
+    apply_batch([feedback_event(str(mine.prediction_ids[0]), comment="canary-late")])
+    assert Feedback.objects.count() == 1
+    tasks.discard_orphans()
+    assert Feedback.objects.count() == 1  # its prediction may still come
+    Feedback.objects.update(happened_at=now() - vault.LATE_EVENTS_MAX - timedelta(days=1))
+    event = prediction_event()
+    told = feedback_event(event.prediction.prediction_id)
+    told.happened_at.FromDatetime(now() - timedelta(days=90))
+    apply_batch([event, told])
+    tasks.discard_orphans()
+    assert list(Feedback.objects.values_list("prediction_id", flat=True)) == [UUID(event.prediction.prediction_id)]
+
+
+def test_a_withdrawal_needs_no_erasure(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    with transaction.atomic():
+        vault.withdraw_consent(actor=officer, reference="canary-consent-7701", channel="telephone")
+    assert not StoredObject.objects.filter(subject=mine.subject_id).exists()
+    event = kept_event(pseudonym=PERSON, consent="canary-consent-7701", recipient=_recipient())
+    assert event.prediction.subject.retention == prediction_pb2.RETENTION_KEEP
+    apply_batch([event])
+    assert not StoredObject.objects.filter(subject=mine.subject_id).exists()
+
+
+def _recipient() -> object:
+    from console.ingest.retention import photo_key
+
+    return photo_key().public_key()

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import base64
+import re
+import time
+from datetime import timedelta
+
+import pytest
+from django.test import Client as Browser
+from django.urls import reverse
+from django.utils.timezone import now
+from django_otp.oath import TOTP
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from console.privacy import clocks, erasure, services
+from console.privacy.models import Erasure, PrivacyRequest, State
+from console.site.roles import Role
+from console.staff.models import User
+from console.staff.services import create_user
+from tests.unit.console.people import caller, member
+from tests.unit.console.privacy.planted import PERSON, plant
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+LIST = "admin:privacy_privacyrequest_changelist"
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+def at_the_desk(role: Role) -> tuple[Browser, User]:
+    staff = create_user(name=f"desk-{role.value.replace(' ', '-')}", role=role)
+    factor = TOTP(base64.b32decode(staff.totp_seed))
+    factor.time = time.time()
+    browser = Browser()
+    given = {"username": staff.user.username, "password": staff.password, "code": f"{factor.token():06d}"}
+    assert browser.post("/admin/login/", given).status_code == 302
+    return browser, staff.user
+
+
+def address(name: str, request: PrivacyRequest) -> str:
+    return reverse(f"admin:privacy_privacyrequest_{name}", args=[request.pk])
+
+
+def test_an_erasure_from_the_first_word_to_the_certificate() -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    plant(member(Role.PRIVACY_OFFICER, "second-officer"), member(Role.REVIEWER))
+    asked = {"subject": PERSON, "kind": "erasure", "laws": "both", "channel": "letter"}
+    answer = browser.post(reverse("admin:privacy_privacyrequest_enter"), asked, follow=True)
+    assert "is entered" in answer.content.decode()
+    assert PERSON not in answer.content.decode()
+    request = PrivacyRequest.objects.get()
+    (row,) = browser.get(reverse(LIST), {"q": PERSON}).context["cl"].result_list
+    assert row.pk == request.pk
+    page = browser.get(address("change", request)).content.decode()
+    assert address("identity", request) in page
+    assert address("start", request) not in page
+    assert browser.post(address("identity", request), {"method": "card"}).status_code == 302
+    assert "There is no way back" in browser.get(address("start", request)).content.decode()
+    assert Erasure.objects.count() == 0  # looking begins nothing
+    assert browser.post(address("start", request), {}).status_code == 302
+    request.refresh_from_db()
+    assert request.handled_by == officer
+    assert erasure.carry_out(request.pk)
+    page = browser.get(address("change", request)).content.decode()
+    assert "a second search found nothing" in page
+    assert "The certificate is ready as soon as" in page
+    assert browser.get(address("certificate", request)).status_code == 503
+
+
+def test_the_list_shows_both_clocks_and_in_thai_the_buddhist_year() -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    services.receive(actor=officer, pseudonym="p", kind="erasure", laws="both", channel="web")
+    by_law = PrivacyRequest.objects.get().limits().by_law
+    english = browser.get(reverse(LIST), headers={"Accept-Language": "en"}).content.decode()
+    thai = browser.get(reverse(LIST), headers={"Accept-Language": "th"}).content.decode()
+    for day in by_law.values():
+        assert clocks.date_text(day, "en") in english
+        assert clocks.date_text(day, "th") in thai
+    assert "เหลือ" in thai
+    home = browser.get("/admin/", headers={"Accept-Language": "th"}).content.decode()
+    assert "คำขอ" in home
+
+
+def test_a_refusal_without_a_reason_stands_beside_its_field() -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    request = services.receive(actor=officer, pseudonym="p", kind="objection", laws="both", channel="web")
+    assert browser.post(address("refuse", request), {"reason": ""}).status_code == 200
+    assert browser.post(address("pause", request), {"reason": "a question"}).status_code == 302
+    page = browser.get(address("change", request)).content.decode()
+    assert "a question" in page
+    assert address("refuse", request) not in page
+    assert browser.post(address("resume", request), {}).status_code == 302
+    assert browser.post(address("extend", request), {"reason": "complex"}).status_code == 302
+    assert browser.post(address("refuse", request), {"reason": "unfounded"}).status_code == 302
+    request.refresh_from_db()
+    assert (request.state, request.reason) == (State.REFUSED, "unfounded")
+
+
+def test_an_auditor_looks_and_does_nothing() -> None:
+    browser, _ = at_the_desk(Role.AUDITOR)
+    officer = member(Role.PRIVACY_OFFICER)
+    request = services.receive(actor=officer, pseudonym="p", kind="access", laws="both", channel="web")
+    page = browser.get(address("change", request)).content.decode()
+    assert address("identity", request) not in page
+    answer = browser.post(address("identity", request), {"method": "card"})
+    assert "needs the permission" in answer.content.decode()
+    request.refresh_from_db()
+    assert request.state == State.RECEIVED
+
+
+def test_the_data_of_a_person_are_handed_out_as_a_zip() -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    plant(officer, member(Role.REVIEWER))
+    request = services.receive(actor=officer, pseudonym=PERSON, kind="portability", laws="pdpa", channel="web")
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    services.start(actor=officer, request_id=request.pk)
+    assert browser.get(address("export", request)).status_code == 200
+    answer = browser.post(address("export", request), {})
+    assert answer["Content-Type"] == "application/zip"
+    assert b"".join(answer.streaming_content).startswith(b"PK")  # type: ignore[attr-defined]
+    assert "no-store" in answer["Cache-Control"]
+
+
+def test_the_list_costs_the_same_however_many_there_are(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    for number in range(30):
+        services.receive(
+            actor=officer, pseudonym=f"p{number}", kind="access", laws="both", channel="web",
+            received_at=now() - timedelta(days=number),
+        )  # fmt: skip
+    with django_assert_max_num_queries(11):
+        page = browser.get(reverse(LIST))
+    assert re.search(r"\bdays?\b", page.content.decode())
+
+
+def test_scripts_drive_a_request_through_its_life() -> None:
+    officer = caller(Role.PRIVACY_OFFICER)
+    made = officer.post("/api/v1/privacy/requests/", {"subject": "p", "kind": "rectification", "channel": "web"})
+    assert made.status_code == 201
+    assert made.json()["due_on"]["binding"] == min(made.json()["due_on"]["gdpr"], made.json()["due_on"]["pdpa"])
+    url = f"/api/v1/privacy/requests/{made.json()['id']}/"
+    assert officer.post(f"{url}start/").status_code == 409
+    assert officer.post(f"{url}identity/", {"method": "card"}).json()["state"] == "identity_checked"
+    assert officer.post(f"{url}start/").json()["state"] == "in_progress"
+    assert officer.post(f"{url}export/").status_code == 409
+    assert officer.post(f"{url}finish/", {"outcome": "corrected"}).json()["state"] == "done"
+    assert officer.get(f"{url}certificate/").status_code == 404
+    assert officer.get("/api/v1/privacy/requests/", {"state": "done"}).json()["count"] == 1
+    refused = officer.post("/api/v1/privacy/requests/", {"subject": "a\u200bb", "kind": "access", "channel": "web"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "subject")

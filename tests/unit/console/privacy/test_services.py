@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils.timezone import now
+
+from console.audit.models import Entry
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.privacy import queries, services
+from console.privacy.models import Erasure, PrivacyRequest, State, Step
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault import services as vault
+from tests.unit.console.people import member
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+def receive(officer: User, **changes: object) -> PrivacyRequest:
+    values = {"pseudonym": "canary-person", "kind": "erasure", "laws": "both", "channel": "counter", **changes}
+    return services.receive(actor=officer, **values)  # type: ignore[arg-type]
+
+
+def begun(officer: User, **changes: object) -> PrivacyRequest:
+    request = receive(officer, **changes)
+    services.check_identity(actor=officer, request_id=request.pk, method="identity card at the counter")
+    return services.start(actor=officer, request_id=request.pk)
+
+
+def state_of(request: PrivacyRequest) -> State:
+    return State(PrivacyRequest.objects.values_list("state", flat=True).get(pk=request.pk))
+
+
+def test_a_request_is_entered_with_both_clocks_and_no_name(officer: User) -> None:
+    request = receive(officer, received_at=datetime(2026, 1, 31, 3, tzinfo=UTC))
+    assert (request.state, request.subject_id) == (State.RECEIVED, None)
+    assert request.limits().binding.isoformat() == "2026-02-28"
+    assert request.due_at == datetime(2026, 2, 28, 17, tzinfo=UTC)
+    entry = Entry.objects.get(type="privacy.received")
+    assert "canary" not in entry.payload.text + repr(PrivacyRequest.objects.values().get())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"pseudonym": ""}, "subject"),
+        ({"pseudonym": "a\nb"}, "subject"),
+        ({"kind": "fun"}, "kind"),
+        ({"laws": "ccpa"}, "laws"),
+        ({"channel": ""}, "channel"),
+        ({"received_at": now() + timedelta(days=1)}, "received_at"),
+    ],
+)
+def test_an_unfit_request_is_refused_naming_the_field(officer: User, changes: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        receive(officer, **changes)
+    assert refused.value.field == field
+
+
+def test_only_who_may_enters_and_works(officer: User) -> None:
+    auditor = member(Role.AUDITOR)
+    request = receive(officer)
+    with pytest.raises(NotAllowed):
+        receive(auditor)
+    with pytest.raises(NotAllowed):
+        services.check_identity(actor=auditor, request_id=request.pk, method="card")
+
+
+def test_nothing_begins_before_the_identity_is_checked(officer: User) -> None:
+    request = receive(officer)
+    with pytest.raises(Conflict):
+        services.start(actor=officer, request_id=request.pk)
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    with pytest.raises(Conflict):
+        services.check_identity(actor=officer, request_id=request.pk, method="card")
+    services.start(actor=officer, request_id=request.pk)
+    assert state_of(request) == State.IN_PROGRESS
+    assert Erasure.objects.get(pk=request.pk).step == Step.SHUT
+
+
+def test_an_access_request_is_done_by_hand_with_an_outcome(officer: User) -> None:
+    request = begun(officer, kind="access")
+    with pytest.raises(Invalid):
+        services.finish(actor=officer, request_id=request.pk, outcome=" ")
+    done = services.finish(actor=officer, request_id=request.pk, outcome="handed out at the counter")
+    assert (done.state, bytes(done.found_by), done.closed_at is not None) == (State.DONE, b"", True)
+    with pytest.raises(Conflict):
+        services.refuse(actor=officer, request_id=request.pk, reason="late")
+
+
+def test_an_erasure_is_not_done_by_hand(officer: User) -> None:
+    request = begun(officer)
+    with pytest.raises(Conflict):
+        services.finish(actor=officer, request_id=request.pk, outcome="done")
+
+
+def test_a_refusal_needs_its_reason_and_an_erasure_that_has_begun_is_refused_no_more(officer: User) -> None:
+    request = begun(officer)
+    with pytest.raises(Invalid):
+        services.refuse(actor=officer, request_id=request.pk, reason="")
+    Erasure.objects.filter(pk=request.pk).update(step=Step.KEY)
+    with pytest.raises(Conflict, match="has begun"):
+        services.refuse(actor=officer, request_id=request.pk, reason="legal hold")
+    Erasure.objects.filter(pk=request.pk).update(step=Step.SHUT)
+    refused = services.refuse(actor=officer, request_id=request.pk, reason="legal hold")
+    assert (refused.state, refused.reason) == (State.REFUSED, "legal hold")
+    assert not Erasure.objects.exists()
+
+
+@pytest.mark.parametrize("where", [State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS])
+def test_a_pause_ends_where_it_began_and_stops_no_clock(officer: User, where: State) -> None:
+    request = receive(officer, kind="objection")
+    if where != State.RECEIVED:
+        services.check_identity(actor=officer, request_id=request.pk, method="card")
+    if where == State.IN_PROGRESS:
+        services.start(actor=officer, request_id=request.pk)
+    paused = services.pause(actor=officer, request_id=request.pk, reason="waiting for a copy")
+    assert (paused.state, paused.due_at) == (State.PAUSED, request.due_at)
+    with pytest.raises(Conflict):
+        services.pause(actor=officer, request_id=request.pk, reason="again")
+    assert services.resume(actor=officer, request_id=request.pk).state == where
+
+
+def test_an_extension_moves_the_european_clock_alone_and_only_in_its_first_month(officer: User) -> None:
+    request = receive(officer, received_at=now() - timedelta(days=20), laws="gdpr")
+    extended = services.extend(actor=officer, request_id=request.pk, reason="many photographs")
+    assert extended.due_at > request.due_at + timedelta(days=50)
+    with pytest.raises(Conflict, match="already"):
+        services.extend(actor=officer, request_id=request.pk, reason="more")
+    thai = receive(officer, laws="pdpa", kind="access")
+    with pytest.raises(Conflict, match="PDPA"):
+        services.extend(actor=officer, request_id=thai.pk, reason="more")
+    late = receive(officer, received_at=now() - timedelta(days=40), laws="gdpr", kind="objection")
+    with pytest.raises(Conflict, match="first month"):
+        services.extend(actor=officer, request_id=late.pk, reason="more")
+    both = receive(officer, kind="restriction")
+    assert services.extend(actor=officer, request_id=both.pk, reason="more").due_at <= both.due_at + timedelta(days=2)
+
+
+def test_a_second_request_of_the_kind_joins_the_first_and_shares_its_fate(officer: User) -> None:
+    first, second = receive(officer, kind="access"), receive(officer, kind="access")
+    other, somebody = receive(officer, kind="objection"), receive(officer, kind="access", pseudonym="another")
+    assert (second.duplicate_of_id, other.duplicate_of_id, somebody.duplicate_of_id) == (first.pk, None, None)
+    with pytest.raises(Conflict, match=f"request {first.pk}"):
+        services.check_identity(actor=officer, request_id=second.pk, method="card")
+    services.refuse(actor=officer, request_id=first.pk, reason="not the person")
+    assert (state_of(second), state_of(somebody)) == (State.REFUSED, State.RECEIVED)
+    assert receive(officer, kind="access").duplicate_of_id is None
+
+
+def test_what_is_not_there_is_said_so(officer: User) -> None:
+    with pytest.raises(NotFound):
+        services.pause(actor=officer, request_id=999, reason="x")
+
+
+def test_each_level_is_told_once_and_before_the_limit(officer: User) -> None:
+    request = receive(officer, kind="access", laws="pdpa", received_at=datetime(2026, 3, 1, 5, tzinfo=UTC))
+    due = datetime(2026, 3, 31, 5, tzinfo=UTC)
+    levels = []
+    for days in range(-15, 3):
+        for _hour in range(2):
+            if services.escalate(at=due + timedelta(days=days)):
+                levels.append((days, PrivacyRequest.objects.get(pk=request.pk).told))
+    assert levels == [(-10, "soon"), (-3, "urgent"), (1, "overdue")]
+    assert Entry.objects.filter(type="privacy.escalated").count() == 3
+    assert queries.due_within(10, due - timedelta(days=11)) == 0
+    assert queries.due_within(10, due - timedelta(days=10)) == 1
+    assert queries.days_left_min(due - timedelta(days=4)) == 4
+
+
+def test_who_is_known_is_linked(officer: User) -> None:
+    subject = vault.subjects_of({"canary-person"})["canary-person"]
+    assert receive(officer).subject_id == subject.pk
