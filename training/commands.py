@@ -89,10 +89,11 @@ def train(
     click.echo(f"{run.card.name} {run.card.version} in {out}, after {seconds:.0f} s")
     for item in run.card.metrics:
         click.echo(f"  {item.name:<30} {item.value:6.3f}   [{item.low:.3f}, {item.high:.3f}]")
+    click.echo(f"Report: {out / 'report.html'}")
     click.echo(f"Next: amulet package {out} --out {run.card.name}.mar --sign KEY")
 
 
-@click.command(epilog="Example: amulet evaluate run photographs --ood coins=photographs/ood/coins --json figures.json")
+@click.command(epilog="Example: amulet evaluate run photographs --ood coins=photographs/ood/coins --html report.html")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 @click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
 @click.option(
@@ -101,7 +102,8 @@ def train(
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
 )
-def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None) -> None:
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None, html: Path | None) -> None:
     """Measure a model on photographs, through the graph that is served.
 
     MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
@@ -127,6 +129,10 @@ def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path 
         text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
         if json_file is not None and str(json_file) != "-":
             json_file.write_text(text, "utf-8")
+        if html is not None:
+            from training.evaluation import report, subjects
+
+            html.write_text(report.page(subjects.of_evaluation(opened, found)), "utf-8")
     if json_file is not None and str(json_file) == "-":
         click.echo(text, nl=False)
         return
@@ -252,5 +258,7 @@ def _shown(document: Mapping[str, Any]) -> Iterator[str]:
             f"  {name}: AUROC {row['auroc']:.3f}, {row['rejected']:.0%} of {row['photos']} rejected, "
             f"{row['fpr_at_95_tpr']:.0%} accepted where 95 % of the known are"
         )
+    if document["data"]["seen_in_training"]:
+        yield "  The model was trained on these photographs: every figure above is too good."
     for item in document["unreadable"]:
         yield f"  left out: {item['file']} {item['why']}"

@@ -22,11 +22,12 @@ from training.data.errors import DataWrong
 from training.data.folder import Folder, Photo, load_folder, load_outside
 from training.data.splits import Split
 from training.errors import DataTooSmall, SettingWrong
-from training.evaluation import crossvalidation
+from training.evaluation import crossvalidation, report, subjects
 from training.evaluation.answers import GraphModel
+from training.evaluation.assessment import assess
 from training.evaluation.crossvalidation import Outside
 from training.evaluation.figures import Provenance, figures_of
-from training.evaluation.records import metrics_of, reference_of
+from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.export import fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
@@ -117,6 +118,8 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         request.data.resolve().name, folder.fingerprint, len(folder.photos), request.folds, request.seed
     )
     figures = figures_of(folder, found, left_out, source)
+    answered = answered_of(folder, found, set_coverage=recipe.set_coverage)
+    assessment = assess(answered, seed=request.seed)
 
     say("Fitting the version", 0, 1)
     version = _fit(folder, features, division, outside, request)
@@ -151,7 +154,11 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         run_folder.write_model(place, card, graph)
         run_folder.write_checkpoint(place, network, version.fitted, recipe)
         (place / run_folder.REFERENCE).write_text(reference_of(folder, found), "utf-8")
-        run_folder.write_json(place, run_folder.METRICS, metrics_of(card, folder, found, left_out, equal))
+        model = GraphModel(card, graph, threads=threads)
+        document = metrics_of(card, folder, found, assessment, left_out, equal)
+        run_folder.write_json(place, run_folder.METRICS, document)
+        page = report.page(subjects.of_run(model, folder, found, answered, assessment, left_out))
+        (place / run_folder.REPORT).write_text(page, "utf-8")
     return Run(request.out, card, equal)
 
 

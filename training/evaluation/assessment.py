@@ -44,8 +44,8 @@ class Answered:
 
     classes: tuple[str, ...]
     labels: NDArray[np.intp]
-    predicted: NDArray[np.intp]
-    probabilities: NDArray[np.floating]  # [n, classes], calibrated
+    predicted: NDArray[np.intp]  # what accuracies are measured on; a training has better heads to ask than its versions
+    probabilities: NDArray[np.floating]  # [n, classes], calibrated; what confidence, verdicts and sets are of
     decisions: tuple[Decision, ...]
     sets: tuple[tuple[int, ...], ...]  # conformal; empty where the model promises none
     set_coverage: float  # what the sets promise; 0: there are none
@@ -132,7 +132,7 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     """seed: of the bootstrap; the same answers and seed give the same intervals. Raises ValueError on bad rows."""
     labels, predicted, probabilities = answered.labels, answered.predicted, answered.probabilities
     accepted = np.array([decision.verdict == words.VERDICT_IN_DOMAIN for decision in answered.decisions])
-    right = predicted == labels
+    right = probabilities.argmax(axis=1) == labels
     promised = answered.set_coverage > 0.0
     covered = np.array([label in found for label, found in zip(labels, answered.sets, strict=True)])
     sizes = np.array([len(found) for found in answered.sets])
@@ -173,7 +173,7 @@ def _figures(
             metrics.expected_calibration_error(probabilities, labels),
             metrics.brier(probabilities, labels),
             metrics.negative_log_likelihood(probabilities, labels),
-            metrics.risk_coverage(probabilities.max(axis=1), predicted == labels).area,
+            metrics.risk_coverage(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels).area,
         ]
     )
 

@@ -11,8 +11,10 @@ import numpy as np
 from model_store import reference
 from model_store.card import Card
 from training.data.folder import Folder
+from training.data.quality import flaws, qualities
 from training.evaluation import metrics
 from training.evaluation.answers import reason_names, verdict_name
+from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold
 from training.evaluation.figures import LeftOut
 
@@ -38,17 +40,35 @@ def reference_of(folder: Folder, found: OutOfFold) -> str:
     return reference.build({name: values.tolist() for name, values in samples.items()}, counts)
 
 
-def metrics_of(card: Card, folder: Folder, found: OutOfFold, left_out: LeftOut, parity: Any) -> dict[str, Any]:
+def answered_of(folder: Folder, found: OutOfFold, *, set_coverage: float) -> Answered:
+    """The out-of-fold answers, ready to be assessed: classes by the heads, all else by whole versions."""
+    measures = qualities(folder.photos)
+    return Answered(
+        classes=folder.classes,
+        labels=found.labels,
+        predicted=found.head_predicted,
+        probabilities=found.probabilities,
+        decisions=found.decisions,
+        sets=found.sets,
+        set_coverage=set_coverage,
+        sides=tuple(photo.side_name for photo in folder.photos),
+        qualities=measures,
+        flaws=tuple(
+            flaws(quality, width_px=photo.width_px, height_px=photo.height_px)
+            for photo, quality in zip(folder.photos, measures, strict=True)
+        ),
+    )
+
+
+def metrics_of(
+    card: Card, folder: Folder, found: OutOfFold, assessment: Assessment, left_out: LeftOut, parity: Any
+) -> dict[str, Any]:
     """The content of metrics.json."""
     predicted = found.head_predicted
-    counts = metrics.confusion_matrix(found.labels, predicted, classes=len(folder.classes))
     return {
         "model": card.version,
         "figures": [asdict(metric) for metric in card.metrics],
-        "per_class_f1": {
-            folder.classes[label]: value for label, value in metrics.f1_per_class(found.labels, predicted).items()
-        },
-        "confusion_matrix": {"labels": list(folder.classes), "counts": counts.tolist()},
+        **assessment.document(),
         "unseen_class_auroc": {label: metrics.auroc(known, away) for label, (known, away) in left_out.items()},
         "parity": asdict(parity),
         "predictions": [

@@ -16,20 +16,25 @@ _STRENGTH: Final = 0.62  # how much of the photograph the strongest evidence cov
 
 
 def overlay_png(pixels: NDArray[np.uint8], grid: NDArray[np.floating]) -> bytes:
-    """PNG of SIDE_PX a side: the photograph, and over it where it speaks for the class.
+    """`overlaid` as a PNG of SIDE_PX a side."""
+    out = BytesIO()
+    overlaid(pixels, grid, side_px=SIDE_PX).save(out, "PNG", compress_level=3)
+    return out.getvalue()
+
+
+def overlaid(pixels: NDArray[np.uint8], grid: NDArray[np.floating], *, side_px: int) -> Image.Image:
+    """The photograph, and over it where it speaks for the class.
 
     pixels: uint8 [H, W, 3].  grid: [rows, columns], at least 0; only its shape counts, not its
     height. A grid without evidence leaves the photograph as it is.
     """
     top = float(grid.max())
     levels = np.rint(255.0 * grid / top if top > 0 else np.zeros_like(grid)).astype(np.uint8)
-    smooth = Image.fromarray(levels, "L").resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(levels, "L").resize((side_px, side_px), Image.Resampling.BICUBIC)
     evidence = np.asarray(smooth, dtype=np.float64) / 255.0
     stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
     heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)
     share = (_STRENGTH * np.sqrt(evidence))[..., None]
-    photo = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+    photo = Image.fromarray(pixels, "RGB").resize((side_px, side_px), Image.Resampling.BILINEAR)
     mixed = np.asarray(photo, dtype=np.float64) * (1 - share) + heat * share
-    out = BytesIO()
-    Image.fromarray(np.rint(mixed).astype(np.uint8), "RGB").save(out, "PNG", compress_level=3)
-    return out.getvalue()
+    return Image.fromarray(np.rint(mixed).astype(np.uint8), "RGB")

@@ -34,6 +34,7 @@ from training.models.heads import Network
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"
 METRICS: Final = "metrics.json"
+REPORT: Final = "report.html"
 GOLDEN_MAX: Final = 6
 
 

@@ -1,0 +1,156 @@
+"""The page of an evaluation: complete in itself, escaped, and saying what the figures say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.unit.training.evaluation.cast import Colours, write_colours
+from training.commands import evaluate as command
+from training.evaluation import judgement, report, subjects
+from training.evaluation.answers import GraphModel
+from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
+from training.evaluation.intervals import Interval
+from training.evaluation.judgement import OutsideSeen
+from training.evaluation.report import Subject
+
+
+class Reader(HTMLParser):
+    """Text of a page, and everything that it would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text: list[str] = []
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    return reader
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Colours:
+    return write_colours(tmp_path_factory.mktemp("colours"))
+
+
+@pytest.fixture(scope="module")
+def model(colours: Colours) -> GraphModel:
+    return GraphModel.open(colours.run, threads=1)
+
+
+@pytest.fixture(scope="module")
+def found(model: GraphModel, colours: Colours) -> Evaluation:
+    return evaluate(model, colours.data, [OutsideSet("grey", colours.grey)])
+
+
+@pytest.fixture(scope="module")
+def subject(model: GraphModel, found: Evaluation) -> Subject:
+    return subjects.of_evaluation(model, found)
+
+
+def test_the_page_needs_no_network_no_script_and_no_other_file(subject: Subject) -> None:
+    reader = read(report.page(subject))
+    assert not {"script", "link", "iframe"} & set(reader.tags)
+    assert all(source.startswith(("data:", "#")) for source in reader.fetched)
+    assert not re.search(r"url\(|@import", report.page(subject))
+
+
+def test_the_page_shows_the_figures_of_the_document(subject: Subject, found: Evaluation) -> None:
+    text = " ".join(" ".join(read(report.page(subject)).text).split())
+    document = found.document()
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll"):
+        assert f"{document[name]:.3f}" in text
+    for value in document["calibration_errors"].values():
+        assert f"{value:.3f}" in text
+    for label, row in document["per_class"].items():
+        assert label in text
+        assert f"{row['recall']:.2f}" in text
+    assert "น้ำเงิน" in text  # the class's Thai name
+    assert document["data"]["fingerprint"] in text
+    for side in ("front", "back", "sharpest third"):
+        assert side in text
+
+
+def test_the_one_mistake_is_shown_with_what_speaks_for_answer_and_truth(subject: Subject) -> None:
+    (mistake,) = subject.mistakes
+    assert (mistake.file, mistake.label, mistake.predicted) == ("blue/back_999.png", "blue", "green")
+    assert mistake.photograph != mistake.for_answer
+    page = report.page(subject)
+    assert "blue → green" in page
+    assert mistake.for_answer in page
+    assert mistake.for_truth in page
+
+
+def test_what_comes_from_file_names_is_text(subject: Subject) -> None:
+    evil = replace(subject.mistakes[0], file="<img src=x onerror=alert(1)>")
+    page = report.page(replace(subject, mistakes=(evil,), facts=(("data", "</main><script>1</script>"),)))
+    assert "<script" not in page
+    assert "onerror=alert(1)>" not in page.replace("&gt;", "")
+
+
+def test_photographs_that_were_trained_on_are_warned_about_first(subject: Subject) -> None:
+    page = report.page(replace(subject, seen_in_training=True))
+    assert "every figure here is too good" in page
+    assert "every figure here is too good" not in report.page(subject)
+
+
+def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> None:
+    right = np.diag([6, 6, 7])
+    clean = replace(
+        found.assessment,
+        figures={
+            **found.assessment.figures,
+            "balanced_accuracy": Interval(1.0, 1.0, 1.0),
+            "ece": Interval(0.01, 0.0, 0.02),
+        },
+        per_class=tuple(
+            replace(row, figures={**row.figures, "f1": Interval(1.0, 1.0, 1.0)}) for row in found.assessment.per_class
+        ),
+        counts=right,
+        by_side=(),
+        set_coverage=0.95,
+    )
+    seen = {"grey": OutsideSeen(60, Interval(1.0, 1.0, 1.0), 0.9)}
+    assert judgement.judge(clean, seen, {"red": 0.95}).passed
+    for worse in (
+        judgement.judge(clean, {"grey": OutsideSeen(60, Interval(0.9, 0.8, 1.0), 0.9)}, {}),
+        judgement.judge(clean, seen, {"red": 0.5}),
+        judgement.judge(clean, seen, {}, seen_in_training=True),
+        judgement.judge(replace(clean, set_coverage=0.5), seen, {}),
+        judgement.judge(
+            replace(clean, figures={**clean.figures, "balanced_accuracy": Interval(0.85, 0.8, 0.9)}), seen, {}
+        ),
+    ):
+        assert not worse.passed
+        assert worse.bad
+
+
+def test_frequent_confusions_are_named_and_rare_ones_are_not(found: Evaluation) -> None:
+    counts = np.array([[20, 4, 0], [2, 18, 0], [0, 0, 40]])
+    pairs = judgement.confusions(replace(found.assessment, counts=counts))
+    assert pairs == [("red", "green", 4, 24)]
+    advice = judgement.judge(replace(found.assessment, counts=counts), {}, {}).advice
+    assert any("4 of 24 photographs of red are called green" in sentence for sentence in advice)
+
+
+def test_the_command_writes_the_page(colours: Colours, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    result = CliRunner().invoke(command, [str(colours.run), str(colours.data), "--html", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "No photographs of other things were given" in out.read_text("utf-8")

@@ -1,0 +1,157 @@
+"""What a training leaves behind: a whole run, honest records, a card that is true, an archive that verifies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model_store.archive import Archive
+from model_store.card import Card
+from model_store.signing import generate_key
+from tests.unit.training.conftest import SmallRun
+from training.data.folder import load_folder
+from training.errors import ModelUnreadable, SettingWrong
+from training.evaluation.answers import GraphModel
+from training.export import run_folder
+from training.export.package import package
+from training.fitting.version import DETECTORS
+
+pytestmark = pytest.mark.timeout(900)  # the first test waits for the training, which a busy machine takes minutes for
+
+
+def card_of(run: SmallRun) -> Card:
+    return Card.parse((run.run / "model.json").read_bytes())
+
+
+def test_a_run_holds_its_files_and_nothing_half_done(small_run: SmallRun) -> None:
+    names = {path.name for path in small_run.run.iterdir()}
+    assert names >= {"model.onnx", "model.json", "metrics.json", "reference.json", "checkpoint.pt", "report.html"}
+    assert {name for name in names if name.startswith("golden_")}
+    assert [path.name for path in small_run.run.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
+    card, folder = card_of(small_run), load_folder(small_run.data)
+    assert card.name == "fruit"
+    assert [item.id for item in card.classes] == ["apple", "berry", "cherry"]
+    assert card.data.fingerprint == folder.fingerprint
+    assert dict(card.data.per_class) == {"apple": 8, "berry": 8, "cherry": 8}
+    assert sum(card.data.split.counts.values()) == 24
+    assert card.data.split.leaks == ()
+    assert card.graph.sha256 == hashlib.sha256((small_run.run / "model.onnx").read_bytes()).hexdigest()
+    assert set(card.graph.detectors) == set(DETECTORS)
+    assert card.training.seed == 5
+    assert card.training.config["views"] == 1
+    assert card.training.config["folds"] == 2
+    assert card.training.config["outside"] == ["other"]
+    assert card.training.environment["torch"].startswith("2.")
+    assert card.weights.licence == "Apache-2.0"
+    assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
+    assert all(item.low <= item.value <= item.high for item in card.metrics)
+
+
+def test_the_records_agree_with_the_card_and_with_each_other(small_run: SmallRun) -> None:
+    card = card_of(small_run)
+    records = json.loads((small_run.run / "metrics.json").read_text("utf-8"))
+    assert records["model"] == card.version
+    assert {item["name"]: item["value"] for item in records["figures"]} == {
+        item.name: item.value for item in card.metrics
+    }
+    rows = records["predictions"]
+    assert len(rows) == 24
+    assert np.mean([row["head_predicted"] == row["label"] for row in rows]) == pytest.approx(_figure(card, "accuracy"))
+    assert records["accuracy"] == pytest.approx(_figure(card, "accuracy"))
+    assert records["ece"] == pytest.approx(_figure(card, "ece"))
+    assert sum(map(sum, records["confusion_matrix"]["counts"])) == 24
+    assert records["parity"]["photos"] == 24
+
+
+def test_each_golden_photograph_is_answered_again_as_the_card_says(small_run: SmallRun) -> None:
+    model = GraphModel.open(small_run.run, threads=1)
+    assert model.card.golden
+    for golden in model.card.golden:
+        assert hashlib.sha256((small_run.run / golden.file).read_bytes()).hexdigest() == golden.sha256
+        answers = model.answer([model.pixels(small_run.run / golden.file)])
+        assert answers.probabilities[0] == pytest.approx(golden.probabilities, abs=1e-5)
+        for name, value in golden.scores.items():
+            assert float(answers.scores[name][0]) == pytest.approx(value, rel=1e-4)
+
+
+def test_the_checkpoint_holds_tensors_and_plain_values_only(small_run: SmallRun) -> None:
+    checkpoint = torch.load(small_run.run / "checkpoint.pt", weights_only=True)
+    assert checkpoint["temperature"] == card_of(small_run).temperature
+    assert json.loads(checkpoint["recipe"])["input_px"] == 96
+    assert checkpoint["network"]["head.weight"].shape == (3, 1280)
+
+
+def test_the_report_is_the_runs_own(small_run: SmallRun) -> None:
+    page = (small_run.run / "report.html").read_text("utf-8")
+    assert card_of(small_run).version in page
+    assert "2-fold cross-validation on 24 photographs" in page
+    assert "A class that it never saw" in page
+    assert "<script" not in page
+
+
+def test_a_signed_archive_of_the_run_opens_and_is_the_same_each_time(small_run: SmallRun, tmp_path: Path) -> None:
+    generate_key(tmp_path / "key")
+    first = package(small_run.run, tmp_path / "a.mar", sign_key=tmp_path / "key")
+    assert first.signed_by
+    archive = Archive.open(tmp_path / "a.mar")
+    assert archive.card() == card_of(small_run)
+    unsigned = [package(small_run.run, tmp_path / f"{number}.mar", sign_key=None) for number in range(2)]
+    assert unsigned[0].sha256 == unsigned[1].sha256
+    assert unsigned[0].signed_by is None
+    assert "checkpoint.pt" not in first.members
+
+
+def test_what_is_no_run_is_not_packed(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreadable, match="is no RUN folder"):
+        package(tmp_path, tmp_path / "x.mar", sign_key=None)
+    assert not (tmp_path / "x.mar").exists()
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def fail() -> None:
+        with run_folder.written(tmp_path / "run") as place:
+            (place / "half").write_text("done")
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_run_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for text in ("first", "second"):
+        with run_folder.written(out) as place:
+            (place / "model.json").write_text(text)
+            if text == "second":
+                assert (out / "model.json").read_text() == "first"
+    assert (out / "model.json").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_nothing_but_an_earlier_run_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/letter.txt").write_text("dear")
+    (tmp_path / "file").write_text("")
+    for name in ("mine", "file"):
+        with pytest.raises(SettingWrong, match="is no earlier run"):
+            run_folder.check_free(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    run_folder.check_free(tmp_path / "empty")
+    run_folder.check_free(tmp_path / "new")
+    (tmp_path / "mine/model.json").write_text("{}")
+    run_folder.check_free(tmp_path / "mine")
+
+
+def _figure(card: Card, name: str) -> float:
+    metric = card.metric(name)
+    assert metric is not None
+    return metric.value

@@ -1,0 +1,199 @@
+"""What the figures mean, in sentences: what is good, what is not, and what to do next.
+
+The bars are those that a version of amulets has to pass to be worth a pilot; each sentence
+carries the figure that it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from training.evaluation.assessment import Assessment
+from training.evaluation.intervals import Interval
+
+BALANCED_ACCURACY_MIN: Final = 0.90
+CLASS_F1_MIN: Final = 0.80
+ECE_MAX: Final = 0.05
+OUTSIDE_AUROC_MIN: Final = 0.99
+UNSEEN_AUROC_MIN: Final = 0.88
+PER_CLASS_WANTED: Final = 30  # photographs: below, one mistake moves a class's recall by more than 3 points
+_CONFUSED_MIN: Final = 3  # photographs: two may be luck
+_CONFUSED_SHARE_MIN: Final = 0.1
+_SIDE_GAP: Final = 0.1
+_CONFIDENCE_GAP: Final = 0.03
+_PHOTOS_FOR_CALIBRATION: Final = 200  # measured: below, the interval of the ECE is wider than the bar is high
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideSeen:
+    """How one set of other things fares."""
+
+    photos: int
+    auroc: Interval
+    rejected: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict on a model."""
+
+    passed: bool  # every bar that could be looked at
+    headline: str
+    good: tuple[str, ...]
+    bad: tuple[str, ...]
+    advice: tuple[str, ...]
+
+
+def judge(
+    found: Assessment,
+    outside: Mapping[str, OutsideSeen],
+    unseen: Mapping[str, float],
+    *,
+    seen_in_training: bool = False,
+) -> Judgement:
+    """outside: by set.  unseen: class -> AUROC of a version that never saw it; empty where that was not measured."""
+    good: list[str] = []
+    bad: list[str] = []
+    if seen_in_training:
+        bad.append(
+            "These are the very photographs that the model was trained on: every figure here is too good. "
+            "Measure on others, or read the run's own report, which is cross-validated."
+        )
+    for holds, sentence in (*_accuracy(found), *_calibration(found), *_sets(found), *_outside(outside, unseen)):
+        (good if holds else bad).append(sentence)
+    bad.extend(_sides(found))
+    return Judgement(not bad, _headline(found), tuple(good), tuple(bad), tuple(_advice(found, outside)))
+
+
+def confusions(found: Assessment) -> list[tuple[str, str, int, int]]:
+    """(true class, answered class, photographs, of how many), the most frequent first; rare ones left out."""
+    counts = found.counts.copy()
+    np.fill_diagonal(counts, 0)
+    pairs = [
+        (found.labels[true], found.labels[other], int(counts[true, other]), int(found.counts[true].sum()))
+        for true, other in np.argwhere(counts >= _CONFUSED_MIN)
+    ]
+    return sorted(
+        (pair for pair in pairs if pair[2] >= _CONFUSED_SHARE_MIN * pair[3]), key=lambda pair: (-pair[2], pair[0])
+    )
+
+
+def _headline(found: Assessment) -> str:
+    balanced = found.figures["balanced_accuracy"]
+    text = f"Of a typical class it names {balanced.value:.0%} of the photographs rightly ({_range(balanced)})"
+    if found.accepted_accuracy is None:
+        return f"{text}; it calls none of them in domain."
+    return (
+        f"{text}. It calls {found.accepted:.0%} of all in domain, and of those {found.accepted_accuracy:.0%} are right."
+    )
+
+
+def _accuracy(found: Assessment) -> Iterator[tuple[bool, str]]:
+    balanced = found.figures["balanced_accuracy"]
+    yield (
+        balanced.value >= BALANCED_ACCURACY_MIN,
+        f"Balanced accuracy {balanced.value:.3f} ({_range(balanced)}); wanted {BALANCED_ACCURACY_MIN:.2f}.",
+    )
+    scores = {row.label: f1.value for row in found.per_class if (f1 := row.figures["f1"]) is not None and row.photos}
+    weak = sorted((value, label) for label, value in scores.items() if value < CLASS_F1_MIN)
+    if not weak:
+        worst = min(scores, key=lambda label: scores[label])
+        yield True, f"Every class has an F1 of at least {CLASS_F1_MIN:.2f}; the lowest is {scores[worst]:.2f}, {worst}."
+        return
+    named = ", ".join(f"{label} ({value:.2f})" for value, label in weak)
+    yield False, f"F1 below {CLASS_F1_MIN:.2f}: {named}."
+
+
+def _calibration(found: Assessment) -> Iterator[tuple[bool, str]]:
+    error = found.figures["ece"]
+    gap = sum(row.photos * (row.confidence - row.accuracy) for row in found.reliability) / found.photos
+    lean = (
+        f"it is {abs(gap):.0%} too {'sure' if gap > 0 else 'unsure'} of itself on average"
+        if abs(gap) >= _CONFIDENCE_GAP
+        else "neither too sure nor too unsure on average"
+    )
+    text = f"Calibration error {error.value:.3f} ({_range(error)}); {lean}."
+    if error.value <= ECE_MAX < error.high:
+        yield True, f"{text} So few photographs leave room for an error above {ECE_MAX}."
+    else:
+        yield error.value <= ECE_MAX, text
+
+
+def _sets(found: Assessment) -> Iterator[tuple[bool, str]]:
+    if found.set_coverage is None or found.set_size is None:
+        return
+    # Three standard deviations of a share: fewer covered than that is no luck.
+    slack = 3.0 * (found.set_promised * (1.0 - found.set_promised) / found.photos) ** 0.5
+    holds = found.set_coverage >= found.set_promised - slack
+    yield (
+        holds,
+        f"The prediction set holds the truth for {found.set_coverage:.0%} of the photographs; promised were "
+        f"{found.set_promised:.0%}. It names {found.set_size:.1f} of {len(found.labels)} classes on average.",
+    )
+
+
+def _outside(outside: Mapping[str, OutsideSeen], unseen: Mapping[str, float]) -> Iterator[tuple[bool, str]]:
+    for name, seen in outside.items():
+        yield (
+            seen.auroc.value >= OUTSIDE_AUROC_MIN,
+            f"{name}: told from the classes with an AUROC of {seen.auroc.value:.3f} ({_range(seen.auroc)}); "
+            f"{seen.rejected:.0%} of {seen.photos} are called out of distribution.",
+        )
+    if unseen:
+        mean = float(np.mean(list(unseen.values())))
+        worst = min(unseen, key=lambda label: unseen[label])
+        yield (
+            mean >= UNSEEN_AUROC_MIN,
+            f"A class that it never saw is told from the others with an AUROC of {mean:.3f} on average; wanted "
+            f"{UNSEEN_AUROC_MIN:.2f}. The hardest is {worst} ({unseen[worst]:.2f}).",
+        )
+
+
+def _sides(found: Assessment) -> Iterator[str]:
+    told = [row for row in found.by_side if row.name != "unknown"]
+    if len(told) < 2:
+        return
+    best, worst = (choose(told, key=lambda row: row.accuracy.value) for choose in (max, min))
+    if best.accuracy.value - worst.accuracy.value >= _SIDE_GAP:
+        yield (
+            f"Accuracy on the {worst.name} is {worst.accuracy.value:.2f} ({worst.photos} photographs), on the "
+            f"{best.name} {best.accuracy.value:.2f}: one side says less than the other."
+        )
+
+
+def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[str]:
+    pairs = confusions(found)
+    for true, other, count, photos in pairs[:3]:
+        yield (
+            f"{count} of {photos} photographs of {true} are called {other}. Look at them below: a wrong label is "
+            f"mended, a blank side needs a second view, and what truly looks alike needs more photographs of both."
+        )
+    few = [f"{row.label} ({row.photos})" for row in found.per_class if 0 < row.photos < PER_CLASS_WANTED]
+    if few:
+        yield (
+            f"Photograph more pieces, not the same ones again, until each class has {PER_CLASS_WANTED}: "
+            f"{', '.join(few)}."
+        )
+    if list(_sides(found)):
+        yield "Ask callers for both sides: the gateway fuses the views of one object."
+    for name, seen in outside.items():
+        if seen.rejected < 0.5 <= seen.auroc.value and seen.auroc.value >= OUTSIDE_AUROC_MIN:
+            yield (
+                f"{name} score higher than the classes, but most stay below the border: give some of them to training "
+                f"(--ood), which moves the border."
+            )
+    if not outside:
+        yield "No photographs of other things were given (--ood): what it says of coins or buttons is not known."
+    if found.photos < _PHOTOS_FOR_CALIBRATION:
+        yield (
+            f"{found.photos} photographs cannot settle a calibration error of {ECE_MAX}: some "
+            f"{_PHOTOS_FOR_CALIBRATION} held-out ones would."
+        )
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}"

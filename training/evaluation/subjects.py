@@ -1,0 +1,105 @@
+"""From a training, and from an evaluation, to the one page that shows either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.folder import Folder
+from training.evaluation import metrics
+from training.evaluation.answers import GraphModel
+from training.evaluation.assessment import Answered, Assessment
+from training.evaluation.crossvalidation import OutOfFold
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.figures import LeftOut
+from training.evaluation.intervals import bootstrap
+from training.evaluation.judgement import OutsideSeen
+from training.evaluation.report import OutsideShown, Subject, mistakes_of
+
+
+def of_run(
+    model: GraphModel,
+    folder: Folder,
+    found: OutOfFold,
+    answered: Answered,
+    assessment: Assessment,
+    left_out: LeftOut,
+) -> Subject:
+    """A training's own report: every photograph answered by versions that never saw it.
+
+    model: the version that is served; it draws the heat maps.
+    """
+    card = model.card
+    folds = int(found.fold.max()) + 1
+    shown, in_all = mistakes_of(folder.photos, answered, model)
+    return Subject(
+        card=card,
+        measured=f"{folds}-fold cross-validation on {len(folder.photos)} photographs, copies of one photograph "
+        f"never on both sides: each is answered by versions that did not see it.",
+        explained_by="Answers and confidence are out of fold; the heat maps are the final version's, which has seen "
+        "some of these photographs.",
+        answered=answered,
+        assessment=assessment,
+        outside={
+            name: _shown(found.ratios, found.labels, scores, found.outside_rejected[name], seed=card.training.seed)
+            for name, scores in found.outside.items()
+        },
+        unseen={label: metrics.auroc(known, away) for label, (known, away) in left_out.items()},
+        mistakes=shown,
+        mistakes_in_all=in_all,
+        card_figures=card.metrics,
+        facts=_facts(folder.path.resolve().name, folder.fingerprint, folder.per_class, {"folds": str(folds)}),
+    )
+
+
+def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
+    """The report of `amulet evaluate`."""
+    shown, in_all = mistakes_of(found.known.photos, found.answered, model)
+    per_class = {row.label: row.photos for row in found.assessment.per_class if row.photos}
+    unreadable = {"left out": ", ".join(item.path.name for item in found.unreadable)} if found.unreadable else {}
+    return Subject(
+        card=found.card,
+        measured=f"measured on {len(found.known.photos)} photographs of {found.path.resolve().name} through the "
+        f"graph that is served.",
+        explained_by="",
+        answered=found.answered,
+        assessment=found.assessment,
+        outside={
+            name: OutsideShown(OutsideSeen(figures.photos, figures.auroc, figures.rejected), found.others[name].scores)
+            for name, figures in found.outside.items()
+        },
+        unseen={},
+        mistakes=shown,
+        mistakes_in_all=in_all,
+        card_figures=(),
+        facts=_facts(found.path.resolve().name, found.fingerprint, per_class, unreadable),
+        seen_in_training=found.seen_in_training,
+    )
+
+
+def _shown(
+    known: NDArray[np.float64],
+    labels: NDArray[np.intp],
+    scores: NDArray[np.float64],
+    rejected: NDArray[np.float64],
+    *,
+    seed: int,
+) -> OutsideShown:
+    area = bootstrap(
+        lambda a, b: metrics.auroc(known[a], scores[b]), [labels, np.zeros(len(scores), np.int64)], seed=seed
+    )
+    return OutsideShown(OutsideSeen(len(scores), area, float(rejected.mean())), scores)
+
+
+def _facts(
+    name: str, fingerprint: str, per_class: Mapping[str, int], more: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    return (
+        ("data", name),
+        ("photographs", str(sum(per_class.values()))),
+        *((f"of {label}", str(count)) for label, count in per_class.items()),
+        ("fingerprint", fingerprint),
+        *more.items(),
+    )

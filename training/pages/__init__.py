@@ -1,0 +1,25 @@
+"""Pages for people: one HTML file each that needs no network and no other file, light or dark, on paper too.
+
+What a page says comes from the room whose result it shows; here is how pages look.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import jinja2
+
+_TEMPLATES: Final = Path(__file__).parents[1]
+
+
+def render(template: str, **values: Any) -> str:
+    """template: its path below training/. Text is escaped; a value that is missing is an error, not a gap."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
