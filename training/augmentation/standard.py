@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from training.augmentation import backdrop
+from training.augmentation import backdrop, robust
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,18 @@ class Strength:
     richer_log: float = 0.3
     blur_ratio: float = 0.3  # share of views that are blurred
     noise_ratio: float = 0.3  # share of views with sensor noise
+    robust_ratio: float = 0.0  # share of views that are then degraded once more, as `robust.degraded` draws it
 
 
 def view(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: Strength) -> NDArray[np.uint8]:
     """pixels: uint8 [H, W, 3] -> another uint8 [H, W, 3] of the same object."""
     if rng.random() < strength.backdrop_ratio:
         pixels = backdrop.replaced(pixels, rng)
-    return _seen_by_camera(_moved(pixels, rng, strength), rng, strength)
+    seen = _seen_by_camera(_moved(pixels, rng, strength), rng, strength)
+    # Without it nothing is drawn: views stay those of versions that were made before it was known.
+    if strength.robust_ratio and rng.random() < strength.robust_ratio:
+        return robust.degraded(seen, rng)
+    return seen
 
 
 def _moved(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: Strength) -> NDArray[np.uint8]:

@@ -112,9 +112,9 @@ def _calibration(found: Assessment) -> Iterator[tuple[bool, str]]:
     error = found.figures["ece"]
     gap = sum(row.photos * (row.confidence - row.accuracy) for row in found.reliability) / found.photos
     lean = (
-        f"it is {abs(gap):.0%} too {'sure' if gap > 0 else 'unsure'} of itself on average"
+        f"on average it says {100 * abs(gap):.0f} points too {'much' if gap > 0 else 'little'}"
         if abs(gap) >= _CONFIDENCE_GAP
-        else "neither too sure nor too unsure on average"
+        else "on average it says neither too much nor too little"
     )
     text = f"Calibration error {error.value:.3f} ({_range(error)}); {lean}."
     if error.value <= ECE_MAX < error.high:

@@ -109,7 +109,7 @@ def page(subject: Subject) -> str:
         ),
         scores=_score_histogram(subject),
         unseen=sorted(subject.unseen.items(), key=lambda item: item[1]),
-        whisker=lambda interval, **more: charts.whisker(interval.value, interval.low, interval.high, **more),
+        whisker=lambda interval, **more: charts.whisker(interval.value, interval.low, interval.high, width=90, **more),
         by_side=[_group_cells(row) for row in found.by_side],
         by_quality=[_group_cells(row) for row in found.by_quality],
         settings=_flat(subject.card.training.config),
@@ -215,12 +215,12 @@ def _class_cells(row: ClassRow, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _cell(interval: Interval, colour: str) -> Markup:
-    drawn = charts.whisker(interval.value, interval.low, interval.high, colour=colour, width=110)
+    drawn = charts.whisker(interval.value, interval.low, interval.high, colour=colour, width=76)
     return Markup("{}{}").format(drawn, f"{interval.value:.2f}")
 
 
 def _group_cells(row: GroupRow) -> dict[str, Any]:
-    drawn = charts.whisker(row.accuracy.value, row.accuracy.low, row.accuracy.high)
+    drawn = charts.whisker(row.accuracy.value, row.accuracy.low, row.accuracy.high, width=90)
     return {"row": row, "whisker": drawn}
 
 

@@ -85,6 +85,15 @@ def test_each_strength_does_something_on_its_own(change: dict[str, float]) -> No
     assert max(np.abs(each.astype(int) - pixels.astype(int)).mean() for each in moved) > 3.0
 
 
+def test_degraded_views_are_drawn_only_where_they_are_asked_for() -> None:
+    pixels = pixels_of_a_photograph()
+    for seed in range(5):
+        plain = standard.view(pixels, np.random.default_rng(seed), Strength())
+        asked = standard.view(pixels, np.random.default_rng(seed), Strength(robust_ratio=1.0))
+        assert np.array_equal(plain, standard.view(pixels, np.random.default_rng(seed), Strength(robust_ratio=0.0)))
+        assert not np.array_equal(plain, asked)
+
+
 def test_a_plain_backdrop_is_found_and_replaced_and_the_object_stays() -> None:
     pixels = on_plain_backdrop()
     mask = backdrop.mask(pixels)

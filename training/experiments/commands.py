@@ -1,0 +1,65 @@
+"""`amulet robustness` and `amulet compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from training.commands import stages, worded
+
+# The modules that do the work take seconds to import: `--help` must not.
+
+
+@click.command(epilog="Example: amulet robustness run photographs-kept-aside --html robustness.html")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="One degradation, as jpeg; by default all. May be repeated."
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with curves.")
+def robustness(
+    model: Path, data: Path, only: tuple[str, ...], seed: int, json_file: Path | None, html: Path | None
+) -> None:
+    """Measure what worse photographs cost a model: eleven degradations at five strengths each.
+
+    MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
+    holds one folder for each class.
+    """
+    with worded(), stages() as say:
+        from training.evaluation import robustness as experiment
+        from training.evaluation import robustness_page
+        from training.evaluation.answers import GraphModel
+        from training.fitting.features import cores
+
+        opened = GraphModel.open(model, threads=cores())
+        measured = experiment.of_model(
+            opened,
+            data,
+            degradations=experiment.chosen(only),
+            seed=seed,
+            progress=lambda done, total: say("Degrading and asking", done, total),
+        )
+        document = measured.document()
+        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+        if json_file is not None and str(json_file) != "-":
+            json_file.write_text(text, "utf-8")
+        if html is not None:
+            html.write_text(robustness_page.page(measured), "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        click.echo(text, nl=False)
+        return
+    click.echo(f"{measured.card.version} on {measured.found.photos} photographs of {data}")
+    if measured.seen_in_training:
+        click.echo("  The model was trained on these photographs: read how far figures fall, not where they start.")
+    for curve in measured.found.curves:
+        values = "  ".join(f"{level.balanced_accuracy.value:.2f}" for level in curve.levels)
+        accepted = "  ".join(f"{level.verdicts['IN_DOMAIN']:.2f}" for level in curve.levels)
+        click.echo(f"  {curve.degradation.said:<24} balanced accuracy {values}   in domain {accepted}")
+    for sentence in robustness_page.sentences(measured.found):
+        click.echo(f"  {sentence}")
