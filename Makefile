@@ -65,9 +65,8 @@ lint: $(INSTALLED) ## Format, lint and the import contracts, checked
 	$(BIN)/python -m protos.compatibility
 
 .PHONY: types
-types: $(INSTALLED) ## One strict type checker; the console with Django's plugin
-	$(BIN)/mypy protos model_store handlers gateway client/amulet_client training cli
-	$(BIN)/mypy --config-file console/mypy.ini console
+types: $(INSTALLED) ## One strict type checker, with Django's plugin
+	$(BIN)/mypy protos model_store handlers gateway client/amulet_client training console cli
 
 # Clients that are not ours need versions that our lock does not hold: an environment of their own.
 $(CALLERS): tests/callers/requirements.lock | $(INSTALLED)

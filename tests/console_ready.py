@@ -10,6 +10,7 @@ import atexit
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from cli.layout import Layout
@@ -22,10 +23,11 @@ def new_state(folder: Path) -> Path:
     return folder
 
 
+@cache
 def ready() -> None:
-    """Set Django up, once in this process."""
-    if os.environ.get("AMULET_STATE_DIR"):
-        return
+    """Set Django up, once in this process. A state folder that the environment names already is another's:
+    a test process may be the child of one.
+    """
     state_dir = new_state(Path(tempfile.mkdtemp(prefix="amulet-test-")))
     atexit.register(shutil.rmtree, state_dir, ignore_errors=True)
     (state_dir / "console" / "static").mkdir()

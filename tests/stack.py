@@ -11,24 +11,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from random import SystemRandom
 from typing import Any, Final, TypeVar
 
 import grpc
 
 from cli.connection import ConsoleConnection
-from cli.layout import HOST, Layout, Ports
+from cli.layout import Layout, Ports
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from protos.environment import PREFIX
 from tests import tiny_archive
+from tests.ports import free_offset
 
 SETTLE_S_MAX: Final = 60.0
 POLL_S: Final = 0.1
@@ -156,23 +155,3 @@ def until(condition: Callable[[], T], *, within_s: float = SETTLE_S_MAX) -> T:
             return answer
         assert time.monotonic() < deadline, f"not so within {within_s} s"
         time.sleep(POLL_S)
-
-
-def free_offset() -> int:
-    """An offset at which every port of a stack is free at this moment."""
-    random = SystemRandom()
-    for _ in range(200):
-        offset = random.randrange(1000, 40_000)
-        if all(_free(port) for port in Ports(offset).all().values()):
-            return offset
-    raise AssertionError("no free ports")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True

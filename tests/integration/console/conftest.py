@@ -15,7 +15,7 @@ from tests import tiny_archive
 from tests.console_ready import new_state
 from tests.integration.console.running import SETS, RunningConsole, servers
 from tests.integration.torchserve.server import RunningTorchServe
-from tests.stack import free_offset
+from tests.ports import free_offset
 
 
 @dataclass(frozen=True, slots=True)

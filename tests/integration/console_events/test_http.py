@@ -18,7 +18,7 @@ import pytest
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.console_events import prediction_event
 from tests.integration.console.running import ROOT, RunningConsole, postgresql, until
-from tests.stack import free_offset
+from tests.ports import free_offset
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

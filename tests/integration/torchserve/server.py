@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from random import SystemRandom
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,26 +21,11 @@ import grpc
 import psutil
 
 from protos.torchserve import management_pb2, management_pb2_grpc
+from tests.ports import free_offset
 
 LAUNCHER: Final = Path(__file__).resolve().parents[3] / "deploy" / "torchserve" / "launch.py"
 START_S_MAX: Final = 40.0
 STOP_S_MAX: Final = 20.0
-BASE_PORTS: Final = (7070, 7071, 8081)
-
-
-def free_port_offset() -> int:
-    """An offset at which all of TorchServe's ports can be bound just now."""
-    random = SystemRandom()
-    for _ in range(200):
-        offset = random.randrange(12_000, 24_000)
-        try:
-            for port in BASE_PORTS:
-                with socket.socket() as listener:
-                    listener.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return offset
-    raise AssertionError("no free ports for TorchServe")
 
 
 def until(condition: Callable[[], bool], *, s_max: float, what: str) -> float:
@@ -68,7 +51,7 @@ class RunningTorchServe:
     @classmethod
     def start(cls, state: Path, model_store: Path, *, port_offset: int | None = None, **options: object) -> Self:
         """options: the launcher's, with underscores: `token_expiration_min=0.1`."""
-        server = cls(state, model_store, free_port_offset() if port_offset is None else port_offset, options)
+        server = cls(state, model_store, free_offset() if port_offset is None else port_offset, options)
         server.begin()
         return server
 

@@ -35,6 +35,7 @@ def test_a_long_body_is_refused_on_the_wire() -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"not gzip", gzip.compress(b"cut off here")[:-3], gzip.compress(b"whole") + b"more"],
+    ids=["empty", "of another kind", "cut", "with a tail"],
 )
 def test_what_is_no_gzip_is_named(content: bytes) -> None:
     with pytest.raises(Invalid, match="gzip"):
