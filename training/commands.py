@@ -109,7 +109,7 @@ def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path 
     MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
     holds one folder for each class.
     """
-    sets = [_named(item) for item in outside]
+    sets = [named(item) for item in outside]
     if len({name for name, _ in sets}) < len(sets):
         raise click.UsageError("two --ood sets have one name: give each its own, as in --ood coins=DIR")
     with worded(), stages() as say:
@@ -232,7 +232,8 @@ def _settings(config: Path | None) -> dict[str, Any]:
     return document
 
 
-def _named(item: str) -> tuple[str, Path]:
+def named(item: str) -> tuple[str, Path]:
+    """A set of other things as NAME=DIR, or as DIR with the folder's own name."""
     name, mark, path = item.partition("=")
     if not mark:
         return Path(item).name, Path(item)

@@ -121,11 +121,14 @@ def expected_calibration_error(probabilities: Rows, labels: Labels, *, bins: int
     Bins are (0, 1/bins], ..., the last included. Raises ValueError on bad rows or n = 0.
     """
     check_rows(probabilities, labels)
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    return confidence_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins=bins)
+
+
+def confidence_error(confidence: Rows, correct: NDArray[np.bool_], *, bins: int = ECE_BINS) -> float:
+    """The same of confidences [n] in 0..1 and of whether each answer was right [n]."""
     bin_of = np.ceil(confidence * bins).astype(int).clip(1, bins) - 1
     gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
+    return float(np.abs(gap).sum() / len(confidence))
 
 
 def reliability(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) -> tuple[ReliabilityBin, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from training.commands import stages, worded
+from training.commands import named, stages, worded
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -63,3 +63,68 @@ def robustness(
         click.echo(f"  {curve.degradation.said:<24} balanced accuracy {values}   in domain {accepted}")
     for sentence in robustness_page.sentences(measured.found):
         click.echo(f"  {sentence}")
+
+
+@click.command(epilog="Example: amulet compare runs/baseline runs/standard --html comparison.html")
+@click.argument("models", type=click.Path(path_type=Path), metavar="RUN...", nargs=-1, required=True)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs that no model was trained on; without them, runs are compared by their cross-validation.",
+)
+@click.option("--ood", "outside", multiple=True, metavar="NAME=DIR", help="Photographs of other things, with --data.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the intervals.")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+def compare(
+    models: tuple[Path, ...],
+    data: Path | None,
+    outside: tuple[str, ...],
+    seed: int,
+    json_file: Path | None,
+    html: Path | None,
+) -> None:
+    """Put models side by side on the same photographs, and say which one to take.
+
+    Without --data each RUN is a folder of `amulet train`, all of one data set; with it, a RUN
+    folder, an archive (.mar) or a model.onnx.
+    """
+    if outside and data is None:
+        raise click.UsageError("--ood goes with --data: a run's own figures already hold its sets of other things")
+    sets = [named(item) for item in outside]
+    with worded(), stages() as say:
+        from training.evaluation.evaluate import OutsideSet
+        from training.experiments import compare as experiment
+        from training.experiments.page import comparison_page
+        from training.fitting.features import cores
+
+        found = (
+            experiment.compare_runs(models, threads=cores(), seed=seed, say=say)
+            if data is None
+            else experiment.compare_models(
+                models, data, [OutsideSet(*item) for item in sets], threads=cores(), seed=seed, say=say
+            )
+        )
+        text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"
+        if json_file is not None and str(json_file) != "-":
+            json_file.write_text(text, "utf-8")
+        if html is not None:
+            html.write_text(comparison_page(found), "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        click.echo(text, nl=False)
+        return
+    click.echo(found.measured)
+    for each in found.candidates:
+        figures = "   ".join(f"{name} {interval.value:.3f}" for name, interval in each.figures.items())
+        click.echo(f"  {each.name:<28} {figures}   p95 {each.cost.p95_ms:.0f} ms   {each.cost.size_mb:.1f} MB")
+    for gap in found.differences:
+        interval = gap.figures["macro_f1"]
+        luck = "more than luck" if interval.sure else "could be luck"
+        click.echo(
+            f"  {gap.name} against {found.candidates[0].name}: macro F1 {interval.value:+.3f} "
+            f"[{interval.low:+.3f}, {interval.high:+.3f}], {luck}"
+        )
+    click.echo(f"Take {found.why}" if found.choice else found.why)

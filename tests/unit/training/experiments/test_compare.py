@@ -1,0 +1,178 @@
+"""Comparison: paired on the same photographs, honest about luck, and a choice that follows from its criteria."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import balanced_accuracy_score, f1_score
+
+from tests import tiny_archive
+from tests.unit.training.evaluation.cast import write_colours
+from training.errors import ModelUnreadable, SettingWrong
+from training.evaluation.answers import GraphModel
+from training.evaluation.evaluate import evaluate
+from training.evaluation.intervals import Interval
+from training.experiments.commands import compare as command
+from training.experiments.compare import Candidate, Cost, Difference, compare_models, compare_runs, decide
+
+LABELS = ["red"] * 8 + ["green"] * 8 + ["blue"] * 8
+CERTAIN = Interval(0.9, 0.9, 0.9)
+
+
+def write_run(path: Path, predicted: list[str], *, labels: list[str] = LABELS, first_file: int = 0) -> Path:
+    """A run whose cross-validation answered so."""
+    tiny_archive.write_run(path)
+    rows = [
+        {
+            "file": f"{label}/{first_file + number:03}.jpg",
+            "label": label,
+            "head_predicted": answer,
+            "predicted": answer,
+            "confidence": 0.8,
+            "verdict": "IN_DOMAIN" if number % 2 else "UNSURE",
+        }
+        for number, (label, answer) in enumerate(zip(labels, predicted, strict=True))
+    ]
+    figures = [{"name": "auroc_coins", "value": 0.75, "low": 0.7, "high": 0.8}, {"name": "nll", "value": 1.0}]
+    (path / "metrics.json").write_text(json.dumps({"predictions": rows, "figures": figures}), "utf-8")
+    return path
+
+
+def wrong_at(*rows: int) -> list[str]:
+    turned = {"red": "green", "green": "blue", "blue": "red"}
+    return [turned[label] if number in rows else label for number, label in enumerate(LABELS)]
+
+
+def candidate(name: str, f1: float, *, p95_ms: float = 10.0, size_mb: float = 20.0) -> Candidate:
+    figures = {"balanced_accuracy": CERTAIN, "macro_f1": Interval(f1, f1 - 0.05, f1 + 0.05), "ece": CERTAIN}
+    return Candidate(name, "v", figures, {}, 1.0, 1.0, {}, Cost(size_mb, p95_ms / 2, p95_ms))
+
+
+def behind(name: str, low: float, high: float) -> Difference:
+    return Difference(name, {"macro_f1": Interval((low + high) / 2, low, high)})
+
+
+def test_figures_of_runs_agree_with_scikit_learn_and_the_best_comes_first(tmp_path: Path) -> None:
+    poor, good = wrong_at(0, 1, 2, 8, 9, 16, 17, 18), wrong_at(0)
+    runs = [write_run(tmp_path / "poor", poor), write_run(tmp_path / "good", good)]
+    found = compare_runs(runs, threads=1)
+    assert [each.name for each in found.candidates] == ["good", "poor"]
+    for each, predicted in zip(found.candidates, (good, poor), strict=True):
+        assert each.figures["balanced_accuracy"].value == pytest.approx(balanced_accuracy_score(LABELS, predicted))
+        assert each.figures["macro_f1"].value == pytest.approx(f1_score(LABELS, predicted, average="macro"))
+        right = float(np.mean([one == other for one, other in zip(LABELS, predicted, strict=True)]))
+        assert each.figures["ece"].value == pytest.approx(abs(right - 0.8))
+        assert each.ood_auroc == {"coins": 0.75}
+        assert each.accepted == 0.5
+        assert each.cost.size_mb == pytest.approx((tmp_path / each.name / "model.onnx").stat().st_size / 1e6)
+        assert 0.0 < each.cost.p50_ms <= each.cost.p95_ms
+    (gap,) = found.differences
+    assert gap.figures["balanced_accuracy"].value == pytest.approx(
+        balanced_accuracy_score(LABELS, poor) - balanced_accuracy_score(LABELS, good)
+    )
+    assert gap.figures["macro_f1"].sure
+    assert found.choice == "good"
+
+
+def test_what_is_hard_for_both_cancels(tmp_path: Path) -> None:
+    same = wrong_at(0, 9, 18, 3)
+    runs = [write_run(tmp_path / name, same) for name in ("one", "two")]
+    (gap,) = compare_runs(runs, threads=1).differences
+    assert all((interval.low, interval.value, interval.high) == (0.0, 0.0, 0.0) for interval in gap.figures.values())
+
+
+def test_one_mistake_more_is_not_called_more_than_luck(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "one", wrong_at(0)), write_run(tmp_path / "two", wrong_at(0, 9))]
+    (gap,) = compare_runs(runs, threads=1).differences
+    assert gap.figures["macro_f1"].value < 0.0
+    assert not gap.figures["macro_f1"].sure
+
+
+def test_an_answer_that_is_no_photographs_label_counts_as_wrong(tmp_path: Path) -> None:
+    violet = ["violet" if number == 0 else label for number, label in enumerate(LABELS)]
+    runs = [write_run(tmp_path / "one", violet), write_run(tmp_path / "two", LABELS)]
+    found = compare_runs(runs, threads=1)
+    assert found.candidates[1].figures["balanced_accuracy"].value == pytest.approx(1.0 - 1 / 24)
+    assert found.candidates[1].per_class_f1["red"] == pytest.approx(14 / 15)
+
+
+def test_runs_of_other_photographs_are_not_compared(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "one", LABELS), write_run(tmp_path / "two", LABELS, first_file=1)]
+    with pytest.raises(SettingWrong, match="was measured on other photographs than"):
+        compare_runs(runs, threads=1)
+    with pytest.raises(SettingWrong, match="named twice"):
+        compare_runs([runs[0], runs[0]], threads=1)
+    with pytest.raises(SettingWrong, match="at least two"):
+        compare_runs(runs[:1], threads=1)
+    (runs[1] / "metrics.json").unlink()
+    with pytest.raises(ModelUnreadable, match=r"has no metrics\.json.*--data"):
+        compare_runs(runs, threads=1)
+
+
+def test_of_those_as_good_as_the_best_the_fastest_is_taken() -> None:
+    best, quick, poor = candidate("best", 0.93, p95_ms=90), candidate("quick", 0.92), candidate("poor", 0.87, p95_ms=1)
+    choice, why = decide((best, quick, poor), (behind("quick", -0.04, 0.02), behind("poor", -0.1, -0.02)))
+    assert choice == "quick"
+    assert "could be luck" in why
+    choice, _ = decide((best, quick, poor), (behind("quick", -0.04, -0.01), behind("poor", -0.1, -0.02)))
+    assert choice == "best"
+
+
+@pytest.mark.parametrize(
+    ("failing", "words"),
+    [
+        (candidate("a", 0.85), "macro F1 is not above 0.85"),
+        (candidate("a", 0.95, p95_ms=2000.0), "p95 is not below 2000 ms"),
+        (candidate("a", 0.95, size_mb=50.0), "not below 50 MB"),
+    ],
+)
+def test_what_misses_a_criterion_is_not_taken(failing: Candidate, words: str) -> None:
+    choice, why = decide((failing,), ())
+    assert choice is None
+    assert words in why
+    other = candidate("b", 0.86)
+    assert decide((failing, other), (behind("b", -0.2, -0.1),))[0] == "b"
+
+
+def test_models_are_compared_on_photographs_kept_aside(tmp_path: Path) -> None:
+    colours = write_colours(tmp_path)
+    tiny_archive.write_run(tmp_path / "cooler", temperature=0.5)
+    found = compare_models([colours.run, tmp_path / "cooler"], colours.data, threads=1)
+    assert [each.figures["balanced_accuracy"].value for each in found.candidates] == pytest.approx([20 / 21] * 2)
+    one, other = (each.figures["ece"].value for each in found.candidates)
+    assert one != pytest.approx(other)
+    expected = evaluate(GraphModel.open(colours.run, threads=1), colours.data).assessment.figures["ece"].value
+    assert any(value == pytest.approx(expected, abs=1e-6) for value in (one, other))
+
+
+def test_photographs_that_a_model_was_trained_on_settle_nothing(tmp_path: Path) -> None:
+    colours = write_colours(tmp_path)
+    model = GraphModel.open(colours.run, threads=1)
+    fingerprint = evaluate(model, colours.data).fingerprint
+    card = (colours.run / "model.json").read_text("utf-8")
+    (colours.run / "model.json").write_text(card.replace(model.card.data.fingerprint, fingerprint), "utf-8")
+    tiny_archive.write_run(tmp_path / "other")
+    with pytest.raises(SettingWrong, match="was trained on the photographs"):
+        compare_models([tmp_path / "other", colours.run], colours.data, threads=1)
+
+
+def test_the_command_prints_json_and_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / "a<b>", wrong_at(0, 1, 2, 8, 9, 16, 17)),
+        write_run(tmp_path / "good", wrong_at(0)),
+    ]
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(command, [*map(str, runs), "--json", "-", "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["choice"] == "good"
+    assert document["differences_from_best"]["a<b>"]["macro_f1"]["more_than_luck"] is True
+    text = page.read_text("utf-8")
+    assert "a&lt;b&gt;" in text
+    assert "a<b>" not in text
+    assert "Take good" in text
+    assert CliRunner().invoke(command, [str(runs[0]), "--ood", "x=y"]).exit_code == 2

@@ -1,0 +1,360 @@
+"""Models side by side on the same photographs: is one better, and by more than luck?
+
+Differences are paired: each resample of the photographs measures every model on the same
+ones, so that what is hard for all of them cancels (Efron and Tibshirani 1993, chapter 8).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.errors import ModelUnreadable, SettingWrong
+from training.evaluation import metrics
+from training.evaluation.answers import GRAPH, GraphModel
+from training.evaluation.evaluate import OutsideSet, evaluate
+from training.evaluation.intervals import Interval, bootstrap_all
+from training.export.run_folder import METRICS
+
+# What a version must reach to be taken into service.
+MACRO_F1_MIN: Final = 0.85
+P95_MS_MAX: Final = 2000.0
+SIZE_MB_MAX: Final = 50.0
+FIGURES: Final = ("balanced_accuracy", "macro_f1", "ece")
+_LATENCY_RUNS: Final = 40
+_WARM_UP_RUNS: Final = 5
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One model's answers to the photographs; n of each column, in the order of the files."""
+
+    files: tuple[str, ...]
+    labels: tuple[str, ...]
+    predicted: tuple[str, ...]
+    confident: tuple[str, ...]  # what confidence is of; a run's heads may answer otherwise than its versions
+    confidence: NDArray[np.float64]
+    accepted: NDArray[np.bool_]  # called in domain
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What it takes to answer one photograph, on the machine that compares."""
+
+    size_mb: float
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model."""
+
+    name: str
+    version: str
+    figures: Mapping[str, Interval]
+    per_class_f1: Mapping[str, float]
+    accepted: float
+    accepted_accuracy: float | None
+    ood_auroc: Mapping[str, float]
+    cost: Cost
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The criteria that it does not meet, in words."""
+        found = (
+            (self.figures["macro_f1"].value > MACRO_F1_MIN, f"macro F1 is not above {MACRO_F1_MIN}"),
+            (self.cost.p95_ms < P95_MS_MAX, f"p95 is not below {P95_MS_MAX:g} ms"),
+            (self.cost.size_mb < SIZE_MB_MAX, f"the graph is not below {SIZE_MB_MAX:g} MB"),
+        )
+        return tuple(words for holds, words in found if not holds)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a candidate differs from the best one, on the same photographs: candidate minus best."""
+
+    name: str
+    figures: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidates in the order of their macro F1, the best first."""
+
+    measured: str  # on what, and how
+    photos: int
+    candidates: tuple[Candidate, ...]
+    differences: tuple[Difference, ...]  # of every candidate but the best
+    choice: str | None  # a candidate's name; None where none meets the criteria
+    why: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {
+            "measured": self.measured,
+            "photos": self.photos,
+            "models": {
+                each.name: {
+                    "version": each.version,
+                    **{name: interval.value for name, interval in each.figures.items()},
+                    "intervals": {name: interval.pair() for name, interval in each.figures.items()},
+                    "per_class_f1": dict(each.per_class_f1),
+                    "accepted": each.accepted,
+                    "accepted_accuracy": each.accepted_accuracy,
+                    "ood_auroc": dict(each.ood_auroc),
+                    "size_mb": each.cost.size_mb,
+                    "p50_ms": each.cost.p50_ms,
+                    "p95_ms": each.cost.p95_ms,
+                    "criteria_failed": list(each.failed),
+                }
+                for each in self.candidates
+            },
+            "differences_from_best": {
+                each.name: {
+                    name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
+                    for name, interval in each.figures.items()
+                }
+                for each in self.differences
+            },
+            "choice": self.choice,
+            "why": self.why,
+        }
+
+
+def compare_runs(runs: Sequence[Path], *, threads: int, seed: int = 0, say: Progress | None = None) -> Comparison:
+    """Runs of the same photographs, by the out-of-fold answers that they keep.
+
+    Raises ModelUnreadable for what is no run, SettingWrong where their photographs differ.
+    """
+    read = []
+    for number, run in enumerate(runs):
+        if say is not None:
+            say("Reading runs", number, len(runs))
+        document = _records(run)
+        answers = _of_records(document, run)
+        read.append((GraphModel.open(run, threads=threads), answers, _auroc_of(document)))
+    measured = f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation"
+    return _compared(_names(runs), read, runs, measured=measured, seed=seed)
+
+
+def compare_models(
+    models: Sequence[Path],
+    data: Path,
+    outside: Sequence[OutsideSet] = (),
+    *,
+    threads: int,
+    seed: int = 0,
+    say: Progress | None = None,
+) -> Comparison:
+    """Models on photographs that none of them was trained on, through the graphs that are served.
+
+    Raises what `evaluate` raises; SettingWrong where a model was trained on these photographs.
+    """
+    read = []
+    for number, path in enumerate(models):
+        if say is not None:
+            say("Measuring models", number, len(models))
+        model = GraphModel.open(path, threads=threads)
+        found = evaluate(model, data, outside)
+        if found.seen_in_training:
+            raise SettingWrong(
+                f"{path} was trained on the photographs of {data}: keep some aside to compare on, or compare runs "
+                f"without --data, by their cross-validation"
+            )
+        document = found.document()
+        rows = [row for row in document["predictions"] if row["label"] is not None]
+        areas = {name: row["auroc"] for name, row in document["ood"].items()}
+        read.append((model, _answers(rows, "predicted"), areas))
+    measured = f"{len(read[0][1].files)} photographs of {data.resolve().name}, through the graphs that are served"
+    return _compared(_names(models), read, models, measured=measured, seed=seed)
+
+
+def _compared(
+    names: Sequence[str],
+    read: Sequence[tuple[GraphModel, Answers, Mapping[str, float]]],
+    paths: Sequence[Path],
+    *,
+    measured: str,
+    seed: int,
+) -> Comparison:
+    first = read[0][1]
+    for path, (_, answers, _) in zip(paths, read, strict=True):
+        if (answers.files, answers.labels) != (first.files, first.labels):
+            raise SettingWrong(
+                f"{path} was measured on other photographs than {paths[0]}: compare runs of one data set, or give "
+                f"photographs that none was trained on (--data)"
+            )
+    classes = sorted(set(first.labels))
+    labels = np.array([classes.index(label) for label in first.labels])
+    tables = [_table(answers, labels, classes) for _, answers, _ in read]
+    strata = [labels]
+    # One pass over the resamples for all models: their differences are then of the same photographs.
+    intervals = bootstrap_all(lambda rows: np.concatenate([table(rows) for table in tables]), strata, seed=seed)
+    width = len(FIGURES)
+    candidates = [
+        Candidate(
+            name=name,
+            version=model.card.version,
+            figures=dict(zip(FIGURES, intervals[number * width : (number + 1) * width], strict=True)),
+            per_class_f1=_f1(answers, labels, classes),
+            accepted=float(answers.accepted.mean()),
+            accepted_accuracy=_accuracy_of_accepted(answers),
+            ood_auroc=areas,
+            cost=_cost(model, path),
+        )
+        for number, (name, path, (model, answers, areas)) in enumerate(zip(names, paths, read, strict=True))
+    ]
+    order = sorted(range(len(candidates)), key=lambda number: (-candidates[number].figures["macro_f1"].value, number))
+    best = order[0]
+    gaps = bootstrap_all(
+        lambda rows: np.concatenate(
+            [tables[number](rows) - tables[best](rows) for number in order[1:]] or [np.zeros(0)]
+        ),
+        strata,
+        seed=seed,
+    )
+    differences = tuple(
+        Difference(candidates[number].name, dict(zip(FIGURES, gaps[place * width : (place + 1) * width], strict=True)))
+        for place, number in enumerate(order[1:])
+    )
+    ordered = tuple(candidates[number] for number in order)
+    choice, why = decide(ordered, differences)
+    return Comparison(measured, len(labels), ordered, differences, choice, why)
+
+
+def decide(candidates: Sequence[Candidate], differences: Sequence[Difference]) -> tuple[str | None, str]:
+    """The candidate to take, and why: of those as good as the best for all that can be told, the cheapest."""
+    passed = [each for each in candidates if not each.failed]
+    if not passed:
+        best = candidates[0]
+        return None, f"None meets the criteria: of the best, {best.name}, {' and '.join(best.failed)}."
+    behind = {each.name: each.figures["macro_f1"] for each in differences}
+    top = passed[0]
+    as_good = [each for each in passed if each.name not in behind or not behind[each.name].high < 0.0]
+    chosen = min(as_good or [top], key=lambda each: (each.cost.p95_ms, each.cost.size_mb))
+    facts = (
+        f"macro F1 {chosen.figures['macro_f1'].value:.3f}, p95 {chosen.cost.p95_ms:.0f} ms, "
+        f"{chosen.cost.size_mb:.1f} MB"
+    )
+    if chosen.name == candidates[0].name:
+        rivals = len(as_good) - 1
+        reason = "no other is as good" if not rivals else "it is also the fastest of those that are as good"
+        return chosen.name, f"{chosen.name}: the highest macro F1, and {reason} ({facts})."
+    gap = behind[chosen.name]
+    return chosen.name, (
+        f"{chosen.name}: the fastest of those whose difference to the best, {candidates[0].name}, could be luck "
+        f"({gap.value:+.3f} macro F1, {gap.low:+.3f} to {gap.high:+.3f}) ({facts})."
+    )
+
+
+def _table(
+    answers: Answers, labels: NDArray[np.intp], classes: Sequence[str]
+) -> Callable[[NDArray[np.intp]], NDArray[np.float64]]:
+    """FIGURES of some rows."""
+    # An answer that is no photograph's label is wrong whichever it is; it needs a number of its own.
+    known = {label: number for number, label in enumerate(sorted({*classes, *answers.predicted}, key=_after(classes)))}
+    predicted = np.array([known[label] for label in answers.predicted])
+    correct = np.array([mine == truth for mine, truth in zip(answers.confident, answers.labels, strict=True)])
+
+    def measured(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        return np.array(
+            [
+                metrics.balanced_accuracy(labels[rows], predicted[rows]),
+                metrics.macro_f1(labels[rows], predicted[rows]),
+                metrics.confidence_error(answers.confidence[rows], correct[rows]),
+            ]
+        )
+
+    return measured
+
+
+def _after(classes: Sequence[str]) -> Callable[[str], tuple[bool, str]]:
+    """Sorts the labels of photographs before all other names."""
+    return lambda label: (label not in classes, label)
+
+
+def _f1(answers: Answers, labels: NDArray[np.intp], classes: Sequence[str]) -> dict[str, float]:
+    other = len(classes)
+    predicted = np.array([classes.index(label) if label in classes else other for label in answers.predicted])
+    scores = metrics.class_scores(labels, predicted, classes=other + 1)[:other]
+    return {label: scores[number].f1 or 0.0 for number, label in enumerate(classes)}
+
+
+def _accuracy_of_accepted(answers: Answers) -> float | None:
+    right = np.array([mine == truth for mine, truth in zip(answers.confident, answers.labels, strict=True)])
+    return float(right[answers.accepted].mean()) if answers.accepted.any() else None
+
+
+def _cost(model: GraphModel, path: Path) -> Cost:
+    """Size of the graph, and time of one photograph at a time through it."""
+    image = np.full((model.card.input.height_px, model.card.input.width_px, 3), 127, np.uint8)
+    taken = []
+    for number in range(_WARM_UP_RUNS + _LATENCY_RUNS):
+        started = time.perf_counter()
+        model.answer([image])
+        if number >= _WARM_UP_RUNS:
+            taken.append((time.perf_counter() - started) * 1000.0)
+    file = path / GRAPH if path.is_dir() else path
+    return Cost(file.stat().st_size / 1e6, float(np.quantile(taken, 0.5)), float(np.quantile(taken, 0.95)))
+
+
+def _records(run: Path) -> Mapping[str, Any]:
+    try:
+        document: Mapping[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
+    except OSError:
+        raise ModelUnreadable(
+            f"{run} has no {METRICS}: name RUN folders of `amulet train`, or give --data to compare on"
+        ) from None
+    except ValueError:
+        raise ModelUnreadable(f"{run / METRICS} is not JSON: train the run again") from None
+    return document
+
+
+def _of_records(document: Mapping[str, Any], run: Path) -> Answers:
+    try:
+        return _answers(document["predictions"], "head_predicted")
+    except (KeyError, TypeError):
+        raise ModelUnreadable(f"{run / METRICS} is of another version of this program: train the run again") from None
+
+
+def _answers(rows: Sequence[Mapping[str, Any]], key: str) -> Answers:
+    ordered = sorted(rows, key=lambda row: str(row["file"]))
+    return Answers(
+        files=tuple(row["file"] for row in ordered),
+        labels=tuple(row["label"] for row in ordered),
+        predicted=tuple(row[key] for row in ordered),
+        confident=tuple(row["predicted"] for row in ordered),
+        confidence=np.array([row["confidence"] for row in ordered], np.float64),
+        accepted=np.array([row["verdict"] == "IN_DOMAIN" for row in ordered]),
+    )
+
+
+def _auroc_of(document: Mapping[str, Any]) -> dict[str, float]:
+    prefix = "auroc_"
+    return {
+        item["name"].removeprefix(prefix): item["value"]
+        for item in document.get("figures", ())
+        if item["name"].startswith(prefix)
+    }
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise SettingWrong("a model is named twice: compare different ones")
+    if len(paths) < 2:
+        raise SettingWrong("a comparison needs at least two models")
+    for parts in range(1, max(len(path.resolve().parts) for path in paths) + 1):
+        names = ["/".join(path.resolve().parts[-parts:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("different paths end differently")

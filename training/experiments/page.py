@@ -1,0 +1,55 @@
+"""A comparison as people read it: which one to take and why, then the figures side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markupsafe import Markup
+
+from training.evaluation.intervals import Interval
+from training.experiments import compare
+from training.experiments.compare import Comparison
+from training.pages import charts, render
+
+
+def comparison_page(found: Comparison) -> str:
+    """The whole report as one HTML file that needs nothing else."""
+    return render(
+        "experiments/comparison.html.j2",
+        found=found,
+        classes=list(found.candidates[0].per_class_f1),
+        outside=sorted({name for each in found.candidates for name in each.ood_auroc}),
+        rows=[
+            {"each": each, "cells": {name: _cell(interval) for name, interval in each.figures.items()}}
+            for each in found.candidates
+        ],
+        differences=[
+            {"name": each.name, "cells": [_difference(name, interval) for name, interval in each.figures.items()]}
+            for each in found.differences
+        ],
+        criteria=f"macro F1 above {compare.MACRO_F1_MIN}, p95 below {compare.P95_MS_MAX / 1000:g} s, graph below "
+        f"{compare.SIZE_MB_MAX:g} MB",
+    )
+
+
+def _cell(interval: Interval) -> Markup:
+    drawn = charts.whisker(interval.value, interval.low, interval.high, width=90)
+    return Markup("{}{}").format(drawn, f"{interval.value:.3f}")
+
+
+def _difference(name: str, interval: Interval) -> dict[str, Any]:
+    """A calibration error is better when it is lower; everything else when it is higher."""
+    better = (interval.value < 0.0) if name == "ece" else (interval.value > 0.0)
+    return {
+        "drawn": charts.whisker(
+            interval.value,
+            interval.low,
+            interval.high,
+            ends=(-0.3, 0.3),
+            guide=0.0,
+            width=110,
+            colour=charts.COLOURS[1],
+        ),
+        "text": f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})",
+        "tone": "" if not interval.sure else ("good" if better else "bad"),
+    }
