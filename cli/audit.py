@@ -35,6 +35,7 @@ def export(file: Path, state: Path) -> None:
                 out.write(piece)
                 count(piece.count(b"\n"))
         temporary.replace(file)
+        click.echo(f"{file} holds the log: `amulet audit verify {file} --key PUBLIC_KEY` checks it.", err=True)
     except OSError as error:
         raise RemoteError(f"{file} cannot be written: {error.strerror}") from error
     finally:

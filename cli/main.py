@@ -143,6 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; never raises."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     _spare_loopback(os.environ)
+    if "--debug" not in arguments:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines about what we say in one
     try:
         outcome: Any = amulet.main(args=arguments, prog_name="amulet", standalone_mode=False)
         sys.stdout.flush()

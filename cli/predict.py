@@ -6,17 +6,35 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import click
+from cryptography import x509
 
-from amulet_client import AmuletError, Client, Prediction
+from amulet_client import AmuletError, Client, Prediction, Refused, Unreachable
 from amulet_client.photos import heat_map_png
 from amulet_client.reading import describe
 from cli.connection import RemoteError, secret
 from cli.layout import Layout
 from cli.stack import state_option
+
+# Where the status is about who asks, the next photograph would meet the same.
+ABOUT_THE_CALLER: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
+# A sign in what gRPC says -> what is the matter.
+CAUSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Connection refused": "cannot be reached: nothing listens there (`amulet status` says what runs)",
+        "lookup failed": "cannot be found: AMULET_GATEWAY has the form HOST:PORT",
+        "errors resolving": "cannot be found: AMULET_GATEWAY has the form HOST:PORT",
+        "CERTIFICATE_VERIFY_FAILED": "shows a certificate that {authority} has not signed: AMULET_TLS_CA names another",
+        "Socket closed": "hung up: it speaks TLS and was asked in plain text, or the other way round (AMULET_INSECURE)",
+        "WRONG_VERSION_NUMBER": "speaks plain text and was asked in TLS: is it the right port?",
+        "DEADLINE_EXCEEDED": "did not answer in time (`amulet status` says what runs)",
+    }
+)
 
 
 @click.command(epilog="Example: AMULET_API_KEY_FILE=shop.key amulet predict front.jpg --explain maps/ --language th")
@@ -43,11 +61,16 @@ def predict(
     """Ask the gateway about photographs. "Not sure" and "none of ours" are answers, and exit 0."""
     groups = [photos] if one_object else [(photo,) for photo in photos]
     refused, map_names = 0, _map_names(photos)
-    with _client(Layout.of(state), language) as client:
+    layout = Layout.of(state)
+    with _client(layout, language) as client:
         for group in groups:
             try:
                 answer = client.predict(group, model=model, version=version, overlay=explain is not None)
+            except Unreachable as error:
+                raise RemoteError(_unreachable(str(error), layout)) from error
             except (AmuletError, OSError, ValueError) as error:
+                if isinstance(error, Refused) and error.code in ABOUT_THE_CALLER:
+                    raise RemoteError(str(error)) from error
                 refused += 1
                 click.echo(f"{group[0]}: {_worded(error)}", err=True)
                 continue
@@ -66,9 +89,10 @@ def _client(layout: Layout, language: str) -> Client:
         raise RemoteError(
             "no API key: set AMULET_API_KEY or AMULET_API_KEY_FILE (`amulet keys create --name NAME` prints one)"
         )
-    plaintext = os.environ.get("AMULET_INSECURE", "").lower() in {"1", "true", "yes"}
-    authority = Path(os.environ.get("AMULET_TLS_CA", layout.tls / "ca.pem"))
+    plaintext, authority = _plaintext(), _authority(layout)
     try:
+        if not plaintext:
+            _check_authority(authority)
         return Client(
             os.environ.get("AMULET_GATEWAY", layout.gateway_address),
             api_key=key,
@@ -83,6 +107,37 @@ def _client(layout: Layout, language: str) -> Client:
         ) from error
     except ValueError as error:
         raise RemoteError(str(error)) from error
+
+
+def _plaintext() -> bool:
+    return os.environ.get("AMULET_INSECURE", "").lower() in {"1", "true", "yes"}
+
+
+def _authority(layout: Layout) -> Path:
+    return Path(os.environ.get("AMULET_TLS_CA", layout.tls / "ca.pem"))
+
+
+def _check_authority(path: Path) -> None:
+    """Raises ValueError for what gRPC would only call a failed handshake; OSError where it cannot be read."""
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except ValueError:
+        raise ValueError(f"{path} holds no certificate (PEM): AMULET_TLS_CA names the authority's") from None
+    expires_at = max(certificate.not_valid_after_utc for certificate in certificates)
+    if expires_at < datetime.now(UTC):
+        raise ValueError(
+            f"the authority {path} expired on {expires_at:%Y-%m-%d}: `amulet down` and `amulet up` renew that of a "
+            "stack on this machine"
+        )
+
+
+def _unreachable(said: str, layout: Layout) -> str:
+    """What gRPC says of a connection that failed, as somebody can act on it."""
+    address = os.environ.get("AMULET_GATEWAY", layout.gateway_address)
+    for sign, meaning in CAUSES.items():
+        if sign in said:
+            return f"the gateway at {address} {meaning.format(authority=_authority(layout))}"
+    return said
 
 
 def _worded(error: Exception) -> str:

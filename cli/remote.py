@@ -6,15 +6,17 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import click
 
 from cli.connection import ConsoleConnection, RemoteError, console_connection
 from cli.layout import Layout
 from cli.stack import STATE_DIR_DEFAULT
+from cli.waiting import waiting
 
 CHUNK_BYTES: Final = 4 * 2**20
 SETTLE_S_MAX: Final = 90.0
@@ -49,7 +51,8 @@ def push(archive: Path, note: str, wait: bool, state: Path, as_json: bool) -> in
     console = _console(state)
     version = _upload(console, archive, note, quiet=as_json)
     if wait:
-        version = _settled(console, version)
+        with waiting("Verifying it, and trying it on its golden photographs"):
+            version = _settled(console, version)
     _print(version, as_json)
     return 0 if version["state"] in {"verified", "smoke_tested", "approved"} else 1
 
@@ -111,7 +114,7 @@ def rollout(version: str, mode: str, weight: float | None, reason: str, state: P
 @remote_options
 def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
     """Give the traffic back to the version that had it before."""
-    _print(_console(state).call("POST", f"models/{model}/rollback/", json={"reason": reason}), as_json)
+    _print(_console(state).call("POST", f"models/{quote(model, safe='')}/rollback/", json={"reason": reason}), as_json)
 
 
 @click.group()
@@ -149,7 +152,7 @@ def create(name: str, calls_per_minute: int | None, state: Path, as_json: bool) 
 @remote_options
 def revoke(key_id: str, state: Path, as_json: bool) -> None:
     """Revoke a key; it is refused within five seconds, also on open connections."""
-    answer = _console(state).call("POST", f"keys/{key_id}/revoke/")
+    answer = _console(state).call("POST", f"keys/{quote(key_id, safe='')}/revoke/")
     if as_json:
         click.echo(json.dumps(answer))
     else:
@@ -230,10 +233,18 @@ def _print(version: dict[str, Any], as_json: bool) -> None:
     if "version" not in version:
         click.echo(json.dumps(version, ensure_ascii=False, indent=2))
         return
-    click.echo(_line(version))
-    for metric in version.get("metrics", ()):
-        interval = f"[{metric['low']:.3f}, {metric['high']:.3f}]"
-        click.echo(f"  {metric['name']:<28}{metric['value']:.3f} {interval}  {metric['data']}")
+    click.echo("\n".join(told(version)))
+
+
+def told(version: dict[str, Any]) -> Iterator[str]:
+    """A version as a person reads it: what stands in its way, then its figures under what they were measured on."""
+    yield _line(version)
     for rule in version.get("rules", ()):
-        if not rule["passed"]:
-            click.echo(f"  refused by {rule['rule']}: {rule['message']}")
+        if rule["state"] == "failed":
+            yield f"  refused by {rule['rule']}: {rule['message']}"
+    measured_on = ""
+    for metric in version.get("metrics", ()):
+        if metric["data"] != measured_on:
+            measured_on = metric["data"]
+            yield f"  on {measured_on}"
+        yield f"    {metric['name']:<30} {metric['value']:.3f}  [{metric['low']:.3f}, {metric['high']:.3f}]"

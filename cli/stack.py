@@ -24,6 +24,7 @@ from cli.checks.machine import limits
 from cli.checks.servers import servers
 from cli.layout import HOST, PORT_OFFSET_MAX, Layout
 from cli.provision import provision
+from cli.waiting import waiting
 
 READY_S_MAX: Final = 120.0
 STOP_S_MAX: Final = 60.0
@@ -120,7 +121,9 @@ def status(state: Path, as_json: bool) -> int:
 def down(state: Path) -> None:
     """Stop every process of the stack; what it keeps stays in its folder."""
     layout = Layout.of(state)
-    if not stop(layout):
+    with waiting("Stopping: the gateway finishes its calls, then the rest"):
+        stopped = stop(layout)
+    if not stopped:
         click.echo(f"Nothing runs in {layout.state}.", err=True)
 
 

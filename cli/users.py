@@ -15,6 +15,7 @@ from cli import supervision
 from cli.layout import Layout
 from cli.provision import write_once
 from cli.stack import reason_of, state_option
+from cli.waiting import waiting
 
 ROLES: Final = ("viewer", "reviewer", "model-engineer", "approver", "privacy-officer", "auditor", "administrator")
 
@@ -43,13 +44,14 @@ def create(name: str, role: str, token_file: Path | None, as_json: bool, state: 
         raise click.UsageError(f"{token_file} exists already: name a new file")
     if token_file is not None and not os.access(token_file.parent, os.W_OK):
         raise click.UsageError(f"{token_file} cannot be written: there is no folder {token_file.parent} open to you")
-    done = subprocess.run(
-        [sys.executable, "-m", "console.manage", "create_staff", "--role", role, "--json", "--", name],
-        env=supervision.environment(layout, os.environ),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with waiting(f"Creating {name}"):
+        done = subprocess.run(
+            [sys.executable, "-m", "console.manage", "create_staff", "--role", role, "--json", "--", name],
+            env=supervision.environment(layout, os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode != 0:
         reason = reason_of(done.stderr).removeprefix("CommandError: ")
         raise click.ClickException(f"{name} was not created: {reason or f'exit status {done.returncode}'}")

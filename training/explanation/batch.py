@@ -254,7 +254,7 @@ def _document(
         "model": model.card.version,
         "graph_sha256": model.sha256,
         "data": str(folder),
-        "explains": target or "the best class of each photograph",
+        "explains": target or "its best class",
         "disclaimer": dict(DISCLAIMER),
         "photos": rows,
         "left_out": [{"file": str(error.path), "why": error.why} for error in broken],

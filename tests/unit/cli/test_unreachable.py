@@ -1,0 +1,155 @@
+"""`amulet predict` and a gateway that cannot be spoken to: the one sentence says what to change."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from cli.layout import HOST, Layout
+from cli.main import main
+from cli.provision import provision
+from cli.remote import told
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    """A stack's folder with its own authority, and a key that is never shown to a right server."""
+    found = Layout.of(tmp_path / "state")
+    provision(found)
+    monkeypatch.setenv("AMULET_API_KEY", "amk_0_x")
+    monkeypatch.setenv("AMULET_STATE_DIR", str(found.state))
+    for name in ("AMULET_TLS_CA", "AMULET_INSECURE", "AMULET_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+@contextmanager
+def gateway(layout: Layout, *, tls: bool) -> Iterator[str]:
+    """A gRPC server with the stack's certificate, or in plain text; its address."""
+    server = grpc.server(ThreadPoolExecutor(max_workers=1))
+    if tls:
+        pair = ((layout.tls / "server.key").read_bytes(), (layout.tls / "server.pem").read_bytes())
+        port = server.add_secure_port(f"{HOST}:0", grpc.ssl_server_credentials([pair]))
+    else:
+        port = server.add_insecure_port(f"{HOST}:0")
+    server.start()
+    try:
+        yield f"{HOST}:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def said(photo: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The error of `amulet predict` for two photographs: told once, not once a photograph."""
+    photo.write_bytes(b"a photograph")
+    assert main(["predict", str(photo), str(photo)]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    return error
+
+
+def test_nobody_listens(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server((HOST, 0)) as closed:
+        monkeypatch.setenv("AMULET_GATEWAY", f"{HOST}:{closed.getsockname()[1]}")
+
+    assert "nothing listens there (`amulet status` says what runs)" in said(tmp_path / "a.jpg", capsys)
+
+
+def test_an_authority_that_did_not_sign_the_servers_certificate(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Layout.of(tmp_path / "other")
+    provision(other)
+    monkeypatch.setenv("AMULET_TLS_CA", str(other.tls / "ca.pem"))
+    with gateway(layout, tls=True) as address:
+        monkeypatch.setenv("AMULET_GATEWAY", address)
+        error = said(tmp_path / "a.jpg", capsys)
+
+    assert f"shows a certificate that {other.tls / 'ca.pem'} has not signed" in error
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_tls_on_one_side_only(
+    layout: Layout, tls: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if tls:
+        monkeypatch.setenv("AMULET_INSECURE", "1")
+    with gateway(layout, tls=tls) as address:
+        monkeypatch.setenv("AMULET_GATEWAY", address)
+        error = said(tmp_path / "a.jpg", capsys)
+
+    assert "TLS" in error
+    assert "plain text" in error
+
+
+def test_an_authority_that_is_none_or_expired(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "authority.pem"
+    monkeypatch.setenv("AMULET_TLS_CA", str(path))
+    path.write_text("no certificate")
+    assert f"{path} holds no certificate (PEM)" in said(tmp_path / "a.jpg", capsys)
+
+    path.write_bytes(_expired())
+    error = said(tmp_path / "a.jpg", capsys)
+    assert f"the authority {path} expired on 20" in error
+    assert "`amulet up`" in error
+
+
+def test_an_address_that_is_none(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMULET_GATEWAY", "no-such-host.invalid:7443")
+
+    assert "AMULET_GATEWAY has the form HOST:PORT" in said(tmp_path / "a.jpg", capsys)
+
+
+def test_a_version_shows_first_what_stands_in_its_way_and_names_its_data_once() -> None:
+    lines = list(
+        told(
+            {
+                "model": "tablets",
+                "version": "v1",
+                "state": "refused",
+                "rules": [
+                    {"rule": "size", "state": "passed", "message": "12 bytes"},
+                    {"rule": "signature", "state": "failed", "message": "no trusted key signed it"},
+                    {"rule": "form", "state": "not_run", "message": "an earlier rule failed"},
+                ],
+                "metrics": [
+                    {"name": name, "value": 0.9, "low": 0.8, "high": 1.0, "data": "192 photographs"}
+                    for name in ("accuracy", "balanced_accuracy_calibrated")
+                ],
+            }
+        )
+    )
+
+    assert lines[1:] == [
+        "  refused by signature: no trusted key signed it",
+        "  on 192 photographs",
+        "    accuracy                       0.900  [0.800, 1.000]",
+        "    balanced_accuracy_calibrated   0.900  [0.800, 1.000]",
+    ]
+
+
+def _expired() -> bytes:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "old")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = (
+        builder.serial_number(1).not_valid_before(now - timedelta(days=9)).not_valid_after(now - timedelta(days=1))
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
