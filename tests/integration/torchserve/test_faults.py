@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from model_store.archive import Archive
 from tests import tiny_archive
 from tests.integration.torchserve.conftest import ARCHIVE
 from tests.integration.torchserve.server import LAUNCHER, RunningTorchServe, until
+from tests.machine import Watch
 from tests.tiny_archive import NAME, VERSION
 
 pytestmark = [pytest.mark.torchserve, pytest.mark.fault]
@@ -31,6 +33,7 @@ pytestmark = [pytest.mark.torchserve, pytest.mark.fault]
 RESPONSE_TIMEOUT_S = 3
 NOT_SERVING_S_MAX = 5.0
 BACK_S_MAX = 10.0
+GIVE_UP_S = 60.0
 PHOTO = GraphImage(encoded=tiny_archive.photo_of("red"))
 
 
@@ -70,6 +73,16 @@ class Watching:
         return await eventually(lambda: self.readiness.is_ready(NAME, VERSION) is ready, s_max=s_max)
 
 
+@contextmanager
+def soon() -> Iterator[None]:
+    """What happens inside takes BACK_S_MAX at most, less what other work on this machine can have cost of it."""
+    watch, begin_s = Watch([psutil.Process()]), time.monotonic()
+    yield
+    took_s = time.monotonic() - begin_s
+    held_up_s = watch.held_up_s()
+    assert took_s - held_up_s <= BACK_S_MAX, f"took {took_s:.1f} s, of which other work can have cost {held_up_s:.1f} s"
+
+
 async def eventually(condition: Callable[[], bool], *, s_max: float) -> float:
     begin_s = time.monotonic()
     async with asyncio.timeout(s_max):
@@ -88,7 +101,7 @@ async def watching(server: RunningTorchServe, model_store: Path) -> AsyncIterato
         running = [group.create_task(tokens.run()), group.create_task(readiness.run())]
         readiness.watch([probed(model_store)])
         watching = Watching(torchserve, readiness, changes)
-        await watching.until(True, s_max=BACK_S_MAX)
+        await watching.until(True, s_max=GIVE_UP_S)
         yield watching
         for task in running:
             task.cancel()
@@ -122,12 +135,13 @@ async def test_a_killed_worker_is_told_as_not_now_and_is_back_soon(
         worker = server.worker()
         calls = [asyncio.create_task(ask(watching.torchserve)) for _ in range(24)]
         await asyncio.sleep(0)
-        worker.kill()
+        with soon():
+            worker.kill()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            await until_answering(watching.torchserve, s_max=GIVE_UP_S)
+            await watching.until(True, s_max=GIVE_UP_S)
 
-        outcomes = await asyncio.gather(*calls, return_exceptions=True)
         assert all(outcome is None or isinstance(outcome, NotNow) for outcome in outcomes)
-        await until_answering(watching.torchserve, s_max=BACK_S_MAX)
-        await watching.until(True, s_max=BACK_S_MAX)
         assert server.worker().pid != worker.pid
 
 
@@ -140,11 +154,12 @@ async def test_a_wrong_file_keeps_the_worker_from_coming_up_and_is_not_ready(
     server.worker().kill()
 
     await watching.until(False, s_max=NOT_SERVING_S_MAX)
-    await eventually(lambda: "has the SHA-256" in server.log(), s_max=BACK_S_MAX)
+    await eventually(lambda: "has the SHA-256" in server.log(), s_max=GIVE_UP_S)
     assert not await answers(watching.torchserve)
 
-    graph.write_bytes(right)
-    await watching.until(True, s_max=BACK_S_MAX)
+    with soon():
+        graph.write_bytes(right)
+        await watching.until(True, s_max=GIVE_UP_S)
 
 
 async def test_a_frozen_worker_is_found_within_two_response_timeouts(
@@ -157,7 +172,8 @@ async def test_a_frozen_worker_is_found_within_two_response_timeouts(
     replaced_s = await eventually(
         lambda: not psutil.pid_exists(worker.pid) and len(server.workers()) == 1, s_max=2 * RESPONSE_TIMEOUT_S
     )
-    await watching.until(True, s_max=BACK_S_MAX)
+    with soon():
+        await watching.until(True, s_max=GIVE_UP_S)
 
     assert not_serving_s + replaced_s <= 2 * RESPONSE_TIMEOUT_S + 1
     assert [change.ready for change in watching.changes][-2:] == [False, True]
@@ -171,8 +187,9 @@ async def test_an_unregistered_version_is_not_ready_until_it_is_back(
     await watching.until(False, s_max=NOT_SERVING_S_MAX)
     assert "not loaded" in watching.readiness.why_not(NAME, VERSION)
 
-    server.register(ARCHIVE)
-    await watching.until(True, s_max=BACK_S_MAX)
+    with soon():
+        server.register(ARCHIVE)
+        await watching.until(True, s_max=GIVE_UP_S)
 
 
 async def test_wrong_answers_are_not_ready(server: RunningTorchServe, watching: Watching, model_store: Path) -> None:
@@ -185,8 +202,9 @@ async def test_wrong_answers_are_not_ready(server: RunningTorchServe, watching: 
     await eventually(lambda: "wrong answer" in watching.readiness.why_not(NAME, VERSION), s_max=NOT_SERVING_S_MAX)
     assert not watching.readiness.is_ready(NAME, VERSION)
 
-    watching.readiness.watch([right])
-    await watching.until(True, s_max=BACK_S_MAX)
+    with soon():
+        watching.readiness.watch([right])
+        await watching.until(True, s_max=GIVE_UP_S)
 
 
 async def test_busy_is_not_broken(server: RunningTorchServe, watching: Watching) -> None:
@@ -213,12 +231,11 @@ async def test_a_killed_torchserve_leaves_no_worker_and_its_successor_is_found(
     await watching.until(False, s_max=NOT_SERVING_S_MAX)
     until(lambda: not psutil.pid_exists(worker.pid), s_max=5.0, what="the worker ends with its TorchServe")
 
-    begin_s = time.monotonic()
-    await asyncio.to_thread(server.begin)
-    await asyncio.to_thread(server.register, ARCHIVE)
-    await watching.until(True, s_max=BACK_S_MAX)
-    await ask(watching.torchserve)
-    assert time.monotonic() - begin_s <= BACK_S_MAX
+    with soon():
+        await asyncio.to_thread(server.begin)
+        await asyncio.to_thread(server.register, ARCHIVE)
+        await watching.until(True, s_max=GIVE_UP_S)
+        await ask(watching.torchserve)
     assert server.token("inference") != old_token
 
 
@@ -233,8 +250,9 @@ async def test_a_stopped_worker_of_a_killed_torchserve_is_ended_by_the_next_star
     await asyncio.to_thread(server.begin)
 
     until(lambda: not psutil.pid_exists(worker.pid), s_max=5.0, what="the launcher ends what was left")
-    await asyncio.to_thread(server.register, ARCHIVE)
-    await watching.until(True, s_max=BACK_S_MAX)
+    with soon():
+        await asyncio.to_thread(server.register, ARCHIVE)
+        await watching.until(True, s_max=GIVE_UP_S)
 
 
 def test_a_second_start_in_the_same_folder_is_refused(server: RunningTorchServe) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from console.torchserve.errors import BackendAway
 from console.torchserve.management import BackendVersion, Loaded
-from console.torchserve.reconcile import only_one, reconcile, run
+from console.torchserve.reconcile import Patience, only_one, reconcile, run
 from tests.unit.console.versions import TorchServeInMemory
 
 FIRST, SECOND, THIRD = (BackendVersion("tiny", f"v{number}", f"{number}.mar") for number in (1, 2, 3))
@@ -50,6 +50,32 @@ def test_what_becomes_wanted_while_others_are_registered_stays() -> None:
     backend = TorchServeInMemory([FIRST])
     reconcile(backend, lambda: next(answers))
     assert backend.holds() == {FIRST, SECOND}
+
+
+def test_a_version_without_a_ready_worker_is_registered_anew_when_patience_is_over() -> None:
+    clock = iter([0.0, 20.0, 40.0, 41.0, 81.5])
+    patience, backend = Patience(limit_s=40.0, now=lambda: next(clock)), TorchServeInMemory([FIRST, SECOND])
+    backend.workers_ready = 0
+    renewed = [reconcile(backend, lambda: {FIRST, SECOND}, patience).renewed for _ in range(5)]
+    assert renewed == [(), (), (), (FIRST, SECOND), ()]
+    assert backend.calls == [("unregister", FIRST), ("register", FIRST), ("unregister", SECOND), ("register", SECOND)]
+
+
+def test_a_worker_that_was_ready_in_between_starts_the_count_anew() -> None:
+    clock, workers = iter([0.0, 30.0, 60.0, 90.0]), iter([0, 1, 0, 0])
+    patience, backend = Patience(limit_s=40.0, now=lambda: next(clock)), TorchServeInMemory([FIRST])
+    for _ in range(4):
+        backend.workers_ready = next(workers)
+        assert reconcile(backend, lambda: {FIRST}, patience).renewed == ()
+
+
+def test_a_version_that_nobody_wants_is_not_registered_anew() -> None:
+    clock = iter([0.0, 50.0])
+    patience, backend = Patience(limit_s=40.0, now=lambda: next(clock)), TorchServeInMemory([FIRST])
+    backend.workers_ready = 0
+    reconcile(backend, lambda: {FIRST}, patience)
+    assert reconcile(backend, lambda: set(), patience).renewed == ()
+    assert backend.holds() == set()
 
 
 def test_it_goes_on_when_torchserve_comes_back() -> None:
