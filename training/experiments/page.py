@@ -33,7 +33,7 @@ def comparison_page(found: Comparison) -> str:
 
 
 def _cell(interval: Interval) -> Markup:
-    drawn = charts.whisker(interval.value, interval.low, interval.high, width=90)
+    drawn = charts.whisker(interval.value, interval.low, interval.high, width=76)
     return Markup("{}{}").format(drawn, f"{interval.value:.3f}")
 
 

@@ -1,0 +1,130 @@
+"""Cross-validation: every photograph answered by what never saw it, nor a copy of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.unit.training.data.cast import photo
+from training.data.folder import Folder, Photo
+from training.errors import DataTooSmall
+from training.evaluation.crossvalidation import Outside, check_size, labels_of, leave_class_out, out_of_fold
+from training.fitting.features import Features
+from training.fitting.recipe import recipe_of, with_settings
+
+SIZE = 40
+RECIPE = with_settings(recipe_of("standard"), {"views": 0, "forest_trees": 5, "levels": ["head"]})
+
+
+def folder_of(photos: list[Photo]) -> Folder:
+    classes = tuple(sorted({each.label for each in photos}))
+    return Folder(Path("data"), classes, {}, tuple(photos), "f" * 64)
+
+
+def pairs(count: int, *, classes: int = 2) -> list[tuple[Photo, Photo]]:
+    """Two photographs a pair, copies of each other."""
+    return [
+        (
+            photo(f"c{number % classes}", 2 * number, look_seed=number),
+            photo(f"c{number % classes}", 2 * number + 1, look_seed=number),
+        )
+        for number in range(count)
+    ]
+
+
+def features_of(rows: np.ndarray) -> Features:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return Features(unit.astype(np.float32), np.zeros((len(rows), 0, SIZE), np.float32))
+
+
+def nothing() -> Outside:
+    return Outside(np.zeros((0, SIZE), np.float32), {})
+
+
+def told_by_copies(groups: list[tuple[Photo, ...]], photos: list[Photo]) -> float:
+    """Accuracy where a photograph looks like its copy and like nothing else."""
+    rng = np.random.default_rng(3)
+    looks = {each.look: rng.normal(0.0, 1.0, SIZE) for each in photos}
+    rows = np.stack([looks[each.look] + rng.normal(0.0, 0.01, SIZE) for each in photos])
+    found = out_of_fold(folder_of(photos), features_of(rows), groups, nothing(), folds=5, recipe=RECIPE, seed=1)
+    return float((found.head_predicted == found.labels).mean())
+
+
+def test_copies_never_stand_on_both_sides() -> None:
+    together = pairs(16)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    # Sixteen looks in forty dimensions, each with a label of its own: only who saw the copy knows better than chance.
+    assert told_by_copies([(each,) for each in photos], photos) > 0.8
+    assert told_by_copies([tuple(pair) for pair in together], photos) < 0.75
+
+
+def test_every_photograph_is_answered_once_and_groups_stay_in_one_fold() -> None:
+    together = pairs(20)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    rng = np.random.default_rng(0)
+    centres = np.eye(SIZE)[:2] * 6.0
+    folder = folder_of(photos)
+    rows = centres[labels_of(folder)] + rng.normal(0.0, 1.0, (len(photos), SIZE))
+    report = {"far": features_of(rng.normal(0.0, 1.0, (7, SIZE)) - 9.0 * np.eye(SIZE)[5]).plain}
+    told: list[tuple[int, int]] = []
+    found = out_of_fold(
+        folder,
+        features_of(rows),
+        together,
+        Outside(np.zeros((0, SIZE), np.float32), report),
+        folds=5,
+        recipe=RECIPE,
+        seed=2,
+        progress=lambda *at: told.append(at),
+    )
+    fold_of = {each.relative: int(fold) for each, fold in zip(photos, found.fold, strict=True)}
+    assert all(fold_of[one.relative] == fold_of[other.relative] for one, other in together)
+    assert sorted(set(fold_of.values())) == [0, 1, 2, 3, 4]
+    assert len(found.decisions) == len(found.sets) == len(photos)
+    assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(len(photos)))
+    assert all(values.shape == (len(photos),) for values in found.scores.values())
+    assert (found.head_predicted == found.labels).mean() > 0.9
+    assert found.outside["far"].shape == (7,)
+    assert found.outside["far"].min() > np.median(found.ratios)
+    assert ((found.outside_rejected["far"] >= 0.0) & (found.outside_rejected["far"] <= 1.0)).all()
+    assert told == [(number, 5) for number in range(1, 6)]
+
+
+def test_the_same_seed_finds_the_same() -> None:
+    together = pairs(16)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    rows = np.random.default_rng(5).normal(0.0, 1.0, (len(photos), SIZE))
+    first, again = (
+        out_of_fold(folder_of(photos), features_of(rows), together, nothing(), folds=4, recipe=RECIPE, seed=8)
+        for _ in range(2)
+    )
+    assert np.array_equal(first.fold, again.fold)
+    assert np.array_equal(first.probabilities, again.probabilities)
+    assert first.decisions == again.decisions
+
+
+def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:
+    together = pairs(30, classes=3)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    folder = folder_of(photos)
+    rng = np.random.default_rng(6)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
+    found = leave_class_out(folder, features_of(rows), together, recipe=RECIPE, seed=0, folds=5)
+    assert set(found) == {"c0", "c1", "c2"}
+    for known, away in found.values():
+        assert len(away) == 20
+        assert 0 < len(known) < 40
+        assert np.median(away) > np.median(known)  # classes far apart: what was never seen lies further out
+    two = folder_of([each for each in photos if each.label != "c2"])
+    assert leave_class_out(two, features_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
+
+
+def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:
+    together = pairs(16)
+    few = [*together, (photo("rare", 900, look_seed=900),), (photo("rare", 901, look_seed=901),)]
+    folder = folder_of([each for members in few for each in members])
+    with pytest.raises(DataTooSmall, match=r"class rare has 2 independent photographs .* at least 5"):
+        check_size(few, folder, folds=5)
+    check_size(together, folder_of([each for pair in together for each in pair]), folds=5)
