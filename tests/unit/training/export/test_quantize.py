@@ -1,0 +1,141 @@
+"""A quantised run: the same decisions, smaller, or none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+import pytest
+from click.testing import CliRunner
+from onnx import helper
+
+from handlers.amulet_handler import pixels_of
+from model_store import reference
+from model_store.card import Card
+from tests import tiny_archive
+from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
+from training.evaluation.answers import GraphModel
+from training.export.commands import quantize as command
+from training.export.quantize import Figures, check, quantised, quantize
+
+
+def run_of(folder: Path) -> Path:
+    """The tiny run, with its first convolution where a trained run has its backbone."""
+    card = tiny_archive.write_run(folder)
+    model = onnx.load(str(folder / "model.onnx"))
+    for number, node in enumerate(model.graph.node):
+        node.name = f"backbone/{number}" if node.op_type == "Conv" else f"tail/{number}"
+    graph = model.SerializeToString()
+    (folder / "model.onnx").write_bytes(graph)
+    digest = hashlib.sha256(graph).hexdigest()
+    (folder / "model.json").write_text(card.render().replace(card.graph.sha256, digest))
+    return folder
+
+
+def tiny_card() -> Card:
+    with TemporaryDirectory() as folder:
+        return tiny_archive.write_run(Path(folder))
+
+
+def photographs(folder: Path, *, each: int = 8) -> Path:
+    for colour in tiny_archive.CLASSES:
+        (folder / colour).mkdir(parents=True)
+        for seed in range(each):
+            (folder / colour / f"{seed}.png").write_bytes(tiny_archive.photo_of(colour, seed=seed))
+    return folder
+
+
+def others(folder: Path) -> Path:
+    folder.mkdir()
+    for seed in range(6):
+        (folder / f"{seed}.png").write_bytes(tiny_archive.photo_of("grey", seed=seed))
+    return folder
+
+
+def test_a_quantised_run_decides_as_the_one_it_is_from(tmp_path: Path) -> None:
+    run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
+
+    card, figures = quantize(run, data, tmp_path / "out", outside=[outside])
+
+    assert (figures.photos, figures.outside) == (12, 3)
+    assert (figures.same_best, figures.same_verdict, figures.accuracy_after) == (1.0, 1.0, 1.0)
+    assert figures.one_photo_ms_after > 0
+    assert card.version == f"{tiny_archive.VERSION}-int8"
+    assert card.graph.form == "int8"
+    graph = (tmp_path / "out" / "model.onnx").read_bytes()
+    assert hashlib.sha256(graph).hexdigest() == card.graph.sha256
+    kinds = {node.op_type for node in onnx.load_from_string(graph).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    # Its golden answers are its own: a server that runs it must reproduce them.
+    model = GraphModel.open(tmp_path / "out", threads=1)
+    for golden in card.golden:
+        pixels = pixels_of((tmp_path / "out" / golden.file).read_bytes(), tiny_archive.SIDE_PX, tiny_archive.SIDE_PX)
+        assert model.answer([pixels]).probabilities[0].tolist() == pytest.approx(golden.probabilities, abs=1e-6)
+
+
+def test_limits_and_distributions_move_with_the_scores(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+
+    card, _ = quantize(run, data, tmp_path / "out", outside=[others(tmp_path / "ood")])
+
+    before = Card.parse((run / "model.json").read_bytes())
+    kept = reference.parse((tmp_path / "out" / "reference.json").read_text()).samples
+    known = reference.parse((run / "reference.json").read_text()).samples
+    assert kept["confidence"].count == known["confidence"].count
+    for old, new in zip(before.decision.limits.detectors, card.decision.limits.detectors, strict=True):
+        assert new.typical != old.typical
+        assert new.out_at == pytest.approx(old.out_at, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("same_best", "same_verdict", "holds"), [(0.95, 0.9, True), (0.94, 1.0, False), (1.0, 0.89, False)]
+)
+def test_a_graph_that_decides_otherwise_is_refused(same_best: float, same_verdict: float, holds: bool) -> None:
+    card = tiny_card()
+    figures = Figures(100, 20, same_best, same_verdict, 1.0, 1.0, 0.0, 100, 50, 2.0, 1.0)
+
+    if holds:
+        check(figures, card)
+        return
+    with pytest.raises(ParityBroken, match=rf"the same best class for {same_best:.1%} of 100 photographs"):
+        check(figures, card)
+
+
+def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+    few = photographs(tmp_path / "few", each=2)
+    strange = photographs(tmp_path / "strange")
+    (strange / "red").rename(strange / "gold")
+    quantize(run, data, tmp_path / "once")
+
+    with pytest.raises(ModelUnreadable, match="is no RUN folder"):
+        quantize(tmp_path, data, tmp_path / "out")
+    with pytest.raises(ModelUnreadable, match="is int8 already"):
+        quantize(tmp_path / "once", data, tmp_path / "out")
+    with pytest.raises(LabelsUnknown, match="gold"):
+        quantize(run, strange, tmp_path / "out")
+    with pytest.raises(DataTooSmall, match="at least 20"):
+        quantize(run, few, tmp_path / "out")
+
+
+def test_a_graph_without_a_backbone_has_nothing_to_quantise() -> None:
+    model = onnx.load_from_string(tiny_archive.graph_bytes())
+    model.graph.node.append(helper.make_node("Identity", ["logits"], ["again"], name="tail/again"))
+
+    with pytest.raises(ModelUnreadable, match="no backbone"):
+        quantised(model.SerializeToString(), [])
+
+
+def test_the_command_prints_what_was_measured(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+
+    done = CliRunner().invoke(command, [str(run), "--data", str(data), "--json"])
+
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout)
+    assert said["run"] == str(tmp_path / "run-int8")
+    assert said["same_best"] == 1.0
+    assert (tmp_path / "run-int8" / "quantized.json").exists()

@@ -1,0 +1,339 @@
+"""A run's graph with its backbone in 8 bits: smaller, faster, and held to the same decisions.
+
+Static quantisation (QDQ) with real photographs: weights per channel in 7 of 8 bits, because
+processors without VNNI saturate sums of 8-bit products and would then answer otherwise than
+the machine that measured; activations in 8. Head, detectors and heat map stay in fp32: they
+are a hundredth of the work, and where the decisions are made.
+
+Rounding moves the embedding, and so the detectors' scores: outwards, by a tenth. The limits
+and the distributions of the card move along the line that fits best between the two graphs'
+scores. Then both graphs decide about photographs that nothing was calibrated on; where too
+many decisions differ, there is no quantised run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from PIL import Image
+
+from model_store import reference
+from model_store.card import Card
+from protos.verdict import DetectorLimits
+from training.data.folder import Photo, load_folder
+from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
+from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
+from training.export import run_folder
+
+SUFFIX: Final = "int8"
+FIGURES: Final = "quantized.json"
+OPERATORS: Final = ("Conv", "Add", "Clip")
+CALIBRATION_MAX: Final = 96  # photographs; more move the ranges no further and cost half a second each
+MEASURED_MIN: Final = 10
+# What callers would notice: another best class, or another verdict, on photographs apart.
+SAME_BEST_MIN: Final = 0.95
+SAME_VERDICT_MIN: Final = 0.90
+_FOLLOWS_MIN: Final = 0.9  # correlation from which a line through the scores means something
+_TIMED_RUNS: Final = 30
+_BACKBONE: Final = "backbone/"
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A detector's score in the quantised graph, given the one in the graph before."""
+
+    slope: float
+    offset: float
+
+    def __call__(self, score: float) -> float:
+        return self.slope * score + self.offset
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Both graphs on photographs that nothing was calibrated on. `_before`: fp32."""
+
+    photos: int  # of the known classes
+    outside: int  # of other things
+    same_best: float  # share of `photos` with the same best class
+    same_verdict: float  # share of all with the same verdict
+    accuracy_before: float
+    accuracy_after: float
+    probability_shift_mean: float  # of the best class, absolute
+    graph_bytes_before: int
+    graph_bytes_after: int
+    one_photo_ms_before: float  # median CPU time, one thread
+    one_photo_ms_after: float
+
+
+def quantize(
+    run: Path, data: Path, out: Path, *, outside: Sequence[Path] = (), progress: Progress = lambda *_: None
+) -> tuple[Card, Figures]:
+    """Write the quantised run to `out`, whole or not at all.
+
+    data: labelled photographs, best the ones that `run` was trained on; every other one
+    calibrates, the rest measure.  outside: folders of other things, halved in the same way.
+    Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, and
+    ParityBroken with the figures.
+    """
+    if not (run / CARD).is_file():
+        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
+    before = GraphModel.open(run, threads=1)
+    if before.card.graph.form != "fp32":
+        raise ModelUnreadable(
+            f"{before.card.version} is {before.card.graph.form} already: name the run that it is from"
+        )
+    run_folder.check_free(out)
+    folder = load_folder(data)
+    unknown = sorted(set(folder.classes) - {known.id for known in before.card.classes})
+    if unknown:
+        raise LabelsUnknown(f"{data} has photographs of {unknown[0]}, which {before.card.version} does not know")
+    calibrating, measuring = _halves(folder.photos)
+    if len(measuring) < MEASURED_MIN:
+        raise DataTooSmall(
+            f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
+        )
+    others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    pixels = _pixels(before, [photo.path for photo in calibrating[:CALIBRATION_MAX]], "Reading", progress)
+    progress("Quantising", 0, 1)
+    graph = quantised(before_graph := (run / GRAPH).read_bytes(), pixels)
+    card = replace(
+        before.card,
+        version=_version_of(before.card.version),
+        graph=replace(before.card.graph, form="int8", sha256=hashlib.sha256(graph).hexdigest()),
+    )
+    after = GraphModel(card, graph, threads=1)
+    fitting = [*pixels, *_pixels(before, others[::2][:CALIBRATION_MAX], "Reading", progress)]
+    lines = _lines(before.answer(fitting), after.answer(fitting))
+    card = _moved(card, lines)
+    own = _pixels(before, [photo.path for photo in measuring], "Measuring", progress)
+    foreign = _pixels(before, others[1::2], "Measuring", progress)
+    figures = _compare(before, GraphModel(card, graph, threads=1), measuring, own, foreign)
+    figures = replace(figures, graph_bytes_before=len(before_graph), graph_bytes_after=len(graph))
+    figures = replace(
+        figures, one_photo_ms_before=_one_photo_ms(before_graph, own), one_photo_ms_after=_one_photo_ms(graph, own)
+    )
+    check(figures, card)
+    with run_folder.written(out) as place:
+        _write(place, run, card, graph, lines, figures)
+        card = Card.parse((place / CARD).read_bytes())
+    return card, figures
+
+
+def check(figures: Figures, card: Card) -> None:
+    """Raises ParityBroken where callers would notice the difference."""
+    if figures.same_best >= SAME_BEST_MIN and figures.same_verdict >= SAME_VERDICT_MIN:
+        return
+    raise ParityBroken(
+        f"{card.version} decides otherwise than the run that it is from: the same best class for "
+        f"{figures.same_best:.1%} of {figures.photos} photographs (at least {SAME_BEST_MIN:.0%}), the same verdict for "
+        f"{figures.same_verdict:.1%} of {figures.photos + figures.outside} (at least {SAME_VERDICT_MIN:.0%}); serve "
+        "the fp32 run, or calibrate with more photographs"
+    )
+
+
+def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
+    """The graph with its backbone in 8 bits. photographs: uint8 [H, W, 3] at the model's size, to calibrate with."""
+    nodes = [
+        node.name
+        for node in onnx.load_from_string(graph).graph.node
+        if node.name.startswith(_BACKBONE) and node.op_type in OPERATORS
+    ]
+    if not nodes:
+        raise ModelUnreadable("the graph has no backbone to quantise: it was not made by `amulet train`")
+    with tempfile.TemporaryDirectory() as work:
+        whole, small = Path(work, "whole.onnx"), Path(work, "small.onnx")
+        whole.write_bytes(graph)
+        with _quiet():
+            quantize_static(
+                str(whole),
+                str(small),
+                _Calibration(photographs),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=True,
+                weight_type=QuantType.QInt8,
+                activation_type=QuantType.QUInt8,
+                op_types_to_quantize=list(OPERATORS),
+                nodes_to_quantize=nodes,
+                calibrate_method=CalibrationMethod.MinMax,
+            )
+        model = onnx.load(str(small))
+    model.producer_name, model.producer_version = "amulet", ""
+    del model.metadata_props[:]
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """onnxruntime asks for a preparation that has nothing to do here: the exporter folded what could be."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _version_of(version: str) -> str:
+    """A version name has one suffix at most."""
+    return f"{version}{SUFFIX}" if "-" in version else f"{version}-{SUFFIX}"
+
+
+class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships without types
+    def __init__(self, photographs: Sequence[NDArray[np.uint8]]) -> None:
+        self._left: Iterator[NDArray[np.uint8]] = iter(photographs)
+
+    def get_next(self) -> dict[str, Any] | None:
+        image = next(self._left, None)
+        return None if image is None else {"image": image[np.newaxis], "target": np.array([-1], np.int64)}
+
+
+def _halves(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
+    """Every other photograph of each class, the classes mixed so that a cut leaves some of each."""
+    by_class: dict[str, list[Photo]] = {}
+    for photo in sorted(photos, key=lambda photo: photo.relative):
+        by_class.setdefault(photo.label, []).append(photo)
+    longest = max(map(len, by_class.values()))
+    dealt = [own[turn] for turn in range(longest) for own in by_class.values() if turn < len(own)]
+    place = {id(photo): turn for own in by_class.values() for turn, photo in enumerate(own)}
+    return [one for one in dealt if not place[id(one)] % 2], [one for one in dealt if place[id(one)] % 2]
+
+
+def _pixels(model: GraphModel, paths: Sequence[Path], stage: str, progress: Progress) -> list[NDArray[np.uint8]]:
+    found = []
+    for number, path in enumerate(paths):
+        progress(stage, number, len(paths))
+        found.append(model.pixels(path))
+    return found
+
+
+def _lines(before: Answers, after: Answers) -> dict[str, Line]:
+    """Detector by detector: least squares, or where the scores lie too close together for that, their medians."""
+    return {
+        name: _line(scores.astype(np.float64), after.scores[name].astype(np.float64))
+        for name, scores in before.scores.items()
+    }
+
+
+def _line(before: NDArray[np.float64], after: NDArray[np.float64]) -> Line:
+    if np.ptp(before) > 0 and np.ptp(after) > 0 and np.corrcoef(before, after)[0, 1] >= _FOLLOWS_MIN:
+        slope, offset = np.polyfit(before, after, 1)
+        return Line(float(slope), float(offset))
+    return Line(1.0, float(np.median(after) - np.median(before)))
+
+
+def _moved(card: Card, lines: Mapping[str, Line]) -> Card:
+    limits = card.decision.limits
+    detectors = tuple(
+        DetectorLimits(
+            one.name, lines[one.name](one.typical), lines[one.name](one.unsure_at), lines[one.name](one.out_at)
+        )
+        for one in limits.detectors
+    )
+    said = f"{card.decision.chosen_on}; moved with the scores of the quantised graph"
+    return replace(card, decision=replace(card.decision, limits=replace(limits, detectors=detectors), chosen_on=said))
+
+
+def _compare(
+    before: GraphModel,
+    after: GraphModel,
+    photos: Sequence[Photo],
+    own: Sequence[NDArray[np.uint8]],
+    foreign: Sequence[NDArray[np.uint8]],
+) -> Figures:
+    ours, theirs = before.answer([*own, *foreign]), after.answer([*own, *foreign])
+    verdicts = [
+        [decision.verdict for decision in one.decisions(model.card)] for one, model in ((ours, before), (theirs, after))
+    ]
+    order = [known.id for known in before.card.classes]
+    labels = np.array([order.index(photo.label) for photo in photos])
+    best = [one.probabilities[: len(own)].argmax(axis=1) for one in (ours, theirs)]
+    rows = np.arange(len(own))
+    shift = np.abs(ours.probabilities[rows, best[0]] - theirs.probabilities[rows, best[0]])
+    return Figures(
+        photos=len(own),
+        outside=len(foreign),
+        same_best=float((best[0] == best[1]).mean()),
+        same_verdict=float(np.mean([one == other for one, other in zip(*verdicts, strict=True)])),
+        accuracy_before=float((best[0] == labels).mean()),
+        accuracy_after=float((best[1] == labels).mean()),
+        probability_shift_mean=float(shift.mean()),
+        graph_bytes_before=0,
+        graph_bytes_after=0,
+        one_photo_ms_before=0.0,
+        one_photo_ms_after=0.0,
+    )
+
+
+def _one_photo_ms(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> float:
+    """CPU time: a busy machine stretches it less than the clock."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    took_ms = []
+    for turn in range(_TIMED_RUNS):
+        feeds = {"image": photographs[turn % len(photographs)][np.newaxis], "target": np.array([-1], np.int64)}
+        began_s = time.process_time()
+        session.run(None, feeds)
+        took_ms.append((time.process_time() - began_s) * 1000)
+    return statistics.median(took_ms)
+
+
+def _write(place: Path, run: Path, card: Card, graph: bytes, lines: Mapping[str, Line], figures: Figures) -> None:
+    model = GraphModel(card, graph, threads=1)
+    goldens = []
+    for golden in card.golden:
+        with Image.open(run / golden.file) as image:
+            goldens.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
+    card = replace(card, golden=run_folder.write_golden(place, goldens, model))
+    run_folder.write_model(place, card, graph)
+    (place / run_folder.REFERENCE).write_text(
+        _reference_moved((run / run_folder.REFERENCE).read_text(), lines), "utf-8"
+    )
+    run_folder.write_json(place, FIGURES, asdict(figures))
+    for name in (run_folder.METRICS, run_folder.CHECKPOINT):
+        if (run / name).is_file():
+            shutil.copy(run / name, place / name)
+
+
+def _reference_moved(text: str, lines: Mapping[str, Line]) -> str:
+    """The distributions of the scores moved as the scores are; all others stay."""
+    known = reference.parse(text)
+    samples = {}
+    for name, sketch in known.samples.items():
+        values = sketch.quantiles([(turn + 0.5) / sketch.count for turn in range(sketch.count)])
+        line = lines.get(name.removeprefix("score_")) if name.startswith("score_") else None
+        samples[name] = [line(value) for value in values] if line is not None else values
+    return reference.build(samples, known.counts)
+
+
+def shown(figures: Figures) -> str:
+    """As a person reads it."""
+    return "\n".join(f"  {name:<26}{value:>12.6g}" for name, value in asdict(figures).items())
