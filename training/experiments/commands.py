@@ -1,4 +1,4 @@
-"""`amulet robustness` and `amulet compare`."""
+"""`amulet robustness`, `amulet compare` and `amulet ablate`."""
 
 from __future__ import annotations
 
@@ -128,3 +128,66 @@ def compare(
             f"[{interval.low:+.3f}, {interval.high:+.3f}], {luck}"
         )
     click.echo(f"Take {found.why}" if found.choice else found.why)
+
+
+@click.command(epilog="Example: amulet ablate photographs --vary head_shrinkage=0.1,0.4 --html ablation.html")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
+@click.option(
+    "--vary",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE,...",
+    help="A setting of the recipe and values to try; by default, what its views are made of. May be repeated.",
+)
+@click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs of other things.",
+)
+@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
+@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+def ablate(
+    data: Path,
+    recipe: str,
+    changes: tuple[str, ...],
+    outside: tuple[Path, ...],
+    seeds: int,
+    folds: int,
+    json_file: Path | None,
+    html: Path | None,
+) -> None:
+    """Measure what each part of a recipe is worth, by cross-validation with paired differences.
+
+    DATA holds one folder for each class.
+    """
+    with worded(), stages() as say:
+        from training.experiments import ablate as experiment
+        from training.experiments.page import ablation_page, ablation_sentences
+        from training.fitting.features import cores
+        from training.fitting.recipe import recipe_of
+
+        base = recipe_of(recipe)
+        variants = experiment.of_settings(base, changes) if changes else experiment.of_augmentations(base)
+        request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
+        found = experiment.ablate(request, experiment.pretrained_eyes(threads=cores()), say=say)
+        text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"
+        if json_file is not None and str(json_file) != "-":
+            json_file.write_text(text, "utf-8")
+        if html is not None:
+            html.write_text(ablation_page(found), "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        click.echo(text, nl=False)
+        return
+    for row in found.rows:
+        figures = "   ".join(f"{name} {interval.value:.3f}" for name, interval in row.figures.items())
+        click.echo(f"  {row.variant.name:<30} {figures}")
+    for sentence in ablation_sentences(found):
+        click.echo(f"  {sentence}")

@@ -1,15 +1,23 @@
-"""A comparison as people read it: which one to take and why, then the figures side by side."""
+"""Experiments as people read them: what to do and why, then the figures side by side."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from training.evaluation.intervals import Interval
 from training.experiments import compare
+from training.experiments.ablate import Ablation
 from training.experiments.compare import Comparison
 from training.pages import charts, render
+
+_FIGURE_WORDS: Final = {
+    "balanced_accuracy": "balanced accuracy",
+    "balanced_accuracy_other_table": "balanced accuracy on another table",
+    "ece": "calibration error",
+}
 
 
 def comparison_page(found: Comparison) -> str:
@@ -53,3 +61,38 @@ def _difference(name: str, interval: Interval) -> dict[str, Any]:
         "text": f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})",
         "tone": "" if not interval.sure else ("good" if better else "bad"),
     }
+
+
+def ablation_page(found: Ablation) -> str:
+    """The whole report as one HTML file that needs nothing else."""
+    return render(
+        "experiments/ablation.html.j2",
+        found=found,
+        sentences=list(ablation_sentences(found)),
+        classes=list(found.rows[0].per_class_f1),
+        outside=list(found.rows[0].auroc),
+        rows=[
+            {
+                "name": row.variant.name,
+                "figures": [_cell(interval) for interval in row.figures.values()],
+                "differences": [_difference(name, interval) for name, interval in row.differences.items()],
+                "auroc": row.auroc,
+                "per_class_f1": row.per_class_f1,
+            }
+            for row in found.rows
+        ],
+    )
+
+
+def ablation_sentences(found: Ablation) -> Iterator[str]:
+    """What is more than luck, and what is not."""
+    base = found.rows[0]
+    here, there = (base.figures[name].value for name in ("balanced_accuracy", "balanced_accuracy_other_table"))
+    yield f"The recipe as it is: balanced accuracy {here:.3f}, and {there:.3f} with the objects on other tables."
+    for row in found.rows[1:]:
+        sure = [
+            f"{_FIGURE_WORDS[name]} {interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+            for name, interval in row.differences.items()
+            if interval.sure
+        ]
+        yield f"{row.variant.name}: {', '.join(sure)}." if sure else f"{row.variant.name}: nothing beyond luck."

@@ -1,0 +1,115 @@
+"""Ablation: variants on the same folds, differences paired, and a part that matters shown to matter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.training.data.cast import picture, write_folder
+from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
+from training.errors import DataTooSmall, SettingWrong
+from training.experiments.ablate import (
+    BASE,
+    Ablation,
+    Request,
+    Variant,
+    ablate,
+    of_augmentations,
+    of_settings,
+)
+from training.experiments.page import ablation_page, ablation_sentences
+from training.fitting.features import Eye
+from training.fitting.recipe import Recipe, recipe_of, with_settings
+
+RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1, "forest_trees": 5})
+
+
+def eye_of(recipe: Recipe) -> Eye:
+    return Eye(colour_graph(), recipe, threads=1)
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def write_tables(root: Path) -> Path:
+    """Two classes that differ by the table alone: the object in the middle is drawn anew each time."""
+    for label, table in (("on_red", (180, 40, 40)), ("on_blue", (40, 40, 180))):
+        (root / label).mkdir(parents=True)
+        for number in range(8):
+            pixels = np.full((96, 96, 3), table, np.uint8)
+            patch = np.asarray(picture(len(label) * 100 + number, width=64, height=64))
+            pixels[16:80, 16:80] = patch // 2 + 100
+            Image.fromarray(pixels).save(root / label / f"{number:03}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
+    data = write_tables(tmp_path_factory.mktemp("tables") / "data")
+    variants = (Variant(BASE, RECIPE), Variant("the same", RECIPE), *of_settings(RECIPE, ["views=0"])[1:])
+    other = data.parent / "other"
+    other.mkdir()
+    for number in range(3):
+        picture(7000 + number).save(other / f"{number}.jpg")
+    return ablate(Request(data, variants, (other,), seeds=(0, 1), folds=3), eye_of, say=silent)
+
+
+def test_a_model_that_learnt_the_table_is_found_out_on_another(found: Ablation) -> None:
+    assert found.tables_replaced == found.photos == 16
+    plain = next(row for row in found.rows if row.variant.name == "views 0")
+    assert plain.figures["balanced_accuracy"].value == 1.0
+    assert plain.figures["balanced_accuracy_other_table"].value < 0.85
+
+
+def test_a_variant_that_changes_nothing_differs_by_nothing(found: Ablation) -> None:
+    row = next(row for row in found.rows if row.variant.name == "the same")
+    assert row.figures == found.rows[0].figures
+    assert all((gap.low, gap.value, gap.high) == (0.0, 0.0, 0.0) for gap in row.differences.values())
+    assert "the same: nothing beyond luck." in list(ablation_sentences(found))
+
+
+def test_the_document_and_the_page_say_the_same(found: Ablation) -> None:
+    document = json.loads(json.dumps(found.document(), allow_nan=False))
+    assert list(document["variants"]) == [BASE, "the same", "views 0"]
+    assert document["variants"]["views 0"]["recipe"]["views"] == 0
+    assert set(document["variants"][BASE]["ood_auroc"]) == {"other"}
+    page = ablation_page(found)
+    for row in document["variants"].values():
+        assert f"{row['balanced_accuracy']:.3f}" in page
+    assert "<script" not in page
+
+
+def test_the_augmentations_of_a_recipe_are_taken_away_one_by_one() -> None:
+    by_name = {variant.name: variant.recipe for variant in of_augmentations(RECIPE)}
+    assert by_name[BASE] == RECIPE
+    assert by_name["no views"].views == 0
+    assert by_name["views on their own table"].strength.backdrop_ratio == 0.0
+    assert by_name["half of the views degraded"].strength.robust_ratio == 0.5
+    assert len({str(recipe) for recipe in by_name.values()}) == len(by_name)
+
+
+def test_settings_are_varied_one_at_a_time_and_wrong_ones_are_named() -> None:
+    variants = of_settings(RECIPE, ["head_shrinkage=0.1,0.4", "strength.turn_deg=0.0"])
+    assert [variant.name for variant in variants] == [
+        BASE,
+        "head_shrinkage 0.1",
+        "head_shrinkage 0.4",
+        "strength.turn_deg 0.0",
+    ]
+    assert variants[2].recipe == with_settings(RECIPE, {"head_shrinkage": 0.4})
+    assert variants[3].recipe.strength.turn_deg == 0.0
+    with pytest.raises(SettingWrong, match="did you mean head_shrinkage"):
+        of_settings(RECIPE, ["head_shrink=0.1"])
+    with pytest.raises(SettingWrong, match="is not of the form"):
+        of_settings(RECIPE, ["head_shrinkage"])
+
+
+def test_too_few_photographs_end_in_a_sentence(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", {"apple": 3, "berry": 8})
+    with pytest.raises(DataTooSmall, match="class apple has 3 independent photographs"):
+        ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), eye_of, say=silent)

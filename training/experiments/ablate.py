@@ -1,0 +1,282 @@
+"""What each part of a recipe is worth: variants of it, cross-validated on the same folds, differences paired.
+
+Every variant and seed is measured on photographs that its fold never saw, as they are and on
+another table. A seed draws the folds and the views anew, for all variants alike; figures are
+means over seeds, intervals are over photographs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from training.augmentation import backdrop
+from training.data.duplicates import groups, near_duplicates
+from training.data.folder import Folder, Photo, load_folder, load_outside
+from training.errors import SettingWrong
+from training.evaluation import crossvalidation, metrics
+from training.evaluation.crossvalidation import Groups, OutOfFold, Outside
+from training.evaluation.intervals import Interval, bootstrap_all
+from training.export import fused_graph
+from training.fitting.features import Eye, Features
+from training.fitting.head_only import fit_head
+from training.fitting.recipe import Recipe, with_settings
+from training.models import backbones
+
+FIGURES: Final = ("balanced_accuracy", "balanced_accuracy_other_table", "ece")
+BASE: Final = "as it is"
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A recipe under the name of what was changed in it."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that decides an ablation; the first variant is what the others are compared with."""
+
+    data: Path
+    variants: tuple[Variant, ...]
+    outside: tuple[Path, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    folds: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One variant with one seed; rows in the folder's order."""
+
+    right: NDArray[np.float64]  # [n] 1 or 0: named rightly by heads that never saw the photograph
+    right_other_table: NDArray[np.float64]  # the same with its backdrop replaced
+    confidence: NDArray[np.float64]  # [n] of whole versions
+    confident_right: NDArray[np.bool_]  # [n] whether what they are confident of is right
+    per_class_f1: Mapping[str, float]
+    auroc: Mapping[str, float]  # by set of other things
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A variant's figures, and how far they are from the first variant's."""
+
+    variant: Variant
+    figures: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+    per_class_f1: Mapping[str, float]
+    auroc: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """The result."""
+
+    data: str
+    fingerprint: str
+    photos: int
+    tables_replaced: int  # photographs whose backdrop could be replaced; the others stay as they are
+    seeds: tuple[int, ...]
+    folds: int
+    rows: tuple[Row, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {
+            "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
+            "tables_replaced": self.tables_replaced,
+            "seeds": list(self.seeds),
+            "folds": self.folds,
+            "variants": {
+                row.variant.name: {
+                    **{name: interval.value for name, interval in row.figures.items()},
+                    "intervals": {name: interval.pair() for name, interval in row.figures.items()},
+                    "differences": {
+                        name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
+                        for name, interval in row.differences.items()
+                    },
+                    "per_class_f1": dict(row.per_class_f1),
+                    "ood_auroc": dict(row.auroc),
+                    "recipe": asdict(row.variant.recipe),
+                }
+                for row in self.rows
+            },
+        }
+
+
+def of_augmentations(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, and what its views are made of taken away or added."""
+    return (
+        Variant(BASE, recipe),
+        Variant("no views", with_settings(recipe, {"views": 0})),
+        Variant("views on their own table", _strength(recipe, backdrop_ratio=0.0)),
+        Variant("every view on another table", _strength(recipe, backdrop_ratio=1.0)),
+        Variant("half of the views degraded", _strength(recipe, robust_ratio=0.5)),
+    )
+
+
+def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
+    """The recipe, and one variant for each value of `FIELD=VALUE,VALUE`; `strength.FIELD` names one of the views'.
+
+    Raises SettingWrong for what is not of that form, or no setting of a recipe.
+    """
+    variants = [Variant(BASE, recipe)]
+    for change in changes:
+        field, mark, values = change.partition("=")
+        if not mark or not field or not values:
+            raise SettingWrong(f"{change} is not of the form FIELD=VALUE,VALUE, as in head_shrinkage=0.1,0.4")
+        for text in values.split(","):
+            value = yaml.safe_load(text)
+            outer, dot, inner = field.partition(".")
+            settings = {outer: {inner: value}} if dot else {field: value}
+            variants.append(Variant(f"{field} {text}", with_settings(recipe, settings)))
+    return tuple(variants)
+
+
+def pretrained_eyes(*, threads: int) -> Callable[[Recipe], Eye]:
+    """The exported backbone of a recipe; each is exported once."""
+    graphs: dict[tuple[str, tuple[str, ...], int], bytes] = {}
+
+    def eye_of(recipe: Recipe) -> Eye:
+        key = (recipe.backbone, recipe.levels, recipe.input_px)
+        if key not in graphs:
+            network = backbones.pretrained(backbones.spec_of(recipe.backbone), recipe.levels)
+            graphs[key] = fused_graph.to_bytes(fused_graph.export_backbone(network, input_px=recipe.input_px))
+        return Eye(graphs[key], recipe, threads=threads)
+
+    return eye_of
+
+
+def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ablation:
+    """Cross-validate every variant with every seed.
+
+    Raises DataWrong or TrainingRefused, each one sentence.
+    """
+    folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
+    together = groups(folder.photos, near_duplicates(folder.photos))
+    crossvalidation.check_size(together, folder, folds=request.folds)
+    sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
+    total = len(request.variants) * len(request.seeds)
+    trials: list[list[Trial]] = []
+    replaced = 0
+    for number, variant in enumerate(request.variants):
+        eye = eye_of(variant.recipe)
+        tables, replaced = _on_other_tables(eye, folder.photos)
+        outside = Outside(
+            np.zeros((0, sum(eye.channels)), np.float32),
+            {name: eye.features(photos, seed=0, views=0).plain for name, photos in sets.items()},
+        )
+        own = []
+        for turn, seed in enumerate(request.seeds):
+            say("Cross-validating variants", number * len(request.seeds) + turn, total)
+            features = eye.features(folder.photos, seed=seed, views=variant.recipe.views)
+            own.append(_trial(folder, features, tables, together, outside, variant.recipe, seed, request.folds))
+        trials.append(own)
+    say("Cross-validating variants", total, total)
+    return Ablation(
+        data=request.data.resolve().name,
+        fingerprint=folder.fingerprint,
+        photos=len(folder.photos),
+        tables_replaced=replaced,
+        seeds=request.seeds,
+        folds=request.folds,
+        rows=_rows(request.variants, trials, crossvalidation.labels_of(folder)),
+    )
+
+
+def _trial(
+    folder: Folder,
+    features: Features,
+    tables: NDArray[np.float32],
+    together: Groups,
+    outside: Outside,
+    recipe: Recipe,
+    seed: int,
+    folds: int,
+) -> Trial:
+    found = crossvalidation.out_of_fold(folder, features, together, outside, folds=folds, recipe=recipe, seed=seed)
+    other = _heads_on(tables, features, found, recipe, classes=len(folder.classes))
+    f1 = metrics.f1_per_class(found.labels, found.head_predicted)
+    return Trial(
+        right=(found.head_predicted == found.labels).astype(np.float64),
+        right_other_table=(other == found.labels).astype(np.float64),
+        confidence=found.probabilities.max(axis=1),
+        confident_right=found.probabilities.argmax(axis=1) == found.labels,
+        per_class_f1={folder.classes[label]: value for label, value in f1.items()},
+        auroc={name: metrics.auroc(found.ratios, scores) for name, scores in found.outside.items()},
+    )
+
+
+def _heads_on(
+    tables: NDArray[np.float32], features: Features, found: OutOfFold, recipe: Recipe, *, classes: int
+) -> NDArray[np.intp]:
+    """What heads fitted outside each photograph's fold call it on another table, [n]."""
+    predicted = np.zeros(len(found.labels), np.intp)
+    for number in np.unique(found.fold):
+        test = np.flatnonzero(found.fold == number)
+        train = np.flatnonzero(found.fold != number)
+        rows, photo_of_row = features.take(train).flat()
+        head = fit_head(rows, found.labels[train][photo_of_row], classes=classes, recipe=recipe)
+        predicted[test] = head.logits(tables[test]).argmax(axis=1)
+    return predicted
+
+
+def _on_other_tables(eye: Eye, photos: Sequence[Photo]) -> tuple[NDArray[np.float32], int]:
+    """Embeddings [n, size] of the photographs on one other backdrop each, the same for every variant and seed."""
+    images, replaced = [], 0
+    for photo in photos:
+        pixels = eye.pixels(photo)
+        other = backdrop.replaced(pixels, np.random.default_rng(int(photo.sha256[:16], 16)))
+        replaced += other is not pixels
+        images.append(other)
+    return eye.look(images), replaced
+
+
+def _rows(variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels: NDArray[np.intp]) -> tuple[Row, ...]:
+    # Resampling within classes keeps their sizes, so that balanced accuracy is one weighted mean.
+    sizes = np.bincount(labels)
+    weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
+    right = np.stack([np.mean([trial.right for trial in own], axis=0) for own in trials])  # [variants, n]
+    other = np.stack([np.mean([trial.right_other_table for trial in own], axis=0) for own in trials])
+
+    def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        counts = np.bincount(rows, minlength=len(labels)) * weight
+        errors = [
+            np.mean([metrics.confidence_error(each.confidence[rows], each.confident_right[rows]) for each in own])
+            for own in trials
+        ]
+        table = np.stack([right @ counts, other @ counts, np.array(errors)], axis=1)  # [variants, FIGURES]
+        return np.concatenate([table, table - table[0]]).ravel()
+
+    intervals = bootstrap_all(measure, [labels], seed=0)
+    width = len(FIGURES)
+    told = [
+        dict(zip(FIGURES, intervals[start : start + width], strict=True)) for start in range(0, len(intervals), width)
+    ]
+    return tuple(
+        Row(
+            variant=variant,
+            figures=told[number],
+            differences=told[len(variants) + number] if number else {},
+            per_class_f1=_mean(trial.per_class_f1 for trial in trials[number]),
+            auroc=_mean(trial.auroc for trial in trials[number]),
+        )
+        for number, variant in enumerate(variants)
+    )
+
+
+def _mean(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    every = list(tables)
+    return {name: float(np.mean([table[name] for table in every])) for name in every[0]}
+
+
+def _strength(recipe: Recipe, **changes: float) -> Recipe:
+    return with_settings(recipe, {"strength": changes})
