@@ -7,16 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from training.data.check import Embed, check_folder
 from training.data.errors import DataWrong
-from training.data.labels import shape_features
-from training.data.report import page, summary
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
+from training.errors import TrainingRefused
 
-SEED_MAX = 2**32 - 1
+if TYPE_CHECKING:
+    from training.data.check import Embed
+
+SEED_MAX: Final = 2**32 - 1
 
 
 @click.group()
@@ -91,6 +93,10 @@ def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: b
 
     Exits 0 where training would take the folder, 1 where it would not.
     """
+    # scikit-learn takes seconds to import, and `demo` needs none of it.
+    from training.data.check import check_folder
+    from training.data.report import page, summary
+
     with worded(), ExitStack() as stack:
         current = stack.enter_context(ExitStack())
 
@@ -98,7 +104,7 @@ def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: b
             current.close()
             return current.enter_context(progress_bar(name))
 
-        embed, embedded_by = (shape_features, "edge directions of small pictures") if quick else _backbone(stage)
+        embed, embedded_by = _embedding(stage, quick=quick)
         found = check_folder(folder, against=against, embed=embed, embedded_by=embedded_by, seed=seed, progress=stage)
         current.close()
         html.write_text(page(found), "utf-8")
@@ -110,12 +116,17 @@ def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: b
         click.get_current_context().exit(1)
 
 
-def _backbone(stage: Callable[[str], Callable[[int, int], None] | None]) -> tuple[Embed, str]:
-    """Features of the frozen backbone that training uses; simple shapes where its packages are not installed."""
+def _embedding(stage: Callable[[str], Callable[[int, int], None] | None], *, quick: bool) -> tuple[Embed, str]:
+    """What labels are judged by: the backbone that training uses, where its packages are installed and time allows."""
+    from training.data.labels import shape_features
+
+    shapes = "edge directions of small pictures"
+    if quick:
+        return shape_features, shapes
     try:
         from training.data.backbone_features import DESCRIPTION, backbone_features
     except ModuleNotFoundError as missing:
-        return shape_features, f"edge directions of small pictures, as {missing.name} is not installed"
+        return shape_features, f"{shapes}, as {missing.name} is not installed"
     return lambda photos: backbone_features(photos, progress=stage("Looking at labels")), DESCRIPTION
 
 
@@ -124,7 +135,7 @@ def worded() -> Iterator[None]:
     """What is wrong with the data or the disk, as the one sentence that the command line prints."""
     try:
         yield
-    except DataWrong as wrong:
+    except (DataWrong, TrainingRefused) as wrong:
         raise click.ClickException(str(wrong)) from wrong
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
