@@ -31,9 +31,8 @@ from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.export import fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
-from training.fitting.features import Eye, Features, cores
+from training.fitting.features import Eye, cores
 from training.fitting.recipe import Recipe
-from training.fitting.version import PARTS, Part, Version, fit_version
 from training.models import backbones
 from training.models.heads import Network
 
@@ -122,7 +121,16 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     assessment = assess(answered, seed=request.seed)
 
     say("Fitting the version", 0, 1)
-    version = _fit(folder, features, division, outside, request)
+    version = crossvalidation.fit_on(
+        together,
+        {photo.relative: row for row, photo in enumerate(folder.photos)},
+        features,
+        crossvalidation.labels_of(folder),
+        outside.thresholds,
+        classes=len(folder.classes),
+        recipe=recipe,
+        seed=request.seed,
+    )
     whole = fused_graph.fuse(seen, version.fitted, pooled=backbone.channels)
     graph = fused_graph.to_bytes(whole)
     network = Network(backbone, version.fitted.head).eval()
@@ -210,33 +218,15 @@ def _outside(others: Mapping[str, tuple[Photo, ...]], eye: Eye, request: Request
     return Outside(eye.features(for_borders, seed=request.seed, views=0).plain, report)
 
 
-def _fit(folder: Folder, features: Features, division: Split, outside: Outside, request: Request) -> Version:
-    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
-    labels = crossvalidation.labels_of(folder)
-    train_part, calibration, held_out = (
-        Part(features.take(rows), labels[rows])
-        for rows in (np.array([row_of[photo.relative] for photo in division.parts[part]]) for part in PARTS)
-    )
-    return fit_version(
-        train_part,
-        calibration,
-        held_out,
-        outside.thresholds,
-        classes=len(folder.classes),
-        recipe=request.recipe,
-        seed=request.seed,
-    )
-
-
 def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:
     known = division.counts["thresholds"]
     text = (
         f"{known} held-out photographs of the known classes and {recipe.views} views of each: prediction bounds "
-        f"on log scores, unsure beyond {recipe.unsure_ratio:.1%} and out beyond {recipe.out_ratio:.1%} of them"
+        f"on scores, unsure beyond {recipe.unsure_ratio:.1%} and out beyond {recipe.out_ratio:.1%} of them"
     )
     if len(outside.thresholds):
         text += (
-            f"; the border to out moved, within 0.05 % to 2 %, to where it separates them best from "
+            f"; the border to out moved, within 0.05 % to 5 %, to where it separates them best from "
             f"{len(outside.thresholds)} photographs of other things that no figure is reported on"
         )
     return text

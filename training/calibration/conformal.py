@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 def set_probability_min(probabilities: NDArray[np.floating], labels: NDArray[np.integer], *, coverage: float) -> float:
     """The least probability with which a class belongs to the set.
 
-    probabilities [n, classes] of photographs that the model was not fitted on, labels [n].
+    probabilities [n, classes] of photographs, each by a model that was not fitted on it, labels [n].
     With the score 1 - p(true class), the limit is 1 minus the ceil((n + 1) coverage)-th
     smallest score (Angelopoulos and Bates 2023, section 1); 0, every class, where n photographs
     are too few for the coverage.

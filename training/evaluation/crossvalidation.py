@@ -21,7 +21,7 @@ from training.errors import DataTooSmall
 from training.fitting.features import Features, Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
-from training.fitting.version import Part, Version, fit_version
+from training.fitting.version import PARTS, Part, Version, fit_version
 
 Groups = Sequence[Sequence[Photo]]
 
@@ -128,10 +128,14 @@ def fit_on(
 ) -> Version:
     """A version fitted on some of the photographs, divided among its parts by groups."""
     parts = divide(groups, shares_of(recipe), seed=seed)
-    train, calibration, held_out = (
-        Part(features.take(rows), labels[rows])
-        for rows in (np.array([row_of[photo.relative] for photo in photos]) for photos in parts.values())
-    )
+    number_of = {photo.relative: number for number, members in enumerate(groups) for photo in members}
+
+    def part(name: str) -> Part:
+        rows = np.array([row_of[photo.relative] for photo in parts[name]])
+        numbers = np.array([number_of[photo.relative] for photo in parts[name]], np.intp)
+        return Part(features.take(rows), labels[rows], numbers)
+
+    train, calibration, held_out = map(part, PARTS)
     return fit_version(train, calibration, held_out, outside, classes=classes, recipe=recipe, seed=seed)
 
 

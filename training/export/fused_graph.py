@@ -3,7 +3,7 @@
     image uint8 [N,H,W,3] ─ backbone ─┬ last map [N,K,h,w] ───────────────┐
                                       └ pooled levels ─ embedding ─┬ logits ─┬ heatmap ─ target int64 [N]
                                                                    │         └ / T ─ softmax ─ probabilities
-                                                                   ├ score_mahalanobis
+                                                                   ├ score_mahalanobis, score_nearest_neighbour
                                                                    └ score_isolation_forest
 
 The backbone comes from torch's exporter, once per run; the rest is appended here node by node
@@ -32,8 +32,9 @@ from torch import nn
 from training.export import forest
 from training.models.backbones import Backbone
 from training.models.heads import LENGTH_MIN, LinearHead
-from training.ood import isolation_forest, mahalanobis
+from training.ood import isolation_forest, mahalanobis, nearest_neighbour
 from training.ood.mahalanobis import Mahalanobis
+from training.ood.nearest_neighbour import NearestNeighbour
 
 OPSET: Final = 18
 OPSET_ML: Final = 3
@@ -48,6 +49,7 @@ class Fitted:
     head: LinearHead
     temperature: float
     mahalanobis: Mahalanobis
+    nearest: NearestNeighbour
     forest: IsolationForest
 
 
@@ -100,6 +102,7 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     tail.embedding(levels)
     tail.logits(fitted.head, fitted.temperature)
     tail.mahalanobis(fitted.mahalanobis)
+    tail.nearest_neighbour(fitted.nearest)
     forest.append(tail.nodes, tail.weights, fitted.forest, embedding="embedding", score=_score(isolation_forest.NAME))
     tail.heatmap(levels[-1], pooled, fitted.head, cells=(height, width))
     graph.node.extend(tail.nodes)
@@ -113,6 +116,7 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
         ("probabilities", [batch, classes]),
         ("embedding", [batch, size]),
         (_score(mahalanobis.NAME), [batch]),
+        (_score(nearest_neighbour.NAME), [batch]),
         (_score(isolation_forest.NAME), [batch]),
         ("heatmap", [batch, height, width]),
     )
@@ -167,9 +171,9 @@ class _Tail:
 
     def mahalanobis(self, detector: Mahalanobis) -> None:
         """Whitened around the mean of the classes: near zero, float32 keeps its digits."""
-        origin = detector.means.mean(axis=0)
-        centres = ((detector.means - origin) @ detector.whitener).astype(np.float32)
-        shifted = self.node("Sub", ["embedding", self.weight("origin", origin.astype(np.float32))], "embedding_shifted")
+        centres = detector.white(detector.means).astype(np.float32)
+        origin = self.weight("origin", detector.origin.astype(np.float32))
+        shifted = self.node("Sub", ["embedding", origin], "embedding_shifted")
         whitener = self.weight("whitener", detector.whitener.astype(np.float32))
         white = self.node("MatMul", [shifted, whitener], "embedding_white")
         white = self.node("Unsqueeze", [white, self.weight("axis_classes", np.array([1], np.int64))], "white_rows")
@@ -177,6 +181,17 @@ class _Tail:
         last = self.weight("axis_last", np.array([2], np.int64))
         distances = self.node("ReduceL2", [away, last], "class_distances", keepdims=0)
         self.node("ReduceMin", [distances, "axis_features"], _score(mahalanobis.NAME), keepdims=0)
+
+    def nearest_neighbour(self, detector: NearestNeighbour) -> None:
+        shortest = self.weight("white_length_min", np.array(nearest_neighbour.LENGTH_MIN, np.float32))
+        length = self.node("ReduceL2", ["embedding_white", "axis_features"], "white_length_raw", keepdims=1)
+        length = self.node("Max", [length, shortest], "white_length")
+        direction = self.node("Div", ["embedding_white", length], "white_direction")
+        references = self.weight("references", detector.references.T.astype(np.float32))
+        cosines = self.node("MatMul", [direction, references], "reference_cosines")
+        nearest = self.node("ReduceMax", [cosines, "axis_features"], "reference_nearest", keepdims=0)
+        one = self.weight("one", np.array(1.0, np.float32))
+        self.node("Sub", [one, nearest], _score(nearest_neighbour.NAME))
 
     def heatmap(self, level: str, pooled: Sequence[int], head: LinearHead, *, cells: tuple[int, int]) -> None:
         """Grad-CAM of the last map in closed form: `explanation.gradcam` derives it."""

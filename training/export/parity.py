@@ -1,8 +1,8 @@
 """Does the graph that will be served answer as what was trained?
 
 Each output against an independent computation on the same photographs: the probabilities
-against torch, Grad-CAM against captum's backward pass, Mahalanobis against numpy in float64,
-the forest against scikit-learn. A version that fails is not written.
+against torch, Grad-CAM against captum's backward pass, Mahalanobis and the nearest neighbour
+against numpy in float64, the forest against scikit-learn. A version that fails is not written.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.calibration.temperature import probabilities_of
 from training.errors import ParityBroken
 from training.export.fused_graph import Fitted
 from training.models.heads import Network
-from training.ood import isolation_forest, mahalanobis
+from training.ood import isolation_forest, mahalanobis, nearest_neighbour
 
 PHOTOS: Final = 50
 PROBABILITY_MAX: Final = 1e-4  # absolute
@@ -39,6 +39,7 @@ class Parity:
     probabilities_abs_max: float
     heat_map_correlation_min: float
     mahalanobis_rel_max: float
+    nearest_neighbour_rel_max: float
     isolation_forest_rel_max: float
 
     @property
@@ -47,6 +48,7 @@ class Parity:
             self.probabilities_abs_max <= PROBABILITY_MAX
             and self.heat_map_correlation_min >= CORRELATION_MIN
             and self.mahalanobis_rel_max <= SCORE_MAX
+            and self.nearest_neighbour_rel_max <= SCORE_MAX
             and self.isolation_forest_rel_max <= SCORE_MAX
         )
 
@@ -62,7 +64,8 @@ def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArr
             f"the graph does not answer as the trained model on {parity.photos} photographs: probabilities differ by "
             f"{parity.probabilities_abs_max:.1e} (at most {PROBABILITY_MAX:.0e}), heat maps correlate by "
             f"{parity.heat_map_correlation_min:.5f} (at least {CORRELATION_MIN}), Mahalanobis differs by "
-            f"{parity.mahalanobis_rel_max:.1e} and IsolationForest by {parity.isolation_forest_rel_max:.1e} "
+            f"{parity.mahalanobis_rel_max:.1e}, the nearest neighbour by "
+            f"{parity.nearest_neighbour_rel_max:.1e} and IsolationForest by {parity.isolation_forest_rel_max:.1e} "
             f"(at most {SCORE_MAX:.0e}); report this as a defect of the export"
         )
     return parity
@@ -73,7 +76,7 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     classes = len(fitted.head.bias)
-    worst: list[tuple[float, float, float, float]] = []
+    worst: list[tuple[float, ...]] = []
     for start in range(0, len(images), _BATCH):
         batch = np.stack(images[start : start + _BATCH])
         wanted = np.array([-1 if index % 2 else index // 2 % classes for index in range(start, start + len(batch))])
@@ -86,23 +89,26 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
             pixels.clone().requires_grad_(True), target=torch.from_numpy(target), relu_attributions=True
         )
         embedding = found["embedding"]
+        detector_scores = {
+            mahalanobis.NAME: fitted.mahalanobis.score(embedding),
+            nearest_neighbour.NAME: fitted.nearest.score(embedding),
+            isolation_forest.NAME: isolation_forest.score(fitted.forest, embedding),
+        }
         worst.append(
             (
                 float(np.abs(found["probabilities"] - probabilities_of(logits, fitted.temperature)).max()),
-                _correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
-                _relative_max(found[f"score_{mahalanobis.NAME}"], fitted.mahalanobis.score(embedding)),
-                _relative_max(
-                    found[f"score_{isolation_forest.NAME}"], isolation_forest.score(fitted.forest, embedding)
-                ),
+                -_correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
+                *(_relative_max(found[f"score_{name}"], score) for name, score in detector_scores.items()),
             )
         )
-    table = np.array(worst)
+    probabilities, anticorrelation, distances, nearest, forests = np.array(worst).max(axis=0).tolist()
     return Parity(
         photos=len(images),
-        probabilities_abs_max=float(table[:, 0].max()),
-        heat_map_correlation_min=float(table[:, 1].min()),
-        mahalanobis_rel_max=float(table[:, 2].max()),
-        isolation_forest_rel_max=float(table[:, 3].max()),
+        probabilities_abs_max=probabilities,
+        heat_map_correlation_min=-anticorrelation,
+        mahalanobis_rel_max=distances,
+        nearest_neighbour_rel_max=nearest,
+        isolation_forest_rel_max=forests,
     )
 
 

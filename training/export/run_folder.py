@@ -100,6 +100,7 @@ def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Rec
             "temperature": fitted.temperature,
             "mahalanobis_means": torch.from_numpy(fitted.mahalanobis.means),
             "mahalanobis_whitener": torch.from_numpy(fitted.mahalanobis.whitener),
+            "references": torch.from_numpy(fitted.nearest.references),
             "recipe": json.dumps(recipe.document()),
         },
         folder / CHECKPOINT,

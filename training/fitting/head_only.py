@@ -48,17 +48,25 @@ def within_class(
 
 
 def fit_head(
-    embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, recipe: Recipe
+    embedding: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    classes: int,
+    recipe: Recipe,
+    statistics: WithinClass | None = None,
 ) -> LinearHead:
     """Fit on rows [n, size] with labels [n]; all classes count the same, whatever their number of rows.
 
+    statistics: of these rows with the recipe's shrinkage, where they are known already.
     The scores are scaled so that they spread by 1 over the classes, on average over the rows:
     a temperature near 1 then means ordinary confidence.
     """
     if recipe.head == "logistic":
         weight, bias = _logistic(embedding, labels, classes, recipe.head_inverse_penalty)
     else:
-        weight, bias = _discriminant(within_class(embedding, labels, classes=classes, shrinkage=recipe.head_shrinkage))
+        if statistics is None:
+            statistics = within_class(embedding, labels, classes=classes, shrinkage=recipe.head_shrinkage)
+        weight, bias = _discriminant(statistics)
     # What is common to all classes changes no probability, but costs digits in float32.
     weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
     scores = np.asarray(embedding, np.float64) @ weight.T + bias

@@ -30,15 +30,15 @@ class Recipe:
     forest_trees: int = 100
     forest_samples: int = 256
     # The shares of the photographs; what reads one of them reads no other.
-    train_share: float = 0.72
-    calibration_share: float = 0.14
-    thresholds_share: float = 0.14
+    train_share: float = 0.76
+    calibration_share: float = 0.12
+    thresholds_share: float = 0.12
     # Where OOD photographs are given: the share that thresholds are chosen on; the others are reported on.
     ood_threshold_share: float = 0.4
     # Share of photographs of the known classes, seen as a caller's camera may see them, that may be called so.
-    unsure_ratio: float = 0.05
-    out_ratio: float = 0.01
-    confidence_min: float = 0.5
+    unsure_ratio: float = 0.1
+    out_ratio: float = 0.02
+    confidence_min: float = 0.7
     margin_min: float = 0.1
     set_coverage: float = 0.9
 

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from training.fitting.head_only import within_class
+from training.fitting.head_only import WithinClass
 
 NAME = "mahalanobis"
 
@@ -20,16 +20,24 @@ class Mahalanobis:
     means: NDArray[np.float64]  # [classes, size]
     whitener: NDArray[np.float64]  # [size, size], upper triangular
 
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """The mean of the class means, [size]."""
+        return np.asarray(self.means.mean(axis=0))
+
+    def white(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        """embedding [n, size] -> [n, size]: from the origin, every direction in units of the spread within classes."""
+        return np.asarray((np.asarray(embedding, np.float64) - self.origin) @ self.whitener)
+
     def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n], at least 0; higher is further out."""
-        rows = np.asarray(embedding, np.float64) @ self.whitener
-        centres = self.means @ self.whitener
-        return np.asarray(np.sqrt(((rows[:, None, :] - centres) ** 2).sum(axis=2)).min(axis=1))
+        rows, centres = self.white(embedding), self.white(self.means)
+        squared = [((rows - centre) ** 2).sum(axis=1) for centre in centres]
+        return np.asarray(np.sqrt(np.min(squared, axis=0)))
 
 
-def fit(embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, shrinkage: float) -> Mahalanobis:
-    """Fit class means and the one covariance around them; see `within_class` for the shrinkage and errors."""
-    statistics = within_class(embedding, labels, classes=classes, shrinkage=shrinkage)
+def fit(statistics: WithinClass) -> Mahalanobis:
+    """From the class means and the one covariance around them."""
     # covariance = U'U with U upper triangular, so precision = inv(U) inv(U)'.
     upper = scipy.linalg.cholesky(statistics.covariance, lower=False)
     whitener = scipy.linalg.solve_triangular(upper, np.eye(len(upper)), lower=False)

@@ -1,8 +1,8 @@
 """Where a detector's score changes what is claimed.
 
-The scores of held-out photographs of the known classes are close to log-normal for both
-detectors, so a border is a one-sided prediction bound on their logarithms: the value that a
-new photograph passes with a stated probability, honest about how few were looked at. Where
+A border is a one-sided prediction bound of the normal distribution through the scores of
+held-out photographs of the known classes: the value that a new photograph passes with a
+stated probability, honest about how few were looked at. Where
 photographs of other things are given, the border to "out" moves, within limits, to where it
 separates the two best.
 """
@@ -19,8 +19,8 @@ from scipy import stats
 from protos.verdict import DetectorLimits
 
 # Given photographs of other things may move the border this far: they are only some of all other things.
-_OUT_RATIO_RANGE: Final = (0.0005, 0.02)
-_SPREAD_MIN: Final = 1e-4  # of the logarithm: equal scores still need an interval
+_OUT_RATIO_RANGE: Final = (0.0005, 0.05)
+_SPREAD_MIN: Final = 1e-6  # equal scores still need borders that rise
 
 
 def limits_of(
@@ -34,27 +34,27 @@ def limits_of(
 ) -> DetectorLimits:
     """Limits from scores on data set aside for this.
 
-    known: scores [n] > 0 of photographs of the known classes that the detector was not fitted on,
+    known: scores [n] of photographs of the known classes that the detector was not fitted on,
     views of one photograph among them; independent: how many photographs they are of.
     outside: scores [m] of photographs of other things; may be empty.
     unsure_ratio, out_ratio: shares of known photographs that may lie beyond the two borders.
-    Raises ValueError without a known score above 0.
+    Raises ValueError without a known score, or with one that is not finite.
     """
-    if not len(known) or not (np.asarray(known) > 0.0).all():
-        raise ValueError(f"{name} needs scores above 0 of held-out photographs")
-    logarithms = np.log(np.asarray(known, np.float64))
-    typical = float(np.exp(np.median(logarithms)))
+    if not len(known) or not np.isfinite(known).all():
+        raise ValueError(f"{name} needs finite scores of held-out photographs")
+    scores = np.asarray(known, np.float64)
+    typical = float(np.median(scores))
 
     def bound(ratio: float) -> float:
-        return math.exp(_prediction_bound(logarithms, independent, ratio))
+        return _prediction_bound(scores, independent, ratio)
 
-    unsure_at = bound(unsure_ratio)
     out_at = bound(out_ratio)
     if len(outside):
-        lowest, highest = (bound(min(ratio, unsure_ratio)) for ratio in reversed(_OUT_RATIO_RANGE))
-        out_at = min(max(_best_border(np.asarray(known), np.asarray(outside)), lowest), highest)
-    unsure_at = max(unsure_at, math.nextafter(typical, math.inf))
-    return DetectorLimits(name=name, typical=typical, unsure_at=unsure_at, out_at=max(out_at, unsure_at))
+        lowest, highest = (bound(ratio) for ratio in reversed(_OUT_RATIO_RANGE))
+        out_at = min(max(_best_border(scores, np.asarray(outside, np.float64)), lowest), highest)
+    out_at = max(out_at, math.nextafter(typical, math.inf))
+    unsure_at = min(max(bound(unsure_ratio), math.nextafter(typical, math.inf)), out_at)
+    return DetectorLimits(name=name, typical=typical, unsure_at=unsure_at, out_at=out_at)
 
 
 def _prediction_bound(values: NDArray[np.float64], independent: int, ratio: float) -> float:
@@ -71,7 +71,7 @@ def _prediction_bound(values: NDArray[np.float64], independent: int, ratio: floa
 def _best_border(known: NDArray[np.floating], outside: NDArray[np.floating]) -> float:
     """The border with the fewest mistakes, both kinds weighing the same; in the middle of the best gap."""
     values = np.sort(np.concatenate([known, outside]))
-    borders = np.sqrt(values[:-1] * values[1:])
+    borders = (values[:-1] + values[1:]) / 2.0
     mistakes = np.array([(known >= border).mean() + (outside < border).mean() for border in borders])
     best = np.flatnonzero(mistakes <= mistakes.min() + 1e-12)
     return float(borders[best[len(best) // 2]])

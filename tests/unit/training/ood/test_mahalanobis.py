@@ -1,0 +1,38 @@
+"""The distance against its definition, and what it is blind to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
+
+from tests.unit.training.ood.cast import CLASSES, SIZE, world
+from training.fitting.head_only import within_class
+
+
+def test_the_score_is_the_distance_to_the_nearest_class_mean() -> None:
+    known = world()
+    statistics = within_class(known.embedding, known.labels, classes=CLASSES, shrinkage=0.2)
+    precision = np.linalg.inv(statistics.covariance)
+    rows = np.random.default_rng(1).normal(0.0, 2.0, (20, SIZE))
+
+    scores = known.detector().score(rows)
+
+    expected = [min(scipy_mahalanobis(row, mean, precision) for mean in statistics.means) for row in rows]
+    assert scores == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_class_mean_is_at_distance_nothing() -> None:
+    detector = world().detector()
+
+    assert detector.score(detector.means) == pytest.approx(np.zeros(CLASSES), abs=1e-6)
+
+
+def test_white_rows_of_one_class_vary_alike_in_every_direction() -> None:
+    known = world()
+    statistics = within_class(known.embedding, known.labels, classes=CLASSES, shrinkage=0.2)
+    detector = known.detector()
+
+    covariance = detector.whitener.T @ statistics.covariance @ detector.whitener
+
+    assert covariance == pytest.approx(np.eye(SIZE), abs=1e-9)

@@ -1,0 +1,61 @@
+"""Borders keep their promise on new photographs, and move to where given strangers are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.ood.thresholds import limits_of
+
+NOTHING = np.zeros(0)
+
+
+def test_the_promised_share_of_new_photographs_lies_beyond_a_border() -> None:
+    """10,000 data sets of 20 photographs each: one new one in ten beyond unsure, one in fifty beyond out."""
+    rng = np.random.default_rng(0)
+    beyond_unsure, beyond_out = [], []
+    for _ in range(4000):
+        known, new = rng.normal(5.0, 2.0, 20), rng.normal(5.0, 2.0)
+        limits = limits_of("distance", known, NOTHING, independent=20, unsure_ratio=0.1, out_ratio=0.02)
+        beyond_unsure.append(new >= limits.unsure_at)
+        beyond_out.append(new >= limits.out_at)
+
+    assert np.mean(beyond_unsure) == pytest.approx(0.1, abs=0.015)
+    assert np.mean(beyond_out) == pytest.approx(0.02, abs=0.007)
+
+
+def test_few_photographs_push_the_border_out() -> None:
+    known = np.random.default_rng(1).normal(5.0, 2.0, 200)
+
+    few = limits_of("distance", known, NOTHING, independent=5, unsure_ratio=0.1, out_ratio=0.02)
+    many = limits_of("distance", known, NOTHING, independent=200, unsure_ratio=0.1, out_ratio=0.02)
+
+    assert few.out_at > many.out_at
+    assert few.typical == many.typical
+
+
+def test_given_strangers_pull_the_border_to_where_they_are_told_apart() -> None:
+    rng = np.random.default_rng(2)
+    known = rng.normal(5.0, 1.0, 50)
+    near, far = rng.normal(8.5, 0.2, 30), rng.normal(50.0, 1.0, 30)
+
+    with_near = limits_of("distance", known, near, independent=50, unsure_ratio=0.1, out_ratio=0.001)
+    alone = limits_of("distance", known, NOTHING, independent=50, unsure_ratio=0.1, out_ratio=0.001)
+    with_far = limits_of("distance", known, far, independent=50, unsure_ratio=0.1, out_ratio=0.001)
+
+    assert known.max() < with_near.out_at < near.min()
+    assert with_near.out_at < alone.out_at
+    # However far the given ones are, others may be nearer: the border does not follow them.
+    assert with_far.out_at < 10.0
+
+
+def test_scores_of_either_sign_and_equal_scores_have_borders() -> None:
+    equal = limits_of("distance", np.full(10, -0.25), NOTHING, independent=10, unsure_ratio=0.1, out_ratio=0.02)
+
+    assert -0.25 == equal.typical < equal.unsure_at <= equal.out_at
+
+
+@pytest.mark.parametrize("known", [np.zeros(0), np.array([1.0, np.nan]), np.array([1.0, np.inf])])
+def test_borders_need_finite_scores(known: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="distance needs finite scores"):
+        limits_of("distance", known, NOTHING, independent=2, unsure_ratio=0.1, out_ratio=0.02)
