@@ -11,7 +11,9 @@ import subprocess
 import sys
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,8 +149,19 @@ def start(layout: Layout, outer: Mapping[str, str]) -> None:
 
 
 def stop(layout: Layout) -> None:
-    """Ask supervisord to stop every program and itself; returns at once."""
-    _ask(layout).supervisor.shutdown()
+    """Stop the gateway, then every other program at once, then supervisord; returns while that ends.
+
+    Left to itself supervisord stops one program after another. Only the gateway's end needs
+    the others: its calls in flight finish through TorchServe.
+    """
+    supervisor = _ask(layout).supervisor
+    for ask in (
+        partial(supervisor.stopProcess, "gateway"),
+        supervisor.stopAllProcesses,
+        supervisor.shutdown,
+    ):
+        with suppress(xmlrpc.client.Error, OSError):  # it did not run, or everything is ending already
+            ask()
 
 
 def pid(layout: Layout) -> int | None:
