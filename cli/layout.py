@@ -183,6 +183,7 @@ class Layout:
 
 def _recorded_offset(state: Path) -> int:
     try:
-        return int(json.loads((state / "stack.json").read_text())["port_offset"])
-    except (OSError, ValueError, KeyError):
+        offset = json.loads((state / "stack.json").read_text())["port_offset"]
+        return Ports(int(offset)).offset
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, torn, or of another version
         return 0

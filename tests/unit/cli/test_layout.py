@@ -22,6 +22,15 @@ def test_a_folder_remembers_the_ports_it_was_started_on(tmp_path: Path) -> None:
     assert Layout.of(tmp_path / "new").ports == Ports(0)
 
 
+@pytest.mark.parametrize(
+    "record", ["", "{}", "[1]", '{"port_offset": "x"}', '{"port_offset": -5}', '{"port_offset": null}']
+)
+def test_a_record_of_another_version_or_a_torn_one_means_the_usual_ports(tmp_path: Path, record: str) -> None:
+    (tmp_path / "stack.json").write_text(record)
+
+    assert Layout.of(tmp_path).ports == Ports(0)
+
+
 def test_every_variable_that_a_stack_sets_is_a_known_one(tmp_path: Path) -> None:
     names = {name.removeprefix(PREFIX) for name in Layout.of(tmp_path).environment()}
 
