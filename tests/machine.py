@@ -8,7 +8,8 @@ the kernel bound that cost from above, and the smaller one counts:
              on the same host (/proc/stat less what our own processes used)
     waited   how long the processes started meanwhile stood ready to run and did not get a
              processor (the run delay of /proc/PID/task/TID/schedstat; of each process its
-             longest waiting thread)
+             longest waiting thread). A process may have waited for one that it started, but
+             those that wait side by side do not add up: the longest line of descent counts
 
 So nothing is excused on a machine that is ours, whatever the stack computes there, because
 nothing was taken; and nothing is excused for sleeping, for a wait that grew or for an answer
@@ -54,8 +55,16 @@ class Watch:
         return max(0.0, busy_s - self._spent(self._look()))
 
     def waited_s(self) -> float:
-        """How long the processes of ours that started since the beginning waited for a processor."""
-        return sum(_longest_wait_s(process) for process in self._look() if process not in self._used)
+        """How long a line of processes of ours that started since the beginning waited for a processor."""
+        started = {key: used.parent for key, used in self._look().items() if key not in self._used}
+        waits_s = {key: _longest_wait_s(key) for key in started}
+
+        def line_s(key: tuple[int, float]) -> float:
+            return waits_s[key] + max(
+                (line_s(child) for child, parent in started.items() if parent == key), default=0.0
+            )
+
+        return max((line_s(key) for key, parent in started.items() if parent not in started), default=0.0)
 
     def _look(self) -> dict[tuple[int, float], _Used]:
         found: dict[tuple[int, float], _Used] = {}

@@ -27,12 +27,13 @@ NOISE_S = 0.3  # the kernel counts a machine's time in ticks of 10 ms, by lookin
 
 @contextmanager
 def ours(code: str) -> Iterator[psutil.Popen]:
-    """A process below this one."""
+    """A process below this one, which ends with whatever it started."""
     process = psutil.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
-        process.kill()
+        for each in (*process.children(recursive=True), process):
+            each.kill()
         process.communicate()
 
 
@@ -56,6 +57,11 @@ def used_s(process: psutil.Process) -> float:
 def until_used(process: psutil.Process, cpu_s: float) -> None:
     while used_s(process) < cpu_s:
         time.sleep(0.02)
+
+
+def run_delay_s(pid: int) -> float:
+    """How long a process of one thread stood ready to run and had no processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def machine_s() -> float:
@@ -82,6 +88,32 @@ def test_who_sleeps_is_not_excused_however_busy_the_machine_is() -> None:
         until_used(other, used_s(other) + 1.5)
         assert watch.taken_s() > taken_s + 1.0
         assert watch.waited_s() < start_s + 0.1
+
+
+def test_who_waits_side_by_side_is_not_excused_twice() -> None:
+    with somebody_else():
+        watch, began_s = Watch([psutil.Process()]), time.monotonic()
+        with ours(COMPUTE) as one, ours(COMPUTE) as two, ours(COMPUTE) as three:
+            for process in (one, two, three):
+                until_used(process, 0.5)
+            waited_s = watch.waited_s()
+            assert 0.5 <= waited_s <= time.monotonic() - began_s
+
+
+def test_who_waits_for_what_it_started_is_excused_for_both() -> None:
+    child = f"subprocess.run([sys.executable, '-c', {ONE_CORE!r} + 'while True: pass'])"
+    watch = Watch([psutil.Process()])
+    with (
+        somebody_else(),
+        ours(f"import subprocess, sys\n{ONE_CORE}while time.process_time() < 1: pass\n{child}") as first,
+    ):
+        while not first.children():
+            time.sleep(0.02)
+        (second,) = first.children()
+        until_used(second, 0.5)
+        waits_s = run_delay_s(first.pid), run_delay_s(second.pid)
+        assert min(waits_s) > 0.1
+        assert watch.waited_s() >= sum(waits_s)
 
 
 def test_what_our_own_processes_use_is_not_taken_by_others() -> None:
