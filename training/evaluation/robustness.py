@@ -53,22 +53,22 @@ def _mixed_backdrop(pixels: Pixels, share: float, rng: np.random.Generator) -> P
 
 
 DEGRADATIONS: Final = (
-    Degradation("jpeg", "JPEG", "quality", (75, 50, 30, 15, 8), lambda p, s, _: robust.jpeg(p, int(s))),
+    Degradation("jpeg", "JPEG", "of quality", (75, 50, 30, 15, 8), lambda p, s, _: robust.jpeg(p, int(s))),
     Degradation(
         "gaussian_blur",
         "out of focus",
-        "px, standard deviation",
+        "px (standard deviation)",
         (0.6, 1.2, 2.0, 3.0, 4.5),
         lambda p, s, _: robust.gaussian_blur(p, s),
     ),
     Degradation(
         "motion_blur",
         "shaken",
-        "px, length",
+        "px long",
         (3, 6, 10, 15, 21),
         lambda p, s, rng: robust.motion_blur(p, s, rng.uniform(0.0, 180.0)),
     ),
-    Degradation("noise", "noise", "of 255, standard deviation", (5, 10, 20, 35, 50), robust.noise),
+    Degradation("noise", "noise", "of 255 (standard deviation)", (5, 10, 20, 35, 50), robust.noise),
     Degradation(
         "dark",
         "too little light",
@@ -86,7 +86,7 @@ DEGRADATIONS: Final = (
     Degradation(
         "colour_cast",
         "light of another colour",
-        "logarithm of the gain",
+        "(logarithm of the gain)",
         (0.1, 0.2, 0.3, 0.45, 0.6),
         lambda p, s, rng: robust.colour_cast(p, s, rng.uniform(0.0, 360.0)),
     ),

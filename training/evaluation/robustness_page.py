@@ -13,6 +13,7 @@ from training.pages.charts import Line
 
 _HURTS: Final = 0.1  # balanced accuracy lost
 _SILENT: Final = 0.1  # accuracy lost among what is still called in domain
+_FLAGGED_MIN: Final = 0.9  # share that the quality check remarks on: beyond, callers are told
 _ACCEPTED_MIN: Final = 0.1  # share in domain: below, there is hardly anything left to be wrong about
 
 
@@ -26,7 +27,7 @@ def page(subject: ModelRobustness) -> str:
         too_good=subject.seen_in_training,
         found=found,
         sentences=list(sentences(found)),
-        silent=[curve.degradation.said for curve in found.curves if _silent(found.unchanged, curve) is not None],
+        silent=[curve.degradation.said for curve in found.curves if _passes_unseen(found.unchanged, curve)],
         rows=[_row(found, curve) for curve in sorted(found.curves, key=_mean)],
     )
 
@@ -43,14 +44,16 @@ def sentences(found: Robustness) -> Iterator[str]:
         if hurt is None:
             continue
         silent = _silent(found.unchanged, curve)
-        notices = (
-            f"and it does not notice: of what it still calls in domain at {silent.strength:g}, "
-            f"{silent.accepted_accuracy:.0%} is right"
-            if silent is not None
-            else "but it notices: what it still calls in domain stays right"
-        )
+        if silent is None:
+            notices = "but it notices: what it still calls in domain stays right"
+        else:
+            notices = (
+                f"and it does not notice: at {silent.strength:g}, {silent.accepted_accuracy:.0%} of what it calls in "
+                f"domain is right; the quality check remarks on {silent.flagged:.0%} of such photographs"
+            )
+        said = curve.degradation.said
         yield (
-            f"{curve.degradation.said.capitalize()}: loses {before - hurt.balanced_accuracy.value:.0%} from "
+            f"{said[0].upper()}{said[1:]}: loses {100 * (before - hurt.balanced_accuracy.value):.0f} points from "
             f"{hurt.strength:g} {curve.degradation.unit} on, {notices}."
         )
     unhurt = [curve.degradation.said for curve in found.curves if all(_small(before, level) for level in curve.levels)]
@@ -72,6 +75,12 @@ def _silent(unchanged: Level, curve: Curve) -> Level | None:
         if unchanged.accepted_accuracy - level.accepted_accuracy >= _SILENT:
             return level
     return None
+
+
+def _passes_unseen(unchanged: Level, curve: Curve) -> bool:
+    """Whether neither the model nor the quality check before it notices."""
+    silent = _silent(unchanged, curve)
+    return silent is not None and silent.flagged < _FLAGGED_MIN
 
 
 def _mean(curve: Curve) -> float:
