@@ -1,0 +1,126 @@
+"""docs/callers.md and the README: their programs and grpcurl lines, run against a real stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from model_store import signing
+from protos.wording import DISCLAIMER
+from tests import tiny_archive
+from tests.pages import ROOT, Block, blocks
+from tests.stack import Stack
+
+pytestmark = pytest.mark.stack
+ADDRESS, AUTHORITY = "127.0.0.1:7443", ".amulet/tls/ca.pem"
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("callers")
+    signing.generate_key(folder / "release.key")
+    archive = folder / "tiny.mar"
+    tiny_archive.write_archive(folder / "run", archive, key=folder / "release.key")
+    running = Stack.start(folder / "state")
+    try:
+        running.trust(folder / "release.key.pub")
+        running.serve(archive)
+        running.key = running.new_key("callers")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def folder(stack: Stack, tmp_path: Path) -> Path:
+    """Where a reader works: photographs, and the folder of the stack under its usual name."""
+    (tmp_path / ".amulet").symlink_to(stack.layout.state)
+    for name, colour in (("photo.jpg", "red"), ("other.jpg", "blue")):
+        (tmp_path / name).write_bytes(tiny_archive.photo_of(colour, side_px=256))
+    return tmp_path
+
+
+def test_the_programs_of_the_callers_page_run_as_printed(stack: Stack, folder: Path) -> None:
+    # Another library's program runs in an environment of its own (tests/callers).
+    one, many = (each for each in blocks(ROOT / "docs/callers.md", "python") if "amulet_client" in each.text)
+
+    said = run(one, stack, folder)
+    assert said[0].startswith("Red ")
+    assert said[-1] == DISCLAIMER["en"]
+    assert sorted(run(many, stack, folder)) == ["other.jpg IN_DOMAIN", "photo.jpg IN_DOMAIN"]
+
+
+def test_the_program_of_the_readme_runs_as_printed(stack: Stack, folder: Path) -> None:
+    (block,) = blocks(ROOT / "README.md", "python")
+
+    assert any("have an expert confirm it" in line for line in run(block, stack, folder))
+
+
+def test_what_grpcurl_is_told_is_what_the_server_takes(stack: Stack, folder: Path) -> None:
+    """grpcurl itself is no part of the test machine: its lines are read as it reads them, through reflection."""
+    lines = [
+        line
+        for page in ("docs/callers.md", "README.md")
+        for block in blocks(ROOT / page, "sh")
+        for line in block.text.replace("\\\n", " ").splitlines()
+        if line.startswith("grpcurl ")
+    ]
+    answers = [grpcurl(line, stack, folder) for line in lines]
+
+    assert len(lines) >= 3
+    assert {"amulet.v1.PredictionService", "grpc.health.v1.Health"} <= set(answers[0]["services"])
+    assert answers[1]["models"][0]["name"] == tiny_archive.NAME
+    for answer in answers[2:]:
+        assert answer["verdict"] == "VERDICT_IN_DOMAIN"
+        assert answer["candidates"][0]["classId"] == "red"
+
+
+def run(block: Block, stack: Stack, folder: Path) -> list[str]:
+    """A program as printed but for the port, which is this stack's; what it prints."""
+    program = block.text.replace(ADDRESS, stack.layout.gateway_address)
+    environment = {**os.environ, "AMULET_API_KEY": stack.key, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'client'}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def grpcurl(line: str, stack: Stack, folder: Path) -> dict[str, object]:
+    """What grpcurl does with its command line: ask for the messages by reflection, send the JSON as one, answer."""
+    expanded = subprocess.run(
+        ["bash", "-c", f"printf '%s\\0' {line}"],
+        env={**os.environ, "AMULET_API_KEY": stack.key}, cwd=folder, capture_output=True, text=True, check=True,
+    ).stdout.split("\0")[1:-1]  # fmt: skip
+    options = dict(zip(expanded[:-2:2], expanded[1:-2:2], strict=True))
+    address, wanted = expanded[-2:]
+    assert address == ADDRESS
+    authority = (folder / options["-cacert"]).read_bytes()
+    with grpc.secure_channel(stack.layout.gateway_address, grpc.ssl_channel_credentials(authority)) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        if wanted == "list":
+            return {"services": list(database.get_services())}
+        service, _, name = wanted.partition("/")
+        method = DescriptorPool(database).FindServiceByName(service).FindMethodByName(name)
+        request = message_factory.GetMessageClass(method.input_type)()
+        json_format.Parse(options.get("-d", "{}"), request)
+        header, _, value = options["-H"].partition(":")
+        call = channel.unary_unary(
+            f"/{wanted}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+        )
+        answer = call(request, metadata=((header, value.strip()),), timeout=30)
+        document: dict[str, object] = json.loads(json_format.MessageToJson(answer))
+        return document
