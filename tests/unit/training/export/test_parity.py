@@ -1,0 +1,119 @@
+"""Parity: a graph that answers as its model passes, and one that does not is named for what differs.
+
+On a small convolutional network in place of the real backbone: exporting it takes a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tests.unit.training.data.cast import write_folder
+from training.data.folder import load_folder
+from training.errors import ParityBroken
+from training.evaluation.crossvalidation import fit_on, labels_of
+from training.export import fused_graph, parity
+from training.export.fused_graph import Fitted
+from training.fitting.features import Eye
+from training.fitting.recipe import recipe_of, with_settings
+from training.models.backbones import Backbone, BackboneSpec
+from training.models.heads import LinearHead, Network
+
+SIDE_PX = 32
+
+
+class SmallBackbone(Backbone):
+    """Three convolutions with two levels, random and fixed."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        levels = MappingProxyType({"block0": 6, "head": 10})
+        self.spec = BackboneSpec(name="small", input_px=SIDE_PX, mean=0.5, std=0.5, levels=levels, stride_px=4)
+        self.levels = ("block0", "head")
+        self.stem = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.ReLU())
+        self.blocks = nn.Sequential(nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()))
+        self.last = nn.Sequential(nn.Conv2d(6, 10, 1), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class Made:
+    """A fitted model, its graph and photographs at its size."""
+
+    backbone: Backbone
+    network: Network
+    fitted: Fitted
+    graph: bytes
+    images: list[NDArray[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = load_folder(
+        write_folder(tmp_path_factory.mktemp("parity") / "data", {"apple": 8, "berry": 8, "cherry": 8})
+    )
+    recipe = with_settings(
+        recipe_of("standard"),
+        {"levels": ["block0", "head"], "input_px": SIDE_PX, "views": 2, "forest_trees": 10},
+    )
+    torch.manual_seed(0)
+    backbone = SmallBackbone().eval().requires_grad_(False)
+    seen = fused_graph.export_backbone(backbone, input_px=SIDE_PX)
+    eye = Eye(fused_graph.to_bytes(seen), recipe, threads=1)
+    version = fit_on(
+        [(photo,) for photo in folder.photos],
+        {photo.relative: row for row, photo in enumerate(folder.photos)},
+        eye.features(folder.photos, seed=0, views=2),
+        labels_of(folder),
+        np.zeros((0, 16), np.float32),
+        classes=3,
+        recipe=recipe,
+        seed=0,
+    )
+    graph = fused_graph.to_bytes(fused_graph.fuse(seen, version.fitted, pooled=backbone.channels))
+    network = Network(backbone, version.fitted.head).eval()
+    return Made(backbone, network, version.fitted, graph, [eye.pixels(photo) for photo in folder.photos])
+
+
+def test_the_graph_answers_as_what_was_trained(made: Made) -> None:
+    found = parity.check(made.network, made.fitted, made.graph, made.images)
+    assert found.photos == 24
+    assert found.probabilities_abs_max < 1e-5
+    assert found.heat_map_correlation_min > 0.9999
+
+
+def test_the_same_fit_gives_the_same_bytes(made: Made) -> None:
+    seen = fused_graph.export_backbone(made.backbone, input_px=SIDE_PX)
+    again = fused_graph.fuse(seen, made.fitted, pooled=made.backbone.channels)
+    assert fused_graph.to_bytes(again) == made.graph
+
+
+def test_another_head_another_temperature_and_another_forest_are_noticed(made: Made) -> None:
+    head = made.fitted.head
+    turned = LinearHead(head.weight[::-1].copy(), head.bias[::-1].copy())
+    other = Network(made.backbone, turned).eval()
+    with pytest.raises(ParityBroken, match="does not answer as the trained model on 24 photographs"):
+        parity.check(other, made.fitted, made.graph, made.images)
+    warmer = replace(made.fitted, temperature=made.fitted.temperature * 1.1)
+    assert parity.measure(made.network, warmer, made.graph, made.images).probabilities_abs_max > 1e-3
+    further = replace(
+        made.fitted, mahalanobis=replace(made.fitted.mahalanobis, means=made.fitted.mahalanobis.means + 0.1)
+    )
+    assert not parity.measure(made.network, further, made.graph, made.images).holds
+
+
+def test_a_graph_with_one_weight_changed_is_noticed(made: Made) -> None:
+    model = onnx.load_from_string(made.graph)
+    for tensor in model.graph.initializer:
+        if tensor.name == "temperature":
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(np.array(made.fitted.temperature * 2, np.float32), tensor.name)
+            )
+    with pytest.raises(ParityBroken, match="probabilities differ"):
+        parity.check(made.network, made.fitted, model.SerializeToString(), made.images)
