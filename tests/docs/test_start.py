@@ -34,8 +34,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(STEP_S_MAX)
 def test_every_line_works_as_printed(folder: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AMULET_")}
-    # The one line that a test cannot take as it is: the usual ports may be somebody's.
-    script = SCRIPT.replace("amulet up --detach\n", f"amulet up --detach --port-offset {free_offset()}\n")
+    # What a test cannot take as it is: the usual ports may be somebody's.
+    script, offset = SCRIPT, free_offset()
+    for line in ("amulet doctor\n", "amulet up --detach\n"):
+        assert line in SCRIPT
+        script = script.replace(line, f"{line[:-1]} --port-offset {offset}\n")
 
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
