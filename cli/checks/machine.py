@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import socket
@@ -24,6 +25,8 @@ SHARED_FREE_MIB_MIN: Final = 8.0
 MEMORY_MIB_MIN: Final = 1200.0  # a stack with one version takes 1 GiB
 DESCRIPTORS_MIN: Final = 1024  # the supervisor refuses below
 PROCESSES_MIN: Final = 400  # Java alone has some 80 threads, and threads count
+FILE_GIB_MIN: Final = 4  # logs and archives are smaller, the database may grow
+ADDRESSES_GIB_MIN: Final = 16  # training maps 5, Java 4
 CLOCK_AHEAD_S_MAX: Final = 300.0
 
 
@@ -78,21 +81,22 @@ def temporary_folder() -> Finding:
 
 
 def limits() -> Iterator[Finding]:
-    """What the shell lets a process have. The lower of its two limits is the one that counts."""
+    """What the shell lets a process have: the harder limit, up to which the supervisor raises the softer one."""
     for name, limit, least, mend in (
         ("open files", resource.RLIMIT_NOFILE, DESCRIPTORS_MIN, "`ulimit -n 4096` in the shell that starts the stack"),
         ("processes", resource.RLIMIT_NPROC, PROCESSES_MIN, "`ulimit -u 4096` in the shell that starts the stack"),
     ):
-        soft, _ = resource.getrlimit(limit)
-        if soft != resource.RLIM_INFINITY and soft < least:
-            yield wrong(name, f"at most {soft}, and a stack needs {least}", mend)
+        _, hard = resource.getrlimit(limit)
+        free = hard == resource.RLIM_INFINITY or (limit == resource.RLIMIT_NPROC and os.geteuid() == 0)
+        if not free and hard < least:
+            yield wrong(name, f"at most {hard}, and a stack needs {least}", mend)
         else:
-            yield right(name, "no limit" if soft == resource.RLIM_INFINITY else f"up to {soft}")
+            yield right(name, "no limit" if free else f"up to {hard}")
     size, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     address, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if size != resource.RLIM_INFINITY:
+    if size != resource.RLIM_INFINITY and size < FILE_GIB_MIN * 2**30:
         yield wrong("file size", f"at most {size / 2**20:.0f} MiB a file", "`ulimit -f unlimited`")
-    if address != resource.RLIM_INFINITY:
+    if address != resource.RLIM_INFINITY and address < ADDRESSES_GIB_MIN * 2**30:
         yield wrong("address space", f"at most {address / 2**20:.0f} MiB a process", "`ulimit -v unlimited`")
 
 
