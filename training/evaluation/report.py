@@ -215,7 +215,7 @@ def _class_cells(row: ClassRow, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _cell(interval: Interval, colour: str) -> Markup:
-    drawn = charts.whisker(interval.value, interval.low, interval.high, colour=colour, width=76)
+    drawn = charts.whisker(interval.value, interval.low, interval.high, colour=colour, width=64)
     return Markup("{}{}").format(drawn, f"{interval.value:.2f}")
 
 
