@@ -24,6 +24,7 @@ from training.pages import charts, pictures, render
 from training.pages.charts import Border, Line
 
 MISTAKES_SHOWN_MAX: Final = 18
+_CURVE_POINTS_MAX: Final = 400
 _SCORE_RANGE: Final = (-1.0, 4.0)  # OOD scores: 0 is typical, 1 the border to "out"; beyond 4 nothing is new
 _FIGURE_WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "accuracy": ("Accuracy", "share of photographs named rightly"),
@@ -102,7 +103,7 @@ def page(subject: Subject) -> str:
             [(row.confidence, row.accuracy, row.photos) for row in found.reliability if row.photos]
         ),
         risk=charts.lines(
-            [Line("accuracy", found.risk_coverage.coverage.tolist(), (1.0 - found.risk_coverage.risk).tolist())],
+            [_accuracy_by_share(found)],
             x_name="share of photographs answered, the surest first",
             y_name="accuracy among them",
             y_range=(_floor(1.0 - float(found.risk_coverage.risk.max())), 1.0),
@@ -244,6 +245,13 @@ def _score_histogram(subject: Subject) -> Markup:
     return charts.histogram(
         groups, [Border(1.0, "out of distribution")], x_name="OOD score: 0 typical, 1 the border", x_range=_SCORE_RANGE
     )
+
+
+def _accuracy_by_share(found: Assessment) -> Line:
+    """No more points than the chart has pixels: a page of 20,000 photographs stays small."""
+    curve = found.risk_coverage
+    shown = np.unique(np.linspace(0, len(curve.risk) - 1, _CURVE_POINTS_MAX).astype(int))
+    return Line("accuracy", curve.coverage[shown].tolist(), (1.0 - curve.risk[shown]).tolist())
 
 
 def _floor(value: float) -> float:
