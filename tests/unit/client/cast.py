@@ -16,6 +16,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
 
 KEY = "amk_0123456789ab_secret"
+_LIMITED_MS = {b"limited": 1500, b"limited for long": 600_000}
 
 
 class Gateway(rpc.PredictionServiceServicer):
@@ -35,11 +36,11 @@ class Gateway(rpc.PredictionServiceServicer):
         if self.failures_left:
             self.failures_left -= 1
             context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
-        if self.busy_left or request.views[0].photo == b"limited":
+        if self.busy_left or request.views[0].photo in _LIMITED_MS:
             self.busy_left = max(0, self.busy_left - 1)
             status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="101st call")
             retry = error_details_pb2.RetryInfo()
-            retry.retry_delay.FromMilliseconds(1500 if request.views[0].photo == b"limited" else 40)
+            retry.retry_delay.FromMilliseconds(_LIMITED_MS.get(request.views[0].photo, 40))
             for detail in (
                 error_details_pb2.ErrorInfo(
                     reason="REASON_RATE_LIMITED", domain="amulet", metadata={"request_id": "r1"}

@@ -175,6 +175,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._session = onnxruntime.InferenceSession(tiny_archive.graph_bytes(), providers=["CPUExecutionProvider"])
+        self._open = asyncio.Event()
         self.renew()
 
     def renew(self) -> None:
@@ -186,6 +187,14 @@ class Graph:
         self.failing: set[str] = set()  # versions
         self.dead = False
         self.not_ready: dict[str, str] = {}  # version -> why
+        self.release()
+
+    def hold(self) -> None:
+        """Answer nothing until `release` or `renew`: where a test needs calls that are surely under way."""
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
 
     async def predict(
         self,
@@ -199,6 +208,7 @@ class Graph:
     ) -> GraphResult:
         self.seen.extend(images)
         self.versions_asked.append(version)
+        await self._open.wait()
         wait_s = self.wait_s + self.slow.get(version, 0.0)
         if wait_s:
             await asyncio.sleep(wait_s)  # a slow backend, not a wait for something
@@ -451,8 +461,9 @@ async def until_policy(gateway: Gateway) -> None:
         assert time.monotonic() < ends_s, "the policy was not heard"
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], *, what: str, s_max: float = 10.0) -> None:
-    """Wait for a condition; fails the test when it takes longer."""
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, what: str, s_max: float = 30.0) -> None:
+    """Wait for a condition; fails the test when it takes longer. The bound is generous: it ends a test that
+    hangs, and a busy machine must not reach it."""
     ends_s = time.monotonic() + s_max
     while True:
         found = condition()

@@ -50,9 +50,9 @@ async def health_of(gateway: Gateway, service: str) -> Any:
 
 
 async def becomes(gateway: Gateway, service: str, wanted: int) -> None:
-    """Waits on Watch, as a load balancer does; fails after five seconds."""
+    """Waits on Watch, as a load balancer does; fails after thirty seconds."""
     stub = health_pb2_grpc.HealthStub(gateway.channel)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         async for answer in stub.Watch(health_pb2.HealthCheckRequest(service=service)):
             if answer.status == wanted:
                 return
@@ -155,14 +155,15 @@ async def test_pages_of_the_operators_port(gateway: Gateway) -> None:
 
 async def test_a_stopping_gateway_finishes_what_it_began(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, policy=policy()) as gateway:
-        gateway.graph.wait_s = 0.7
+        gateway.graph.hold()
         call = asyncio.create_task(gateway.predict(photo()))
         await until(lambda: bool(gateway.graph.versions_asked), what="the call is worked on")
 
         gateway.stop.set()
+        gateway.graph.release()
 
         assert (await call).candidates[0].class_id == "red"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await gateway.task
 
 

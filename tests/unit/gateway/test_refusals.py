@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc import aio
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 from gateway.identity import is_uuid7
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.machine import Watch
 from tests.unit.gateway.cast import (
     SOMCHAI,
     ApiKey,
@@ -141,6 +143,14 @@ async def test_a_request_that_cannot_be_meant_is_refused_naming_the_field(
     assert (found.code, found.reason, found.field) == (code, reason, field)
 
 
+def run_delay_s() -> float:
+    """How long this thread has stood ready and had no processor; 0 where the kernel does not say."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 def metadata_of(key: str) -> tuple[tuple[str, str], ...]:
     return (("x-api-key", key),)
 
@@ -194,20 +204,21 @@ async def test_the_101st_call_in_a_minute_is_told_when_to_come_back(tmp_path: Pa
 
 
 async def test_an_expired_deadline_is_exceeded_and_leaves_no_event(gateway: Gateway) -> None:
-    gateway.graph.wait_s = 1.0
+    await gateway.event_of(await gateway.predict(photo()))  # events arrive in order: all earlier ones are here
+    before = len(gateway.console.events())
+    gateway.graph.hold()
 
     found = await refusal_of(gateway.predict(photo(), deadline_s=0.3))
 
     assert found.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    gateway.graph.renew()
-    before = len(gateway.console.events())
+    gateway.graph.release()
     await gateway.event_of(await gateway.predict(photo()))
     assert len(gateway.console.events()) == before + 1
 
 
 async def test_a_call_without_a_deadline_is_capped(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, policy=policy(), request_s_max=0.5) as gateway:
-        gateway.graph.wait_s = 5.0
+        gateway.graph.hold()
         request = pb.PredictRequest(views=[pb.View(photo=photo())])
 
         found = await refusal_of(gateway.stub.Predict(request, metadata=SOMCHAI.metadata))
@@ -249,7 +260,7 @@ async def test_our_own_fault_gives_a_request_id_and_no_text_of_ours(
 
 async def test_more_calls_than_places_are_shed_at_once(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, policy=policy(), calls_in_flight_max=2) as gateway:
-        gateway.graph.wait_s = 1.0
+        gateway.graph.hold()
         held = [asyncio.create_task(gateway.predict(photo())) for _ in range(2)]
         await until(lambda: len(gateway.graph.versions_asked) == 2, what="two calls are worked on")
 
@@ -257,6 +268,7 @@ async def test_more_calls_than_places_are_shed_at_once(tmp_path: Path) -> None:
 
         assert (found.code, found.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, words.REASON_OVERLOADED)
         assert found.retry_after_s
+        gateway.graph.release()
         assert all(await asyncio.gather(*held))
 
 
@@ -280,13 +292,15 @@ async def test_a_gateway_that_never_heard_a_policy_says_so(tmp_path: Path) -> No
 async def test_a_revoked_key_is_dead_within_five_seconds(tmp_path: Path) -> None:
     async with running_gateway(tmp_path, policy=policy()) as gateway:
         assert await gateway.predict(photo())
+        machine, waited_s = Watch([psutil.Process()]), run_delay_s()
         gateway.console.issue(policy(revision=2, clients=[client(revoked=True)]))
         revoked_s = time.monotonic()
 
-        await until(lambda: kept_revision(gateway) == 2, what="the new policy is in force", s_max=5)
+        await until(lambda: kept_revision(gateway) == 2, what="the new policy is in force")
         found = await refusal_of(gateway.predict(photo()))
 
-        assert time.monotonic() - revoked_s < 5
+        took_s = time.monotonic() - revoked_s
+        assert took_s - min(machine.taken_s(), run_delay_s() - waited_s) < 5  # less what others took: decision 0095
     assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, words.REASON_KEY_REVOKED)
 
 

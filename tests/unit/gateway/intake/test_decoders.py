@@ -97,7 +97,7 @@ async def test_a_photograph_past_its_time_is_too_costly_and_the_next_one_is_open
 
 
 async def test_a_decoder_that_hangs_is_killed_and_its_photograph_opened_by_another() -> None:
-    async with Decoders(DecoderSettings(workers=1, job_s_max=0.5)) as decoders:
+    async with Decoders(DecoderSettings(workers=1, job_s_max=2.0)) as decoders:
         (hanging,) = decoders.pids()
         os.kill(hanging, signal.SIGSTOP)
 

@@ -134,19 +134,19 @@ def test_any_bytes_are_read_or_refused(noise: bytes, magic: bytes) -> None:
 def test_a_file_of_nothing_but_segments_costs_little(magic: bytes) -> None:
     segment = b"\xff\xe1\x00\x02" if magic == b"\xff\xd8" else png_chunk(b"tEXt")
     photo = (magic + segment * 2_000_000)[: LIMITS.photo_bytes_max]
-    began_s = time.process_time()
+    began_s = time.thread_time()
 
     with pytest.raises(errors.PhotoCorrupt, match="too many"):
         read_header(photo, LIMITS)
 
-    assert time.process_time() - began_s < 0.1
+    assert time.thread_time() - began_s < 0.1
 
 
 def test_a_run_of_padding_costs_little() -> None:
     photo = b"\xff\xd8" + b"\xff" * (LIMITS.photo_bytes_max - 2)
-    began_s = time.process_time()
+    began_s = time.thread_time()
 
     with pytest.raises(errors.PhotoCorrupt):
         read_header(photo, LIMITS)
 
-    assert time.process_time() - began_s < 0.2
+    assert time.thread_time() - began_s < 0.2

@@ -20,7 +20,7 @@ from gateway.journal.reader import Reader
 from gateway.journal.segment import Frame, read_segment
 from gateway.journal.writer import JournalSettings
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from gateway.journal.writer import JournalSettings
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
 
-WAIT_S = 20.0
+WAIT_S = 30.0
 
 
 @pytest.fixture
