@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
 from datasketches import kll_doubles_sketch
 
 from model_store import strict_json
@@ -41,10 +42,11 @@ class Sketch:
     def __init__(self, values: Iterable[float] = (), *, k: int = SKETCH_K) -> None:
         """Raises ValueError for a value that is not finite."""
         self._kll = kll_doubles_sketch(k)
-        for value in sorted(values):
-            if not math.isfinite(value):
-                raise ValueError(f"{value} is not a number that a distribution can hold")
-            self._kll.update(value + 0.0)  # -0.0 and 0.0 are one value
+        ordered = np.sort(np.fromiter(values, np.float64)) + 0.0  # -0.0 and 0.0 are one value
+        if not np.isfinite(ordered).all():
+            unfit = ordered[~np.isfinite(ordered)][0]
+            raise ValueError(f"{unfit} is not a number that a distribution can hold")
+        self._kll.update(ordered)
 
     @staticmethod
     def from_bytes(content: bytes) -> Sketch:

@@ -20,6 +20,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection, t
 from django.utils.timezone import now
 
 from console.audit import services as audit
+from console.drift import services as drift
 from console.ingest.reading import FeedbackEvent, PredictionEvent, Unfit, read_event
 from console.ingest.retention import Outcome, Retained, retain
 from console.predictions import queries as known_predictions
@@ -88,7 +89,9 @@ def _apply(events: Sequence[_Event]) -> int:
     made = [event for event in new if isinstance(event, PredictionEvent)]
     given = [event for event in new if isinstance(event, FeedbackEvent)]
     retained = retain(made, at=at)
-    predictions.add_predictions([_prediction_row(event, retained[event.prediction_id]) for event in made])
+    rows = [_prediction_row(event, retained[event.prediction_id]) for event in made]
+    predictions.add_predictions([row for row, _detail in rows])
+    drift.add(rows)
     predictions.add_feedback([_feedback_row(event) for event in given])
     audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
     # From here on under the audit head's lock: of a prediction and its feedback that arrive at
@@ -119,7 +122,7 @@ def _claim(events: Sequence[_Event], at: datetime) -> list[_Event]:
     return [event for event in events if event.event_id in new]
 
 
-def _prediction_row(event: PredictionEvent, retained: Retained) -> Prediction:
+def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Prediction, Detail]:
     views = tuple(replace(view, kept=outcome) for view, outcome in zip(event.views, retained.outcomes, strict=True))
     detail = Detail(
         candidates=event.candidates,
@@ -133,7 +136,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> Prediction:
         policy_digest=event.policy_digest,
         idempotency_key_digest=event.idempotency_key_digest,
     )
-    return Prediction(
+    row = Prediction(
         prediction_id=event.prediction_id,
         happened_at=event.happened_at,
         client_id=event.client_id,
@@ -148,6 +151,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> Prediction:
         gateway_id=event.gateway_id,
         detail_document=detail.render(),
     )
+    return row, detail
 
 
 def _feedback_row(event: FeedbackEvent) -> Feedback:

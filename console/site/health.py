@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from console.drift.metrics import exposition
+
 
 @require_safe
 def alive(request: HttpRequest) -> HttpResponse:
@@ -31,4 +33,4 @@ def ready(request: HttpRequest) -> HttpResponse:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """What Prometheus reads."""
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    return HttpResponse(generate_latest() + exposition(), content_type=CONTENT_TYPE_LATEST)

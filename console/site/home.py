@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.queries import last_sequence
+from console.drift.queries import alert_count
 from console.predictions.queries import newest_first
 from console.privacy.clocks import SOON_DAYS
 from console.privacy.queries import due_within
@@ -61,6 +62,9 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
             (State.FAILED, _("versions failed their smoke test"), "error"),
         ):
             cards.append(Card(counts[state], text, f"{url}?state__exact={state}", icon))
+    if may("drift.view_finding"):
+        url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
+        cards.append(Card(alert_count(), _("drift alerts are open"), url, "monitoring"))
     if may("privacy.view_privacyrequest"):
         url = reverse("admin:privacy_privacyrequest_changelist")
         number = due_within(SOON_DAYS, now())

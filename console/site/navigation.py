@@ -27,6 +27,7 @@ _SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str, str, str | None], ...]],
                 "registry.view_modelversion",
             ),
             (gettext_noop("Routes"), "alt_route", "admin:rollout_route_changelist", "rollout.view_route"),
+            (gettext_noop("Drift"), "monitoring", "admin:drift_finding_changelist", "drift.view_finding"),
         ),
     ),
     (

@@ -29,7 +29,9 @@ _NAMES: Final = (
     gettext_noop("auditor"),
     gettext_noop("administrator"),
 )
-_SEE: Final = frozenset({"registry.view_modelversion", "rollout.view_route", "predictions.view_prediction"})
+_SEE: Final = frozenset(
+    {"registry.view_modelversion", "rollout.view_route", "predictions.view_prediction", "drift.view_finding"}
+)
 
 PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
     Role.VIEWER: _SEE,

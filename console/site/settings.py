@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "console.predictions",
     "console.review",
     "console.rollout",
+    "console.drift",
     "console.ingest",
     "console.privacy",
     "console.site",
@@ -114,6 +115,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "privacy: go on with erasures": {"task": "console.privacy.tasks.find_work", "schedule": 20.0},
     "privacy: tell of limits": {"task": "console.privacy.tasks.escalate", "schedule": timedelta(hours=1)},
     "privacy: discard orphans": {"task": "console.privacy.tasks.discard_orphans", "schedule": timedelta(days=1)},
+    "drift: fold": {"task": "console.drift.tasks.fold", "schedule": 30.0},
+    "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 

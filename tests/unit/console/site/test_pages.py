@@ -44,6 +44,7 @@ PAGES = {
     "admin:review_reviewitem_changelist": "rmx",
     "admin:audit_entry_changelist": "ux",
     "admin:vault_consent_changelist": "px",
+    "admin:drift_finding_changelist": "vrmapux",
     "admin:privacy_privacyrequest_changelist": "pux",
     "admin:privacy_privacyrequest_enter": "p",
 }

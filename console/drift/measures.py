@@ -1,0 +1,37 @@
+"""What drift is measured on: numbers and choices of one prediction, under the names of an archive's reference.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from console.predictions.detail import Detail
+from console.predictions.models import Prediction, Verdict
+
+# Quality of the first photograph; the reference of an archive does not have them.
+QUALITY: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One prediction without whose it is."""
+
+    samples: Mapping[str, float]
+    choices: Mapping[str, str]
+
+
+def measure(row: Prediction, detail: Detail) -> Measured:
+    """The numbers and choices of one prediction."""
+    samples = {"confidence": row.confidence}
+    if len(detail.candidates) > 1:
+        samples["margin"] = detail.candidates[0].probability - detail.candidates[1].probability
+    for score in detail.ood_scores:
+        samples[f"score_{score.detector}"] = score.score
+    choices = {"verdict": Verdict(row.verdict).name}
+    if row.top_class:
+        choices["predicted_class"] = row.top_class
+    if detail.views:
+        quality = detail.views[0].quality
+        samples |= {name: quality[name] for name in QUALITY if name in quality}
+    return Measured(samples, choices)

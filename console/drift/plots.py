@@ -1,0 +1,96 @@
+"""Two distributions as SVG: two rising lines for a number, pairs of bars for choices. Styled by classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from model_store.reference import Sketch
+
+WIDTH: Final = 640
+HEIGHT: Final = 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
+_POINTS: Final = 64
+CHOICES_MAX: Final = 12
+
+
+def lines(before: Sketch, now: Sketch, *, title: str) -> SafeString:
+    """The share of values at or below each value, of both. Values beyond the middle 99 % of both are left out."""
+    low = min(each.quantiles([0.005])[0] for each in (before, now))
+    high = max(each.quantiles([0.995])[0] for each in (before, now))
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    values = [low + (high - low) * step / _POINTS for step in range(_POINTS + 1)]
+    parts = [_axis(f"{low:.3g}", f"{high:.3g}")]
+    for name, sketch in (("is-before", before), ("is-now", now)):
+        ranks = sketch.ranks(values)
+        path = " ".join(
+            f"{'M' if place == 0 else 'L'}{_x((value - low) / (high - low)):.1f} {_y(rank):.1f}"
+            for place, (value, rank) in enumerate(zip(values, ranks, strict=True))
+        )
+        parts.append(format_html('<path class="d-line {}" d="{}"></path>', name, path))
+    return _framed(parts, title)
+
+
+def bars(before: Mapping[str, int], now: Mapping[str, int], *, title: str, names: Mapping[str, str]) -> SafeString:
+    """The share of each choice, of both: the most frequent ones."""
+    n_before, n_now = sum(before.values()) or 1, sum(now.values()) or 1
+    shares = {key: (before.get(key, 0) / n_before, now.get(key, 0) / n_now) for key in {*before, *now}}
+    chosen = sorted(shares, key=lambda key: (-max(shares[key]), key))[:CHOICES_MAX]
+    slot = (WIDTH - _LEFT - _RIGHT) / max(1, len(chosen))
+    parts = [_axis("", "")]
+    for place, key in enumerate(chosen):
+        for side, (name, share) in enumerate(zip(("is-before", "is-now"), shares[key], strict=True)):
+            parts.append(
+                format_html(
+                    '<rect class="d-bar {}" x="{}" y="{}" width="{}" height="{}"></rect>',
+                    name,
+                    f"{_LEFT + slot * (place + 0.12 + side * 0.38):.1f}",
+                    f"{_y(share):.1f}",
+                    f"{slot * 0.36:.1f}",
+                    f"{max(0.0, _y(0.0) - _y(share)):.1f}",
+                )
+            )
+        middle = f"{_LEFT + slot * (place + 0.5):.1f}"
+        text = names.get(key, key)
+        shown = text if len(text) <= slot / 6 else f"{text[: max(1, int(slot / 6) - 1)]}…"
+        parts.append(
+            format_html('<text class="d-text" x="{}" y="{}" text-anchor="middle">{}</text>', middle, HEIGHT - 10, shown)
+        )
+    return _framed(parts, title)
+
+
+def _x(share: float) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * share
+
+
+def _y(share: float) -> float:
+    return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - share)
+
+
+def _axis(first: str, last: str) -> SafeString:
+    marks: Sequence[tuple[str, str, str, str, str]] = [
+        (str(_LEFT), f"{_y(share):.1f}", str(WIDTH - _RIGHT), f"{_y(share) + 4:.1f}", f"{share:.0%}")
+        for share in (0.0, 0.5, 1.0)
+    ]
+    grid = format_html_join(
+        "",
+        '<line class="d-grid" x1="{0}" y1="{1}" x2="{2}" y2="{1}"></line>'
+        '<text class="d-text" x="38" y="{3}" text-anchor="end">{4}</text>',
+        marks,
+    )
+    ends = format_html(
+        '<text class="d-text" x="{}" y="{}">{}</text><text class="d-text" x="{}" y="{}" text-anchor="end">{}</text>',
+        _LEFT, HEIGHT - 10, first, WIDTH - _RIGHT, HEIGHT - 10, last,
+    )  # fmt: skip
+    return format_html("{}{}", grid, ends)
+
+
+def _framed(parts: Sequence[SafeString], title: str) -> SafeString:
+    return format_html(
+        '<svg class="d-plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>',
+        WIDTH, HEIGHT, title, format_html_join("", "{}", ((part,) for part in parts)),
+    )  # fmt: skip

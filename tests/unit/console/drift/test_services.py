@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.conf import settings
+from django.test import Client as Browser
+from django.urls import reverse
+from django.utils import translation
+from pytest_django import DjangoAssertNumQueries
+
+from console.audit.models import Entry
+from console.drift import metrics, plots, queries, services, tasks
+from console.drift.models import Against, Distribution, Finding, Outcome, Pending, Span
+from console.ingest.services import apply_batch
+from console.predictions.models import Prediction
+from console.site.roles import Role
+from model_store import signing
+from model_store.reference import Sketch
+from protos.amulet.events.v1 import events_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests import tiny_archive
+from tests.console_events import CLASSES, prediction_event
+from tests.unit.console.people import caller, member
+from tests.unit.console.predictions.test_pages import browser
+from tests.unit.console.versions import a_version
+
+pytestmark = pytest.mark.django_db
+VERSION = "v20261123_tiny_0.900"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+def events(count: int, *, at: datetime, seed: int = 1, worse: bool = False) -> list[pb.Event]:
+    random = np.random.default_rng(seed)
+    return [
+        prediction_event(
+            confidence=float(random.beta(3, 3) if worse else random.beta(9, 2)),
+            verdict=words.VERDICT_IN_DOMAIN,
+            top_class=CLASSES[int(random.integers(len(CLASSES)))],
+            happened_at=at + timedelta(seconds=number),
+        )
+        for number in range(count)
+    ]
+
+
+def test_what_ingest_adds_is_folded_once_into_its_hour_and_day() -> None:
+    batch = [*events(30, at=NOON), *events(20, at=NOON + timedelta(hours=1), seed=2)]
+    apply_batch(batch)
+    apply_batch(batch)  # comes twice, counts once
+    assert Pending.objects.count() == 2
+    assert services.fold() == 2
+    assert services.fold() == 0
+    assert not Pending.objects.exists()
+    hours = list(Distribution.objects.filter(span=Span.HOUR).order_by("begins_at"))
+    assert [row.reference().samples["confidence"].count for row in hours] == [30, 20]
+    day = Distribution.objects.get(span=Span.DAY)
+    assert day.begins_at == NOON.replace(hour=0)
+    told = day.reference()
+    assert told.samples["confidence"].count == told.samples["score_mahalanobis"].count == 50
+    assert told.samples["brightness_ratio"].count == 50
+    assert sum(told.counts["predicted_class"].values()) == 50
+    assert told.counts["verdict"] == {"IN_DOMAIN": 50}
+    apply_batch(events(5, at=NOON, seed=3))
+    services.fold()
+    assert Distribution.objects.get(span=Span.DAY).reference().samples["confidence"].count == 55
+    assert Distribution.objects.count() == 3
+
+
+def test_a_distribution_says_what_the_predictions_say() -> None:
+    apply_batch(events(300, at=NOON))
+    services.fold()
+    sketch = queries.window(VERSION, ends_at=NOON, length=services.WINDOW).samples["confidence"]
+    exact = sorted(Prediction.objects.values_list("confidence", flat=True))
+    assert sketch.ranks([exact[149]])[0] == pytest.approx(0.5)
+
+
+def test_windows_take_whole_days_and_do_not_overlap() -> None:
+    for days in range(16):
+        apply_batch(events(2, at=NOON - timedelta(days=days), seed=days))
+    services.fold()
+    now = queries.window(VERSION, ends_at=NOON, length=services.WINDOW)
+    before = queries.window(VERSION, ends_at=NOON - services.WINDOW, length=services.WINDOW)
+    assert now.samples["confidence"].count == before.samples["confidence"].count == 14
+
+
+def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    assert services.watch(at=NOON) > 0
+    alert = Finding.objects.get(measure="confidence", against=Against.PREVIOUS)
+    assert (alert.outcome, alert.since, alert.n_window, alert.n_reference) == (Outcome.DRIFT, NOON, 300, 300)
+    assert Finding.objects.get(measure="predicted_class").outcome == Outcome.NONE
+    assert services.watch(at=NOON + timedelta(hours=1)) > 0
+    alert.refresh_from_db()
+    assert alert.since == NOON
+    assert Entry.objects.filter(type="drift.alert_opened", payload__text__contains='"confidence"').count() == 1
+    later = NOON + timedelta(days=7)
+    apply_batch(events(300, at=later, seed=6, worse=True))
+    services.fold()
+    services.watch(at=later)
+    alert.refresh_from_db()
+    assert (alert.outcome, alert.since) == (Outcome.NONE, None)
+    assert Entry.objects.filter(type="drift.alert_closed", payload__text__contains='"confidence"').count() == 1
+
+
+def test_a_few_predictions_are_no_drift() -> None:
+    apply_batch(events(100, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(100, at=NOON, seed=5, worse=True))
+    services.fold()
+    assert services.watch(at=NOON) == 0
+    assert set(Finding.objects.values_list("outcome", flat=True)) == {Outcome.TOO_FEW}
+
+
+def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
+    version = a_version(member(Role.MODEL_ENGINEER), number=7)
+    settings.AMULET.model_store.mkdir(exist_ok=True)
+    signing.generate_key(tmp_path / "release.key")
+    tiny_archive.write_archive(
+        tmp_path / "run",
+        settings.AMULET.model_store / version.file_name,
+        key=tmp_path / "release.key",
+        version=version.version,
+    )
+    batch = events(300, at=NOON)
+    for event in batch:
+        event.prediction.version = version.version
+    apply_batch(batch)
+    services.fold()
+    services.watch(at=NOON)
+    found = Finding.objects.get(against=Against.REFERENCE, measure="confidence")
+    reference = queries.reference_of(version.version)
+    assert reference is not None
+    assert (found.n_reference, found.n_window) == (reference.samples["confidence"].count, 300)
+    assert found.outcome == Outcome.TOO_FEW  # the tiny model was measured on a dozen
+
+
+def test_what_is_too_old_is_dropped() -> None:
+    apply_batch(events(2, at=NOON - timedelta(days=500)))
+    apply_batch(events(2, at=NOON - timedelta(days=20), seed=2))
+    apply_batch(events(2, at=NOON, seed=3))
+    services.fold()
+    assert services.tidy(at=NOON) == 3
+    assert Distribution.objects.filter(span=Span.DAY).count() == 2
+    assert Distribution.objects.filter(span=Span.HOUR).count() == 1
+
+
+def test_a_report_reads_as_much_however_long_the_history_is(
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    for days in range(40):
+        apply_batch(events(10, at=NOON - timedelta(days=days), seed=days))
+    services.fold()
+    with django_assert_max_num_queries(2):
+        queries.window(VERSION, ends_at=NOON, length=services.WINDOW)
+        queries.window(VERSION, ends_at=NOON - services.WINDOW, length=services.WINDOW)
+
+
+def test_prometheus_reads_statistic_p_and_n() -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    services.watch(at=NOON)
+    text = metrics.exposition().decode()
+    labels = f'{{against="previous",measure="confidence",version="{VERSION}"}}'
+    assert f"amulet_drift_samples{labels} 300.0" in text
+    assert f"amulet_drift_alert{labels} 1.0" in text
+    for family in ("statistic", "effect_ratio", "psi", "p_value", "q_value"):
+        assert f"amulet_drift_{family}{labels}" in text
+    assert "amulet_drift_alert" in Browser().get("/metrics").content.decode()
+
+
+@pytest.mark.usefixtures("static_files")
+def test_the_pages_show_it_in_both_languages_with_a_plot() -> None:
+    apply_batch(events(300, at=datetime.now(UTC) - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=datetime.now(UTC) - timedelta(minutes=10), seed=5, worse=True))
+    tasks.watch()
+    viewer = browser(member(Role.VIEWER))
+    listed = viewer.get(reverse("admin:drift_finding_changelist"))
+    first = listed.context["cl"].result_list[0]
+    assert first.outcome == Outcome.DRIFT
+    for measure in ("confidence", "verdict"):
+        row = Finding.objects.get(measure=measure, against=Against.PREVIOUS)
+        page = viewer.get(reverse("admin:drift_finding_change", args=[row.pk])).content.decode()
+        assert 'class="d-plot"' in page
+    row = Finding.objects.get(measure="confidence", against=Against.PREVIOUS)
+    page = viewer.get(
+        reverse("admin:drift_finding_change", args=[row.pk]), headers={"Accept-Language": "th"}
+    ).content.decode()
+    assert "ความมั่นใจ" in page
+    home = viewer.get("/admin/").content.decode()
+    assert "outcome__exact=drift" in home
+    assert caller(Role.VIEWER).get("/api/v1/versions/").status_code == 200
+
+
+def test_a_plot_holds_no_markup_of_others() -> None:
+    with translation.override("en"):
+        drawn = plots.bars({"<b>": 3}, {"<b>": 1, "x": 2}, title='"><script>', names={})
+    assert "<script>" not in drawn
+    assert "<b>" not in drawn
+    assert plots.lines(Sketch([1.0, 1.0]), Sketch([1.0]), title="t").count("<path") == 2
