@@ -27,6 +27,7 @@ from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
 from console.predictions.detail import Detail
 from console.predictions.models import Feedback, Prediction
+from console.predictions.tallies import Tallied, tally
 from console.review import services as review
 from console.review.models import ReviewItem, Why
 from console.vault import queries as vault
@@ -94,6 +95,9 @@ def _apply(events: Sequence[_Event]) -> int:
     drift.add(rows)
     predictions.add_feedback([_feedback_row(event) for event in given])
     audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
+    tally(
+        Tallied(event.happened_at, event.model, event.version, event.verdict, event.top.probability) for event in made
+    )
     # From here on under the audit head's lock: of a prediction and its feedback that arrive at
     # the same time in two batches, the later one sees the other.
     _queue(made, retained)

@@ -74,6 +74,38 @@ class Prediction(models.Model):
         return Detail.parse(self.detail_document)
 
 
+class Span(models.TextChoices):
+    """What a tally counts over: an hour, or a day as the console's time zone has it."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+class Tally(models.Model):
+    """How many predictions fell into a span, by version, verdict and confidence: what plots cost does not grow."""
+
+    BINS: ClassVar = 20  # of confidence, 0 to 1
+
+    span = models.CharField(max_length=4, choices=Span)
+    begins_at = models.DateTimeField()
+    model = models.CharField(max_length=100)
+    version = models.CharField(max_length=100)
+    verdict = models.PositiveSmallIntegerField(choices=Verdict)
+    confidence_bin = models.PositiveSmallIntegerField()
+    count = models.BigIntegerField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["span", "begins_at", "model", "version", "verdict", "confidence_bin"], name="tally_key"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.begins_at:%Y-%m-%d %H:%M} {self.version}: {self.count}"
+
+
 class Feedback(models.Model):
     """What a caller said about a prediction later. It may arrive before the prediction does."""
 

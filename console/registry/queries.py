@@ -53,6 +53,12 @@ def count_by_state() -> Mapping[str, int]:
     return counts
 
 
+def waiting_for_approval(most: int) -> list[ModelVersion]:
+    """Smoke-tested versions, the longest waiting first, with their uploader. One query."""
+    waiting = ModelVersion.objects.filter(state=State.SMOKE_TESTED).select_related("uploaded_by")
+    return list(waiting.order_by("smoke_tested_at", "pk")[:most])
+
+
 @lru_cache(maxsize=32)
 def golden_photographs(file_name: str) -> Mapping[str, bytes]:
     """Name -> PNG of an archive in the model store, which never changes under its name.

@@ -8,6 +8,8 @@ from celery import shared_task
 
 from console.celery_app import wake
 from console.errors import NotAvailable
+from console.pulse.models import Service
+from console.pulse.services import beat
 from console.registry import queries, services, uploads
 from console.registry.models import ModelVersion
 from console.registry.smoke import SmokeReport
@@ -55,6 +57,7 @@ def smoke_test(version_id: int) -> None:
 @shared_task
 def find_work() -> None:
     """Wake what nobody is working on: after a lost message, a killed worker, a TorchServe that was away."""
+    beat(Service.WORKER)
     unverified, untested = queries.work_due()
     for version_id in unverified:
         wake("console.registry.tasks.verify", version_id)

@@ -56,3 +56,8 @@ def agreement_since(moment: datetime) -> Agreement:
         took_s=Avg("took_s"),
     )
     return Agreement(**counted)
+
+
+def longest_waiting(most: int) -> list[ReviewItem]:
+    """Open items, the oldest first, with their predictions. One query along the index by state and age."""
+    return list(items().filter(state=State.OPEN).order_by("created_at")[:most])

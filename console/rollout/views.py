@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.views.decorators.http import require_GET
 
 from console.control import control_token_required
+from console.pulse.models import Service
+from console.pulse.services import beat
 from console.rollout.policy import snapshots
 
 CONTENT_TYPE: Final = "application/x-protobuf"
@@ -17,6 +19,7 @@ CONTENT_TYPE: Final = "application/x-protobuf"
 @control_token_required
 def policy(request: HttpRequest) -> HttpResponse:
     """The policy snapshot; 304 for a gateway that has it already."""
+    beat(Service.GATEWAY)
     snapshot = snapshots().newest()
     headers = {"ETag": snapshot.etag, "Cache-Control": "no-store"}
     if request.headers.get("If-None-Match") == snapshot.etag:

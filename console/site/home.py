@@ -1,25 +1,50 @@
-"""The home page: what needs a person now, and what answers."""
+"""The home page: what needs a person now, what answers, whether everything runs, and how it went lately.
+
+Its cost is constant: numbers come from partial indexes and tallies, lists are cut, and what other
+processes have to say they have said to the database.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from console.audit.queries import last_sequence
 from console.drift.queries import alert_count
+from console.predictions.names import class_names
+from console.predictions.page import DISCLAIMERS
 from console.predictions.queries import newest_first
 from console.privacy.clocks import SOON_DAYS
 from console.privacy.queries import due_within
+from console.pulse.models import Service
+from console.pulse.queries import Health, service_states
 from console.registry.models import State
-from console.registry.queries import count_by_state
-from console.review.queries import open_count
+from console.registry.queries import count_by_state, waiting_for_approval
+from console.review.models import Why
+from console.review.queries import longest_waiting, open_count
 from console.rollout.queries import rollback_target, served_models
+from console.site.traffic import traffic
+
+WAITING_MAX: Final = 5
+_HEALTH: Final[Mapping[Health, tuple[object, str]]] = {
+    Health.WELL: (gettext_lazy("runs"), "success"),
+    Health.UNWELL: (gettext_lazy("in trouble"), "danger"),
+    Health.SILENT: (gettext_lazy("silent"), "danger"),
+    Health.UNKNOWN: (gettext_lazy("never heard of"), "warning"),
+}
+_SERVICES: Final[Mapping[Service, object]] = {
+    Service.GATEWAY: gettext_lazy("Gateway"),
+    Service.TORCHSERVE: gettext_lazy("TorchServe"),
+    Service.WORKER: gettext_lazy("Worker and timer"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +57,45 @@ class Card:
     icon: str
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One thing that waits for a person."""
+
+    text: str
+    why: str
+    since: datetime
+    url: str
+
+
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the context of the home page what this person may see. At most six small queries."""
+    """Add to the context of the home page what this person may see. At most twelve small queries."""
     may = request.user.has_perm
     served = served_models() if may("rollout.view_route") else []
+    sees_predictions = may("predictions.view_prediction")
+    drawn = traffic() if sees_predictions else None
+    calls = drawn.calls_by_version if drawn else {}
     return {
         **context,
         "title": _("What needs a person"),
         "cards": _cards(request),
-        "served": [(model, model.production, model.canary, rollback_target(model)) for model in served],
-        "last_prediction": newest_first().first() if may("predictions.view_prediction") else None,
+        "waiting": _waiting(request),
+        "services": [
+            (_SERVICES[state.service], *_HEALTH[state.health], state.heard_at, state.problem)
+            for state in service_states()
+        ],
+        "traffic": drawn,
+        "disclaimers": DISCLAIMERS,
+        "served": [
+            (
+                model,
+                model.production,
+                model.canary,
+                rollback_target(model),
+                sum(calls.get(route.version.version, 0) for route in model.routes),
+            )
+            for model in served
+        ],
+        "last_prediction": newest_first().first() if sees_predictions else None,
         "audit_entries": last_sequence() if may("audit.view_entry") else None,
         "sees_routes": may("rollout.view_route"),
     }
@@ -71,3 +125,21 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
         text = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
         cards.append(Card(number, text, url, "shield_person"))
     return cards
+
+
+def _waiting(request: HttpRequest) -> Sequence[Waiting]:
+    """What waits longest for this person's role: versions, then photographs."""
+    found: list[Waiting] = []
+    if request.user.has_perm("registry.approve_modelversion"):
+        for version in waiting_for_approval(WAITING_MAX):
+            if version.uploaded_by_id != request.user.pk:
+                url = reverse("admin:registry_modelversion_change", args=[version.pk])
+                since = version.smoke_tested_at or version.uploaded_at
+                found.append(Waiting(f"{version.model} {version.version}", _("approval"), since, url))
+    if request.user.has_perm("review.decide_reviewitem"):
+        names = class_names()
+        for item in longest_waiting(WAITING_MAX):
+            top = item.prediction.top_class
+            url = reverse("admin:review_reviewitem_change", args=[item.pk])
+            found.append(Waiting(names.get(top, top), str(Why(item.why).label), item.created_at, url))
+    return found

@@ -41,6 +41,7 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     # Ours, from the ground floor up.
+    "console.pulse",
     "console.staff",
     "console.audit",
     "console.vault",

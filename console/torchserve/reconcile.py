@@ -111,10 +111,12 @@ def run(
     wait: Callable[[float], bool],
     interval_s: float = INTERVAL_S,
     patience: Patience | None = None,
+    looked: Callable[[str], None] = lambda _problem: None,
 ) -> None:
     """Look every `interval_s` until `wait(seconds)` answers True, which means stop.
 
-    What is refused is said once, and again when it changes.
+    What is refused is said once, and again when it changes. `looked` hears of every look, with
+    what is wrong with TorchServe, or "".
     """
     away = False
     patience = patience or Patience()
@@ -126,11 +128,13 @@ def run(
             if not away:
                 _log.warning("torchserve is away", extra={"error": str(error)})
             away = True
+            looked(str(error))
         else:
             if away:
                 _log.info("torchserve is back")
             away = False
             _report(outcome, said)
+            looked("; ".join(f"{key.name} {key.version}: {why}" for key, why in outcome.refused))
         if wait(interval_s):
             return
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, close_old_connections
 
+from console.pulse.models import Service
+from console.pulse.services import beat
 from console.rollout.queries import wanted_backend_versions
 from console.torchserve import connections
 from console.torchserve.errors import WantedUnknown
@@ -31,7 +34,13 @@ class Command(BaseCommand):
         with only_one(settings.AMULET.data_dir / "reconcile.lock") as alone:
             if not alone:
                 raise CommandError("another reconciler is at work on this state folder")
-            run(connections.management(), _wanted, wait=stop.wait, interval_s=options["interval"])
+            run(
+                connections.management(),
+                _wanted,
+                wait=stop.wait,
+                interval_s=options["interval"],
+                looked=partial(beat, Service.TORCHSERVE),
+            )
 
 
 def _wanted() -> set[BackendVersion]:

@@ -1,0 +1,204 @@
+"""The home page: what it shows, to whom, and that its cost does not grow with the history."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils.timezone import localtime, now
+from django_otp import DEVICE_ID_SESSION_KEY
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from console.ingest.services import apply_batch
+from console.predictions.models import Prediction, Span, Tally, Verdict
+from console.predictions.services import add_predictions
+from console.predictions.tallies import Tallied, tally
+from console.pulse import services as pulse
+from console.pulse.models import Pulse, Service
+from console.pulse.queries import Health, service_states
+from console.registry.models import State
+from console.review.models import ReviewItem, Why
+from console.site.roles import Role
+from console.site.traffic import DAYS, traffic
+from console.staff.models import User
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.console_events import prediction_event
+from tests.unit.console.people import member
+from tests.unit.console.versions import a_version
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+ROWS = 20_000
+
+
+@pytest.fixture(autouse=True)
+def _nothing_was_beaten_before() -> None:
+    pulse._written.clear()
+
+
+def at_home(user: User) -> Client:
+    client = Client()
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    session = client.session
+    session[DEVICE_ID_SESSION_KEY] = TOTPDevice.objects.get(user=user).persistent_id
+    session.save()
+    return client
+
+
+def shown(client: Client) -> str:
+    return client.get("/admin/").content.decode()
+
+
+def test_what_waits_longest_for_ones_role_is_first() -> None:
+    malee, approver = member(Role.MODEL_ENGINEER), member(Role.APPROVER)
+    mine = a_version(malee, state=State.SMOKE_TESTED)
+    apply_batch([prediction_event(confidence=0.5) for _ in range(7)])
+    for days, item in enumerate(ReviewItem.objects.order_by("pk")):
+        ReviewItem.objects.filter(pk=item.pk).update(created_at=now() - timedelta(days=days))
+    for user, expected in ((approver, [mine.pk]), (malee, [])):
+        found = re.findall(r'class="h-link" href="/admin/registry/modelversion/(\d+)/change/"', shown(at_home(user)))
+        assert found == [str(pk) for pk in expected]
+    waiting = re.findall(r"/admin/review/reviewitem/(\d+)/change/", shown(at_home(member(Role.REVIEWER))))
+    oldest_first = ReviewItem.objects.order_by("created_at").values_list("pk", flat=True)[:5]
+    assert waiting == [str(pk) for pk in oldest_first]
+
+
+def test_an_uploader_is_not_sent_to_approve_what_she_uploaded() -> None:
+    suda = member(Role.ADMINISTRATOR)
+    a_version(suda, state=State.SMOKE_TESTED)
+    assert 'class="h-link" href="/admin/registry/modelversion/' not in shown(at_home(suda))
+
+
+def test_every_prediction_is_counted_once_by_hour_and_day_however_often_it_comes() -> None:
+    moment = now()
+    events = [
+        prediction_event(confidence=0.93, happened_at=moment),
+        prediction_event(confidence=0.93, happened_at=moment),
+        prediction_event(confidence=0.42, verdict=words.VERDICT_UNSURE, happened_at=moment),
+        prediction_event(confidence=1.0, happened_at=moment - timedelta(days=3)),
+    ]
+    apply_batch(events[:2])
+    apply_batch(events)
+    for span in Span:
+        rows = Tally.objects.filter(span=span)
+        assert {(row.verdict, row.confidence_bin): row.count for row in rows} == {
+            (Verdict.IN_DOMAIN, 18): 2,
+            (Verdict.UNSURE, 8): 1,
+            (Verdict.IN_DOMAIN, 19): 1,
+        }
+    drawn = traffic()
+    assert drawn.whole == 4
+    assert drawn.today == 3
+    assert drawn.calls_by_version == {"v20261123_tiny_0.900": 3}
+    assert [count for _kind, _name, count in drawn.legend] == [3, 1, 0]
+    assert len(drawn.days.bars) == DAYS
+    assert sum(bool(bar.pieces) for bar in drawn.days.bars) == 2
+
+
+def test_a_day_begins_at_midnight_where_the_console_stands() -> None:
+    evening = localtime(now()).replace(hour=23, minute=59) - timedelta(days=2)
+    tally([Tallied(evening, "m", "v", 1, 0.5), Tallied(evening + timedelta(minutes=2), "m", "v", 1, 0.5)])
+    days = sorted(localtime(row.begins_at) for row in Tally.objects.filter(span=Span.DAY))
+    assert [(day.day, day.hour) for day in days] == [(evening.day, 0), ((evening + timedelta(minutes=2)).day, 0)]
+
+
+def test_predictions_from_before_there_were_tallies_are_counted_by_the_migration() -> None:
+    from importlib import import_module
+
+    from django.apps import apps
+
+    happened = [now() - timedelta(hours=hours) for hours in (0, 0, 1, 30)]
+    apply_batch([prediction_event(confidence=0.93 if n else 1.0, happened_at=at) for n, at in enumerate(happened)])
+    kept = set(Tally.objects.values_list("span", "begins_at", "version", "verdict", "confidence_bin", "count"))
+    Tally.objects.all().delete()
+    migration = import_module("console.predictions.migrations.0003_count_history")
+    migration.count(apps, None)
+    migration.count(apps, None)  # a second run counts nothing twice
+    again = set(Tally.objects.values_list("span", "begins_at", "version", "verdict", "confidence_bin", "count"))
+    assert again == kept
+
+
+def test_home_costs_the_same_with_a_hundred_predictions_as_with_twenty_thousand() -> None:
+    home = at_home(member(Role.ADMINISTRATOR))
+    add_history(100)
+    shown(home)  # what is cached for the process is
+    with CaptureQueriesContext(connection) as few:
+        shown(home)
+    add_history(ROWS)
+    with CaptureQueriesContext(connection) as many:
+        shown(home)
+    assert traffic().whole == ROWS + 100
+    assert len(many) == len(few) <= 20
+    # The plots read tallies; of predictions themselves only the newest is looked at.
+    over_predictions = [query["sql"] for query in many if 'FROM "predictions_prediction"' in query["sql"]]
+    assert all("LIMIT" in sql for sql in over_predictions), over_predictions
+
+
+def add_history(rows: int) -> None:
+    """Predictions of the last ten days, as ingest writes them."""
+    moment = now()
+    made = [
+        Prediction(
+            prediction_id=uuid.uuid4(),
+            happened_at=moment - timedelta(minutes=14_400 * index / rows),
+            client_id="c",
+            model="tablets",
+            version=f"v{index % 2}",
+            verdict=1 + index % 3,
+            top_class="a",
+            confidence=(index % 100) / 100,
+            input_hash=b"",
+            gateway_id="g",
+            detail_document={},
+        )
+        for index in range(rows)
+    ]
+    add_predictions(made)
+    tally(Tallied(row.happened_at, row.model, row.version, row.verdict, row.confidence) for row in made)
+
+
+def test_home_says_which_service_is_silent_and_which_has_a_problem() -> None:
+    pulse.beat(Service.GATEWAY)
+    pulse.beat(Service.TORCHSERVE, "TorchServe does not answer")
+    assert [state.health for state in service_states()] == [Health.WELL, Health.UNWELL, Health.UNKNOWN]
+    Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() - timedelta(minutes=5))
+    assert service_states()[0].health is Health.SILENT
+    page = shown(at_home(member(Role.VIEWER)))
+    for words_ in ("silent", "TorchServe does not answer", "never heard of"):
+        assert words_ in page
+
+
+def test_signs_of_life_are_written_now_and_then_and_at_once_when_something_changes() -> None:
+    def heard() -> list[str]:
+        return list(Pulse.objects.values_list("problem", flat=True))
+
+    pulse.beat(Service.WORKER)
+    first = Pulse.objects.get().beaten_at
+    pulse.beat(Service.WORKER)
+    assert Pulse.objects.get().beaten_at == first
+    pulse.beat(Service.WORKER, "x" * 1000)
+    assert heard() == ["x" * 300]
+    pulse.beat(Service.WORKER)
+    assert heard() == [""]
+
+
+def test_the_gateway_s_look_at_the_policy_is_its_sign_of_life() -> None:
+    from django.conf import settings
+
+    token = settings.AMULET.control_token().decode()
+    answer = Client().get("/internal/policy", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    assert Pulse.objects.get().service == Service.GATEWAY
+
+
+def test_an_empty_console_says_what_comes_first() -> None:
+    page = shown(at_home(member(Role.ADMINISTRATOR)))
+    assert "Nobody has asked in 30 days" in page
+    assert "Nothing waits for you." in page
+    assert reverse("admin:review_reviewitem_changelist") in page
+    assert str(Why.UNSURE.label) not in page
