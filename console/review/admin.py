@@ -37,6 +37,7 @@ WHY_COLOURS: Final[Mapping[int, str]] = {
     Why.OUT_OF_DISTRIBUTION: "primary",
     Why.SAMPLED: "info",
 }
+_LAST: Final = "review.last"  # in the session: item, what was said of it, when
 _OTHERS: Final = (
     (Decided.UNSURE, "u", gettext_lazy("Cannot tell")),
     (Decided.NOT_OUR_KIND, "x", gettext_lazy("Not our kind")),
@@ -149,7 +150,9 @@ class ReviewItemAdmin(HistoryAdmin):
                 item = services.take(actor=actor, item_id=item.pk)
             except Conflict as conflict:
                 refusal = conflict.message
-        return page(request, self, "review/item.html", title=_("Expert review"), **_context(item, actor, refusal))
+        return page(
+            request, self, "review/item.html", title=_("Expert review"), **_context(request, item, actor, refusal)
+        )
 
 
 def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpResponse:
@@ -157,15 +160,25 @@ def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpRespon
     if "skip" in request.POST:
         services.give_back(actor=actor, item_id=item.pk)
         return _to_next(request, actor, passing_over=item.pk)
+    if "take-back" in request.POST:
+        request.session.pop(_LAST, None)
+        try:
+            services.take_back(actor=actor, item_id=item.pk)
+        except Refusal as refusal:
+            messages.error(request, refusal.message)
+        return redirect(request.path)
     form = DecisionForm(request.POST)
     if not form.is_valid():
         messages.error(request, _("Choose an answer first."))
         return redirect(request.path)
     try:
-        services.decide(actor=actor, item_id=item.pk, decision=form.decision())
+        made = services.decide(actor=actor, item_id=item.pk, decision=form.decision())
     except Refusal as refusal:
         messages.error(request, refusal.message)
         return redirect(request.path)
+    names = {known.class_id: known.name for known in classes_of(item.prediction)}
+    said = names.get(made.class_id, made.class_id) or str(Decided(made.decided).label)
+    request.session[_LAST] = [item.pk, said, made.decided_at.timestamp()]
     return _to_next(request, actor)
 
 
@@ -177,12 +190,22 @@ def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0) -> Htt
     return redirect(reverse("admin:review_reviewitem_change", args=[item.pk]))
 
 
-def _context(item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
+def _last(request: HttpRequest) -> tuple[str, str] | None:
+    """Where this person's last decision is taken back, and what it was, while that is possible."""
+    item_id, said, decided_s = request.session.get(_LAST, (0, "", 0.0))
+    if now().timestamp() - decided_s > services.TAKE_BACK.total_seconds():
+        return None
+    return reverse("admin:review_reviewitem_change", args=[item_id]), said
+
+
+def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
     """What the one-item page shows. At most six queries."""
     prediction = item.prediction
     classes = classes_of(prediction)
+    names = {known.class_id: known.name for known in classes}
     return {
         **shown(prediction, prediction.detail(), classes, actor),
+        "last": _last(request),
         "item": item,
         "why": Why(item.why).label,
         "why_colour": WHY_COLOURS.get(Why(item.why), ""),
@@ -193,7 +216,10 @@ def _context(item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
             for place, known in enumerate(classes)
         ],
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
-        "decisions": list(queries.decisions_on(prediction.pk)),
+        "decisions": [
+            (decision, names.get(decision.class_id, decision.class_id))
+            for decision in queries.decisions_on(prediction.pk)
+        ],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),
     }

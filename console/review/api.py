@@ -1,4 +1,6 @@
-"""The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`."""
+"""The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`,
+`…/take-back/`.
+"""
 
 from __future__ import annotations
 
@@ -110,6 +112,13 @@ class GiveBack(APIView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
+class TakeBack(APIView):
+    @extend_schema(request=None, responses=ReviewItemSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Undo your own newest decision on an item, within ten minutes; you hold the item again."""
+        return Response(ReviewItemSerializer(services.take_back(actor=actor_of(request), item_id=pk)).data)
+
+
 class Decide(APIView):
     @extend_schema(request=NewDecisionSerializer, responses={201: DecisionSerializer})
     def post(self, request: Request, pk: int) -> Response:
@@ -126,4 +135,5 @@ urlpatterns = [
     path("reviews/<int:pk>/take/", Take.as_view()),
     path("reviews/<int:pk>/give-back/", GiveBack.as_view()),
     path("reviews/<int:pk>/decide/", Decide.as_view()),
+    path("reviews/<int:pk>/take-back/", TakeBack.as_view()),
 ]

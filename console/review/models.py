@@ -10,7 +10,7 @@
      until  └──▶ (held by one person)
      its time runs   │ decide
      out             ▼
-                  decided ──────────┘
+                  decided ──────────┘ or take back: whoever decided it finds it wrong at once
 
 A hold is a name and a time on an open item, no state: whoever's time ran out may still
 decide, unless somebody else has taken the item meanwhile.

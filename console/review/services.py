@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
@@ -22,6 +23,7 @@ from console.staff.services import require
 
 CONFIDENCE_MIN: Final = 0.75  # below, a person looks, however sure the verdict is
 HOLD: Final = timedelta(minutes=10)
+TAKE_BACK: Final = timedelta(minutes=10)
 NOTE_MAX: Final = 500
 # What a caller says that contradicts the answer; a confirmation is good news.
 CONTRADICTIONS: Final = frozenset({FeedbackKind.WRONG, FeedbackKind.NOT_OUR_KIND, FeedbackKind.COMPLAINT})
@@ -97,7 +99,7 @@ def take(*, actor: User, item_id: int) -> ReviewItem:
 def take_next(*, actor: User, passing_over: int = 0) -> ReviewItem | None:
     """Hold the most urgent free item, though not that one; None when nothing waits. Raises NotAllowed."""
     require(actor, "review.decide_reviewitem")
-    for _ in range(_TRIES):
+    for _try in range(_TRIES):
         free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
         waiting = ReviewItem.objects.filter(free, state=State.OPEN).exclude(pk=passing_over)
         urgent = waiting.order_by("-with_photograph", "why", "created_at", "pk")
@@ -134,7 +136,10 @@ def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
     item = ReviewItem.objects.select_related("prediction").get(pk=item_id)
     prediction = item.prediction
     if decision.class_id and decision.class_id not in {known.class_id for known in classes_of(prediction)}:
-        raise Invalid(f"{decision.class_id!r} is no class of {prediction.version}", field="class_id")
+        raise Invalid(
+            _("{id} is no class of {version}.").format(id=repr(decision.class_id), version=prediction.version),
+            field="class_id",
+        )
     made = ExpertDecision.objects.create(
         item=item,
         round=item.rounds,
@@ -164,13 +169,48 @@ def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
     return made
 
 
+@transaction.atomic
+def take_back(*, actor: User, item_id: int) -> ReviewItem:
+    """Undo one's own newest decision while it is fresh: it counts nowhere, and the actor holds the item again.
+
+    The audit trail keeps both the decision and that it was taken back. Raises NotAllowed, NotFound;
+    Conflict when it is somebody else's, older than TAKE_BACK, or the item was opened again since.
+    """
+    require(actor, "review.decide_reviewitem")
+    moment = now()
+    made = ExpertDecision.objects.select_related("item__prediction").filter(item=item_id).order_by("-round").first()
+    if made is None:
+        raise NotFound(_("There is no decision to take back."))
+    if made.expert_id != actor.pk:
+        raise Conflict(_("Somebody else decided it."), reason="not_yours")
+    if made.decided_at < moment - TAKE_BACK:
+        raise Conflict(
+            _("A decision can be taken back for {minutes} minutes.").format(minutes=TAKE_BACK // timedelta(minutes=1)),
+            reason="too_late",
+        )
+    moved = ReviewItem.objects.filter(pk=item_id, state=State.DECIDED, rounds=made.round).update(
+        state=State.OPEN, rounds=F("rounds") - 1, held_by=actor, held_since=moment, held_until=moment + HOLD
+    )
+    if not moved:
+        raise Conflict(_("It has been opened again since."), reason="opened_again")
+    record(
+        actor=actor,
+        action="review.taken_back",
+        subject_type="prediction",
+        subject_id=str(made.item.prediction_id),
+        details={"decided": str(made.decided), "class": made.class_id, "round": made.round},
+    )
+    made.delete()
+    return ReviewItem.objects.select_related("prediction").get(pk=item_id)
+
+
 def _check(decision: Decision) -> None:
     if len(decision.note) > NOTE_MAX:
-        raise Invalid(f"a note has at most {NOTE_MAX} characters", field="note")
+        raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
     if decision.decided == Decided.CLASS and not decision.class_id:
-        raise Invalid("which class is it?", field="class_id")
+        raise Invalid(_("Which class is it?"), field="class_id")
     if decision.decided != Decided.CLASS and decision.class_id:
-        raise Invalid("only a decision for a class names one", field="class_id")
+        raise Invalid(_("Only a decision for a class names one."), field="class_id")
 
 
 def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
@@ -186,9 +226,9 @@ def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
 def _why_not(item_id: int) -> Exception:
     item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
     if item is None:
-        return NotFound(f"there is no review item {item_id}")
+        return NotFound(_("There is no review item {id}.").format(id=item_id))
     if item.state == State.DECIDED:
-        return Conflict("it has been decided already", reason="already_decided")
+        return Conflict(_("It has been decided already."), reason="already_decided")
     if item.held_by is None:
-        return Conflict("take the item before you decide", reason="not_held")
-    return Conflict(f"{item.held_by.get_username()} is reviewing it", reason="held_by_another")
+        return Conflict(_("Take the item before you decide."), reason="not_held")
+    return Conflict(_("{name} is reviewing it.").format(name=item.held_by.get_username()), reason="held_by_another")

@@ -27,6 +27,21 @@ def test_a_prediction_opens_with_its_photograph_under_the_heat_map(desks: Mappin
         page.get_by_label("Heat map").fill("80")
         expect(heat).to_have_css("opacity", "0.8")
         assert heat.bounding_box() == photograph.bounding_box()
+        page.locator("h1").click()
+        page.keyboard.press("h")
+        expect(heat).to_have_css("opacity", "0")
+        page.keyboard.press("h")
+        expect(heat).to_have_css("opacity", "0.8")
+        page.keyboard.press("z")
+        expect(page.get_by_role("button", name="Zoom")).to_have_attribute("aria-pressed", "true")
+        near = [picture.bounding_box() for picture in (photograph, heat)]
+        assert near[0] == near[1]  # the heat map stays on its place of the photograph
+        frame = page.locator(".p-frame").bounding_box()
+        assert near[0] is not None
+        assert frame is not None
+        assert near[0]["width"] == pytest.approx(2.5 * frame["width"])
+        page.keyboard.press("z")
+        expect(photograph).to_have_css("transform", "matrix(1, 0, 0, 1, 0, 0)")
         for sentence in DISCLAIMER.values():
             expect(page.get_by_text(sentence)).to_be_visible()
 
@@ -44,6 +59,21 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         page.keyboard.press("b")
         page.keyboard.press("Enter")
         page.wait_for_function("before => location.href !== before", arg=second)
+        third = page.url
+        expect(page.get_by_text("Decided: the photograph is unusable")).to_be_visible()
+        page.keyboard.press("Control+z")
+        page.wait_for_function("before => location.href !== before", arg=third)
+        assert page.url == second
+        page.keyboard.press("n")
+        page.keyboard.type("The base is broken off.")
+        page.keyboard.press("Escape")
+        page.keyboard.press("u")
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => location.href !== before", arg=second)
+        page.goto(second)
+        expect(page.get_by_text("cannot be told from this photograph")).to_be_visible()
+        expect(page.get_by_text("The base is broken off.")).to_be_visible()
+        expect(page.get_by_text("the photograph is unusable")).to_have_count(0)
         page.goto(first)
         expect(page.get_by_text("it is this class")).to_be_visible()
 

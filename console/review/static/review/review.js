@@ -1,15 +1,25 @@
-// Keys choose an answer, Enter submits it: one photograph is one or two keystrokes.
+// Keys choose an answer, Enter submits it: one photograph is two keystrokes.
 const form = document.querySelector("[data-review]");
+const last = document.querySelector("[data-take-back]");
 
-// Who would rather look before the model is heard closes its answer, and it stays closed.
-const model = document.querySelector("[data-model]");
-if (model) {
-    if (form) model.open = localStorage.getItem("review.model") !== "closed";
-    model.addEventListener("toggle", () => localStorage.setItem("review.model", model.open ? "open" : "closed"));
+// What is folded once stays folded: who would rather look before the model is heard closes its answer.
+for (const fold of document.querySelectorAll("[data-remember]")) {
+    const name = fold.dataset.remember;
+    const fits = fold.dataset.narrow !== "closed" || matchMedia("(min-width: 80rem)").matches;
+    if (form) fold.open = (localStorage.getItem(name) ?? (fits ? "open" : "closed")) === "open";
+    fold.addEventListener("toggle", () => localStorage.setItem(name, fold.open ? "open" : "closed"));
 }
 
+document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input[type=text], input[type=search], textarea");
+    if (last && !typing && event.key === "z" && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        last.requestSubmit(last.querySelector("button"));
+    }
+});
+
 if (form) {
-    const submit = form.querySelector("[data-submit]");
+    const submit = form.querySelector("[data-submit]"), note = form.querySelector("[data-note]");
     const ready = () => { submit.disabled = !form.querySelector("[name=answer]:checked"); };
     form.addEventListener("change", ready);
     ready();  // the browser may have kept a choice over a reload
@@ -23,12 +33,18 @@ if (form) {
             form.requestSubmit(submit);
             return;
         }
-        const choice = typing ? null : form.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
-        if (!choice) return;
+        if (event.key === "Escape" && event.target === note) { note.blur(); return; }
+        if (typing) return;
+        const key = event.key.toLowerCase();
+        const choice = form.querySelector(`[data-key="${CSS.escape(key)}"]`);
+        if (choice) {
+            choice.checked = true;
+            choice.focus({ preventScroll: true });
+            ready();
+        } else if (key === "n") note.focus();
+        else if (key === "s") form.requestSubmit(form.querySelector("[data-skip]"));
+        else return;
         event.preventDefault();
-        choice.checked = true;
-        choice.focus({ preventScroll: true });
-        ready();
     });
 
     form.addEventListener("submit", (event) => {

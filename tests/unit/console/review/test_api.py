@@ -27,6 +27,17 @@ def test_a_script_takes_the_next_item_and_decides_it() -> None:
     assert listed["prediction"]["class_id"] == CLASSES[0]
 
 
+def test_a_script_takes_its_decision_back() -> None:
+    apply_batch([prediction_event(confidence=0.5)])
+    expert = caller(Role.REVIEWER)
+    item = expert.post("/api/v1/reviews/next/").json()["id"]
+    assert expert.post(f"/api/v1/reviews/{item}/take-back/").status_code == 404
+    assert expert.post(f"/api/v1/reviews/{item}/decide/", {"decided": "unusable"}).status_code == 201
+    back = expert.post(f"/api/v1/reviews/{item}/take-back/")
+    assert (back.status_code, back.json()["state"], back.json()["held_by"]) == (200, "open", "prasert-script")
+    assert expert.post(f"/api/v1/reviews/{item}/decide/", {"decided": "unsure"}).status_code == 201
+
+
 def test_an_item_is_taken_and_given_back() -> None:
     apply_batch([prediction_event(confidence=0.5)])
     one, other = caller(Role.REVIEWER), caller(Role.ADMINISTRATOR)

@@ -139,7 +139,7 @@ def test_an_item_is_decided_once(expert: User, colleague: User) -> None:
 
 
 def test_an_item_must_be_taken_first(expert: User) -> None:
-    with pytest.raises(Conflict, match="take the item"):
+    with pytest.raises(Conflict, match="Take the item"):
         services.decide(actor=expert, item_id=queued().pk, decision=AGREED)
     with pytest.raises(NotFound):
         services.take(actor=expert, item_id=9999)
@@ -169,6 +169,44 @@ def test_the_next_item_is_the_most_urgent_free_one(expert: User, colleague: User
     services.give_back(actor=colleague, item_id=sampled.pk)
     assert services.take_next(actor=expert, passing_over=sampled.pk) is None
     assert services.take_next(actor=expert) == sampled
+
+
+def test_a_decision_is_taken_back_and_counts_nowhere(expert: User) -> None:
+    item = queued()
+    decided(expert, item, Decision(Decided.CLASS, CLASSES[1]))
+    again = services.take_back(actor=expert, item_id=item.pk)
+    assert (again.state, again.held_by, again.rounds) == (State.OPEN, expert, 0)
+    assert not ExpertDecision.objects.exists()
+    assert queries.agreement_since(now() - timedelta(days=1)).decisions == 0
+    assert services.decide(actor=expert, item_id=item.pk, decision=AGREED).round == 1
+    told = list(Entry.objects.filter(type__startswith="review.").order_by("pk").values_list("type", flat=True))
+    assert told == ["review.decided", "review.taken_back", "review.decided"]
+
+
+def test_a_second_round_that_is_taken_back_leaves_the_first_in_force(expert: User, colleague: User) -> None:
+    item = queued()
+    first = decided(expert, item)
+    ReviewItem.objects.filter(pk=item.pk).update(state=State.OPEN)
+    decided(colleague, item, Decision(Decided.UNSURE))
+    services.take_back(actor=colleague, item_id=item.pk)
+    assert list(queries.decisions_on(item.prediction_id)) == [first]
+
+
+def test_what_cannot_be_taken_back_stays(expert: User, colleague: User) -> None:
+    item = queued()
+    with pytest.raises(NotFound):
+        services.take_back(actor=expert, item_id=item.pk)
+    decided(expert, item)
+    with pytest.raises(Conflict, match="Somebody else"):
+        services.take_back(actor=colleague, item_id=item.pk)
+    ReviewItem.objects.filter(pk=item.pk).update(state=State.OPEN)
+    with pytest.raises(Conflict, match="opened again"):
+        services.take_back(actor=expert, item_id=item.pk)
+    ReviewItem.objects.filter(pk=item.pk).update(state=State.DECIDED)
+    ExpertDecision.objects.update(decided_at=now() - services.TAKE_BACK - timedelta(seconds=1))
+    with pytest.raises(Conflict, match="10 minutes"):
+        services.take_back(actor=expert, item_id=item.pk)
+    assert ExpertDecision.objects.count() == 1
 
 
 def test_only_who_may_reviews(expert: User) -> None:

@@ -66,6 +66,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "reviews/<int:pk>/take/": {"POST": ("rx", None)},
     "reviews/<int:pk>/give-back/": {"POST": (EVERYBODY, None)},
     "reviews/<int:pk>/decide/": {"POST": ("rx", {"decided": "unsure"})},
+    "reviews/<int:pk>/take-back/": {"POST": ("rx", None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
