@@ -60,7 +60,7 @@ def seeded(console: RunningConsole) -> Seeded:
     key = console.layout.state.parent / "release.key"
     done = subprocess.run(
         [sys.executable, "-m", "tests.browser.seed", str(key)],
-        env=console.environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        env=console.environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout.splitlines()[-1])
