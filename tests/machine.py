@@ -92,6 +92,12 @@ class Watch:
         return spent_s
 
 
+def run_delay_s(process: psutil.Process) -> float:
+    """How long the process has waited for a processor so far, its longest waiting thread; for one that
+    runs already, the difference of two of these stands for `Watch.waited_s`."""
+    return _longest_wait_s(_key(process))
+
+
 def _key(process: psutil.Process) -> tuple[int, float]:
     return process.pid, process.create_time()
 

@@ -34,5 +34,5 @@ def environment(folder: Path, server: RunningTorchServe, console: Console) -> di
 def gateway(tmp_path: Path, server: RunningTorchServe, console: Console) -> Iterator[GatewayProcess]:
     """Ready: its model gave the right answer to a golden photograph through the real worker."""
     with GatewayProcess(environment(tmp_path, server, console), tmp_path / "gateway.log") as running:
-        until(lambda: running.page("/readyz")[0] == 200, s_max=30, what="the gateway is ready")
+        until(lambda: running.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
         yield running

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.integration.gateway.process import GatewayProcess, until
 from tests.integration.torchserve.server import RunningTorchServe
+from tests.machine import Watch, run_delay_s
 from tests.tiny_archive import NAME, VERSION
 from tests.unit.gateway.cast import Console, photo, refused
 
@@ -24,7 +25,7 @@ def test_a_photograph_goes_through_torchserve_and_its_event_to_the_console(
 
     assert (response.model, response.version, response.candidates[0].class_id) == (NAME, VERSION, "green")
     assert response.verdict == words.VERDICT_IN_DOMAIN
-    until(lambda: bool(console.events()), s_max=5, what="the event reaches the console")
+    until(lambda: bool(console.events()), s_max=30, what="the event reaches the console")
     assert console.events()[0].prediction.prediction_id == response.prediction_id
 
 
@@ -59,14 +60,16 @@ def test_a_worker_that_hangs_is_told_within_five_seconds_and_found_again(
     service = f"model:{NAME}/{VERSION}"
     assert health_of(gateway, service) == health_pb2.HealthCheckResponse.SERVING
     worker = server.worker()
+    own = psutil.Process(gateway.process.pid)
+    machine, waited_s = Watch([psutil.Process()]), run_delay_s(own)
     worker.suspend()
     try:
         took_s = until(
             lambda: health_of(gateway, service) == health_pb2.HealthCheckResponse.NOT_SERVING,
-            s_max=10,
+            s_max=30,
             what="the model is not serving",
         )
-        assert took_s < 5
+        assert took_s - min(machine.taken_s(), run_delay_s(own) - waited_s) < 5  # less what others took: decision 0095
         assert gateway.readiness()["problems"].keys() == {f"model:{NAME}"}
         with pytest.raises(grpc.RpcError) as error:
             gateway.predict(photo())
@@ -75,5 +78,5 @@ def test_a_worker_that_hangs_is_told_within_five_seconds_and_found_again(
     finally:
         worker.resume()
 
-    until(lambda: gateway.page("/readyz")[0] == 200, s_max=30, what="the model is ready again")
+    until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the model is ready again")
     assert gateway.predict(photo()).model == NAME

@@ -67,7 +67,7 @@ def test_a_certificate_is_renewed_without_a_failed_call(tmp_path: Path, console:
     with gateway(tmp_path / "state", console, **tls) as running:
         credentials = grpc.ssl_channel_credentials((first.tls / "ca.pem").read_bytes())
         with grpc.secure_channel(f"localhost:{running.grpc_port}", credentials) as channel:
-            until(lambda: answers(channel), s_max=10, what="the policy is heard")
+            until(lambda: answers(channel), s_max=30, what="the policy is heard")
             before = certificate_serial(running.grpc_port, first.tls / "ca.pem")
             for name in ("server.key", "server.pem"):  # as a renewal does: whole files, renamed into place
                 shutil.copy(second.tls / name, first.tls / f"{name}.new")
@@ -104,8 +104,8 @@ def test_plain_text_finds_no_way_into_a_gateway_with_a_certificate(tmp_path: Pat
 
 def test_a_start_without_a_console_serves_by_the_last_policy(tmp_path: Path, console: Console) -> None:
     with gateway(tmp_path, console) as running, grpc.insecure_channel(running.target) as channel:
-        until(lambda: answers(channel), s_max=10, what="the policy is heard")
-        until((tmp_path / "gateway" / "policy.pb").exists, s_max=5, what="the policy is kept")
+        until(lambda: answers(channel), s_max=30, what="the policy is heard")
+        until((tmp_path / "gateway" / "policy.pb").exists, s_max=30, what="the policy is kept")
     console.away = True
 
     with gateway(tmp_path, console) as running, grpc.insecure_channel(running.target) as channel:
@@ -119,7 +119,7 @@ def test_decoders_end_with_a_gateway_that_is_killed(tmp_path: Path, console: Con
 
         running.kill()
 
-        until(lambda: not any(decoder.is_running() for decoder in decoders), s_max=10, what="the decoders have ended")
+        until(lambda: not any(decoder.is_running() for decoder in decoders), s_max=30, what="the decoders have ended")
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_two_gateways_on_one_redis_admit_exactly_the_limit(tmp_path: Path, conso
         ThreadPoolExecutor(64) as callers,
     ):
         for channel in (one, other):
-            until(lambda channel=channel: answers_with(channel, key.text), s_max=10, what="the policy is heard")  # type: ignore[misc]  # the loop's variable, bound
+            until(lambda channel=channel: answers_with(channel, key.text), s_max=30, what="the policy is heard")  # type: ignore[misc]  # the loop's variable, bound
 
         def call(number: int) -> words.Reason.ValueType:
             stub = prediction_pb2_grpc.PredictionServiceStub((one, other)[number % 2])

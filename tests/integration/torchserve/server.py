@@ -24,7 +24,7 @@ from protos.torchserve import management_pb2, management_pb2_grpc
 from tests.ports import free_offset
 
 LAUNCHER: Final = Path(__file__).resolve().parents[3] / "deploy" / "torchserve" / "launch.py"
-START_S_MAX: Final = 40.0
+START_S_MAX: Final = 90.0
 STOP_S_MAX: Final = 20.0
 
 
