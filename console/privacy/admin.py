@@ -111,8 +111,8 @@ class PrivacyRequestAdmin(HistoryAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PrivacyRequest]:
         return queries.requests()
 
-    def get_ordering(self, request: HttpRequest) -> list[str]:
-        return ["closed_at", "due_at", "pk"] if "state__exact" in request.GET else ["due_at", "pk"]
+    def get_ordering(self, request: HttpRequest) -> tuple[Any, ...]:
+        return queries.URGENT_FIRST
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -207,9 +207,6 @@ class PrivacyRequestAdmin(HistoryAdmin):
     # first migration runs the checks before there are tables.
     def has_entering_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("privacy.add_privacyrequest")
-
-    def has_handling_permission(self, request: HttpRequest, object_id: object = None) -> bool:
-        return False  # the page itself offers what fits the state; the addresses are open to whoever may
 
     @action(description=gettext_lazy("Enter a request"), icon="add", permissions=["entering"])
     def enter(self, request: HttpRequest) -> HttpResponse:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Final
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 
 from console.privacy import clocks
 from console.privacy.models import Erasure, Kind, PrivacyRequest, State, Step
 
+# Open ones by what is left, then closed ones, the newest first.
+URGENT_FIRST: Final = (F("closed_at").desc(nulls_first=True), "due_at", "pk")
+
 
 def requests() -> QuerySet[PrivacyRequest]:
     """Requests, the most urgent first; joins whoever handles them and the erasure."""
-    return PrivacyRequest.objects.select_related("handled_by", "erasure").order_by("closed_at", "due_at", "pk")
+    return PrivacyRequest.objects.select_related("handled_by", "erasure").order_by(*URGENT_FIRST)
 
 
 def open_requests() -> QuerySet[PrivacyRequest]:

@@ -63,6 +63,10 @@ def test_an_erasure_from_the_first_word_to_the_certificate() -> None:
     request.refresh_from_db()
     assert request.handled_by == officer
     assert erasure.carry_out(request.pk)
+    later = services.receive(actor=officer, pseudonym="p", kind="access", laws="pdpa", channel="web")
+    later_one = services.receive(actor=officer, pseudonym="p", kind="erasure", laws="pdpa", channel="web")
+    listed = browser.get(reverse(LIST)).context["cl"].result_list
+    assert [row.pk for row in listed] == [later.pk, later_one.pk, request.pk]  # closed ones last
     page = browser.get(address("change", request)).content.decode()
     assert "a second search found nothing" in page
     assert "The certificate is ready as soon as" in page
