@@ -12,6 +12,8 @@ CALLERS := .venv/callers/installed
 BENCH_PEERS := .venv/peers/installed
 BENCH_RESULTS ?= benchmarks/results
 STATE ?= .demo
+# Unit tests in so many processes side by side, a file's tests together, each computing with one thread; 0: one process.
+WORKERS ?= 0
 
 .PHONY: help
 help: ## List these commands
@@ -79,7 +81,7 @@ callers: $(CALLERS) ## Install the third-party clients that tests call the gatew
 
 .PHONY: unit
 unit: $(INSTALLED) $(CALLERS) ## Tests of single rooms
-	$(BIN)/pytest tests/unit
+	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile
 
 .PHONY: integration
 integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
