@@ -42,6 +42,7 @@ class VersionFilter(DistinctFilter):
 @admin.register(Finding)
 class FindingAdmin(HistoryAdmin):
     list_display = ("outcome_badge", "measure_text", "against_text", "effect_text", "q_text", "n_window", "version")
+    when_empty = gettext_lazy("Findings appear here when what is asked differs from what a model learnt from.")
     list_filter = (("outcome", ChoicesDropdownFilter), ("against", ChoicesDropdownFilter), VersionFilter)
     sortable_by = ()
 

@@ -73,6 +73,7 @@ class WithdrawalForm(forms.Form):
 @admin.register(Consent)
 class ConsentAdmin(HistoryAdmin):
     list_display = ("reference", "purpose_text", "state", "text_version", "channel", "given_at", "subject_text")
+    when_empty = gettext_lazy("Consents come from calling programs, or are recorded here by a privacy officer.")
     list_filter = (("purpose", ChoicesDropdownFilter),)
     search_fields = ("reference",)
     search_help_text = gettext_lazy("Reference, or pseudonym of the person; whole")

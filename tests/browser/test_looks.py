@@ -38,6 +38,8 @@ PAGES: Final[Mapping[str, str]] = {
     "audit": "/admin/audit/entry/",
     "subjects": "/admin/vault/subject/",
     "consents": "/admin/vault/consent/",
+    "drift": "/admin/drift/finding/",
+    "requests": "/admin/privacy/privacyrequest/",
     "missing": "/admin/no-such-page/",
 }
 SHOWS_AN_ANSWER: Final = ("reviews", "review", "predictions", "prediction")
