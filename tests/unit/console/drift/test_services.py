@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from console.drift import metrics, plots, queries, services, tasks
 from console.drift.models import Against, Distribution, Finding, Outcome, Pending, Span
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
+from console.registry.models import ModelVersion
 from console.site.roles import Role
 from model_store import signing
 from model_store.reference import Sketch
@@ -118,12 +120,13 @@ def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
     version = a_version(member(Role.MODEL_ENGINEER), number=7)
     settings.AMULET.model_store.mkdir(exist_ok=True)
     signing.generate_key(tmp_path / "release.key")
-    tiny_archive.write_archive(
-        tmp_path / "run",
-        settings.AMULET.model_store / version.file_name,
-        key=tmp_path / "release.key",
-        version=version.version,
+    made = tiny_archive.write_archive(
+        tmp_path / "run", tmp_path / "tiny.mar", key=tmp_path / "release.key", version=version.version
     )
+    # The store's names come from contents: under another name other tests would meet it.
+    ModelVersion.objects.filter(pk=version.pk).update(sha256=made.sha256)
+    version.refresh_from_db()
+    shutil.copy(tmp_path / "tiny.mar", settings.AMULET.model_store / version.file_name)
     batch = events(300, at=NOON)
     for event in batch:
         event.prediction.version = version.version
