@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from django.conf import settings
 
 from tests.console_ready import ready
 
@@ -13,3 +14,15 @@ def static_files() -> None:
     from django.core.management import call_command
 
     call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.fixture
+def fresh_checkpoints() -> None:
+    """The log of each test is a new one; its signatures and published checkpoints must be too.
+
+    What an earlier test of the same process signed is in the same folder.
+    """
+    folder = settings.AMULET.checkpoint_dir
+    (folder / "signed.json").unlink(missing_ok=True)
+    for published in folder.glob("*.txt"):
+        published.unlink()

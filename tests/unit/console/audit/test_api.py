@@ -15,13 +15,7 @@ from console.audit.services import NewEntry, append
 from console.site.roles import Role
 from tests.unit.console.people import caller
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _fresh_checkpoints() -> None:
-    """The log of each test is a new one: so are its signatures."""
-    (settings.AMULET.checkpoint_dir / "signed.json").unlink(missing_ok=True)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_checkpoints")]
 
 
 def write(count: int, subject: str = "p") -> None:

@@ -6,7 +6,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.conf import settings
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
@@ -286,10 +285,8 @@ class TestReview:
 
 
 class TestAudit:
+    @pytest.mark.usefixtures("fresh_checkpoints")
     def test_the_log_is_verified_and_exported_from_its_page(self) -> None:
-        (settings.AMULET.checkpoint_dir / "signed.json").unlink(missing_ok=True)
-        for path in settings.AMULET.checkpoint_dir.glob("*.txt"):
-            path.unlink()
         apply_batch([prediction_event() for _ in range(5)])
         auditor = browser(member(Role.AUDITOR))
         call_command("checkpoint")
