@@ -1,8 +1,16 @@
-"""What holds for every test: no bound on an example's time, which a busy machine would break."""
+"""What holds for every test, however it is started."""
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
+# No bound on an example's time, which a busy machine would break.
 settings.register_profile("amulet", deadline=None)
 settings.load_profile("amulet")
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
+# Tests that press Ctrl-C mean a terminal.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
