@@ -94,15 +94,29 @@ def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
 @click.argument("version")
 @click.option("--mode", type=click.Choice(["production", "canary", "shadow"]), default="production", show_default=True)
 @click.option("--weight", type=click.FloatRange(0.0, 1.0), help="Share of the traffic, for a canary.")
+@click.option(
+    "--unguarded",
+    multiple=True,
+    type=click.Choice(["errors", "latency", "verdicts", "agreement", "overrides"]),
+    help="A guardrail that shall not end it; may be given again.",
+)
 @click.option("--reason", required=True, help="Kept in the audit log.")
 @remote_options
-def rollout(version: str, mode: str, weight: float | None, reason: str, state: Path, as_json: bool) -> None:
+def rollout(
+    version: str,
+    mode: str,
+    weight: float | None,
+    unguarded: tuple[str, ...],
+    reason: str,
+    state: Path,
+    as_json: bool,
+) -> None:
     """Give an approved version traffic: all of it, a share, or copies in the shadow."""
     if (mode == "canary") != (weight is not None):
         raise click.UsageError("--weight belongs to --mode canary, and a canary needs it")
     console = _console(state)
     found = _find(console, version)
-    body: dict[str, Any] = {"mode": mode, "reason": reason}
+    body: dict[str, Any] = {"mode": mode, "reason": reason, "unguarded": list(unguarded)}
     if weight is not None:
         body["weight_ratio"] = weight
     _print(console.call("POST", f"versions/{found['id']}/rollout/", json=body), as_json)

@@ -28,6 +28,7 @@ from gateway.answer import (
 from gateway.ask import Ask, AskedView
 from gateway.background import Background
 from gateway.deadline import Deadline
+from gateway.failures import Failures
 from gateway.fusion import ViewOutput, fuse
 from gateway.identity import uuid7
 from gateway.intake.decoders import Decoders
@@ -96,6 +97,7 @@ class Predictor:
         background: Background,
         replays: Replays,
         shadows: Shadows,
+        failures: Failures,
     ) -> None:
         self._gateway_id = gateway_id
         self._policy = policy
@@ -107,6 +109,7 @@ class Predictor:
         self._background = background
         self._replays = replays
         self._shadows = shadows
+        self._failures = failures
         self._run_paces: defaultdict[str, Pace] = defaultdict(Pace)  # one per version: they differ in size
         self._overlay_pace = Pace()
 
@@ -153,7 +156,8 @@ class Predictor:
             going.shadows, lambda version: self._look_aside(ask, photos, version, going.version, work)
         )
         explaining = work.left_s > self._run_paces[going.version.version].expected_s
-        seen = await self._look(ask, photos, going.version, target=target, heat_map=explaining, deadline=work)
+        with self._failures.of(going.version, named=bool(ask.version)):
+            seen = await self._look(ask, photos, going.version, target=target, heat_map=explaining, deadline=work)
         heats, too_late = await self._explain(ask, seen, work)
         sealed = await self._seal(ask, snapshot, seen.conclusion, prediction_id, work)
         will_be_reviewed = _wants_review(seen.conclusion, snapshot, prediction_id)

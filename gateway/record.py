@@ -71,6 +71,7 @@ def prediction_event(
         policy_digest=around.snapshot.digest,
         idempotency_key_digest=hashlib.sha256(ask.idempotency_key.encode()).hexdigest() if ask.idempotency_key else "",
         prediction_set=[version.classes[index].class_id for index in conclusion.set_indices],
+        version_named=bool(ask.version),
     )
     subject = ask.subject
     if subject.pseudonym or subject.consent_reference or subject.retention:

@@ -24,6 +24,7 @@ from gateway.ask import VIEWS_MAX
 from gateway.background import Background
 from gateway.certificates import Certificates
 from gateway.door import Admission
+from gateway.failures import Failures
 from gateway.health import SERVICE, Health
 from gateway.intake.decoders import Decoders, DecoderSettings
 from gateway.intake.formats import PhotoLimits
@@ -120,6 +121,7 @@ async def run(
         health = Health(policy, journal, why_not_ready)
         shedder = Shedder(settings.calls_in_flight_max)
         replays, shadows = Replays(), Shadows(background)
+        failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
         metrics.registry.register(States(_states(policy, journal, shipper, decoders, shedder, shadows, why_not_ready)))
         predictor = Predictor(
@@ -133,6 +135,7 @@ async def run(
             background=background,
             replays=replays,
             shadows=shadows,
+            failures=failures,
         )
         admission = Admission(policy, RateLimiter(window), shedder, key_secret=settings.secret("key_secret"))
         service = PredictionService(
@@ -161,7 +164,8 @@ async def run(
         down.push_async_callback(asyncio.to_thread, ops.stop)
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
-                tasks.create_task(_kept_alive(work)) for work in (policy.run, shipper.run, health.run, *serving.run)
+                tasks.create_task(_kept_alive(work))
+                for work in (policy.run, shipper.run, health.run, failures.run, *serving.run)
             ]
             on_listening(Listening(grpc_port, ops.port))
             try:

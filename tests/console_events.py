@@ -89,6 +89,20 @@ def feedback_event(prediction_id: str, *, happened_at: datetime | None = None, *
     return _event(happened_at, feedback=given)
 
 
+def failure_event(*, happened_at: datetime | None = None, **fields: Any) -> pb.Event:
+    """Calls that a version did not answer; any field of CallsFailed by name."""
+    failed = pb.CallsFailed(
+        **{
+            "model": "amulets",
+            "version": "v20261123_tiny_0.900",
+            "reason": words.REASON_BACKEND_UNAVAILABLE,
+            "calls": 1,
+            **fields,
+        }
+    )
+    return _event(happened_at, failed=failed)
+
+
 def kept_event(
     *, pseudonym: str, consent: str, recipient: X25519PublicKey, photo: bytes | None = None, **fields: Any
 ) -> pb.Event:

@@ -23,6 +23,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 NAME_MAX: Final = 64
 COMMENT_MAX: Final = 2000
 VIEWS_MAX: Final = 8
+CALLS_MAX: Final = 1_000_000
 _LARGEST: Final = 1.7e308
 _FIRST_SECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
@@ -70,6 +71,7 @@ class PredictionEvent:
     policy_digest: str
     idempotency_key_digest: str
     prediction_set: tuple[str, ...]
+    version_named: bool  # by the caller: no weight chose it
 
     @property
     def top(self) -> Candidate:
@@ -89,7 +91,20 @@ class FeedbackEvent:
     comment: str
 
 
-def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent:
+@dataclass(frozen=True, slots=True)
+class FailureEvent:
+    """Calls that a version did not answer, counted by the gateway over some seconds."""
+
+    event_id: UUID
+    happened_at: datetime
+    gateway_id: str
+    model: str
+    version: str
+    reason: str
+    calls: int
+
+
+def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEvent:
     """Raises Unfit."""
     event_id = _uuid(event.event_id, "event_id")
     seconds = event.happened_at.seconds
@@ -101,6 +116,19 @@ def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent:
         return _prediction(event_id, happened_at, event.gateway_id, event.prediction)
     if body == "feedback":
         return _feedback(event_id, happened_at, event.gateway_id, event.feedback)
+    if body == "failed":
+        failed = event.failed
+        if not failed.model or not failed.version or not 0 < failed.calls <= CALLS_MAX:
+            raise Unfit("the failed calls name no model, no version or no number")
+        return FailureEvent(
+            event_id=event_id,
+            happened_at=happened_at,
+            gateway_id=_text(event.gateway_id, NAME_MAX),
+            model=_text(failed.model, 100),
+            version=_text(failed.version, 100),
+            reason=_REASON.get(failed.reason, str(failed.reason)),
+            calls=failed.calls,
+        )
     raise Unfit("the event has no body that this console knows")
 
 
@@ -148,6 +176,7 @@ def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb
         policy_digest=made.policy_digest[:32].hex(),
         idempotency_key_digest=_text(made.idempotency_key_digest, NAME_MAX),
         prediction_set=tuple(_text(class_id, TEXT_MAX) for class_id in made.prediction_set),
+        version_named=made.version_named,
     )
 
 

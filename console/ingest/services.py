@@ -21,7 +21,7 @@ from django.utils.timezone import now
 
 from console.audit import services as audit
 from console.drift import services as drift
-from console.ingest.reading import FeedbackEvent, PredictionEvent, Unfit, read_event
+from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, Unfit, read_event
 from console.ingest.retention import Outcome, Retained, retain
 from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
@@ -30,6 +30,7 @@ from console.predictions.models import Feedback, Prediction
 from console.predictions.tallies import Tallied, tally
 from console.review import services as review
 from console.review.models import ReviewItem, Why
+from console.rollout.observations import Answer, Failed, Given, observe
 from console.vault import queries as vault
 from protos.amulet.events.v1 import events_pb2 as pb
 
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 ACTOR: Final = "gateway"
 _TRIES: Final = 3
 _IDS_PER_STATEMENT: Final = 1000
-_Event = PredictionEvent | FeedbackEvent
+_Event = PredictionEvent | FeedbackEvent | FailureEvent
 _T = TypeVar("_T")
 
 
@@ -97,6 +98,14 @@ def _apply(events: Sequence[_Event]) -> int:
     audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
     tally(
         Tallied(event.happened_at, event.model, event.version, event.verdict, event.top.probability) for event in made
+    )
+    observe(
+        [_given(event) for event in made if not event.version_named],
+        [
+            Failed(event.happened_at, event.model, event.version, event.reason, event.calls)
+            for event in new
+            if isinstance(event, FailureEvent)
+        ],
     )
     # From here on under the audit head's lock: of a prediction and its feedback that arrive at
     # the same time in two batches, the later one sees the other.
@@ -158,6 +167,16 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Predict
     return row, detail
 
 
+def _given(event: PredictionEvent) -> Given:
+    return Given(
+        happened_at=event.happened_at,
+        model=event.model,
+        version=event.version,
+        answer=Answer(event.verdict, event.top.class_id, event.top.probability, event.inference_ms),
+        shadows=event.shadows,
+    )
+
+
 def _feedback_row(event: FeedbackEvent) -> Feedback:
     return Feedback(
         feedback_id=event.feedback_id,
@@ -175,9 +194,12 @@ def _audit_entry(event: _Event, retained: Mapping[UUID, Retained]) -> audit.NewE
     details: dict[str, Any] = {
         "event": str(event.event_id),
         "happened_at": event.happened_at.isoformat(),
-        "client": event.client_id,
         "gateway": event.gateway_id,
     }
+    if isinstance(event, FailureEvent):
+        details |= {"version": event.version, "reason": event.reason, "calls": event.calls}
+        return audit.NewEntry("calls.failed", "model", event.model, details)
+    details["client"] = event.client_id
     if isinstance(event, FeedbackEvent):
         details |= {"feedback": str(event.feedback_id), "kind": event.kind.name, "true_class": event.true_class}
         return audit.NewEntry("feedback.given", "prediction", str(event.prediction_id), details)

@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from django.db import connection
 from django.utils.timezone import localtime
 
+from console.counters import add_counts
 from console.predictions.models import Span, Tally
 
-_ROWS_PER_STATEMENT: Final = 100
 _KEY: Final = ("span", "begins_at", "model", "version", "verdict", "confidence_bin")
 
 
@@ -39,20 +38,7 @@ def tally(made: Iterable[Tallied]) -> None:
         for span in Span:
             key = (span.value, begin_of(span, item.happened_at), item.model, item.version, item.verdict, confidence_bin)
             counted[key] += 1
-    # In one order everywhere, so that two batches never wait for each other in a circle.
-    rows = sorted(counted.items())
-    table, names = Tally._meta.db_table, ", ".join(_KEY)
-    adapt = connection.ops.adapt_datetimefield_value
-    with connection.cursor() as cursor:
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-            some = rows[start : start + _ROWS_PER_STATEMENT]
-            values: list[Any] = [part for (span, at, *rest), count in some for part in (span, adapt(at), *rest, count)]
-            cursor.execute(
-                f"INSERT INTO {table} ({names}, count) VALUES "  # noqa: S608 - names of ours and placeholders
-                + ", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * len(some))
-                + f" ON CONFLICT ({names}) DO UPDATE SET count = {table}.count + excluded.count",
-                values,
-            )
+    add_counts(Tally, _KEY, counted)
 
 
 def begin_of(span: Span, moment: datetime) -> datetime:

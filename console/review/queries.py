@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Avg, Count, Q, QuerySet
+from django.db.models import Avg, Count, F, Q, QuerySet
 
-from console.review.models import ExpertDecision, ReviewItem, State, Why
+from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,43 @@ def agreement_since(moment: datetime) -> Agreement:
         took_s=Avg("took_s"),
     )
     return Agreement(**counted)
+
+
+def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, int]]:
+    """Version -> how many decisions in force override it, of how many that agree or disagree.
+
+    Counts answers that were given, and decided, since then. One query over what people decided
+    meanwhile, along the index by time.
+    """
+    rows = (
+        ExpertDecision.objects.filter(
+            decided_at__gte=moment,
+            agrees__isnull=False,
+            round=F("item__rounds"),
+            item__prediction__model=model,
+            item__prediction__happened_at__gte=moment,
+        )
+        .values_list("item__prediction__version")
+        .annotate(overridden=Count("pk", filter=Q(agrees=False)), decided=Count("pk"))
+        .order_by()
+    )
+    return {version: (overridden, decided) for version, overridden, decided in rows}
+
+
+def classes_decided(since: datetime, until: datetime, *, model: str, most: int) -> list[ExpertDecision]:
+    """Decisions in force for a class, newest first, on answers of a model in that span. Joins the prediction."""
+    return list(
+        ExpertDecision.objects.filter(
+            decided_at__gte=since,
+            decided=Decided.CLASS,
+            round=F("item__rounds"),
+            item__prediction__model=model,
+            item__prediction__happened_at__gte=since,
+            item__prediction__happened_at__lt=until,
+        )
+        .select_related("item__prediction")
+        .order_by("-decided_at")[:most]
+    )
 
 
 def longest_waiting(most: int) -> list[ReviewItem]:

@@ -19,6 +19,7 @@ from unfold.contrib.filters.admin import AllValuesCheckboxFilter, ChoicesCheckbo
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminFileFieldWidget,
     UnfoldAdminSelectWidget,
@@ -30,7 +31,8 @@ from console.registry import services as registry_services
 from console.registry import uploads
 from console.registry.models import ModelVersion, State
 from console.rollout import queries, services
-from console.rollout.models import Mode, Route
+from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.route_page import route_context
 from console.rollout.version_page import MODE_COLOURS, STATE_COLOURS, route_label, version_context
 from console.staff.models import User
 from console.staff.rest import actor_of
@@ -47,7 +49,16 @@ class RolloutForm(ReasonForm):
         widget=UnfoldAdminDecimalFieldWidget,
         help_text=gettext_lazy("For a canary only."),
     )
-    field_order = ("mode", "share_percent", "reason")
+    unguarded = forms.MultipleChoiceField(
+        label=gettext_lazy("Switch off these guardrails"),
+        choices=[(rule.value, rule.label) for rule in Rule],
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy(
+            "What you expect to change and accept. Only guardrails that watch the mode can be named."
+        ),
+    )
+    field_order = ("mode", "share_percent", "unguarded", "reason")
 
 
 class UploadForm(forms.Form):
@@ -253,12 +264,28 @@ class RouteAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("version", "started_by")
     ordering = ("-pk",)
-    list_display_links = None
+    list_display_links = ("version",)
     when_empty = gettext_lazy("No version has answered anybody yet: have one approved and roll it out.")
-    actions_detail = ("end",)
+    actions_detail = ("end", "see")
 
     def has_routing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("rollout.change_route")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        route = self.get_object(request, object_id)
+        if route is None or not self.has_view_permission(request, route):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        return page(
+            request,
+            self,
+            "rollout/route.html",
+            title=_("{mode} of {version}").format(mode=route_label(route), version=route.version.version),
+            subtitle=route.model,
+            **route_context(route, actor_of(request)),
+        )
 
     @display(description=gettext_lazy("Mode"), label=MODE_COLOURS)
     def mode_badge(self, route: Route) -> tuple[str, str] | str:
@@ -291,6 +318,23 @@ class RouteAdmin(ReadOnlyAdmin):
             ),
         )
 
+    @action(description=gettext_lazy("Take note"), url_path="see", permissions=["routing"])
+    def see(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        firing = Firing.objects.filter(route=object_id).values_list("pk", flat=True).first()
+        return ask(
+            request,
+            self,
+            title=_("Take note of the guardrail"),
+            consequence=_("It leaves the home page of everybody; the audit trail keeps who took note."),
+            button=_("Take note"),
+            back=reverse("admin:rollout_route_change", args=[object_id]),
+            form=forms.Form,
+            act=lambda _given: _said(
+                services.see_firing(actor=actor_of(request), firing_id=firing or 0).route.version,
+                _("You took note of the guardrail that ended {version}."),
+            ),
+        )
+
 
 def _said(version: ModelVersion, sentence: str) -> str:
     return sentence.format(version=version)
@@ -310,12 +354,13 @@ def _rollback_consequence(model: str) -> str:
 
 def _roll_out(person: User, version_id: int, given: dict[str, Any]) -> str:
     mode = Mode(given["mode"])
-    ratio = (given["share_percent"] or 0.0) / 100 if mode is Mode.CANARY else 1.0
+    share = given["share_percent"]
     route = services.roll_out(
         actor=person,
         version_id=version_id,
         mode=mode,
-        weight_ratio=ratio,
+        weight_ratio=None if share is None else share / 100,
+        unguarded=[Rule(rule) for rule in given["unguarded"]],
         reason=given["reason"],
         backend=connections.management,
     )

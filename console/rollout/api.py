@@ -6,7 +6,7 @@ from typing import Any
 
 import django_filters
 from django.urls import path
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,8 +15,12 @@ from rest_framework.views import APIView
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
 from console.registry.models import ModelVersion, State
-from console.rollout import queries, services
-from console.rollout.models import Mode, Route
+from console.rollout import guardrails, queries, services
+from console.rollout.comparison import QUANTILES, Comparison, Reviewed, compare
+from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.observations import totals
+from console.rollout.route_page import firing_sentence
+from console.rollout.sequential import Count, interval
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.torchserve import connections
@@ -31,7 +35,10 @@ class ReasonSerializer(serializers.Serializer[Any]):
 class RolloutSerializer(ReasonSerializer):
     mode = serializers.ChoiceField(choices=Mode.choices)
     weight_ratio = serializers.FloatField(
-        min_value=0.0, max_value=1.0, default=1.0, help_text="A canary's share of the calls; 1 for production."
+        min_value=0.0, max_value=1.0, default=None, allow_null=True, help_text="A canary's share of the calls."
+    )
+    unguarded = serializers.MultipleChoiceField(
+        choices=Rule.choices, default=set, help_text="Guardrails that shall not end it, of those that watch this mode."
     )
 
 
@@ -39,11 +46,13 @@ class RouteSerializer(serializers.ModelSerializer[Route]):
     version = serializers.CharField(source="version.version", read_only=True)
     version_id = serializers.IntegerField(read_only=True)
     weight_ratio = serializers.SerializerMethodField()
-    started_by = serializers.CharField(source="started_by.username", read_only=True)
+    started_by = serializers.CharField(
+        source="started_by.username", read_only=True, default=None, allow_null=True, help_text="null: a guardrail."
+    )
 
     class Meta:
         model = Route
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "model",
             "version",
@@ -55,6 +64,7 @@ class RouteSerializer(serializers.ModelSerializer[Route]):
             "reason",
             "ended_at",
             "end_reason",
+            "unguarded",
         )
 
     def get_weight_ratio(self, route: Route) -> float:
@@ -106,6 +116,7 @@ class VersionRollout(APIView):
             version_id=pk,
             mode=Mode(wanted["mode"]),
             weight_ratio=wanted["weight_ratio"],
+            unguarded=[Rule(rule) for rule in wanted["unguarded"]],
             reason=wanted["reason"],
             backend=connections.management,
         )
@@ -146,6 +157,129 @@ class RouteList(generics.ListAPIView[Route]):
     filterset_fields = ("model", "mode")
 
 
+class ShareSerializer(serializers.Serializer[Any]):
+    """A share of yes among answers, with the interval that holds at every moment at once."""
+
+    yes = serializers.IntegerField()
+    n = serializers.IntegerField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+
+
+class ReadingSerializer(serializers.Serializer[Any]):
+    rule = serializers.ChoiceField(choices=Rule.choices)
+    limit = serializers.FloatField()
+    count_min = serializers.IntegerField()
+    watched = ShareSerializer()
+    production = ShareSerializer(allow_null=True)
+    evidence_ratio = serializers.FloatField(help_text="Of what it takes to fire, 0 to 1.")
+    off = serializers.BooleanField()
+
+
+class FlipSerializer(serializers.Serializer[Any]):
+    production = serializers.CharField()
+    shadow = serializers.CharField()
+    count = serializers.IntegerField()
+    ratio = serializers.FloatField(help_text="Of the photographs that production gave its class.")
+
+
+class SideSerializer(serializers.Serializer[Any]):
+    """Production's or the shadow's answers to the photographs that both answered."""
+
+    out_of_distribution = ShareSerializer()
+    latency_ms = serializers.DictField(child=serializers.FloatField(allow_null=True), help_text="p50, p95, p99")
+    right = ShareSerializer(allow_null=True, help_text="Of those that experts gave a class: no random sample.")
+    confidence_gap = serializers.FloatField(allow_null=True, help_text="Mean confidence less the share of right ones.")
+    brier = serializers.FloatField(allow_null=True)
+
+
+class ComparisonSerializer(serializers.Serializer[Any]):
+    same_class = ShareSerializer()
+    unanswered = serializers.IntegerField(help_text="Photographs that production alone answered in time.")
+    flips = FlipSerializer(many=True)
+    production = SideSerializer()
+    shadow = SideSerializer()
+
+
+class FiringSerializer(serializers.ModelSerializer[Firing]):
+    model = serializers.CharField(source="route.model", read_only=True)
+    version = serializers.CharField(source="route.version.version", read_only=True)
+    mode = serializers.CharField(source="route.mode", read_only=True)
+    returned_to = serializers.CharField(source="returned_to.version", read_only=True, default=None, allow_null=True)
+    seen_by = serializers.CharField(source="seen_by.username", read_only=True, default=None, allow_null=True)
+    sentence = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Firing
+        fields = (
+            "id",
+            "route_id",
+            "model",
+            "version",
+            "mode",
+            "rule",
+            "fired_at",
+            "sentence",
+            "returned_to",
+            "seen_by",
+            "seen_at",
+        )
+
+    def get_sentence(self, firing: Firing) -> str:
+        return firing_sentence(firing)
+
+
+class WholeRouteSerializer(RouteSerializer):
+    guardrails = serializers.SerializerMethodField()
+    comparison = serializers.SerializerMethodField(help_text="For a shadow.")
+
+    class Meta(RouteSerializer.Meta):
+        fields = (*RouteSerializer.Meta.fields, "guardrails", "comparison")
+
+    @extend_schema_field(ReadingSerializer(many=True))
+    def get_guardrails(self, route: Route) -> list[dict[str, Any]]:
+        return [
+            {
+                "rule": reading.definition.rule,
+                "limit": reading.definition.limit,
+                "count_min": reading.definition.count_min,
+                "watched": _share(reading.watched),
+                "production": _share(reading.standard) if reading.standard else None,
+                "evidence_ratio": reading.progress,
+                "off": reading.is_off,
+            }
+            for reading in guardrails.read(route)
+        ]
+
+    @extend_schema_field(ComparisonSerializer(allow_null=True))
+    def get_comparison(self, route: Route) -> dict[str, Any] | None:
+        return _comparison(compare(route, totals(route))) if route.mode == Mode.SHADOW else None
+
+
+class RouteDetail(generics.RetrieveAPIView[Route]):
+    """A route, in force or past: what its guardrails see, and how a shadow compares with production."""
+
+    permission_classes = (may("rollout.view_route"),)
+    serializer_class = WholeRouteSerializer
+    queryset = Route.objects.select_related("version", "started_by")
+
+
+class GuardrailList(generics.ListAPIView[Firing]):
+    """Guardrails that fired, newest first."""
+
+    permission_classes = (may("rollout.view_route"),)
+    serializer_class = FiringSerializer
+    queryset = queries.firings()
+    filterset_fields = ("rule",)
+
+
+class GuardrailSeen(APIView):
+    @extend_schema(request=None, responses=FiringSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Take note: it leaves the home page."""
+        return Response(FiringSerializer(services.see_firing(actor=actor_of(request), firing_id=pk)).data)
+
+
 class RouteEnd(APIView):
     @extend_schema(request=ReasonSerializer, responses=RouteSerializer)
     def post(self, request: Request, pk: int) -> Response:
@@ -154,6 +288,35 @@ class RouteEnd(APIView):
         route = services.end_route(actor=actor_of(request), route_id=pk, reason=wanted["reason"])
         route.refresh_from_db()
         return Response(RouteSerializer(route).data)
+
+
+def _share(count: Count) -> dict[str, Any]:
+    low, high = interval(count)
+    return {"yes": count.yes, "n": count.n, "low": low, "high": high}
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    def side(place: int, reviewed: Reviewed | None) -> dict[str, Any]:
+        return {
+            "out_of_distribution": _share(found.out[place]),
+            "latency_ms": {
+                f"p{ratio * 100:.0f}": value for ratio, value in zip(QUANTILES, found.latency_ms[place], strict=True)
+            },
+            "right": _share(reviewed.right) if reviewed else None,
+            "confidence_gap": reviewed.gap if reviewed else None,
+            "brier": reviewed.brier if reviewed else None,
+        }
+
+    return {
+        "same_class": _share(found.same_class),
+        "unanswered": found.unanswered,
+        "flips": [
+            {"production": flip.production, "shadow": flip.shadow, "count": flip.count, "ratio": flip.ratio}
+            for flip in found.flips
+        ],
+        "production": side(0, found.reviewed[0] if found.reviewed else None),
+        "shadow": side(1, found.reviewed[1] if found.reviewed else None),
+    }
 
 
 def _version(pk: int) -> Response:
@@ -169,5 +332,8 @@ urlpatterns = [
     path("versions/<int:pk>/retire/", VersionRetirement.as_view()),
     path("models/<str:model>/rollback/", ModelRollback.as_view()),
     path("routes/", RouteList.as_view()),
+    path("routes/<int:pk>/", RouteDetail.as_view()),
     path("routes/<int:pk>/end/", RouteEnd.as_view()),
+    path("guardrails/", GuardrailList.as_view()),
+    path("guardrails/<int:pk>/seen/", GuardrailSeen.as_view()),
 ]

@@ -5,7 +5,9 @@
                  └───────────────────────┘
 
 A route is a row that is never changed but for its end, so the table is also the history of
-what answered when, and why.
+what answered when, and why. While a shadow or a canary is in force, and for a new production
+version's first day, what it says is counted beside what production says (`Observed`); a guardrail
+that finds it worse ends it (`Firing`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,16 @@ class Mode(models.TextChoices):
     SHADOW = "shadow", _("shadow")
 
 
+class Rule(models.TextChoices):
+    """What a guardrail looks at. Each one's limit and least count: `guardrails.DEFINITIONS`."""
+
+    ERRORS = "errors", _("failed calls")
+    LATENCY = "latency", _("slow answers")
+    VERDICTS = "verdicts", _("verdicts")
+    AGREEMENT = "agreement", _("disagreement with production")
+    OVERRIDES = "overrides", _("overrides by experts")
+
+
 class Route(models.Model):
     """One version's part in answering for one model, from its start to its end."""
 
@@ -38,8 +50,9 @@ class Route(models.Model):
     # Of all calls, for a canary; production has what the canary leaves, a shadow answers nobody.
     canary_ratio = models.FloatField(_("share"), default=0.0)
     started_at = models.DateTimeField(_("since"), default=now)
+    # Nobody: a guardrail brought this version back.
     started_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("started by")
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("started by")
     )
     reason = models.TextField(_("reason"))
     # The production route that this one took over from: where a rollback leads.
@@ -49,6 +62,10 @@ class Route(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("ended by")
     )
     end_reason = models.TextField(_("reason of the end"), blank=True)
+    # Guardrails that were switched off when it was started: values of Rule.
+    unguarded = models.JSONField(default=list)
+    # A slower run of the graph counts as slow: fixed before the first answer, from what production took until then.
+    slow_ms = models.FloatField(default=250.0)
 
     class Meta:
         verbose_name = _("route")
@@ -74,6 +91,74 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version} ({self.get_mode_display()})"
+
+
+class Arm(models.TextChoices):
+    """Whose answers were counted."""
+
+    WATCHED = "watched"
+    PRODUCTION = "production"
+    BOTH = "both"  # pairs of answers to the same photographs
+
+
+class What(models.TextChoices):
+    """What was counted. `key` and `other` say which: for pairs production's and the shadow's."""
+
+    VERDICT = "verdict"
+    CLASS = "class"
+    CONFIDENCE = "confidence"  # in twentieths
+    LATENCY = "latency"  # in quarters of a doubling from 1 ms
+    SLOW = "slow"
+    FAILED = "failed"  # by reason
+    UNANSWERED = "unanswered"  # a shadow that was late, had no place or failed
+
+
+class Observed(models.Model):
+    """How often something was seen while a route was in force: rows by kind, however many calls there were."""
+
+    route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="observed")
+    arm = models.CharField(max_length=10, choices=Arm)
+    what = models.CharField(max_length=10, choices=What)
+    key = models.CharField(max_length=128)
+    other = models.CharField(max_length=128)
+    count = models.BigIntegerField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["route", "arm", "what", "key", "other"], name="observed_key")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.arm} {self.what} {self.key} {self.other}: {self.count}"
+
+
+class Firing(models.Model):
+    """A guardrail that ended a route, with what it had seen by then."""
+
+    route = models.OneToOneField(Route, on_delete=models.PROTECT, related_name="firing")
+    rule = models.CharField(_("guardrail"), max_length=10, choices=Rule)
+    fired_at = models.DateTimeField(_("time"), default=now)
+    watched_yes = models.BigIntegerField()
+    watched_n = models.BigIntegerField()
+    # Production's, where the rule compares with it.
+    standard_yes = models.BigIntegerField(null=True)
+    standard_n = models.BigIntegerField(null=True)
+    limit = models.FloatField()  # how much more than production's share, or how large a share, is accepted
+    log_evidence = models.FloatField()
+    # What has been in production since, where production itself was rolled back.
+    returned_to = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, null=True, related_name="+")
+    seen_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+")
+    seen_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name = _("guardrail that fired")
+        verbose_name_plural = _("guardrails that fired")
+        default_permissions: ClassVar = ()
+        indexes: ClassVar = [models.Index(fields=["fired_at"], condition=Q(seen_at=None), name="firing_unseen")]
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.route}"
 
 
 class PolicyIssue(models.Model):

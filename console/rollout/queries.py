@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
 
 from django.db.models import Case, Exists, F, FloatField, OuterRef, QuerySet, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
+from console.predictions.models import Prediction
 from console.registry import queries as registry
 from console.registry.models import ModelVersion, State
-from console.rollout.models import Mode, Route
+from console.rollout.guardrails import is_watched
+from console.rollout.models import Firing, Mode, Route
 from console.torchserve.management import BackendVersion
+
+SLOW_FROM: Final = 500
+SLOW_FROM_MIN: Final = 50
+SLOW_MS_DEFAULT: Final = 250.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,38 @@ def wanted_backend_versions() -> set[BackendVersion]:
         if target is not None:
             wanted.add(registry.backend_version(target.version))
     return wanted
+
+
+def slow_ms(version: str) -> float:
+    """What is slow beside a production version: half again as long as nearly all of its newest answers took.
+
+    Fixed when a route begins, so that nothing that the new version does moves it. Reads at most
+    SLOW_FROM answers.
+    """
+    newest = Prediction.objects.filter(version=version).order_by("-happened_at")[:SLOW_FROM]
+    took = sorted(detail.get("inference_ms", 0.0) for detail in newest.values_list("detail_document", flat=True))
+    if len(took) < SLOW_FROM_MIN:
+        return SLOW_MS_DEFAULT
+    return 1.5 * float(took[int(0.95 * (len(took) - 1))])
+
+
+def watched_routes(at: datetime) -> list[Route]:
+    """Routes that guardrails act on now, in one query."""
+    return [route for route in routes_in_force().order_by("pk") if is_watched(route, at)]
+
+
+def firings() -> QuerySet[Firing]:
+    """Guardrails that fired, newest first, with route, version and whoever took note, in one query."""
+    return Firing.objects.select_related("route__version", "returned_to", "seen_by").order_by("-fired_at", "-pk")
+
+
+def unseen_firings(most: int) -> list[Firing]:
+    """Those that nobody has taken note of, newest first. Along their own index."""
+    return list(firings().filter(seen_at=None)[:most])
+
+
+def unseen_firing_count() -> int:
+    return Firing.objects.filter(seen_at=None).count()
 
 
 def fingerprint() -> tuple[object, ...]:

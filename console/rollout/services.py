@@ -1,4 +1,4 @@
-"""What changes routes: rollout, rollback, the end of a canary or a shadow, retirement.
+"""What changes routes: rollout, rollback, the end of a canary or a shadow, guardrails, retirement.
 
 The gateway hears of a change with its next look at the policy, two seconds later at most. A
 version gets a route only when TorchServe holds it with a worker that is ready, so a rollout
@@ -7,7 +7,7 @@ never sends callers to something that is still loading.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,14 +16,16 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
-from console.errors import Conflict, Invalid, NotAvailable
+from console.errors import Conflict, Invalid, NotAvailable, NotFound
 from console.registry import queries as registry
 from console.registry import services as registry_services
 from console.registry.models import ModelVersion, State
 from console.registry.services import checked_reason, find_version
 from console.registry.smoke import ensure_ready
-from console.rollout.models import Mode, Route
-from console.rollout.queries import rollback_target, served_model
+from console.rollout import queries
+from console.rollout.guardrails import Reading, rules_for
+from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.queries import Served, rollback_target, served_model
 from console.staff.models import User
 from console.staff.services import require
 from console.torchserve.errors import BackendError
@@ -31,20 +33,30 @@ from console.torchserve.management import Backend
 
 READY_S_MAX: Final = 30.0
 HOLD_S: Final = 120.0
+LOG_EVIDENCE_MAX: Final = 1e6  # a database has no infinity
 
 
 def roll_out(
-    *, actor: User, version_id: int, mode: Mode, weight_ratio: float, reason: str, backend: Callable[[], Backend]
+    *,
+    actor: User,
+    version_id: int,
+    mode: Mode,
+    weight_ratio: float | None,
+    reason: str,
+    backend: Callable[[], Backend],
+    unguarded: Collection[Rule] = (),
 ) -> Route:
     """Give an approved version its part: production, a canary's share of calls, or a shadow's copies.
 
-    weight_ratio: 1 for production, between 0 and 1 for a canary, of no meaning for a shadow.
+    weight_ratio: 1 or None for production and a shadow, which see all; between 0 and 1 for a canary.
+    unguarded: guardrails that shall not end this route, of those that watch its mode.
     Returns when the route is in force. Raises NotAllowed, Invalid, NotFound, Conflict; NotAvailable
     when TorchServe does not have the version ready, and then nothing has changed.
     """
     require(actor, "rollout.change_route")
     reason = checked_reason(reason)
     _check_weight(mode, weight_ratio)
+    _check_unguarded(mode, unguarded)
     version = find_version(version_id)
     _check_approved(version)
     registry_services.hold(version_id=version_id, seconds=HOLD_S)
@@ -59,7 +71,8 @@ def roll_out(
             ),
             reason="model_not_ready",
         )
-    return _start_route(actor, version_id, mode, weight_ratio, reason)
+    share = weight_ratio if mode is Mode.CANARY and weight_ratio is not None else 0.0
+    return _start_route(actor, version_id, mode, share, reason, sorted(unguarded))
 
 
 @transaction.atomic
@@ -87,18 +100,7 @@ def roll_back(*, actor: User, model: str, reason: str) -> Route:
             reason="no_earlier_version",
             field="model",
         )
-    _end(served.production, actor, reason)
-    for other in served.routes:
-        if other.version_id == target.version_id:  # it was a shadow meanwhile
-            _end(other, actor, reason)
-    route = Route.objects.create(
-        model=model,
-        version=target.version,
-        mode=Mode.PRODUCTION,
-        started_by=actor,
-        reason=reason,
-        previous=target.previous,
-    )
+    route = _return_to(target, served, actor, reason)
     _record(
         actor,
         "rollout.rolled_back",
@@ -128,6 +130,65 @@ def end_route(*, actor: User, route_id: int, reason: str) -> Route:
 
 
 @transaction.atomic
+def act_on(reading: Reading, *, route_id: int) -> Firing | None:
+    """A guardrail has fired: end this canary or shadow, or bring back the production version before this one.
+
+    None when the route has ended meanwhile, or there is no version to return to any more: of
+    two processes that read the same evidence, one acts.
+    """
+    route = Route.objects.select_related("version", "previous__version").filter(pk=route_id, ended_at=None).first()
+    if route is None:
+        return None
+    rule = Rule(reading.definition.rule)
+    reason = f"guardrail: {rule.value}"
+    try:
+        with transaction.atomic():
+            returned_to = _undo(route, reason)
+            if route.mode == Mode.PRODUCTION and returned_to is None:
+                return None
+            firing = Firing.objects.create(
+                route=route,
+                rule=rule,
+                watched_yes=reading.watched.yes,
+                watched_n=reading.watched.n,
+                standard_yes=reading.standard.yes if reading.standard else None,
+                standard_n=reading.standard.n if reading.standard else None,
+                limit=reading.definition.limit,
+                log_evidence=min(reading.log_evidence, LOG_EVIDENCE_MAX),
+                returned_to=returned_to,
+            )
+    except Conflict:
+        return None
+    _record(
+        None,
+        "rollout.guardrail_fired",
+        route.model,
+        ended=route.version.version,
+        mode=route.mode,
+        rule=rule.value,
+        watched=[reading.watched.yes, reading.watched.n],
+        production=[reading.standard.yes, reading.standard.n] if reading.standard else None,
+        limit=reading.definition.limit,
+        returned_to=returned_to.version if returned_to else None,
+    )
+    return firing
+
+
+@transaction.atomic
+def see_firing(*, actor: User, firing_id: int) -> Firing:
+    """Somebody has taken note of it: it leaves the home page. Raises NotAllowed, NotFound, Conflict."""
+    require(actor, "rollout.change_route")
+    moved = Firing.objects.filter(pk=firing_id, seen_at=None).update(seen_by=actor, seen_at=now())
+    firing = Firing.objects.select_related("route__version", "seen_by").filter(pk=firing_id).first()
+    if firing is None:
+        raise NotFound(_("No guardrail fired under the number {id}.").format(id=firing_id), field="id")
+    if not moved:
+        raise Conflict(_("Somebody has taken note of it already."), reason="already_seen")
+    _record(actor, "rollout.guardrail_seen", firing.route.model, firing=firing.pk, rule=firing.rule)
+    return firing
+
+
+@transaction.atomic
 def retire(*, actor: User, version_id: int, reason: str) -> ModelVersion:
     """approved → retired, for a version that has no route. Raises NotAllowed, Invalid, NotFound, Conflict."""
     version = registry_services.retire_version(actor=actor, version_id=version_id, reason=reason)
@@ -139,14 +200,13 @@ def retire(*, actor: User, version_id: int, reason: str) -> ModelVersion:
 
 
 @transaction.atomic
-def _start_route(actor: User, version_id: int, mode: Mode, weight_ratio: float, reason: str) -> Route:
+def _start_route(actor: User, version_id: int, mode: Mode, share: float, reason: str, unguarded: list[Rule]) -> Route:
     # Writing the row keeps a retirement from slipping in between this look and the new route.
     ModelVersion.objects.filter(pk=version_id).update(held_until=now() + timedelta(seconds=HOLD_S))
     version = find_version(version_id)
     _check_approved(version)
     served = served_model(version.model)
     own = next((route for route in served.routes if route.version_id == version_id), None)
-    share = weight_ratio if mode is Mode.CANARY else 0.0
     if own is not None and (own.mode, own.canary_ratio) == (mode, share):
         raise Conflict(_("{version} has this part already.").format(version=version), reason="already_so", field="mode")
     if own is not None and own.mode == Mode.PRODUCTION:
@@ -174,6 +234,8 @@ def _start_route(actor: User, version_id: int, mode: Mode, weight_ratio: float, 
                 started_by=actor,
                 reason=reason,
                 previous=served.production if mode is Mode.PRODUCTION else None,
+                unguarded=[rule.value for rule in unguarded],
+                slow_ms=queries.slow_ms(served.production.version.version if served.production else ""),
             )
     except IntegrityError:
         raise _changed_meanwhile() from None
@@ -183,14 +245,44 @@ def _start_route(actor: User, version_id: int, mode: Mode, weight_ratio: float, 
         version.model,
         version=version.version,
         mode=mode,
-        weight_ratio=weight_ratio if mode is Mode.CANARY else float(mode is Mode.PRODUCTION),
+        weight_ratio=share if mode is Mode.CANARY else float(mode is Mode.PRODUCTION),
         replaced=replaced.version.version if replaced else None,
+        unguarded=[rule.value for rule in unguarded],
         reason=reason,
     )
     return started
 
 
-def _end(route: Route, actor: User, reason: str) -> None:
+def _undo(route: Route, reason: str) -> ModelVersion | None:
+    """End a route on nobody's behalf. Returns the version that production went back to, where it was production."""
+    if route.mode != Mode.PRODUCTION:
+        _end(route, None, reason)
+        return None
+    served = served_model(route.model)
+    if served.production is None or served.production.pk != route.pk:
+        raise _changed_meanwhile()
+    target = rollback_target(served)
+    return _return_to(target, served, None, reason).version if target is not None else None
+
+
+def _return_to(target: Route, served: Served, actor: User | None, reason: str) -> Route:
+    """Put an earlier production version back into production."""
+    assert served.production is not None
+    _end(served.production, actor, reason)
+    for other in served.routes:
+        if other.version_id == target.version_id:  # it was a shadow or the canary meanwhile
+            _end(other, actor, reason)
+    return Route.objects.create(
+        model=served.model,
+        version=target.version,
+        mode=Mode.PRODUCTION,
+        started_by=actor,
+        reason=reason,
+        previous=target.previous,
+    )
+
+
+def _end(route: Route, actor: User | None, reason: str) -> None:
     moved = Route.objects.filter(pk=route.pk, ended_at=None).update(ended_at=now(), ended_by=actor, end_reason=reason)
     if not moved:
         raise _changed_meanwhile()
@@ -200,11 +292,27 @@ def _changed_meanwhile() -> Conflict:
     return Conflict(_("Somebody else changed the routes at the same moment; look again."), reason="changed_meanwhile")
 
 
-def _check_weight(mode: Mode, weight_ratio: float) -> None:
-    if mode is Mode.CANARY and not 0.0 < weight_ratio < 1.0:
+def _check_weight(mode: Mode, weight_ratio: float | None) -> None:
+    """A share that could not take effect is refused, not ignored."""
+    if mode is Mode.CANARY and (weight_ratio is None or not 0.0 < weight_ratio < 1.0):
         raise Invalid(_("A canary's share lies between 0 and 1, both excluded."), field="weight_ratio")
-    if mode is Mode.PRODUCTION and weight_ratio != 1.0:
+    if mode is Mode.PRODUCTION and weight_ratio not in (None, 1.0):
         raise Invalid(_("Production takes all; a share of calls is a canary."), field="weight_ratio")
+    if mode is Mode.SHADOW and weight_ratio not in (None, 1.0):
+        raise Invalid(_("A shadow sees copies of all calls: it has no share."), field="weight_ratio")
+
+
+def _check_unguarded(mode: Mode, unguarded: Collection[Rule]) -> None:
+    """A guardrail that does not watch this mode cannot be switched off for it."""
+    known = {definition.rule for definition in rules_for(mode)}
+    for rule in unguarded:
+        if rule not in known:
+            raise Invalid(
+                _(
+                    "The guardrail “{rule}” does not watch a route in the mode “{mode}”: it cannot be switched off."
+                ).format(rule=rule.label, mode=mode.label),
+                field="unguarded",
+            )
 
 
 def _check_approved(version: ModelVersion) -> None:
@@ -218,5 +326,5 @@ def _check_approved(version: ModelVersion) -> None:
         )
 
 
-def _record(actor: User, action: str, model: str, **details: Any) -> None:
+def _record(actor: User | None, action: str, model: str, **details: Any) -> None:
     record(actor=actor, action=action, subject_type="model", subject_id=model, details=details)

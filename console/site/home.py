@@ -30,7 +30,9 @@ from console.registry.models import State
 from console.registry.queries import count_by_state, waiting_for_approval
 from console.review.models import Why
 from console.review.queries import longest_waiting, open_count
-from console.rollout.queries import rollback_target, served_models
+from console.rollout.models import Rule
+from console.rollout.queries import rollback_target, served_models, unseen_firing_count, unseen_firings
+from console.rollout.route_page import firing_outcome, firing_sentence
 from console.site.traffic import traffic
 
 WAITING_MAX: Final = 5
@@ -68,7 +70,7 @@ class Waiting:
 
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the context of the home page what this person may see. At most twelve small queries."""
+    """Add to the context of the home page what this person may see. At most fourteen small queries."""
     may = request.user.has_perm
     served = served_models() if may("rollout.view_route") else []
     sees_predictions = may("predictions.view_prediction")
@@ -116,6 +118,9 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
             (State.FAILED, _("versions failed their smoke test"), "error"),
         ):
             cards.append(Card(counts[state], text, f"{url}?state__exact={state}", icon))
+    if may("rollout.view_route") and (fired := unseen_firing_count()):
+        url = reverse("admin:rollout_route_changelist")
+        cards.append(Card(fired, _("guardrails fired and nobody took note"), url, "gpp_maybe"))
     if may("drift.view_finding"):
         url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
         cards.append(Card(alert_count(), _("drift alerts are open"), url, "monitoring"))
@@ -128,8 +133,14 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
 
 
 def _waiting(request: HttpRequest) -> Sequence[Waiting]:
-    """What waits longest for this person's role: versions, then photographs."""
+    """What waits for this person's role: guardrails that fired, then the oldest versions, then photographs."""
     found: list[Waiting] = []
+    if request.user.has_perm("rollout.view_route"):
+        for firing in unseen_firings(WAITING_MAX):
+            url = reverse("admin:rollout_route_change", args=[firing.route_id])
+            text = f"{firing.route.version}: {Rule(firing.rule).label}"
+            why = f"{firing_sentence(firing)} {firing_outcome(firing)}"
+            found.append(Waiting(text, why, firing.fired_at, url))
     if request.user.has_perm("registry.approve_modelversion"):
         for version in waiting_for_approval(WAITING_MAX):
             if version.uploaded_by_id != request.user.pk:

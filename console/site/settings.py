@@ -118,6 +118,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "privacy: discard orphans": {"task": "console.privacy.tasks.discard_orphans", "schedule": timedelta(days=1)},
     "drift: fold": {"task": "console.drift.tasks.fold", "schedule": 30.0},
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
+    "rollout: watch": {"task": "console.rollout.tasks.watch", "schedule": 10.0},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 
@@ -217,6 +218,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {"GuardrailEnum": "console.rollout.models.Rule"},
 }
 
 UNFOLD = navigation.unfold(title=_("Amulet console"))

@@ -55,6 +55,8 @@ class Seeded:
     waiting_version: int  # smoke-tested, waits for approval
     production_version: int
     kept_prediction: str  # in domain, with its photograph
+    shadow_route: int
+    fired_route: int  # a canary that a guardrail ended
     api_client: int
 
 
@@ -68,15 +70,16 @@ def seed(key: Path) -> Seeded:
     accounts = {name: account for name, (_, account) in people.items()}
     users = {name: user for name, (user, _) in people.items()}
     clients = _clients(users["suda"])
-    old, current, waiting = _versions(users, key)
+    old, current, tried, waiting = _versions(users, key)
+    fired, shadow = _rollouts(users["somchai"], current, tried)
     _consents(users["wipa"])
-    events, kept = _events(chance, clients, old.version, current.version)
+    events, kept = _events(chance, clients, old.version, current.version, tried.version)
     for start in range(0, len(events), 100):
         receipt = apply_batch(events[start : start + 100])
         assert not receipt.rejected, receipt.rejected
     withdraw_consent(actor=users["wipa"], reference="c-001", channel="telephone")
     _decisions(chance, users)
-    return Seeded(accounts, waiting.pk, current.pk, kept, clients[0].pk)
+    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, clients[0].pk)
 
 
 def _people() -> dict[str, tuple[Any, Account]]:
@@ -103,8 +106,8 @@ def _clients(administrator: Any) -> list[Any]:
     return made
 
 
-def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any]:
-    """Two versions that were in production one after the other, one that waits for approval, one refused."""
+def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any, Any]:
+    """Two that were in production one after the other, one that was tried, one that waits for approval, one refused."""
     from console.registry import services as registry
     from console.rollout import services as rollout
     from console.rollout.models import Mode
@@ -117,6 +120,7 @@ def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any]:
         for version, note in (
             ("v20261101_tiny_0.961", "First version with the standing figures."),
             ("v20261118_tiny_0.974", "Retrained with 1,040 reviewed photographs."),
+            ("v20261121_tiny_0.970", "Trained without the blurred photographs."),
             ("v20261124_tiny_0.979", "Smaller backbone; same data as v20261118."),
         ):
             file = folder / f"{version}.mar"
@@ -130,13 +134,44 @@ def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any]:
     for version in made:
         registry.settle_smoke_test(version_id=version.pk, report=_smoke_report(), passed=True)
     backend = TorchServeInMemory()
-    for version in made[:2]:
+    for version in made[:3]:
         registry.approve_version(actor=somchai, version_id=version.pk, reason="Better on every class, same latency.")
+    for version in made[:2]:
         rollout.roll_out(
             actor=somchai, version_id=version.pk, mode=Mode.PRODUCTION, weight_ratio=1.0,
             reason="Agreed in the weekly meeting.", backend=lambda: backend,
         )  # fmt: skip
-    return made[0], made[1], made[2]
+    return made[0], made[1], made[2], made[3]
+
+
+def _rollouts(approver: Any, current: Any, tried: Any) -> tuple[int, int]:
+    """A canary that a guardrail ended, and a shadow that saw the last days' photographs. Returns the two routes."""
+    from django.utils.timezone import now
+
+    from console.ingest.services import apply_batch
+    from console.rollout import services
+    from console.rollout.models import Mode, Route
+    from console.rollout.tasks import watch
+    from tests.console_events import failure_event, prediction_event
+    from tests.unit.console.versions import TorchServeInMemory
+
+    def route(mode: Mode, ratio: float | None, began_days: float) -> int:
+        begun = services.roll_out(
+            actor=approver, version_id=tried.pk, mode=mode, weight_ratio=ratio,
+            reason="Is it better on worn pieces?", backend=TorchServeInMemory,
+        )  # fmt: skip
+        Route.objects.filter(pk=begun.pk).update(started_at=now() - timedelta(days=began_days))
+        return begun.pk
+
+    Route.objects.filter(version=current).update(started_at=now() - timedelta(days=DAYS / 2))
+    canary = route(Mode.CANARY, 0.2, 1 / 24)
+    fields: dict[str, Any] = {"model": MODEL, "happened_at": now() - timedelta(minutes=20), "top_class": CLASSES[0]}
+    answered = [prediction_event(version=current.version, **fields) for _ in range(120)]
+    answered += [prediction_event(version=tried.version, **fields) for _ in range(30)]
+    failed = failure_event(model=MODEL, version=tried.version, calls=34, happened_at=now() - timedelta(minutes=20))
+    apply_batch([*answered, failed])
+    watch()
+    return canary, route(Mode.SHADOW, None, 5)
 
 
 def _pushed(actor: Any, file: Path, note: str) -> Any:
@@ -175,7 +210,7 @@ def _consents(officer: Any) -> None:
         )  # fmt: skip
 
 
-def _events(chance: random.Random, clients: list[Any], old: str, current: str) -> tuple[list[Any], str]:
+def _events(chance: random.Random, clients: list[Any], old: str, current: str, shadow: str) -> tuple[list[Any], str]:
     """The fortnight's events along time, and the id of a prediction in domain that has its photograph."""
     from django.utils.timezone import now
 
@@ -200,6 +235,7 @@ def _events(chance: random.Random, clients: list[Any], old: str, current: str) -
             "version": current if age_days < DAYS / 2 else old, "ood_scores": _scores(chance, verdict),
             "candidates": _candidates(top, confidence), "prediction_set": [top], "total_ms": chance.uniform(28, 75),
             "wants_review": chance.random() < 0.03,
+            "shadows": [_shadow(chance, shadow, top, verdict)] if age_days < 5 else [],
         }  # fmt: skip
         if with_photo:
             number = (index - (PREDICTIONS - PHOTOGRAPHS * 3)) // 3 + 1
@@ -222,6 +258,21 @@ def _events(chance: random.Random, clients: list[Any], old: str, current: str) -
                 )
             )
     return events, kept
+
+
+def _shadow(chance: random.Random, version: str, top: str, verdict: Any) -> Any:
+    """What the shadow said: mostly the same."""
+    from protos.amulet.events.v1 import events_pb2 as pb
+    from protos.amulet.v1 import prediction_pb2
+
+    said = top if chance.random() < 0.93 else chance.choice(CLASSES)
+    confidence = chance.betavariate(9, 1.2)
+    return pb.ShadowAnswer(
+        version=version,
+        verdict=verdict,
+        candidates=[prediction_pb2.Candidate(class_id=said, probability=confidence)],
+        inference_ms=chance.uniform(18, 40),
+    )
 
 
 def _by_day(moment: datetime, latest: datetime, chance: random.Random) -> datetime:

@@ -25,6 +25,10 @@ PAGES: Final[Mapping[str, str]] = {
     "approve": "/admin/registry/modelversion/{waiting_version}/approve/",
     "upload": "/admin/registry/modelversion/upload/",
     "routes": "/admin/rollout/route/",
+    "shadow": "/admin/rollout/route/{shadow_route}/change/",
+    "guardrail": "/admin/rollout/route/{fired_route}/change/",
+    "take note": "/admin/rollout/route/{fired_route}/see/",
+    "roll out": "/admin/registry/modelversion/{waiting_version}/roll-out/",
     "reviews": "/admin/review/reviewitem/",
     "review": "/admin/review/reviewitem/next",
     "predictions": "/admin/predictions/prediction/",
@@ -42,7 +46,7 @@ PAGES: Final[Mapping[str, str]] = {
     "requests": "/admin/privacy/privacyrequest/",
     "missing": "/admin/no-such-page/",
 }
-SHOWS_AN_ANSWER: Final = ("reviews", "review", "predictions", "prediction")
+SHOWS_AN_ANSWER: Final = ("shadow", "reviews", "review", "predictions", "prediction")
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
 _AXE: Final = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}

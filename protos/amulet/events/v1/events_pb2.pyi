@@ -32,6 +32,7 @@ class Event(_message.Message):
     HAPPENED_AT_FIELD_NUMBER: _builtins.int
     PREDICTION_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7, unique for ever"""
     gateway_id: _builtins.str
@@ -41,6 +42,8 @@ class Event(_message.Message):
     def prediction(self) -> Global___PredictionMade: ...
     @_builtins.property
     def feedback(self) -> Global___FeedbackGiven: ...
+    @_builtins.property
+    def failed(self) -> Global___CallsFailed: ...
     def __init__(
         self,
         *,
@@ -49,12 +52,13 @@ class Event(_message.Message):
         happened_at: _timestamp_pb2.Timestamp | None = ...,
         prediction: Global___PredictionMade | None = ...,
         feedback: Global___FeedbackGiven | None = ...,
+        failed: Global___CallsFailed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "failed", b"failed", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["prediction", "feedback"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["prediction", "feedback", "failed"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -83,6 +87,7 @@ class PredictionMade(_message.Message):
     POLICY_DIGEST_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_DIGEST_FIELD_NUMBER: _builtins.int
     PREDICTION_SET_FIELD_NUMBER: _builtins.int
+    VERSION_NAMED_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     request_id: _builtins.str
     client_id: _builtins.str
@@ -98,6 +103,8 @@ class PredictionMade(_message.Message):
     """SHA-256 of the policy that was in force"""
     idempotency_key_digest: _builtins.str
     """hex; the key itself stays with the gateway"""
+    version_named: _builtins.bool
+    """the caller named the version: no weight chose it"""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_vocabulary_pb2.Reason.ValueType]: ...
     @_builtins.property
@@ -136,10 +143,11 @@ class PredictionMade(_message.Message):
         policy_digest: _builtins.bytes = ...,
         idempotency_key_digest: _builtins.str = ...,
         prediction_set: _abc.Iterable[_builtins.str] | None = ...,
+        version_named: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "model", b"model", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "model", b"model", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "version_named", b"version_named", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,6 +330,36 @@ class FeedbackGiven(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeedbackGiven: _TypeAlias = FeedbackGiven  # noqa: Y015
+
+@_typing.final
+class CallsFailed(_message.Message):
+    """Calls that a version was chosen for by its weight and that it did not answer, since the last such event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    reason: _vocabulary_pb2.Reason.ValueType
+    calls: _builtins.int
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        reason: _vocabulary_pb2.Reason.ValueType = ...,
+        calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "model", b"model", "reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallsFailed: _TypeAlias = CallsFailed  # noqa: Y015
 
 @_typing.final
 class EventBatch(_message.Message):
