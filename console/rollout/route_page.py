@@ -22,7 +22,13 @@ from console.rollout.sequential import Count, interval
 from console.staff.models import User
 from console.vault import queries as vault
 
-_COLOURS: Final[Mapping[str, str]] = {"fired": "danger", "off": "warning", "few": "info", "well": "success"}
+_COLOURS: Final[Mapping[str, str]] = {
+    "fired": "danger",
+    "acts": "danger",
+    "off": "warning",
+    "few": "info",
+    "well": "success",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +158,7 @@ def _row(reading: Reading, firing: Firing | None) -> GuardrailRow:
         "fired": _("fired"),
         "off": _("switched off"),
         "few": _("fewer than {least} so far").format(least=definition.count_min),
+        "acts": _("acts with its next look"),
         "well": _("watches"),
     }
     return GuardrailRow(
@@ -171,6 +178,8 @@ def _state(reading: Reading, firing: Firing | None) -> str:
         return "fired"
     if reading.is_off:
         return "off"
+    if reading.fires:
+        return "acts"
     return "few" if reading.watched.n < definition.count_min else "well"
 
 

@@ -271,7 +271,7 @@ def _shadow(chance: random.Random, version: str, top: str, verdict: Any) -> Any:
         version=version,
         verdict=verdict,
         candidates=[prediction_pb2.Candidate(class_id=said, probability=confidence)],
-        inference_ms=chance.uniform(18, 40),
+        inference_ms=chance.uniform(18, 32),
     )
 
 
