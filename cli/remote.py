@@ -131,6 +131,44 @@ def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
     _print(_console(state).call("POST", f"models/{quote(model, safe='')}/rollback/", json={"reason": reason}), as_json)
 
 
+@models.command(epilog="Example: amulet models compare v20261118_tiny_0.974 v20261124_tiny_0.979")
+@click.argument("first")
+@click.argument("second")
+@remote_options
+def compare(first: str, second: str, state: Path, as_json: bool) -> None:
+    """Set two versions of a model side by side, metric by metric."""
+    console = _console(state)
+    a, b = (str(_find(console, name)["id"]) for name in (first, second))
+    found = console.call("GET", "versions/compare/", params={"a": a, "b": b})
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for pair in found["metrics"]:
+        figures = "  ".join(_figure(pair[side]).ljust(24) for side in ("a", "b"))
+        click.echo(f"{pair['name']:<32}{figures}  {pair['better']}")
+
+
+@models.command(epilog="Example: amulet models then web-shop 2026-01-31T09:30")
+@click.argument("client")
+@click.argument("at")
+@click.option("--model", default="", help="Needed where the client might ask several.")
+@remote_options
+def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
+    """Say what answered a client at an instant: versions, thresholds, policy, and who had approved them."""
+    found = _console(state).call("GET", "routes/then/", params={"client": client, "at": at, "model": model})
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    for part in found["parts"]:
+        click.echo(
+            f"{part['version']}  {part['mode']}  {part['share_ratio']:.1%}  approved by {part['approved_by']}, "
+            f"{part['approved_at']}  sha256 {part['sha256']}"
+        )
+    if not found["parts"]:
+        click.echo("Nothing was in production then.", err=True)
+    click.echo(f"policy {found['policy_revision']}  {found['policy_digest']}")
+
+
 @click.group()
 def keys() -> None:
     """Create and revoke API keys."""
@@ -212,6 +250,10 @@ def _settled(console: ConsoleConnection, version: dict[str, Any]) -> dict[str, A
         time.sleep(POLL_S)
         version = console.call("GET", f"versions/{version['id']}/")
     return version
+
+
+def _figure(metric: dict[str, Any] | None) -> str:
+    return "–" if metric is None else f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
 
 
 def _find(console: ConsoleConnection, name: str) -> dict[str, Any]:

@@ -31,8 +31,10 @@ from console.registry import services as registry_services
 from console.registry import uploads
 from console.registry.models import ModelVersion, State
 from console.rollout import queries, services
+from console.rollout.compare_page import compare_context
 from console.rollout.models import Firing, Mode, Route, Rule
 from console.rollout.route_page import route_context
+from console.rollout.then_page import then_context
 from console.rollout.version_page import MODE_COLOURS, STATE_COLOURS, route_label, version_context
 from console.staff.models import User
 from console.staff.rest import actor_of
@@ -81,7 +83,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     list_per_page = 50
     when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")
-    actions_list = ("upload",)
+    actions_list = ("upload", "compare")
     actions_detail = ("approve", "roll_out", "roll_back", "retry", "retire")
 
     def has_upload_permission(self, request: HttpRequest, object_id: object = None) -> bool:
@@ -115,7 +117,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("Macro F1"))
     def macro_f1(self, version: ModelVersion) -> str:
         metrics = (version.card_document or {}).get("metrics", [])
-        found = next((metric for metric in metrics if metric["name"] == "macro_f1"), None)
+        found = next((metric for metric in metrics if metric["name"] in ("macro_f1", "macro_f1_cv")), None)
         if found is None:
             return "–"
         value, low, high = (number_format(found[name], 3) for name in ("value", "low", "high"))
@@ -153,6 +155,11 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             form=UploadForm,
             act=lambda given: _upload(actor_of(request), given),
         )
+
+    @action(description=gettext_lazy("Compare"), icon="compare_arrows", url_path="compare", permissions=["view"])
+    def compare(self, request: HttpRequest) -> HttpResponse:
+        asked = {name: request.GET.get(name, "") for name in ("model", "metric", "a", "b")}
+        return page(request, self, "rollout/compare.html", title=_("Compare versions"), **compare_context(**asked))
 
     @action(description=gettext_lazy("Approve"), url_path="approve", permissions=["approve"])
     def approve(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -266,6 +273,7 @@ class RouteAdmin(ReadOnlyAdmin):
     ordering = ("-pk",)
     list_display_links = ("version",)
     when_empty = gettext_lazy("No version has answered anybody yet: have one approved and roll it out.")
+    actions_list = ("then",)
     actions_detail = ("end", "see")
 
     def has_routing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
@@ -300,6 +308,11 @@ class RouteAdmin(ReadOnlyAdmin):
         else:
             url, text = reverse("admin:rollout_route_end", args=[route.pk]), _("End")
         return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
+
+    @action(description=gettext_lazy("What answered when"), icon="history", url_path="then", permissions=["view"])
+    def then(self, request: HttpRequest) -> HttpResponse:
+        asked = {name: request.GET.get(name, "") for name in ("client", "at", "model")}
+        return page(request, self, "rollout/then.html", title=_("What answered when"), **then_context(**asked))
 
     @action(description=gettext_lazy("End"), url_path="end", permissions=["routing"])
     def end(self, request: HttpRequest, object_id: int) -> HttpResponse:

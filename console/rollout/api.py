@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import django_filters
 from django.urls import path
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.errors import Invalid
+from console.registry import comparison
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
 from console.registry.models import ModelVersion, State
@@ -21,9 +24,12 @@ from console.rollout.models import Firing, Mode, Route, Rule
 from console.rollout.observations import totals
 from console.rollout.route_page import firing_sentence
 from console.rollout.sequential import Count, interval
+from console.rollout.then_page import instant
+from console.rollout.time_machine import Then, look
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.torchserve import connections
+from model_store.card import MetricCard
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -280,6 +286,169 @@ class GuardrailSeen(APIView):
         return Response(FiringSerializer(services.see_firing(actor=actor_of(request), firing_id=pk)).data)
 
 
+class FigureSerializer(serializers.Serializer[Any]):
+    value = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    measured_on = serializers.CharField()
+
+
+class MetricPairSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    a = FigureSerializer(allow_null=True)
+    b = FigureSerializer(allow_null=True)
+    better = serializers.ChoiceField(
+        choices=[str(each) for each in comparison.Better],
+        help_text="Said only where both were measured on the same photographs and the intervals do not meet.",
+    )
+
+
+class VersionPairSerializer(serializers.Serializer[Any]):
+    a = serializers.CharField()
+    b = serializers.CharField()
+    metrics = MetricPairSerializer(many=True)
+    photographs = serializers.DictField(
+        child=serializers.ListField(child=serializers.IntegerField(allow_null=True), min_length=2, max_length=2),
+        help_text="Class -> how many each learnt from; null where it does not know the class.",
+    )
+    facts = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2)
+    )
+    settings = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2),
+        help_text="Training settings that differ.",
+    )
+
+
+class RankedSerializer(FigureSerializer):
+    id = serializers.IntegerField()
+    version = serializers.CharField()
+    may_be_best = serializers.BooleanField(help_text="Its interval reaches the best one's, on the same photographs.")
+
+
+class VersionCompare(APIView):
+    permission_classes = (may("registry.view_modelversion"),)
+
+    @extend_schema(
+        parameters=[OpenApiParameter(name, int, required=True) for name in ("a", "b")],
+        responses=VersionPairSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """Two versions of a model side by side, by their ids."""
+        one, other = (registry_services.find_version(_id(request, name)) for name in ("a", "b"))
+        found = comparison.compare(one, other)
+        return Response(
+            {
+                "a": one.version,
+                "b": other.version,
+                "metrics": [
+                    {"name": pair.name, "a": _figure(pair.first), "b": _figure(pair.second), "better": pair.better}
+                    for pair in found.metrics
+                ],
+                "photographs": {item.class_id: [item.first, item.second] for item in found.classes},
+                "facts": {name: [mine, others] for name, mine, others in found.facts},
+                "settings": {name: [mine, others] for name, mine, others in found.settings},
+            }
+        )
+
+
+class VersionRanking(APIView):
+    permission_classes = (may("registry.view_modelversion"),)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("model", str, required=True), OpenApiParameter("metric", str, required=True)],
+        responses=RankedSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """The versions of a model by one metric of their cards, the best first."""
+        model, metric = (request.query_params.get(name, "") for name in ("model", "metric"))
+        known = comparison.metric_names(model)
+        if metric not in known:
+            raise Invalid(f"a metric of {model} is one of: {', '.join(known) or 'none yet'}", field="metric")
+        return Response(
+            [
+                {
+                    "id": item.version.pk,
+                    "version": item.version.version,
+                    "may_be_best": item.may_be_best,
+                    **(_figure(item.metric) or {}),
+                }
+                for item in comparison.best(metric, model=model)
+            ]
+        )
+
+
+class DetectorSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    unsure_at = serializers.FloatField()
+    out_at = serializers.FloatField()
+
+
+class PartSerializer(serializers.Serializer[Any]):
+    version_id = serializers.IntegerField()
+    version = serializers.CharField()
+    mode = serializers.ChoiceField(choices=Mode.choices)
+    share_ratio = serializers.FloatField()
+    sha256 = serializers.CharField()
+    temperature = serializers.FloatField()
+    confidence_min = serializers.FloatField(source="limits.confidence_min")
+    margin_min = serializers.FloatField(source="limits.margin_min")
+    detectors = DetectorSerializer(source="limits.detectors", many=True)
+    approved_by = serializers.CharField()
+    approved_at = serializers.DateTimeField(allow_null=True)
+    approval_reason = serializers.CharField()
+    route_id = serializers.IntegerField()
+    since = serializers.DateTimeField()
+    started_by = serializers.CharField(help_text="Empty: a guardrail brought it back.")
+    reason = serializers.CharField()
+
+
+class AnsweredSerializer(serializers.Serializer[Any]):
+    prediction_id = serializers.UUIDField()
+    happened_at = serializers.DateTimeField()
+    model = serializers.CharField()
+    version = serializers.CharField()
+    policy = serializers.IntegerField(allow_null=True)
+
+
+class ThenSerializer(serializers.Serializer[Any]):
+    client = serializers.CharField()
+    at = serializers.DateTimeField()
+    model = serializers.CharField()
+    permitted = serializers.BooleanField(allow_null=True)
+    policy_revision = serializers.SerializerMethodField()
+    policy_digest = serializers.SerializerMethodField()
+    parts = PartSerializer(many=True)
+    answers = AnsweredSerializer(many=True, help_text="The client's last answers up to that instant.")
+
+    def get_policy_revision(self, then: Then) -> int | None:
+        return then.policy[0] if then.policy else None
+
+    def get_policy_digest(self, then: Then) -> str | None:
+        return then.policy[1] if then.policy else None
+
+
+class RoutesThen(APIView):
+    permission_classes = (may("rollout.view_route"),)
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("client", str, required=True, description="Name or id."),
+            OpenApiParameter("at", datetime, required=True, description="Without an offset: the console's own time."),
+            OpenApiParameter("model", str, description="Needed where the client might ask several."),
+        ],
+        responses=ThenSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """What answered a client at an instant, with which thresholds, and who had approved it."""
+        asked = request.query_params
+        at = instant(asked.get("at", ""))
+        if at is None:
+            raise Invalid("at is a day and a time, as 2026-01-31T09:30:00+07:00", field="at")
+        found = look(client=asked.get("client", ""), at=at, model=asked.get("model", ""))
+        return Response(ThenSerializer(found).data)
+
+
 class RouteEnd(APIView):
     @extend_schema(request=ReasonSerializer, responses=RouteSerializer)
     def post(self, request: Request, pk: int) -> Response:
@@ -288,6 +457,19 @@ class RouteEnd(APIView):
         route = services.end_route(actor=actor_of(request), route_id=pk, reason=wanted["reason"])
         route.refresh_from_db()
         return Response(RouteSerializer(route).data)
+
+
+def _id(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    if not text.isdecimal() or len(text) > 15:
+        raise Invalid(f"{name} is the number of a version", field=name)
+    return int(text)
+
+
+def _figure(metric: MetricCard | None) -> dict[str, Any] | None:
+    if metric is None:
+        return None
+    return {"value": metric.value, "low": metric.low, "high": metric.high, "measured_on": metric.data}
 
 
 def _share(count: Count) -> dict[str, Any]:
@@ -325,6 +507,8 @@ def _version(pk: int) -> Response:
 
 urlpatterns = [
     path("versions/", VersionList.as_view()),
+    path("versions/compare/", VersionCompare.as_view()),
+    path("versions/best/", VersionRanking.as_view()),
     path("versions/<int:pk>/", VersionDetail.as_view()),
     path("versions/<int:pk>/approve/", VersionApproval.as_view()),
     path("versions/<int:pk>/rollout/", VersionRollout.as_view()),
@@ -332,6 +516,7 @@ urlpatterns = [
     path("versions/<int:pk>/retire/", VersionRetirement.as_view()),
     path("models/<str:model>/rollback/", ModelRollback.as_view()),
     path("routes/", RouteList.as_view()),
+    path("routes/then/", RoutesThen.as_view()),
     path("routes/<int:pk>/", RouteDetail.as_view()),
     path("routes/<int:pk>/end/", RouteEnd.as_view()),
     path("guardrails/", GuardrailList.as_view()),

@@ -170,3 +170,18 @@ class PolicyIssue(models.Model):
 
     class Meta:
         constraints: ClassVar = [models.CheckConstraint(condition=Q(pk=1), name="one_policy_issue")]
+
+
+class PolicyRecord(models.Model):
+    """Every policy that was handed out: which digest, named by each answer that followed it, had which revision."""
+
+    digest = models.CharField(max_length=64, primary_key=True)  # SHA-256 of its bytes, hex
+    revision = models.BigIntegerField()
+    issued_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        indexes: ClassVar = [models.Index(fields=["issued_at"], name="policy_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.revision} {self.digest[:12]}"

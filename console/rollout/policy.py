@@ -27,7 +27,7 @@ from console.clients.models import ApiKey, Client
 from console.registry.models import ModelVersion
 from console.registry.queries import golden_photographs
 from console.rollout import queries
-from console.rollout.models import Mode, PolicyIssue
+from console.rollout.models import Mode, PolicyIssue, PolicyRecord
 from model_store.card import Card
 from model_store.errors import ArchiveRefused
 from protos.amulet.policy.v1 import policy_pb2 as pb
@@ -97,7 +97,12 @@ def _build(fingerprint: str) -> Snapshot:
     )
     policy.issued_at.FromDatetime(issued_at.astimezone(UTC))
     body = policy.SerializeToString(deterministic=True)
-    return Snapshot(body=body, etag=f'"{hashlib.sha256(body).hexdigest()}"', fingerprint=fingerprint)
+    digest = hashlib.sha256(body).hexdigest()
+    # Before it is handed out: an answer never names a policy that nobody remembers.
+    PolicyRecord.objects.bulk_create(
+        [PolicyRecord(revision=revision, digest=digest, issued_at=issued_at)], ignore_conflicts=True
+    )
+    return Snapshot(body=body, etag=f'"{digest}"', fingerprint=fingerprint)
 
 
 def _issue(fingerprint: str) -> tuple[int, datetime]:

@@ -57,6 +57,7 @@ class Seeded:
     kept_prediction: str  # in domain, with its photograph
     shadow_route: int
     fired_route: int  # a canary that a guardrail ended
+    then: str  # an instant after it all, in the console's time
     api_client: int
 
 
@@ -79,7 +80,13 @@ def seed(key: Path) -> Seeded:
         assert not receipt.rejected, receipt.rejected
     withdraw_consent(actor=users["wipa"], reference="c-001", channel="telephone")
     _decisions(chance, users)
-    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, clients[0].pk)
+    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, _local_now(), clients[0].pk)
+
+
+def _local_now() -> str:
+    from django.utils.timezone import localtime
+
+    return localtime().strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _people() -> dict[str, tuple[Any, Account]]:

@@ -27,6 +27,8 @@ PAGES: Final[Mapping[str, str]] = {
     "routes": "/admin/rollout/route/",
     "shadow": "/admin/rollout/route/{shadow_route}/change/",
     "guardrail": "/admin/rollout/route/{fired_route}/change/",
+    "compare": "/admin/registry/modelversion/compare/?a={production_version}&b={waiting_version}",
+    "then": "/admin/rollout/route/then/?client=mobile+app&at={then}",
     "take note": "/admin/rollout/route/{fired_route}/see/",
     "roll out": "/admin/registry/modelversion/{waiting_version}/roll-out/",
     "reviews": "/admin/review/reviewitem/",

@@ -1,0 +1,80 @@
+"""What the page of the time machine shows: who is asked about, and what answered then."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import number_format
+from django.utils.timezone import get_current_timezone, is_naive, localtime, now
+from django.utils.translation import gettext as _
+
+from console.clients.models import Client
+from console.errors import Refusal
+from console.rollout.models import Mode
+from console.rollout.queries import served_models
+from console.rollout.time_machine import Part, Then, look
+
+
+def then_context(*, client: str, at: str, model: str) -> dict[str, Any]:
+    """The context of `rollout/then.html`, from what the address says. At most nine queries."""
+    context: dict[str, Any] = {
+        "clients": list(Client.objects.order_by("name").values_list("client_id", "name")),
+        "models": [served.model for served in served_models()],
+        "client": client,
+        "at": at or localtime(now()).strftime("%Y-%m-%dT%H:%M"),
+        "model": model,
+        "problem": "",
+        "found": None,
+    }
+    if not client:
+        return context
+    moment = instant(at)
+    if moment is None:
+        return context | {"problem": _("Give a day and a time, as 2026-01-31T09:30.")}
+    try:
+        found = look(client=client, at=moment, model=model)
+    except Refusal as refusal:
+        return context | {"problem": refusal.message}
+    return context | {"found": found, "parts": [_part(part) for part in found.parts], "permission": _permission(found)}
+
+
+def instant(text: str) -> datetime | None:
+    """A day and a time; without an offset it is the console's own."""
+    try:
+        moment = parse_datetime(text)
+    except ValueError:
+        return None
+    if moment is None:
+        return None
+    return moment.replace(tzinfo=get_current_timezone()) if is_naive(moment) else moment
+
+
+def _part(part: Part) -> dict[str, Any]:
+    limits = part.limits
+    return {
+        "part": part,
+        "mode": str(Mode(part.mode).label),
+        "share": "" if part.mode is Mode.SHADOW else f"{part.share_ratio:.1%}",
+        "thresholds": [
+            (_("Temperature"), number_format(part.temperature, 3)),
+            (_("Least confidence"), number_format(limits.confidence_min, 3)),
+            (_("Least lead over the second"), number_format(limits.margin_min, 3)),
+            *(
+                (
+                    item.name.replace("_", " "),
+                    _("unsure from {unsure}, out from {out}").format(
+                        unsure=f"{item.unsure_at:.3g}", out=f"{item.out_at:.3g}"
+                    ),
+                )
+                for item in limits.detectors
+            ),
+        ],
+    }
+
+
+def _permission(found: Then) -> str:
+    if found.permitted is None:
+        return _("The audit trail no longer says which models this client might ask.")
+    return _("The client might ask this model.") if found.permitted else _("The client might not ask this model.")
