@@ -35,6 +35,12 @@ SEED_MAX: Final = 2**32 - 1
     "others are reported on. May be repeated.",
 )
 @click.option("--backbone", metavar="NAME", help="The pretrained network; by default the recipe's.")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The backbone's pretrained weights, as timm names them; by default those of the installed package.",
+)
 @click.option("--recipe", default="standard", show_default=True, metavar="NAME", help="standard or baseline.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
@@ -46,6 +52,7 @@ def train(
     out: Path,
     outside: tuple[Path, ...],
     backbone: str | None,
+    weights: Path | None,
     recipe: str,
     seed: int,
     config: Path | None,
@@ -71,6 +78,7 @@ def train(
             seed=seed,
             name=name,
             folds=folds,
+            weights=weights,
         )
         started = time.monotonic()
         run = pipeline.train(request, say=say)

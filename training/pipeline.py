@@ -57,6 +57,7 @@ class Request:
     seed: int = 0
     name: str = ""  # of the model; empty: after the data's folder
     folds: int = FOLDS
+    weights: Path | None = None  # of the backbone; None: those of the installed package
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -88,7 +89,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe))
 
     say("Exporting the backbone", 0, 1)
-    backbone = backbones.pretrained(spec, recipe.levels)
+    backbone = backbones.pretrained(spec, recipe.levels, file=request.weights)
     seen = fused_graph.export_backbone(backbone, input_px=recipe.input_px)
     eye = Eye(fused_graph.to_bytes(seen), recipe, threads=threads)
     features = eye.features(
@@ -153,6 +154,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         graph=whole,
         graph_sha256=hashlib.sha256(graph).hexdigest(),
         borders_on=_borders_on(division, outside, recipe),
+        origin=backbone.origin,
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]

@@ -10,12 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import jinja2
 from PIL import Image
 
 from training.data.check import Check, Flawed
 from training.data.folder import Photo, open_image, upright
 from training.data.quality import Flaw
+from training.pages import render
 
 THUMBNAIL_PX: Final = 144
 SHOWN_MAX: Final = 60  # pictures in one section; the JSON lists all
@@ -43,10 +43,9 @@ class Picture:
 
 def page(check: Check, *, title: str = "") -> str:
     """The whole report as one HTML file that needs nothing else."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text("utf-8"))
     largest = max((each.photos for each in check.classes), default=1) or 1
-    return template.render(
+    return render(
+        "data/report.html.j2",
         title=title or check.path.resolve().name,
         check=check,
         largest=largest,

@@ -31,6 +31,7 @@ from training.evaluation.intervals import Interval, bootstrap_all
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
+Apply = Callable[[Pixels, float, np.random.Generator], Pixels]  # at a strength
 # Given images (of the photographs' rows, in any number), their calibrated probabilities [n, classes] and verdicts.
 Answerer = Callable[[NDArray[np.intp], Sequence[Pixels]], tuple[NDArray[np.floating], Sequence[Decision]]]
 _BATCH: Final = 16
@@ -44,7 +45,7 @@ class Degradation:
     said: str  # what happened to the photograph
     unit: str
     strengths: tuple[float, ...]  # five, from hardly visible to hardly recognisable
-    apply: Callable[[Pixels, float, np.random.Generator], Pixels]
+    apply: Apply
 
 
 def _mixed_backdrop(pixels: Pixels, share: float, rng: np.random.Generator) -> Pixels:
@@ -52,60 +53,38 @@ def _mixed_backdrop(pixels: Pixels, share: float, rng: np.random.Generator) -> P
     return np.asarray((pixels * (1.0 - share) + other * share).round().clip(0.0, 255.0), np.uint8)
 
 
-DEGRADATIONS: Final = (
-    Degradation("jpeg", "JPEG", "of quality", (75, 50, 30, 15, 8), lambda p, s, _: robust.jpeg(p, int(s))),
-    Degradation(
-        "gaussian_blur",
-        "out of focus",
-        "px (standard deviation)",
-        (0.6, 1.2, 2.0, 3.0, 4.5),
-        lambda p, s, _: robust.gaussian_blur(p, s),
-    ),
-    Degradation(
-        "motion_blur",
-        "shaken",
-        "px long",
-        (3, 6, 10, 15, 21),
-        lambda p, s, rng: robust.motion_blur(p, s, rng.uniform(0.0, 180.0)),
-    ),
-    Degradation("noise", "noise", "of 255 (standard deviation)", (5, 10, 20, 35, 50), robust.noise),
-    Degradation(
-        "dark",
-        "too little light",
-        "times the light",
-        (0.75, 0.55, 0.4, 0.27, 0.18),
-        lambda p, s, _: robust.exposed(p, s),
-    ),
-    Degradation(
-        "bright",
-        "too much light",
-        "times the light",
-        (1.25, 1.5, 1.9, 2.4, 3.0),
-        lambda p, s, _: robust.exposed(p, s),
-    ),
-    Degradation(
-        "colour_cast",
-        "light of another colour",
-        "(logarithm of the gain)",
-        (0.1, 0.2, 0.3, 0.45, 0.6),
-        lambda p, s, rng: robust.colour_cast(p, s, rng.uniform(0.0, 360.0)),
-    ),
-    Degradation("occlusion", "partly covered", "of the picture", (0.05, 0.1, 0.2, 0.3, 0.4), robust.occluded),
-    Degradation(
-        "rotation",
-        "turned",
-        "degrees",
-        (5, 10, 20, 45, 90),
-        lambda p, s, rng: robust.turned(p, s if rng.random() < 0.5 else -s),
-    ),
-    Degradation(
-        "downscale",
-        "from afar",
-        "of its side",
-        (0.7, 0.5, 0.35, 0.25, 0.15),
-        lambda p, s, _: robust.downscaled(p, s),
-    ),
-    Degradation("backdrop", "on another table", "of the change", (0.2, 0.4, 0.6, 0.8, 1.0), _mixed_backdrop),
+def _still(apply: Callable[[Pixels, float], Pixels]) -> Apply:
+    """A degradation that draws nothing."""
+    return lambda pixels, strength, _rng: apply(pixels, strength)
+
+
+def _along(apply: Callable[[Pixels, float, float], Pixels], angle_deg_max: float) -> Apply:
+    """A degradation with a direction, drawn from 0 to angle_deg_max."""
+    return lambda pixels, strength, rng: apply(pixels, strength, rng.uniform(0.0, angle_deg_max))
+
+
+def _turned(pixels: Pixels, angle_deg: float, rng: np.random.Generator) -> Pixels:
+    return robust.turned(pixels, angle_deg if rng.random() < 0.5 else -angle_deg)
+
+
+_DEVIATION: Final = "px (standard deviation)"
+_LIGHT: Final = "times the light"
+_GAIN: Final = "(logarithm of the gain)"
+DEGRADATIONS: Final = tuple(
+    Degradation(*row)
+    for row in (
+        ("jpeg", "JPEG", "of quality", (75, 50, 30, 15, 8), _still(lambda pixels, q: robust.jpeg(pixels, int(q)))),
+        ("gaussian_blur", "out of focus", _DEVIATION, (0.6, 1.2, 2.0, 3.0, 4.5), _still(robust.gaussian_blur)),
+        ("motion_blur", "shaken", "px long", (3, 6, 10, 15, 21), _along(robust.motion_blur, 180.0)),
+        ("noise", "noise", "of 255 (standard deviation)", (5, 10, 20, 35, 50), robust.noise),
+        ("dark", "too little light", _LIGHT, (0.75, 0.55, 0.4, 0.27, 0.18), _still(robust.exposed)),
+        ("bright", "too much light", _LIGHT, (1.25, 1.5, 1.9, 2.4, 3.0), _still(robust.exposed)),
+        ("colour_cast", "light of another colour", _GAIN, (0.1, 0.2, 0.3, 0.45, 0.6), _along(robust.colour_cast, 360)),
+        ("occlusion", "partly covered", "of the picture", (0.05, 0.1, 0.2, 0.3, 0.4), robust.occluded),
+        ("rotation", "turned", "degrees", (5, 10, 20, 45, 90), _turned),
+        ("downscale", "from afar", "of its side", (0.7, 0.5, 0.35, 0.25, 0.15), _still(robust.downscaled)),
+        ("backdrop", "on another table", "of the change", (0.2, 0.4, 0.6, 0.8, 1.0), _mixed_backdrop),
+    )
 )
 
 

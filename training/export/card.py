@@ -32,7 +32,7 @@ from training.evaluation.answers import GRAPH
 from training.export import fused_graph
 from training.fitting.recipe import Recipe
 from training.fitting.version import DETECTORS, Version
-from training.models import weights
+from training.models.weights import Origin
 
 _PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
 _GIT_S_MAX: Final = 5.0
@@ -53,10 +53,13 @@ def card_of(
     graph: ModelProto,
     graph_sha256: str,
     borders_on: str,
+    origin: Origin,
 ) -> Card:
-    """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule."""
+    """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule.
+
+    origin: of the weights that the backbone started from.
+    """
     macro_f1 = next(figure.value for figure in figures if figure.name == "macro_f1_cv")
-    source = weights.SOURCES[recipe.backbone]
     shapes = {
         output.name: tuple(size.dim_value for size in output.type.tensor_type.shape.dim)
         for output in graph.graph.output
@@ -99,8 +102,8 @@ def card_of(
         ),
         weights=WeightsCard(
             backbone=recipe.backbone,
-            source=f"{source.described} (package {source.package}, SHA-256 {source.sha256[:16]})",
-            licence=source.licence,
+            source=origin.described,
+            licence=origin.licence,
         ),
         metrics=tuple(figures),
         golden=tuple(golden),

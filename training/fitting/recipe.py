@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from training.augmentation.standard import Strength
 from training.errors import SettingWrong
+from training.models.backbones import spec_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def recipe_of(name: str) -> Recipe:
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with some of its fields replaced; `strength` may name some of its own.
 
-    Raises SettingWrong that names the first unknown field or value out of range.
+    Another backbone brings its own levels along where it has not those of the recipe. Raises
+    SettingWrong that names the first unknown field or value out of range.
     """
     changes = dict(_checked(Recipe, settings))
     if "strength" in changes:
@@ -95,8 +97,16 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             raise SettingWrong("levels must be a list of names")
         changes["levels"] = tuple(changes["levels"])
     changed = dataclasses.replace(recipe, **changes)
+    if "backbone" in changes and "levels" not in changes:
+        changed = dataclasses.replace(changed, levels=_levels_of(changed))
     _check_ranges(changed)
     return changed
+
+
+def _levels_of(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's levels, or where its backbone has not all of them, those that suit the backbone."""
+    spec = spec_of(recipe.backbone)
+    return recipe.levels if set(recipe.levels) <= set(spec.levels) else spec.standard_levels
 
 
 def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from training.models.backbones import Backbone, BackboneSpec
 from training.models.heads import LinearHead, Network
 
 SIDE_PX = 32
+HALF = (0.5, 0.5, 0.5)
 
 
 class SmallBackbone(Backbone):
@@ -35,7 +36,7 @@ class SmallBackbone(Backbone):
     def __init__(self) -> None:
         nn.Module.__init__(self)
         levels = MappingProxyType({"block0": 6, "head": 10})
-        self.spec = BackboneSpec(name="small", input_px=SIDE_PX, mean=0.5, std=0.5, levels=levels, stride_px=4)
+        self.spec = BackboneSpec(name="small", input_px=SIDE_PX, mean=HALF, std=HALF, levels=levels, stride_px=4)
         self.levels = ("block0", "head")
         self.stem = nn.Sequential(nn.Conv2d(3, 6, 4, stride=4), nn.ReLU())
         self.blocks = nn.Sequential(nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()))
