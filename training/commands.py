@@ -41,7 +41,9 @@ SEED_MAX: Final = 2**32 - 1
     metavar="FILE",
     help="The backbone's pretrained weights, as timm names them; by default those of the installed package.",
 )
-@click.option("--recipe", default="standard", show_default=True, metavar="NAME", help="standard or baseline.")
+@click.option(
+    "--recipe", default="standard", show_default=True, metavar="NAME", help="standard, baseline, logistic or centroid."
+)
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
 @click.option("--name", default="", metavar="MODEL", help="The model's name; by default that of the DATA folder.")

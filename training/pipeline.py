@@ -31,6 +31,7 @@ from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.export import fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
+from training.fitting import head_only
 from training.fitting.features import Eye, cores
 from training.fitting.recipe import Recipe
 from training.models import backbones
@@ -81,6 +82,11 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     name = _model_name(request)
     run_folder.check_free(request.out)
     spec = backbones.spec_of(recipe.backbone)
+    if recipe.head not in head_only.LINEAR:
+        raise SettingWrong(
+            f"the head {recipe.head} is no part of a graph: it is there to be compared (amulet ablate --over models); "
+            f"train with {' or '.join(head_only.LINEAR)}"
+        )
 
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
@@ -134,7 +140,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     )
     whole = fused_graph.fuse(seen, version.fitted, pooled=backbone.channels)
     graph = fused_graph.to_bytes(whole)
-    network = Network(backbone, version.fitted.head).eval()
+    network = Network(backbone, fused_graph.linear(version.fitted.head)).eval()
     say("Comparing the graph with the model", 0, 1)
     images = [eye.pixels(photo) for photo in _spread(folder.photos, parity.PHOTOS)]
     equal = parity.check(network, version.fitted, graph, images)

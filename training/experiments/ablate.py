@@ -26,9 +26,15 @@ from training.evaluation.intervals import Interval, bootstrap_all
 from training.export import fused_graph
 from training.fitting.features import Eye, Features
 from training.fitting.head_only import fit_head
-from training.fitting.recipe import Recipe, with_settings
-from training.models import backbones
+from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
+from training.models import backbones, weights
 
+# Where there are weights for them, each at the size of the recipes and at one nearer to what it was schooled at.
+_NETWORKS: Final = (
+    ("tf_efficientnet_lite0", 288),
+    ("tf_efficientnet_lite1", 224),
+    ("tf_efficientnet_lite2", 256),
+)
 FIGURES: Final = ("balanced_accuracy", "balanced_accuracy_other_table", "ece")
 BASE: Final = "as it is"
 Say = Callable[[str, int, int], None]
@@ -123,6 +129,27 @@ def of_augmentations(recipe: Recipe) -> tuple[Variant, ...]:
     )
 
 
+def of_models(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, its other heads, the reference point, and other networks as far as their weights are installed."""
+    heads = [Variant(f"head {name}", with_settings(recipe, {"head": name})) for name in HEADS if name != recipe.head]
+    networks = [
+        Variant(
+            f"{name} {head} at {input_px} px",
+            with_settings(recipe, {"backbone": name, "head": head, "input_px": input_px}),
+        )
+        for name, input_px in _NETWORKS
+        if weights.installed(name)
+        for head in ("lda", "logistic")
+    ]
+    return (
+        Variant(BASE, recipe),
+        *heads,
+        Variant("recipe baseline", recipe_of("baseline")),
+        Variant("last features only", with_settings(recipe, {"levels": ["head"]})),
+        *(variant for variant in networks if variant.recipe not in (recipe, *(each.recipe for each in heads))),
+    )
+
+
 def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     """The recipe, and one variant for each value of `FIELD=VALUE,VALUE`; `strength.FIELD` names one of the views'.
 
@@ -165,6 +192,7 @@ def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ab
     crossvalidation.check_size(together, folder, folds=request.folds)
     sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
     total = len(request.variants) * len(request.seeds)
+    looked: dict[tuple[Any, ...], Features] = {}  # variants of a head look at the same views
     trials: list[list[Trial]] = []
     replaced = 0
     for number, variant in enumerate(request.variants):
@@ -177,7 +205,7 @@ def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ab
         own = []
         for turn, seed in enumerate(request.seeds):
             say("Cross-validating variants", number * len(request.seeds) + turn, total)
-            features = eye.features(folder.photos, seed=seed, views=variant.recipe.views)
+            features = _looked(looked, eye, folder.photos, variant.recipe, seed)
             own.append(_trial(folder, features, tables, together, outside, variant.recipe, seed, request.folds))
         trials.append(own)
     say("Cross-validating variants", total, total)
@@ -190,6 +218,15 @@ def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ab
         folds=request.folds,
         rows=_rows(request.variants, trials, crossvalidation.labels_of(folder)),
     )
+
+
+def _looked(
+    known: dict[tuple[Any, ...], Features], eye: Eye, photos: Sequence[Photo], recipe: Recipe, seed: int
+) -> Features:
+    key = (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, seed)
+    if key not in known:
+        known[key] = eye.features(photos, seed=seed, views=recipe.views)
+    return known[key]
 
 
 def _trial(

@@ -134,11 +134,18 @@ def compare(
 @click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
 @click.option("--recipe", default="standard", show_default=True, metavar="NAME")
 @click.option(
+    "--over",
+    type=click.Choice(["augmentations", "models"]),
+    default="augmentations",
+    show_default=True,
+    help="What is tried: what the recipe's views are made of, or its head and its network.",
+)
+@click.option(
     "--vary",
     "changes",
     multiple=True,
     metavar="FIELD=VALUE,...",
-    help="A setting of the recipe and values to try; by default, what its views are made of. May be repeated.",
+    help="Instead of --over, a setting of the recipe and values to try. May be repeated.",
 )
 @click.option(
     "--ood",
@@ -157,6 +164,7 @@ def compare(
 def ablate(
     data: Path,
     recipe: str,
+    over: str,
     changes: tuple[str, ...],
     outside: tuple[Path, ...],
     seeds: int,
@@ -175,7 +183,8 @@ def ablate(
         from training.fitting.recipe import recipe_of
 
         base = recipe_of(recipe)
-        variants = experiment.of_settings(base, changes) if changes else experiment.of_augmentations(base)
+        sets = {"augmentations": experiment.of_augmentations, "models": experiment.of_models}
+        variants = experiment.of_settings(base, changes) if changes else sets[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         found = experiment.ablate(request, experiment.pretrained_eyes(threads=cores()), say=say)
         text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"

@@ -29,9 +29,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from sklearn.ensemble import IsolationForest
 from torch import nn
 
+from training.errors import SettingWrong
 from training.export import forest
 from training.models.backbones import Backbone
-from training.models.heads import LENGTH_MIN, LinearHead
+from training.models.heads import LENGTH_MIN, Head, LinearHead
 from training.ood import isolation_forest, mahalanobis, nearest_neighbour
 from training.ood.mahalanobis import Mahalanobis
 from training.ood.nearest_neighbour import NearestNeighbour
@@ -46,7 +47,7 @@ _LAST_MAP: Final = "last_map"
 class Fitted:
     """Everything on top of the backbone that the graph needs."""
 
-    head: LinearHead
+    head: Head
     temperature: float
     mahalanobis: Mahalanobis
     nearest: NearestNeighbour
@@ -98,16 +99,17 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     graph = model.graph
     height, width = (graph.output[-1].type.tensor_type.shape.dim[axis].dim_value for axis in (2, 3))
     levels = [output.name for output in graph.output][:-1]
+    head = linear(fitted.head)
     tail = _Tail()
     tail.embedding(levels)
-    tail.logits(fitted.head, fitted.temperature)
+    tail.logits(head, fitted.temperature)
     tail.mahalanobis(fitted.mahalanobis)
     tail.nearest_neighbour(fitted.nearest)
     forest.append(tail.nodes, tail.weights, fitted.forest, embedding="embedding", score=_score(isolation_forest.NAME))
-    tail.heatmap(levels[-1], pooled, fitted.head, cells=(height, width))
+    tail.heatmap(levels[-1], pooled, head, cells=(height, width))
     graph.node.extend(tail.nodes)
     graph.initializer.extend(tail.weights)
-    classes, size = fitted.head.weight.shape
+    classes, size = head.weight.shape
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     graph.input.append(helper.make_tensor_value_info("target", TensorProto.INT64, [batch]))
     del graph.output[:]
@@ -126,6 +128,16 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", OPSET_ML))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def linear(head: Head) -> LinearHead:
+    """The head as the graph can hold it. Raises SettingWrong for one that is no linear layer."""
+    if isinstance(head, LinearHead):
+        return head
+    raise SettingWrong(
+        "the head neighbours keeps every photograph that it was fitted on and is no part of a graph: it is there to be "
+        "compared (amulet ablate); train with lda, logistic or centroid"
+    )
 
 
 def to_bytes(model: ModelProto) -> bytes:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from training.calibration.temperature import probabilities_of
 from training.errors import ParityBroken
+from training.export import fused_graph
 from training.export.fused_graph import Fitted
 from training.models.heads import Network
 from training.ood import isolation_forest, mahalanobis, nearest_neighbour
@@ -75,7 +76,7 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
     """The differences, whatever they are."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    classes = len(fitted.head.bias)
+    classes = len(fused_graph.linear(fitted.head).bias)
     worst: list[tuple[float, ...]] = []
     for start in range(0, len(images), _BATCH):
         batch = np.stack(images[start : start + _BATCH])

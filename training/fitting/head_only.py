@@ -1,16 +1,19 @@
-"""The head on frozen features: shrinkage discriminant analysis, or logistic regression."""
+"""The head on the backbone's features: one function for each name that a recipe may give."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from training.fitting.recipe import Recipe
-from training.models.heads import LinearHead
+from training.fitting.recipe import NEIGHBOURS, Recipe
+from training.models.heads import Head, LinearHead, NeighbourHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,19 @@ class WithinClass:
 
     means: NDArray[np.float64]  # [classes, size]
     covariance: NDArray[np.float64]  # [size, size], positive definite
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What a linear head is fitted on."""
+
+    embedding: NDArray[np.floating]  # [n, size]
+    labels: NDArray[np.integer]  # [n]
+    classes: int
+    statistics: WithinClass
+
+
+_Plane = tuple[NDArray[np.float64], NDArray[np.float64]]  # [classes, size], [classes]
 
 
 def within_class(
@@ -54,19 +70,18 @@ def fit_head(
     classes: int,
     recipe: Recipe,
     statistics: WithinClass | None = None,
-) -> LinearHead:
+) -> Head:
     """Fit on rows [n, size] with labels [n]; all classes count the same, whatever their number of rows.
 
     statistics: of these rows with the recipe's shrinkage, where they are known already.
-    The scores are scaled so that they spread by 1 over the classes, on average over the rows:
-    a temperature near 1 then means ordinary confidence.
+    The scores of a linear head are scaled so that they spread by 1 over the classes, on average over
+    the rows: a temperature near 1 then means ordinary confidence.
     """
-    if recipe.head == "logistic":
-        weight, bias = _logistic(embedding, labels, classes, recipe.head_inverse_penalty)
-    else:
-        if statistics is None:
-            statistics = within_class(embedding, labels, classes=classes, shrinkage=recipe.head_shrinkage)
-        weight, bias = _discriminant(statistics)
+    if recipe.head == NEIGHBOURS:
+        return _neighbours(embedding, labels, classes, recipe.head_neighbours)
+    if statistics is None:
+        statistics = within_class(embedding, labels, classes=classes, shrinkage=recipe.head_shrinkage)
+    weight, bias = LINEAR[recipe.head](_Rows(embedding, labels, classes, statistics), recipe)
     # What is common to all classes changes no probability, but costs digits in float32.
     weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
     scores = np.asarray(embedding, np.float64) @ weight.T + bias
@@ -74,18 +89,35 @@ def fit_head(
     return LinearHead((weight / spread).astype(np.float32), (bias / spread).astype(np.float32))
 
 
-def _discriminant(statistics: WithinClass) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _discriminant(rows: _Rows, _recipe: Recipe) -> _Plane:
     """Linear discriminant functions with equal priors (Hastie, Tibshirani, Friedman 2009, eq. 4.10)."""
+    statistics = rows.statistics
     weight = scipy.linalg.solve(statistics.covariance, statistics.means.T, assume_a="pos").T
     return weight, -0.5 * np.einsum("cd,cd->c", weight, statistics.means)
 
 
-def _logistic(
-    embedding: NDArray[np.floating], labels: NDArray[np.integer], classes: int, inverse_penalty: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    model = LogisticRegression(C=inverse_penalty, class_weight="balanced", max_iter=2000)
-    model.fit(np.asarray(embedding, np.float64), labels)
+def _logistic(rows: _Rows, recipe: Recipe) -> _Plane:
+    model = LogisticRegression(C=recipe.head_inverse_penalty, class_weight="balanced", max_iter=2000)
+    model.fit(np.asarray(rows.embedding, np.float64), rows.labels)
     weight, bias = model.coef_, model.intercept_
-    if classes == 2:  # scikit-learn keeps one row for two classes
+    if rows.classes == 2:  # scikit-learn keeps one row for two classes
         weight, bias = np.concatenate([-weight, weight]) / 2.0, np.concatenate([-bias, bias]) / 2.0
     return np.asarray(weight), np.asarray(bias)
+
+
+def _centroid(rows: _Rows, _recipe: Recipe) -> _Plane:
+    """The cosine to each class's mean (Snell, Swersky and Zemel 2017, with the cosine as similarity)."""
+    means = rows.statistics.means
+    return means / np.linalg.norm(means, axis=1, keepdims=True), np.zeros(len(means))
+
+
+def _neighbours(embedding: NDArray[np.floating], labels: NDArray[np.integer], classes: int, k: int) -> NeighbourHead:
+    counts = np.bincount(labels, minlength=classes)
+    own = np.asarray(labels, np.intp)
+    return NeighbourHead(np.asarray(embedding, np.float32), own, 1.0 / counts[own], classes, k)
+
+
+# The names that a recipe may give, beside NEIGHBOURS: those that are one linear layer, and so a part of the graph.
+LINEAR: Final[Mapping[str, Callable[[_Rows, Recipe], _Plane]]] = MappingProxyType(
+    {"lda": _discriminant, "logistic": _logistic, "centroid": _centroid}
+)

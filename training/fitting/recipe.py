@@ -13,6 +13,9 @@ from training.augmentation.standard import Strength
 from training.errors import SettingWrong
 from training.models.backbones import spec_of
 
+NEIGHBOURS: Final = "neighbours"
+HEADS: Final = ("lda", "logistic", "centroid", NEIGHBOURS)
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -24,9 +27,10 @@ class Recipe:
     levels: tuple[str, ...] = ("block4", "block5", "head")
     views: int = 12  # drawn of each photograph to fit on, besides itself
     strength: Strength = field(default_factory=Strength)
-    head: str = "lda"  # "lda", or "logistic"
+    head: str = "lda"  # one of HEADS
     head_shrinkage: float = 0.2  # lda: share of the isotropic covariance
     head_inverse_penalty: float = 225.0  # logistic: scikit-learn's C, on embeddings of length 1
+    head_neighbours: int = 20  # neighbours: how many rows vote, photographs and their views
     mahalanobis_shrinkage: float = 0.2
     forest_trees: int = 100
     forest_samples: int = 256
@@ -57,6 +61,9 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             Recipe(name="standard"),
             # The reference point: logistic regression on the last features of the photographs as they are.
             Recipe(name="baseline", levels=("head",), views=0, head="logistic"),
+            Recipe(name="logistic", head="logistic"),
+            Recipe(name="centroid", head="centroid"),
+            Recipe(name="neighbours", head=NEIGHBOURS),
         )
     }
 )
@@ -138,8 +145,10 @@ def _check_ranges(recipe: Recipe) -> None:
             raise SettingWrong(f"the setting {name} must be at least 0 and below 1, not {value}")
     if recipe.out_ratio > recipe.unsure_ratio:
         raise SettingWrong(f"out_ratio {recipe.out_ratio} must not be above unsure_ratio {recipe.unsure_ratio}")
-    if recipe.head not in ("lda", "logistic"):
-        raise SettingWrong(f"the setting head must be lda or logistic, not {recipe.head}")
+    if recipe.head not in HEADS:
+        raise SettingWrong(f"the setting head must be {' or '.join(HEADS)}, not {recipe.head}")
+    if not 1 <= recipe.head_neighbours <= 1000:
+        raise SettingWrong(f"the setting head_neighbours must lie between 1 and 1000, not {recipe.head_neighbours}")
     if not 32 <= recipe.input_px <= 1024 or recipe.input_px % 32:
         raise SettingWrong(f"the setting input_px must be a multiple of 32 from 32 to 1024, not {recipe.input_px}")
     if not 0 <= recipe.views <= 200:

@@ -17,7 +17,7 @@ from training.export.fused_graph import Fitted
 from training.fitting.features import Features
 from training.fitting.head_only import fit_head, within_class
 from training.fitting.recipe import Recipe
-from training.models.heads import LinearHead
+from training.models.heads import Head
 from training.ood import isolation_forest, mahalanobis, nearest_neighbour, thresholds
 
 PARTS: Final = ("train", "calibration", "thresholds")
@@ -125,7 +125,7 @@ def detector_scores(fitted: Fitted, embedding: NDArray[np.floating]) -> _Scores:
     }
 
 
-def _scored(head: LinearHead, rows: Rows) -> Scored:
+def _scored(head: Head, rows: Rows) -> Scored:
     return Scored(head.logits(rows.embedding), rows.labels, rows.weights)
 
 

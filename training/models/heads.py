@@ -1,4 +1,4 @@
-"""From pooled features to class scores: a normalised embedding and one linear layer.
+"""From pooled features to class scores: a normalised embedding and a head, mostly one linear layer.
 
 The embedding of a photograph is the concatenation of its levels, each divided by its own
 length, and the whole by the square root of the number of levels: a unit vector. Light and
@@ -21,6 +21,8 @@ from training.models.backbones import Backbone
 
 # Below any length seen (a level of photographs is around 1 to 30): only keeps 0 / 0 away.
 LENGTH_MIN: Final = 1e-6
+_VOTE_WIDTH: Final = 0.07
+_VOTE_MIN: Final = 1e-3  # a class without a vote among the nearest is unlikely, not impossible
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,34 @@ class LinearHead:
     def logits(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n, classes]."""
         return np.asarray(embedding, np.float64) @ self.weight.T.astype(np.float64) + self.bias.astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourHead:
+    """Class scores from the nearest rows that it was fitted on: to compare with, not to serve.
+
+    A vote weighs exp(cosine / 0.07), and the k nearest rows vote (Wu et al. 2018, section 3.4).
+    """
+
+    rows: NDArray[np.float32]  # [n, size], of length 1
+    labels: NDArray[np.intp]  # [n]
+    weights: NDArray[np.float64]  # [n]: each class weighs the same altogether
+    classes: int
+    k: int
+
+    def logits(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        """embedding [n, size], of length 1 -> [n, classes]: logarithms of the votes."""
+        cosine = np.asarray(embedding, np.float64) @ self.rows.T.astype(np.float64)
+        k = min(self.k, len(self.rows))
+        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        close = np.take_along_axis(cosine, nearest, axis=1)
+        votes = np.exp((close - close.max(axis=1, keepdims=True)) / _VOTE_WIDTH) * self.weights[nearest]
+        chosen = self.labels[nearest][:, :, None] == np.arange(self.classes)
+        shares = (votes[:, :, None] * chosen).sum(axis=1) / votes.sum(axis=1, keepdims=True)
+        return np.asarray(np.log(shares + _VOTE_MIN))
+
+
+Head = LinearHead | NeighbourHead
 
 
 def embedding_of(pooled: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:

@@ -89,6 +89,11 @@ def of_backbone(name: str) -> Weights:
     )
 
 
+def installed(name: str) -> bool:
+    """Whether the package with this backbone's weights is there."""
+    return name in SOURCES and find_spec(SOURCES[name].module) is not None
+
+
 def of_file(path: Path) -> Weights:
     """From a file of named tensors, .safetensors or torch's own. Raises WeightsMissing where it is none.
 

@@ -19,11 +19,12 @@ from training.experiments.ablate import (
     Variant,
     ablate,
     of_augmentations,
+    of_models,
     of_settings,
 )
 from training.experiments.page import ablation_page, ablation_sentences
 from training.fitting.features import Eye
-from training.fitting.recipe import Recipe, recipe_of, with_settings
+from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1, "forest_trees": 5})
 
@@ -113,3 +114,13 @@ def test_too_few_photographs_end_in_a_sentence(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"apple": 3, "berry": 8})
     with pytest.raises(DataTooSmall, match="class apple has 3 independent photographs"):
         ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), eye_of, say=silent)
+
+
+def test_models_are_compared_as_far_as_their_weights_are_here() -> None:
+    by_name = {variant.name: variant.recipe for variant in of_models(recipe_of("standard"))}
+    assert len(by_name) >= 8
+    assert by_name[BASE] == recipe_of("standard")
+    assert {recipe.head for recipe in by_name.values()} == set(HEADS)
+    assert by_name["recipe baseline"] == recipe_of("baseline")
+    assert by_name["tf_efficientnet_lite0 lda at 288 px"].input_px == 288
+    assert len({str(recipe) for recipe in by_name.values()}) == len(by_name)
