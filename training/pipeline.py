@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,16 +26,16 @@ from training.errors import DataTooSmall, SettingWrong
 from training.evaluation import crossvalidation, report, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
-from training.evaluation.crossvalidation import Outside
 from training.evaluation.figures import Provenance, figures_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.export import fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
-from training.fitting import head_only
+from training.fitting import head_only, lenses
 from training.fitting.features import Eye, cores
+from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
-from training.models import backbones
+from training.fitting.sight import Outside, Sight
 from training.models.heads import Network
 
 FOLDS: Final = 5
@@ -81,7 +82,6 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     recipe = request.recipe
     name = _model_name(request)
     run_folder.check_free(request.out)
-    spec = backbones.spec_of(recipe.backbone)
     if recipe.head not in head_only.LINEAR:
         raise SettingWrong(
             f"the head {recipe.head} is no part of a graph: it is there to be compared (amulet ablate --over models); "
@@ -92,25 +92,24 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     others = _others(request, folder)
+    set_aside = _set_aside(others, request)
     division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe))
 
     say("Exporting the backbone", 0, 1)
-    backbone = backbones.pretrained(spec, recipe.levels, file=request.weights)
-    seen = fused_graph.export_backbone(backbone, input_px=recipe.input_px)
-    eye = Eye(fused_graph.to_bytes(seen), recipe, threads=threads)
-    features = eye.features(
-        folder.photos,
+    start = lenses.starting_backbone(recipe, seed=request.seed, file=request.weights)
+    tutor = Tutor(together, keep=_tuning_folder(request.out), progress=partial(say, "Fine-tuning"))
+    eyes = lenses.eyes_of(
+        lenses.lens_of(start, recipe, threads=threads),
+        recipe,
+        lambda eye: _look(eye, folder, set_aside, request, say),
+        tutor,
         seed=request.seed,
-        views=recipe.views,
-        progress=lambda done, total: say("Looking at photographs", done, total),
+        threads=threads,
     )
-    outside = _outside(others, eye, request)
-
     found = crossvalidation.out_of_fold(
         folder,
-        features,
+        eyes,
         together,
-        outside,
         folds=request.folds,
         recipe=recipe,
         seed=request.seed,
@@ -118,7 +117,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     )
     say("Leaving each class out", 0, 1)
     left_out = crossvalidation.leave_class_out(
-        folder, features, together, recipe=recipe, seed=request.seed, folds=request.folds
+        folder, eyes, together, recipe=recipe, seed=request.seed, folds=request.folds
     )
     source = Provenance(
         request.data.resolve().name, folder.fingerprint, len(folder.photos), request.folds, request.seed
@@ -128,17 +127,19 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     assessment = assess(answered, seed=request.seed)
 
     say("Fitting the version", 0, 1)
-    version = crossvalidation.fit_on(
+    fit = crossvalidation.fit_on(
         together,
         {photo.relative: row for row, photo in enumerate(folder.photos)},
-        features,
+        eyes,
         crossvalidation.labels_of(folder),
-        outside.thresholds,
         classes=len(folder.classes),
         recipe=recipe,
         seed=request.seed,
     )
-    whole = fused_graph.fuse(seen, version.fitted, pooled=backbone.channels)
+    version, lens = fit.version, fit.sight.lens
+    assert lens is not None
+    backbone, eye = lens.backbone, lens.eye
+    whole = fused_graph.fuse(lens.graph, version.fitted, pooled=backbone.channels)
     graph = fused_graph.to_bytes(whole)
     network = Network(backbone, fused_graph.linear(version.fitted.head)).eval()
     say("Comparing the graph with the model", 0, 1)
@@ -159,8 +160,8 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         figures=figures,
         graph=whole,
         graph_sha256=hashlib.sha256(graph).hexdigest(),
-        borders_on=_borders_on(division, outside, recipe),
-        origin=backbone.origin,
+        borders_on=_borders_on(division, fit.sight.outside, recipe),
+        origin=start.origin,
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]
@@ -171,10 +172,13 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         run_folder.write_checkpoint(place, network, version.fitted, recipe)
         (place / run_folder.REFERENCE).write_text(reference_of(folder, found), "utf-8")
         model = GraphModel(card, graph, threads=threads)
+        if lens.course is not None:
+            run_folder.write_json(place, run_folder.TUNING, lens.course)
         document = metrics_of(card, folder, found, assessment, left_out, equal)
         run_folder.write_json(place, run_folder.METRICS, document)
         page = report.page(subjects.of_run(model, folder, found, answered, assessment, left_out))
         (place / run_folder.REPORT).write_text(page, "utf-8")
+    shutil.rmtree(_tuning_folder(request.out), ignore_errors=True)
     return Run(request.out, card, equal)
 
 
@@ -206,11 +210,42 @@ def _others(request: Request, folder: Folder) -> dict[str, tuple[Photo, ...]]:
     return sets
 
 
-def _outside(others: Mapping[str, tuple[Photo, ...]], eye: Eye, request: Request) -> Outside:
+def _tuning_folder(out: Path) -> Path:
+    """Beside the run: what a fine-tuning that was interrupted goes on from."""
+    return out.with_name(f".{out.name}.tuning")
+
+
+@dataclass(frozen=True, slots=True)
+class _SetAside:
+    """Photographs of other things."""
+
+    thresholds: tuple[Photo, ...]
+    report: Mapping[str, tuple[Photo, ...]]
+
+
+def _look(eye: Eye, folder: Folder, others: _SetAside, request: Request, say: Say) -> Sight:
+    """Everything that a network is asked about, seen by it."""
+    features = eye.features(
+        folder.photos,
+        seed=request.seed,
+        views=request.recipe.views,
+        progress=lambda done, total: say("Looking at photographs", done, total),
+    )
+
+    def plain(photos: Sequence[Photo]) -> NDArray[np.float32]:
+        if not photos:
+            return np.zeros((0, sum(eye.channels)), np.float32)
+        return eye.features(photos, seed=request.seed, views=0).plain
+
+    report = {name: plain(photos) for name, photos in others.report.items()}
+    return Sight(features, Outside(plain(others.thresholds), report))
+
+
+def _set_aside(others: Mapping[str, tuple[Photo, ...]], request: Request) -> _SetAside:
     """Divide each set by groups of near-duplicates: a part places borders, the other is reported on."""
     shares = {"thresholds": request.recipe.ood_threshold_share, "report": 1.0 - request.recipe.ood_threshold_share}
     for_borders: list[Photo] = []
-    report: dict[str, NDArray[np.float32]] = {}
+    report: dict[str, tuple[Photo, ...]] = {}
     for name, photos in others.items():
         together = groups(photos, near_duplicates(photos))
         if len(together) < len(shares):
@@ -220,10 +255,8 @@ def _outside(others: Mapping[str, tuple[Photo, ...]], eye: Eye, request: Request
             )
         parts = splits.divide(together, shares, seed=request.seed)
         for_borders.extend(parts["thresholds"])
-        report[name] = eye.features(parts["report"], seed=request.seed, views=0).plain
-    if not for_borders:
-        return Outside(np.zeros((0, sum(eye.channels)), np.float32), report)
-    return Outside(eye.features(for_borders, seed=request.seed, views=0).plain, report)
+        report[name] = parts["report"]
+    return _SetAside(tuple(for_borders), report)
 
 
 def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:

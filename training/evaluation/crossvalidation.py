@@ -9,7 +9,7 @@ calibrate and to place borders on, as for the version that is served.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from protos.verdict import Decision, decide, prediction_set
 from training.data.folder import Folder, Photo
 from training.data.splits import divide
 from training.errors import DataTooSmall
-from training.fitting.features import Features, Progress
+from training.fitting.features import Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
+from training.fitting.sight import Eyes, Outside, Sight
 from training.fitting.version import PARTS, Part, Version, fit_version
 
 Groups = Sequence[Sequence[Photo]]
@@ -32,7 +33,9 @@ class OutOfFold:
 
     labels: NDArray[np.intp]  # [n]
     fold: NDArray[np.intp]  # [n]
-    head_predicted: NDArray[np.intp]  # [n]: heads fitted on everything outside the fold
+    # [n]: heads fitted on everything outside the fold; of a network that is tuned, the whole version's own
+    head_predicted: NDArray[np.intp]
+    elsewhere_predicted: NDArray[np.intp] | None  # [n]: the same on another table; None where nobody looked
     probabilities: NDArray[np.float64]  # [n, classes], of whole versions
     scores: Mapping[str, NDArray[np.float64]]  # detector -> [n]
     decisions: tuple[Decision, ...]  # [n]
@@ -47,18 +50,17 @@ class OutOfFold:
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """Embeddings of photographs of other things: some to place borders on, the others to report on."""
+class Fit:
+    """A version, and what its network shows of every photograph."""
 
-    thresholds: NDArray[np.float32]  # [m, size], of all sets together
-    report: Mapping[str, NDArray[np.float32]]  # set -> [m, size]
+    version: Version
+    sight: Sight
 
 
 def out_of_fold(
     folder: Folder,
-    features: Features,
+    eyes: Eyes,
     groups: Groups,
-    outside: Outside,
     *,
     folds: int,
     recipe: Recipe,
@@ -71,12 +73,13 @@ def out_of_fold(
     classes = len(folder.classes)
     fold_of = np.zeros(len(labels), np.intp)
     predicted = np.zeros(len(labels), np.intp)
+    elsewhere: NDArray[np.intp] | None = None
     probabilities = np.zeros((len(labels), classes))
     scores: dict[str, NDArray[np.float64]] = {}
     decisions: list[Decision | None] = [None] * len(labels)
     sets: list[tuple[int, ...]] = [()] * len(labels)
-    ratios: dict[str, list[list[float]]] = {name: [] for name in outside.report}
-    rejected: dict[str, list[list[bool]]] = {name: [] for name in outside.report}
+    ratios: dict[str, list[list[float]]] = {}
+    rejected: dict[str, list[list[bool]]] = {}
     tests = divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed)
     for number, photos in enumerate(tests.values()):
         test = np.array([row_of[photo.relative] for photo in photos])
@@ -84,12 +87,16 @@ def out_of_fold(
         inside = [members for members in groups if row_of[members[0].relative] not in away]
         train = np.array(sorted(row_of[photo.relative] for members in inside for photo in members))
         fold_of[test] = number
-        rows, photo_of_row = features.take(train).flat()
-        head = fit_head(rows, labels[train][photo_of_row], classes=classes, recipe=recipe)
+        fit = fit_on(inside, row_of, eyes, labels, classes=classes, recipe=recipe, seed=seed)
+        version, features, outside = fit.version, fit.sight.features, fit.sight.outside
+        head = version.fitted.head
+        if not fit.sight.tuned:
+            rows, photo_of_row = features.take(train).flat()
+            head = fit_head(rows, labels[train][photo_of_row], classes=classes, recipe=recipe)
         predicted[test] = head.logits(features.plain[test]).argmax(axis=1)
-        version = fit_on(
-            inside, row_of, features, labels, outside.thresholds, classes=classes, recipe=recipe, seed=seed
-        )
+        if fit.sight.elsewhere is not None:
+            elsewhere = np.zeros(len(labels), np.intp) if elsewhere is None else elsewhere
+            elsewhere[test] = head.logits(fit.sight.elsewhere[test]).argmax(axis=1)
         probabilities[test] = version.probabilities(features.plain[test])
         for name, values in version.scores(features.plain[test]).items():
             scores.setdefault(name, np.zeros(len(labels)))[test] = values
@@ -98,14 +105,15 @@ def out_of_fold(
             sets[row] = prediction_set(probabilities[row].tolist(), version.limits)
         for name, embedding in outside.report.items():
             found = decisions_of(version, embedding)
-            ratios[name].append([decision.ood_score for decision in found])
-            rejected[name].append([decision.ood_score >= 1.0 for decision in found])
+            ratios.setdefault(name, []).append([decision.ood_score for decision in found])
+            rejected.setdefault(name, []).append([decision.ood_score >= 1.0 for decision in found])
         if progress is not None:
             progress(number + 1, folds)
     return OutOfFold(
         labels=labels,
         fold=fold_of,
         head_predicted=predicted,
+        elsewhere_predicted=elsewhere,
         probabilities=probabilities,
         scores=scores,
         decisions=tuple(decision for decision in decisions if decision is not None),
@@ -118,41 +126,51 @@ def out_of_fold(
 def fit_on(
     groups: Groups,
     row_of: Mapping[str, int],
-    features: Features,
+    eyes: Eyes,
     labels: NDArray[np.intp],
-    outside: NDArray[np.float32],
     *,
     classes: int,
     recipe: Recipe,
     seed: int,
-) -> Version:
+) -> Fit:
     """A version fitted on some of the photographs, divided among its parts by groups."""
     parts = divide(groups, shares_of(recipe), seed=seed)
     number_of = {photo.relative: number for number, members in enumerate(groups) for photo in members}
 
+    sight = eyes(parts["train"])
+
     def part(name: str) -> Part:
         rows = np.array([row_of[photo.relative] for photo in parts[name]])
         numbers = np.array([number_of[photo.relative] for photo in parts[name]], np.intp)
-        return Part(features.take(rows), labels[rows], numbers)
+        return Part(sight.features.take(rows), labels[rows], numbers)
 
     train, calibration, held_out = map(part, PARTS)
-    return fit_version(train, calibration, held_out, outside, classes=classes, recipe=recipe, seed=seed)
+    version = fit_version(
+        train,
+        calibration,
+        held_out,
+        sight.outside.thresholds,
+        classes=classes,
+        recipe=recipe,
+        seed=seed,
+        tuned=sight.tuned,
+    )
+    return Fit(version, sight)
 
 
 def leave_class_out(
-    folder: Folder, features: Features, groups: Groups, *, recipe: Recipe, seed: int, folds: int
+    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """For each class: OOD scores where a version never saw it: (known held-out photographs, its photographs).
 
     The known ones are the photographs of the other classes in one fold, which the version did not
-    see either. Empty with two classes: one class alone has nothing to tell it from.
+    see either. No other things place its borders. Empty with two classes: one class alone has nothing to tell it from.
     """
     if len(folder.classes) < 3:
         return {}
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels = labels_of(folder)
     tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
-    nothing = np.zeros((0, features.plain.shape[1]), np.float32)
     found = {}
     for number, left_out in enumerate(folder.classes):
         away = {row_of[photo.relative] for photo in tests[number % folds]}
@@ -162,17 +180,25 @@ def leave_class_out(
             if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
         ]
         fewer = np.where(labels > number, labels - 1, labels)
-        version = fit_on(
-            inside, row_of, features, fewer, nothing, classes=len(folder.classes) - 1, recipe=recipe, seed=seed
-        )
+        fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
         known = np.array(sorted(row for row in away if labels[row] != number))
         if not len(known):
             continue
         found[left_out] = (
-            _ratios(version, features.plain[known]),
-            _ratios(version, features.plain[labels == number]),
+            _ratios(fit.version, fit.sight.features.plain[known]),
+            _ratios(fit.version, fit.sight.features.plain[labels == number]),
         )
     return found
+
+
+def _alone(eyes: Eyes) -> Eyes:
+    """The same sight without other things."""
+
+    def see(photos: Sequence[Photo]) -> Sight:
+        sight = eyes(photos)
+        return replace(sight, outside=Outside(sight.outside.thresholds[:0]))
+
+    return see
 
 
 def check_size(groups: Groups, folder: Folder, *, folds: int) -> None:

@@ -8,7 +8,8 @@ means over seeds, intervals are over photographs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,18 +17,20 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from handlers.amulet_handler import pixels_of
 from training.augmentation import backdrop
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder, load_outside
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
-from training.evaluation.crossvalidation import Groups, OutOfFold, Outside
+from training.evaluation.crossvalidation import Groups
 from training.evaluation.intervals import Interval, bootstrap_all
 from training.export import fused_graph
-from training.fitting.features import Eye, Features
-from training.fitting.head_only import fit_head
+from training.fitting.features import Eye
+from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, starting_backbone
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
-from training.models import backbones, weights
+from training.fitting.sight import Eyes, Lens, Outside, Sight
+from training.models import weights
 
 # Where there are weights for them, each at the size of the recipes and at one nearer to what it was schooled at.
 _NETWORKS: Final = (
@@ -35,9 +38,11 @@ _NETWORKS: Final = (
     ("tf_efficientnet_lite1", 224),
     ("tf_efficientnet_lite2", 256),
 )
-FIGURES: Final = ("balanced_accuracy", "balanced_accuracy_other_table", "ece")
+FIGURES: Final = ("balanced_accuracy", "balanced_accuracy_version", "balanced_accuracy_other_table", "ece")
 BASE: Final = "as it is"
 Say = Callable[[str, int, int], None]
+# Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
+EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,23 @@ def of_models(recipe: Recipe) -> tuple[Variant, ...]:
     )
 
 
+def of_tunings(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, fine-tuning, fine-tuning on its views alone, and a small network that knows nothing.
+
+    A network that learns answers as a whole version, fitted on three quarters of what lies outside the fold; a
+    frozen one by heads on all of that. `balanced_accuracy_version` compares like with like.
+    """
+    tuned = with_settings(recipe, {"tuning": {}})
+    bare = {"mix_ratio": 0.0, "erasing_ratio": 0.0, "randaugment_ops": 0}
+    scratch = {"unfrozen": 9, "rate_decay": 1.0, "learn_norms": True, "epochs": 40, "patience": 12, "rate": 3e-3}
+    return (
+        Variant(BASE, recipe),
+        Variant("fine-tuned", tuned),
+        Variant("fine-tuned on views alone", with_settings(tuned, {"tuning": bare})),
+        Variant("a small network from nothing", with_settings(tuned, {"backbone": "small_cnn", "tuning": scratch})),
+    )
+
+
 def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     """The recipe, and one variant for each value of `FIELD=VALUE,VALUE`; `strength.FIELD` names one of the views'.
 
@@ -168,21 +190,24 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def pretrained_eyes(*, threads: int) -> Callable[[Recipe], Eye]:
-    """The exported backbone of a recipe; each is exported once."""
-    graphs: dict[tuple[str, tuple[str, ...], int], bytes] = {}
+def pretrained_eyes(*, threads: int) -> EyesOf:
+    """The eyes of a recipe's network; each is exported once before it learns."""
+    lenses: dict[tuple[str, tuple[str, ...], int, int], Lens] = {}
 
-    def eye_of(recipe: Recipe) -> Eye:
-        key = (recipe.backbone, recipe.levels, recipe.input_px)
-        if key not in graphs:
-            network = backbones.pretrained(backbones.spec_of(recipe.backbone), recipe.levels)
-            graphs[key] = fused_graph.to_bytes(fused_graph.export_backbone(network, input_px=recipe.input_px))
-        return Eye(graphs[key], recipe, threads=threads)
+    def see(recipe: Recipe, look: Look, together: Groups, seed: int) -> Eyes:
+        drawn = seed if recipe.tuning is not None else 0
+        key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
+        if key not in lenses:
+            lenses[key] = lens_of(starting_backbone(recipe, seed=drawn), recipe, threads=threads)
+        # The lens's own recipe decides its views: another strength is another eye on the same graph.
+        eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
+        lens = replace(lenses[key], eye=eye)
+        return eyes_of(lens, recipe, look, Tutor(together), seed=seed, threads=threads)
 
-    return eye_of
+    return see
 
 
-def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ablation:
+def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
     """Cross-validate every variant with every seed.
 
     Raises DataWrong or TrainingRefused, each one sentence.
@@ -192,59 +217,55 @@ def ablate(request: Request, eye_of: Callable[[Recipe], Eye], *, say: Say) -> Ab
     crossvalidation.check_size(together, folder, folds=request.folds)
     sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
     total = len(request.variants) * len(request.seeds)
-    looked: dict[tuple[Any, ...], Features] = {}  # variants of a head look at the same views
+    seen: dict[tuple[Any, ...], Eyes] = {}  # variants of a head look at the same views
     trials: list[list[Trial]] = []
-    replaced = 0
     for number, variant in enumerate(request.variants):
-        eye = eye_of(variant.recipe)
-        tables, replaced = _on_other_tables(eye, folder.photos)
-        outside = Outside(
-            np.zeros((0, sum(eye.channels)), np.float32),
-            {name: eye.features(photos, seed=0, views=0).plain for name, photos in sets.items()},
-        )
         own = []
         for turn, seed in enumerate(request.seeds):
             say("Cross-validating variants", number * len(request.seeds) + turn, total)
-            features = _looked(looked, eye, folder.photos, variant.recipe, seed)
-            own.append(_trial(folder, features, tables, together, outside, variant.recipe, seed, request.folds))
+            key = (_shown_by(variant.recipe), seed)
+            if key not in seen:
+                look = partial(_look, photos=folder.photos, sets=sets, views=variant.recipe.views, seed=seed)
+                seen[key] = eyes_of(variant.recipe, look, together, seed)
+            eyes = seen[key]
+            own.append(_trial(folder, eyes, together, variant.recipe, seed, request.folds))
         trials.append(own)
     say("Cross-validating variants", total, total)
     return Ablation(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
         photos=len(folder.photos),
-        tables_replaced=replaced,
+        tables_replaced=_replaceable(folder.photos, request.variants[0].recipe.input_px),
         seeds=request.seeds,
         folds=request.folds,
         rows=_rows(request.variants, trials, crossvalidation.labels_of(folder)),
     )
 
 
-def _looked(
-    known: dict[tuple[Any, ...], Features], eye: Eye, photos: Sequence[Photo], recipe: Recipe, seed: int
-) -> Features:
-    key = (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, seed)
-    if key not in known:
-        known[key] = eye.features(photos, seed=seed, views=recipe.views)
-    return known[key]
+def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
+    """What of a recipe decides what its network shows."""
+    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning)
 
 
-def _trial(
-    folder: Folder,
-    features: Features,
-    tables: NDArray[np.float32],
-    together: Groups,
-    outside: Outside,
-    recipe: Recipe,
-    seed: int,
-    folds: int,
-) -> Trial:
-    found = crossvalidation.out_of_fold(folder, features, together, outside, folds=folds, recipe=recipe, seed=seed)
-    other = _heads_on(tables, features, found, recipe, classes=len(folder.classes))
+def _look(eye: Eye, *, photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], views: int, seed: int) -> Sight:
+    tables = [_on_another_table(eye.pixels(photo), photo) for photo in photos]
+    return Sight(
+        eye.features(photos, seed=seed, views=views),
+        Outside(
+            np.zeros((0, sum(eye.channels)), np.float32),
+            {name: eye.features(others, seed=0, views=0).plain for name, others in sets.items()},
+        ),
+        elsewhere=eye.look(tables),
+    )
+
+
+def _trial(folder: Folder, eyes: Eyes, together: Groups, recipe: Recipe, seed: int, folds: int) -> Trial:
+    found = crossvalidation.out_of_fold(folder, eyes, together, folds=folds, recipe=recipe, seed=seed)
+    assert found.elsewhere_predicted is not None
     f1 = metrics.f1_per_class(found.labels, found.head_predicted)
     return Trial(
         right=(found.head_predicted == found.labels).astype(np.float64),
-        right_other_table=(other == found.labels).astype(np.float64),
+        right_other_table=(found.elsewhere_predicted == found.labels).astype(np.float64),
         confidence=found.probabilities.max(axis=1),
         confident_right=found.probabilities.argmax(axis=1) == found.labels,
         per_class_f1={folder.classes[label]: value for label, value in f1.items()},
@@ -252,29 +273,15 @@ def _trial(
     )
 
 
-def _heads_on(
-    tables: NDArray[np.float32], features: Features, found: OutOfFold, recipe: Recipe, *, classes: int
-) -> NDArray[np.intp]:
-    """What heads fitted outside each photograph's fold call it on another table, [n]."""
-    predicted = np.zeros(len(found.labels), np.intp)
-    for number in np.unique(found.fold):
-        test = np.flatnonzero(found.fold == number)
-        train = np.flatnonzero(found.fold != number)
-        rows, photo_of_row = features.take(train).flat()
-        head = fit_head(rows, found.labels[train][photo_of_row], classes=classes, recipe=recipe)
-        predicted[test] = head.logits(tables[test]).argmax(axis=1)
-    return predicted
+def _on_another_table(pixels: NDArray[np.uint8], photo: Photo) -> NDArray[np.uint8]:
+    """On one other backdrop, the same for every variant and seed; the same pixels where none can be replaced."""
+    return backdrop.replaced(pixels, np.random.default_rng(int(photo.sha256[:16], 16)))
 
 
-def _on_other_tables(eye: Eye, photos: Sequence[Photo]) -> tuple[NDArray[np.float32], int]:
-    """Embeddings [n, size] of the photographs on one other backdrop each, the same for every variant and seed."""
-    images, replaced = [], 0
-    for photo in photos:
-        pixels = eye.pixels(photo)
-        other = backdrop.replaced(pixels, np.random.default_rng(int(photo.sha256[:16], 16)))
-        replaced += other is not pixels
-        images.append(other)
-    return eye.look(images), replaced
+def _replaceable(photos: Sequence[Photo], side_px: int) -> int:
+    """How many stand on a backdrop that can be told from them."""
+    images = (pixels_of(photo.path.read_bytes(), side_px, side_px) for photo in photos)
+    return sum(backdrop.mask(image) is not None for image in images)
 
 
 def _rows(variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels: NDArray[np.intp]) -> tuple[Row, ...]:
@@ -282,6 +289,7 @@ def _rows(variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels
     sizes = np.bincount(labels)
     weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
     right = np.stack([np.mean([trial.right for trial in own], axis=0) for own in trials])  # [variants, n]
+    whole = np.stack([np.mean([trial.confident_right for trial in own], axis=0) for own in trials])
     other = np.stack([np.mean([trial.right_other_table for trial in own], axis=0) for own in trials])
 
     def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
@@ -290,7 +298,9 @@ def _rows(variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels
             np.mean([metrics.confidence_error(each.confidence[rows], each.confident_right[rows]) for each in own])
             for own in trials
         ]
-        table = np.stack([right @ counts, other @ counts, np.array(errors)], axis=1)  # [variants, FIGURES]
+        table = np.stack(
+            [right @ counts, whole @ counts, other @ counts, np.array(errors)], axis=1
+        )  # [variants, FIGURES]
         return np.concatenate([table, table - table[0]]).ravel()
 
     intervals = bootstrap_all(measure, [labels], seed=0)

@@ -135,10 +135,10 @@ def compare(
 @click.option("--recipe", default="standard", show_default=True, metavar="NAME")
 @click.option(
     "--over",
-    type=click.Choice(["augmentations", "models"]),
+    type=click.Choice(["augmentations", "models", "tunings"]),
     default="augmentations",
     show_default=True,
-    help="What is tried: what the recipe's views are made of, or its head and its network.",
+    help="What is tried: what the recipe's views are made of, its head and its network, or how its network learns.",
 )
 @click.option(
     "--vary",
@@ -183,7 +183,11 @@ def ablate(
         from training.fitting.recipe import recipe_of
 
         base = recipe_of(recipe)
-        sets = {"augmentations": experiment.of_augmentations, "models": experiment.of_models}
+        sets = {
+            "augmentations": experiment.of_augmentations,
+            "models": experiment.of_models,
+            "tunings": experiment.of_tunings,
+        }
         variants = experiment.of_settings(base, changes) if changes else sets[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         found = experiment.ablate(request, experiment.pretrained_eyes(threads=cores()), say=say)

@@ -15,6 +15,7 @@ from training.pages import charts, render
 
 _FIGURE_WORDS: Final = {
     "balanced_accuracy": "balanced accuracy",
+    "balanced_accuracy_version": "balanced accuracy of whole versions",
     "balanced_accuracy_other_table": "balanced accuracy on another table",
     "ece": "calibration error",
 }

@@ -3,7 +3,7 @@
 model.onnx       the graph            reference.json    distributions that drift is measured against
 model.json       its card             checkpoint.pt     the fitted tensors, for other exports
 golden_N.png     known answers        metrics.json      every figure and out-of-fold prediction
-report.html      for people
+report.html      for people           tuning.json       how the backbone was fine-tuned, where it was
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from training.models.heads import Network
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"
 METRICS: Final = "metrics.json"
+TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
 GOLDEN_MAX: Final = 6
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from training.augmentation.standard import Strength
 from training.errors import SettingWrong
+from training.fitting.tuning import SAMPLERS, Tuning
 from training.models.backbones import spec_of
 
 NEIGHBOURS: Final = "neighbours"
@@ -46,6 +47,7 @@ class Recipe:
     confidence_min: float = 0.7
     margin_min: float = 0.1
     set_coverage: float = 0.9
+    tuning: Tuning | None = None  # None: the backbone stays as it is
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it; `with_settings` reads it back."""
@@ -61,6 +63,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
             Recipe(name="standard"),
             # The reference point: logistic regression on the last features of the photographs as they are.
             Recipe(name="baseline", levels=("head",), views=0, head="logistic"),
+            Recipe(name="finetuned", tuning=Tuning()),
             Recipe(name="logistic", head="logistic"),
             Recipe(name="centroid", head="centroid"),
             Recipe(name="neighbours", head=NEIGHBOURS),
@@ -99,6 +102,11 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
         if not isinstance(changes["strength"], Mapping):
             raise SettingWrong("strength must be a mapping of its own fields")
         changes["strength"] = dataclasses.replace(recipe.strength, **_checked(Strength, changes["strength"]))
+    if changes.get("tuning") is not None:
+        if not isinstance(changes["tuning"], Mapping):
+            raise SettingWrong("tuning must be a mapping of its own fields, or null for a backbone that stays as it is")
+        own = _checked(Tuning, changes["tuning"])
+        changes["tuning"] = dataclasses.replace(recipe.tuning or Tuning(), **own)
     if "levels" in changes:
         if isinstance(changes["levels"], str) or not all(isinstance(item, str) for item in changes["levels"]):
             raise SettingWrong("levels must be a list of names")
@@ -128,6 +136,7 @@ def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
             "float": isinstance(value, int | float) and not isinstance(value, bool),
             "int": isinstance(value, int) and not isinstance(value, bool),
             "str": isinstance(value, str),
+            "bool": isinstance(value, bool),
         }.get(wanted, True)
         if not right:
             raise SettingWrong(f"the setting {name} must be of type {wanted}, not {value!r}")
@@ -155,5 +164,25 @@ def _check_ranges(recipe: Recipe) -> None:
         raise SettingWrong(f"the setting views must lie between 0 and 200, not {recipe.views}")
     if not 1 <= recipe.forest_trees <= 1000 or not 2 <= recipe.forest_samples <= 4096:
         raise SettingWrong("forest_trees must lie between 1 and 1000, and forest_samples between 2 and 4096")
+    if recipe.tuning is not None:
+        _check_tuning(recipe.tuning)
     if recipe.head_inverse_penalty <= 0:
         raise SettingWrong(f"the setting head_inverse_penalty must be above 0, not {recipe.head_inverse_penalty}")
+
+
+def _check_tuning(tuning: Tuning) -> None:
+    for name in ("warm_up", "average_decay", "smoothing", "mix_ratio", "erasing_ratio"):
+        if not 0.0 <= getattr(tuning, name) <= 1.0:
+            raise SettingWrong(f"the setting tuning.{name} must lie between 0 and 1, not {getattr(tuning, name)}")
+    for name in ("epochs", "batch", "unfrozen", "patience"):
+        if getattr(tuning, name) < 1:
+            raise SettingWrong(f"the setting tuning.{name} must be at least 1, not {getattr(tuning, name)}")
+    for name in ("rate", "head_rate", "rate_decay", "mixup_alpha", "cutmix_alpha"):
+        if not getattr(tuning, name) > 0.0:
+            raise SettingWrong(f"the setting tuning.{name} must be above 0, not {getattr(tuning, name)}")
+    if tuning.head_epochs < 0:
+        raise SettingWrong(f"the setting tuning.head_epochs must be at least 0, not {tuning.head_epochs}")
+    if not 0.0 < tuning.watch_share < 0.5:
+        raise SettingWrong(f"the setting tuning.watch_share must lie between 0 and 0.5, not {tuning.watch_share}")
+    if tuning.sampler not in SAMPLERS:
+        raise SettingWrong(f"the setting tuning.sampler must be {' or '.join(SAMPLERS)}, not {tuning.sampler}")

@@ -92,11 +92,15 @@ def fit_version(
     classes: int,
     recipe: Recipe,
     seed: int,
+    tuned: bool = False,
 ) -> Version:
     """Fit head and detectors on `train`, the temperature on `calibration`, the borders on `held_out`.
 
     outside: embeddings [m, size] of photographs of other things, set aside for the borders; may be
-    empty. Raises DataTooSmall where the photographs of each class do not differ at all.
+    empty.  tuned: the network itself has learnt from `train`, so that no head can be fitted without one
+    of its photographs; temperature and prediction sets then rest on the other parts alone.
+
+    Raises DataTooSmall where the photographs of each class do not differ at all.
     """
     rows = train.rows()
     try:
@@ -108,7 +112,7 @@ def fit_version(
     detector = mahalanobis.fit(statistics)
     nearest = nearest_neighbour.fit(detector, rows.embedding, rows.labels, rows.photo)
     forest = isolation_forest.fit(rows.embedding, trees=recipe.forest_trees, samples=recipe.forest_samples, seed=seed)
-    inside = _scored_inside(train, rows, classes=classes, recipe=recipe)
+    inside = None if tuned else _scored_inside(train, rows, classes=classes, recipe=recipe)
     temperature = fit_temperature(_scored(head, calibration.rows()), inside.all if inside else None)
     fitted = Fitted(head, temperature, detector, nearest, forest)
     return Version(fitted, _limits(fitted, held_out, inside, outside, recipe))

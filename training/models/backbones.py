@@ -61,6 +61,10 @@ class BackboneSpec:
         """Whether weights for it can exist elsewhere; else it starts from random numbers."""
         return self.build is None
 
+    def __deepcopy__(self, _memo: object) -> BackboneSpec:
+        """Copies of a network share what is known of it."""
+        return self
+
 
 def _small_cnn() -> nn.Module:
     """Four convolutions: what a network without any schooling makes of the photographs."""

@@ -10,9 +10,10 @@ import pytest
 from tests.unit.training.data.cast import photo
 from training.data.folder import Folder, Photo
 from training.errors import DataTooSmall
-from training.evaluation.crossvalidation import Outside, check_size, labels_of, leave_class_out, out_of_fold
+from training.evaluation.crossvalidation import check_size, labels_of, leave_class_out, out_of_fold
 from training.fitting.features import Features
 from training.fitting.recipe import recipe_of, with_settings
+from training.fitting.sight import Eyes, Outside, Sight, still
 
 SIZE = 40
 RECIPE = with_settings(recipe_of("standard"), {"views": 0, "forest_trees": 5, "levels": ["head"]})
@@ -39,8 +40,8 @@ def features_of(rows: np.ndarray) -> Features:
     return Features(unit.astype(np.float32), np.zeros((len(rows), 0, SIZE), np.float32))
 
 
-def nothing() -> Outside:
-    return Outside(np.zeros((0, SIZE), np.float32), {})
+def eyes_of(rows: np.ndarray, report: dict[str, np.ndarray] | None = None) -> Eyes:
+    return still(Sight(features_of(rows), Outside(np.zeros((0, SIZE), np.float32), report or {})))
 
 
 def told_by_copies(groups: list[tuple[Photo, ...]], photos: list[Photo]) -> float:
@@ -48,7 +49,7 @@ def told_by_copies(groups: list[tuple[Photo, ...]], photos: list[Photo]) -> floa
     rng = np.random.default_rng(3)
     looks = {each.look: rng.normal(0.0, 1.0, SIZE) for each in photos}
     rows = np.stack([looks[each.look] + rng.normal(0.0, 0.01, SIZE) for each in photos])
-    found = out_of_fold(folder_of(photos), features_of(rows), groups, nothing(), folds=5, recipe=RECIPE, seed=1)
+    found = out_of_fold(folder_of(photos), eyes_of(rows), groups, folds=5, recipe=RECIPE, seed=1)
     return float((found.head_predicted == found.labels).mean())
 
 
@@ -71,9 +72,8 @@ def test_every_photograph_is_answered_once_and_groups_stay_in_one_fold() -> None
     told: list[tuple[int, int]] = []
     found = out_of_fold(
         folder,
-        features_of(rows),
+        eyes_of(rows, report),
         together,
-        Outside(np.zeros((0, SIZE), np.float32), report),
         folds=5,
         recipe=RECIPE,
         seed=2,
@@ -97,8 +97,7 @@ def test_the_same_seed_finds_the_same() -> None:
     photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
     rows = np.random.default_rng(5).normal(0.0, 1.0, (len(photos), SIZE))
     first, again = (
-        out_of_fold(folder_of(photos), features_of(rows), together, nothing(), folds=4, recipe=RECIPE, seed=8)
-        for _ in range(2)
+        out_of_fold(folder_of(photos), eyes_of(rows), together, folds=4, recipe=RECIPE, seed=8) for _ in range(2)
     )
     assert np.array_equal(first.fold, again.fold)
     assert np.array_equal(first.probabilities, again.probabilities)
@@ -111,14 +110,14 @@ def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:
     folder = folder_of(photos)
     rng = np.random.default_rng(6)
     rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
-    found = leave_class_out(folder, features_of(rows), together, recipe=RECIPE, seed=0, folds=5)
+    found = leave_class_out(folder, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5)
     assert set(found) == {"c0", "c1", "c2"}
     for known, away in found.values():
         assert len(away) == 20
         assert 0 < len(known) < 40
         assert np.median(away) > np.median(known)  # classes far apart: what was never seen lies further out
     two = folder_of([each for each in photos if each.label != "c2"])
-    assert leave_class_out(two, features_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
+    assert leave_class_out(two, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
 
 
 def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:

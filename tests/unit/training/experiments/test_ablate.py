@@ -24,13 +24,15 @@ from training.experiments.ablate import (
 )
 from training.experiments.page import ablation_page, ablation_sentences
 from training.fitting.features import Eye
+from training.fitting.lenses import Look
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
+from training.fitting.sight import Eyes, still
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1, "forest_trees": 5})
 
 
-def eye_of(recipe: Recipe) -> Eye:
-    return Eye(colour_graph(), recipe, threads=1)
+def eyes_of(recipe: Recipe, look: Look, _together: object, _seed: int) -> Eyes:
+    return still(look(Eye(colour_graph(), recipe, threads=1)))
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -57,7 +59,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
     other.mkdir()
     for number in range(3):
         picture(7000 + number).save(other / f"{number}.jpg")
-    return ablate(Request(data, variants, (other,), seeds=(0, 1), folds=3), eye_of, say=silent)
+    return ablate(Request(data, variants, (other,), seeds=(0, 1), folds=3), eyes_of, say=silent)
 
 
 def test_a_model_that_learnt_the_table_is_found_out_on_another(found: Ablation) -> None:
@@ -113,7 +115,7 @@ def test_settings_are_varied_one_at_a_time_and_wrong_ones_are_named() -> None:
 def test_too_few_photographs_end_in_a_sentence(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"apple": 3, "berry": 8})
     with pytest.raises(DataTooSmall, match="class apple has 3 independent photographs"):
-        ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), eye_of, say=silent)
+        ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), eyes_of, say=silent)
 
 
 def test_models_are_compared_as_far_as_their_weights_are_here() -> None:

@@ -23,6 +23,7 @@ from training.export import fused_graph, parity
 from training.export.fused_graph import Fitted
 from training.fitting.features import Eye
 from training.fitting.recipe import recipe_of, with_settings
+from training.fitting.sight import Outside, Sight, still
 from training.models.backbones import Backbone, BackboneSpec
 from training.models.heads import LinearHead, Network
 
@@ -70,13 +71,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     version = fit_on(
         [(photo,) for photo in folder.photos],
         {photo.relative: row for row, photo in enumerate(folder.photos)},
-        eye.features(folder.photos, seed=0, views=2),
+        still(Sight(eye.features(folder.photos, seed=0, views=2), Outside(np.zeros((0, 16), np.float32)))),
         labels_of(folder),
-        np.zeros((0, 16), np.float32),
         classes=3,
         recipe=recipe,
         seed=0,
-    )
+    ).version
     graph = fused_graph.to_bytes(fused_graph.fuse(seen, version.fitted, pooled=backbone.channels))
     network = Network(backbone, version.fitted.head).eval()
     return Made(backbone, network, version.fitted, graph, [eye.pixels(photo) for photo in folder.photos])

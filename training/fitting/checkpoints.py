@@ -1,0 +1,37 @@
+"""What a fine-tuning keeps on disk: a file that holds the last whole epoch, whenever the process is killed.
+
+Tensors and plain values only: `torch.load(..., weights_only=True)` reads it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """The whole state in place of the older one, on disk when this returns; or the older one is still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f"{path.name}.new")
+    with scratch.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """None where there is none."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        return None
+    return state

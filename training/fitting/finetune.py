@@ -1,0 +1,391 @@
+"""A backbone adapted to the photographs: first a head alone, then the last blocks with it.
+
+What comes out is a backbone. Head, temperature, detectors and borders are then fitted on what it sees,
+as on what a frozen one sees: there is one pipeline. The head that is learnt here only shows the blocks
+the way, and begins as the discriminant on the frozen features, so that the blocks are not torn out of
+shape by a head that knows nothing (Kumar et al. 2022).
+
+Every epoch is drawn from (seed, epoch) alone and kept on disk: a run that was killed goes on where the
+last whole epoch ended, and ends with the same numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import WeightedRandomSampler
+
+from training import sampling
+from training.augmentation import standard
+from training.augmentation.mixing import Mixing
+from training.data.folder import Photo
+from training.fitting import checkpoints
+from training.fitting.head_only import fit_head
+from training.fitting.recipe import Recipe
+from training.fitting.tuning import Tuning
+from training.models.backbones import Backbone
+from training.models.heads import LinearHead, Network
+
+Pixels = NDArray[np.uint8]
+Progress = Callable[[int, int], None]
+_FIRST_VIEWS: Final = 2  # of each photograph, for the head to begin with
+_WATCH_VIEWS: Final = 3  # of each watched photograph: a dozen photographs alone would choose the epoch by luck
+_EVALUATED: Final = 32  # images at a time
+_SHARPER: Final = 1.0 / 0.3  # a head's scores spread by 1; divided by 0.3 they say what they mean (decision 0011)
+_FINISHED: Final = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Photographs to learn from."""
+
+    photos: tuple[Photo, ...]
+    labels: NDArray[np.intp]  # [n], 0..classes-1
+    groups: NDArray[np.intp]  # [n]: near-duplicates share a number
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What the averaged network said after an epoch; number 0 is before the first."""
+
+    number: int
+    stage: str  # "start", "head" or "blocks"
+    loss: float  # of the augmented batches
+    fit_nll: float  # of the photographs that it learns from, as they are
+    watch_nll: float  # of those that it does not, and of views of them
+    watch_accuracy: float
+
+    @property
+    def gap(self) -> float:
+        """The sign of memorising: how much more the watched photographs surprise it, in nats."""
+        return self.watch_nll - self.fit_nll
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """An adapted backbone and how it came about."""
+
+    backbone: Backbone  # in evaluation mode and without gradients
+    epochs: tuple[Epoch, ...]
+    best: int  # the epoch whose network this is
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {"best": self.best, "epochs": [{**asdict(epoch), "gap": epoch.gap} for epoch in self.epochs]}
+
+
+def finetune(
+    backbone: Backbone,
+    lesson: Lesson,
+    recipe: Recipe,
+    tuning: Tuning,
+    pixels: Callable[[Photo], Pixels],
+    *,
+    seed: int,
+    keep: Path | None = None,
+    progress: Progress | None = None,
+) -> Tuned:
+    """Adapt a copy of the backbone.
+
+    pixels: a photograph as the model sees it.  keep: a folder for the state after each epoch; where it holds
+    that of the same photographs, recipe and seed, the work goes on there. The same arguments give the
+    same network on one machine, whether it was interrupted or not.
+    """
+    path = keep / f"{_key(backbone, lesson, recipe, tuning, seed)}.pt" if keep is not None else None
+    state = checkpoints.read(path) if path is not None else None
+    course = _Course(backbone, lesson, recipe, tuning, pixels, seed=seed)
+    if state is not None and state[_FINISHED]:
+        return course.finished(state)
+    if state is None:
+        course.begin()
+    else:
+        course.load(state)
+    total = tuning.head_epochs + tuning.epochs
+    while len(course.epochs) <= total and not course.stalled:
+        course.epoch()
+        if path is not None:
+            checkpoints.write(path, course.state())
+        if progress is not None:
+            progress(len(course.epochs) - 1, total)
+    state = course.result()
+    if path is not None:
+        checkpoints.write(path, state)
+    return course.finished(state)
+
+
+def rate_share(step: int, steps: int, *, warm_up: float) -> float:
+    """The share of the learning rate at a step of 0..steps-1: a line up, then a cosine down.
+
+    The cosine is that of Loshchilov and Hutter 2017, equation 5.
+    """
+    rising = round(warm_up * steps)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def watched(lesson: Lesson, *, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which photographs are watched and not learnt from, [n]: of each class about the share, whole groups.
+
+    A class keeps at least one group to learn from.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(lesson.labels), np.bool_)
+    first_of = {number: lesson.labels[lesson.groups == number][0] for number in np.unique(lesson.groups)}
+    for label in range(lesson.classes):
+        own = [number for number, first in first_of.items() if first == label]
+        count = min(max(1, round(share * len(own))), len(own) - 1)
+        if count > 0:
+            chosen |= np.isin(lesson.groups, rng.permutation(own)[:count])
+    return chosen
+
+
+class _Course:
+    """One fine-tuning: the network, its average, and everything that an epoch changes."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        lesson: Lesson,
+        recipe: Recipe,
+        tuning: Tuning,
+        pixels: Callable[[Photo], Pixels],
+        *,
+        seed: int,
+    ) -> None:
+        self._lesson, self._recipe, self._tuning, self._seed = lesson, recipe, tuning, seed
+        self._pixels = pixels
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._mixing = Mixing(tuning, classes=lesson.classes)
+        away = watched(lesson, share=tuning.watch_share, seed=seed)
+        self._fit, self._watch = np.flatnonzero(~away), np.flatnonzero(away)
+        if not len(self._watch):  # every class is a single group
+            self._watch = self._fit
+        size = sum(backbone.channels)
+        empty = LinearHead(np.zeros((lesson.classes, size), np.float32), np.zeros(lesson.classes, np.float32))
+        self._network = Network(copy.deepcopy(backbone), empty).to(self._device).eval()
+        self._average = self._averaged()
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._weights = np.full(len(self._fit), 1.0 / len(self._fit))
+        self._best: dict[str, torch.Tensor] = {}
+        self.epochs: list[Epoch] = []
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the blocks have learnt for as many epochs as patience lasts without a better one."""
+        blocks = [epoch.number for epoch in self.epochs if epoch.stage == "blocks"]
+        return bool(blocks) and blocks[-1] - max(self._best_number, blocks[0] - 1) >= self._tuning.patience
+
+    @property
+    def _best_number(self) -> int:
+        return min(self.epochs, key=lambda epoch: epoch.watch_nll).number
+
+    def begin(self) -> None:
+        """The head as the discriminant on what the backbone sees already."""
+        rows = np.concatenate([self._fit, np.repeat(self._fit, _FIRST_VIEWS)])
+        embedding = self._embedding(self._views(self._fit, _FIRST_VIEWS))
+        head = fit_head(
+            embedding, self._lesson.labels[rows], classes=self._lesson.classes, recipe=replace(self._recipe, head="lda")
+        )
+        assert isinstance(head, LinearHead)
+        with torch.no_grad():
+            self._network.head.weight.copy_(torch.from_numpy(head.weight * np.float32(_SHARPER)))
+            self._network.head.bias.copy_(torch.from_numpy(head.bias * np.float32(_SHARPER)))
+        own = self._lesson.labels[self._fit]
+        if self._tuning.sampler == "variance":
+            self._weights = sampling.variance_aware(embedding[: len(self._fit)], own)
+        elif self._tuning.sampler == "balanced":
+            self._weights = sampling.balanced(own)
+        self._average = self._averaged()
+        self._note("start", 0.0)
+
+    def epoch(self) -> None:
+        """One epoch; the head's are before the blocks'."""
+        number = len(self.epochs)
+        in_head = number <= self._tuning.head_epochs
+        if self._optimizer is None or number == self._tuning.head_epochs + 1:
+            self._optimizer = self._fresh_optimizer(in_head)
+        first = 1 if in_head else self._tuning.head_epochs + 1
+        epochs = self._tuning.head_epochs if in_head else self._tuning.epochs
+        self._network.eval()
+        if self._tuning.learn_norms and not in_head:
+            self._network.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.default_rng([self._seed, number]).integers(2**62)))
+            loss = self._pass(number, step=(number - first) * self._steps, steps=epochs * self._steps)
+        self._network.eval()
+        self._note("head" if in_head else "blocks", loss)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next epoch depends on."""
+        assert self._optimizer is not None
+        return {
+            _FINISHED: False,
+            "network": self._network.state_dict(),
+            "average": self._average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "weights": torch.from_numpy(self._weights),
+            "best": self._best,
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self._network.load_state_dict(state["network"])
+        self._average.load_state_dict(state["average"])
+        self._weights = state["weights"].numpy()
+        self._best = state["best"]
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self._optimizer = self._fresh_optimizer(len(self.epochs) - 1 <= self._tuning.head_epochs)
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def result(self) -> dict[str, Any]:
+        """What is kept of a course that is over."""
+        return {_FINISHED: True, "best": self._best, "epochs": [asdict(epoch) for epoch in self.epochs]}
+
+    def finished(self, state: dict[str, Any]) -> Tuned:
+        self._network.load_state_dict(state["best"])
+        epochs = tuple(Epoch(**epoch) for epoch in state["epochs"])
+        best = min(epochs, key=lambda epoch: epoch.watch_nll).number
+        return Tuned(self._network.backbone.cpu().eval().requires_grad_(False), epochs, best)
+
+    @property
+    def _steps(self) -> int:
+        return math.ceil(len(self._fit) / self._tuning.batch)
+
+    def _pass(self, epoch: int, *, step: int, steps: int) -> float:
+        """Once through as many photographs as there are; the mean loss."""
+        assert self._optimizer is not None
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([self._seed, epoch, 1]).integers(2**62)))
+        drawn = list(WeightedRandomSampler(self._weights.tolist(), len(self._fit), generator=generator))
+        labels = self._lesson.labels[self._fit]
+        weights = self._class_weights(labels)
+        losses = []
+        for number in range(self._steps):
+            places = range(number * self._tuning.batch, min((number + 1) * self._tuning.batch, len(drawn)))
+            images = torch.stack([self._mixing.image(self._seen(drawn[place], epoch, place)) for place in places])
+            truth = torch.from_numpy(labels[[drawn[place] for place in places]].astype(np.int64))
+            x, shares = self._mixing.batch(self._network.backbone.normalised(images), truth)
+            for group in self._optimizer.param_groups:
+                group["lr"] = group["base"] * rate_share(step + number, steps, warm_up=self._tuning.warm_up)
+            self._optimizer.zero_grad()
+            # bfloat16 needs no scaling of the loss; on a CPU it would be slower than float32.
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._device.type == "cuda"):
+                logits = self._network(x.to(self._device))
+            loss = functional.cross_entropy(
+                logits.float(), shares.to(self._device), weight=weights, label_smoothing=self._tuning.smoothing
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            self._average.update_parameters(self._network)
+            losses.append(float(loss.detach()))
+        return float(np.mean(losses))
+
+    def _seen(self, place: int, epoch: int, draw: int) -> torch.Tensor:
+        rng = np.random.default_rng([self._seed, epoch, draw, 2])
+        photo = self._lesson.photos[self._fit[place]]
+        return torch.from_numpy(standard.view(self._pixels(photo), rng, self._recipe.strength))
+
+    def _class_weights(self, labels: NDArray[np.intp]) -> torch.Tensor | None:
+        if not self._tuning.class_weighted:
+            return None
+        counts = np.maximum(np.bincount(labels, minlength=self._lesson.classes), 1)
+        return torch.from_numpy((counts.mean() / counts).astype(np.float32)).to(self._device)
+
+    def _fresh_optimizer(self, in_head: bool) -> torch.optim.Optimizer:
+        """Of the head, or of the head and the last blocks, each with its own rate; norms and biases do not decay."""
+        backbone, tuning = self._network.backbone, self._tuning
+        backbone.requires_grad_(False)
+        parts: list[tuple[nn.Module, float]] = [(self._network.head, tuning.head_rate)]
+        if not in_head:
+            parts.append((backbone.last, tuning.rate))
+            deeper = list(reversed([backbone.stem, *backbone.blocks]))[: tuning.unfrozen]
+            parts += [(part, tuning.rate * tuning.rate_decay ** (turn + 1)) for turn, part in enumerate(deeper)]
+        groups = []
+        for part, rate in parts:
+            for parameter in part.requires_grad_(True).parameters():
+                decay = tuning.weight_decay if parameter.ndim > 1 else 0.0
+                groups.append({"params": [parameter], "lr": rate, "base": rate, "weight_decay": decay})
+        return torch.optim.AdamW(groups)
+
+    def _averaged(self) -> AveragedModel:
+        average = get_ema_multi_avg_fn(self._tuning.average_decay)  # type: ignore[no-untyped-call]
+        model: AveragedModel = AveragedModel(self._network, multi_avg_fn=average, use_buffers=True)
+        return model.eval()
+
+    def _note(self, stage: str, loss: float) -> None:
+        """Look at both parts with the averaged network, and keep it if it is the best so far."""
+        labels = self._lesson.labels
+        seen = np.concatenate([self._watch, np.repeat(self._watch, _WATCH_VIEWS)])
+        fit = self._logits(self._pixels(self._lesson.photos[row]) for row in self._fit)
+        away = self._logits(self._views(self._watch, _WATCH_VIEWS))
+        noted = Epoch(
+            number=len(self.epochs),
+            stage=stage,
+            loss=loss,
+            fit_nll=_nll(fit, labels[self._fit]),
+            watch_nll=_nll(away, labels[seen]),
+            watch_accuracy=float((away.argmax(axis=1) == labels[seen]).mean()),
+        )
+        self.epochs.append(noted)
+        if noted.number == self._best_number:
+            self._best = {
+                name: value.detach().cpu().clone() for name, value in self._average.module.state_dict().items()
+            }
+
+    def _views(self, rows: NDArray[np.intp], views: int) -> Sequence[Pixels]:
+        """The photographs of these rows as they are, then `views` views of each, the same every time."""
+        images = [self._pixels(self._lesson.photos[row]) for row in rows]
+        return images + [
+            standard.view(image, np.random.default_rng([self._seed, int(row), view]), self._recipe.strength)
+            for row, image in zip(rows, images, strict=True)
+            for view in range(views)
+        ]
+
+    def _embedding(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            rows = [self._network.embedding(x).cpu().numpy() for x in self._batches(images)]
+        return np.concatenate(rows)
+
+    def _logits(self, images: Any) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.concatenate([self._average(x).cpu().numpy() for x in self._batches(list(images))])
+
+    def _batches(self, images: Sequence[Pixels]) -> Any:
+        for start in range(0, len(images), _EVALUATED):
+            batch = torch.from_numpy(np.stack(images[start : start + _EVALUATED])).to(self._device)
+            yield self._network.backbone.normalised(batch)
+
+
+def _nll(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> float:
+    truth = torch.from_numpy(labels.astype(np.int64))
+    return float(functional.cross_entropy(torch.from_numpy(logits).double(), truth))
+
+
+def _key(backbone: Backbone, lesson: Lesson, recipe: Recipe, tuning: Tuning, seed: int) -> str:
+    """A name for everything that decides the result."""
+    decided = {
+        "photos": [photo.sha256 for photo in lesson.photos],
+        "labels": lesson.labels.tolist(),
+        "groups": lesson.groups.tolist(),
+        "recipe": recipe.document(),
+        "tuning": asdict(tuning),
+        "weights": backbone.origin.described,
+        "levels": backbone.levels,
+        "seed": seed,
+        "torch": torch.__version__,
+    }
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]

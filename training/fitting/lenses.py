@@ -1,0 +1,81 @@
+"""The network of a recipe: where it starts, whether it learns, and what it then shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handlers.amulet_handler import pixels_of
+from training.data.folder import Photo
+from training.export import fused_graph
+from training.fitting.features import Eye, Progress
+from training.fitting.finetune import Lesson, finetune
+from training.fitting.recipe import Recipe
+from training.fitting.sight import Eyes, Lens, Sight, still
+from training.models import backbones
+from training.models.backbones import Backbone
+
+Look = Callable[[Eye], Sight]
+
+
+@dataclass(frozen=True, slots=True)
+class Tutor:
+    """What fine-tuning needs beyond the recipe."""
+
+    groups: Sequence[Sequence[Photo]]  # near-duplicates together
+    keep: Path | None = None  # where the state after each epoch goes
+    progress: Progress | None = None
+
+
+def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) -> Backbone:
+    """With its pretrained weights; a network that has none and will be tuned starts from numbers drawn by the seed.
+
+    file: as for `backbones.pretrained`. Raises WeightsMissing.
+    """
+    spec = backbones.spec_of(recipe.backbone)
+    if recipe.tuning is None or spec.pretrainable:
+        return backbones.pretrained(spec, recipe.levels, file=file)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Backbone(spec, recipe.levels).eval().requires_grad_(False)
+
+
+def lens_of(backbone: Backbone, recipe: Recipe, *, threads: int) -> Lens:
+    """Exported, and ready to look."""
+    graph = fused_graph.export_backbone(backbone, input_px=recipe.input_px)
+    return Lens(backbone, graph, Eye(fused_graph.to_bytes(graph), recipe, threads=threads))
+
+
+def eyes_of(lens: Lens, recipe: Recipe, look: Look, tutor: Tutor, *, seed: int, threads: int) -> Eyes:
+    """Of a frozen backbone one sight for all; of one that is tuned, a sight for each part that it learns from.
+
+    lens: of the backbone to start from.
+    """
+    tuning = recipe.tuning
+    if tuning is None:
+        return still(replace(look(lens.eye), lens=lens))
+    group_of = {photo.relative: number for number, members in enumerate(tutor.groups) for photo in members}
+
+    def see(photos: Sequence[Photo]) -> Sight:
+        classes = sorted({photo.label for photo in photos})
+        lesson = Lesson(
+            tuple(photos),
+            np.array([classes.index(photo.label) for photo in photos], np.intp),
+            np.array([group_of[photo.relative] for photo in photos], np.intp),
+            len(classes),
+        )
+        tuned = finetune(
+            lens.backbone, lesson, recipe, tuning, pixels, seed=seed, keep=tutor.keep, progress=tutor.progress
+        )
+        own = replace(lens_of(tuned.backbone, recipe, threads=threads), course=tuned.document())
+        return replace(look(own.eye), lens=own, tuned=True)
+
+    def pixels(photo: Photo) -> NDArray[np.uint8]:
+        return pixels_of(photo.path.read_bytes(), recipe.input_px, recipe.input_px)
+
+    return see
