@@ -42,7 +42,11 @@ SEED_MAX: Final = 2**32 - 1
     help="The backbone's pretrained weights, as timm names them; by default those of the installed package.",
 )
 @click.option(
-    "--recipe", default="standard", show_default=True, metavar="NAME", help="standard, baseline, logistic or centroid."
+    "--recipe",
+    default="standard",
+    show_default=True,
+    metavar="NAME",
+    help="standard, baseline, logistic, centroid or finetuned.",
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
