@@ -22,6 +22,7 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminFileFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
 )
@@ -30,9 +31,11 @@ from console.pages import ReadOnlyAdmin, ReasonForm, ask, page
 from console.registry import services as registry_services
 from console.registry import uploads
 from console.registry.models import ModelVersion, State
-from console.rollout import queries, services
+from console.rollout import experiments, queries, services
 from console.rollout.compare_page import compare_context
-from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.experiment_page import OUTCOME_COLOURS, experiment_context
+from console.rollout.experiments import Plan
+from console.rollout.models import Experiment, Firing, Measure, Mode, Outcome, Route, Rule
 from console.rollout.route_page import route_context
 from console.rollout.then_page import then_context
 from console.rollout.version_page import MODE_COLOURS, STATE_COLOURS, route_label, version_context
@@ -63,6 +66,45 @@ class RolloutForm(ReasonForm):
     field_order = ("mode", "share_percent", "unguarded", "reason")
 
 
+class ExperimentForm(ReasonForm):
+    hypothesis = forms.CharField(
+        label=gettext_lazy("What you expect"),
+        max_length=2000,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=gettext_lazy("In a sentence, before the first answer."),
+    )
+    measure = forms.ChoiceField(
+        label=gettext_lazy("Share of answers that are"), choices=Measure.choices, widget=UnfoldAdminSelectWidget
+    )
+    baseline_percent = forms.FloatField(
+        label=gettext_lazy("Expected of production, per cent"), widget=UnfoldAdminDecimalFieldWidget
+    )
+    effect_points = forms.FloatField(
+        label=gettext_lazy("Smallest improvement that matters, points"), widget=UnfoldAdminDecimalFieldWidget
+    )
+    share_percent = forms.FloatField(
+        label=gettext_lazy("Share of the calls, per cent"),
+        min_value=0.1,
+        max_value=99.9,
+        widget=UnfoldAdminDecimalFieldWidget,
+    )
+    answers_max = forms.IntegerField(
+        label=gettext_lazy("At most so many answers of the new version"),
+        min_value=1,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text=gettext_lazy("If the question takes more, nothing is started and you are told how many it takes."),
+    )
+    field_order = (
+        "hypothesis",
+        "measure",
+        "baseline_percent",
+        "effect_points",
+        "share_percent",
+        "answers_max",
+        "reason",
+    )
+
+
 class UploadForm(forms.Form):
     archive = forms.FileField(label=gettext_lazy("Archive (.mar)"), widget=UnfoldAdminFileFieldWidget)
     note = forms.CharField(
@@ -84,7 +126,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     list_per_page = 50
     when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")
     actions_list = ("upload", "compare")
-    actions_detail = ("approve", "roll_out", "roll_back", "retry", "retire")
+    actions_detail = ("approve", "roll_out", "experiment", "roll_back", "retry", "retire")
 
     def has_upload_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("registry.upload_modelversion")
@@ -198,6 +240,21 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             button=_("Roll out"),
             form=RolloutForm,
             act=lambda given: _roll_out(actor_of(request), object_id, given),
+        )
+
+    @action(description=gettext_lazy("Experiment"), url_path="experiment", permissions=["routing"])
+    def experiment(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        version = registry_services.find_version(object_id)
+        return self._ask(
+            request,
+            version,
+            title=_("Experiment with {version}").format(version=version),
+            consequence=_(
+                "It becomes a canary with a question. The number of answers that it takes follows from what you state."
+            ),
+            button=_("Start"),
+            form=ExperimentForm,
+            act=lambda given: _experiment(actor_of(request), object_id, given),
         )
 
     @action(
@@ -349,6 +406,43 @@ class RouteAdmin(ReadOnlyAdmin):
         )
 
 
+@admin.register(Experiment)
+class ExperimentAdmin(ReadOnlyAdmin):
+    list_display = ("hypothesis", "version_name", "measure_text", "outcome_badge", "size", "settled_at")
+    list_filter = (("outcome", ChoicesCheckboxFilter), ("measure", ChoicesCheckboxFilter))
+    list_filter_submit = True
+    list_select_related = ("route__version",)
+    ordering = ("-pk",)
+    when_empty = gettext_lazy("Start one from the page of an approved version.")
+
+    @display(description=gettext_lazy("Version"))
+    def version_name(self, experiment: Experiment) -> str:
+        return experiment.route.version.version
+
+    @display(description=gettext_lazy("Measure"))
+    def measure_text(self, experiment: Experiment) -> str:
+        return str(Measure(experiment.measure).label)
+
+    @display(description=gettext_lazy("Outcome"), label=OUTCOME_COLOURS)
+    def outcome_badge(self, experiment: Experiment) -> tuple[str, str]:
+        return experiment.outcome, str(Outcome(experiment.outcome).label)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        experiment = self.get_object(request, object_id)
+        if experiment is None or not self.has_view_permission(request, experiment):
+            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+            return missing
+        return page(
+            request,
+            self,
+            "rollout/experiment.html",
+            title=_("Experiment with {version}").format(version=experiment.route.version),
+            **experiment_context(experiment),
+        )
+
+
 def _said(version: ModelVersion, sentence: str) -> str:
     return sentence.format(version=version)
 
@@ -378,6 +472,21 @@ def _roll_out(person: User, version_id: int, given: dict[str, Any]) -> str:
         backend=connections.management,
     )
     return _("{version} is rolled out as {mode}.").format(version=route.version, mode=mode.label)
+
+
+def _experiment(person: User, version_id: int, given: dict[str, Any]) -> HttpResponse:
+    plan = Plan(
+        hypothesis=given["hypothesis"],
+        measure=Measure(given["measure"]),
+        baseline_ratio=given["baseline_percent"] / 100,
+        effect_ratio=given["effect_points"] / 100,
+        share_ratio=given["share_percent"] / 100,
+        answers_max=given["answers_max"],
+    )
+    started = experiments.start(
+        actor=person, version_id=version_id, plan=plan, reason=given["reason"], backend=connections.management
+    )
+    return redirect(reverse("admin:rollout_experiment_change", args=[started.pk]))
 
 
 def _upload(person: User, given: dict[str, Any]) -> HttpResponse:

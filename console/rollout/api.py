@@ -8,7 +8,7 @@ from typing import Any
 import django_filters
 from django.urls import path
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
-from rest_framework import generics, serializers
+from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,9 +18,9 @@ from console.registry import comparison
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
 from console.registry.models import ModelVersion, State
-from console.rollout import guardrails, queries, services
+from console.rollout import experiments, guardrails, queries, services
 from console.rollout.comparison import QUANTILES, Comparison, Reviewed, compare
-from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.models import Experiment, Firing, Measure, Mode, Route, Rule
 from console.rollout.observations import totals
 from console.rollout.route_page import firing_sentence
 from console.rollout.sequential import Count, interval
@@ -449,6 +449,83 @@ class RoutesThen(APIView):
         return Response(ThenSerializer(found).data)
 
 
+class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
+    model = serializers.CharField(source="route.model", read_only=True)
+    version = serializers.CharField(source="route.version.version", read_only=True)
+    watched = serializers.SerializerMethodField(help_text="Good answers of the new version.")
+    production = serializers.SerializerMethodField(help_text="Good answers of production.")
+
+    class Meta:
+        model = Experiment
+        fields = (
+            "id",
+            "route_id",
+            "model",
+            "version",
+            "hypothesis",
+            "measure",
+            "baseline_ratio",
+            "effect_ratio",
+            "alpha",
+            "power",
+            "size",
+            "looks_done",
+            "outcome",
+            "settled_at",
+            "watched",
+            "production",
+        )
+
+    @extend_schema_field(ShareSerializer)
+    def get_watched(self, experiment: Experiment) -> dict[str, Any]:
+        return _share(experiments.stand(experiment).watched)
+
+    @extend_schema_field(ShareSerializer)
+    def get_production(self, experiment: Experiment) -> dict[str, Any]:
+        return _share(experiments.stand(experiment).standard)
+
+
+class NewExperimentSerializer(ReasonSerializer):
+    hypothesis = serializers.CharField(max_length=registry_services.REASON_CHARACTERS_MAX)
+    measure = serializers.ChoiceField(choices=Measure.choices)
+    baseline_ratio = serializers.FloatField(help_text="What production is expected to reach, 0 to 1.")
+    effect_ratio = serializers.FloatField(help_text="The smallest improvement that matters.")
+    share_ratio = serializers.FloatField(help_text="Of the calls, for the new version.")
+    answers_max = serializers.IntegerField(
+        min_value=1, default=None, allow_null=True, help_text="Refuse if the question takes more answers."
+    )
+
+
+class VersionExperiment(APIView):
+    @extend_schema(request=NewExperimentSerializer, responses={201: ExperimentSerializer})
+    def post(self, request: Request, pk: int) -> Response:
+        """Make an approved version a canary with a question; the number of answers it takes is in the answer."""
+        wanted = read(NewExperimentSerializer, request)
+        reason = wanted.pop("reason")
+        plan = experiments.Plan(**{**wanted, "measure": Measure(wanted["measure"])})
+        started = experiments.start(
+            actor=actor_of(request), version_id=pk, plan=plan, reason=reason, backend=connections.management
+        )
+        return Response(ExperimentSerializer(started).data, status=status.HTTP_201_CREATED)
+
+
+class ExperimentList(generics.ListAPIView[Experiment]):
+    """Experiments, newest first."""
+
+    permission_classes = (may("rollout.view_experiment"),)
+    serializer_class = ExperimentSerializer
+    queryset = Experiment.objects.select_related("route__version").order_by("-pk")
+    filterset_fields = ("outcome", "measure")
+
+
+class ExperimentDetail(generics.RetrieveAPIView[Experiment]):
+    """One experiment, with what has been seen so far."""
+
+    permission_classes = (may("rollout.view_experiment"),)
+    serializer_class = ExperimentSerializer
+    queryset = Experiment.objects.select_related("route__version")
+
+
 class RouteEnd(APIView):
     @extend_schema(request=ReasonSerializer, responses=RouteSerializer)
     def post(self, request: Request, pk: int) -> Response:
@@ -514,6 +591,9 @@ urlpatterns = [
     path("versions/<int:pk>/rollout/", VersionRollout.as_view()),
     path("versions/<int:pk>/retry/", VersionRetry.as_view()),
     path("versions/<int:pk>/retire/", VersionRetirement.as_view()),
+    path("versions/<int:pk>/experiment/", VersionExperiment.as_view()),
+    path("experiments/", ExperimentList.as_view()),
+    path("experiments/<int:pk>/", ExperimentDetail.as_view()),
     path("models/<str:model>/rollback/", ModelRollback.as_view()),
     path("routes/", RouteList.as_view()),
     path("routes/then/", RoutesThen.as_view()),

@@ -161,6 +161,64 @@ class Firing(models.Model):
         return f"{self.rule}: {self.route}"
 
 
+class Measure(models.TextChoices):
+    """What an experiment hopes to raise: the share of answers that are …"""
+
+    IN_DOMAIN = "in_domain", _("in domain")
+    AGREED = "agreed", _("agreed to by experts")
+    IN_TIME = "in_time", _("in time")
+
+
+class Outcome(models.TextChoices):
+    """running ──▶ successful | failed | inconclusive. Too few answers are inconclusive, not a failure."""
+
+    RUNNING = "running", _("running")
+    SUCCESSFUL = "successful", _("successful")
+    FAILED = "failed", _("failed")
+    INCONCLUSIVE = "inconclusive", _("inconclusive")
+
+
+class Experiment(models.Model):
+    """A canary against production with its question, its size and its rates of error stated before the first answer."""
+
+    route = models.OneToOneField(Route, on_delete=models.PROTECT, related_name="experiment", verbose_name=_("route"))
+    hypothesis = models.TextField(_("hypothesis"))
+    measure = models.CharField(_("measure"), max_length=10, choices=Measure)
+    baseline_ratio = models.FloatField(_("expected of production"))
+    effect_ratio = models.FloatField(_("smallest improvement that matters"))
+    # Chance of "successful" where nothing is better, and of "failed" where it is better by the effect.
+    alpha = models.FloatField(default=0.05)
+    power = models.FloatField(default=0.8)
+    size = models.BigIntegerField(_("answers planned"))  # of the new version
+    looks_done = models.PositiveSmallIntegerField(default=0)
+    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, default=Outcome.RUNNING)
+    settled_at = models.DateTimeField(_("settled"), null=True)
+    # Good answers of all, when it was settled.
+    watched_yes = models.BigIntegerField(null=True)
+    watched_n = models.BigIntegerField(null=True)
+    standard_yes = models.BigIntegerField(null=True)
+    standard_n = models.BigIntegerField(null=True)
+
+    class Meta:
+        verbose_name = _("experiment")
+        verbose_name_plural = _("experiments")
+        ordering: ClassVar = ["-pk"]
+        default_permissions = ("view",)
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(baseline_ratio__gt=0, baseline_ratio__lt=1, effect_ratio__gt=0, alpha__gt=0, alpha__lt=1),
+                name="experiment_states_its_rates",
+            ),
+            models.CheckConstraint(
+                condition=Q(outcome="running", settled_at=None) | ~Q(outcome="running") & Q(settled_at__isnull=False),
+                name="settled_experiment_says_when",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.hypothesis
+
+
 class PolicyIssue(models.Model):
     """The one row that remembers which policy was last handed out, so that its revision only grows."""
 

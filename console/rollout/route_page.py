@@ -108,7 +108,7 @@ def _shadow_context(found: Comparison, person: User) -> dict[str, Any]:
     names = class_names()
     verdicts = tuple(Verdict)
     return {
-        "agreement": _share(found.same_class),
+        "agreement": share_text(found.same_class),
         "agreement_n": found.same_class.n,
         "unanswered": found.unanswered,
         "flips": [
@@ -121,7 +121,7 @@ def _shadow_context(found: Comparison, person: User) -> dict[str, Any]:
             (str(one.label), [(found.verdicts.get((one, other), 0), one is other) for other in verdicts])
             for one in verdicts
         ],
-        "out": [_share(count) for count in found.out],
+        "out": [share_text(count) for count in found.out],
         "bars": _bars(*found.confidence),
         "reviewed": [_reviewed(side) for side in found.reviewed] if found.reviewed else [],
         "reviewed_n": found.reviewed[0].right.n if found.reviewed else 0,
@@ -136,10 +136,10 @@ def _saw(rule: Rule, watched: Count, standard: Count | None) -> str:
         Rule.VERDICTS: _("{watched} of its answers were not in domain."),
         Rule.AGREEMENT: _("{watched} of the photographs got another class from it than from production."),
         Rule.OVERRIDES: _("Experts overrode {watched} of its answers."),
-    }[rule].format(watched=_share(watched))
+    }[rule].format(watched=share_text(watched))
     if standard is None:
         return text
-    return f"{text} {_('Of production’s: {standard}.').format(standard=_share(standard))}"
+    return f"{text} {_('Of production’s: {standard}.').format(standard=share_text(standard))}"
 
 
 def _accepted(rule: Rule, limit: float, standard: Count | None) -> str:
@@ -164,8 +164,8 @@ def _row(reading: Reading, firing: Firing | None) -> GuardrailRow:
     return GuardrailRow(
         name=str(Rule(definition.rule).label),
         accepts=_accepted(Rule(definition.rule), definition.limit, reading.standard),
-        watched=_share(reading.watched),
-        standard=_share(reading.standard) if reading.standard else "–",
+        watched=share_text(reading.watched),
+        standard=share_text(reading.standard) if reading.standard else "–",
         percent=round(100 * reading.progress, 1),
         state=words[state],
         colour=_COLOURS[state],
@@ -183,7 +183,7 @@ def _state(reading: Reading, firing: Firing | None) -> str:
     return "few" if reading.watched.n < definition.count_min else "well"
 
 
-def _share(count: Count) -> str:
+def share_text(count: Count) -> str:
     """A share with its interval and what it is of."""
     if count.share is None:
         return "–"
@@ -211,7 +211,7 @@ def _latencies(production: Sequence[float | None], watched: Sequence[float | Non
 def _reviewed(side: Reviewed) -> tuple[str, str, str, str]:
     """Right, mean confidence, how much surer than right, Brier score."""
     return (
-        _share(side.right),
+        share_text(side.right),
         f"{side.confidence:.1%}",
         f"{100 * side.gap:+.1f}",
         number_format(side.brier, 3),

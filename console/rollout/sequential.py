@@ -55,7 +55,10 @@ def above(count: Count, limit: float) -> float:
 
 
 def higher(watched: Count, standard: Count, margin: float) -> float:
-    """ln e-value against "the watched share is at most the standard's plus the margin", of independent streams."""
+    """ln e-value against "the watched share is at most the standard's plus the margin", of independent streams.
+
+    -1 < margin < 1; below 0 it says that the watched share is not even so much smaller.
+    """
     return _against(watched, standard, margin, lambda one, other: one + other)
 
 
@@ -99,10 +102,10 @@ def _against(watched: Count, standard: Count, margin: float, together: Callable[
 
     # Both terms are convex and each pulls towards what it saw, so the smallest lies on the border, in between.
     def on_border(p: float) -> float:
-        return together(log_evidence(watched, min(1.0, p + margin)), log_evidence(standard, p))
+        return together(log_evidence(watched, p + margin), log_evidence(standard, p))
 
-    low, high = min(usual, 1 - margin - _EDGE), min(1 - margin, share - margin)
-    low, high = max(low, _EDGE), max(high, _EDGE)
+    least, most = max(_EDGE, _EDGE - margin), min(1 - _EDGE, 1 - _EDGE - margin)
+    low, high = min(max(usual, least), most), min(max(share - margin, least), most)
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = on_border(left), on_border(right)
     for _ in range(_STEPS):

@@ -112,6 +112,16 @@ def _buttons(version: ModelVersion, person: User, served: Served) -> Sequence[Bu
     offer(waiting and may_approve, "approve", _("Approve"), "primary")
     offer(version.state == State.APPROVED and not in_production and may_roll, "roll_out", _("Roll out"), "primary")
     offer(
+        version.state == State.APPROVED
+        and not in_production
+        and served.production is not None
+        and served.canary is None
+        and may_roll,
+        "experiment",
+        _("Experiment"),
+        "default",
+    )
+    offer(
         route is not None and route.mode != Mode.SHADOW and undoable and may_roll, "roll_back", _("Roll back"), "danger"
     )
     can_upload = person.has_perm("registry.upload_modelversion")

@@ -30,7 +30,13 @@ _NAMES: Final = (
     gettext_noop("administrator"),
 )
 _SEE: Final = frozenset(
-    {"registry.view_modelversion", "rollout.view_route", "predictions.view_prediction", "drift.view_finding"}
+    {
+        "registry.view_modelversion",
+        "rollout.view_route",
+        "rollout.view_experiment",
+        "predictions.view_prediction",
+        "drift.view_finding",
+    }
 )
 
 PERMISSIONS: Final[dict[Role, frozenset[str]]] = {

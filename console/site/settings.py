@@ -218,7 +218,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
-    "ENUM_NAME_OVERRIDES": {"GuardrailEnum": "console.rollout.models.Rule"},
+    "ENUM_NAME_OVERRIDES": {
+        "GuardrailEnum": "console.rollout.models.Rule",
+        "ExperimentOutcomeEnum": "console.rollout.models.Outcome",
+    },
 }
 
 UNFOLD = navigation.unfold(title=_("Amulet console"))

@@ -57,6 +57,7 @@ class Seeded:
     kept_prediction: str  # in domain, with its photograph
     shadow_route: int
     fired_route: int  # a canary that a guardrail ended
+    experiment: int
     then: str  # an instant after it all, in the console's time
     api_client: int
 
@@ -72,7 +73,7 @@ def seed(key: Path) -> Seeded:
     users = {name: user for name, (user, _) in people.items()}
     clients = _clients(users["suda"])
     old, current, tried, waiting = _versions(users, key)
-    fired, shadow = _rollouts(users["somchai"], current, tried)
+    fired, shadow, experiment = _rollouts(users["somchai"], current, tried)
     _consents(users["wipa"])
     events, kept = _events(chance, clients, old.version, current.version, tried.version)
     for start in range(0, len(events), 100):
@@ -80,7 +81,7 @@ def seed(key: Path) -> Seeded:
         assert not receipt.rejected, receipt.rejected
     withdraw_consent(actor=users["wipa"], reference="c-001", channel="telephone")
     _decisions(chance, users)
-    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, _local_now(), clients[0].pk)
+    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, experiment, _local_now(), clients[0].pk)
 
 
 def _local_now() -> str:
@@ -151,34 +152,37 @@ def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any, Any]:
     return made[0], made[1], made[2], made[3]
 
 
-def _rollouts(approver: Any, current: Any, tried: Any) -> tuple[int, int]:
-    """A canary that a guardrail ended, and a shadow that saw the last days' photographs. Returns the two routes."""
+def _rollouts(approver: Any, current: Any, tried: Any) -> tuple[int, int, int]:
+    """A canary with a question that a guardrail ended, and a shadow of the last days: two routes, an experiment."""
     from django.utils.timezone import now
 
     from console.ingest.services import apply_batch
-    from console.rollout import services
-    from console.rollout.models import Mode, Route
+    from console.rollout import experiments, services
+    from console.rollout.experiments import Plan
+    from console.rollout.models import Measure, Mode, Route
     from console.rollout.tasks import watch
     from tests.console_events import failure_event, prediction_event
     from tests.unit.console.versions import TorchServeInMemory
 
-    def route(mode: Mode, ratio: float | None, began_days: float) -> int:
-        begun = services.roll_out(
-            actor=approver, version_id=tried.pk, mode=mode, weight_ratio=ratio,
-            reason="Is it better on worn pieces?", backend=TorchServeInMemory,
-        )  # fmt: skip
-        Route.objects.filter(pk=begun.pk).update(started_at=now() - timedelta(days=began_days))
-        return begun.pk
-
     Route.objects.filter(version=current).update(started_at=now() - timedelta(days=DAYS / 2))
-    canary = route(Mode.CANARY, 0.2, 1 / 24)
+    plan = Plan("Experts agree more often on worn pieces.", Measure.AGREED, 0.85, 0.05, 0.2)
+    experiment = experiments.start(
+        actor=approver, version_id=tried.pk, plan=plan, reason="Worn pieces.", backend=TorchServeInMemory
+    )
+    canary = experiment.route_id
+    Route.objects.filter(pk=canary).update(started_at=now() - timedelta(hours=1))
     fields: dict[str, Any] = {"model": MODEL, "happened_at": now() - timedelta(minutes=20), "top_class": CLASSES[0]}
     answered = [prediction_event(version=current.version, **fields) for _ in range(120)]
     answered += [prediction_event(version=tried.version, **fields) for _ in range(30)]
     failed = failure_event(model=MODEL, version=tried.version, calls=34, happened_at=now() - timedelta(minutes=20))
     apply_batch([*answered, failed])
     watch()
-    return canary, route(Mode.SHADOW, None, 5)
+    shadow = services.roll_out(
+        actor=approver, version_id=tried.pk, mode=Mode.SHADOW, weight_ratio=None,
+        reason="Is it better on worn pieces?", backend=TorchServeInMemory,
+    )  # fmt: skip
+    Route.objects.filter(pk=shadow.pk).update(started_at=now() - timedelta(days=5))
+    return canary, shadow.pk, experiment.pk
 
 
 def _pushed(actor: Any, file: Path, note: str) -> Any:

@@ -47,9 +47,9 @@ def test_evidence_against_a_share_averages_to_one_where_it_is_the_true_one() -> 
     ("watched", "standard"),
     [(Count(30, 100), Count(90, 900)), (Count(9, 10), Count(0, 50)), (Count(40, 40), Count(3, 9))],
 )
-def test_the_smallest_evidence_is_that_of_a_fine_grid(watched: Count, standard: Count) -> None:
-    margin = 0.05
-    grid = np.linspace(1e-6, 1 - margin - 1e-9, 20_001)
+@pytest.mark.parametrize("margin", [0.05, -0.08])
+def test_the_smallest_evidence_is_that_of_a_fine_grid(watched: Count, standard: Count, margin: float) -> None:
+    grid = np.linspace(max(1e-6, 1e-6 - margin), min(1 - 1e-9, 1 - margin - 1e-9), 20_001)
     pairs = [(log_evidence(watched, p + margin), log_evidence(standard, p)) for p in grid]
     assert higher(watched, standard, margin) == pytest.approx(min(a + b for a, b in pairs), abs=1e-3)
     means = min(np.logaddexp(a, b) - math.log(2) for a, b in pairs)

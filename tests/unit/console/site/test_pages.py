@@ -34,6 +34,7 @@ PAGES = {
     "admin:registry_modelversion_compare": "vrmapux",
     "admin:rollout_route_changelist": "vrmapux",
     "admin:rollout_route_then": "vrmapux",
+    "admin:rollout_experiment_changelist": "vrmapux",
     "admin:clients_client_changelist": "mx",
     "admin:clients_client_add": "x",
     "admin:clients_apikey_changelist": "mx",

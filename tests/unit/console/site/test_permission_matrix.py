@@ -22,6 +22,9 @@ EVERYBODY = "vrmapux"
 NOBODYS = UUID(int=0)
 REASON = {"reason": "because"}
 UPLOAD = {"filename": "a.mar", "size": 1, "sha256": "0" * 64}
+EXPERIMENT = {
+    "hypothesis": "h", "measure": "in_domain", "baseline_ratio": 0.8, "effect_ratio": 0.1, "share_ratio": 0.5, **REASON,
+}  # fmt: skip
 ASKED = {"subject": "s-1", "kind": "access", "channel": "web"}
 CONSENT = {"subject": "s-1", "purpose": "training", "text_version": "1", "channel": "web"}
 
@@ -41,6 +44,9 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "versions/<int:pk>/rollout/": {"POST": ("max", {"mode": "production", **REASON})},
     "versions/<int:pk>/retry/": {"POST": ("mx", None)},
     "versions/<int:pk>/retire/": {"POST": ("ax", REASON)},
+    "versions/<int:pk>/experiment/": {"POST": ("max", EXPERIMENT)},
+    "experiments/": {"GET": (EVERYBODY, None)},
+    "experiments/<int:pk>/": {"GET": (EVERYBODY, None)},
     "models/<str:model>/rollback/": {"POST": ("max", REASON)},
     "routes/": {"GET": (EVERYBODY, None)},
     "versions/compare/": {"GET": (EVERYBODY, None)},
