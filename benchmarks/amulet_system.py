@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.systems import HOST, ROOT, START_S_MAX, Bench, Server, SystemFailed, free_offset
+from benchmarks.systems import HOST, ROOT, START_S_MAX, Bench, Contender, SystemFailed, free_offset
 from cli.layout import Layout, Ports
 from cli.provision import provision
 from handlers import amulet_handler
@@ -40,7 +40,7 @@ _BATCH_DELAY_MS: Final = 3
 _CALLS_PER_MINUTE: Final = 10_000_000
 
 
-class Amulet(Server):
+class Amulet(Contender):
     """settings: variables of the gateway; torchserve: arguments of its launcher; registering: of the version."""
 
     def __init__(

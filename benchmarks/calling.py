@@ -4,8 +4,10 @@
 
 Closed loop: so many connections, each asking again as soon as it is answered. Open loop:
 requests at a fixed rate whatever the answers do, over the same connections; their latency
-counts from the moment they were due, so that a server which stalls does not hide it. Prints one
-JSON object: the latency of every answer in milliseconds, errors, seconds, CPU seconds.
+counts from the moment they were due, so that a server which stalls does not hide it. A refusal for
+want of room (RESOURCE_EXHAUSTED, UNAVAILABLE) is no error but counted and timed apart. Prints
+one JSON object: the latency of every answer in milliseconds, refusals, errors, seconds, CPU
+seconds, and what our own server says of its stages.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import statistics
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +31,23 @@ from grpc import aio
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
 
-Ask = Callable[[bytes], Awaitable[None]]
+Stages = dict[str, float]  # stage -> milliseconds, as the server says
+Ask = Callable[[bytes], Awaitable[Stages]]
 _ANSWER_S_MAX: Final = 30.0
 _OPEN_CALLERS: Final = 128  # an open loop that has more than this unanswered counts the rest as errors
+_NO_ROOM: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
 
 class WrongAnswer(Exception):
     """An answer that is none."""
+
+
+class NoRoom(Exception):
+    """The server refused for want of room; `hinted`: it said when to call again."""
+
+    def __init__(self, *, hinted: bool) -> None:
+        super().__init__("no room")
+        self.hinted = hinted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,7 @@ class Wish:
     seconds: float
     warm_s: float
     rate: float = 0.0  # requests a second; 0: closed loop
+    calls_at_once: int = 1  # open loop: on one connection; more than one needs gRPC
     path: str = ""  # http
     multipart: bool = False  # http: the field `request`, else the body is the photograph
     key: str = ""  # grpc
@@ -56,17 +71,27 @@ class Tally:
     latencies_ms: list[float] = field(default_factory=list)
     errors: int = 0
     first_error: str = ""
+    refused_ms: list[float] = field(default_factory=list)
+    refused_without_hint: int = 0
+    stages_ms: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     async def count(self, ask: Ask, photo: bytes, due_s: float) -> None:
         try:
             async with asyncio.timeout(_ANSWER_S_MAX):
-                await ask(photo)
+                stages = await ask(photo)
+        except NoRoom as refusal:
+            if due_s >= self.began_s:
+                self.refused_ms.append((time.perf_counter() - due_s) * 1000)
+                self.refused_without_hint += not refusal.hinted
+            return
         except (OSError, EOFError, TimeoutError, WrongAnswer, grpc.RpcError) as error:
             self.errors += due_s >= self.began_s
             self.first_error = self.first_error or f"{type(error).__name__}: {error}"[:500]
             return
         if due_s >= self.began_s:
             self.latencies_ms.append((time.perf_counter() - due_s) * 1000)
+            for stage, took_ms in stages.items():
+                self.stages_ms[stage].append(took_ms)
 
 
 async def run(wish: Wish, photos: Sequence[bytes], authority: bytes) -> dict[str, Any]:
@@ -74,18 +99,23 @@ async def run(wish: Wish, photos: Sequence[bytes], authority: bytes) -> dict[str
     asks = [await (_grpc(wish, authority) if authority else _http(wish)) for _ in range(wish.connections)]
     tally = Tally(time.perf_counter() + wish.warm_s)
     ends_s = tally.began_s + wish.seconds
-    cpu_s = time.process_time()
+    cpu = resource.getrusage(resource.RUSAGE_SELF)
     if wish.rate:
-        await _open_loop(asks, photos, tally, ends_s, wish.rate)
+        await _open_loop(asks * wish.calls_at_once, photos, tally, ends_s, wish.rate)
     else:
         await asyncio.gather(*(_closed_loop(ask, photos, tally, ends_s, start=index) for index, ask in enumerate(asks)))
+    used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "latencies_ms": tally.latencies_ms,
         "errors": tally.errors,
         "first_error": tally.first_error,
+        "refused_ms": tally.refused_ms,
+        "refused_without_hint": tally.refused_without_hint,
+        "stages_ms": {stage: statistics.median(took_ms) for stage, took_ms in tally.stages_ms.items()},
         "seconds": time.perf_counter() - tally.began_s,
-        "cpu_s": time.process_time() - cpu_s,
-        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "cpu_s": {"user": used.ru_utime - cpu.ru_utime, "system": used.ru_stime - cpu.ru_stime},
+        "waits": used.ru_nvcsw - cpu.ru_nvcsw,
+        "rss_mib": used.ru_maxrss / 1024,
     }
 
 
@@ -115,7 +145,7 @@ async def _open_loop(asks: Sequence[Ask], photos: Sequence[bytes], tally: Tally,
         began_s, turn = time.perf_counter(), 0
         while (due_s := began_s + turn / rate) < ends_s:
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            if waiting < _OPEN_CALLERS:
+            if waiting < max(_OPEN_CALLERS, len(asks)):
                 waiting += 1
                 group.create_task(one(turn, due_s))
             else:
@@ -131,14 +161,22 @@ async def _grpc(wish: Wish, authority: bytes) -> Ask:
     explain = pb.Explain(method=pb.Explain.METHOD_GRAD_CAM)
     await asyncio.wait_for(channel.channel_ready(), _ANSWER_S_MAX)
 
-    async def ask(photo: bytes) -> None:
-        response = await stub.Predict(
-            pb.PredictRequest(views=[pb.View(photo=photo)], explain=explain),
-            metadata=(("x-api-key", wish.key),),
-            timeout=_ANSWER_S_MAX,
-        )
+    async def ask(photo: bytes) -> Stages:
+        try:
+            response = await stub.Predict(
+                pb.PredictRequest(views=[pb.View(photo=photo)], explain=explain),
+                metadata=(("x-api-key", wish.key),),
+                timeout=_ANSWER_S_MAX,
+            )
+        except aio.AioRpcError as error:
+            if error.code() not in _NO_ROOM:
+                raise
+            details = dict(error.trailing_metadata()).get("grpc-status-details-bin", b"")
+            raise NoRoom(hinted=b"google.rpc.RetryInfo" in details) from None
         if not response.candidates or not response.heat_maps:
             raise WrongAnswer(f"{len(response.candidates)} candidates, {len(response.heat_maps)} heat maps")
+        timings = response.timings
+        return {stage.name: getattr(timings, stage.name).ToNanoseconds() / 1e6 for stage in timings.DESCRIPTOR.fields}
 
     return ask
 
@@ -158,7 +196,7 @@ async def _http(wish: Wish) -> Ask:
             b"--" + boundary + b"\r\n" + head + photo + b"\r\n--" + boundary + b"--\r\n",
         )
 
-    async def ask(photo: bytes) -> None:
+    async def ask(photo: bytes) -> Stages:
         kind, body = body_of(photo)
         writer.write(
             b"POST %b HTTP/1.1\r\nHost: %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
@@ -170,6 +208,7 @@ async def _http(wish: Wish) -> Ask:
         answer = await _body(head, reader)
         if not head.startswith(b"HTTP/1.1 200") or b"heatmap" not in answer:
             raise WrongAnswer((head + answer)[:300].decode("latin-1"))
+        return {}
 
     return ask
 

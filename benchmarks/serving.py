@@ -2,21 +2,25 @@
 
 Interleaved rounds on one machine: in each round every system answers the same photographs in
 every case. Closed loops with 1, 8 and 16 connections; an open loop at 0.7 of what the system
-managed with 16 in that very round. Medians over the rounds, every round kept.
+managed with 16 in that very round. Medians over the rounds, every round kept. Beside each case
+stands where a call's time went: CPU milliseconds by process and thread, the callers' included,
+and for Amulet the stages as its answers tell them.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import figures
+from benchmarks import figures, spending
 from benchmarks.amulet_system import Amulet
 from benchmarks.figures import Row
 from benchmarks.machine import busy_ratio, cpu_ticks, machine
@@ -26,8 +30,8 @@ from benchmarks.systems import (
     ROOT,
     Bench,
     BentoML,
+    Contender,
     LitServe,
-    Server,
     SystemFailed,
     TorchServeStock,
 )
@@ -38,13 +42,25 @@ OPEN_CONNECTIONS: Final = 16
 STOCK_CASES: Final = ("c1", "c8")  # it is an order of magnitude slower: more would only take time
 WARM_S: Final = 1.5
 PEER_NAMES: Final = ("litserve", "bentoml")
-SYSTEMS: Final[Mapping[str, Callable[[Bench], Server]]] = {
+SYSTEMS: Final[Mapping[str, Callable[[Bench], Contender]]] = {
     "amulet": lambda bench: Amulet("amulet", bench),
     "litserve": lambda bench: LitServe("litserve", bench),
     "bentoml": lambda bench: BentoML("bentoml", bench),
     "torchserve_stock": lambda bench: TorchServeStock("torchserve_stock", bench),
 }
 NAMES: Final = (*SYSTEMS, "limit")
+
+Profile = dict[str, dict[str, float]]  # role, role/thread or stage -> figures of one call
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One system in one case of one round."""
+
+    row: Row
+    profile: Profile = field(default_factory=dict)
+    refused_ms: tuple[float, ...] = ()
+    refused_without_hint: int = 0
 
 
 def measure(
@@ -59,20 +75,21 @@ def measure(
     """Raises SystemFailed when a server does not start or answers nothing."""
     if set(names) & set(PEER_NAMES) and not PEERS_PYTHON.exists():
         raise SystemFailed("the peers are not installed: run `make peers`, or name other --systems")
-    kept: dict[str, dict[str, list[Row]]] = {name: {} for name in names}
+    kept: dict[str, dict[str, list[Case]]] = {name: {} for name in names}
     described = machine()
     ticks = cpu_ticks()
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = Bench(run.absolute(), photos.absolute(), Path(work), described["cpus"])
-        with _started([name for name in names if name in SYSTEMS], bench, tell) as servers:
+        with started([name for name in names if name in SYSTEMS], bench, tell) as servers:
             for number in range(rounds):
                 for name in names:
                     tell(f"round {number + 1} of {rounds}: {name}")
                     found = _limit(bench, seconds) if name == "limit" else _one_system(servers[name], bench, seconds)
-                    for case, row in found.items():
-                        kept[name].setdefault(case, []).append(row)
+                    for case, one in found.items():
+                        kept[name].setdefault(case, []).append(one)
             cold_start_s = {name: server.cold_start_s for name, server in servers.items()}
-    medians = figures.medians(kept)
+    rows = {name: {case: [one.row for one in every] for case, every in cases.items()} for name, cases in kept.items()}
+    medians = figures.medians(rows)
     return {
         "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
         "settings": {
@@ -86,7 +103,24 @@ def measure(
         "systems": medians,
         "ratios": ratios(medians),
         "cold_start_s": cold_start_s,
-        "rounds": kept,
+        "profile": {
+            name: {case: _median_profile([one.profile for one in every]) for case, every in cases.items()}
+            for name, cases in kept.items()
+            if name in SYSTEMS
+        },
+        "rounds": rows,
+    }
+
+
+def _median_profile(profiles: Sequence[Profile]) -> Profile:
+    """Figure by figure over the rounds in which a process or thread was there."""
+    names = {name for profile in profiles for name in profile}
+    return {
+        name: {
+            figure: statistics.median(profile[name][figure] for profile in profiles if name in profile)
+            for figure in next(profile[name] for profile in profiles if name in profile)
+        }
+        for name in sorted(names)
     }
 
 
@@ -109,8 +143,8 @@ def ratios(medians: Mapping[str, Mapping[str, Row]]) -> dict[str, float]:
 
 
 @contextmanager
-def _started(names: Sequence[str], bench: Bench, tell: Callable[[str], None]) -> Iterator[dict[str, Server]]:
-    servers: dict[str, Server] = {}
+def started(names: Sequence[str], bench: Bench, tell: Callable[[str], None]) -> Iterator[dict[str, Contender]]:
+    servers: dict[str, Contender] = {}
     try:
         for name in names:
             tell(f"starting {name}")
@@ -123,22 +157,31 @@ def _started(names: Sequence[str], bench: Bench, tell: Callable[[str], None]) ->
             server.end()
 
 
-def _one_system(server: Server, bench: Bench, seconds: float) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _one_system(server: Contender, bench: Bench, seconds: float) -> dict[str, Case]:
+    found: dict[str, Case] = {}
     server.wake()
     try:
         for case, connections in CLOSED.items():
             if server.name != "torchserve_stock" or case in STOCK_CASES:
-                found[case] = _one_case(server, bench, seconds, connections=connections)
+                found[case] = one_case(server, bench, seconds, connections=connections)
         if "c16" in found:
-            rate = OPEN_RATIO * found["c16"]["rps"]
-            found[f"open_{OPEN_RATIO}"] = _one_case(server, bench, seconds, connections=OPEN_CONNECTIONS, rate=rate)
+            rate = OPEN_RATIO * found["c16"].row["rps"]
+            found[f"open_{OPEN_RATIO}"] = one_case(server, bench, seconds, connections=OPEN_CONNECTIONS, rate=rate)
     finally:
         server.sleep()
     return found
 
 
-def _one_case(server: Server, bench: Bench, seconds: float, *, connections: int, rate: float = 0.0) -> Row:
+def one_case(
+    server: Contender,
+    bench: Bench,
+    seconds: float,
+    *,
+    connections: int,
+    rate: float = 0.0,
+    calls_at_once: int = 1,
+) -> Case:
+    """Have the server asked for some seconds. Raises SystemFailed when it answers nothing."""
     wish = {
         **server.wish(),
         "photos": str(bench.photos),
@@ -146,8 +189,9 @@ def _one_case(server: Server, bench: Bench, seconds: float, *, connections: int,
         "seconds": seconds,
         "warm_s": WARM_S,
         "rate": rate,
+        "calls_at_once": calls_at_once,
     }
-    cpu_s = server.cpu_s()
+    before, cpu_s = spending.spending(server.family()), server.cpu_s()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.calling", json.dumps(wish)],
         cwd=ROOT,
@@ -160,13 +204,23 @@ def _one_case(server: Server, bench: Bench, seconds: float, *, connections: int,
     said = json.loads(done.stdout)
     if not said["latencies_ms"]:
         raise SystemFailed(f"{server.name} answered nothing: {said['first_error']}")
-    return figures.row(
+    row = figures.row(
         said["latencies_ms"],
         said["seconds"],
         cpu_s=(server.cpu_s() - cpu_s) * _measured_share(seconds),
         rss_mib=server.rss_mib(),
         errors=said["errors"],
     )
+    calls = max(1, round(len(said["latencies_ms"]) / _measured_share(seconds)))
+    profile = spending.each(before, spending.spending(server.family()), calls=calls)
+    profile["callers"] = {
+        "user_ms": said["cpu_s"]["user"] * 1000 / calls,
+        "system_ms": said["cpu_s"]["system"] * 1000 / calls,
+        "waits": said["waits"] / calls,
+    }
+    if said["stages_ms"]:
+        profile[spending.STAGES] = said["stages_ms"]
+    return Case(row, profile, tuple(said["refused_ms"]), said["refused_without_hint"])
 
 
 def _measured_share(seconds: float) -> float:
@@ -174,7 +228,7 @@ def _measured_share(seconds: float) -> float:
     return seconds / (seconds + WARM_S)
 
 
-def _limit(bench: Bench, seconds: float) -> dict[str, Row]:
+def _limit(bench: Bench, seconds: float) -> dict[str, Case]:
     """No server: one process, and as many as there are cores."""
     return {
         "c1": _processes(bench, seconds, 1),
@@ -182,7 +236,7 @@ def _limit(bench: Bench, seconds: float) -> dict[str, Row]:
     }
 
 
-def _processes(bench: Bench, seconds: float, count: int) -> Row:
+def _processes(bench: Bench, seconds: float, count: int) -> Case:
     command = [sys.executable, str(PEERS / "limit.py"), str(bench.photos), str(seconds), str(WARM_S)]
     running = [
         subprocess.Popen(
@@ -195,4 +249,4 @@ def _processes(bench: Bench, seconds: float, count: int) -> Row:
     said = [json.loads(process.communicate()[0]) for process in running]
     took_ms = [each for one in said for each in one["latencies_ms"]]
     cpu_s = sum(one["cpu_s"] for one in said) * _measured_share(seconds)
-    return figures.row(took_ms, seconds, cpu_s=cpu_s, rss_mib=sum(one["rss_mib"] for one in said))
+    return Case(figures.row(took_ms, seconds, cpu_s=cpu_s, rss_mib=sum(one["rss_mib"] for one in said)))

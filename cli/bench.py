@@ -60,6 +60,7 @@ def bench() -> None:
 @bench.command(epilog="Example: amulet bench serving --model run --json serving.json")
 @_model_options
 @_options
+@click.option("--profile", is_flag=True, help="Also show where a call's time goes, by process and thread.")
 @click.option(
     "--systems", help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas.  [default: all]"
 )
@@ -69,6 +70,7 @@ def serving(
     rounds: int,
     seconds: float,
     json_file: Path | None,
+    profile: bool,
     systems: str | None,
 ) -> None:
     """The whole path against bare peers, in interleaved rounds."""
@@ -84,6 +86,30 @@ def serving(
     with _ready(models, photos) as (runs, folder):
         try:
             found = benchmark.measure(runs[0], folder, names=names, rounds=rounds, seconds=seconds, tell=_tell)
+        except SystemFailed as failure:
+            raise click.ClickException(str(failure)) from failure
+    _show(found, json_file)
+    if profile:
+        from benchmarks import spending
+
+        click.echo(spending.table(found["profile"]), nl=False)
+
+
+@bench.command(epilog="Example: amulet bench overload --json overload.json")
+@_model_options
+@_options
+def overload(
+    models: tuple[Path, ...], photos: Path | None, rounds: int, seconds: float, json_file: Path | None
+) -> None:
+    """Calls at 2, 5 and 10 times of what can be answered: what is still answered, and how fast the rest is refused."""
+    from benchmarks import overload as benchmark
+    from benchmarks.systems import SystemFailed
+
+    if len(models) > 1:
+        raise click.UsageError("overload measures one --model at a time")
+    with _ready(models, photos) as (runs, folder):
+        try:
+            found = benchmark.measure(runs[0], folder, rounds=rounds, seconds=seconds, tell=_tell)
         except SystemFailed as failure:
             raise click.ClickException(str(failure)) from failure
     _show(found, json_file)
