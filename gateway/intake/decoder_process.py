@@ -8,6 +8,8 @@ standard input does, so that none outlives its gateway.
 from __future__ import annotations
 
 import io
+import mmap
+import os
 import resource
 import signal
 import sys
@@ -18,7 +20,7 @@ from PIL import Image, JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImag
 
 from gateway.intake.overlay import overlay_png
 from gateway.intake.pixels import RAW, Opened, open_photo
-from gateway.intake.wire import JOB, OPENED, READY, REPLY, Kind, Status
+from gateway.intake.wire import JOB, OPENED, READY, REPLY, SHARED_BYTES, Kind, Status
 
 # 50 megapixels as RGBA, turned and converted, are 600 MB on top of the interpreter's own.
 ADDRESS_SPACE_BYTES: Final = 1280 * 2**20
@@ -27,18 +29,22 @@ _PARSERS: Final = (JpegImagePlugin, MpoImagePlugin, PngImagePlugin, WebPImagePlu
 _FORMAT_NAMES: Final = {1: "JPEG", 2: "PNG", 3: "WEBP", 4: RAW}
 
 
-def main(*, job_cpu_s_max: float) -> None:
-    """job_cpu_s_max: past this CPU time in one job the kernel ends the process, whatever C code it is stuck in.
+def main(*, shared: int, job_cpu_s_max: float) -> None:
+    """shared: descriptor of the memory that the gateway shares, SHARED_BYTES long.
+
+    job_cpu_s_max: past this CPU time in one job the kernel ends the process, whatever C code it is stuck in.
 
     CPU time and not the wall clock: a photograph is not to blame for a busy machine.
     """
     jobs, replies = sys.stdin.buffer, sys.stdout.buffer
+    memory = mmap.mmap(shared, SHARED_BYTES)
+    os.close(shared)
     confine()
     replies.write(READY)
     replies.flush()
     while len(head := jobs.read(JOB.size)) == JOB.size:
         signal.setitimer(signal.ITIMER_PROF, job_cpu_s_max)  # SIGPROF, of which nobody takes care, ends us
-        answer_one(head, jobs, replies)
+        answer_one(head, jobs, replies, memory)
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
@@ -50,12 +56,13 @@ def confine() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
 
 
-def answer_one(head: bytes, jobs: BinaryIO, replies: BinaryIO) -> None:
+def answer_one(head: bytes, jobs: BinaryIO, replies: BinaryIO, memory: mmap.mmap) -> None:
     kind, photo_format, width_px, height_px, out_width, out_height, rows, columns, length = JOB.unpack(head)
-    payload = jobs.read(length)
+    payload = memory[:length] if length <= SHARED_BYTES else jobs.read(length)
     if len(payload) < length:
         return  # the gateway is gone
-    status, answer = Status.OK, b""
+    status: Status = Status.OK
+    answer: tuple[bytes | memoryview, ...]
     try:
         if kind == Kind.OPEN:
             opened = open_photo(
@@ -64,28 +71,35 @@ def answer_one(head: bytes, jobs: BinaryIO, replies: BinaryIO) -> None:
                 claimed_px=(width_px, height_px),
                 size_px=(out_width, out_height),
             )
-            answer = _opened_bytes(opened)
+            answer = _opened(opened)
         elif kind == Kind.OVERLAY:
             heat = np.frombuffer(payload, "<f4", rows * columns).reshape(rows, columns)
             pixels = np.frombuffer(payload, np.uint8, offset=4 * rows * columns).reshape(out_height, out_width, 3)
-            answer = overlay_png(pixels, heat)
+            answer = (overlay_png(pixels, heat),)
         else:
             pixels = np.frombuffer(payload, np.uint8).reshape(out_height, out_width, 3)
-            answer = _png(pixels)
+            answer = (_png(pixels),)
     except MemoryError:
-        status, answer = Status.TOO_COSTLY, b"MemoryError"
+        status, answer = Status.TOO_COSTLY, (b"MemoryError",)
     except Exception as error:
         # Pillow's parsers raise nearly every built-in error on bad bytes (OSError, SyntaxError,
         # ValueError, NotImplementedError, OverflowError, bombs, struct.error, IndexError...).
         status = Status.CORRUPT if kind == Kind.OPEN else Status.BROKEN
-        answer = type(error).__name__.encode()
+        answer = (type(error).__name__.encode(),)
     del payload
-    replies.write(REPLY.pack(status, len(answer)))
-    replies.write(answer)
+    size = sum(map(len, answer))
+    if size <= SHARED_BYTES:
+        at = 0
+        for part in answer:
+            memory[at : at + len(part)] = part
+            at += len(part)
+        answer = ()
+    replies.write(REPLY.pack(status, size))
+    replies.writelines(answer)
     replies.flush()
 
 
-def _opened_bytes(opened: Opened) -> bytes:
+def _opened(opened: Opened) -> tuple[bytes, memoryview]:
     quality = opened.quality
     return (
         OPENED.pack(
@@ -95,8 +109,8 @@ def _opened_bytes(opened: Opened) -> bytes:
             quality.contrast_ratio,
             quality.clipped_dark_ratio,
             quality.clipped_bright_ratio,
-        )
-        + opened.pixels.tobytes()
+        ),
+        np.ascontiguousarray(opened.pixels).data.cast("B"),
     )
 
 

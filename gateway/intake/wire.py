@@ -2,7 +2,9 @@
 
 No pickle: a decoder that a hostile photograph has taken over can answer with wrong pixels
 and nothing worse. Little-endian throughout. A decoder writes one READY byte when it has
-imported everything, then answers jobs one at a time:
+imported everything, then answers jobs one at a time. A payload of at most SHARED_BYTES lies
+at the beginning of the memory that the two share, and only its length is said; a longer one
+follows on the pipe:
 
     job    kind u8 · format u8 · claimed width u32 · height u32 · out width u16 · height u16
            · rows u16 · columns u16 · payload bytes u32 · payload
@@ -23,6 +25,8 @@ from enum import IntEnum
 from typing import Final
 
 READY: Final = b"\x06"
+# Room for most files of a phone; only pages that were once written to take memory.
+SHARED_BYTES: Final = 4 * 2**20
 
 
 class Kind(IntEnum):

@@ -17,8 +17,9 @@ import pytest_asyncio
 from PIL import Image
 
 from gateway import errors
-from gateway.intake.decoders import Decoders, DecoderSettings
+from gateway.intake.decoders import Decoders, DecoderSettings, shared_memory
 from gateway.intake.formats import Format, Header, PhotoLimits, read_header
+from gateway.intake.wire import SHARED_BYTES
 from tests.unit.gateway.cast import encoded, photo, until
 from tests.unit.gateway.intake.test_formats import png_chunk
 
@@ -125,6 +126,27 @@ async def test_a_caller_that_leaves_costs_no_decoder(decoders: Decoders) -> None
     assert await opens(decoders, photo())
     await until(lambda: decoders.busy == 0, what="abandoned jobs are finished")
     assert set(decoders.pids()) == before
+
+
+@pytest.mark.parametrize("side_px", [64, 1300], ids=["shared", "beyond what is shared"])
+async def test_pixels_come_through_as_they_are_whichever_way_they_travel(decoders: Decoders, side_px: int) -> None:
+    pixels = np.random.default_rng(side_px).integers(0, 256, (side_px, side_px, 3), dtype=np.uint8)
+    content = pixels.tobytes()
+    assert (len(content) > SHARED_BYTES) == (side_px == 1300)
+
+    decoded = await decoders.open(content, Header(Format.RGB, side_px, side_px), size_px=(side_px, side_px))
+
+    np.testing.assert_array_equal(decoded.pixels, pixels)
+
+
+def test_nobody_can_cut_short_the_memory_that_a_decoder_and_the_gateway_share() -> None:
+    shared = shared_memory()
+    try:
+        for size in (0, 2 * SHARED_BYTES):
+            with pytest.raises(PermissionError):
+                os.ftruncate(shared, size)
+    finally:
+        os.close(shared)
 
 
 async def test_decoders_are_small_confined_and_end_with_their_gateway() -> None:
