@@ -8,6 +8,7 @@ what they began, stop listening to others, close the decoders, drain and close t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ async def run(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
         health = Health(policy, journal, why_not_ready)
-        shedder = Shedder(settings.calls_in_flight_max)
+        shedder = Shedder(settings.calls_in_flight_max, cores=len(os.sched_getaffinity(0)))
         replays, shadows = Replays(), Shadows(background)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
@@ -267,6 +268,7 @@ def _states(
     return (
         State("amulet_model_ready", "1: a golden photograph was just answered rightly.", ready, ("model", "version")),
         State("amulet_calls_in_flight", "Predictions worked on now.", lambda: shedder.in_flight),
+        State("amulet_calls_comfortable", "Predictions at once that none waits long for.", lambda: shedder.comfortable),
         State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
         State(
             "amulet_decoder_restarts",
