@@ -60,6 +60,8 @@ def fuse(views: Sequence[ViewOutput], weights: Sequence[float]) -> Fused:
 
 
 def _disagree(stacked: NDArray[np.float64]) -> bool:
+    if len(stacked) == 1:
+        return False
     best = stacked.argmax(axis=1)
     sure = stacked[np.arange(len(stacked)), best] >= _SURE_MIN
     excluded = stacked[:, best] <= _EXCLUDED_MAX  # [i, j]: view i all but excludes view j's class
