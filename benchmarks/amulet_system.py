@@ -36,7 +36,7 @@ from protos.amulet.v1 import prediction_pb2 as pb
 from protos.torchserve import management_pb2, management_pb2_grpc
 
 _BATCH_IMAGES: Final = 8  # as the console registers a version
-_BATCH_DELAY_MS: Final = 3
+_BATCH_DELAY_MS: Final = 1
 _CALLS_PER_MINUTE: Final = 10_000_000
 
 

@@ -35,6 +35,7 @@ Stages = dict[str, float]  # stage -> milliseconds, as the server says
 Ask = Callable[[bytes], Awaitable[Stages]]
 _ANSWER_S_MAX: Final = 30.0
 _OPEN_CALLERS: Final = 128  # an open loop that has more than this unanswered counts the rest as errors
+_STAGES: Final = ("total", "decode", "inference", "journal")
 _NO_ROOM: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 
 
@@ -175,8 +176,7 @@ async def _grpc(wish: Wish, authority: bytes) -> Ask:
             raise NoRoom(hinted=b"google.rpc.RetryInfo" in details) from None
         if not response.candidates or not response.heat_maps:
             raise WrongAnswer(f"{len(response.candidates)} candidates, {len(response.heat_maps)} heat maps")
-        timings = response.timings
-        return {stage.name: getattr(timings, stage.name).ToNanoseconds() / 1e6 for stage in timings.DESCRIPTOR.fields}
+        return {name: getattr(response.timings, name).ToNanoseconds() / 1e6 for name in _STAGES}
 
     return ask
 

@@ -58,7 +58,7 @@ class ServingOptions:
 
     workers: int = 1
     batch_size: int = 8
-    batch_delay_ms_max: int = 3  # what a lone photograph waits at most for company
+    batch_delay_ms_max: int = 1  # what a lone photograph waits at most for company
     response_timeout_s: int = 10
     startup_timeout_s: int = 30
 
