@@ -43,6 +43,18 @@ class InputCard:
 
 
 @dataclass(frozen=True, slots=True)
+class FormChoice:
+    """Why the graph has this form: both were measured, on this processor."""
+
+    processor: str
+    fp32_ms: float  # median CPU time of one photograph, one thread
+    int8_ms: float
+    accuracy_fp32: float  # on photographs that the quantisation did not see
+    accuracy_int8: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class GraphCard:
     file: str
     sha256: str
@@ -51,6 +63,7 @@ class GraphCard:
     embedding_size: int
     heat_map: tuple[int, int]  # rows, columns
     detectors: tuple[str, ...]  # names of the score outputs without their "score_" prefix
+    choice: FormChoice | None = None  # None: only one form was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +167,8 @@ class Card:
             "created_at": self.created_at.isoformat(),
         }
         document["decision"] = {**document["decision"].pop("limits"), **document["decision"]}
+        if self.graph.choice is None:
+            del document["graph"]["choice"]
         document = json.loads(json.dumps(document))
         validate(document)
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -238,6 +253,7 @@ def _card_of(document: Mapping[str, Any]) -> Card:
                 **document["graph"],
                 "heat_map": tuple(document["graph"]["heat_map"]),
                 "detectors": tuple(document["graph"]["detectors"]),
+                "choice": FormChoice(**document["graph"]["choice"]) if "choice" in document["graph"] else None,
             }
         ),
         temperature=document["temperature"],

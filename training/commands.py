@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -159,12 +160,40 @@ def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path 
 @click.option(
     "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="A key of `amulet signing-key create`."
 )
+@click.option(
+    "--fastest-on",
+    "data",
+    type=click.Path(path_type=Path),
+    metavar="DATA",
+    help="Labelled photographs: also make the 8-bit form, and pack the one that is faster here.",
+)
+@click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="With --fastest-on: photographs of other things. May be repeated.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def package(run: Path, out: Path, key: Path | None, as_json: bool) -> None:
-    """Pack a run into one archive that TorchServe takes, signed where a key is given."""
-    with worded():
+def package(
+    run: Path, out: Path, key: Path | None, data: Path | None, outside: tuple[Path, ...], as_json: bool
+) -> None:
+    """Pack a run into one archive that TorchServe takes, signed where a key is given.
+
+    With --fastest-on both forms of the graph are measured on this processor, and 8 bits are
+    packed where they are faster and decide alike; the card says what was measured.
+    """
+    why = ""
+    with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
         from training.export.package import package as pack
 
+        if data is not None:
+            from training.export.forms import fastest
+
+            form = Path(work, "run")
+            choice = fastest(run, data, form, outside=outside, progress=say).graph.choice
+            run, why = form, choice.why if choice else "fp32: 8 bits decide otherwise, or too few photographs tell"
         summary = pack(run, out, sign_key=key)
     if as_json:
         document = {
@@ -175,6 +204,7 @@ def package(run: Path, out: Path, key: Path | None, as_json: bool) -> None:
             "version": summary.version,
             "members": dict(summary.members),
             "signed_by": summary.signed_by,
+            **({"form": why} if why else {}),
         }
         click.echo(json.dumps(document, indent=2))
         return
@@ -182,6 +212,8 @@ def package(run: Path, out: Path, key: Path | None, as_json: bool) -> None:
         f"signed by {summary.signed_by}" if summary.signed_by else "not signed: no server will take it (--sign KEY)"
     )
     click.echo(f"{summary.path}: {summary.name} {summary.version}, {summary.size_bytes / 2**20:.1f} MiB, {signed}")
+    if why:
+        click.echo(f"Form {why}")
 
 
 COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(

@@ -1,0 +1,81 @@
+"""The form that is packed: 8 bits only where they are faster here and lose nothing that counts."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from model_store.card import Card
+from tests.unit.training.export.test_quantize import others, photographs, run_of
+from training.commands import package
+from training.export.forms import choose, fastest, is_int8
+from training.export.processor import processor
+from training.export.quantize import Figures
+
+FIGURES = Figures(
+    photos=80,
+    outside=20,
+    same_best=1.0,
+    same_verdict=1.0,
+    accuracy_before=0.99,
+    accuracy_after=0.985,
+    probability_shift_mean=0.01,
+    graph_bytes_before=24,
+    graph_bytes_after=14,
+    one_photo_ms_before=5.0,
+    one_photo_ms_after=3.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("figures", "eight_bits"),
+    [
+        (FIGURES, True),
+        (replace(FIGURES, one_photo_ms_after=4.8), False),
+        (replace(FIGURES, accuracy_after=0.97), False),
+        (replace(FIGURES, accuracy_after=1.0), True),
+    ],
+    ids=["faster and as good", "hardly faster", "worse", "better"],
+)
+def test_eight_bits_are_taken_where_they_are_faster_and_as_good(figures: Figures, eight_bits: bool) -> None:
+    assert is_int8(figures) == eight_bits
+    choice = choose(figures)
+    assert choice.why.startswith("int8: " if eight_bits else "fp32: ")
+    assert choice.processor == processor()
+
+
+def test_the_card_says_what_was_measured_and_where(tmp_path: Path) -> None:
+    run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
+
+    card = fastest(run, data, tmp_path / "form", outside=[outside])
+
+    assert card.graph.choice is not None
+    assert card.graph.choice.processor == processor()
+    assert card.graph.choice.why.startswith(card.graph.form)
+    assert not (tmp_path / "form" / "int8").exists()
+
+
+def test_a_run_that_cannot_be_measured_stays_as_it_is(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data", each=2)
+
+    card = fastest(run, data, tmp_path / "form")
+
+    assert card == Card.parse((run / "model.json").read_bytes())
+
+
+def test_an_archive_holds_the_form_that_was_chosen(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+    out = tmp_path / "model.mar"
+
+    done = CliRunner().invoke(package, [str(run), "--out", str(out), "--fastest-on", str(data), "--json"])
+
+    assert done.exit_code == 0, done.output
+    with zipfile.ZipFile(out) as archive:
+        card = Card.parse(archive.read("model.json"))
+    assert card.graph.choice is not None
+    assert json.loads(done.output)["form"] == card.graph.choice.why
