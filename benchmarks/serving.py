@@ -90,6 +90,7 @@ def measure(
             cold_start_s = {name: server.cold_start_s for name, server in servers.items()}
     rows = {name: {case: [one.row for one in every] for case, every in cases.items()} for name, cases in kept.items()}
     medians = figures.medians(rows)
+    card = json.loads((run / "model.json").read_text())
     return {
         "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
         "settings": {
@@ -97,7 +98,8 @@ def measure(
             "seconds": seconds,
             "warm_s": WARM_S,
             "photos": len(list(photos.glob("*.jpg"))),
-            "model": json.loads((run / "model.json").read_text())["version"],
+            "model": card["version"],
+            "form": card["graph"].get("choice", {}).get("why", card["graph"]["form"]),
             "peer_workers": described["cpus"],
         },
         "systems": medians,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,16 +18,23 @@ _SEED: Final = 7
 _PER_CLASS: Final = 24
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
-        click.option("--seconds", type=click.FloatRange(0.2, 600), default=4.0, show_default=True, help="Of one case."),
-        click.option(
-            "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there."
-        ),
-    ):
-        command = option(command)
-    return command
+def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """seconds: of one case, unless the command line says otherwise."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
+            click.option(
+                "--seconds", type=click.FloatRange(0.2, 600), default=seconds, show_default=True, help="Of one case."
+            ),
+            click.option(
+                "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
 
 
 def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,7 +67,7 @@ def bench() -> None:
 
 @bench.command(epilog="Example: amulet bench serving --model run --json serving.json")
 @_model_options
-@_options
+@_options(seconds=2.5)  # five rounds of every system in ten minutes, the training included
 @click.option("--profile", is_flag=True, help="Also show where a call's time goes, by process and thread.")
 @click.option(
     "--systems", help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas.  [default: all]"
@@ -97,7 +105,7 @@ def serving(
 
 @bench.command(epilog="Example: amulet bench overload --json overload.json")
 @_model_options
-@_options
+@_options(seconds=3.0)
 def overload(
     models: tuple[Path, ...], photos: Path | None, rounds: int, seconds: float, json_file: Path | None
 ) -> None:
@@ -117,7 +125,7 @@ def overload(
 
 @bench.command(epilog="Example: amulet bench inference --model run --model run-int8 --json inference.json")
 @_model_options
-@_options
+@_options(seconds=4.0)
 def inference(
     models: tuple[Path, ...], photos: Path | None, rounds: int, seconds: float, json_file: Path | None
 ) -> None:
@@ -130,7 +138,7 @@ def inference(
 
 
 @bench.command(epilog="Example: amulet bench console --json console.json")
-@_options
+@_options(seconds=4.0)
 def console(rounds: int, seconds: float, json_file: Path | None) -> None:
     """Events taken in and pages answered by a console of its own."""
     from benchmarks import console as benchmark
@@ -155,7 +163,7 @@ def _ready(models: tuple[Path, ...], photos: Path | None) -> Iterator[tuple[tupl
             _tell("training a model on them")
             run = Path(work, "run")
             _amulet("train", str(drawn), "--out", str(run), "--seed", str(_SEED), "--name", "bench")
-            models = (run,)
+            models = (_served(run, drawn),)
         if photos is None:
             photos = Path(work, "jpeg")
             photos.mkdir()
@@ -164,6 +172,18 @@ def _ready(models: tuple[Path, ...], photos: Path | None) -> Iterator[tuple[tupl
         if not any(photos.glob("*.jpg")):
             raise click.UsageError(f"{photos} holds no file *.jpg")
         yield models, photos
+
+
+def _served(run: Path, drawn: Path) -> Path:
+    """What the archive of a run holds: the form of its graph that is fastest here, which the peers serve too."""
+    _tell("packing the form that is fastest here")
+    archive, served = run.with_suffix(".mar"), run.with_name("served")
+    _amulet(
+        "package", str(run), "--out", str(archive), "--fastest-on", str(drawn), "--ood", str(drawn / "ood"), "--json"
+    )
+    with zipfile.ZipFile(archive) as members:
+        members.extractall(served)
+    return served
 
 
 def _amulet(*arguments: str) -> None:
