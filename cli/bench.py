@@ -137,10 +137,24 @@ def inference(
     _show(found, json_file)
 
 
-@bench.command(epilog="Example: amulet bench console --json console.json")
+@bench.command(epilog="Example: amulet bench console --rows 1000000 --json console-million.json")
 @_options(seconds=4.0)
-def console(rounds: int, seconds: float, json_file: Path | None) -> None:
+@click.option(
+    "--rows",
+    type=click.IntRange(1000),
+    help="Every page and job over so many predictions in PostgreSQL, against a tenth of them.",
+)
+@click.option(
+    "--server",
+    default="postgresql://postgres@127.0.0.1:5432",
+    show_default=True,
+    help="With --rows: where to make two databases, which are dropped at the end.",
+)
+def console(rounds: int, seconds: float, json_file: Path | None, rows: int | None, server: str) -> None:
     """Events taken in and pages answered by a console of its own."""
+    if rows is not None:
+        _console_rows(rows, server, rounds, seconds, json_file)
+        return
     from benchmarks import console as benchmark
     from benchmarks.systems import SystemFailed
 
@@ -149,6 +163,20 @@ def console(rounds: int, seconds: float, json_file: Path | None) -> None:
     except SystemFailed as failure:
         raise click.ClickException(str(failure)) from failure
     _show(found, json_file)
+
+
+def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file: Path | None) -> None:
+    import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+    from benchmarks import console_rows as benchmark
+
+    try:
+        found = benchmark.measure(rows, server=server, rounds=rounds, seconds=seconds, tell=_tell)
+    except psycopg2.OperationalError as failure:
+        why = " ".join(str(failure).split())
+        raise click.ClickException(f"PostgreSQL at --server does not let anybody in: {why}") from failure
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
 
 
 @contextmanager
@@ -210,6 +238,10 @@ def _show(found: Mapping[str, Any], json_file: Path | None) -> None:
         f"busy {about['busy_ratio']:.0%} on the whole"
     )
     click.echo(table(found["systems"], found["ratios"]), nl=False)
+    _keep(found, json_file)
+
+
+def _keep(found: Mapping[str, Any], json_file: Path | None) -> None:
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(found, indent=1) + "\n")

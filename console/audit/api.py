@@ -23,6 +23,7 @@ from console.audit.services import record
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 
+EVENTS_AT_ONCE_MAX = 10_000  # as ingest takes them
 EXPORT_TYPE = "application/x-ndjson"
 
 
@@ -62,6 +63,12 @@ class EntryPages(CursorPagination):
     page_size_query_param = "page_size"
     max_page_size = 500
     ordering = "-sequence"
+    offset_cutoff = EVENTS_AT_ONCE_MAX  # entries of one batch have one time
+
+    def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
+        """Along time where a time is asked for, so that nothing newer is read and thrown away."""
+        named = request.query_params.keys() & {"since", "until"}
+        return queries.ALONG_TIME if named else super().get_ordering(request, queryset, view)
 
 
 class EntryList(generics.ListAPIView[Entry]):

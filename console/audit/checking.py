@@ -20,7 +20,7 @@ from console.audit.export import export
 from console.audit.models import Checkpoint
 from console.audit.verifier import Report, verify
 
-ENTRIES_MAX: Final = 100_000
+ENTRIES_MAX: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)

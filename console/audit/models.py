@@ -51,7 +51,13 @@ class Payload(models.Model):
 
     class Meta:
         default_permissions = ()
-        indexes: ClassVar = [models.Index(fields=["subject_id", "subject_type"], name="audit_payload_by_subject")]
+        indexes: ClassVar = [
+            models.Index(fields=["subject_id", "subject_type"], name="audit_payload_by_subject"),
+            # Nearly all entries are about predictions, and whoever asks for those walks the chain itself.
+            models.Index(
+                fields=["subject_type", "-entry"], condition=~Q(subject_type="prediction"), name="audit_payload_by_kind"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subject_type} {self.subject_id}"

@@ -19,6 +19,7 @@ from django.utils.timezone import now
 
 from console.audit import chain
 from console.audit.models import Entry, Head, Payload
+from console.rows import insert_rows
 
 SYSTEM: Final = "system"
 _ROWS_PER_STATEMENT: Final = 1000
@@ -79,8 +80,8 @@ def append(entries: Sequence[NewEntry], *, actor: str, at: datetime | None = Non
         payloads.append((sequence, salt, text, entry.subject_type, entry.subject_id))
         previous = entry_hash
         sequence += 1
-    _insert(Entry, ("sequence", "recorded_at", "type", "actor", "previous_hash", "commitment", "entry_hash"), links)
-    _insert(Payload, ("entry_id", "salt", "text", "subject_type", "subject_id"), payloads)
+    insert_rows(Entry, ("sequence", "recorded_at", "type", "actor", "previous_hash", "commitment", "entry_hash"), links)
+    insert_rows(Payload, ("entry_id", "salt", "text", "subject_type", "subject_id"), payloads)
     Head.objects.filter(pk=1).update(entry_hash=previous)
     return first
 
@@ -129,15 +130,3 @@ def _restore_head() -> None:
         entry_hash=bytes(last.entry_hash) if last else bytes.fromhex(chain.GENESIS),
     )
     Head.objects.bulk_create([head], ignore_conflicts=True)
-
-
-def _insert(model: type[Entry] | type[Payload], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert many rows with few statements, past the ORM's cost for each object."""
-    adapt_time = connection.ops.adapt_datetimefield_value
-    placeholders = f"({', '.join(['%s'] * len(columns))})"
-    into = f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) VALUES "  # noqa: S608 - names of ours
-    with connection.cursor() as cursor:
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-            part = rows[start : start + _ROWS_PER_STATEMENT]
-            values = [adapt_time(value) if isinstance(value, datetime) else value for row in part for value in row]
-            cursor.execute(into + ", ".join([placeholders] * len(part)), values)

@@ -64,5 +64,6 @@ def findings() -> QuerySet[Finding]:
     return Finding.objects.order_by("outcome", "-effect", "version", "measure")
 
 
-def alert_count() -> int:
-    return Finding.objects.filter(outcome=Outcome.DRIFT).count()
+def alerts() -> QuerySet[Finding]:
+    """Comparisons that found drift."""
+    return Finding.objects.filter(outcome=Outcome.DRIFT)

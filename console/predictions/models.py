@@ -23,6 +23,9 @@ class Verdict(models.IntegerChoices):
     OUT_OF_DISTRIBUTION = words.VERDICT_OUT_OF_DISTRIBUTION, _("out of distribution")
 
 
+_SELDOM = ~Q(verdict=Verdict.IN_DOMAIN)
+
+
 class FeedbackKind(models.IntegerChoices):
     """As in the contract (`amulet.v1.SubmitFeedbackRequest.Kind`)."""
 
@@ -64,6 +67,17 @@ class Prediction(models.Model):
             models.Index(fields=["version", "happened_at"], name="prediction_by_version"),
             models.Index(fields=["client_id", "happened_at"], name="prediction_by_client"),
             models.Index(fields=["request_id"], condition=~Q(request_id=""), name="prediction_by_request"),
+            # Verdicts other than "in domain" are few and often looked for together with something else;
+            # along an index of one of the two, the rare rows of the other would be read for from all the others.
+            models.Index(
+                fields=["verdict", "top_class", "happened_at"], condition=_SELDOM, name="prediction_seldom_by_class"
+            ),
+            models.Index(
+                fields=["verdict", "version", "happened_at"], condition=_SELDOM, name="prediction_seldom_by_version"
+            ),
+            models.Index(
+                fields=["verdict", "client_id", "happened_at"], condition=_SELDOM, name="prediction_seldom_by_client"
+            ),
         ]
 
     def __str__(self) -> str:

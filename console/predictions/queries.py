@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import reduce
+from operator import or_
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from console.predictions.models import Feedback, Prediction, Span, Tally
 
@@ -42,7 +44,11 @@ class Counted:
     count: int
 
 
-def counted_since(span: Span, since: datetime) -> list[Counted]:
-    """Tallies of hours or days from a time on, in order. One query, along the tallies' own index."""
-    rows = Tally.objects.filter(span=span, begins_at__gte=since).order_by("begins_at")
-    return [Counted(*row) for row in rows.values_list("begins_at", "version", "verdict", "confidence_bin", "count")]
+def counted_since(since: Mapping[Span, datetime]) -> Mapping[Span, list[Counted]]:
+    """Tallies of hours, days or both, each from a time on, in order. One query, along the tallies' own index."""
+    wanted = reduce(or_, (Q(span=span, begins_at__gte=moment) for span, moment in since.items()))
+    found: dict[Span, list[Counted]] = {span: [] for span in since}
+    columns = ("span", "begins_at", "version", "verdict", "confidence_bin", "count")
+    for span, *rest in Tally.objects.filter(wanted).order_by("begins_at").values_list(*columns):
+        found[Span(span)].append(Counted(*rest))
+    return found

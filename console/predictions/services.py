@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
@@ -11,13 +12,16 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from console.predictions.models import Feedback, Prediction
+from console.rows import insert_rows
 
 _ROWS_PER_STATEMENT: Final = 500
 
 
 def add_predictions(predictions: Sequence[Prediction]) -> None:
     """Raises IntegrityError when one of them is known already."""
-    Prediction.objects.bulk_create(predictions, batch_size=_ROWS_PER_STATEMENT)
+    names = [field.attname for field in Prediction._meta.concrete_fields]
+    take = attrgetter(*names)
+    insert_rows(Prediction, names, [take(prediction) for prediction in predictions])
 
 
 def add_feedback(feedback: Sequence[Feedback]) -> None:

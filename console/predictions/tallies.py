@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
-from django.utils.timezone import localtime
+from django.utils.timezone import get_current_timezone_name, localtime
 
 from console.counters import add_counts
 from console.predictions.models import Span, Tally
@@ -43,5 +44,13 @@ def tally(made: Iterable[Tallied]) -> None:
 
 def begin_of(span: Span, moment: datetime) -> datetime:
     """When the hour, or the day in the console's time zone, began that a moment lies in."""
-    local = localtime(moment).replace(minute=0, second=0, microsecond=0)
+    # Offsets between time zones are whole quarters of an hour, and many predictions fall into one.
+    return _begin_of(
+        span, moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0), get_current_timezone_name()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _begin_of(span: Span, quarter: datetime, _zone: str) -> datetime:
+    local = localtime(quarter).replace(minute=0)
     return local if span is Span.HOUR else local.replace(hour=0)

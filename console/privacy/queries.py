@@ -30,9 +30,9 @@ def open_by_kind() -> Mapping[Kind, int]:
     return {Kind(kind): count for kind, count in rows}
 
 
-def due_within(days: int, at: datetime) -> int:
-    """How many open ones have at most so many days left, those that are too late among them."""
-    return open_requests().filter(due_at__lt=at + timedelta(days=days + 1)).count()
+def due_within(days: int, at: datetime) -> QuerySet[PrivacyRequest]:
+    """Open ones that have at most so many days left, those that are too late among them."""
+    return open_requests().filter(due_at__lt=at + timedelta(days=days + 1))
 
 
 def days_left_min(at: datetime) -> int | None:

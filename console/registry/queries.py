@@ -44,13 +44,9 @@ def work_due() -> tuple[list[int], list[int]]:
     )
 
 
-def count_by_state() -> Mapping[str, int]:
-    """How many versions wait in each state that waits for somebody."""
-    waiting = (State.VERIFIED, State.SMOKE_TESTED, State.FAILED)
-    counts = dict.fromkeys(map(str, waiting), 0)
-    for state in ModelVersion.objects.filter(state__in=waiting).values_list("state", flat=True):
-        counts[state] += 1
-    return counts
+def waiting_in(state: State) -> QuerySet[ModelVersion]:
+    """Versions in a state in which they wait for somebody."""
+    return ModelVersion.objects.filter(state=state)
 
 
 def waiting_for_approval(most: int) -> list[ModelVersion]:

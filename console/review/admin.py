@@ -81,7 +81,7 @@ class ReviewItemAdmin(HistoryAdmin):
 
     def get_ordering(self, request: HttpRequest) -> list[str]:
         """Open items as they will be reviewed; decided ones along time."""
-        if request.GET.get("state__exact", State.OPEN) == State.OPEN:
+        if request.GET.get("state__exact") == State.OPEN:
             return ["-with_photograph", "why", "created_at"]
         return ["-created_at"]
 

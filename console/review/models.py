@@ -88,6 +88,9 @@ class ReviewItem(models.Model):
                 fields=["-with_photograph", "why", "created_at"], condition=Q(state="open"), name="review_queue"
             ),
             models.Index(fields=["state", "-created_at"], name="review_by_state"),
+            models.Index(fields=["-created_at"], name="review_by_age"),
+            models.Index(fields=["why", "-created_at"], name="review_by_why"),
+            models.Index(fields=["-created_at"], condition=Q(with_photograph=True), name="review_with_photograph"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

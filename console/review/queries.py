@@ -26,9 +26,14 @@ class Agreement:
         return self.agreed / self.compared if self.compared else None
 
 
+def open_items() -> QuerySet[ReviewItem]:
+    """Items that wait for a person. Along the partial index of open ones."""
+    return ReviewItem.objects.filter(state=State.OPEN)
+
+
 def open_count() -> int:
     """How many items wait for a person."""
-    return ReviewItem.objects.filter(state=State.OPEN).count()
+    return open_items().count()
 
 
 def open_by_why() -> Mapping[Why, int]:

@@ -133,8 +133,9 @@ def unseen_firings(most: int) -> list[Firing]:
     return list(firings().filter(seen_at=None)[:most])
 
 
-def unseen_firing_count() -> int:
-    return Firing.objects.filter(seen_at=None).count()
+def unseen() -> QuerySet[Firing]:
+    """All that nobody has taken note of."""
+    return Firing.objects.filter(seen_at=None)
 
 
 def fingerprint() -> tuple[object, ...]:

@@ -37,12 +37,12 @@ class Traffic:
 
 
 def traffic() -> Traffic:
-    """Two queries over at most HOURS and DAYS, whatever lies before."""
+    """One query over at most HOURS and DAYS, whatever lies before."""
     moment = now()
     hours = [begin_of(Span.HOUR, moment - timedelta(hours=back)) for back in reversed(range(HOURS))]
     days = [begin_of(Span.DAY, moment - timedelta(days=back)) for back in reversed(range(DAYS))]
-    by_hour = counted_since(Span.HOUR, hours[0])
-    by_day = counted_since(Span.DAY, days[0])
+    counted = counted_since({Span.HOUR: hours[0], Span.DAY: days[0]})
+    by_hour, by_day = counted[Span.HOUR], counted[Span.DAY]
     day_before = moment - timedelta(hours=24)
     calls: dict[str, int] = {}
     for row in by_hour:

@@ -47,6 +47,7 @@ class Subject(models.Model):
         verbose_name_plural = _("data subjects")
         ordering: ClassVar = ["-created_at"]
         default_permissions = ("view",)
+        indexes: ClassVar = [models.Index(fields=["-created_at"], name="vault_subject_by_age")]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -97,7 +98,9 @@ class Consent(models.Model):
             ),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["expires_at"], condition=Q(withdrawn_at=None), name="vault_consent_running_out")
+            models.Index(fields=["expires_at"], condition=Q(withdrawn_at=None), name="vault_consent_running_out"),
+            models.Index(fields=["-recorded_at", "-id"], name="vault_consent_by_age"),
+            models.Index(fields=["purpose", "-recorded_at"], name="vault_consent_by_purpose"),
         ]
 
     def __str__(self) -> str:

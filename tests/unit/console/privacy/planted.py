@@ -47,7 +47,7 @@ def plant(officer: User, expert: User, *, photographs: int = 3, person: str = PE
     comment = feedback_event(events[0].prediction.prediction_id, comment=COMMENT + tag)
     receipt = apply_batch([*events, comment])
     assert receipt.applied == len(events) + 1, receipt
-    item = ReviewItem.objects.get(prediction=events[0].prediction.prediction_id)
+    item = ReviewItem.objects.get(prediction=UUID(events[0].prediction.prediction_id))
     take(actor=expert, item_id=item.pk)
     decide(actor=expert, item_id=item.pk, decision=Decision(Decided.UNSURE, note=NOTE + tag))
     return Planted(subject.pk, tuple(UUID(event.prediction.prediction_id) for event in events))

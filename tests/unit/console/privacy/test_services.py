@@ -169,8 +169,8 @@ def test_each_level_is_told_once_and_before_the_limit(officer: User) -> None:
                 levels.append((days, PrivacyRequest.objects.get(pk=request.pk).told))
     assert levels == [(-10, "soon"), (-3, "urgent"), (1, "overdue")]
     assert Entry.objects.filter(type="privacy.escalated").count() == 3
-    assert queries.due_within(10, due - timedelta(days=11)) == 0
-    assert queries.due_within(10, due - timedelta(days=10)) == 1
+    assert queries.due_within(10, due - timedelta(days=11)).count() == 0
+    assert queries.due_within(10, due - timedelta(days=10)).count() == 1
     assert queries.days_left_min(due - timedelta(days=4)) == 4
 
 

@@ -197,7 +197,7 @@ def test_who_takes_note_is_kept_and_home_is_quiet_again(desk: Desk) -> None:
     apply_batch(answers(desk.first, 270) + failures(desk.second, 60))
     firing = fired()
     assert firing is not None
-    assert queries.unseen_firing_count() == 1
+    assert queries.unseen().count() == 1
     with pytest.raises(NotAllowed):
         services.see_firing(actor=member(Role.VIEWER), firing_id=firing.pk)
     listed = caller(Role.VIEWER).get("/api/v1/guardrails/").json()["results"]
@@ -207,7 +207,7 @@ def test_who_takes_note_is_kept_and_home_is_quiet_again(desk: Desk) -> None:
     assert seen["seen_by"] == "malee-script"
     with pytest.raises(Conflict):
         services.see_firing(actor=desk.somchai, firing_id=firing.pk)
-    assert queries.unseen_firing_count() == 0
+    assert queries.unseen().count() == 0
 
 
 @pytest.mark.parametrize(

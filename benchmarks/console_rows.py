@@ -1,0 +1,593 @@
+"""Whether a console is as quick with a long history as with a short one: `amulet bench console --rows 1000000`.
+
+Two databases on a real PostgreSQL, one with a tenth of the rows, filled by `history` and dropped
+at the end. Every list of the admin with each of its filters, searches, first and deep pages, every
+list of the REST interface, the pages of single things, and the jobs that run beside them are asked in
+turn of both, so that what else the machine does falls on both alike. In one process, with all of
+Django and without a socket; queries are counted apart from the timing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
+from psycopg2 import sql
+
+from benchmarks.machine import busy_ratio, cpu_ticks, machine
+from tests.console_ready import ready
+
+if TYPE_CHECKING:
+    from django.test import Client as Browser
+
+    from benchmarks.history import Filled
+    from console.staff.models import User
+
+SERVER: Final = "postgresql://postgres@127.0.0.1:5432"
+BATCH_EVENTS: Final = 500
+PAGE_MS_MAX: Final = 300.0
+QUERIES_MAX: Final = 15
+INGEST_PER_S_MIN: Final = 5_000.0
+DRIFT_S_MAX: Final = 1.0
+VERIFY_PER_S_MIN: Final = 50_000.0
+ERASURE_S_MAX: Final = 2.0
+GROWTH_MAX: Final = 1.3
+# Fewer milliseconds more are noise and not cost.
+GROWTH_COUNTS_FROM_MS: Final = 5.0
+SMALLER_BY: Final = 10
+DEEP_PAGE: Final = 400
+
+
+@dataclass(slots=True)
+class Place:
+    """One database with its people."""
+
+    name: str
+    filled: Filled
+    browser: Browser
+    token: str
+
+
+def measure(
+    rows: int,
+    *,
+    server: str = SERVER,
+    rounds: int = 10,
+    seconds: float = 4.0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Fill, measure, drop. Raises psycopg2.OperationalError when there is no such server."""
+    described, ticks = machine(), cpu_ticks()
+    with databases(server, ("small", "large")) as names, tempfile.TemporaryDirectory(prefix="bench-") as work:
+        prepare(server, names["large"])
+        places = {
+            "small": settle(names["small"], rows // SMALLER_BY, tell),
+            "large": settle(names["large"], rows, tell),
+        }
+        found = figures_of(places, rounds=rounds, seconds=seconds, work=Path(work), tell=tell)
+    return {
+        "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
+        "settings": {
+            "database": "postgresql",
+            "rounds": rounds,
+            "rows": {size: asdict(place.filled) for size, place in places.items()},
+        },
+        **found,
+    }
+
+
+@contextmanager
+def databases(server: str, sizes: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Databases of our own, dropped at the end."""
+    names = {size: f"amulet_bench_{os.getpid()}_{size}" for size in sizes}
+    connection = psycopg2.connect(f"{server}/postgres", connect_timeout=5)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            for name in names.values():
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield names
+    finally:
+        with connection.cursor() as cursor:
+            for name in names.values():
+                cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.close()
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """As a person reads it: what each page and job costs with the long history, and how much more than before."""
+    lines = [f"{'case':<78}{'p50 ms':>9}{'p95 ms':>9}{'CPU ms':>9}{'queries':>9}{'growth':>9}"]
+    for case, row in found["systems"]["large"].items():
+        growth = found["ratios"].get(f"growth {case}", 1.0)
+        if "per_s" in row:
+            lines.append(f"{case:<78}{row['per_s']:>27,.0f} a second{growth:>16.2f}")
+            continue
+        lines.append(
+            f"{case[:77]:<78}{row['p50_ms']:>9.1f}{row['p95_ms']:>9.1f}{row['cpu_ms']:>9.1f}"
+            f"{row.get('queries', 0):>9.0f}{growth:>9.2f}"
+        )
+    beyond = found["missed"] or ["nothing is beyond its limit"]
+    return "\n".join([*lines, *beyond]) + "\n"
+
+
+def prepare(server: str, name: str) -> None:
+    """Set Django up in this process, with a state folder of its own."""
+    os.environ["AMULET_DATABASE_URL"] = f"{server}/{name}"
+    os.environ["AMULET_LOG_LEVEL"] = "ERROR"
+    ready()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from console.serve import settle_memory
+
+    settings.ALLOWED_HOSTS.append("testserver")
+    call_command("collectstatic", interactive=False, verbosity=0)
+    settle_memory()
+
+
+def turn_to(name: str) -> None:
+    """Let this process work on that database from now on."""
+    from django.db import connection
+
+    connection.close()
+    connection.settings_dict["NAME"] = name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def settle(name: str, rows: int, tell: Callable[[str], None]) -> Place:
+    """Tables, staff, clients, versions and a history in one database."""
+    from django.conf import settings
+    from django.core.management import call_command
+
+    from benchmarks.history import VERSIONS, fill
+    from console.audit.signer import Signer
+    from console.clients.services import create_client
+    from console.registry.models import ModelVersion, State
+    from console.site.roles import Role
+    from console.staff.services import create_user
+    from tests.unit.console.versions import a_version
+
+    turn_to(name)
+    call_command("migrate", interactive=False, verbosity=0)
+    staff = {role: create_user(name=f"bench-{role.name.lower()}", role=role) for role in Role}
+    administrator = staff[Role.ADMINISTRATOR]
+    for number in range(12):
+        create_client(actor=administrator.user, name=f"client {number:02}", models=[])
+    for number, version in enumerate(VERSIONS):
+        made = a_version(
+            staff[Role.MODEL_ENGINEER].user, state=State.APPROVED, number=number + 1, model="amulets",
+            approver=staff[Role.APPROVER].user,
+        )  # fmt: skip
+        ModelVersion.objects.filter(pk=made.pk).update(version=version)
+    key = Signer(settings.AMULET.audit_key_file, settings.AMULET.checkpoint_dir)._key
+    began_s = time.monotonic()
+    filled = fill(rows, key=key, tell=lambda done: tell(f"{done:,} of {rows:,} predictions"))
+    tell(f"filled in {time.monotonic() - began_s:.0f} s")
+    return Place(name, filled, signed_in(administrator.user), administrator.token)
+
+
+def signed_in(user: User) -> Browser:
+    """A browser of somebody who has shown the second factor."""
+    from django.test import Client as Browser
+    from django_otp.plugins.otp_totp.models import TOTPDevice
+
+    browser = Browser()
+    browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    session = browser.session
+    session["otp_device_id"] = TOTPDevice.objects.get(user=user).persistent_id
+    session.save()
+    return browser
+
+
+def figures_of(
+    places: Mapping[str, Place],
+    *,
+    rounds: int,
+    seconds: float,
+    work: Path,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Every case on every database, in turn. Cases, growth, and what is beyond its limit."""
+    kept: dict[str, dict[str, dict[str, list[float]]]] = {}  # size -> case -> figure -> one value a round
+    queries: dict[str, dict[str, int]] = {}
+    pages: dict[str, dict[str, str]] = {}
+    for size, place in places.items():
+        turn_to(place.name)
+        _ask(place, "/admin/")
+        with _seen_through():
+            pages[size] = addresses(place)
+        if not any(case.startswith("list ") for case in pages[size]):
+            raise RuntimeError(f"no list was found in {place.name}")
+        queries[size] = {case: _queries(place, url) for case, url in pages[size].items()}
+    tell(f"{len(pages['large'])} pages")
+    for number in range(rounds):
+        tell(f"round {number + 1} of {rounds}")
+        for size, place in places.items():
+            turn_to(place.name)
+            cases = kept.setdefault(size, {})
+            for case, url in pages[size].items():
+                _keep(cases, case, **_cost(partial(_ask, place, url)))
+    for number in range(-(-rounds // 3)):
+        tell(f"jobs, round {number + 1}")
+        for size, place in places.items():
+            turn_to(place.name)
+            for case, one in jobs(place, work, seconds).items():
+                _keep(kept[size], case, **one)
+    systems = {
+        size: {case: _row(figures) | _counted(queries[size].get(case)) for case, figures in cases.items()}
+        for size, cases in kept.items()
+    }
+    growth = {case: _growth(systems["small"].get(case), row) for case, row in systems["large"].items()}
+    return {
+        "systems": systems,
+        "ratios": {f"growth {case}": value for case, value in growth.items() if value is not None},
+        "missed": [*_missed(systems["large"]), *_grown(growth)],
+        "rounds": kept,
+    }
+
+
+def addresses(place: Place) -> dict[str, str]:
+    """Case -> address: every list with each of its filters, searches and pages, and the pages of single things."""
+    from django.contrib import admin
+    from django.urls import reverse
+
+    found = {"home": "/admin/"}
+    for model in admin.site._registry:
+        label = model._meta.label_lower
+        base = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        answer = place.browser.get(base, follow=True)
+        if answer.status_code != 200 or answer.context is None:
+            continue
+        found[f"list {label}"] = base
+        listed = answer.context["cl"]
+        for number, spec in enumerate(listed.filter_specs):
+            for text, parameters in _choices(spec):
+                found[f"filter {label} {number} {text}"] = f"{base}?{urlencode(parameters)}"
+        for text, term in _terms(place, label).items():
+            found[f"search {label} {text}"] = f"{base}?{urlencode({'q': term})}"
+        first = next(iter(listed.result_list), None)
+        if first is not None:
+            found[f"page {label}"] = reverse(
+                f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[first.pk]
+            )
+    deep = {f"deep {case}": _deep(place, url) for case, url in found.items() if case.startswith("list ")}
+    found |= {case: url for case, url in deep.items() if url}
+    return found | _time_ranges(place) | _combinations() | _rest(place)
+
+
+@contextmanager
+def _seen_through() -> Iterator[None]:
+    """Answers carry what they were made of, which costs too much while something is timed."""
+    from django.test.utils import setup_test_environment, teardown_test_environment
+
+    setup_test_environment()
+    try:
+        yield
+    finally:
+        teardown_test_environment()
+
+
+def _choices(spec: Any) -> list[tuple[str, dict[str, str]]]:
+    """What a filter offers, as parameters."""
+    from django.db import models
+
+    name = getattr(spec, "parameter_name", None) or getattr(spec, "lookup_kwarg", None)
+    if name is None:
+        return []
+    field = getattr(spec, "field", None)
+    if isinstance(field, models.BooleanField):
+        return [(value, {name: value}) for value in ("1", "0")]
+    choices = getattr(spec, "lookup_choices", None) or getattr(field, "flatchoices", None) or ()
+    return [(str(value), {name: str(value)}) for value, *_text in choices if value not in ("", None)]
+
+
+def _terms(place: Place, label: str) -> dict[str, str]:
+    """What staff search for, found and not found."""
+    filled = place.filled
+    nobody = "018f0000-0000-7000-8000-000000000000"
+    return {
+        "predictions.prediction": {"by id": filled.a_prediction, "by call": filled.a_request_id, "in vain": nobody},
+        "audit.entry": {
+            "by number": str(filled.entries // 3),
+            "by subject": filled.a_prediction,
+            "by person": "bench-reviewer",
+            "by process": "gateway",
+            "in vain": nobody,
+        },
+        "vault.subject": {"by pseudonym": filled.a_person, "in vain": "nobody"},
+        "vault.consent": {"by reference": filled.a_consent, "by pseudonym": filled.a_person, "in vain": "nobody"},
+        "privacy.privacyrequest": {"by number": "17", "in vain": "nobody"},
+        "staff.user": {"by name": "bench-reviewer", "in vain": "nobody"},
+        "clients.client": {"by name": "client 03", "in vain": "nobody"},
+    }.get(label, {})
+
+
+def _time_ranges(place: Place) -> dict[str, str]:
+    """A day and a month, lately and long ago."""
+    from datetime import timedelta
+
+    from django.utils.timezone import now
+
+    from benchmarks.history import A_DAY
+
+    found = {}
+    whole = timedelta(days=place.filled.predictions / A_DAY)
+    for name, base, column in (
+        ("predictions.prediction", "/admin/predictions/prediction/", "happened_at"),
+        ("audit.entry", "/admin/audit/entry/", "recorded_at"),
+    ):
+        for text, back, length in (
+            ("lately", timedelta(days=1), timedelta(days=1)),
+            ("long ago", whole * 0.9, timedelta(days=1)),
+            ("long ago until now", whole * 0.9, whole),
+        ):
+            since = now() - back
+            parameters = {
+                f"{column}_from_0": f"{since:%Y-%m-%d}", f"{column}_from_1": "00:00:00",
+                f"{column}_to_0": f"{since + length:%Y-%m-%d}", f"{column}_to_1": "00:00:00",
+            }  # fmt: skip
+            found[f"filter {name} time {text}"] = f"{base}?{urlencode(parameters)}"
+            if name == "audit.entry":
+                found[f"filter {name} rare type and time {text}"] = (
+                    f"{base}?{urlencode({**parameters, 'type': 'photograph.opened'})}"
+                )
+    return found
+
+
+def _combinations() -> dict[str, str]:
+    """Filters that lead along no single index."""
+    from tests.console_events import CLASSES
+
+    predictions, reviews = "/admin/predictions/prediction/?", "/admin/review/reviewitem/?"
+    return {
+        "filter predictions.prediction rare class, rare verdict": predictions
+        + urlencode({"verdict__exact": 3, "class": CLASSES[-1]}),
+        "filter predictions.prediction old version, rare verdict": predictions
+        + urlencode({"verdict__exact": 3, "version": "v20251120_tiny_0.930"}),
+        "filter review.reviewitem decided, sampled": reviews + urlencode({"state__exact": "decided", "why__exact": 5}),
+        "filter review.reviewitem decided, flagged": reviews + urlencode({"state__exact": "decided", "why__exact": 1}),
+        "filter review.reviewitem open, with photograph": reviews
+        + urlencode({"state__exact": "open", "with_photograph__exact": 1}),
+    }
+
+
+def _deep(place: Place, url: str) -> str:
+    """The address of a page that lies DEEP_PAGE pages behind the first; "" where the list is not as long."""
+    deep = f"{url}?p={DEEP_PAGE}"
+    answer = place.browser.get(deep, follow=True)
+    listed = answer.context and answer.context.get("cl")
+    return deep if listed and len(listed.result_list) else ""
+
+
+def _rest(place: Place) -> dict[str, str]:
+    """The lists of the REST interface, whole and filtered."""
+    filled = place.filled
+    base = "/api/v1/"
+    found = {
+        f"rest {path}": base + path
+        for path in (
+            "predictions/", "predictions/?verdict=OUT_OF_DISTRIBUTION", "predictions/?class_id=rup_lo",
+            "predictions/?page_size=500", "audit/entries/", "audit/entries/?type=photograph.opened",
+            "audit/entries/?subject_type=user", "reviews/", "consents/", "consents/?purpose=training",
+            "privacy/requests/", "privacy/requests/?state=done", "versions/", "routes/", "clients/",
+        )
+    }  # fmt: skip
+    found["rest predictions/{id}/"] = f"{base}predictions/{filled.a_prediction}/"
+    found["rest audit/entries/ about"] = f"{base}audit/entries/?subject_id={filled.a_prediction}"
+    return found
+
+
+def jobs(place: Place, work: Path, seconds: float) -> dict[str, dict[str, float]]:
+    """What runs beside the pages, once each."""
+    return {
+        "ingest": _ingest(place, seconds),
+        "drift report": _cost(_drift),
+        "audit verification": _verify(work),
+        "erasure of one person": _erase(),
+        "check of the newest entries": _cost(partial(_ask, place, "/admin/audit/entry/verify")),
+    }
+
+
+def _ingest(place: Place, seconds: float) -> dict[str, float]:
+    """Events a second, sent as a gateway does."""
+    from django.conf import settings
+
+    from protos.amulet.events.v1 import events_pb2
+    from tests.console_events import prediction_event
+
+    token = settings.AMULET.control_token_file.read_text()
+    done, took = 0, {"ms": 0.0, "own_cpu_ms": 0.0, "database_cpu_ms": 0.0}
+    while took["ms"] < seconds * 1000:
+        batch = events_pb2.EventBatch(events=[prediction_event() for _ in range(BATCH_EVENTS)])
+        body = gzip.compress(batch.SerializeToString(), 1)
+        send = partial(
+            place.browser.post, "/internal/events", body, content_type="application/x-protobuf",
+            headers={"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"},
+        )  # fmt: skip
+        for name, value in _cost(partial(_sent, send)).items():
+            took[name] += value
+        done += BATCH_EVENTS
+    return _rates(done, took)
+
+
+def _sent(send: Callable[[], Any]) -> None:
+    answer = send()
+    if answer.status_code != 200:
+        raise RuntimeError(f"ingest answered {answer.status_code}: {answer.content!r}")
+
+
+def _drift() -> None:
+    from django.utils.timezone import now
+
+    from console.drift.services import watch
+
+    watch(at=now())
+
+
+def _verify(work: Path) -> dict[str, float]:
+    """Entries a second, of an export in a file, as `amulet audit verify` does it; the newest 200,000 at most."""
+    from console.audit import queries
+    from console.audit.export import export
+    from console.audit.models import Checkpoint
+    from console.audit.verifier import verify
+
+    key, last = queries.public_key(), queries.last_sequence()
+    after = Checkpoint.objects.filter(size__lte=last - 200_000).order_by("-size").first()
+    file = work / "audit.jsonl"
+    with file.open("wb") as out:
+        out.writelines(export(key, after=after, last=last))
+    report: Any = None
+
+    def check() -> None:
+        nonlocal report
+        with file.open("rb") as lines:
+            report = verify(lines, key)
+
+    took = _cost(check)
+    if not report.whole:
+        raise RuntimeError(f"the log does not verify: {report.problems[:1]}")
+    return _rates(report.entries, took)
+
+
+def _erase() -> dict[str, float]:
+    """From the first step to the certificate, of a person with twenty photographs."""
+    from console.privacy import erasure
+    from console.site.roles import Role
+    from console.staff.models import User
+    from tests.unit.console.privacy.planted import ask_erasure, plant
+
+    officer = User.objects.get(username=f"bench-{Role.PRIVACY_OFFICER.name.lower()}")
+    expert = User.objects.get(username=f"bench-{Role.REVIEWER.name.lower()}")
+    person = f"bench-person-{time.monotonic_ns()}"
+    plant(officer, expert, photographs=20, person=person, tag=person)
+    request = ask_erasure(officer, person)
+    return _cost(lambda: _certain(erasure.carry_out(request.pk)))
+
+
+def _certain(done: bool) -> None:
+    if not done:
+        raise RuntimeError("the erasure waits for something")
+
+
+def _ask(place: Place, url: str) -> None:
+    headers = {"Authorization": f"Token {place.token}"} if url.startswith("/api/") else {}
+    answer = place.browser.get(url, headers=headers, follow=True)
+    if answer.status_code != 200:
+        raise RuntimeError(f"{url} answered {answer.status_code}")
+    with contextlib.suppress(AttributeError):
+        answer.content  # noqa: B018 - a template answers when it is read
+
+
+def _queries(place: Place, url: str) -> int:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as captured:
+        _ask(place, url)
+    return len(captured)
+
+
+def _cost(work: Callable[[], object]) -> dict[str, float]:
+    """What some work takes: time as a clock has it, and time that this process and the database's worked."""
+    database_ms, own_s, began_s = _database_cpu_ms(), time.process_time(), time.perf_counter()
+    work()
+    ms, own_ms = (time.perf_counter() - began_s) * 1000, (time.process_time() - own_s) * 1000
+    return {"ms": ms, "own_cpu_ms": own_ms, "database_cpu_ms": _database_cpu_ms() - database_ms}
+
+
+def _database_cpu_ms() -> float:
+    """CPU time of this connection's process at the server, which is on this machine; 0 where it cannot be seen."""
+    from django.db import connection
+
+    connection.ensure_connection()
+    pid = connection.connection.info.backend_pid
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
+    except OSError:
+        return 0.0
+
+
+def _rates(done: int, took: Mapping[str, float]) -> dict[str, float]:
+    """So many a second, and what each of them costs."""
+    return {
+        "per_s": done / took["ms"] * 1000,
+        "own_cpu_us_each": took["own_cpu_ms"] * 1000 / done,
+        "database_cpu_us_each": took["database_cpu_ms"] * 1000 / done,
+    }
+
+
+def _keep(cases: dict[str, dict[str, list[float]]], case: str, **figures: float) -> None:
+    for name, value in figures.items():
+        cases.setdefault(case, {}).setdefault(name, []).append(value)
+
+
+def _row(figures: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    if "per_s" in figures:
+        return {name: statistics.median(values) for name, values in figures.items()}
+    cpu = [sum(parts) for parts in zip(figures["own_cpu_ms"], figures["database_cpu_ms"], strict=True)]
+    return {
+        "p50_ms": statistics.median(figures["ms"]),
+        "p95_ms": _p95(figures["ms"]),
+        "p95_cpu_ms": _p95(cpu),
+        "cpu_ms": statistics.median(cpu),
+        "database_cpu_ms": statistics.median(figures["database_cpu_ms"]),
+    }
+
+
+def _p95(values: Sequence[float]) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * 0.95))]
+
+
+def _counted(queries: int | None) -> dict[str, float]:
+    return {} if queries is None else {"queries": float(queries)}
+
+
+def _growth(small: Mapping[str, float] | None, large: Mapping[str, float]) -> float | None:
+    """How much more CPU time the large history costs: what else the machine does is no part of that."""
+    if small is None:
+        return None
+    if "per_s" in large:
+        return _each(large) / _each(small)
+    dearer_ms = large["cpu_ms"] - small["cpu_ms"]
+    return large["cpu_ms"] / small["cpu_ms"] if dearer_ms >= GROWTH_COUNTS_FROM_MS else 1.0
+
+
+def _each(row: Mapping[str, float]) -> float:
+    return row["own_cpu_us_each"] + row["database_cpu_us_each"]
+
+
+def _missed(cases: Mapping[str, Mapping[str, float]]) -> list[str]:
+    limits = {"drift report": DRIFT_S_MAX * 1000, "erasure of one person": ERASURE_S_MAX * 1000}
+    wanted = {"ingest": INGEST_PER_S_MIN, "audit verification": VERIFY_PER_S_MIN}
+    found = []
+    for case, row in cases.items():
+        if row.get("per_s", wanted.get(case, 0.0)) < wanted.get(case, 0.0):
+            found.append(f"{case}: {row['per_s']:,.0f} a second, wanted {wanted[case]:,.0f}")
+        limit = limits.get(case, PAGE_MS_MAX)
+        if row.get("p95_ms", 0.0) > limit and not case.startswith("check of"):
+            found.append(f"{case}: p95 {row['p95_ms']:.0f} ms, at most {limit:.0f}")
+        if row.get("queries", 0.0) > QUERIES_MAX:
+            found.append(f"{case}: {row['queries']:.0f} queries, at most {QUERIES_MAX}")
+    return found
+
+
+def _grown(growth: Mapping[str, float | None]) -> list[str]:
+    return [
+        f"{case}: {value:.2f} times from the small to the large history, at most {GROWTH_MAX}"
+        for case, value in growth.items()
+        if value is not None and value > GROWTH_MAX
+    ]
