@@ -112,6 +112,13 @@ fault-long: $(INSTALLED) ## The same with KILLS=70 (or 1000) kills and a console
 	FAULT_KILLS=$$(( $(KILLS) / 5 )) FAULT_ROUNDS=$(KILLS) FAULT_LONG=1 FAULT_CONSOLE_DOWN_S=60 \
 	FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/fault
 
+# The figures are kept beside those of the kills.
+RACES ?= 10000
+.PHONY: races
+races: $(INSTALLED) ## Photographs stored while their consent is withdrawn, RACES=10000 times on each database
+	CONSENT_RACES=$(RACES) FAULT_RESULTS=tests/fault/results $(BIN)/pytest \
+	tests/integration/console_events/test_events.py -k "consent_is_withdrawn or without_its_lock" --timeout 3600
+
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run

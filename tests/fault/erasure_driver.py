@@ -1,15 +1,21 @@
 """Erases one person again and again, killed at every point at which a process can die; run by `test_erasure_kill`.
 
-    python -m tests.fault.erasure_driver FOLDER [--keep-deleted]
+    python -m tests.fault.erasure_driver FOLDER [--every N] [--keep-deleted | --one-more-table]
 
 A point is one statement that changes the database, one file that is deleted, or one opening of the
 ledger. The state folder is the same at every start: SQLite, encrypted objects and a broker on disk.
-Prints one JSON object. --keep-deleted: the database does not overwrite what it deletes, which
-the search for bytes must notice.
+Where AMULET_DATABASE_URL names an empty database on PostgreSQL, that one is used, and copied to and
+from a second one beside it; what it holds is then searched as COPY writes it out, table by table.
+
+Prints one JSON object. --every: kill at each Nth point only. Negative controls, which the search for
+bytes must notice: --keep-deleted, SQLite does not overwrite what it deletes; --one-more-table, the
+person's word stands in a table that no store looks into.
 """
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import os
 import shutil
@@ -22,7 +28,13 @@ from typing import Any, Final
 
 from tests.console_ready import new_state
 
-PLACE: Final = Path(sys.argv[1])
+_parser = argparse.ArgumentParser()
+_parser.add_argument("place", type=Path)
+_parser.add_argument("--every", type=int, default=1)
+_parser.add_argument("--keep-deleted", action="store_true")
+_parser.add_argument("--one-more-table", action="store_true")
+ASKED: Final = _parser.parse_args()
+PLACE: Final = ASKED.place
 os.environ["AMULET_STATE_DIR"] = str(new_state(PLACE / "state"))
 os.environ["AMULET_LOG_LEVEL"] = "ERROR"
 os.environ["DJANGO_SETTINGS_MODULE"] = "console.site.settings"
@@ -43,6 +55,7 @@ from console.audit.verifier import verify  # noqa: E402
 from console.privacy import erasure, tasks  # noqa: E402
 from console.privacy.certificate import certificate_of  # noqa: E402
 from console.privacy.models import Erasure, PrivacyRequest  # noqa: E402
+from console.pulse.models import Pulse  # noqa: E402
 from console.site.roles import Role  # noqa: E402
 from console.vault.models import Subject  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
@@ -56,10 +69,12 @@ def main(folder: Path) -> dict[str, Any]:
     state, start = folder / "state", folder / "start"
     request_id, subject_id = _in_child(_prepare)
     _copy(state, start)
+    _keep_database()
     needles = [*WORDS, subject_id.encode(), subject_id.replace("-", "").encode()]
-    told: dict[str, Any] = {"points": 0, "found_before": len(_holding(state, needles)), "wrong": []}
-    for point in range(1, POINTS_MAX):
+    told: dict[str, Any] = {"points": 0, "last": 0, "found_before": len(_holding(state, needles)), "wrong": []}
+    for point in range(1, POINTS_MAX, ASKED.every):
         _copy(start, state)
+        _restore_database()
         killed = _run(partial(_erase, request_id, die_at=point))
         after = _in_child(partial(_finish, request_id))
         if killed and after["done_before"]:
@@ -71,9 +86,10 @@ def main(folder: Path) -> dict[str, Any]:
         left = _holding(state, needles)
         if left:
             told["wrong"].append(f"point {point}: bytes are left in {left}")
-        if not killed or (left and "--keep-deleted" in sys.argv):
+        if not killed or (left and (ASKED.keep_deleted or ASKED.one_more_table)):
             break
-        told["points"] = point
+        told["points"] += 1
+        told["last"] = point
     return told
 
 
@@ -83,6 +99,8 @@ def _prepare() -> tuple[int, str]:
     officer, expert = member(Role.PRIVACY_OFFICER), member(Role.REVIEWER)
     planted = plant(officer, expert, photographs=2)
     request = ask_erasure(officer)
+    if ASKED.one_more_table:
+        Pulse.objects.create(service="gateway", beaten_at=now(), problem="canary-left")
     _signer()
     return request.pk, str(planted.subject_id)
 
@@ -143,7 +161,50 @@ def _holding(state: Path, needles: list[bytes]) -> list[str]:
         if file.is_file() and file.parent.name != "ledger":
             content = file.read_bytes()
             found += [f"{file.relative_to(state)}: {word.decode()}" for word in needles if word in content]
+    return found + (_in_child(partial(_in_tables, needles)) if _on_a_server() else [])
+
+
+def _in_tables(needles: list[bytes]) -> list[str]:
+    """Tables of the database in which one of the words can be read, in the clear or within bytes."""
+    found = []
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            content = io.BytesIO()
+            cursor.copy_expert(f"COPY {connection.ops.quote_name(table)} TO STDOUT", content)
+            text = content.getvalue()
+            found += [f"{table}: {word.decode()}" for word in needles if word in text or word.hex().encode() in text]
     return found
+
+
+def _on_a_server() -> bool:
+    return connection.vendor == "postgresql"
+
+
+def _keep_database() -> None:
+    """Set a copy of the server's database aside. SQLite's is a file of the state folder."""
+    if _on_a_server():
+        name = connection.settings_dict["NAME"]
+        _at_the_server(f'CREATE DATABASE "{name}_start" TEMPLATE "{name}"')
+
+
+def _restore_database() -> None:
+    if _on_a_server():
+        name = connection.settings_dict["NAME"]
+        _at_the_server(f'DROP DATABASE "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}" TEMPLATE "{name}_start"')
+
+
+def _at_the_server(*statements: str) -> None:
+    import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+    known = connection.settings_dict
+    outside = psycopg2.connect(
+        dbname="postgres", host=known["HOST"], port=known["PORT"], user=known["USER"], password=known["PASSWORD"]
+    )
+    outside.autocommit = True
+    with outside.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    outside.close()
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -183,7 +244,11 @@ def _in_child(work: Callable[[], Any]) -> Any:
 
 
 if __name__ == "__main__":
-    if "--keep-deleted" in sys.argv:
+    if ASKED.keep_deleted:
         options = settings.DATABASES["default"]["OPTIONS"]
         options["init_command"] = options["init_command"].replace("secure_delete=ON", "secure_delete=OFF")
-    sys.stdout.write(json.dumps(main(PLACE)) + "\n")
+    try:
+        sys.stdout.write(json.dumps(main(PLACE)) + "\n")
+    finally:
+        if _on_a_server():
+            _at_the_server(f'DROP DATABASE IF EXISTS "{connection.settings_dict["NAME"]}_start" WITH (FORCE)')

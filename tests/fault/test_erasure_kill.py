@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from tests.fault.results import keep
+from tests.integration.console.running import postgresql
+
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 
 
-def driven(*options: str) -> dict[str, Any]:
+def driven(*options: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
     # In memory where there is such a folder: the kills are of a process, not of a machine, and thousands of syncs wait.
     memory = Path("/dev/shm")
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        return _driven(folder, *options)
+        return _driven(folder, options, variables or {})
 
 
-def _driven(folder: str, *options: str) -> dict[str, Any]:
+def _driven(folder: str, options: Sequence[str], variables: Mapping[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.fault.erasure_driver", folder, *options],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -41,3 +46,20 @@ def test_killed_at_every_point_it_resumes_and_leaves_no_byte() -> None:
 def test_a_database_that_keeps_what_it_deletes_is_noticed() -> None:
     told = driven("--keep-deleted")
     assert any("bytes are left" in each for each in told["wrong"])
+
+
+def test_on_postgresql_too_and_no_table_holds_a_word() -> None:
+    everywhere = bool(os.environ.get("FAULT_LONG"))
+    with postgresql() as variables:
+        told = driven("--every", "1" if everywhere else "12", variables=variables)
+    assert told["found_before"] > 0
+    assert told["last"] > 50
+    assert told["wrong"] == []
+    if everywhere:
+        keep("erasure-killed-on-postgresql", told)
+
+
+def test_a_table_that_no_store_looks_into_is_noticed() -> None:
+    with postgresql() as variables:
+        told = driven("--every", "40", "--one-more-table", variables=variables)
+    assert any("pulse_pulse: canary-" in each for each in told["wrong"])

@@ -14,10 +14,13 @@ import json
 import os
 import random
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+
+RACE_SPREAD_S: Final = 0.02  # about what storing a photograph takes
 
 
 class Undone(Exception):
@@ -136,6 +139,61 @@ def withdraw(*, officer: str, references: list[str]) -> dict[str, int]:
     return {"withdrawn": len(references)}
 
 
+def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]:
+    """A photograph comes in while the consent to keep it is withdrawn, again and again; how often each was first.
+
+    locked: False takes away the lock that the race is decided by, which a test must notice.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+    from datetime import timedelta
+    from threading import Barrier
+
+    from django.db.models import QuerySet
+    from django.utils.timezone import now
+
+    from console.ingest.retention import photo_key
+    from console.ingest.services import apply_batch
+    from console.predictions.models import Prediction
+    from console.staff.models import User
+    from console.vault.services import give_consent, withdraw_consent
+    from tests.console_events import kept_event
+
+    if not locked:
+        QuerySet.select_for_update = lambda rows, **_: rows  # type: ignore[method-assign,assignment,misc]
+    actor, chance, both = User.objects.get(username=officer), random.Random(seed), Barrier(2)
+    recipient = photo_key().public_key()
+    told = {"kept_first": 0, "withdrawn_first": 0}
+
+    def store(event: Any) -> None:
+        both.wait()
+        receipt = apply_batch([event])
+        assert receipt.applied == 1, receipt
+
+    def withdraw_now(reference: str, after_s: float) -> None:
+        both.wait()
+        time.sleep(after_s)  # not for a condition: so that neither is always first
+        withdraw_consent(actor=actor, reference=reference, channel="web")
+
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(races):
+            reference = f"race-{seed}-{number}"
+            moment = now() - timedelta(minutes=1)
+            give_consent(
+                actor=actor, pseudonym=reference, purpose="keep_photograph", text_version="1", channel="web",
+                reference=reference, given_at=moment,
+            )  # fmt: skip
+            event = kept_event(pseudonym=reference, consent=reference, recipient=recipient, happened_at=now())
+            sides = (
+                threads.submit(store, event),
+                threads.submit(withdraw_now, reference, chance.random() * RACE_SPREAD_S),
+            )
+            for side in sides:
+                side.result()
+            view = Prediction.objects.get(pk=event.prediction.prediction_id).detail().views[0]
+            told["kept_first" if view.kept == "kept" else "withdrawn_first"] += 1
+    return told
+
+
 def subjects(*, pseudonyms: list[str]) -> dict[str, dict[str, str]]:
     """The ids under which these people are known."""
     from django.db import transaction
@@ -169,7 +227,7 @@ def manage(*, arguments: list[str]) -> dict[str, str]:
 
 JOBS: Final[dict[str, Callable[..., Any]]] = {
     job.__name__: job
-    for job in (append, append_outside, sign, ship, take_one, review, withdraw, subjects, shell, manage)
+    for job in (append, append_outside, sign, ship, take_one, review, withdraw, race, subjects, shell, manage)
 }
 
 
