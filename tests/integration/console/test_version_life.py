@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from model_store.archive import ArchiveSummary
+from protos.amulet.events.v1 import events_pb2
 from protos.amulet.policy.v1 import policy_pb2
+from tests.console_events import failure_event, prediction_event
 from tests.integration.console.conftest import Signed
 from tests.integration.console.running import RunningConsole, until
 from tests.integration.torchserve.server import RunningTorchServe
@@ -119,6 +121,28 @@ def test_from_upload_to_production_and_back(
 
     back = console.call("POST", "models/tiny/rollback/", role="approver", json={"reason": "worse after all"})
     assert back["version"] == FIRST
+    assert in_production(console) == FIRST
+
+
+def test_a_canary_that_fails_its_calls_is_ended_within_a_minute_and_nobody_was_asked(console: RunningConsole) -> None:
+    assert in_production(console) == FIRST
+    [version] = console.call("GET", f"versions/?version={SECOND}", role="viewer")["results"]
+    console.call(
+        "POST", f"versions/{version['id']}/rollout/", role="approver",
+        json={"mode": "canary", "weight_ratio": 0.2, "reason": "a fifth"},
+    )  # fmt: skip
+    answered = [prediction_event(model="tiny", version=FIRST) for _ in range(100)]
+    failed = failure_event(model="tiny", version=SECOND, calls=60)
+    batch = events_pb2.EventBatch(events=[*answered, failed]).SerializeToString()
+    sent = console.internal("POST", "events", content=batch)
+    assert sent.status_code == 200, sent.text
+
+    def fired() -> dict[str, Any] | None:
+        found: list[dict[str, Any]] = console.call("GET", "guardrails/", role="viewer")["results"]
+        return found[0] if found else None
+
+    firing = until(fired, within_s=60, what=lambda: console.log("worker")[-3000:])
+    assert (firing["rule"], firing["version"], firing["mode"]) == ("errors", SECOND, "canary")
     assert in_production(console) == FIRST
 
 

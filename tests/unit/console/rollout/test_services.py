@@ -202,3 +202,12 @@ def test_versions_through_rest_say_their_share(desk: Desk) -> None:
     assert (back["version"], back["weight_ratio"]) == (desk.first.version, 1.0)
     nothing = caller(Role.MODEL_ENGINEER).post("/api/v1/models/tiny/rollback/", {"reason": "no"})
     assert (nothing.status_code, nothing.json()["reason"]) == (409, "no_earlier_version")
+
+
+def test_a_mistyped_setting_is_refused_and_not_ignored(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    body = {"mode": "canary", "weight_ratio": 0.5, "ungarded": ["errors"], "reason": "typed in haste"}
+    answer = caller(Role.APPROVER).post(f"/api/v1/versions/{desk.second.pk}/rollout/", body)
+    assert (answer.status_code, answer.json()["field"]) == (400, "ungarded")
+    assert "unguarded" in answer.json()["detail"]
+    assert desk.shares() == {desk.first.version: 1.0}
