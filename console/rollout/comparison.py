@@ -127,14 +127,14 @@ def _shadow_in(document: Mapping[str, object], version: str) -> Shadow | None:
 
 def _flipped(route: Route, until: datetime) -> Sequence[Flipped]:
     versions = _production_versions(route, until)
-    newest = Prediction.objects.filter(model=route.model, happened_at__gte=route.started_at, happened_at__lt=until)
-    columns = ("pk", "happened_at", "version", "top_class", "confidence", "detail_document")
+    newest = Prediction.objects.filter(
+        version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
+    )
+    columns = ("pk", "happened_at", "top_class", "confidence", "detail_document")
     found: list[Flipped] = []
-    for key, at, version, top_class, confidence, document in newest.order_by("-happened_at").values_list(*columns)[
-        :LOOKED_AT
-    ]:
+    for key, at, top_class, confidence, document in newest.order_by("-happened_at").values_list(*columns)[:LOOKED_AT]:
         shadow = _shadow_in(document, route.version.version)
-        if shadow is not None and version in versions and shadow.top_class != top_class:
+        if shadow is not None and shadow.top_class != top_class:
             found.append(Flipped(key, at, top_class, confidence, shadow.top_class, shadow.confidence))
             if len(found) == FLIPS_SHOWN:
                 break
