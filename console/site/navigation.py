@@ -122,7 +122,10 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
         "SITE_FAVICONS": [
             {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("console/favicon.svg")}
         ],
-        "STYLES": [lambda _request: static("console/console.css")],
+        "STYLES": [
+            lambda _request: static("console/fonts/thai.css"),
+            lambda _request: static("console/console.css"),
+        ],
         "SIDEBAR": {
             "show_search": False,
             "show_all_applications": False,

@@ -55,6 +55,9 @@ SHOWS_AN_ANSWER: Final = ("shadow", "reviews", "review", "predictions", "predict
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
 _AXE: Final = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+# Whether the font that the console brings along was fetched: what a machine without one shows is empty boxes.
+THAI_LETTERS: Final = """document.fonts.ready.then(fonts =>
+    [...fonts].some(font => font.family.includes("Noto Sans Thai") && font.status === "loaded"))"""
 
 
 def severe_violations(page: Page) -> list[str]:
@@ -81,6 +84,8 @@ def test_every_page_is_whole_and_readable(
         for name, address in PAGES.items():
             page.goto(address.format(**asdict(seeded)))
             page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
+            if language == "th" and not page.evaluate(THAI_LETTERS):
+                problems.append(f"{name} leaves Thai letters to the reader's machine")
             if page.locator("html").get_attribute("lang") != language:
                 problems.append(f"{name} is not in {language}")
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
