@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import get_language, gettext_lazy, ngettext
@@ -28,6 +29,7 @@ from console.privacy.api import export_response
 from console.privacy.certificate import certificate_of
 from console.privacy.clocks import Escalation, Law
 from console.privacy.models import Erasure, Kind, Laws, PrivacyRequest, State, Step
+from console.privacy.printed import sheets
 from console.privacy.stores import STORES
 from console.staff.models import User
 from console.staff.rest import actor_of
@@ -107,7 +109,18 @@ class PrivacyRequestAdmin(HistoryAdmin):
     search_help_text = gettext_lazy("Number of a request, or pseudonym of the person; whole")
     sortable_by = ()
     actions_list = ("enter",)
-    actions_detail = ("identity", "start", "finish", "export", "pause", "resume", "extend", "refuse", "certificate")
+    actions_detail = (
+        "identity",
+        "start",
+        "finish",
+        "export",
+        "pause",
+        "resume",
+        "extend",
+        "refuse",
+        "certificate",
+        "printed",
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PrivacyRequest]:
         return queries.requests()
@@ -344,6 +357,13 @@ class PrivacyRequestAdmin(HistoryAdmin):
             json_dumps_params={"ensure_ascii": False, "indent": 1},
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
+
+    @action(description=gettext_lazy("Certificate for printing"), url_path="certificate/print")
+    def printed(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """On paper, Thai and English; a browser makes a PDF of it."""
+        row = self._row(request, object_id)
+        context = {"sheets": sheets(certificate_of(row.pk)), "number": row.pk}
+        return TemplateResponse(request, "privacy/certificate.html", context)
 
     def _row(self, request: HttpRequest, object_id: str) -> PrivacyRequest:
         row = self.get_object(request, object_id)

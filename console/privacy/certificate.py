@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.utils.translation import gettext_noop
+
 from console.audit.receipt import statement_digest
 from console.audit.receipts import receipt_of
 from console.audit.services import record
@@ -19,10 +21,15 @@ from console.privacy.models import Erasure, Step
 FORM: Final = "amulet erasure certificate 1"
 # What no search of ours reaches, and what stays because it is nobody's.
 LIMITS: Final = (
-    "Journals of gateways on other machines are not searched: a delivered event is deleted there within 300 seconds.",
-    "Backups are not changed: the ledger of erasures is applied before a restored database is served.",
-    "Counts and distributions that name nobody stay, and so do the hashes of audit entries, whose salts are gone.",
-    "For 30 days a keyed hash is kept, so that an event from before the erasure brings nothing back.",
+    gettext_noop(
+        "Journals of gateways on other machines are not searched: "
+        "a delivered event is deleted there within 300 seconds."
+    ),
+    gettext_noop("Backups are not changed: the ledger of erasures is applied before a restored database is served."),
+    gettext_noop(
+        "Counts and distributions that name nobody stay, and so do the hashes of audit entries, whose salts are gone."
+    ),
+    gettext_noop("For 30 days a keyed hash is kept, so that an event from before the erasure brings nothing back."),
 )
 
 

@@ -4,21 +4,25 @@ import base64
 import re
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.test import Client as Browser
 from django.urls import reverse
 from django.utils.timezone import now
 from django_otp.oath import TOTP
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from console.privacy import clocks, erasure, services
+from console.audit.signer import Signer
+from console.privacy import certificate, clocks, erasure, services
+from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, PrivacyRequest, State
 from console.site.roles import Role
 from console.staff.models import User
 from console.staff.services import create_user
 from tests.unit.console.people import caller, member
-from tests.unit.console.privacy.planted import PERSON, plant
+from tests.unit.console.privacy.planted import CANARY, PERSON, ask_erasure, plant
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
 LIST = "admin:privacy_privacyrequest_changelist"
@@ -71,6 +75,40 @@ def test_an_erasure_from_the_first_word_to_the_certificate() -> None:
     assert "a second search found nothing" in page
     assert "The certificate is ready as soon as" in page
     assert browser.get(address("certificate", request)).status_code == 503
+
+
+def test_a_certificate_is_printed_in_both_languages_and_names_nobody(tmp_path: Path) -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    planted = plant(officer, member(Role.REVIEWER))
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+    (tmp_path / "key").write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
+    Signer(tmp_path / "key", tmp_path / "checkpoints").sign(now())
+    shown = browser.get(address("change", request)).content.decode()
+    assert address("printed", request) in shown
+    page = browser.get(address("printed", request))
+    text = page.content.decode()
+    assert "no-store" in page["Cache-Control"]
+    for language, words in {
+        "th": ("ใบรับรองการลบข้อมูล", "พ.ศ."),
+        "en": ("Certificate of erasure", "Second search"),
+    }.items():
+        section = text.split(f'<section lang="{language}">')[1].split("</section>")[0]
+        assert all(word in section for word in words)
+        assert certificate_of(request.pk)["receipt"]["checkpoint"].splitlines()[2] in section
+        assert clocks.date_text(clocks.day_of(request.received_at), language) in section
+        for line in certificate.LIMITS:
+            assert (line in section) == (language == "en")
+    for word in (CANARY, str(planted.subject_id), planted.subject_id.hex, *map(str, planted.prediction_ids)):
+        assert word not in text
+    assert (
+        browser.get(
+            address(
+                "printed", services.receive(actor=officer, pseudonym="p", kind="access", laws="pdpa", channel="web")
+            )
+        ).status_code
+        == 404
+    )
 
 
 def test_the_list_shows_both_clocks_and_in_thai_the_buddhist_year() -> None:
