@@ -39,7 +39,7 @@ from gateway.journal.errors import JournalError, JournalFull
 from gateway.journal.journal import Journal
 from gateway.pace import Pace
 from gateway.policy import PolicyKeeper
-from gateway.record import Circumstances, prediction_event
+from gateway.record import Circumstances, prediction_event, shadow_event
 from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import ShadowAnswer, Shadows
@@ -175,7 +175,12 @@ class Predictor:
             ),
             heats=[heat for heat in seen.heats if heat.class_index == seen.conclusion.best_index],
             photos=sealed,
-            shadows=self._shadows.collect(shadows),
+            shadows=self._shadows.collect(
+                shadows,
+                late=lambda answer: self._journal.append(
+                    shadow_event(answer, prediction_id=prediction_id, gateway_id=self._gateway_id)
+                ),
+            ),
         )
         committing_s = time.monotonic()
         async with deadline.while_("making the answer durable"):

@@ -85,6 +85,17 @@ def prediction_event(
     return event.SerializeToString()
 
 
+def shadow_event(answer: ShadowAnswer, *, prediction_id: str, gateway_id: str) -> bytes:
+    """One Event, serialised: what a shadow said after the answer's own event was written."""
+    event = events_pb2.Event(
+        event_id=uuid7(),
+        gateway_id=gateway_id,
+        shadow=events_pb2.ShadowFollowed(prediction_id=prediction_id, answer=_shadow_record(answer)),
+    )
+    event.happened_at.GetCurrentTime()
+    return event.SerializeToString()
+
+
 def feedback_event(request: pb.SubmitFeedbackRequest, *, feedback_id: str, client: Client, gateway_id: str) -> bytes:
     """One Event, serialised."""
     event = events_pb2.Event(

@@ -297,10 +297,16 @@ def _states(
         State("amulet_events_delivered", "Confirmed by the console.", lambda: shipper.state().delivered, total=True),
         State("amulet_events_rejected", "Refused by the console and kept aside.", lambda: shipper.state().rejected),
         State(
-            "amulet_shadows_answered", "Shadow answers that joined their event.", lambda: shadows.answered, total=True
+            "amulet_shadows_answered",
+            "Shadow answers that joined or followed their event.",
+            lambda: shadows.answered,
+            total=True,
         ),
         State(
-            "amulet_shadows_dropped", "Shadow answers too late or without a place.", lambda: shadows.dropped, total=True
+            "amulet_shadows_dropped",
+            "Shadow looks without a place, or that failed.",
+            lambda: shadows.dropped,
+            total=True,
         ),
     )
 

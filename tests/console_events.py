@@ -103,6 +103,11 @@ def failure_event(*, happened_at: datetime | None = None, **fields: Any) -> pb.E
     return _event(happened_at, failed=failed)
 
 
+def shadow_event(prediction_id: str, answer: pb.ShadowAnswer) -> pb.Event:
+    """What a shadow said after the answer's own event was written."""
+    return _event(None, shadow=pb.ShadowFollowed(prediction_id=prediction_id, answer=answer))
+
+
 def kept_event(
     *, pseudonym: str, consent: str, recipient: X25519PublicKey, photo: bytes | None = None, **fields: Any
 ) -> pb.Event:

@@ -104,7 +104,18 @@ class FailureEvent:
     calls: int
 
 
-def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEvent:
+@dataclass(frozen=True, slots=True)
+class ShadowEvent:
+    """What a shadow said of a prediction whose event had been written by then."""
+
+    event_id: UUID
+    happened_at: datetime
+    gateway_id: str
+    prediction_id: UUID
+    answer: Shadow
+
+
+def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEvent | ShadowEvent:
     """Raises Unfit."""
     event_id = _uuid(event.event_id, "event_id")
     seconds = event.happened_at.seconds
@@ -128,6 +139,14 @@ def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEven
             version=_text(failed.version, 100),
             reason=_REASON.get(failed.reason, str(failed.reason)),
             calls=failed.calls,
+        )
+    if body == "shadow":
+        return ShadowEvent(
+            event_id=event_id,
+            happened_at=happened_at,
+            gateway_id=_text(event.gateway_id, NAME_MAX),
+            prediction_id=_uuid(event.shadow.prediction_id, "prediction_id"),
+            answer=_shadow(event.shadow.answer),
         )
     raise Unfit("the event has no body that this console knows")
 

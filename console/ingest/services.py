@@ -21,7 +21,7 @@ from django.utils.timezone import now
 
 from console.audit import services as audit
 from console.drift import services as drift
-from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, Unfit, read_event
+from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, ShadowEvent, Unfit, read_event
 from console.ingest.retention import Outcome, Retained, retain
 from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
@@ -30,7 +30,7 @@ from console.predictions.models import Feedback, Prediction
 from console.predictions.tallies import Tallied, tally
 from console.review import services as review
 from console.review.models import ReviewItem, Why
-from console.rollout.observations import Answer, Failed, Given, observe
+from console.rollout.observations import Answer, Failed, Given, observe, observe_late
 from console.vault import queries as vault
 from protos.amulet.events.v1 import events_pb2 as pb
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 ACTOR: Final = "gateway"
 _TRIES: Final = 3
 _IDS_PER_STATEMENT: Final = 1000
-_Event = PredictionEvent | FeedbackEvent | FailureEvent
+_Event = PredictionEvent | FeedbackEvent | FailureEvent | ShadowEvent
 _T = TypeVar("_T")
 
 
@@ -107,6 +107,7 @@ def _apply(events: Sequence[_Event]) -> int:
             if isinstance(event, FailureEvent)
         ],
     )
+    _join_shadows([event for event in new if isinstance(event, ShadowEvent)])
     # From here on under the audit head's lock: of a prediction and its feedback that arrive at
     # the same time in two batches, the later one sees the other.
     _queue(made, retained)
@@ -167,6 +168,25 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Predict
     return row, detail
 
 
+def _join_shadows(late: Sequence[ShadowEvent]) -> None:
+    """Put answers of shadows that came late beside production's. A gateway writes them after it, so it is here;
+    what was erased meanwhile is left alone."""
+    if not late:
+        return
+    rows = {row.pk: row for row in Prediction.objects.filter(pk__in={event.prediction_id for event in late})}
+    given = []
+    for event in late:
+        row = rows.get(event.prediction_id)
+        if row is None:
+            continue
+        detail = row.detail()
+        row.detail_document = replace(detail, shadows=(*detail.shadows, event.answer)).render()
+        answer = Answer(row.verdict, row.top_class, row.confidence, detail.inference_ms)
+        given.append(Given(row.happened_at, row.model, row.version, answer, (event.answer,)))
+    Prediction.objects.bulk_update(rows.values(), ["detail_document"], batch_size=100)
+    observe_late(given)
+
+
 def _given(event: PredictionEvent) -> Given:
     return Given(
         happened_at=event.happened_at,
@@ -199,6 +219,10 @@ def _audit_entry(event: _Event, retained: Mapping[UUID, Retained]) -> audit.NewE
     if isinstance(event, FailureEvent):
         details |= {"version": event.version, "reason": event.reason, "calls": event.calls}
         return audit.NewEntry("calls.failed", "model", event.model, details)
+    if isinstance(event, ShadowEvent):
+        answer = event.answer
+        details |= {"version": answer.version, "class": answer.top_class, "confidence": answer.confidence}
+        return audit.NewEntry("shadow.followed", "prediction", str(event.prediction_id), details)
     details["client"] = event.client_id
     if isinstance(event, FeedbackEvent):
         details |= {"feedback": str(event.feedback_id), "kind": event.kind.name, "true_class": event.true_class}

@@ -201,7 +201,7 @@ class SideSerializer(serializers.Serializer[Any]):
 
 class ComparisonSerializer(serializers.Serializer[Any]):
     same_class = ShareSerializer()
-    unanswered = serializers.IntegerField(help_text="Photographs that production alone answered in time.")
+    unanswered = serializers.IntegerField(help_text="Photographs that production alone answered so far.")
     flips = FlipSerializer(many=True)
     production = SideSerializer()
     shadow = SideSerializer()

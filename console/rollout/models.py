@@ -110,7 +110,7 @@ class What(models.TextChoices):
     LATENCY = "latency"  # in quarters of a doubling from 1 ms
     SLOW = "slow"
     FAILED = "failed"  # by reason
-    UNANSWERED = "unanswered"  # a shadow that was late, had no place or failed
+    UNANSWERED = "unanswered"  # a shadow that had no place, failed, or is on its way
 
 
 class Observed(models.Model):

@@ -104,6 +104,22 @@ def observe(given: Sequence[Given], failed: Sequence[Failed]) -> None:
         add_counts(Observed, _KEY, kinds)
 
 
+def observe_late(given: Sequence[Given]) -> None:
+    """Count answers of shadows that follow production's, which was counted as unanswered, inside the transaction."""
+    if not given:
+        return
+    in_force = _Routes.since(min(item.happened_at for item in given))
+    kinds: _Kinds = Counter()
+    for item in given:
+        for route in in_force.watching(item.model, item.happened_at):
+            if route.mode == Mode.SHADOW and any(each.version == route.version.version for each in item.shadows):
+                _pair(kinds, in_force, route, item)
+                if in_force.is_production(item):
+                    kinds[route.pk, Arm.WATCHED, What.UNANSWERED, "", ""] -= 1
+    if kinds:
+        add_counts(Observed, _KEY, kinds)
+
+
 def totals(route: Route) -> Totals:
     """One query over as many rows as there are kinds."""
     found: dict[tuple[Arm, What], dict[tuple[str, str], int]] = defaultdict(dict)

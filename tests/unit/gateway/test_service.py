@@ -21,6 +21,7 @@ from PIL import Image, ImageFilter
 from gateway import prediction
 from gateway.identity import is_uuid7
 from gateway.sealing import Sealed
+from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
@@ -290,6 +291,40 @@ async def test_a_named_version_answers_without_a_route_and_a_shadow_joins_the_ev
     (shadow,) = first.shadows
     assert (shadow.version, shadow.verdict, shadow.candidates[0].class_id) == (watching, words.VERDICT_IN_DOMAIN, "red")
     assert not second.shadows
+
+
+async def test_a_shadow_that_is_slower_than_the_answer_follows_it_and_failed_calls_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.failures.REPORT_S", 0.05)
+    watching = "v20260102_tiny_1.000"
+    model = served_model()
+    model.versions.append(served_version(watching))
+    model.routes.add(version=watching, shadow=True)
+    graph = Graph()
+    graph.slow[watching] = 0.3
+    async with running_gateway(tmp_path, policy=policy(models=[model]), graph=graph) as gateway:
+        response = await gateway.predict(photo("red"))
+        event = await gateway.event_of(response)
+
+        def followed() -> list[events_pb2.ShadowFollowed]:
+            return [each.shadow for each in gateway.console.events() if each.HasField("shadow")]
+
+        await until(lambda: followed() != [], what="the shadow's answer follows")
+        graph.failing.add(VERSION)
+        await refusal_of(gateway.predict(photo("red")))
+
+        def failed() -> list[tuple[str, int, int]]:
+            told = [each.failed for each in gateway.console.events() if each.HasField("failed")]
+            return [(each.version, each.reason, each.calls) for each in told]
+
+        await until(lambda: failed() != [], what="the failed call is told")
+
+    assert not event.shadows
+    (shadow,) = followed()
+    assert (shadow.prediction_id, shadow.answer.version) == (response.prediction_id, watching)
+    assert shadow.answer.candidates[0].class_id == "red"
+    assert failed() == [(VERSION, words.REASON_BACKEND_UNAVAILABLE, 1)]
 
 
 @pytest.mark.parametrize("trouble", ["slow", "dead"])

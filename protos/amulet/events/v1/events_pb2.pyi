@@ -33,6 +33,7 @@ class Event(_message.Message):
     PREDICTION_FIELD_NUMBER: _builtins.int
     FEEDBACK_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7, unique for ever"""
     gateway_id: _builtins.str
@@ -44,6 +45,8 @@ class Event(_message.Message):
     def feedback(self) -> Global___FeedbackGiven: ...
     @_builtins.property
     def failed(self) -> Global___CallsFailed: ...
+    @_builtins.property
+    def shadow(self) -> Global___ShadowFollowed: ...
     def __init__(
         self,
         *,
@@ -53,12 +56,13 @@ class Event(_message.Message):
         prediction: Global___PredictionMade | None = ...,
         feedback: Global___FeedbackGiven | None = ...,
         failed: Global___CallsFailed | None = ...,
+        shadow: Global___ShadowFollowed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "failed", b"failed", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "failed", b"failed", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction", "shadow", b"shadow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["prediction", "feedback", "failed"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["prediction", "feedback", "failed", "shadow"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
@@ -296,6 +300,31 @@ class ShadowAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShadowAnswer: _TypeAlias = ShadowAnswer  # noqa: Y015
+
+@_typing.final
+class ShadowFollowed(_message.Message):
+    """A shadow's answer that came after the event of the answer it stands beside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREDICTION_ID_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    prediction_id: _builtins.str
+    @_builtins.property
+    def answer(self) -> Global___ShadowAnswer: ...
+    def __init__(
+        self,
+        *,
+        prediction_id: _builtins.str = ...,
+        answer: Global___ShadowAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "prediction_id", b"prediction_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShadowFollowed: _TypeAlias = ShadowFollowed  # noqa: Y015
 
 @_typing.final
 class FeedbackGiven(_message.Message):

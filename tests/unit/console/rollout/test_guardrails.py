@@ -26,7 +26,7 @@ from console.site.roles import Role
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, failure_event, prediction_event
+from tests.console_events import CLASSES, failure_event, prediction_event, shadow_event
 from tests.unit.console.people import caller, member
 from tests.unit.console.rollout.desk import Desk
 
@@ -268,6 +268,30 @@ def test_a_shadow_is_compared_on_the_photographs_that_both_answered(desk: Desk) 
         "high": pytest.approx(0.9, 1),
     }
     assert [reading["rule"] for reading in told["guardrails"]] == ["latency", "verdicts", "agreement"]
+
+
+def test_a_shadow_that_answers_late_is_joined_to_the_same_photograph_once(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.SHADOW)
+    a, b = CLASSES[:2]
+    (made,) = answers(desk.first, 1)
+    late = shadow_event(made.prediction.prediction_id, shadow(desk.second, b, ms=300.0))
+    apply_batch([made])
+    assert compare(route, totals(route)).unanswered == 1
+    apply_batch([late])
+    apply_batch([late, made])
+    found = compare(route, totals(route))
+    assert (found.same_class, found.unanswered) == (Count(0, 1), 0)
+    assert [(flip.production, flip.shadow) for flip in found.flips] == [(a, b)]
+    assert totals(route).n(Arm.WATCHED, What.SLOW) == 1
+    assert [(item.production, item.shadow) for item in found.flipped] == [(a, b)]
+    # Of an erased prediction nothing comes back.
+    (gone,) = answers(desk.first, 1)
+    apply_batch([shadow_event(gone.prediction.prediction_id, shadow(desk.second, b))])
+    assert totals(route).n(Arm.BOTH, What.CLASS) == 1
+    # Both in one batch.
+    (made,) = answers(desk.first, 1)
+    apply_batch([made, shadow_event(made.prediction.prediction_id, shadow(desk.second, a))])
+    assert compare(route, totals(route)).same_class == Count(1, 2)
 
 
 def test_experts_say_who_was_right(desk: Desk) -> None:
