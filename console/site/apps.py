@@ -23,6 +23,8 @@ class SiteConfig(AppConfig):
     label = "console_site"
 
     def ready(self) -> None:
+        from console.site import buddhist_era
         from console.site.roles import write_roles
 
+        buddhist_era.install()
         post_migrate.connect(write_roles, dispatch_uid="console.site.roles")
