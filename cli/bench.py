@@ -67,7 +67,7 @@ def bench() -> None:
 
 @bench.command(epilog="Example: amulet bench serving --model run --json serving.json")
 @_model_options
-@_options(seconds=2.5)  # five rounds of every system in ten minutes, the training included
+@_options(seconds=2.0)  # five rounds of every system in ten minutes, the training included
 @click.option("--profile", is_flag=True, help="Also show where a call's time goes, by process and thread.")
 @click.option(
     "--systems", help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas.  [default: all]"

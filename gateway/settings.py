@@ -102,7 +102,10 @@ class Settings(BaseSettings):
         description="Seconds that a call may take, whatever deadline it sets, or without one.",
     )
     calls_in_flight_max: int = Field(
-        default=64, ge=1, le=4096, description="Predictions worked on at once; beyond, a call is refused at once."
+        default=64,
+        ge=1,
+        le=4096,
+        description="Predictions worked on at once; beyond, calls are refused; sooner while a queue stands.",
     )
 
     @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
