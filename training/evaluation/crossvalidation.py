@@ -51,10 +51,11 @@ class OutOfFold:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A version, and what its network shows of every photograph."""
+    """A version, what its network shows of every photograph, and which of them served which purpose."""
 
     version: Version
     sight: Sight
+    parts: Mapping[str, Part]  # by the names of PARTS
 
 
 def out_of_fold(
@@ -144,18 +145,18 @@ def fit_on(
         numbers = np.array([number_of[photo.relative] for photo in parts[name]], np.intp)
         return Part(sight.features.take(rows), labels[rows], numbers)
 
-    train, calibration, held_out = map(part, PARTS)
+    divided = {name: part(name) for name in PARTS}
     version = fit_version(
-        train,
-        calibration,
-        held_out,
+        divided["train"],
+        divided["calibration"],
+        divided["thresholds"],
         sight.outside.thresholds,
         classes=classes,
         recipe=recipe,
         seed=seed,
         tuned=sight.tuned,
     )
-    return Fit(version, sight)
+    return Fit(version, sight, divided)
 
 
 def leave_class_out(
@@ -180,18 +181,18 @@ def leave_class_out(
             if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
         ]
         fewer = np.where(labels > number, labels - 1, labels)
-        fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
+        fit = fit_on(inside, row_of, alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
         known = np.array(sorted(row for row in away if labels[row] != number))
         if not len(known):
             continue
         found[left_out] = (
-            _ratios(fit.version, fit.sight.features.plain[known]),
-            _ratios(fit.version, fit.sight.features.plain[labels == number]),
+            ratios_of(fit.version, fit.sight.features.plain[known]),
+            ratios_of(fit.version, fit.sight.features.plain[labels == number]),
         )
     return found
 
 
-def _alone(eyes: Eyes) -> Eyes:
+def alone(eyes: Eyes) -> Eyes:
     """The same sight without other things."""
 
     def see(photos: Sequence[Photo]) -> Sight:
@@ -240,5 +241,6 @@ def decisions_of(version: Version, embedding: NDArray[np.floating]) -> list[Deci
     ]
 
 
-def _ratios(version: Version, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+def ratios_of(version: Version, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The OOD score [n] that decides: the largest of any detector on the scale of its borders."""
     return np.array([decision.ood_score for decision in decisions_of(version, embedding)])

@@ -225,7 +225,7 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
             say("Cross-validating variants", number * len(request.seeds) + turn, total)
             key = (_shown_by(variant.recipe), seed)
             if key not in seen:
-                look = partial(_look, photos=folder.photos, sets=sets, views=variant.recipe.views, seed=seed)
+                look = look_of(folder.photos, sets, views=variant.recipe.views, seed=seed)
                 seen[key] = eyes_of(variant.recipe, look, together, seed)
             eyes = seen[key]
             own.append(_trial(folder, eyes, together, variant.recipe, seed, request.folds))
@@ -245,6 +245,11 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
 def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
     """What of a recipe decides what its network shows."""
     return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning)
+
+
+def look_of(photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], *, views: int, seed: int) -> Look:
+    """What an experiment asks of a network: the photographs, views of them, on other tables, and other things."""
+    return partial(_look, photos=photos, sets=sets, views=views, seed=seed)
 
 
 def _look(eye: Eye, *, photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], views: int, seed: int) -> Sight:

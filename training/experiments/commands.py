@@ -1,9 +1,11 @@
-"""`amulet robustness`, `amulet compare` and `amulet ablate`."""
+"""`amulet robustness`, `compare`, `ablate`, `detectors` and `calibrators`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -204,3 +206,98 @@ def ablate(
         click.echo(f"  {row.variant.name:<30} {figures}")
     for sentence in ablation_sentences(found):
         click.echo(f"  {sentence}")
+
+
+@click.command(epilog="Example: amulet detectors photographs --ood photographs/ood --html detectors.html")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
+@click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs of other things.",
+)
+@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
+@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report.")
+def detectors(
+    data: Path,
+    recipe: str,
+    outside: tuple[Path, ...],
+    seeds: int,
+    folds: int,
+    json_file: Path | None,
+    html: Path | None,
+) -> None:
+    """Compare ten scores of what is out of distribution, with each class left out in turn.
+
+    DATA holds one folder for each class, three at least.
+    """
+    with worded(), stages() as say:
+        from training.experiments import detectors as experiment
+        from training.experiments.ablate import pretrained_eyes
+        from training.experiments.page import detectors_page
+        from training.fitting.features import cores
+        from training.fitting.recipe import recipe_of
+
+        request = experiment.Request(data, recipe_of(recipe), outside, tuple(range(seeds)), folds)
+        found = experiment.detectors(request, pretrained_eyes(threads=cores()), say=say)
+        _written(found.document(), json_file)
+        if html is not None:
+            html.write_text(detectors_page(found), "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        return
+    for row in found.rows:
+        click.echo(
+            f"  {row.name:<22} " + "   ".join(f"{thing} {interval.value:.3f}" for thing, interval in row.auroc.items())
+        )
+
+
+@click.command(epilog="Example: amulet calibrators photographs --html calibrators.html")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
+@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
+@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
+@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+)
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report.")
+def calibrators(data: Path, recipe: str, seeds: int, folds: int, json_file: Path | None, html: Path | None) -> None:
+    """Compare temperature, vector scaling and isotonic regression on photographs that none was fitted on.
+
+    DATA holds one folder for each class.
+    """
+    with worded(), stages() as say:
+        from training.experiments import calibrators as experiment
+        from training.experiments.ablate import pretrained_eyes
+        from training.experiments.page import calibrators_page
+        from training.fitting.features import cores
+        from training.fitting.recipe import recipe_of
+
+        request = experiment.Request(data, recipe_of(recipe), tuple(range(seeds)), folds)
+        found = experiment.calibrators(request, pretrained_eyes(threads=cores()), say=say)
+        _written(found.document(), json_file)
+        if html is not None:
+            html.write_text(calibrators_page(found), "utf-8")
+    if json_file is not None and str(json_file) == "-":
+        return
+    for row in found.rows:
+        click.echo(
+            f"  {row.name:<40} " + "   ".join(f"{name} {interval.value:.3f}" for name, interval in row.figures.items())
+        )
+
+
+def _written(document: Mapping[str, Any], json_file: Path | None) -> None:
+    """To the file; to the standard output for `-`."""
+    if json_file is None:
+        return
+    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    if str(json_file) == "-":
+        click.echo(text, nl=False)
+    else:
+        json_file.write_text(text, "utf-8")

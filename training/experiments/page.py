@@ -10,7 +10,9 @@ from markupsafe import Markup
 from training.evaluation.intervals import Interval
 from training.experiments import compare
 from training.experiments.ablate import Ablation
+from training.experiments.calibrators import SERVED, Calibrators
 from training.experiments.compare import Comparison
+from training.experiments.detectors import UNSEEN, Detectors
 from training.pages import charts, render
 
 _FIGURE_WORDS: Final = {
@@ -97,3 +99,54 @@ def ablation_sentences(found: Ablation) -> Iterator[str]:
             if interval.sure
         ]
         yield f"{row.variant.name}: {', '.join(sure)}." if sure else f"{row.variant.name}: nothing beyond luck."
+
+
+def detectors_page(found: Detectors) -> str:
+    """The whole report as one HTML file that needs nothing else."""
+    best = found.rows[0]
+    return render(
+        "experiments/table.html.j2",
+        title=f"{len(found.rows)} scores of what is out of distribution",
+        measured=f"{_photographs(found)}, each of {found.classes} classes left out in turn, "
+        f"{_seeds(found)}: AUROC against held-out photographs of the other classes",
+        sentences=[
+            f"An object of a class that was never learnt is told best by {best.name}: AUROC "
+            f"{best.auroc[UNSEEN].value:.3f} ({best.auroc[UNSEEN].low:.3f} to {best.auroc[UNSEEN].high:.3f})."
+        ],
+        columns=list(best.auroc),
+        rows=[{"name": row.name, "cells": [_cell(interval) for interval in row.auroc.values()]} for row in found.rows],
+        differences=[
+            {"name": row.name, "cells": [_difference(name, interval) for name, interval in row.differences.items()]}
+            for row in found.rows
+        ],
+        against="all of the graph",
+    )
+
+
+def calibrators_page(found: Calibrators) -> str:
+    """The whole report as one HTML file that needs nothing else."""
+    best = found.rows[0]
+    return render(
+        "experiments/table.html.j2",
+        title=f"{len(found.rows)} ways to make probabilities",
+        measured=f"{_photographs(found)}, {found.folds}-fold cross-validation of whole versions, {_seeds(found)}; "
+        "lower is better",
+        sentences=[f"Held-out photographs surprise {best.name} least: {best.figures['nll'].value:.3f} nats."],
+        columns=["calibration error", "surprise (nats)", "Brier", "error on other tables", "surprise there"],
+        rows=[
+            {"name": row.name, "cells": [_cell(interval) for interval in row.figures.values()]} for row in found.rows
+        ],
+        differences=[
+            {"name": row.name, "cells": [_difference("ece", interval) for interval in row.differences.values()]}
+            for row in found.rows
+        ],
+        against=SERVED,
+    )
+
+
+def _photographs(found: Detectors | Calibrators) -> str:
+    return f"{found.photos} photographs of {found.data} (fingerprint {found.fingerprint[:12]})"
+
+
+def _seeds(found: Detectors | Calibrators) -> str:
+    return f"means over the seeds {', '.join(map(str, found.seeds))}"

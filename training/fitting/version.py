@@ -112,8 +112,8 @@ def fit_version(
     detector = mahalanobis.fit(statistics)
     nearest = nearest_neighbour.fit(detector, rows.embedding, rows.labels, rows.photo)
     forest = isolation_forest.fit(rows.embedding, trees=recipe.forest_trees, samples=recipe.forest_samples, seed=seed)
-    inside = None if tuned else _scored_inside(train, rows, classes=classes, recipe=recipe)
-    temperature = fit_temperature(_scored(head, calibration.rows()), inside.all if inside else None)
+    inside = None if tuned else scored_inside(train, rows, classes=classes, recipe=recipe)
+    temperature = fit_temperature(scored(head, calibration.rows()), inside.all if inside else None)
     fitted = Fitted(head, temperature, detector, nearest, forest)
     return Version(fitted, _limits(fitted, held_out, inside, outside, recipe))
 
@@ -129,12 +129,12 @@ def detector_scores(fitted: Fitted, embedding: NDArray[np.floating]) -> _Scores:
     }
 
 
-def _scored(head: Head, rows: Rows) -> Scored:
+def scored(head: Head, rows: Rows) -> Scored:
     return Scored(head.logits(rows.embedding), rows.labels, rows.weights)
 
 
-def _scored_inside(train: Part, rows: Rows, *, classes: int, recipe: Recipe) -> Inside | None:
-    """None where no class can spare a group."""
+def scored_inside(train: Part, rows: Rows, *, classes: int, recipe: Recipe) -> Inside | None:
+    """Each training photograph by a head without its group; None where no class can spare a group."""
     fold_of = _inner_folds(train)
     logits = np.zeros((len(rows.labels), classes))
     for number in range(_INNER_FOLDS):

@@ -1,0 +1,207 @@
+"""Which score tells an object of an unknown class best, and which a coin: detectors on the same photographs.
+
+Each class is left out in turn (the hard test: what is left out resembles the others), and a version is
+fitted without it and without one fold of the other classes. Its photographs are then told from those of that
+fold. Nothing is chosen here: every number that a detector needs is the recipe's, or its paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.duplicates import groups, near_duplicates
+from training.data.folder import load_folder, load_outside
+from training.data.splits import divide
+from training.errors import DataTooSmall
+from training.evaluation import crossvalidation, metrics
+from training.evaluation.crossvalidation import Fit
+from training.evaluation.intervals import Interval, bootstrap_all
+from training.experiments.ablate import EyesOf, look_of
+from training.export.fused_graph import linear
+from training.fitting.recipe import Recipe
+from training.ood import isolation_forest, k_nearest, logits, mahalanobis, nearest_neighbour, relative_mahalanobis, vim
+
+GRAPH: Final = "all of the graph"  # the largest of the served detectors, each on the scale of its borders
+_NEIGHBOURS: Final = 5
+_RESAMPLES: Final = 500
+UNSEEN: Final = "unseen class"
+UNSEEN_VIEWS: Final = "unseen class, on other tables"
+Say = Callable[[str, int, int], None]
+Scorer = Callable[[NDArray[np.floating]], NDArray[np.float64]]  # embedding [n, size] -> [n], higher is further out
+# What is told apart -> detector -> (scores of known photographs, of the others), for one version.
+_Told = Mapping[str, Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that decides the comparison."""
+
+    data: Path
+    recipe: Recipe
+    outside: tuple[Path, ...] = ()
+    seeds: tuple[int, ...] = (0, 1, 2)
+    folds: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A detector: the AUROC of each thing to be told, and how far it is from that of the graph."""
+
+    name: str
+    auroc: Mapping[str, Interval]
+    differences: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, slots=True)
+class Detectors:
+    """The result, best first by the unseen class."""
+
+    data: str
+    fingerprint: str
+    photos: int
+    classes: int
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {
+            "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
+            "classes_left_out": self.classes,
+            "seeds": list(self.seeds),
+            "detectors": {
+                row.name: {
+                    name: {
+                        "auroc": interval.value,
+                        "interval": interval.pair(),
+                        "difference_from_graph": row.differences[name].value,
+                        "difference_interval": row.differences[name].pair(),
+                    }
+                    for name, interval in row.auroc.items()
+                }
+                for row in self.rows
+            },
+        }
+
+
+def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
+    """Measure every detector. Raises DataWrong or TrainingRefused, each one sentence."""
+    folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
+    if len(folder.classes) < 3:
+        raise DataTooSmall(
+            f"{request.data} has {len(folder.classes)} classes: with one left out at least two must remain, so "
+            f"give three or more"
+        )
+    together = groups(folder.photos, near_duplicates(folder.photos))
+    crossvalidation.check_size(together, folder, folds=request.folds)
+    sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels = crossvalidation.labels_of(folder)
+    told: list[_Told] = []
+    total = len(request.seeds) * len(folder.classes)
+    for seed in request.seeds:
+        look = look_of(folder.photos, sets, views=max(request.recipe.views, 1), seed=seed)
+        eyes = eyes_of(request.recipe, look, together, seed)
+        tests = list(divide(together, {str(number): 1.0 for number in range(request.folds)}, seed=seed).values())
+        for number, left_out in enumerate(folder.classes):
+            say("Leaving each class out", len(told), total)
+            away = {row_of[photo.relative] for photo in tests[number % request.folds]}
+            inside = [
+                members
+                for members in together
+                if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
+            ]
+            fit = crossvalidation.fit_on(
+                inside,
+                row_of,
+                eyes,
+                np.where(labels > number, labels - 1, labels),
+                classes=len(folder.classes) - 1,
+                recipe=request.recipe,
+                seed=seed,
+            )
+            known = np.array(sorted(row for row in away if labels[row] != number))
+            told.append(_told(fit, known, np.flatnonzero(labels == number), request.recipe))
+    say("Leaving each class out", total, total)
+    return Detectors(
+        data=request.data.resolve().name,
+        fingerprint=folder.fingerprint,
+        photos=len(folder.photos),
+        classes=len(folder.classes),
+        seeds=request.seeds,
+        rows=_rows(told),
+    )
+
+
+def scorers_of(fit: Fit, recipe: Recipe) -> dict[str, Scorer]:
+    """Every detector that there is, fitted on the version's own training part."""
+    fitted, rows = fit.version.fitted, fit.parts["train"].rows()
+    temperature = fitted.temperature
+    relative = relative_mahalanobis.fit(fitted.mahalanobis, rows.embedding, shrinkage=recipe.mahalanobis_shrinkage)
+    virtual = vim.fit(rows.embedding, linear(fitted.head), temperature=temperature)
+
+    def calibrated(embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        return fitted.head.logits(embedding) / temperature
+
+    return {
+        GRAPH: lambda embedding: crossvalidation.ratios_of(fit.version, embedding),
+        nearest_neighbour.NAME: fitted.nearest.score,
+        mahalanobis.NAME: fitted.mahalanobis.score,
+        relative_mahalanobis.NAME: relative.score,
+        k_nearest.NAME: k_nearest.KNearest(rows.embedding, _NEIGHBOURS).score,
+        vim.NAME: virtual.score,
+        logits.ENERGY: lambda embedding: logits.energy(calibrated(embedding)),
+        logits.MAX_LOGIT: lambda embedding: logits.max_logit(calibrated(embedding)),
+        logits.MAX_PROBABILITY: lambda embedding: logits.max_probability(calibrated(embedding)),
+        isolation_forest.NAME: lambda embedding: isolation_forest.score(fitted.forest, embedding),
+    }
+
+
+def _told(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp], recipe: Recipe) -> _Told:
+    features = fit.sight.features
+    asked = {UNSEEN: features.plain[unseen], **fit.sight.outside.report}
+    found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+    for name, score in scorers_of(fit, recipe).items():
+        plain = score(features.plain[known])
+        for what, embedding in asked.items():
+            found.setdefault(what, {})[name] = plain, score(embedding)
+        views = score(features.views[known, 0]), score(features.views[unseen, 0])
+        found.setdefault(UNSEEN_VIEWS, {})[name] = views
+    return found
+
+
+def _rows(told: Sequence[_Told]) -> tuple[Row, ...]:
+    things = list(told[0])
+    names = list(told[0][UNSEEN])
+    strata = [np.zeros(len(scores), np.intp) for each in told for thing in things for scores in each[thing][GRAPH]]
+
+    def measure(*rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        table = np.zeros((len(told), len(things), len(names)))
+        for version, each in enumerate(told):
+            for place, thing in enumerate(things):
+                start = 2 * (version * len(things) + place)
+                known, away = rows[start], rows[start + 1]
+                table[version, place] = [
+                    metrics.auroc(each[thing][name][0][known], each[thing][name][1][away]) for name in names
+                ]
+        mean = table.mean(axis=0)  # [things, detectors]
+        return np.stack([mean, mean - mean[:, [names.index(GRAPH)]]]).ravel()
+
+    intervals = iter(bootstrap_all(measure, strata, seed=0, resamples=_RESAMPLES))
+    values = {thing: {name: next(intervals) for name in names} for thing in things}
+    differences = {thing: {name: next(intervals) for name in names} for thing in things}
+    rows = [
+        Row(
+            name,
+            {thing: values[thing][name] for thing in things},
+            {thing: differences[thing][name] for thing in things},
+        )
+        for name in names
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.auroc[UNSEEN].value))

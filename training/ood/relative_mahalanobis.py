@@ -1,0 +1,36 @@
+"""How much nearer the nearest class is than the photographs altogether (Ren et al. 2021, eq. 3).
+
+What makes every photograph of the collection unusual, light or a camera, is in both distances and
+cancels. Compared with the others by `amulet detectors`; not in the graph (decision 0012).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.fitting.head_only import within_class
+from training.ood import mahalanobis
+from training.ood.mahalanobis import Mahalanobis
+
+NAME = "relative_mahalanobis"
+
+
+@dataclass(frozen=True, slots=True)
+class RelativeMahalanobis:
+    """Squared distance to the nearest class less that to the mean of all."""
+
+    classes: Mahalanobis
+    everything: Mahalanobis
+
+    def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        """embedding [n, size] -> [n]; higher is further out."""
+        return np.asarray(self.classes.score(embedding) ** 2 - self.everything.score(embedding) ** 2)
+
+
+def fit(classes: Mahalanobis, embedding: NDArray[np.floating], *, shrinkage: float) -> RelativeMahalanobis:
+    """classes: fitted on the same rows.  embedding [n, size]."""
+    one = within_class(embedding, np.zeros(len(embedding), np.intp), classes=1, shrinkage=shrinkage)
+    return RelativeMahalanobis(classes, mahalanobis.fit(one))
