@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -60,7 +61,11 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What the averaged network said after an epoch; number 0 is before the first."""
+    """What the averaged network said after an epoch; number 0 is before the first.
+
+    Both surprises are at the temperature that suits the watched photographs best: smoothed labels and mixed images
+    teach hesitation, which the temperature that is fitted afterwards takes away again.
+    """
 
     number: int
     stage: str  # "start", "head" or "blocks"
@@ -332,12 +337,13 @@ class _Course:
         seen = np.concatenate([self._watch, np.repeat(self._watch, _WATCH_VIEWS)])
         fit = self._logits(self._pixels(self._lesson.photos[row]) for row in self._fit)
         away = self._logits(self._views(self._watch, _WATCH_VIEWS))
+        temperature = _temperature(away, labels[seen])
         noted = Epoch(
             number=len(self.epochs),
             stage=stage,
             loss=loss,
-            fit_nll=_nll(fit, labels[self._fit]),
-            watch_nll=_nll(away, labels[seen]),
+            fit_nll=_nll(fit / temperature, labels[self._fit]),
+            watch_nll=_nll(away / temperature, labels[seen]),
             watch_accuracy=float((away.argmax(axis=1) == labels[seen]).mean()),
         )
         self.epochs.append(noted)
@@ -370,9 +376,17 @@ class _Course:
             yield self._network.backbone.normalised(batch)
 
 
-def _nll(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> float:
+def _nll(logits: NDArray[np.floating], labels: NDArray[np.intp]) -> float:
     truth = torch.from_numpy(labels.astype(np.int64))
     return float(functional.cross_entropy(torch.from_numpy(logits).double(), truth))
+
+
+def _temperature(logits: NDArray[np.float32], labels: NDArray[np.intp]) -> float:
+    """The one with the least surprise."""
+    found = minimize_scalar(
+        lambda log: _nll(logits / math.exp(log), labels), bounds=(-3.0, 3.0), method="bounded", options={"xatol": 1e-3}
+    )
+    return math.exp(float(found.x))
 
 
 def _key(backbone: Backbone, lesson: Lesson, recipe: Recipe, tuning: Tuning, seed: int) -> str:

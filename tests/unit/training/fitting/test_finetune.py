@@ -37,7 +37,7 @@ def same(one: Tuned, other: Tuned) -> bool:
 
 
 def test_it_learns_and_keeps_the_best_epoch(whole: Tuned) -> None:
-    assert [epoch.stage for epoch in whole.epochs] == ["start", "head", *["blocks"] * 5]
+    assert [epoch.stage for epoch in whole.epochs] == ["start", "head", *["blocks"] * 8]
     best = whole.epochs[whole.best]
     assert best.watch_nll == min(epoch.watch_nll for epoch in whole.epochs)
     assert best.watch_nll < 0.9 * whole.epochs[0].watch_nll

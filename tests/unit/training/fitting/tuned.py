@@ -20,19 +20,19 @@ from training.models.backbones import Backbone, spec_of
 SIDE_PX = 32
 RECIPE = with_settings(recipe_of("standard"), {"backbone": "small_cnn", "input_px": SIDE_PX})
 TUNING = Tuning(
-    head_epochs=1, epochs=5, unfrozen=9, batch=8, rate=1e-3, rate_decay=1.0, patience=9, mix_ratio=0.2, smoothing=0.0
+    head_epochs=1, epochs=8, unfrozen=9, batch=8, rate=3e-4, rate_decay=1.0, patience=9, mix_ratio=0.2, smoothing=0.0
 )
 
 
-def write_stripes(root: Path, *, per_class: int = 10) -> Path:
+def write_stripes(root: Path, *, per_class: int = 16) -> Path:
     """Two classes that differ by the direction of stripes alone: means of pixels tell nothing."""
     for label, across in (("lying", True), ("standing", False)):
         (root / label).mkdir(parents=True)
         for number in range(per_class):
             rng = np.random.default_rng([number, across])
-            wave = 128.0 + 90.0 * np.sin(np.arange(64) * rng.uniform(0.7, 0.9) + rng.uniform(0.0, 6.0))
+            wave = 128.0 + 50.0 * np.sin(np.arange(64) * rng.uniform(0.7, 0.9) + rng.uniform(0.0, 6.0))
             stripes = np.repeat(wave[:, None], 64, axis=1) if across else np.repeat(wave[None], 64, axis=0)
-            noisy = stripes[..., None] + rng.normal(0.0, 12.0, (64, 64, 3))
+            noisy = stripes[..., None] + rng.normal(0.0, 60.0, (64, 64, 3))
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(root / label / f"{number:03}.png")
     return root
 
