@@ -118,8 +118,9 @@ def table(found: Mapping[str, Any]) -> str:
             f"{case[:77]:<78}{row['p50_ms']:>9.1f}{row['p95_ms']:>9.1f}{row['cpu_ms']:>9.1f}"
             f"{row.get('queries', 0):>9.0f}{growth:>9.2f}"
         )
-    beyond = found["missed"] or ["nothing is beyond its limit"]
-    return "\n".join([*lines, *beyond]) + "\n"
+    for name, heading in (("missed", "by the clock"), ("missed_by_cpu", "by CPU time")):
+        lines += [f"Beyond a limit {heading}:", *(f"  {each}" for each in found[name] or ["nothing"])]
+    return "\n".join(lines) + "\n"
 
 
 def prepare(server: str, name: str) -> None:
@@ -234,7 +235,9 @@ def figures_of(
     return {
         "systems": systems,
         "ratios": {f"growth {case}": value for case, value in growth.items() if value is not None},
-        "missed": [*_missed(systems["large"]), *_grown(growth)],
+        "missed": [*_missed(systems["large"], "p95_ms"), *_grown(growth)],
+        # What of that stays when only the time is counted in which somebody worked: on a busy machine the rest waited.
+        "missed_by_cpu": [*_missed(systems["large"], "p95_cpu_ms"), *_grown(growth)],
         "rounds": kept,
     }
 
@@ -570,16 +573,19 @@ def _each(row: Mapping[str, float]) -> float:
     return row["own_cpu_us_each"] + row["database_cpu_us_each"]
 
 
-def _missed(cases: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _missed(cases: Mapping[str, Mapping[str, float]], figure: str) -> list[str]:
     limits = {"drift report": DRIFT_S_MAX * 1000, "erasure of one person": ERASURE_S_MAX * 1000}
     wanted = {"ingest": INGEST_PER_S_MIN, "audit verification": VERIFY_PER_S_MIN}
     found = []
     for case, row in cases.items():
-        if row.get("per_s", wanted.get(case, 0.0)) < wanted.get(case, 0.0):
-            found.append(f"{case}: {row['per_s']:,.0f} a second, wanted {wanted[case]:,.0f}")
+        if "per_s" in row:
+            rate = row["per_s"] if figure == "p95_ms" else 1e6 / _each(row)
+            if rate < wanted[case]:
+                found.append(f"{case}: {rate:,.0f} a second, wanted {wanted[case]:,.0f}")
+            continue
         limit = limits.get(case, PAGE_MS_MAX)
-        if row.get("p95_ms", 0.0) > limit and not case.startswith("check of"):
-            found.append(f"{case}: p95 {row['p95_ms']:.0f} ms, at most {limit:.0f}")
+        if row[figure] > limit and not case.startswith("check of"):
+            found.append(f"{case}: {figure} {row[figure]:.0f}, at most {limit:.0f}")
         if row.get("queries", 0.0) > QUERIES_MAX:
             found.append(f"{case}: {row['queries']:.0f} queries, at most {QUERIES_MAX}")
     return found

@@ -181,7 +181,7 @@ def fill(predictions: int, *, key: Ed25519PrivateKey, seed: int = 1, tell: Calla
         if number % 1000 == 0:
             actor = str(experts[-1].pseudonym)
             _enter(copies, log, at, "photograph.opened", actor, ("prediction", str(prediction)), {"kind": "photograph"})
-        if number % 2000 == 0:
+        if number % 250 == 0:
             _request(copies, number, at, moment)
         if age < timedelta(days=SKETCHED_DAYS):
             _measure(pending, version, at, verdict, top_class, confidence, detail)
@@ -243,7 +243,7 @@ def _request(copies: _Copies, number: int, at: datetime, moment: datetime) -> No
     done = closed < moment
     copies.add(
         "privacy_privacyrequest",
-        ("access" if number % 4000 else "erasure", "both", "done" if done else "received", None,
+        ("access" if number % 500 else "erasure", "both", "done" if done else "received", None,
          b"" if done else os.urandom(32), "web", at, at, at + timedelta(days=30), None, "", "", None, "", "", None,
          "none", None, closed if done else None),
     )  # fmt: skip

@@ -34,20 +34,24 @@ def tally(made: Iterable[Tallied]) -> None:
     A batch writes few rows, however many predictions it brings.
     """
     counted: Counter[tuple[str, datetime, str, str, int, int]] = Counter()
+    zone = get_current_timezone_name()
     for item in made:
         confidence_bin = min(Tally.BINS - 1, int(item.confidence * Tally.BINS))
+        quarter = _quarter_of(item.happened_at)
         for span in Span:
-            key = (span.value, begin_of(span, item.happened_at), item.model, item.version, item.verdict, confidence_bin)
+            key = (span.value, _begin_of(span, quarter, zone), item.model, item.version, item.verdict, confidence_bin)
             counted[key] += 1
     add_counts(Tally, _KEY, counted)
 
 
 def begin_of(span: Span, moment: datetime) -> datetime:
     """When the hour, or the day in the console's time zone, began that a moment lies in."""
-    # Offsets between time zones are whole quarters of an hour, and many predictions fall into one.
-    return _begin_of(
-        span, moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0), get_current_timezone_name()
-    )
+    return _begin_of(span, _quarter_of(moment), get_current_timezone_name())
+
+
+def _quarter_of(moment: datetime) -> datetime:
+    """Offsets between time zones are whole quarters of an hour, and many predictions fall into one."""
+    return moment.replace(minute=moment.minute // 15 * 15, second=0, microsecond=0)
 
 
 @lru_cache(maxsize=1024)
