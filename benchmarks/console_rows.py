@@ -534,7 +534,7 @@ def _rates(done: int, took: Mapping[str, float]) -> dict[str, float]:
 
 def _keep(cases: dict[str, dict[str, list[float]]], case: str, **figures: float) -> None:
     for name, value in figures.items():
-        cases.setdefault(case, {}).setdefault(name, []).append(value)
+        cases.setdefault(case, {}).setdefault(name, []).append(round(value, 3))
 
 
 def _row(figures: Mapping[str, Sequence[float]]) -> dict[str, float]:
