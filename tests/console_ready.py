@@ -32,6 +32,8 @@ def ready() -> None:
     atexit.register(shutil.rmtree, state_dir, ignore_errors=True)
     (state_dir / "console" / "static").mkdir()
     os.environ["AMULET_STATE_DIR"] = str(state_dir)
+    # Tests that are about blind and double reviews say so.
+    os.environ.update(AMULET_REVIEW_BLIND_RATIO="0", AMULET_REVIEW_DOUBLE_RATIO="0")
     os.environ["DJANGO_SETTINGS_MODULE"] = "console.site.settings"
     import django
 

@@ -29,7 +29,7 @@ from console.predictions.detail import Detail
 from console.predictions.models import Feedback, Prediction
 from console.predictions.tallies import Tallied, tally
 from console.review import services as review
-from console.review.models import ReviewItem, Why
+from console.review.models import Why
 from console.rollout.observations import Answer, Failed, Given, observe, observe_late
 from console.vault import queries as vault
 from protos.amulet.events.v1 import events_pb2 as pb
@@ -256,8 +256,8 @@ def _queue(made: Sequence[PredictionEvent], retained: Mapping[UUID, Retained]) -
             continue
         sampled = why == Why.SAMPLED and event.sampling_ratio > 0
         items.append(
-            ReviewItem(
-                prediction_id=event.prediction_id,
+            review.new_item(
+                event.prediction_id,
                 why=why,
                 sampling_ratio=event.sampling_ratio if sampled else 1.0,
                 with_photograph=Outcome.KEPT in retained[event.prediction_id].outcomes,

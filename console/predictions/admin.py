@@ -73,7 +73,7 @@ class PredictionAdmin(HistoryAdmin):
         return listed
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Prediction]:
-        return queries.newest_first().defer("detail_document")
+        return queries.shown_to(actor_of(request), queries.newest_first().defer("detail_document"))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -147,6 +147,8 @@ class PredictionAdmin(HistoryAdmin):
 
     def heat_map(self, request: HttpRequest, prediction_id: UUID, part: int) -> HttpResponse:
         """The heat map as a transparent picture, under the same conditions."""
+        if queries.is_withheld(actor_of(request), prediction_id):
+            raise NotFound(_("The model's answer is not shown before experts have judged the photograph."))
         content = open_kept(actor=actor_of(request), kind=Kind.HEAT_MAP, owner=str(prediction_id), part=part)
         try:
             return _picture(heat_map_png(content))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from django.db.models import QuerySet
 from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
@@ -15,6 +16,7 @@ from rest_framework.pagination import CursorPagination
 from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
 from console.staff.permissions import may
+from console.staff.rest import actor_of
 from protos.wording import DISCLAIMER
 
 
@@ -84,22 +86,29 @@ class PredictionPages(CursorPagination):
     ordering = ("-happened_at", "-prediction_id")
 
 
-class PredictionList(generics.ListAPIView[Prediction]):
-    """Predictions, newest first."""
+class _Shown(generics.GenericAPIView[Prediction]):
+    queryset = queries.newest_first()
+
+    def get_queryset(self) -> QuerySet[Prediction]:
+        rows = super().get_queryset()
+        # The schema is drawn without a person.
+        return rows if getattr(self, "swagger_fake_view", False) else queries.shown_to(actor_of(self.request), rows)
+
+
+class PredictionList(_Shown, generics.ListAPIView[Prediction]):
+    """Predictions, newest first; for reviewers without those that they are to judge before the model is heard."""
 
     permission_classes = (may("predictions.view_prediction"),)
     serializer_class = PredictionSerializer
     pagination_class = PredictionPages
     filterset_class = PredictionFilter
-    queryset = queries.newest_first()
 
 
-class PredictionDetail(generics.RetrieveAPIView[Prediction]):
+class PredictionDetail(_Shown, generics.RetrieveAPIView[Prediction]):
     """One prediction with all that the event said."""
 
     permission_classes = (may("predictions.view_prediction"),)
     serializer_class = WholePredictionSerializer
-    queryset = queries.newest_first()
 
 
 urlpatterns = [

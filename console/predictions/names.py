@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,11 @@ def classes_of(prediction: Prediction) -> tuple[KnownClass, ...]:
     names = {item["id"]: item["names"] for item in (card or {}).get("classes", ())}
     best_first = dict.fromkeys(candidate.class_id for candidate in prediction.detail().candidates)
     return tuple(KnownClass(class_id, names.get(class_id, {})) for class_id in {**best_first, **dict.fromkeys(names)})
+
+
+def in_order_of_ids(classes: Sequence[KnownClass]) -> tuple[KnownClass, ...]:
+    """The same classes in an order that says nothing of what the model holds most probable: by id."""
+    return tuple(sorted(classes, key=lambda known: known.class_id))
 
 
 def class_names() -> Mapping[str, str]:

@@ -90,7 +90,7 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
             (item, names.get(item.true_class, item.true_class))
             for item in queries.feedback_on([prediction.pk]).get(prediction.pk, ())
         ],
-        "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction)],
+        "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction, person)],
         "entries": list(entries_about("prediction", str(prediction.pk))[:20])
         if person.has_perm("audit.view_entry")
         else (),
@@ -191,7 +191,9 @@ def _scale(score: OodScore) -> Scale:
     )
 
 
-def _decisions(prediction: Prediction) -> list[Any]:
+def _decisions(prediction: Prediction, person: User) -> list[Any]:
     """What experts said, the one in force first; through the relation, since review stands above this app."""
     item = getattr(prediction, "review", None)
-    return [] if item is None else list(item.decisions.select_related("expert").order_by("-round"))
+    if item is None or (item.hides_opinions and person.has_perm("review.decide_reviewitem")):
+        return []
+    return list(item.decisions.select_related("expert").order_by("-round"))

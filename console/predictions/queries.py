@@ -10,13 +10,33 @@ from operator import or_
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
+from django.utils.timezone import now
 
 from console.predictions.models import Feedback, Prediction, Span, Tally
+from console.staff.models import User
 
 
 def newest_first() -> QuerySet[Prediction]:
     """Predictions along time; joins nothing."""
     return Prediction.objects.order_by("-happened_at", "-prediction_id")
+
+
+def shown_to(person: User, rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """Without those that this person may be asked about before the model is heard.
+
+    Through the relation, since review stands above this app; one look-up by key for each row.
+    """
+    return not_withheld(rows) if person.has_perm("review.decide_reviewitem") else rows
+
+
+def not_withheld(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """Those whose answer anybody may see now."""
+    return rows.exclude(review__withheld_until__gt=now())
+
+
+def is_withheld(person: User, prediction_id: UUID) -> bool:
+    """Whether the model's answer must not reach this person yet. One query."""
+    return not shown_to(person, Prediction.objects.filter(pk=prediction_id)).exists()
 
 
 def before(rows: QuerySet[Prediction], happened_at: datetime, prediction_id: UUID) -> QuerySet[Prediction]:

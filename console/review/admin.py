@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
@@ -21,8 +22,8 @@ from unfold.decorators import action, display
 from console.errors import Conflict, Refusal
 from console.history import HistoryAdmin
 from console.pages import page
-from console.predictions.names import class_names, classes_of
-from console.predictions.page import DISCLAIMERS, shown
+from console.predictions.names import class_names, classes_of, in_order_of_ids
+from console.predictions.page import DISCLAIMERS, pictures, shown
 from console.review import queries, services
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision
@@ -68,7 +69,7 @@ class ReviewItemAdmin(HistoryAdmin):
     list_before_template = "review/numbers.html"
     sortable_by = ()
     when_empty = gettext_lazy("What the model is unsure of, and a sample of the rest, comes here by itself.")
-    actions_list = ("next_one",)
+    actions_list = ("next_one", "settle_one")
 
     class Media:
         css: ClassVar = {"all": ("predictions/pictures.css", "review/review.css")}
@@ -77,7 +78,10 @@ class ReviewItemAdmin(HistoryAdmin):
         return request.user.has_perm("review.decide_reviewitem")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ReviewItem]:
-        return queries.items()
+        """All items for the page of one; for lists without those whose answer is withheld from this person."""
+        match = request.resolver_match
+        listed = match is None or "object_id" not in match.kwargs
+        return queries.shown_to(actor_of(request), queries.items()) if listed else queries.items()
 
     def get_ordering(self, request: HttpRequest) -> list[str]:
         """Open items as they will be reviewed; decided ones along time."""
@@ -88,9 +92,13 @@ class ReviewItemAdmin(HistoryAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if "state__exact" not in request.GET and not request.GET:
             return redirect(f"{request.path}?state__exact={State.OPEN}")
+        month = now() - timedelta(days=30)
         numbers = {
+            "sway": queries.sway_since(month),
+            "concord": queries.concord_since(month),
+            "disputed": queries.disputed_count(),
             "open_by_why": [(why.label, count) for why, count in sorted(queries.open_by_why().items())],
-            "agreement": queries.agreement_since(now() - timedelta(days=30)),
+            "agreement": queries.agreement_since(month),
             "disclaimers": DISCLAIMERS,
         }
         listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **numbers})
@@ -134,6 +142,12 @@ class ReviewItemAdmin(HistoryAdmin):
     def next_one(self, request: HttpRequest) -> HttpResponse:
         return _to_next(request, actor_of(request))
 
+    @action(
+        description=gettext_lazy("Settle a disagreement"), icon="balance", url_path="settle", permissions=["decide"]
+    )
+    def settle_one(self, request: HttpRequest) -> HttpResponse:
+        return _to_next(request, actor_of(request), state=State.DISPUTED)
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -145,7 +159,7 @@ class ReviewItemAdmin(HistoryAdmin):
         if request.method == "POST":
             return _answered(request, actor, item)
         refusal = ""
-        if item.state == State.OPEN and self.has_decide_permission(request):
+        if item.state != State.DECIDED and self.has_decide_permission(request):
             try:
                 item = services.take(actor=actor, item_id=item.pk)
             except Conflict as conflict:
@@ -159,7 +173,7 @@ def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpRespon
     """Do what the form asks, and go on to the next item."""
     if "skip" in request.POST:
         services.give_back(actor=actor, item_id=item.pk)
-        return _to_next(request, actor, passing_over=item.pk)
+        return _to_next(request, actor, passing_over=item.pk, state=State(item.state))
     if "take-back" in request.POST:
         request.session.pop(_LAST, None)
         try:
@@ -176,14 +190,15 @@ def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpRespon
     except Refusal as refusal:
         messages.error(request, refusal.message)
         return redirect(request.path)
+    was = State(item.state)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
     said = names.get(made.class_id, made.class_id) or str(Decided(made.decided).label)
     request.session[_LAST] = [item.pk, said, made.decided_at.timestamp()]
-    return _to_next(request, actor)
+    return _to_next(request, actor, state=was)
 
 
-def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0) -> HttpResponse:
-    item = services.take_next(actor=actor, passing_over=passing_over)
+def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0, state: State = State.OPEN) -> HttpResponse:
+    item = services.take_next(actor=actor, passing_over=passing_over, state=state)
     if item is None:
         messages.success(request, _("Nothing waits for you."))
         return redirect("admin:review_reviewitem_changelist")
@@ -201,15 +216,25 @@ def _last(request: HttpRequest) -> tuple[str, str] | None:
 def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
     """What the one-item page shows. At most six queries."""
     prediction = item.prediction
-    classes = classes_of(prediction)
+    withheld = queries.withholds(item) and actor.has_perm("review.decide_reviewitem")
+    classes = in_order_of_ids(classes_of(prediction)) if withheld else classes_of(prediction)
+    detail = prediction.detail()
+    answer = (
+        {"pictures": [replace(picture, heat_map="") for picture in pictures(prediction, detail, actor)]}
+        if withheld
+        else shown(prediction, detail, classes, actor)
+    )
     names = {known.class_id: known.name for known in classes}
     return {
-        **shown(prediction, prediction.detail(), classes, actor),
+        **answer,
+        "withheld": withheld,
+        "disclaimers": DISCLAIMERS,
+        "disputed": item.state == State.DISPUTED,
         "last": _last(request),
         "item": item,
-        "why": Why(item.why).label,
-        "why_colour": WHY_COLOURS.get(Why(item.why), ""),
-        "may_decide": item.state == State.OPEN and item.held_by_id == actor.pk,
+        "why": _("You answer first") if withheld else Why(item.why).label,
+        "why_colour": "primary" if withheld else WHY_COLOURS.get(Why(item.why), ""),
+        "may_decide": item.state != State.DECIDED and item.held_by_id == actor.pk,
         "refusal": refusal,
         "choices": [
             (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
@@ -218,7 +243,7 @@ def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) 
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
         "decisions": [
             (decision, names.get(decision.class_id, decision.class_id))
-            for decision in queries.decisions_on(prediction.pk)
+            for decision in ([] if item.hides_opinions else queries.decisions_on(prediction.pk))
         ],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.db.models import QuerySet
 from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -21,8 +24,10 @@ from console.staff.rest import actor_of, read
 
 
 class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
-    prediction = PredictionSerializer(read_only=True)
+    prediction = serializers.SerializerMethodField()
+    prediction_id = serializers.UUIDField(read_only=True)
     why = serializers.SerializerMethodField()
+    sampling_ratio = serializers.SerializerMethodField()
     held_by = serializers.CharField(source="held_by.username", read_only=True, default=None, allow_null=True)
 
     class Meta:
@@ -36,12 +41,26 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
             "created_at",
             "held_by",
             "held_until",
+            "blind",
+            "prediction_id",
             "prediction",
         )
 
-    @extend_schema_field(serializers.ChoiceField(choices=[why.name for why in Why]))
-    def get_why(self, item: ReviewItem) -> str:
-        return Why(item.why).name
+    @extend_schema_field(serializers.ChoiceField(choices=[why.name for why in Why], allow_null=True))
+    def get_why(self, item: ReviewItem) -> str | None:
+        return None if self._withheld(item) else Why(item.why).name
+
+    @extend_schema_field(serializers.FloatField(allow_null=True))
+    def get_sampling_ratio(self, item: ReviewItem) -> float | None:
+        return None if self._withheld(item) else item.sampling_ratio
+
+    @extend_schema_field(PredictionSerializer(allow_null=True))
+    def get_prediction(self, item: ReviewItem) -> dict[str, Any] | None:
+        return None if self._withheld(item) else dict(PredictionSerializer(item.prediction).data)
+
+    def _withheld(self, item: ReviewItem) -> bool:
+        """Null while the model must not be heard: the answer comes first. To a person without a say, it is shown."""
+        return queries.withholds(item) and not self.context.get("sees_all", False)
 
 
 class DecisionSerializer(serializers.ModelSerializer[ExpertDecision]):
@@ -85,6 +104,13 @@ class ReviewList(generics.ListAPIView[ReviewItem]):
     pagination_class = ReviewPages
     filterset_class = ReviewFilter
     queryset = queries.items()
+
+    def get_queryset(self) -> QuerySet[ReviewItem]:
+        rows = super().get_queryset()
+        return rows if getattr(self, "swagger_fake_view", False) else queries.shown_to(actor_of(self.request), rows)
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "sees_all": True}  # what is withheld is not in the list
 
 
 class Next(APIView):

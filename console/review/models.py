@@ -4,25 +4,33 @@
                      │ enqueue
                      ▼
             ┌────── open ◀──────────┐
-            │        │ ▲            │ reopen: its caller contradicts a decision
-     take:  │        │ │ give back  │
-     a hold │        ▼ │            │
+            │      ▲ │ ▲            │ reopen: its caller contradicts a decision
+     take:  │      │ │ │ give back  │
+     a hold │      │ ▼ │            │
      until  └──▶ (held by one person)
-     its time runs   │ decide
-     out             ▼
-                  decided ──────────┘ or take back: whoever decided it finds it wrong at once
+     its time runs │ │ decide       │
+     out           │ ├─────────────▶│ the only opinion wanted, or the last and all say the same
+                   └─┤ another      │
+                     │ opinion is   │
+                     │ wanted       │
+                     ▼              │
+                 disputed ────▶ decided   a person who gave none of the opinions settles it
+                                          or take back: whoever decided finds it wrong at once
 
-A hold is a name and a time on an open item, no state: whoever's time ran out may still
-decide, unless somebody else has taken the item meanwhile.
+A hold is a name and a time on an item that is not decided, no state: whoever's time ran out may
+still decide, unless somebody else has taken the item meanwhile.
+
+An item is blind when its experts answer before the model is heard: until `withheld_until` nothing
+that the model said of it is sent to a person who may decide.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
@@ -31,6 +39,7 @@ from console.predictions.models import TEXT_MAX, Prediction
 
 class State(models.TextChoices):
     OPEN = "open", _("open")
+    DISPUTED = "disputed", _("experts disagree")
     DECIDED = "decided", _("decided")
 
 
@@ -51,6 +60,18 @@ class Decided(models.TextChoices):
     UNSURE = "unsure", _("cannot be told from this photograph")
     NOT_OUR_KIND = "not_our_kind", _("not one of our kinds")
     UNUSABLE = "unusable", _("the photograph is unusable")
+
+
+class Part(models.TextChoices):
+    """What a decision was one of."""
+
+    ALONE = "alone", _("alone")
+    OPINION = "opinion", _("one of several opinions")
+    SETTLEMENT = "settlement", _("settles a disagreement")
+
+
+# One person has at most one of these on an item: whoever gave an opinion never settles it.
+VOICES: Final = (Part.OPINION, Part.SETTLEMENT)
 
 
 class ReviewItem(models.Model):
@@ -76,13 +97,20 @@ class ReviewItem(models.Model):
     held_since = models.DateTimeField(null=True)
     held_until = models.DateTimeField(_("held until"), null=True)
     rounds = models.PositiveSmallIntegerField(_("decisions"), default=0)
+    blind = models.BooleanField(_("blind"), default=False)
+    withheld_until = models.DateTimeField(null=True, editable=False)
+    opinions_wanted = models.PositiveSmallIntegerField(default=1)
+    opinions = models.PositiveSmallIntegerField(default=0)  # of those wanted, how many were given
 
     class Meta:
         verbose_name = _("review item")
         verbose_name_plural = _("review queue")
         ordering: ClassVar = ["why", "created_at"]
         default_permissions = ("view",)
-        permissions: ClassVar = [("decide_reviewitem", "Can decide what a photograph shows")]
+        permissions: ClassVar = [
+            ("decide_reviewitem", "Can decide what a photograph shows"),
+            ("lead_reviewitem", "Can see how each reviewer fares"),
+        ]
         indexes: ClassVar = [
             models.Index(
                 fields=["-with_photograph", "why", "created_at"], condition=Q(state="open"), name="review_queue"
@@ -97,12 +125,26 @@ class ReviewItem(models.Model):
                 condition=Q(sampling_ratio__gt=0) & Q(sampling_ratio__lte=1), name="sampling_ratio_is_a_probability"
             ),
             models.CheckConstraint(
-                condition=Q(held_by=None) | Q(state="open", held_until__isnull=False), name="only_open_items_are_held"
+                condition=Q(held_by=None) | ~Q(state="decided") & Q(held_until__isnull=False),
+                name="only_undecided_items_are_held",
+            ),
+            models.CheckConstraint(
+                condition=Q(blind=True, withheld_until__isnull=False) | Q(blind=False, withheld_until=None),
+                name="blind_items_are_withheld",
+            ),
+            models.CheckConstraint(
+                condition=Q(opinions_wanted__gte=1) & Q(opinions__lte=F("opinions_wanted")),
+                name="no_more_opinions_than_wanted",
             ),
         ]
 
     def __str__(self) -> str:
         return str(self.prediction_id)
+
+    @property
+    def hides_opinions(self) -> bool:
+        """Whether what was said so far would sway the next one who is asked."""
+        return self.state == State.OPEN and self.opinions > 0
 
 
 class ExpertDecision(models.Model):
@@ -117,6 +159,8 @@ class ExpertDecision(models.Model):
     class_id = models.CharField(_("class"), max_length=TEXT_MAX, blank=True)
     # None: an expert who cannot tell, or holds the photograph unusable, neither agrees nor disagrees.
     agrees = models.BooleanField(_("agrees with the model"), null=True)
+    part = models.CharField(max_length=10, choices=Part, default=Part.ALONE)
+    blind = models.BooleanField(_("blind"), default=False)  # given before the model was heard
     note = models.CharField(_("note"), max_length=500, blank=True)
     took_s = models.FloatField(_("seconds"), null=True)
     decided_at = models.DateTimeField(_("time"), default=now)
@@ -128,6 +172,9 @@ class ExpertDecision(models.Model):
         default_permissions = ()
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["item", "round"], name="one_decision_per_round"),
+            models.UniqueConstraint(
+                fields=["item", "expert"], condition=~Q(part="alone"), name="one_voice_per_expert_and_item"
+            ),
             models.CheckConstraint(
                 condition=Q(decided="class") & ~Q(class_id="") | ~Q(decided="class") & Q(class_id=""),
                 name="class_named_exactly_when_chosen",

@@ -8,8 +8,11 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Avg, Count, F, Q, QuerySet
+from django.utils.timezone import now
 
-from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.review.agreement import Concord, Sway, concord, sway
+from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.staff.models import User
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,52 @@ def items() -> QuerySet[ReviewItem]:
     return ReviewItem.objects.select_related("prediction", "held_by")
 
 
+def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
+    """Without those that this person may be asked about before the model is heard: a list would say too much."""
+    if not person.has_perm("review.decide_reviewitem"):
+        return rows
+    return rows.exclude(withheld_until__gt=now())
+
+
+def withholds(item: ReviewItem) -> bool:
+    """Whether the model's answer must not reach a person who may decide."""
+    return item.withheld_until is not None and item.withheld_until > now()
+
+
+def disputed_count() -> int:
+    """How many disagreements wait for a third person."""
+    return ReviewItem.objects.filter(state=State.DISPUTED).count()
+
+
+def sway_since(moment: datetime) -> Sway:
+    """How often experts agree with the model before and after they heard it. One query.
+
+    Blind reviews are drawn at random among items with a photograph; what callers flagged later
+    is never blind. Only what could have been either is compared.
+    """
+    rows = ExpertDecision.objects.filter(
+        decided_at__gte=moment, agrees__isnull=False, item__with_photograph=True
+    ).exclude(Q(part=Part.SETTLEMENT) | Q(item__why=Why.FLAGGED))
+    counted = rows.aggregate(
+        blind_agreed=Count("pk", filter=Q(blind=True, agrees=True)),
+        blind_n=Count("pk", filter=Q(blind=True)),
+        seen_agreed=Count("pk", filter=Q(blind=False, agrees=True)),
+        seen_n=Count("pk", filter=Q(blind=False)),
+    )
+    return sway(**counted)
+
+
+def concord_since(moment: datetime) -> Concord:
+    """How far several experts agree with each other beyond chance. One query over double reviews."""
+    rows = ExpertDecision.objects.filter(
+        part=Part.OPINION, decided_at__gte=moment, item__opinions__gte=F("item__opinions_wanted")
+    ).values_list("item", "decided", "class_id")
+    cases: dict[int, list[str]] = {}
+    for item, decided, class_id in rows.order_by("item"):
+        cases.setdefault(item, []).append(f"{decided}:{class_id}")
+    return concord([case for case in cases.values() if len(case) > 1])
+
+
 def decisions_on(prediction_id: UUID) -> QuerySet[ExpertDecision]:
     """Decisions on one prediction, the one in force first; joins the expert."""
     return ExpertDecision.objects.select_related("expert").filter(item__prediction=prediction_id).order_by("-round")
@@ -71,6 +120,7 @@ def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, 
     """
     rows = (
         ExpertDecision.objects.filter(
+            ~Q(part=Part.OPINION) | Q(item__state=State.DECIDED),  # one of several is not in force yet
             decided_at__gte=moment,
             agrees__isnull=False,
             round=F("item__rounds"),
@@ -88,6 +138,7 @@ def classes_decided(since: datetime, until: datetime, *, model: str, most: int) 
     """Decisions in force for a class, newest first, on answers of a model in that span. Joins the prediction."""
     return list(
         ExpertDecision.objects.filter(
+            ~Q(part=Part.OPINION) | Q(item__state=State.DECIDED),  # one of several is not in force yet
             decided_at__gte=since,
             decided=Decided.CLASS,
             round=F("item__rounds"),

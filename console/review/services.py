@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -17,7 +19,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
 from console.predictions.models import FeedbackKind, Prediction, Verdict
 from console.predictions.names import classes_of
-from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.review.models import VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.staff.models import User
 from console.staff.services import require
 
@@ -25,6 +27,8 @@ CONFIDENCE_MIN: Final = 0.75  # below, a person looks, however sure the verdict 
 HOLD: Final = timedelta(minutes=10)
 TAKE_BACK: Final = timedelta(minutes=10)
 NOTE_MAX: Final = 500
+# Until an item is settled nobody knows when its answer may be shown.
+NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
 # What a caller says that contradicts the answer; a confirmation is good news.
 CONTRADICTIONS: Final = frozenset({FeedbackKind.WRONG, FeedbackKind.NOT_OUR_KIND, FeedbackKind.COMPLAINT})
 _TRIES: Final = 5
@@ -51,6 +55,25 @@ def why_review(*, verdict: Verdict, confidence: float, wants_review: bool) -> Wh
     return Why.SAMPLED if wants_review else None
 
 
+def new_item(prediction_id: UUID, *, why: Why, sampling_ratio: float, with_photograph: bool) -> ReviewItem:
+    """A fresh prediction as an item, not saved; whether it is blind and how many opinions it needs is drawn.
+
+    Both are drawn for what can be looked at alone, independently of each other and of the answer.
+    """
+    shares = settings.AMULET
+    blind = with_photograph and _drawn(prediction_id, "blind") < shares.review_blind_ratio
+    double = with_photograph and _drawn(prediction_id, "double") < shares.review_double_ratio
+    return ReviewItem(
+        prediction_id=prediction_id,
+        why=why,
+        sampling_ratio=sampling_ratio,
+        with_photograph=with_photograph,
+        blind=blind,
+        withheld_until=NOT_YET if blind else None,
+        opinions_wanted=shares.review_opinions if double else 1,
+    )
+
+
 def enqueue(items: Sequence[ReviewItem]) -> None:
     """Put fresh predictions into the queue, inside the caller's transaction."""
     ReviewItem.objects.bulk_create(items, batch_size=500)
@@ -64,10 +87,12 @@ def flag(predictions: Collection[Prediction], *, with_photograph: Collection[UUI
     ids = [prediction.pk for prediction in predictions]
     items = ReviewItem.objects.filter(prediction__in=ids)
     queued = set(items.values_list("prediction_id", flat=True))
-    items.filter(state=State.OPEN).update(why=Why.FLAGGED, sampling_ratio=1.0)
+    items.exclude(state=State.DECIDED).update(why=Why.FLAGGED, sampling_ratio=1.0)
+    # Whoever looks now may have seen what the model said and what was decided: one person, and not blind.
     items.filter(state=State.DECIDED).update(
-        state=State.OPEN, why=Why.FLAGGED, sampling_ratio=1.0, held_by=None, held_since=None, held_until=None
-    )
+        state=State.OPEN, why=Why.FLAGGED, sampling_ratio=1.0, held_by=None, held_since=None, held_until=None,
+        blind=False, withheld_until=None, opinions_wanted=1, opinions=0,
+    )  # fmt: skip
     enqueue(
         [
             ReviewItem(prediction_id=key, why=Why.FLAGGED, with_photograph=key in with_photograph)
@@ -79,29 +104,33 @@ def flag(predictions: Collection[Prediction], *, with_photograph: Collection[UUI
 
 @transaction.atomic
 def take(*, actor: User, item_id: int) -> ReviewItem:
-    """Hold an open item for a while, so that nobody else reviews it unknowingly. Taking it again prolongs the hold.
+    """Hold an item for a while, so that nobody else reviews it unknowingly. Taking it again prolongs the hold.
 
-    Raises NotAllowed, NotFound; Conflict when it is decided or somebody else holds it.
+    Raises NotAllowed, NotFound; Conflict when it is decided, somebody else holds it, or the actor
+    has given an opinion of it and another person's is wanted.
     """
     require(actor, "review.decide_reviewitem")
     moment = now()
     free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
     mine = Q(held_by=actor, held_since__isnull=False)
-    open_items = ReviewItem.objects.filter(pk=item_id, state=State.OPEN)
+    open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~_spoken(actor), pk=item_id)
     moved = open_items.filter(mine).update(held_until=moment + HOLD) or open_items.filter(free).update(
         held_by=actor, held_since=moment, held_until=moment + HOLD
     )
     if not moved:
-        raise _why_not(item_id)
+        raise _why_not(item_id, actor)
     return ReviewItem.objects.select_related("prediction").get(pk=item_id)
 
 
-def take_next(*, actor: User, passing_over: int = 0) -> ReviewItem | None:
-    """Hold the most urgent free item, though not that one; None when nothing waits. Raises NotAllowed."""
+def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> ReviewItem | None:
+    """Hold the most urgent free item, though not that one; None when nothing waits for this person.
+
+    state: OPEN for the queue, DISPUTED for disagreements to settle. Raises NotAllowed.
+    """
     require(actor, "review.decide_reviewitem")
     for _try in range(_TRIES):
         free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
-        waiting = ReviewItem.objects.filter(free, state=State.OPEN).exclude(pk=passing_over)
+        waiting = ReviewItem.objects.filter(free, ~_spoken(actor), state=state).exclude(pk=passing_over)
         urgent = waiting.order_by("-with_photograph", "why", "created_at", "pk")
         for item_id in urgent.values_list("pk", flat=True)[:_CANDIDATES]:
             try:
@@ -121,19 +150,28 @@ def give_back(*, actor: User, item_id: int) -> None:
 
 @transaction.atomic
 def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
-    """Record what the expert who holds an item says of it, with its audit entry.
+    """Record what the expert who holds an item says of it, with its audit entry, and move the item on.
 
     Raises NotAllowed, NotFound, Invalid; Conflict when it is decided, or somebody else took it.
     """
     require(actor, "review.decide_reviewitem")
     _check(decision)
     moment = now()
-    moved = ReviewItem.objects.filter(pk=item_id, state=State.OPEN, held_by=actor).update(
-        state=State.DECIDED, rounds=F("rounds") + 1, held_by=None, held_until=None
+    held = ReviewItem.objects.exclude(state=State.DECIDED).filter(pk=item_id, held_by=actor)
+    item = held.select_related("prediction").first()
+    if item is None:
+        raise _why_not(item_id, actor)
+    part, after = _part_of(item), _after(item, decision)
+    moved = held.filter(state=item.state, rounds=item.rounds, opinions=item.opinions).update(
+        state=after,
+        rounds=F("rounds") + 1,
+        opinions=F("opinions") + int(part == Part.OPINION),
+        held_by=None,
+        held_until=None,
+        withheld_until=moment + TAKE_BACK if item.blind and after == State.DECIDED else item.withheld_until,
     )
     if not moved:
-        raise _why_not(item_id)
-    item = ReviewItem.objects.select_related("prediction").get(pk=item_id)
+        raise _why_not(item_id, actor)
     prediction = item.prediction
     if decision.class_id and decision.class_id not in {known.class_id for known in classes_of(prediction)}:
         raise Invalid(
@@ -142,7 +180,9 @@ def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
         )
     made = ExpertDecision.objects.create(
         item=item,
-        round=item.rounds,
+        round=item.rounds + 1,
+        part=part,
+        blind=item.blind,
         expert=actor,
         decided=decision.decided,
         class_id=decision.class_id,
@@ -161,6 +201,8 @@ def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
             "class": decision.class_id,
             "agrees": made.agrees,
             "round": made.round,
+            "part": str(part),
+            "blind": made.blind,
             "model_class": prediction.top_class,
             "model_verdict": Verdict(prediction.verdict).name,
             "version": prediction.version,
@@ -188,20 +230,59 @@ def take_back(*, actor: User, item_id: int) -> ReviewItem:
             _("A decision can be taken back for {minutes} minutes.").format(minutes=TAKE_BACK // timedelta(minutes=1)),
             reason="too_late",
         )
-    moved = ReviewItem.objects.filter(pk=item_id, state=State.DECIDED, rounds=made.round).update(
-        state=State.OPEN, rounds=F("rounds") - 1, held_by=actor, held_since=moment, held_until=moment + HOLD
+    item = made.item
+    opened_again = item.state != State.DECIDED if made.part != Part.OPINION else item.opinions_wanted == 1
+    if opened_again or item.rounds != made.round:
+        raise Conflict(_("It has been opened again since."), reason="opened_again")
+    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
+    moved = ReviewItem.objects.filter(free, pk=item_id, state=item.state, rounds=made.round).update(
+        state=State.DISPUTED if made.part == Part.SETTLEMENT else State.OPEN,
+        rounds=F("rounds") - 1,
+        opinions=F("opinions") - int(made.part == Part.OPINION),
+        held_by=actor,
+        held_since=moment,
+        held_until=moment + HOLD,
+        withheld_until=NOT_YET if item.blind else None,
     )
     if not moved:
-        raise Conflict(_("It has been opened again since."), reason="opened_again")
+        raise Conflict(_("Somebody else is reviewing it by now."), reason="held_by_another")
     record(
         actor=actor,
         action="review.taken_back",
         subject_type="prediction",
-        subject_id=str(made.item.prediction_id),
+        subject_id=str(item.prediction_id),
         details={"decided": str(made.decided), "class": made.class_id, "round": made.round},
     )
     made.delete()
     return ReviewItem.objects.select_related("prediction").get(pk=item_id)
+
+
+def _drawn(prediction_id: UUID, purpose: str) -> float:
+    """A number in [0, 1) from the random bits of the id: an event that comes twice is drawn alike."""
+    digest = hashlib.sha256(f"{purpose} {prediction_id}".encode()).digest()
+    return int.from_bytes(digest[:7]) / 2**56
+
+
+def _spoken(actor: User) -> Q:
+    """Items of which this person has given an opinion, while another person's is wanted."""
+    mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=actor, part__in=VOICES)
+    return Q(opinions_wanted__gt=1) & Q(Exists(mine))
+
+
+def _part_of(item: ReviewItem) -> Part:
+    if item.state == State.DISPUTED:
+        return Part.SETTLEMENT
+    return Part.OPINION if item.opinions_wanted > 1 else Part.ALONE
+
+
+def _after(item: ReviewItem, decision: Decision) -> State:
+    """Where a decision moves an item."""
+    if _part_of(item) != Part.OPINION:
+        return State.DECIDED
+    if item.opinions + 1 < item.opinions_wanted:
+        return State.OPEN
+    said = set(item.decisions.filter(part=Part.OPINION).values_list("decided", "class_id"))
+    return State.DECIDED if said == {(decision.decided.value, decision.class_id)} else State.DISPUTED
 
 
 def _check(decision: Decision) -> None:
@@ -223,12 +304,14 @@ def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
     return None
 
 
-def _why_not(item_id: int) -> Exception:
+def _why_not(item_id: int, actor: User) -> Exception:
     item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
     if item is None:
         return NotFound(_("There is no review item {id}.").format(id=item_id))
     if item.state == State.DECIDED:
         return Conflict(_("It has been decided already."), reason="already_decided")
+    if ReviewItem.objects.filter(_spoken(actor), pk=item_id).exists():
+        return Conflict(_("You have given your opinion of it; now another person is asked."), reason="already_spoken")
     if item.held_by is None:
         return Conflict(_("Take the item before you decide."), reason="not_held")
     return Conflict(_("{name} is reviewing it.").format(name=item.held_by.get_username()), reason="held_by_another")

@@ -12,6 +12,7 @@ from django.utils.timezone import now
 
 from console.predictions.detail import Shadow
 from console.predictions.models import Prediction, Verdict
+from console.predictions.queries import not_withheld
 from console.review.queries import classes_decided
 from console.rollout.models import Arm, Mode, Route, What
 from console.rollout.observations import Totals, latency_quantile
@@ -127,8 +128,10 @@ def _shadow_in(document: Mapping[str, object], version: str) -> Shadow | None:
 
 def _flipped(route: Route, until: datetime) -> Sequence[Flipped]:
     versions = _production_versions(route, until)
-    newest = Prediction.objects.filter(
-        version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
+    newest = not_withheld(
+        Prediction.objects.filter(
+            version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
+        )
     )
     columns = ("pk", "happened_at", "top_class", "confidence", "detail_document")
     found: list[Flipped] = []

@@ -72,6 +72,14 @@ class ConsoleSettings(BaseSettings):
         default=False, description="Django's debug pages; for development on one's own machine only."
     )
 
+    review_blind_ratio: float = Field(
+        default=0.2, ge=0, le=1, description="Share of photographs that an expert judges before the model is heard."
+    )
+    review_double_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of photographs that several experts judge, each without the others."
+    )
+    review_opinions: int = Field(default=2, ge=2, le=5, description="How many experts those are.")
+
     control_token_file: Path = Field(
         default_factory=_in_state("secrets", "control_token"), description="What the gateway shows to the console."
     )

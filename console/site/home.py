@@ -30,7 +30,7 @@ from console.pulse.queries import Health, service_states
 from console.registry.models import State
 from console.registry.queries import waiting_for_approval, waiting_in
 from console.review.models import Why
-from console.review.queries import longest_waiting, open_items
+from console.review.queries import longest_waiting, open_items, withholds
 from console.rollout.models import Rule
 from console.rollout.queries import rollback_target, served_models, unseen, unseen_firings
 from console.rollout.route_page import firing_outcome, firing_sentence
@@ -177,5 +177,8 @@ def _waiting(request: HttpRequest) -> Sequence[Waiting]:
         for item in longest_waiting(WAITING_MAX):
             top = item.prediction.top_class
             url = reverse("admin:review_reviewitem_change", args=[item.pk])
+            if withholds(item):
+                found.append(Waiting(_("You answer first"), "", item.created_at, url))
+                continue
             found.append(Waiting(names.get(top, top), str(Why(item.why).label), item.created_at, url))
     return found

@@ -88,6 +88,7 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "audit.export_entry",
         "review.view_reviewitem",
         "review.decide_reviewitem",
+        "review.lead_reviewitem",
         "vault.open_storedobject",
         "vault.view_subject",
         "vault.view_consent",
