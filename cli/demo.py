@@ -228,10 +228,11 @@ def _state_of(layout: Layout, version: str, engineer: Mapping[str, str]) -> str:
 def _predict(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
     _step("Three photographs through the gateway")
     key_file = layout.secrets / "demo_api_key"
-    if not key_file.exists():
-        admin = {"AMULET_CONSOLE_TOKEN": staff["admin"]["token"]}
-        created = json.loads(_amulet(layout, "keys", "create", "--name", "demo", "--json", variables=admin))
-        write_once(key_file, created["key"].encode())
+    for name, file in (("demo", key_file), ("Try it", layout.try_key)):
+        if not file.exists():
+            admin = {"AMULET_CONSOLE_TOKEN": staff["admin"]["token"]}
+            created = json.loads(_amulet(layout, "keys", "create", "--name", name, "--json", variables=admin))
+            write_once(file, created["key"].encode())
     from training.demo.photographs import showcase
 
     explained = layout.state / "explained"

@@ -89,6 +89,11 @@ class Layout:
         return self.state / "secrets"
 
     @property
+    def try_key(self) -> Path:
+        """The API key of the console's page Try it, once an administrator has made one."""
+        return self.secrets / "try_key"
+
+    @property
     def tls(self) -> Path:
         return self.state / "tls"
 
@@ -165,6 +170,9 @@ class Layout:
             "GATEWAY_LISTEN": self.gateway_address,
             "GATEWAY_OPS_LISTEN": f"{HOST}:{ports.gateway_ops}",
             "GATEWAY_OPS_URL": self.gateway_ops_url,
+            "GATEWAY": self.gateway_address,
+            "TLS_CA": self.tls / "ca.pem",
+            "TRY_KEY_FILE": self.try_key,
             "TLS_CERT": self.tls / "server.pem",
             "TLS_KEY": self.tls / "server.key",
             "INPUT_HASH_SECRET_FILE": secrets / "input_hash_secret",

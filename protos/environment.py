@@ -36,7 +36,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "GATEWAY_ID": ("gateway",),
         "TLS_CERT": ("gateway",),
         "TLS_KEY": ("gateway",),
-        "INSECURE": ("gateway", "cli"),
+        "INSECURE": ("gateway", "console", "cli"),
         "REFLECTION": ("gateway",),
         "INPUT_HASH_SECRET_FILE": ("gateway",),
         "JOURNAL_DIR": ("gateway", "console"),
@@ -63,13 +63,14 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "ERASURE_LEDGER": ("console",),
         "PHOTO_SEAL_KEY_FILE": ("console",),
         "GATEWAY_OPS_URL": ("console",),
+        "TRY_KEY_FILE": ("console",),
         # Command line.
-        "GATEWAY": ("cli",),
+        "GATEWAY": ("console", "cli"),
         "API_KEY": ("cli",),
         "API_KEY_FILE": ("cli",),
         "CONSOLE_TOKEN": ("cli",),
         "CONSOLE_TOKEN_FILE": ("cli",),
-        "TLS_CA": ("cli",),
+        "TLS_CA": ("console", "cli"),
     }
 )
 

@@ -6,6 +6,7 @@ import io
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 SIDE_PX: Final = 448
@@ -24,7 +25,12 @@ def heat_map_png(content: bytes) -> bytes:
     grid = np.frombuffer(content[4:], dtype=np.uint8)
     if not rows or not columns or grid.size != rows * columns:
         raise ValueError("this is no heat map")
-    small = Image.fromarray(grid.reshape(rows, columns))
+    return picture_of(grid.reshape(rows, columns))
+
+
+def picture_of(grid: NDArray[np.uint8]) -> bytes:
+    """The same of a grid [rows, columns]; 255 is the strongest evidence."""
+    small = Image.fromarray(grid)
     warmth = np.asarray(small.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC), dtype=np.float64) / 255
     places = np.linspace(0, 1, len(_STOPS))
     colours = [np.interp(warmth, places, _STOPS[:, channel]) for channel in range(3)]

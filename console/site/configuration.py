@@ -118,6 +118,18 @@ class ConsoleSettings(BaseSettings):
         default_factory=_in_state("torchserve", "key_file.json"), description="Where TorchServe writes its tokens."
     )
     gateway_ops_url: str = Field(default="http://127.0.0.1:7445", description="The gateway's health and metrics.")
+    gateway: str = Field(
+        default="127.0.0.1:7443", description="HOST:PORT of the gateway that `amulet predict` and Try it ask."
+    )
+    tls_ca: Path = Field(
+        default_factory=_in_state("tls", "ca.pem"),
+        description="The authority (PEM) that signed the gateway's certificate.",
+    )
+    insecure: bool = Field(default=False, description="Speak to the gateway in plain text; loopback only.")
+    try_key_file: Path = Field(
+        default_factory=_in_state("secrets", "try_key"),
+        description="File of the API key with which Try it asks the gateway; read at every call.",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -150,7 +162,7 @@ class ConsoleSettings(BaseSettings):
     def _storage_known(cls, value: str) -> str:
         return _with_scheme(value, ("file", "s3"))
 
-    @field_validator("console_listen", "torchserve_grpc", "torchserve_management_grpc")
+    @field_validator("console_listen", "torchserve_grpc", "torchserve_management_grpc", "gateway")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")

@@ -51,6 +51,7 @@ _SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str, str, str | None], ...]],
                 "admin:predictions_prediction_changelist",
                 "predictions.view_prediction",
             ),
+            (gettext_noop("Try it"), "add_a_photo", "try_it", "predictions.view_prediction"),
         ),
     ),
     (

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "console.drift",
     "console.ingest",
     "console.privacy",
+    "console.tryit",
     "console.site",
 ]
 

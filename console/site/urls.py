@@ -11,6 +11,7 @@ from drf_spectacular.views import SpectacularAPIView
 from console.ingest import views as ingest
 from console.rollout import views as rollout
 from console.site import health
+from console.tryit import views as tryit
 
 # Every app's part of the REST interface.
 API = (
@@ -28,6 +29,8 @@ admin.autodiscover()
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/try/", tryit.try_it, name="try_it"),
+    path("admin/try/<uuid:prediction_id>/", tryit.recorded, name="tried"),
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),
     path("jsi18n/", JavaScriptCatalog.as_view(), name="javascript-catalog"),

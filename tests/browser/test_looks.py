@@ -39,6 +39,7 @@ PAGES: Final[Mapping[str, str]] = {
     "predictions": "/admin/predictions/prediction/",
     "prediction": "/admin/predictions/prediction/{kept_prediction}/change/",
     "nothing": "/admin/predictions/prediction/?q=nothing",
+    "try it": "/admin/try/",
     "clients": "/admin/clients/client/",
     "client": "/admin/clients/client/{api_client}/change/",
     "keys": "/admin/clients/apikey/",
@@ -51,7 +52,7 @@ PAGES: Final[Mapping[str, str]] = {
     "requests": "/admin/privacy/privacyrequest/",
     "missing": "/admin/no-such-page/",
 }
-SHOWS_AN_ANSWER: Final = ("shadow", "reviews", "review", "predictions", "prediction")
+SHOWS_AN_ANSWER: Final = ("shadow", "reviews", "review", "predictions", "prediction", "try it")
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
 _AXE: Final = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}

@@ -1,9 +1,10 @@
 // Heat map and zoom of the photographs on a page. Keys: h hides the heat map and shows it again,
-// z goes near and back, + and − by steps, the arrows look around.
+// z goes near and back, + and − by steps, the arrows look around. Pictures that replace others in
+// the page are made known by the event "pictures" on the part that holds them.
 const NEAR = 2.5, NEAREST = 6, STEP = 1.5, LOOK = 12;
 const within = (value, low, high) => Math.min(high, Math.max(low, value));
 
-for (const view of document.querySelectorAll("[data-heat]")) {
+function watchHeat(view) {
     const slider = view.querySelector("[data-opacity]"), heat = view.querySelector(".p-heat");
     const apply = () => { heat.style.opacity = slider.value / 100; };
     slider.addEventListener("input", () => { delete slider.dataset.before; apply(); });
@@ -20,7 +21,7 @@ function toggleHeatMaps() {
     }
 }
 
-const frames = [...document.querySelectorAll("[data-zoom]")].map((frame) => {
+function watchZoom(frame) {
     const button = frame.parentElement.querySelector("[data-zoom-button]");
     const state = { near: 1, x: 50, y: 50 };
     const show = () => {
@@ -39,7 +40,15 @@ const frames = [...document.querySelectorAll("[data-zoom]")].map((frame) => {
     frame.addEventListener("pointermove", (event) => { if (state.near > 1) at(event); });
     button.addEventListener("click", () => go(state.near > 1 ? 1 : NEAR));
     return { state, go, look };
-});
+}
+
+let frames = [];
+function watch(part) {
+    part.querySelectorAll("[data-heat]").forEach(watchHeat);
+    frames = [...part.querySelectorAll("[data-zoom]")].map(watchZoom);
+}
+watch(document);
+document.addEventListener("pictures", (event) => watch(event.target));
 
 document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;

@@ -48,6 +48,7 @@ PAGES = {
     "admin:audit_entry_changelist": "ux",
     "admin:vault_consent_changelist": "px",
     "admin:drift_finding_changelist": "vrmapux",
+    "try_it": "vrmapux",
     "admin:privacy_privacyrequest_changelist": "pux",
     "admin:privacy_privacyrequest_enter": "p",
 }
