@@ -1,6 +1,8 @@
 """Expert review: the queue of predictions that a person should look at, and what that person decides.
 
     models      items, why they are in the queue, and decisions
+    accuracy    how often a version is right, although the queue prefers hard cases
+    agreement   how far experts agree with the model and with each other
     queries     the queue, its counts, what an expert needs to see of one item
     services    put into the queue, take for review, decide, put back
 

@@ -22,15 +22,20 @@ from unfold.decorators import action, display
 from console.errors import Conflict, Refusal
 from console.history import HistoryAdmin
 from console.pages import page
+from console.predictions.models import Span
 from console.predictions.names import class_names, classes_of, in_order_of_ids
 from console.predictions.page import DISCLAIMERS, pictures, shown
+from console.predictions.tallies import begin_of
 from console.review import queries, services
+from console.review.agreement import Share
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision
 from console.staff.models import User
 from console.staff.rest import actor_of
 
 KEYS: Final = "123456789"
+ACCURACY_SPAN: Final = timedelta(days=30)
+VERSIONS_SHOWN: Final = 20  # those with the most traffic
 WHY_COLOURS: Final[Mapping[int, str]] = {
     Why.FLAGGED: "danger",
     Why.UNSURE: "warning",
@@ -69,7 +74,7 @@ class ReviewItemAdmin(HistoryAdmin):
     list_before_template = "review/numbers.html"
     sortable_by = ()
     when_empty = gettext_lazy("What the model is unsure of, and a sample of the rest, comes here by itself.")
-    actions_list = ("next_one", "settle_one")
+    actions_list = ("next_one", "settle_one", "accuracy")
 
     class Media:
         css: ClassVar = {"all": ("predictions/pictures.css", "review/review.css")}
@@ -103,6 +108,23 @@ class ReviewItemAdmin(HistoryAdmin):
         }
         listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **numbers})
         return listed
+
+    @action(description=gettext_lazy("Accuracy"), icon="monitoring", url_path="accuracy", permissions=["view"])
+    def accuracy(self, request: HttpRequest) -> HttpResponse:
+        """How often each version is right in production. Three queries."""
+        begin = begin_of(Span.DAY, now() - ACCURACY_SPAN)
+        measured = [
+            (item, _drawn(item.accuracy)) for item in queries.accuracy_since(begin) if item.accuracy is not None
+        ]
+        return page(
+            request,
+            self,
+            "review/accuracy.html",
+            title=_("Accuracy in production"),
+            measured=measured[:VERSIONS_SHOWN],
+            days=ACCURACY_SPAN.days,
+            disclaimers=DISCLAIMERS,
+        )
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         names = class_names()
@@ -167,6 +189,16 @@ class ReviewItemAdmin(HistoryAdmin):
         return page(
             request, self, "review/item.html", title=_("Expert review"), **_context(request, item, actor, refusal)
         )
+
+
+def _drawn(share: Share) -> dict[str, float]:
+    """Where a share and its interval lie on a scale from 0 to 100."""
+    return {
+        "value": round(100 * share.value, 1),
+        "low": round(100 * share.low, 1),
+        "high": round(100 * share.high, 1),
+        "width": round(100 * (share.high - share.low), 1),
+    }
 
 
 def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpResponse:

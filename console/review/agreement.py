@@ -47,10 +47,15 @@ def wilson(successes: int, n: int) -> Share:
     """Wilson's score interval (Wilson 1927); 0 to 1 without observations."""
     if not n:
         return Share(0.0, 0.0, 1.0, 0)
-    p, spread = successes / n, Z * Z / n
+    return score_interval(successes / n, n)
+
+
+def score_interval(p: float, n: float) -> Share:
+    """Wilson's interval of a proportion p of n observations; n is above 0, and need not be whole."""
+    spread = Z * Z / n
     centre = (p + spread / 2) / (1 + spread)
     half = Z / (1 + spread) * math.sqrt(p * (1 - p) / n + spread / (4 * n))
-    return Share(p, max(0.0, centre - half), min(1.0, centre + half), n)
+    return Share(p, max(0.0, centre - half), min(1.0, centre + half), round(n))
 
 
 def sway(*, blind_agreed: int, blind_n: int, seen_agreed: int, seen_n: int) -> Sway:

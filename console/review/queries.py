@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Avg, Count, F, Q, QuerySet
+from django.db.models import Avg, Count, F, Q, QuerySet, Sum
 from django.utils.timezone import now
 
-from console.review.agreement import Concord, Sway, concord, sway
+from console.predictions.models import Span, Tally
+from console.review.accuracy import Group, Stratum, accuracy
+from console.review.agreement import Concord, Share, Sway, concord, sway, wilson
 from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.staff.models import User
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How a version did in production."""
+
+    model: str
+    version: str
+    answers: int
+    in_queue: Share  # of what was reviewed: mostly hard cases, so this is not the accuracy
+    accuracy: Share | None  # of all answers; None while nothing was reviewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,54 @@ def concord_since(moment: datetime) -> Concord:
     for item, decided, class_id in rows.order_by("item"):
         cases.setdefault(item, []).append(f"{decided}:{class_id}")
     return concord([case for case in cases.values() if len(case) > 1])
+
+
+def accuracy_since(moment: datetime) -> list[Measured]:
+    """What production did since the day that began then, by model and version, most traffic first. Three queries.
+
+    Each answer is in the stratum of the reason for which it came before a person; those that came for none
+    are in the stratum of the sample. All that waits or waited counts as queued, decisions in force as reviewed.
+    """
+    days = Tally.objects.filter(span=Span.DAY, begins_at__gte=moment).order_by()
+    traffic = {tuple(key): n for *key, n in days.values_list("model", "version").annotate(Sum("count"))}
+    columns = ("prediction__model", "prediction__version", "why", "sampling_ratio")
+    since = ReviewItem.objects.filter(prediction__happened_at__gte=moment).order_by()
+    queued = {tuple(key): n for *key, n in since.values_list(*columns).annotate(Count("pk"))}
+    in_force = ExpertDecision.objects.filter(
+        item__prediction__happened_at__gte=moment,
+        item__state=State.DECIDED,
+        round=F("item__rounds"),
+        agrees__isnull=False,
+    )
+    counted = (
+        in_force.values_list(*(f"item__{column}" for column in columns))
+        .annotate(compared=Count("pk"), agreed=Count("pk", filter=Q(agrees=True)))
+        .order_by()
+    )
+    reviewed = {tuple(key): (compared, agreed) for *key, compared, agreed in counted}
+    groups: dict[tuple[str, str], dict[Why, list[Group]]] = {}
+    for (model, version, why, ratio), n in queued.items():
+        compared, agreed = reviewed.get((model, version, why, ratio), (0, 0))
+        # Decided since they were counted: never more reviewed than queued.
+        group = Group(ratio, max(n, compared), compared, agreed)
+        groups.setdefault((model, version), {}).setdefault(Why(why), []).append(group)
+    measured = [_measured(*key, traffic.get(key, 0), by_why) for key, by_why in groups.items()]
+    return sorted(measured, key=lambda found: -found.answers)
+
+
+def _measured(model: str, version: str, all_answers: int, by_why: Mapping[Why, Sequence[Group]]) -> Measured:
+    certain = [
+        Stratum(sum(group.queued for group in groups), tuple(groups))
+        for why, groups in by_why.items()
+        if why != Why.SAMPLED
+    ]
+    sampled = tuple(by_why.get(Why.SAMPLED, ()))
+    # The tallies were read a moment before the items: never fewer answers than are in the queue.
+    rest = max(all_answers - sum(stratum.answers for stratum in certain), sum(group.queued for group in sampled))
+    strata = (*certain, Stratum(rest, sampled))
+    agreed = sum(group.agreed for stratum in strata for group in stratum.groups)
+    in_queue = wilson(agreed, sum(stratum.compared for stratum in strata))
+    return Measured(model, version, sum(stratum.answers for stratum in strata), in_queue, accuracy(strata))
 
 
 def decisions_on(prediction_id: UUID) -> QuerySet[ExpertDecision]:

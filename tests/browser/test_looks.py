@@ -35,6 +35,7 @@ PAGES: Final[Mapping[str, str]] = {
     "take note": "/admin/rollout/route/{fired_route}/see/",
     "roll out": "/admin/registry/modelversion/{waiting_version}/roll-out/",
     "reviews": "/admin/review/reviewitem/",
+    "accuracy": "/admin/review/reviewitem/accuracy",
     "review": "/admin/review/reviewitem/next",
     "predictions": "/admin/predictions/prediction/",
     "prediction": "/admin/predictions/prediction/{kept_prediction}/change/",

@@ -45,6 +45,7 @@ PAGES = {
     "admin:password_change": "vrmapux",
     "admin:predictions_prediction_changelist": "vrmapux",
     "admin:review_reviewitem_changelist": "rmx",
+    "admin:review_reviewitem_accuracy": "rmx",
     "admin:audit_entry_changelist": "ux",
     "admin:vault_consent_changelist": "px",
     "admin:drift_finding_changelist": "vrmapux",
