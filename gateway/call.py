@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.identity import uuid7
 from gateway.snapshot import Client, Key
+from gateway.tracing import NO_TRACE, Trace
 from gateway.wording import DEFAULT_LANGUAGE
 
 
@@ -21,6 +22,7 @@ class Call:
     request_id: str = field(default_factory=uuid7)  # ours, for the log and for support
     began_s: float = field(default_factory=monotonic)
     facts: dict[str, str | float | int] = field(default_factory=dict)  # for the log line
+    trace: Trace = NO_TRACE
 
     @property
     def owner(self) -> Key:

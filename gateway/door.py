@@ -27,6 +27,7 @@ from gateway.call import Call, current_call, metadata_of
 from gateway.policy import PolicyKeeper
 from gateway.snapshot import Key
 from gateway.telemetry import Metrics
+from gateway.tracing import Traces
 from gateway.wording import language_of, words_for
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -72,8 +73,8 @@ class Admission:
 
 
 class Door(aio.ServerInterceptor):
-    def __init__(self, admission: Admission, metrics: Metrics, is_stopping: Callable[[], bool]) -> None:
-        self._admission, self._metrics, self._is_stopping = admission, metrics, is_stopping
+    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, is_stopping: Callable[[], bool]) -> None:
+        self._admission, self._metrics, self._traces, self._is_stopping = admission, metrics, traces, is_stopping
 
     async def intercept_service(
         self,
@@ -86,7 +87,11 @@ class Door(aio.ServerInterceptor):
         if handler is None or service not in _OURS or method in _OPEN:
             return handler  # health and reflection tell nothing that needs a key
         metadata = dict(metadata_of(details.invocation_metadata))
-        call = Call(method, language_of(metadata.get("accept-language", "")))
+        call = Call(
+            method,
+            language_of(metadata.get("accept-language", "")),
+            trace=self._traces.begin(details.method, metadata),
+        )
         try:
             await self._admit(call, metadata)
         except Exception as error:
@@ -164,7 +169,7 @@ class Door(aio.ServerInterceptor):
         return errors.internal_status(call.request_id)
 
     def tell(self, call: Call, code: grpc.StatusCode, *, reason: words.Reason.ValueType | None = None) -> None:
-        """One log line and one count for a call, or for one request of a stream."""
+        """One log line, one count and the end of its trace for a call, or for one request of a stream."""
         took_s = monotonic() - call.began_s
         name = "" if reason is None else words.Reason.Name(reason)
         self._metrics.calls.labels(call.method, code.name, name).inc()
@@ -177,5 +182,7 @@ class Door(aio.ServerInterceptor):
             code=code.name,
             reason=name,
             took_ms=round(took_s * 1000, 1),
+            **({"trace_id": call.trace.trace_id} if call.trace.trace_id else {}),
             **call.facts,
         )
+        call.trace.end(code, name, {"request_id": call.request_id, **call.facts})

@@ -159,6 +159,7 @@ class OpenInference:
                 place = index if len(asks) > 1 else int(view["view"])
                 raise refusal.at(f"inputs[0].contents[{place}]") from None
             self._metrics.answered(response)
+            call.trace.answered(response)
             return response
 
         try:

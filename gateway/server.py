@@ -48,6 +48,7 @@ from gateway.serving.torchserve import TorchServe
 from gateway.settings import Settings
 from gateway.snapshot import ServedVersion, Snapshot
 from gateway.telemetry import Metrics, State, States
+from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.inference import open_inference_pb2_grpc
 
@@ -124,6 +125,8 @@ async def run(
         replays, shadows = Replays(), Shadows(background)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
+        traces = Traces(settings.otlp_endpoint, ratio=settings.traces_ratio, gateway_id=settings.gateway_id)
+        down.push_async_callback(traces.close)
         metrics.registry.register(States(_states(policy, journal, shipper, decoders, shedder, shadows, why_not_ready)))
         predictor = Predictor(
             gateway_id=settings.gateway_id,
@@ -148,6 +151,7 @@ async def run(
             replays=replays,
             why_not_ready=why_not_ready,
             metrics=metrics,
+            traces=traces,
         )
         open_inference = OpenInference(
             request_s_max=settings.request_s_max,

@@ -27,6 +27,7 @@ from gateway.record import feedback_event
 from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady
 from gateway.telemetry import Metrics, facts_of
+from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -48,6 +49,7 @@ class PredictionService:
         replays: Replays,
         why_not_ready: WhyNotReady,
         metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._gateway_id = gateway_id
         self._request_s_max = request_s_max
@@ -58,7 +60,7 @@ class PredictionService:
         self._why_not_ready = why_not_ready
         self._metrics = metrics
         self.stopping = asyncio.Event()
-        self.door = Door(admission, metrics, self.stopping.is_set)
+        self.door = Door(admission, metrics, traces, self.stopping.is_set)
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         call = current_call.get()
@@ -134,7 +136,7 @@ class PredictionService:
 
     async def _stream_result(self, stream: Call, request: pb.PredictRequest, context: _Context) -> pb.StreamResult:
         """One request of a stream: what a unary call would have answered, errors included."""
-        call = Call("PredictStream", stream.language, stream.key)
+        call = Call("PredictStream", stream.language, stream.key, trace=stream.trace.below("request"))
         try:
             if self.stopping.is_set():
                 raise errors.ShuttingDown("this gateway is shutting down")
@@ -161,6 +163,7 @@ class PredictionService:
         )
         call.facts.update(facts_of(response))
         self._metrics.answered(response)
+        call.trace.answered(response)
         return response
 
 

@@ -108,6 +108,15 @@ class Settings(BaseSettings):
         description="Predictions worked on at once; beyond, calls are refused; sooner while a queue stands.",
     )
 
+    otlp_endpoint: str = Field(
+        default="",
+        description="http:// or https:// and HOST:PORT of a collector that takes traces (OTLP over gRPC); "
+        "empty: no traces.",
+    )
+    traces_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of calls that are traced where the caller does not say."
+    )
+
     @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -120,6 +129,13 @@ class Settings(BaseSettings):
     @classmethod
     def _cache_known(cls, value: str) -> str:
         return _with_scheme(value, ("memory", "redis", "rediss"))
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str) -> str:
+        if value and urlsplit(value).port is None:
+            raise ValueError("wanted HOST:PORT after http:// or https://, as in http://127.0.0.1:4317")
+        return _with_scheme(value, ("http", "https")) if value else value
 
     @field_validator("console_url", "torchserve_management_url")
     @classmethod

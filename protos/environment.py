@@ -44,6 +44,8 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "DECODER_WORKERS": ("gateway",),
         "REQUEST_S_MAX": ("gateway",),
         "CALLS_IN_FLIGHT_MAX": ("gateway",),
+        "OTLP_ENDPOINT": ("gateway",),
+        "TRACES_RATIO": ("gateway",),
         # Console.
         "DATABASE_URL": ("console",),
         "BROKER_URL": ("console",),

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from amulet_client import AmuletError, AsyncClient, Client, ConnectionOptions, Prediction, Refused, Unreachable, View
 from amulet_client.answers import request_of
@@ -299,3 +300,17 @@ def test_a_consent_without_a_subject_is_refused() -> None:
 def test_an_unknown_side_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="front, back, edge, detail"):
         request_of([View(b"x", side="top")])
+
+
+def test_the_callers_own_trace_goes_along_and_nothing_else_of_its_context() -> None:
+    options = ConnectionOptions(address="127.0.0.1:1", api_key="amk_key", plaintext=True)
+    parent = SpanContext(
+        0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331, is_remote=False, trace_flags=TraceFlags(1)
+    )
+
+    assert [name for name, _ in options.metadata()] == ["x-api-key", "accept-language"]
+    with use_span(NonRecordingSpan(parent)):
+        metadata = dict(options.metadata())
+
+    assert metadata["traceparent"] == "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert set(metadata) == {"x-api-key", "accept-language", "traceparent"}

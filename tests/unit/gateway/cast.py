@@ -443,9 +443,9 @@ async def running_gateway(
 
 
 def kept_revision(gateway: Gateway) -> int:
-    """The policy that the gateway has taken up: it keeps what is in force."""
-    content = (gateway.settings.state_dir / "gateway" / "policy.pb").read_bytes()
-    return policy_pb2.Policy.FromString(content).revision
+    """The policy that the gateway has taken up: it keeps what is in force, a moment later. 0: none yet."""
+    kept = gateway.settings.state_dir / "gateway" / "policy.pb"
+    return policy_pb2.Policy.FromString(kept.read_bytes()).revision if kept.exists() else 0
 
 
 async def until_policy(gateway: Gateway) -> None:

@@ -1,0 +1,145 @@
+"""Traces: one span a call, with the stages of its answer below it, sent to a collector over OTLP.
+
+A caller that sends `traceparent` (W3C Trace Context) finds the call below its own span; whether
+a call without one is traced is drawn. A span says what the log line says and no more: no key,
+no subject, no text of the caller's. Sending happens in a thread of OpenTelemetry's, in batches,
+and what a collector does not take is dropped: nobody waits for a trace.
+
+OpenTelemetry is imported where a collector is named, and costs nothing elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+
+from protos.amulet.v1 import prediction_pb2 as pb
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, Tracer
+
+_SEND_S_MAX: Final = 5
+_NS: Final = 1_000_000_000
+# Faults of ours, by the conventions for gRPC servers; another code is the caller's affair, and no error of the span.
+_OUR_FAULTS: Final = frozenset(
+    {
+        grpc.StatusCode.UNKNOWN,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class Trace:
+    """One call, or one request of a stream, as the collector will see it."""
+
+    __slots__ = ("_span", "_tracer")
+
+    def __init__(self, tracer: Tracer | None, span: Span | None) -> None:
+        self._tracer, self._span = tracer, span
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits for the log line; empty where nothing is traced."""
+        return "" if self._span is None else f"{self._span.get_span_context().trace_id:032x}"
+
+    def below(self, method: str) -> Trace:
+        """The trace of one request of this stream."""
+        if self._tracer is None or self._span is None:
+            return NO_TRACE
+        from opentelemetry.trace import set_span_in_context
+
+        return Trace(self._tracer, self._tracer.start_span(method, set_span_in_context(self._span)))
+
+    def answered(self, response: pb.PredictResponse) -> None:
+        """Draw the stages of an answer that was given just now; one that was given before had its own trace."""
+        if self._tracer is None or self._span is None or not self._span.is_recording() or response.replayed:
+            return
+        from opentelemetry.trace import set_span_in_context
+
+        ended_ns = time.time_ns()
+        timings = response.timings
+        began_ns = ended_ns - timings.total.ToNanoseconds()
+        decoded_ns = began_ns + timings.decode.ToNanoseconds()
+        context = set_span_in_context(self._span)
+        for name, from_ns, to_ns in (
+            ("decode", began_ns, decoded_ns),
+            ("inference", decoded_ns, decoded_ns + timings.inference.ToNanoseconds()),
+            ("journal", ended_ns - timings.journal.ToNanoseconds(), ended_ns),
+        ):
+            self._tracer.start_span(name, context, start_time=from_ns).end(to_ns)
+
+    def end(self, code: grpc.StatusCode, reason: str, facts: Mapping[str, str | float | int]) -> None:
+        """facts: those of the log line."""
+        if self._span is None:
+            return
+        if self._span.is_recording():
+            from opentelemetry.trace import StatusCode
+
+            self._span.set_attribute("rpc.grpc.status_code", code.value[0])
+            if reason:
+                self._span.set_attribute("amulet.reason", reason)
+            self._span.set_attributes({f"amulet.{name}": value for name, value in facts.items()})
+            if code in _OUR_FAULTS:
+                self._span.set_status(StatusCode.ERROR)
+        self._span.end()
+
+
+NO_TRACE: Final = Trace(None, None)
+
+
+class Traces:
+    """Begins the trace of every call. Close it: what is not sent yet is sent then."""
+
+    def __init__(self, endpoint: str, *, ratio: float, gateway_id: str) -> None:
+        """endpoint: http:// or https:// and HOST:PORT of a collector (OTLP over gRPC); empty: nothing is traced.
+
+        ratio: share of the calls without a `traceparent` that are traced, 0 to 1.
+        """
+        self._provider: TracerProvider | None = None
+        if not endpoint:
+            return
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = TracerProvider(
+            sampler=ParentBased(TraceIdRatioBased(ratio)),
+            resource=Resource({"service.name": "amulet-gateway", "service.instance.id": gateway_id}),
+            shutdown_on_exit=False,  # `close` does it
+        )
+        exporter = OTLPSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=_SEND_S_MAX)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("amulet.gateway")
+        self._propagator = TraceContextTextMapPropagator()
+
+    def begin(self, method: str, metadata: Mapping[str, str]) -> Trace:
+        """method: as gRPC names it, "/amulet.v1.PredictionService/Predict"."""
+        if self._provider is None:
+            return NO_TRACE
+        from opentelemetry.trace import SpanKind
+
+        service, _, name = method.removeprefix("/").rpartition("/")
+        attributes: Mapping[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        span = self._tracer.start_span(
+            f"{service}/{name}",
+            self._propagator.extract({"traceparent": metadata.get("traceparent", "")}),
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+        )
+        return Trace(self._tracer, span)
+
+    async def close(self) -> None:
+        if self._provider is not None:
+            await asyncio.to_thread(self._provider.shutdown)
