@@ -101,8 +101,11 @@ class ReviewItemAdmin(HistoryAdmin):
         numbers = {
             "sway": queries.sway_since(month),
             "concord": queries.concord_since(month),
+            "withheld": queries.withheld_count(actor_of(request)),
             "disputed": queries.disputed_count(),
-            "open_by_why": [(why.label, count) for why, count in sorted(queries.open_by_why().items())],
+            "open_by_why": [
+                (why.label, count) for why, count in sorted(queries.open_by_why(actor_of(request)).items())
+            ],
             "agreement": queries.agreement_since(month),
             "disclaimers": DISCLAIMERS,
         }

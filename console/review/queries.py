@@ -52,9 +52,12 @@ def open_count() -> int:
     return open_items().count()
 
 
-def open_by_why() -> Mapping[Why, int]:
-    """How many items wait, by reason. One query along the partial index of open items."""
-    rows = ReviewItem.objects.filter(state=State.OPEN).values_list("why").annotate(Count("pk")).order_by()
+def open_by_why(person: User) -> Mapping[Why, int]:
+    """How many items wait, by reason, of those that a list shows to this person: of few, the reason would tell.
+
+    One query along the partial index of open items.
+    """
+    rows = shown_to(person, open_items()).values_list("why").annotate(Count("pk")).order_by()
     return {Why(why): count for why, count in rows}
 
 
@@ -73,6 +76,13 @@ def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
 def withholds(item: ReviewItem) -> bool:
     """Whether the model's answer must not reach a person who may decide."""
     return item.withheld_until is not None and item.withheld_until > now()
+
+
+def withheld_count(person: User) -> int:
+    """How many open items this person's lists leave out. Along the partial index of open ones."""
+    if not person.has_perm("review.decide_reviewitem"):
+        return 0
+    return open_items().filter(withheld_until__gt=now()).count()
 
 
 def disputed_count() -> int:

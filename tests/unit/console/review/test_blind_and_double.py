@@ -95,6 +95,19 @@ class TestBlind:
         assert MODEL_SAYS in sent(desk, prediction)
         assert MODEL_SAYS in sent(desk, review)
 
+    def test_nor_do_the_numbers_over_the_list(self, experts: tuple[User, User, User]) -> None:
+        """With one item waiting, a count by reason would say its verdict."""
+        queued(blind=True, verdict=words.VERDICT_UNSURE)
+        assert queries.open_by_why(experts[0]) == {}
+        told = sent(at_the_desk(experts[0]), reverse("admin:review_reviewitem_changelist"))
+        assert "<strong>1</strong> to answer before the model is heard" in told
+        assert "<strong>1</strong> unsure" not in told
+        engineer = member(Role.MODEL_ENGINEER)
+        assert queries.open_by_why(engineer) == {Why.UNSURE: 1}
+        told = sent(at_the_desk(engineer), reverse("admin:review_reviewitem_changelist"))
+        assert "<strong>1</strong> unsure" in told
+        assert "before the model is heard" not in told
+
     def test_nor_does_the_rest_interface(self) -> None:
         item = queued(blind=True)
         expert, engineer = caller(Role.REVIEWER), caller(Role.MODEL_ENGINEER)
