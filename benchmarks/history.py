@@ -38,7 +38,7 @@ from console.predictions.models import FeedbackKind, Verdict
 from console.predictions.tallies import Tallied, tally
 from console.privacy.models import PrivacyRequest
 from console.review.models import ReviewItem, Why
-from console.review.services import why_review
+from console.review.services import NOT_YET, TAKE_BACK, why_review
 from console.staff.models import User
 from console.vault import cipher
 from console.vault import queries as vault
@@ -63,9 +63,10 @@ _COLUMNS: Final = {
     "audit_payload": "entry_id salt text subject_type subject_id",
     "audit_checkpoint": "size created_at note frontier",
     "review_reviewitem": (
-        "id prediction_id state why sampling_ratio with_photograph created_at held_by_id held_since held_until rounds"
+        "id prediction_id state why sampling_ratio with_photograph created_at held_by_id held_since held_until rounds "
+        "blind withheld_until opinions_wanted opinions"
     ),
-    "review_expertdecision": "item_id round expert_id decided class_id agrees note took_s decided_at",
+    "review_expertdecision": "item_id round expert_id decided class_id agrees note took_s decided_at blind part",
     "predictions_feedback": "feedback_id prediction_id happened_at client_id kind true_class comment",
     "vault_subject": "id found_by wrapped_key created_at shut_at",
     "vault_consent": (
@@ -255,15 +256,35 @@ def _review(
 ) -> None:  # fmt: skip
     state = "open" if expert is None else "decided"
     ratio = 0.02 if why == Why.SAMPLED else 1.0
+    with_photograph, blind = item % 4 == 0, item % 20 == 0
+    withheld_until = (NOT_YET if expert is None else at + TAKE_BACK) if blind else None
     copies.add(
         "review_reviewitem",
-        (item, prediction, state, int(why), ratio, item % 4 == 0, at, None, None, None, int(expert is not None)),
+        (
+            item,
+            prediction,
+            state,
+            int(why),
+            ratio,
+            with_photograph,
+            at,
+            None,
+            None,
+            None,
+            int(expert is not None),
+            blind,
+            withheld_until,
+            1,
+            int(expert is not None),
+        ),
     )
     if expert is None:
         return
     agrees = chance.random() < 0.8
     said = top_class if agrees else CLASSES[0]
-    copies.add("review_expertdecision", (item, 1, expert.pk, "class", said, said == top_class, "", 8.5, at))
+    copies.add(
+        "review_expertdecision", (item, 1, expert.pk, "class", said, said == top_class, "", 8.5, at, blind, "alone")
+    )
     told = {"decided": "class", "class": said, "agrees": said == top_class, "round": 1}
     _enter(copies, log, at, "review.decided", str(expert.pseudonym), ("prediction", str(prediction)), told)
 

@@ -98,14 +98,13 @@ class ReviewItemAdmin(HistoryAdmin):
         if "state__exact" not in request.GET and not request.GET:
             return redirect(f"{request.path}?state__exact={State.OPEN}")
         month = now() - timedelta(days=30)
+        waiting = queries.waiting(actor_of(request))
         numbers = {
             "sway": queries.sway_since(month),
             "concord": queries.concord_since(month),
-            "withheld": queries.withheld_count(actor_of(request)),
-            "disputed": queries.disputed_count(),
-            "open_by_why": [
-                (why.label, count) for why, count in sorted(queries.open_by_why(actor_of(request)).items())
-            ],
+            "withheld": waiting.withheld,
+            "disputed": waiting.disputed,
+            "open_by_why": [(why.label, count) for why, count in sorted(waiting.by_why.items())],
             "agreement": queries.agreement_since(month),
             "disclaimers": DISCLAIMERS,
         }

@@ -42,6 +42,15 @@ class Agreement:
         return self.agreed / self.compared if self.compared else None
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How many items wait for a person."""
+
+    by_why: Mapping[Why, int]  # open ones that a list shows: of few that it withholds, the reason would tell
+    withheld: int  # open ones that it does not show, because they are answered before the model is heard
+    disputed: int  # disagreements that a third person settles
+
+
 def open_items() -> QuerySet[ReviewItem]:
     """Items that wait for a person. Along the partial index of open ones."""
     return ReviewItem.objects.filter(state=State.OPEN)
@@ -52,13 +61,26 @@ def open_count() -> int:
     return open_items().count()
 
 
-def open_by_why(person: User) -> Mapping[Why, int]:
-    """How many items wait, by reason, of those that a list shows to this person: of few, the reason would tell.
-
-    One query along the partial index of open items.
-    """
-    rows = shown_to(person, open_items()).values_list("why").annotate(Count("pk")).order_by()
-    return {Why(why): count for why, count in rows}
+def waiting(person: User) -> Waiting:
+    """What waits, as lists tell this person. One query over items that are not decided."""
+    decides = person.has_perm("review.decide_reviewitem")
+    rows = (
+        ReviewItem.objects.filter(state__in=(State.OPEN, State.DISPUTED))
+        .values_list("state", "why")
+        .annotate(all=Count("pk"), hidden=Count("pk", filter=Q(withheld_until__gt=now())))
+        .order_by()
+    )
+    by_why: dict[Why, int] = {}
+    withheld = disputed = 0
+    for state, why, count, hidden in rows:
+        if state == State.DISPUTED:
+            disputed += count
+            continue
+        hidden = hidden if decides else 0
+        withheld += hidden
+        if count > hidden:
+            by_why[Why(why)] = count - hidden
+    return Waiting(by_why, withheld, disputed)
 
 
 def items() -> QuerySet[ReviewItem]:
@@ -76,18 +98,6 @@ def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
 def withholds(item: ReviewItem) -> bool:
     """Whether the model's answer must not reach a person who may decide."""
     return item.withheld_until is not None and item.withheld_until > now()
-
-
-def withheld_count(person: User) -> int:
-    """How many open items this person's lists leave out. Along the partial index of open ones."""
-    if not person.has_perm("review.decide_reviewitem"):
-        return 0
-    return open_items().filter(withheld_until__gt=now()).count()
-
-
-def disputed_count() -> int:
-    """How many disagreements wait for a third person."""
-    return ReviewItem.objects.filter(state=State.DISPUTED).count()
 
 
 def sway_since(moment: datetime) -> Sway:

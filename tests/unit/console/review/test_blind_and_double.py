@@ -98,12 +98,12 @@ class TestBlind:
     def test_nor_do_the_numbers_over_the_list(self, experts: tuple[User, User, User]) -> None:
         """With one item waiting, a count by reason would say its verdict."""
         queued(blind=True, verdict=words.VERDICT_UNSURE)
-        assert queries.open_by_why(experts[0]) == {}
+        assert queries.waiting(experts[0]).by_why == {}
         told = sent(at_the_desk(experts[0]), reverse("admin:review_reviewitem_changelist"))
         assert "<strong>1</strong> to answer before the model is heard" in told
         assert "<strong>1</strong> unsure" not in told
         engineer = member(Role.MODEL_ENGINEER)
-        assert queries.open_by_why(engineer) == {Why.UNSURE: 1}
+        assert queries.waiting(engineer).by_why == {Why.UNSURE: 1}
         told = sent(at_the_desk(engineer), reverse("admin:review_reviewitem_changelist"))
         assert "<strong>1</strong> unsure" in told
         assert "before the model is heard" not in told
@@ -189,7 +189,7 @@ class TestDouble:
         item = queued(opinions=2)
         say(experts[0], item, SOMDEJ)
         say(experts[1], item, SIVALI)
-        assert (state_of(item), queries.disputed_count(), queries.open_count()) == (State.DISPUTED, 1, 0)
+        assert (state_of(item), queries.waiting(experts[2]).disputed, queries.open_count()) == (State.DISPUTED, 1, 0)
         for one_of_the_two in experts[:2]:
             assert services.take_next(actor=one_of_the_two, state=State.DISPUTED) is None
             with pytest.raises(Conflict, match="another person"):
