@@ -39,7 +39,7 @@ class DecisionLimits:
 
     confidence_min: float
     margin_min: float  # between the two best probabilities
-    detectors: tuple[DetectorLimits, ...]
+    detectors: tuple[DetectorLimits, ...]  # the first leads: it orders photographs that all of them let pass
     set_coverage: float = 0.0  # 0: the version promises no prediction sets
     set_probability_min: float = 1.0  # classes at or above belong to the set
 
@@ -48,13 +48,15 @@ class DecisionLimits:
 class Decision:
     verdict: words.Verdict.ValueType
     reasons: tuple[words.Reason.ValueType, ...]  # empty exactly when in domain
-    ood_score: float  # the largest detector ratio; 1 is the border to "out"
+    ood_score: float  # 1 is the border to "out"
 
 
 def decide(probabilities: Sequence[float], scores: Mapping[str, float], limits: DecisionLimits) -> Decision:
     """Apply the limits to one (fused) answer of the graph.
 
     probabilities: one per class, summing to 1.  scores: one per detector of the limits.
+    Any detector can call a photograph out. The OOD score is the ratio of the first, and below the border
+    of that one alone: the largest of several would mix each one's accidents into the order (decision 0100).
     Raises ValueError when there is no class or a detector's score is missing; extra scores
     are measured but not used.
     """
@@ -66,7 +68,8 @@ def decide(probabilities: Sequence[float], scores: Mapping[str, float], limits: 
     best, *others = sorted(probabilities, reverse=True)
     out = any(scores[detector.name] >= detector.out_at for detector in limits.detectors)
     unfamiliar = any(scores[detector.name] >= detector.unsure_at for detector in limits.detectors)
-    ood_score = max((detector.ratio(scores[detector.name]) for detector in limits.detectors), default=0.0)
+    ratios = [detector.ratio(scores[detector.name]) for detector in limits.detectors]
+    ood_score = max(ratios[:1] + [ratio for ratio in ratios[1:] if ratio >= 1.0], default=0.0)
     if out:
         return Decision(words.VERDICT_OUT_OF_DISTRIBUTION, (words.REASON_NOT_OUR_KIND,), ood_score)
     reasons: list[words.Reason.ValueType] = []

@@ -40,7 +40,7 @@ class OutOfFold:
     scores: Mapping[str, NDArray[np.float64]]  # detector -> [n]
     decisions: tuple[Decision, ...]  # [n]
     sets: tuple[tuple[int, ...], ...]  # [n]: conformal sets
-    outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the largest detector ratio, [m]
+    outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the OOD score, [m]
     outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
 
     @property
@@ -242,5 +242,5 @@ def decisions_of(version: Version, embedding: NDArray[np.floating]) -> list[Deci
 
 
 def ratios_of(version: Version, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The OOD score [n] that decides: the largest of any detector on the scale of its borders."""
+    """The OOD score [n] of the verdict: 1 is the border to "out"."""
     return np.array([decision.ood_score for decision in decisions_of(version, embedding)])

@@ -234,7 +234,7 @@ def detectors(
     json_file: Path | None,
     html: Path | None,
 ) -> None:
-    """Compare ten scores of what is out of distribution, with each class left out in turn.
+    """Compare eleven scores of what is out of distribution, with each class left out in turn.
 
     DATA holds one folder for each class, three at least.
     """

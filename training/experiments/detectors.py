@@ -25,9 +25,20 @@ from training.evaluation.intervals import Interval, bootstrap_all
 from training.experiments.ablate import EyesOf, look_of
 from training.export.fused_graph import linear
 from training.fitting.recipe import Recipe
-from training.ood import isolation_forest, k_nearest, logits, mahalanobis, nearest_neighbour, relative_mahalanobis, vim
+from training.ood import (
+    combination,
+    isolation_forest,
+    k_nearest,
+    logits,
+    mahalanobis,
+    nearest_neighbour,
+    relative_mahalanobis,
+    vim,
+)
 
-GRAPH: Final = "all of the graph"  # the largest of the served detectors, each on the scale of its borders
+GRAPH: Final = (
+    "all of the graph"  # the OOD score of the verdict: the combination, and any other detector beyond its border
+)
 _NEIGHBOURS: Final = 5
 _RESAMPLES: Final = 500
 UNSEEN: Final = "unseen class"
@@ -127,7 +138,7 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
                 seed=seed,
             )
             known = np.array(sorted(row for row in away if labels[row] != number))
-            told.append(_told(fit, known, np.flatnonzero(labels == number), request.recipe))
+            told.append(_told(fit, known, np.flatnonzero(labels == number)))
     say("Leaving each class out", total, total)
     return Detectors(
         data=request.data.resolve().name,
@@ -139,11 +150,10 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
     )
 
 
-def scorers_of(fit: Fit, recipe: Recipe) -> dict[str, Scorer]:
+def scorers_of(fit: Fit) -> dict[str, Scorer]:
     """Every detector that there is, fitted on the version's own training part."""
     fitted, rows = fit.version.fitted, fit.parts["train"].rows()
     temperature = fitted.temperature
-    relative = relative_mahalanobis.fit(fitted.mahalanobis, rows.embedding, shrinkage=recipe.mahalanobis_shrinkage)
     virtual = vim.fit(rows.embedding, linear(fitted.head), temperature=temperature)
 
     def calibrated(embedding: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -153,7 +163,8 @@ def scorers_of(fit: Fit, recipe: Recipe) -> dict[str, Scorer]:
         GRAPH: lambda embedding: crossvalidation.ratios_of(fit.version, embedding),
         nearest_neighbour.NAME: fitted.nearest.score,
         mahalanobis.NAME: fitted.mahalanobis.score,
-        relative_mahalanobis.NAME: relative.score,
+        relative_mahalanobis.NAME: fitted.combination.relative.score,
+        combination.NAME: fitted.combination.score,
         k_nearest.NAME: k_nearest.KNearest(rows.embedding, _NEIGHBOURS).score,
         vim.NAME: virtual.score,
         logits.ENERGY: lambda embedding: logits.energy(calibrated(embedding)),
@@ -163,11 +174,11 @@ def scorers_of(fit: Fit, recipe: Recipe) -> dict[str, Scorer]:
     }
 
 
-def _told(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp], recipe: Recipe) -> _Told:
+def _told(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Told:
     features = fit.sight.features
     asked = {UNSEEN: features.plain[unseen], **fit.sight.outside.report}
     found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
-    for name, score in scorers_of(fit, recipe).items():
+    for name, score in scorers_of(fit).items():
         plain = score(features.plain[known])
         for what, embedding in asked.items():
             found.setdefault(what, {})[name] = plain, score(embedding)

@@ -4,6 +4,7 @@
                                       └ pooled levels ─ embedding ─┬ logits ─┬ heatmap ─ target int64 [N]
                                                                    │         └ / T ─ softmax ─ probabilities
                                                                    ├ score_mahalanobis, score_nearest_neighbour
+                                                                   │   └ score_combination
                                                                    └ score_isolation_forest
 
 The backbone comes from torch's exporter, once per run; the rest is appended here node by node
@@ -33,7 +34,8 @@ from training.errors import SettingWrong
 from training.export import forest
 from training.models.backbones import Backbone
 from training.models.heads import LENGTH_MIN, Head, LinearHead
-from training.ood import isolation_forest, mahalanobis, nearest_neighbour
+from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour
+from training.ood.combination import Combination, Scale
 from training.ood.mahalanobis import Mahalanobis
 from training.ood.nearest_neighbour import NearestNeighbour
 
@@ -49,9 +51,16 @@ class Fitted:
 
     head: Head
     temperature: float
-    mahalanobis: Mahalanobis
-    nearest: NearestNeighbour
+    combination: Combination
     forest: IsolationForest
+
+    @property
+    def nearest(self) -> NearestNeighbour:
+        return self.combination.nearest
+
+    @property
+    def mahalanobis(self) -> Mahalanobis:
+        return self.combination.relative.classes
 
 
 class _Exported(nn.Module):
@@ -105,6 +114,7 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     tail.logits(head, fitted.temperature)
     tail.mahalanobis(fitted.mahalanobis)
     tail.nearest_neighbour(fitted.nearest)
+    tail.combination(fitted.combination)
     forest.append(tail.nodes, tail.weights, fitted.forest, embedding="embedding", score=_score(isolation_forest.NAME))
     tail.heatmap(levels[-1], pooled, head, cells=(height, width))
     graph.node.extend(tail.nodes)
@@ -117,6 +127,7 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
         ("logits", [batch, classes]),
         ("probabilities", [batch, classes]),
         ("embedding", [batch, size]),
+        (_score(combination.NAME), [batch]),
         (_score(mahalanobis.NAME), [batch]),
         (_score(nearest_neighbour.NAME), [batch]),
         (_score(isolation_forest.NAME), [batch]),
@@ -153,7 +164,9 @@ class _Tail:
         self.weights: list[TensorProto] = []
 
     def weight(self, name: str, value: NDArray[Any]) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        """Fitted in float64, served in float32."""
+        served = np.asarray(value, np.float32 if value.dtype == np.float64 else value.dtype, order="C")
+        self.weights.append(numpy_helper.from_array(served, name))
         return name
 
     def node(self, operator: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
@@ -182,28 +195,47 @@ class _Tail:
         self.node("Softmax", [scaled], "probabilities", axis=1)
 
     def mahalanobis(self, detector: Mahalanobis) -> None:
-        """Whitened around the mean of the classes: near zero, float32 keeps its digits."""
-        centres = detector.white(detector.means).astype(np.float32)
-        origin = self.weight("origin", detector.origin.astype(np.float32))
-        shifted = self.node("Sub", ["embedding", origin], "embedding_shifted")
-        whitener = self.weight("whitener", detector.whitener.astype(np.float32))
-        white = self.node("MatMul", [shifted, whitener], "embedding_white")
-        white = self.node("Unsqueeze", [white, self.weight("axis_classes", np.array([1], np.int64))], "white_rows")
-        away = self.node("Sub", [white, self.weight("centres", centres)], "white_away")
+        self.white(detector, "embedding_white")
+        rows = self.node("Unsqueeze", ["embedding_white", "axis_features"], "white_rows")
+        away = self.node("Sub", [rows, self.weight("centres", detector.white(detector.means))], "white_away")
         last = self.weight("axis_last", np.array([2], np.int64))
         distances = self.node("ReduceL2", [away, last], "class_distances", keepdims=0)
         self.node("ReduceMin", [distances, "axis_features"], _score(mahalanobis.NAME), keepdims=0)
 
+    def white(self, detector: Mahalanobis, output: str) -> str:
+        """From the origin, where float32 keeps its digits: `Mahalanobis.white`."""
+        origin = self.weight(f"{output}_origin", detector.origin)
+        rows = self.node("Sub", ["embedding", origin], f"{output}_from_origin")
+        narrowing = self.weight(f"{output}_narrowing", detector.spread.narrowing)
+        along = self.node("MatMul", [rows, narrowing], f"{output}_along")
+        common = self.node("Gemm", [along, narrowing], f"{output}_common", transB=1)
+        narrowed = self.node("Sub", [rows, common], f"{output}_narrowed")
+        return self.node("Div", [narrowed, self.weight(f"{output}_rest", np.sqrt(detector.spread.rest))], output)
+
     def nearest_neighbour(self, detector: NearestNeighbour) -> None:
-        shortest = self.weight("white_length_min", np.array(nearest_neighbour.LENGTH_MIN, np.float32))
+        shortest = self.weight("white_length_min", np.array(nearest_neighbour.LENGTH_MIN))
         length = self.node("ReduceL2", ["embedding_white", "axis_features"], "white_length_raw", keepdims=1)
         length = self.node("Max", [length, shortest], "white_length")
         direction = self.node("Div", ["embedding_white", length], "white_direction")
-        references = self.weight("references", detector.references.T.astype(np.float32))
+        references = self.weight("references", detector.references.T)
         cosines = self.node("MatMul", [direction, references], "reference_cosines")
         nearest = self.node("ReduceMax", [cosines, "axis_features"], "reference_nearest", keepdims=0)
-        one = self.weight("one", np.array(1.0, np.float32))
-        self.node("Sub", [one, nearest], _score(nearest_neighbour.NAME))
+        self.node("Sub", [self.weight("one", np.array(1.0)), nearest], _score(nearest_neighbour.NAME))
+
+    def combination(self, detector: Combination) -> None:
+        """Of everything there is one mean only, its origin: the squared length is the squared distance."""
+        everything = self.white(detector.relative.everything, "everything_white")
+        everything = self.node("ReduceSumSquare", [everything, "axis_features"], "everything_squared", keepdims=0)
+        distance = _score(mahalanobis.NAME)
+        squared = self.node("Mul", [distance, distance], "distance_squared")
+        self.node("Sub", [squared, everything], "relative_distance")
+        near = self.scaled(_score(nearest_neighbour.NAME), detector.nearest_scale, "nearest_scaled")
+        relative = self.scaled("relative_distance", detector.relative_scale, "relative_scaled")
+        self.node("Add", [near, relative], _score(combination.NAME))
+
+    def scaled(self, scores: str, scale: Scale, output: str) -> str:
+        away = self.node("Sub", [scores, self.weight(f"{output}_median", np.array(scale.median))], f"{output}_away")
+        return self.node("Div", [away, self.weight(f"{output}_deviation", np.array(scale.deviation))], output)
 
     def heatmap(self, level: str, pooled: Sequence[int], head: LinearHead, *, cells: tuple[int, int]) -> None:
         """Grad-CAM of the last map in closed form: `explanation.gradcam` derives it."""
@@ -221,7 +253,7 @@ class _Tail:
         along = self.node("Mul", [along, unit], "row_radial")
         across = self.node("Sub", [row, along], "row_tangential")
         weights = self.node("Div", [across, length], "map_weights")
-        weights = self.node("Unsqueeze", [weights, "axis_classes"], "map_weights_row")
+        weights = self.node("Unsqueeze", [weights, "axis_features"], "map_weights_row")
         flat = self.weight("flat_map", np.array([0, own, cells[0] * cells[1]], np.int64))
         flattened = self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
         summed = self.node("MatMul", [weights, flattened], "heat_flat")

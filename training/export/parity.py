@@ -1,7 +1,7 @@
 """Does the graph that will be served answer as what was trained?
 
 Each output against an independent computation on the same photographs: the probabilities
-against torch, Grad-CAM against captum's backward pass, Mahalanobis and the nearest neighbour
+against torch, Grad-CAM against captum's backward pass, the distances and the nearest neighbour
 against numpy in float64, the forest against scikit-learn. A version that fails is not written.
 """
 
@@ -22,11 +22,12 @@ from training.errors import ParityBroken
 from training.export import fused_graph
 from training.export.fused_graph import Fitted
 from training.models.heads import Network
-from training.ood import isolation_forest, mahalanobis, nearest_neighbour
+from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour
 
 PHOTOS: Final = 50
 PROBABILITY_MAX: Final = 1e-4  # absolute
 SCORE_MAX: Final = 1e-4  # relative
+COMBINATION_MAX: Final = 1e-3  # absolute, in standard deviations of known photographs
 CORRELATION_MIN: Final = 0.999
 _BATCH: Final = 10
 _FLAT: Final = 1e-9  # a map whose largest cell is below has no shape to compare
@@ -42,6 +43,7 @@ class Parity:
     mahalanobis_rel_max: float
     nearest_neighbour_rel_max: float
     isolation_forest_rel_max: float
+    combination_abs_max: float  # around zero there is no relative difference
 
     @property
     def holds(self) -> bool:
@@ -51,6 +53,7 @@ class Parity:
             and self.mahalanobis_rel_max <= SCORE_MAX
             and self.nearest_neighbour_rel_max <= SCORE_MAX
             and self.isolation_forest_rel_max <= SCORE_MAX
+            and self.combination_abs_max <= COMBINATION_MAX
         )
 
 
@@ -67,7 +70,8 @@ def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArr
             f"{parity.heat_map_correlation_min:.5f} (at least {CORRELATION_MIN}), Mahalanobis differs by "
             f"{parity.mahalanobis_rel_max:.1e}, the nearest neighbour by "
             f"{parity.nearest_neighbour_rel_max:.1e} and IsolationForest by {parity.isolation_forest_rel_max:.1e} "
-            f"(at most {SCORE_MAX:.0e}); report this as a defect of the export"
+            f"(at most {SCORE_MAX:.0e}), the combination by {parity.combination_abs_max:.1e} (at most "
+            f"{COMBINATION_MAX:.0e}); report this as a defect of the export"
         )
     return parity
 
@@ -100,9 +104,10 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
                 float(np.abs(found["probabilities"] - probabilities_of(logits, fitted.temperature)).max()),
                 -_correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
                 *(_relative_max(found[f"score_{name}"], score) for name, score in detector_scores.items()),
+                float(np.abs(found[f"score_{combination.NAME}"] - fitted.combination.score(embedding)).max()),
             )
         )
-    probabilities, anticorrelation, distances, nearest, forests = np.array(worst).max(axis=0).tolist()
+    probabilities, anticorrelation, distances, nearest, forests, both = np.array(worst).max(axis=0).tolist()
     return Parity(
         photos=len(images),
         probabilities_abs_max=probabilities,
@@ -110,6 +115,7 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
         mahalanobis_rel_max=distances,
         nearest_neighbour_rel_max=nearest,
         isolation_forest_rel_max=forests,
+        combination_abs_max=both,
     )
 
 

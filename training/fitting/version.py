@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.verdict import DecisionLimits, DetectorLimits
+from protos.verdict import DecisionLimits
 from training.calibration import conformal
 from training.calibration.temperature import Scored, fit_temperature, probabilities_of
 from training.errors import DataTooSmall
@@ -18,15 +17,16 @@ from training.fitting.features import Features
 from training.fitting.head_only import fit_head, within_class
 from training.fitting.recipe import Recipe
 from training.models.heads import Head
-from training.ood import isolation_forest, mahalanobis, nearest_neighbour, thresholds
+from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour, relative_mahalanobis, thresholds
 
 PARTS: Final = ("train", "calibration", "thresholds")
-# Detector -> its part of the recipe's ratios: of the known photographs that may lie beyond a border.
-SHARES: Final = MappingProxyType({mahalanobis.NAME: 0.25, nearest_neighbour.NAME: 0.75})
-# The forest tells least (decision 0012): it speaks only where hardly any known photograph has been,
-# and given photographs of other things do not make it speak earlier.
-FOREST_RATIO: Final = 0.0003
-DETECTORS: Final = (*SHARES, isolation_forest.NAME)
+DETECTORS: Final = (combination.NAME, mahalanobis.NAME, nearest_neighbour.NAME, isolation_forest.NAME)
+# The recipe's ratios are the combination's. Alone, a detector speaks only where hardly any known photograph
+# has been (decision 0100).
+ALONE_RATIO: Final = 0.0003
+# Whose border given photographs of other things move: coins and household things lie far away, and distance tells
+# them by a wide gap.
+_TAUGHT: Final = (combination.NAME, mahalanobis.NAME)
 _INNER_FOLDS: Final = 3
 _Scores = dict[str, NDArray[np.float64]]
 
@@ -109,12 +109,16 @@ def fit_version(
         head = fit_head(rows.embedding, rows.labels, classes=classes, recipe=recipe, statistics=shared)
     except ValueError as error:
         raise DataTooSmall(f"nothing can be learnt from these photographs: {error}") from None
-    detector = mahalanobis.fit(statistics)
-    nearest = nearest_neighbour.fit(detector, rows.embedding, rows.labels, rows.photo)
+    distance = mahalanobis.fit(statistics)
+    both = combination.fit(
+        nearest_neighbour.fit(distance, rows.embedding, rows.labels, rows.photo),
+        relative_mahalanobis.fit(distance, rows.embedding, shrinkage=recipe.mahalanobis_shrinkage),
+        held_out.features.flat()[0],
+    )
     forest = isolation_forest.fit(rows.embedding, trees=recipe.forest_trees, samples=recipe.forest_samples, seed=seed)
     inside = None if tuned else scored_inside(train, rows, classes=classes, recipe=recipe)
     temperature = fit_temperature(scored(head, calibration.rows()), inside.all if inside else None)
-    fitted = Fitted(head, temperature, detector, nearest, forest)
+    fitted = Fitted(head, temperature, both, forest)
     return Version(fitted, _limits(fitted, held_out, inside, outside, recipe))
 
 
@@ -123,6 +127,7 @@ def detector_scores(fitted: Fitted, embedding: NDArray[np.floating]) -> _Scores:
     if not len(embedding):
         return {name: np.zeros(0) for name in DETECTORS}
     return {
+        combination.NAME: fitted.combination.score(embedding),
         mahalanobis.NAME: fitted.mahalanobis.score(embedding),
         nearest_neighbour.NAME: fitted.nearest.score(embedding),
         isolation_forest.NAME: isolation_forest.score(fitted.forest, embedding),
@@ -176,27 +181,19 @@ def _limits(
     """
     known = detector_scores(fitted, held_out.features.flat()[0])
     away = detector_scores(fitted, outside)
-    detectors: list[DetectorLimits] = [
-        thresholds.limits_of(
-            name,
-            known[name],
-            away[name],
-            independent=len(held_out.labels),
-            unsure_ratio=recipe.unsure_ratio * share,
-            out_ratio=recipe.out_ratio * share,
+    detectors = []
+    for name in DETECTORS:
+        together = name == combination.NAME
+        detectors.append(
+            thresholds.limits_of(
+                name,
+                known[name],
+                away[name] if name in _TAUGHT else np.zeros(0),
+                independent=len(held_out.labels),
+                unsure_ratio=recipe.unsure_ratio if together else ALONE_RATIO,
+                out_ratio=recipe.out_ratio if together else ALONE_RATIO,
+            )
         )
-        for name, share in SHARES.items()
-    ]
-    detectors.append(
-        thresholds.limits_of(
-            isolation_forest.NAME,
-            known[isolation_forest.NAME],
-            np.zeros(0),
-            independent=len(held_out.labels),
-            unsure_ratio=FOREST_RATIO,
-            out_ratio=FOREST_RATIO,
-        )
-    )
     logits, labels = fitted.head.logits(held_out.features.plain), held_out.labels
     if inside is not None:
         logits = np.concatenate([logits, inside.plain.logits])

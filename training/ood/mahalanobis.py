@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from training.fitting.head_only import WithinClass
+from training.ood import spread
+from training.ood.spread import Spread
 
 NAME = "mahalanobis"
 
 
 @dataclass(frozen=True, slots=True)
 class Mahalanobis:
-    """min over classes of sqrt((x - mean_c)' precision (x - mean_c)), with precision = whitener whitener'."""
+    """min over classes of sqrt((x - mean_c)' precision (x - mean_c))."""
 
     means: NDArray[np.float64]  # [classes, size]
-    whitener: NDArray[np.float64]  # [size, size], upper triangular
+    spread: Spread
 
     @property
     def origin(self) -> NDArray[np.float64]:
@@ -27,18 +28,18 @@ class Mahalanobis:
 
     def white(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n, size]: from the origin, every direction in units of the spread within classes."""
-        return np.asarray((np.asarray(embedding, np.float64) - self.origin) @ self.whitener)
+        return self.spread.white(np.asarray(embedding, np.float64) - self.origin)
+
+    def squared(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        """embedding [n, size] -> [n], at least 0."""
+        rows, centres = self.white(embedding), self.white(self.means)
+        return np.asarray(np.min([((rows - centre) ** 2).sum(axis=1) for centre in centres], axis=0))
 
     def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n], at least 0; higher is further out."""
-        rows, centres = self.white(embedding), self.white(self.means)
-        squared = [((rows - centre) ** 2).sum(axis=1) for centre in centres]
-        return np.asarray(np.sqrt(np.min(squared, axis=0)))
+        return np.asarray(np.sqrt(self.squared(embedding)))
 
 
 def fit(statistics: WithinClass) -> Mahalanobis:
     """From the class means and the one covariance around them."""
-    # covariance = U'U with U upper triangular, so precision = inv(U) inv(U)'.
-    upper = scipy.linalg.cholesky(statistics.covariance, lower=False)
-    whitener = scipy.linalg.solve_triangular(upper, np.eye(len(upper)), lower=False)
-    return Mahalanobis(statistics.means, whitener)
+    return Mahalanobis(statistics.means, spread.of_covariance(statistics.covariance))

@@ -1,7 +1,7 @@
 """How much nearer the nearest class is than the photographs altogether (Ren et al. 2021, eq. 3).
 
 What makes every photograph of the collection unusual, light or a camera, is in both distances and
-cancels. Compared with the others by `amulet detectors`; not in the graph (decision 0012).
+cancels. In the graph it speaks as a part of the combination only (decision 0100).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RelativeMahalanobis:
 
     def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n]; higher is further out."""
-        return np.asarray(self.classes.score(embedding) ** 2 - self.everything.score(embedding) ** 2)
+        return np.asarray(self.classes.squared(embedding) - self.everything.squared(embedding))
 
 
 def fit(classes: Mahalanobis, embedding: NDArray[np.floating], *, shrinkage: float) -> RelativeMahalanobis:

@@ -47,6 +47,14 @@ def test_the_combined_score_reaches_one_exactly_where_the_verdict_is_out(score: 
     assert decision.ood_score >= 1.0 - 1e-9 if out else decision.ood_score <= 1.0 + 1e-9
 
 
+def test_below_its_border_only_the_first_detector_orders_photographs() -> None:
+    suspicious = decide([0.9, 0.1], NEAR | {"isolation_forest": 0.69}, LIMITS)
+    alarmed = decide([0.9, 0.1], NEAR | {"isolation_forest": 0.73}, LIMITS)
+
+    assert suspicious.ood_score == 0.0
+    assert alarmed.ood_score == pytest.approx(1.1)
+
+
 def test_a_missing_score_is_an_error_and_not_a_verdict() -> None:
     with pytest.raises(ValueError, match="isolation_forest"):
         decide([0.9, 0.1], {"mahalanobis": 1.0}, LIMITS)

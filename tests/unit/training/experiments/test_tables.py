@@ -29,7 +29,7 @@ def test_every_detector_is_measured_on_what_the_graph_is_measured_on(folder: Pat
     request = detecting.Request(folder / "data", RECIPE, (folder / "ood",), seeds=(0,), folds=3)
     found = detecting.detectors(request, eyes_of, say=silent)
     document = json.loads(json.dumps(found.document(), allow_nan=False))
-    assert len(document["detectors"]) == 10
+    assert len(document["detectors"]) == 11
     assert document["classes_left_out"] == 3
     for row in document["detectors"].values():
         assert set(row) == {detecting.UNSEEN, detecting.UNSEEN_VIEWS, "coins"}

@@ -87,6 +87,7 @@ def test_the_graph_answers_as_what_was_trained(made: Made) -> None:
     assert found.photos == 24
     assert found.probabilities_abs_max < 1e-5
     assert found.heat_map_correlation_min > 0.9999
+    assert found.combination_abs_max < 1e-3
 
 
 def test_the_same_fit_gives_the_same_bytes(made: Made) -> None:
@@ -103,9 +104,9 @@ def test_another_head_another_temperature_and_another_forest_are_noticed(made: M
         parity.check(other, made.fitted, made.graph, made.images)
     warmer = replace(made.fitted, temperature=made.fitted.temperature * 1.1)
     assert parity.measure(made.network, warmer, made.graph, made.images).probabilities_abs_max > 1e-3
-    further = replace(
-        made.fitted, mahalanobis=replace(made.fitted.mahalanobis, means=made.fitted.mahalanobis.means + 0.1)
-    )
+    moved = replace(made.fitted.mahalanobis, means=made.fitted.mahalanobis.means + 0.1)
+    both = made.fitted.combination
+    further = replace(made.fitted, combination=replace(both, relative=replace(both.relative, classes=moved)))
     assert not parity.measure(made.network, further, made.graph, made.images).holds
 
 

@@ -33,6 +33,7 @@ def test_white_rows_of_one_class_vary_alike_in_every_direction() -> None:
     statistics = within_class(known.embedding, known.labels, classes=CLASSES, shrinkage=0.2)
     detector = known.detector()
 
-    covariance = detector.whitener.T @ statistics.covariance @ detector.whitener
+    root = detector.spread.white(np.eye(SIZE))
+    covariance = root.T @ statistics.covariance @ root
 
     assert covariance == pytest.approx(np.eye(SIZE), abs=1e-9)

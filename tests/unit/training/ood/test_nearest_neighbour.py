@@ -47,7 +47,7 @@ def test_an_unknown_class_at_ordinary_distances_is_told_by_its_direction() -> No
     direction = rng.normal(0.0, 1.0, SIZE)
     length = np.linalg.norm(space.white(known.embedding), axis=1).mean()
     strange_white = direction / np.linalg.norm(direction) * length + rng.normal(0.0, 0.5, (60, SIZE))
-    strangers = space.origin + strange_white @ np.linalg.inv(space.whitener)
+    strangers = space.origin + strange_white @ np.linalg.inv(space.spread.white(np.eye(SIZE)))
 
     by_direction = auroc(detector.score(again), detector.score(strangers))
     by_distance = auroc(space.score(again), space.score(strangers))
