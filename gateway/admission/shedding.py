@@ -6,7 +6,10 @@ is told so at once can go to another gateway.
 Two bounds. A burst may fill the whole house, for it is over soon. A queue that *stands* is
 no burst: it makes everybody late and nobody faster (Nichols & Jacobson 2012, "Controlling
 Queue Delay"). Once more calls than the comfortable number have been under way for STANDING_S
-without a break, only the comfortable number is let in, until the house is half empty again.
+and the house was never half empty meanwhile, only the comfortable number is let in, until
+nobody had to be refused for STANDING_S. That it is half empty does not end it: answers come
+in batches.
+
 Comfortable is what is answered within COMFORT_S at the pace measured lately (Little's law),
 and never less than keeps every core busy.
 """
@@ -38,6 +41,7 @@ class Shedder:
         self._answered: deque[int] = deque([0], maxlen=_PACE_SECONDS)  # in each second, the last one not over yet
         self._second_began_s = clock()
         self._crowded_since_s: float | None = None
+        self._standing_until_s = clock()
         self.in_flight = 0
 
     @property
@@ -70,7 +74,10 @@ class Shedder:
         now_s = self._clock()
         if self._crowded_since_s is None:
             self._crowded_since_s = now_s
-        return self.comfortable if now_s - self._crowded_since_s >= STANDING_S else self._max
+        if now_s < self._standing_until_s or now_s - self._crowded_since_s >= STANDING_S:
+            self._standing_until_s = now_s + STANDING_S
+            return self.comfortable
+        return self._max
 
     def _count(self) -> None:
         now_s = self._clock()

@@ -76,6 +76,24 @@ def test_a_house_that_was_half_empty_takes_bursts_again() -> None:
     assert house.enter(100) == 64 - CALLS_A_CORE // 2 + 1
 
 
+def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_that_stands() -> None:
+    house = House(64)
+    house.enter(64)
+    house.leave(1)
+    house.now_s += STANDING_S
+    assert house.enter(1) == 0
+
+    house.leave(63)
+    assert house.enter(100) == CALLS_A_CORE
+    house.now_s += STANDING_S * 0.9
+    house.leave(CALLS_A_CORE)
+    assert house.enter(100) == CALLS_A_CORE
+
+    house.leave(CALLS_A_CORE)
+    house.now_s += STANDING_S  # in which nobody was refused
+    assert house.enter(100) == 64
+
+
 def test_what_is_comfortable_follows_what_was_answered_in_a_second() -> None:
     house = House(64)
     for _ in range(300):
