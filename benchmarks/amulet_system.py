@@ -35,8 +35,7 @@ from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.torchserve import management_pb2, management_pb2_grpc
 
-_BATCH_IMAGES: Final = 8  # as the console registers a version
-_BATCH_DELAY_MS: Final = 1
+_BATCH_REQUESTS: Final = 1  # as the console registers a version
 _CALLS_PER_MINUTE: Final = 10_000_000
 
 
@@ -99,8 +98,7 @@ class Amulet(Contender):
         ends_s = time.monotonic() + START_S_MAX
         options = {
             "initial_workers": 1,
-            "batch_size": _BATCH_IMAGES,
-            "max_batch_delay": _BATCH_DELAY_MS,
+            "batch_size": _BATCH_REQUESTS,
             **self._registering,
         }
         request = management_pb2.RegisterModelRequest(url=archive_name, synchronous=True, **options)  # type: ignore[arg-type]  # by name

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import structlog
@@ -44,7 +44,7 @@ from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
-from gateway.serving.torchserve import GraphImage, GraphResult
+from gateway.serving.torchserve import Backend, GraphImage
 from gateway.snapshot import Client, ServedVersion, Snapshot
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -55,21 +55,6 @@ _COMMIT_S_RESERVED: Final = 0.02
 # Of one event: a record of the journal has room for 16 MiB.
 _SEALED_BYTES_MAX: Final = 14 * 2**20
 _DIGEST_INLINE_BYTES_MAX: Final = 256 * 1024
-
-
-class Backend(Protocol):
-    """What runs the graph: TorchServe, as serving/torchserve speaks to it."""
-
-    async def predict(
-        self,
-        backend_name: str,
-        version: str,
-        images: Sequence[GraphImage],
-        *,
-        heat_map: bool = False,
-        embedding: bool = False,
-        deadline_s: float,
-    ) -> GraphResult: ...
 
 
 @dataclass(frozen=True, slots=True)

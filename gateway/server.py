@@ -37,14 +37,15 @@ from gateway.open_inference import SERVICE as OPEN_INFERENCE
 from gateway.open_inference import OpenInference
 from gateway.ops import OpsServer, pages
 from gateway.policy import PolicyKeeper, PolicySettings
-from gateway.prediction import Backend, Predictor
+from gateway.prediction import Predictor
 from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady
 from gateway.routing.shadow import Shadows
 from gateway.service import PredictionService
+from gateway.serving.batches import Batches
 from gateway.serving.readiness import Readiness
 from gateway.serving.tokens import Tokens
-from gateway.serving.torchserve import TorchServe
+from gateway.serving.torchserve import Backend, TorchServe
 from gateway.settings import Settings
 from gateway.snapshot import ServedVersion, Snapshot
 from gateway.telemetry import Metrics, State, States
@@ -78,9 +79,10 @@ class Serving:
 async def torchserve(settings: Settings, down: AsyncExitStack) -> Serving:
     tokens = Tokens(settings.torchserve_key_file, settings.torchserve_management_url)
     down.push_async_callback(tokens.close)
-    backend = await down.enter_async_context(TorchServe(settings.torchserve_grpc, tokens))
-    readiness = Readiness(backend)
-    return Serving(backend, readiness.watch, readiness.why_not, (tokens.run, readiness.run))
+    direct = await down.enter_async_context(TorchServe(settings.torchserve_grpc, tokens))
+    readiness = Readiness(direct)
+    batches = await down.enter_async_context(Batches(direct))
+    return Serving(batches, readiness.watch, readiness.why_not, (tokens.run, readiness.run))
 
 
 async def run(

@@ -57,8 +57,9 @@ class ServingOptions:
     """How TorchServe runs a version."""
 
     workers: int = 1
-    batch_size: int = 8
-    batch_delay_ms_max: int = 1  # what a lone photograph waits at most for company
+    # The gateway joins the calls that come together. TorchServe's own batches would have a lone request wait for
+    # company, a millisecond at the least.
+    batch_size: int = 1
     response_timeout_s: int = 10
     startup_timeout_s: int = 30
 
@@ -122,7 +123,6 @@ class Management:
             url=key.file_name,
             initial_workers=options.workers,
             batch_size=options.batch_size,
-            max_batch_delay=options.batch_delay_ms_max,
             response_timeout=options.response_timeout_s,
             startup_timeout=options.startup_timeout_s,
             synchronous=False,

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import grpc
 import numpy as np
@@ -80,6 +80,21 @@ class GraphResult:
     outputs: tuple[GraphOutput, ...]  # one per image, in order
     graph_ms: float  # the graph's run, which a batch shares
     batch_images: int  # how many images shared it
+
+
+class Backend(Protocol):
+    """What runs the graph."""
+
+    async def predict(
+        self,
+        backend_name: str,
+        version: str,
+        images: Sequence[GraphImage],
+        *,
+        heat_map: bool = False,
+        embedding: bool = False,
+        deadline_s: float,
+    ) -> GraphResult: ...
 
 
 class TorchServe:

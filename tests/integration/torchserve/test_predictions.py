@@ -11,6 +11,7 @@ import pytest
 from grpc import aio
 
 from gateway.errors import DeadlineExceeded, ModelNotReady
+from gateway.serving.batches import IMAGES_MAX, Batches
 from gateway.serving.torchserve import BackendFaulty, GraphImage, TorchServe
 from handlers.amulet_handler import pixels_of
 from protos.amulet.graph.v1 import graph_pb2
@@ -119,6 +120,26 @@ async def test_a_bad_request_of_a_batch_harms_no_other(server: RunningTorchServe
         words.REASON_PHOTO_MISSING,
     ]
     assert not any(task.result().outputs for task in wrong)
+
+
+async def test_joined_calls_get_their_own_answers_and_a_bad_one_harms_no_other(torchserve: TorchServe) -> None:
+    colours = [(colour, seed) for seed, colour in zip(range(20), itertools.cycle(CLASSES), strict=False)]
+    async with Batches(torchserve) as batches:
+        *results, broken = await asyncio.gather(
+            *(
+                batches.predict(NAME, VERSION, [image_of(colour, seed=seed)], heat_map=True, deadline_s=20)
+                for colour, seed in colours
+            ),
+            batches.predict(NAME, VERSION, [GraphImage(encoded=b"no photograph")], heat_map=True, deadline_s=20),
+            return_exceptions=True,
+        )
+
+    assert isinstance(broken, BackendFaulty)
+    answered = [result for result in results if not isinstance(result, BaseException)]
+    assert [int(np.argmax(result.outputs[0].probabilities)) for result in answered] == [
+        CLASSES.index(colour) for colour, _ in colours
+    ]
+    assert max(result.batch_images for result in answered) >= IMAGES_MAX
 
 
 async def test_an_unknown_model_and_version_are_not_ready(torchserve: TorchServe) -> None:
