@@ -53,12 +53,14 @@ class ConsoleConnection:
             raise RemoteError(_worded(response))
         return response
 
-    def pieces(self, path: str) -> Iterator[bytes]:
+    def pieces(
+        self, path: str, *, method: str = "GET", wait_s: float = ANSWER_S_MAX, **options: Any
+    ) -> Iterator[bytes]:
         """The bytes of a long answer as they come. Raises RemoteError, also when it breaks off."""
-        headers = {"Authorization": f"Token {self.token}"}
+        url, headers = f"{self.url}/api/v1/{path}", {"Authorization": f"Token {self.token}"}
         with (
             self._reached(),
-            httpx.stream("GET", f"{self.url}/api/v1/{path}", headers=headers, timeout=ANSWER_S_MAX) as response,
+            httpx.stream(method, url, headers=headers, timeout=wait_s, **options) as response,
         ):
             if response.is_error:
                 response.read()

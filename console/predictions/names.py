@@ -41,6 +41,13 @@ def classes_of(prediction: Prediction) -> tuple[KnownClass, ...]:
     return tuple(KnownClass(class_id, names.get(class_id, {})) for class_id in {**best_first, **dict.fromkeys(names)})
 
 
+def names_of_model(model: str) -> Mapping[str, Mapping[str, str]]:
+    """Class id -> language -> display name, from the newest card of a model. One query."""
+    rows = ModelVersion.objects.filter(model=model).exclude(card_document=None).order_by("-pk")
+    card = rows.values_list("card_document", flat=True).first()
+    return {item["id"]: item["names"] for item in (card or {}).get("classes", ())}
+
+
 def in_order_of_ids(classes: Sequence[KnownClass]) -> tuple[KnownClass, ...]:
     """The same classes in an order that says nothing of what the model holds most probable: by id."""
     return tuple(sorted(classes, key=lambda known: known.class_id))

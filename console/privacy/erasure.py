@@ -27,7 +27,9 @@ from console.vault import services as vault
 from console.vault.models import Subject
 
 _log = logging.getLogger(__name__)
-_ROWS: Final = frozenset({"photographs", "consents", "reviews", "feedback", "predictions", "audit", "requests"})
+_ROWS: Final = frozenset(
+    {"photographs", "consents", "reviews", "labels", "feedback", "predictions", "audit", "requests"}
+)
 
 
 def carry_out(request_id: int) -> bool:

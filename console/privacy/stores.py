@@ -23,6 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from console.audit import services as audit
 from console.audit.models import Payload
+from console.datasets.queries import exports_with
 from console.predictions import services as predictions
 from console.predictions.models import Feedback, Prediction
 from console.privacy.models import PrivacyRequest
@@ -145,6 +146,10 @@ def _reviews(traces: Traces) -> int:
     return found
 
 
+def _labels(traces: Traces) -> int:
+    return sum(exports_with(some) for some in _parts(traces.prediction_ids))
+
+
 def _audit(traces: Traces) -> int:
     found = Payload.objects.filter(subject_type="subject", subject_id=str(traces.subject_id)).count()
     for some in _parts(traces.prediction_ids):
@@ -219,6 +224,7 @@ STORES: Final[tuple[Store, ...]] = (
     Store("photographs", _("photographs and heat maps"), _objects, _erase_kept),
     Store("consents", _("consents"), _consents, _erase_kept),
     Store("reviews", _("review items and decisions"), _reviews, _erase_predictions),
+    Store("labels", _("labels in data sets"), _labels, _erase_predictions),
     Store("feedback", _("feedback of callers"), _feedback, _erase_predictions),
     Store("predictions", _("predictions"), _predictions, _erase_predictions),
     Store("audit", _("what audit entries say"), _audit, _erase_audit),

@@ -19,6 +19,11 @@ def versions() -> QuerySet[ModelVersion]:
     return ModelVersion.objects.select_related("uploaded_by", "approved_by").order_by("-pk")
 
 
+def models_known() -> list[str]:
+    """Names of the models that versions were uploaded of, in order. One query over the registry."""
+    return sorted(set(ModelVersion.objects.exclude(model="").values_list("model", flat=True)))
+
+
 def uploads_of(user_id: int) -> QuerySet[Upload]:
     """Unfinished uploads of a person, newest first."""
     return Upload.objects.filter(created_by=user_id, model_version=None).order_by("-created_at")

@@ -232,6 +232,22 @@ def classes_decided(since: datetime, until: datetime, *, model: str, most: int) 
     )
 
 
+def labels_of(model: str, *, decided_before: datetime) -> QuerySet[ExpertDecision]:
+    """Decisions in force that say what a kept photograph of a model shows, a class or none. Joins what they are of."""
+    return (
+        ExpertDecision.objects.filter(
+            item__state=State.DECIDED,
+            round=F("item__rounds"),
+            decided__in=(Decided.CLASS, Decided.NOT_OUR_KIND),
+            decided_at__lt=decided_before,
+            item__with_photograph=True,
+            item__prediction__model=model,
+        )
+        .select_related("item__prediction", "expert")
+        .order_by("pk")
+    )
+
+
 def longest_waiting(most: int) -> list[ReviewItem]:
     """Open items, the oldest first, with their predictions. One query along the index by state and age."""
     return list(items().filter(state=State.OPEN).order_by("created_at")[:most])

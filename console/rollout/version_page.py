@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from console.datasets.queries import learnt_from
 from console.registry.models import ModelVersion, State
 from console.registry.queries import golden_photographs
 from console.rollout.models import Mode, Route
@@ -50,7 +51,7 @@ class MetricRow:
 
 
 def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
-    """The context of `rollout/version.html`. Takes four queries whatever the version holds."""
+    """The context of `rollout/version.html`. Takes six queries whatever the version holds."""
     card = version.card() if version.card_document else None
     served = served_model(version.model)
     return {
@@ -65,6 +66,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "rules": _rules(version),
         "refusal": next((rule for rule in version.rules if not rule["passed"] and rule["reason"]), None),
         "card": card,
+        "learnt_from": learnt_from(card.data.fingerprint) if card else None,
         "metrics": _metrics(card) if card else (),
         "per_class": _classes(card) if card else (),
         "photos": _photos(version, card) if card else (),

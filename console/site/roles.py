@@ -48,8 +48,10 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "rollout.change_route",
         "review.view_reviewitem",
         "clients.view_client",
+        "datasets.view_dataset",
+        "vault.train_storedobject",
     },
-    Role.APPROVER: _SEE | {"registry.approve_modelversion", "rollout.change_route"},
+    Role.APPROVER: _SEE | {"registry.approve_modelversion", "rollout.change_route", "datasets.view_dataset"},
     Role.PRIVACY_OFFICER: _SEE
     | {
         "vault.view_subject",
@@ -90,9 +92,11 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "review.decide_reviewitem",
         "review.lead_reviewitem",
         "vault.open_storedobject",
+        "vault.train_storedobject",
         "vault.view_subject",
         "vault.view_consent",
         "privacy.view_privacyrequest",
+        "datasets.view_dataset",
     },
 }
 

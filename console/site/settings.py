@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "console.registry",
     "console.predictions",
     "console.review",
+    "console.datasets",
     "console.rollout",
     "console.drift",
     "console.ingest",

@@ -23,6 +23,7 @@ API = (
     "console.privacy.api",
     "console.predictions.api",
     "console.review.api",
+    "console.datasets.api",
 )
 
 admin.autodiscover()

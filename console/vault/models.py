@@ -121,7 +121,10 @@ class StoredObject(models.Model):
 
     class Meta:
         default_permissions = ()
-        permissions: ClassVar = [("open_storedobject", "Can open kept photographs")]
+        permissions: ClassVar = [
+            ("open_storedobject", "Can open kept photographs"),
+            ("train_storedobject", "Can take kept photographs for training"),
+        ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["owner", "kind", "part"], name="one_object_per_owner_kind_and_part")
         ]

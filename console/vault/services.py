@@ -1,4 +1,4 @@
-"""What changes the vault, and the one door through which a kept object is opened.
+"""What changes the vault, and the doors through which a kept object is opened.
 
 The race that must not be lost is a withdrawal against an event that is being applied: the
 keeper locks the consent's row before it looks, the withdrawal updates that row before it
@@ -23,7 +23,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
-from console.audit.services import record
+from console.audit.services import NewEntry, append, record
 from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
@@ -45,6 +45,16 @@ class NewObject:
     kind: Kind
     part: int
     content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographForTraining:
+    """A kept photograph in the clear, and the consent under which it may be learnt from."""
+
+    owner: str
+    part: int
+    content: bytes = field(repr=False)
+    consent: Consent
 
 
 @transaction.atomic
@@ -270,11 +280,9 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
     ):
         raise missing
     try:
-        sealed = queries.store().read(row.pk)
+        content = _opened(row)
     except FileNotFoundError:
         raise missing from None
-    subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
-    content = cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)
     with transaction.atomic():
         record(
             actor=actor,
@@ -284,6 +292,56 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
             details={"kind": str(kind), "part": part},
         )
     return content
+
+
+def open_for_training(*, actor: User, owners: Collection[str]) -> list[PhotographForTraining]:
+    """The kept photographs of these owners whose person agrees to training with them now, each with an audit entry.
+
+    Inside the caller's transaction, until whose end the consents stay locked: whoever withdraws one meanwhile waits.
+    Raises NotAllowed, OSError.
+    """
+    require(actor, "vault.train_storedobject")
+    rows = StoredObject.objects.filter(owner__in=list(owners), kind=Kind.PHOTOGRAPH)
+    people = set(rows.values_list("subject", flat=True))
+    in_force = {
+        purpose: list(
+            queries.consents_in_force(purpose=purpose, at=now())
+            .filter(subject__in=people)
+            .select_for_update(of=("self",))
+            .order_by("pk")
+        )
+        for purpose in (Purpose.KEEP_PHOTOGRAPH, Purpose.TRAINING)
+    }
+    kept_under = {consent.pk for consent in in_force[Purpose.KEEP_PHOTOGRAPH]}
+    trained_under = {consent.subject_id: consent for consent in in_force[Purpose.TRAINING]}
+    found = []
+    for row in rows.filter(consent__in=kept_under, subject__in=trained_under).select_related("subject"):
+        try:
+            content = _opened(row)
+        except (FileNotFoundError, cipher.Unopenable) as error:
+            _log.warning("a kept photograph cannot be read", extra={"object": str(row.pk), "error": str(error)})
+            continue
+        found.append(PhotographForTraining(row.owner, row.part, content, trained_under[row.subject_id]))
+    found.sort(key=lambda each: (each.owner, each.part))
+    if found:
+        append(
+            [
+                NewEntry(
+                    action="vault.opened",
+                    subject_type="prediction",
+                    subject_id=each.owner,
+                    details={
+                        "kind": str(Kind.PHOTOGRAPH),
+                        "part": each.part,
+                        "for": "training",
+                        "consent": each.consent.pk,
+                    },
+                )
+                for each in found
+            ],
+            actor=str(actor.pseudonym),
+        )
+    return found
 
 
 def discard_expired() -> int:
@@ -309,6 +367,13 @@ def sweep() -> int:
                 store.delete(object_id)
                 removed += 1
     return removed
+
+
+def _opened(row: StoredObject) -> bytes:
+    """Raises FileNotFoundError, OSError, Unopenable."""
+    sealed = queries.store().read(row.pk)
+    subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
+    return cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)
 
 
 def _discard(found: Iterable[uuid.UUID]) -> int:

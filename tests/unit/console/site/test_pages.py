@@ -46,6 +46,8 @@ PAGES = {
     "admin:predictions_prediction_changelist": "vrmapux",
     "admin:review_reviewitem_changelist": "rmx",
     "admin:review_reviewitem_accuracy": "rmx",
+    "admin:datasets_dataset_changelist": "max",
+    "admin:datasets_dataset_export": "mx",
     "admin:audit_entry_changelist": "ux",
     "admin:vault_consent_changelist": "px",
     "admin:drift_finding_changelist": "vrmapux",

@@ -79,6 +79,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "reviews/<int:pk>/give-back/": {"POST": (EVERYBODY, None)},
     "reviews/<int:pk>/decide/": {"POST": ("rx", {"decided": "unsure"})},
     "reviews/<int:pk>/take-back/": {"POST": ("rx", None)},
+    "datasets/": {"GET": ("max", None), "POST": ("mx", {"model": "no-such"})},
+    "datasets/<int:pk>/": {"GET": ("max", None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

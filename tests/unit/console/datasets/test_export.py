@@ -1,0 +1,255 @@
+"""Labelled photographs out: which ones, with what said of them, and what stays known of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import reverse
+from django_otp import DEVICE_ID_SESSION_KEY
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from console.audit.models import Entry
+from console.datasets import queries
+from console.datasets.models import Dataset, Label
+from console.datasets.services import export, export_zip
+from console.errors import Conflict, Invalid, NotAllowed
+from console.predictions import services as predictions
+from console.predictions.models import Prediction
+from console.privacy.stores import collect, find_all
+from console.registry.models import ModelVersion
+from console.review.models import Decided, ExpertDecision
+from console.review.services import Decision
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault import services as vault
+from console.vault.models import Subject
+from tests.console_events import CLASSES, png
+from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
+from tests.unit.console.people import caller, member
+from tests.unit.console.versions import a_version
+from training.data.folder import load_folder, load_outside
+
+pytestmark = pytest.mark.django_db
+BEST, OTHER = CLASSES[:2]
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+@pytest.fixture
+def malee() -> User:
+    return member(Role.MODEL_ENGINEER)
+
+
+def exported(malee: User) -> tuple[Dataset, dict[str, bytes]]:
+    made, content = export_zip(actor=malee, model=MODEL)
+    return made, files_in(content)
+
+
+def files_in(content: IO[bytes]) -> dict[str, bytes]:
+    with content, zipfile.ZipFile(content) as archive:
+        assert archive.testzip() is None
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def photographs(files: dict[str, bytes]) -> set[str]:
+    return {name for name in files if name.endswith(".png")}
+
+
+def test_training_reads_what_is_exported_and_names_it_alike(
+    officer: User, expert: User, malee: User, tmp_path: Path
+) -> None:
+    a_version(malee, model=MODEL)  # its card has names for its own classes alone
+    consenting(officer, "shop-1")
+    for size_px, class_id in enumerate((BEST, BEST, OTHER), start=80):
+        labelled(expert, "shop-1", is_a(class_id), photo=png(size_px))
+    labelled(expert, "shop-1", Decision(Decided.NOT_OUR_KIND), photo=png(70))
+    labelled(expert, "shop-1", Decision(Decided.UNSURE))
+    made, files = exported(malee)
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    folder = load_folder(tmp_path)
+    assert folder.classes == tuple(sorted((BEST, OTHER)))
+    assert folder.fingerprint == made.fingerprint
+    assert {photo.side_name for photo in folder.photos} == {"front"}
+    assert [photo.width_px for photo in folder.photos if photo.label == OTHER] == [82]
+    assert {name: len(found) for name, found in load_outside(tmp_path / "ood").items()} == {"reviewed": 1}
+    assert (made.photographs, made.per_class, made.outside, made.left_out) == (4, {BEST: 2, OTHER: 1}, 1, 0)
+
+
+def test_the_manifest_says_where_each_label_comes_from(officer: User, expert: User, malee: User) -> None:
+    consenting(officer, "shop-1")
+    key = labelled(expert, "shop-1", is_a(OTHER))
+    made, files = exported(malee)
+    manifest: dict[str, Any] = json.loads(files["manifest.json"])
+    (entry,) = manifest["photographs"]
+    assert entry["file"] in files
+    assert (entry["label"], entry["model_said"], entry["model_confidence"]) == (OTHER, BEST, 0.5)
+    assert (entry["prediction"], entry["decided_by"]) == (str(key), str(expert.pseudonym))
+    assert entry["consent"]["text_version"] == "2"
+    assert (manifest["dataset"], manifest["fingerprint"]) == (made.pk, made.fingerprint)
+    text = files["manifest.json"].decode()
+    assert "shop-1" not in text  # neither the person nor what the caller named the consents by
+    assert expert.username not in text
+    opened = Entry.objects.filter(type="vault.opened").get()
+    assert '"for":"training"' in opened.payload.text
+    assert Entry.objects.filter(type="dataset.exported").get().actor == str(malee.pseudonym)
+
+
+@pytest.mark.parametrize("missing", ["training", "training withdrawn", "keeping withdrawn", "erasure", "settlement"])
+def test_without_a_consent_in_force_or_a_settled_label_a_photograph_stays(
+    missing: str, officer: User, expert: User, malee: User
+) -> None:
+    consenting(officer, "shop-1")
+    consenting(officer, "shop-2", training=missing != "training")
+    mine = labelled(expert, "shop-1", is_a(BEST))
+    labelled(expert, "shop-2", is_a(BEST), settled=missing != "settlement")
+    if missing.endswith("withdrawn"):
+        reference = "train-shop-2" if missing.startswith("training") else "keep-shop-2"
+        vault.withdraw_consent(actor=officer, reference=reference, channel="telephone")
+    if missing == "erasure":
+        person = Subject.objects.exclude(pk=Prediction.objects.get(pk=mine).subject_id).get()
+        vault.shut(subject_id=person.pk)
+    made, files = exported(malee)
+    assert photographs(files) == {f"{BEST}/front_{mine}_0.png"}
+    assert made.left_out == (0 if missing == "settlement" else 1)
+    assert set(made.labels.values_list("prediction", flat=True)) == {mine}
+
+
+def test_nothing_to_export_is_said_in_one_sentence(officer: User, expert: User, malee: User) -> None:
+    consenting(officer, "shop-1", training=False)
+    labelled(expert, "shop-1", is_a(BEST))
+    with pytest.raises(Invalid, match="consent to training"):
+        exported(malee)
+    assert not Dataset.objects.exists()
+    with pytest.raises(NotAllowed):
+        export_zip(actor=expert, model=MODEL)
+
+
+@pytest.mark.parametrize("class_id", ["../etc", "a/b", "a\\b", ".hidden", "ood", "C:x", " a"])
+def test_a_class_that_is_no_folder_leads_nowhere(class_id: str, officer: User, expert: User, malee: User) -> None:
+    consenting(officer, "shop-1")
+    labelled(expert, "shop-1", is_a(BEST))
+    bad = labelled(expert, "shop-1", is_a(OTHER))
+    ExpertDecision.objects.filter(item__prediction=bad).update(class_id=class_id)
+    made, files = exported(malee)
+    assert [name.partition("/")[0] for name in photographs(files)] == [BEST]
+    assert made.left_out == 1
+
+
+def test_who_is_erased_while_photographs_are_read_stops_the_export(officer: User, expert: User, malee: User) -> None:
+    consenting(officer, "shop-1")
+    key = labelled(expert, "shop-1", is_a(BEST))
+    subject = Prediction.objects.get(pk=key).subject_id
+    assert subject is not None
+
+    def write(path: str, content: bytes) -> None:
+        if path.endswith(".png"):
+            predictions.erase(subject_id=subject, prediction_ids=[key])
+
+    with pytest.raises(Conflict) as refused, transaction.atomic():
+        export(actor=malee, model=MODEL, write=write)
+    assert refused.value.reason == "erased_meanwhile"
+    assert not Dataset.objects.exists()
+
+
+def test_lineage_leads_from_the_person_to_the_version_and_survives_an_erasure(
+    officer: User, expert: User, malee: User
+) -> None:
+    consenting(officer, "shop-1")
+    consenting(officer, "shop-2")
+    mine = labelled(expert, "shop-1", is_a(BEST))
+    labelled(expert, "shop-2", is_a(OTHER))
+    made, _files = exported(malee)
+    version = a_version(malee, model=MODEL)
+    assert version.card_document is not None
+    version.card_document["data"]["fingerprint"] = made.fingerprint
+    ModelVersion.objects.filter(pk=version.pk).update(card_document=version.card_document)
+    assert queries.versions_of(made) == [version]
+    learnt = queries.learnt_from(made.fingerprint)
+    assert learnt is not None
+    assert (learnt.dataset, learnt.erased) == (made, 0)
+    subject = Prediction.objects.get(pk=mine).subject_id
+    assert subject is not None
+    traces = collect(subject, b"")
+    assert find_all(traces)["labels"] == 1
+    predictions.erase(subject_id=subject, prediction_ids=traces.prediction_ids)
+    assert find_all(traces)["labels"] == 0
+    assert queries.erased_since(made) == 1
+    assert Label.objects.count() == 1
+
+
+def test_scripts_fetch_an_export_and_see_its_lineage(officer: User, expert: User) -> None:
+    consenting(officer, "shop-1")
+    key = labelled(expert, "shop-1", is_a(BEST))
+    script = caller(Role.MODEL_ENGINEER)
+    answer = script.post("/api/v1/datasets/", {"model": MODEL, "note": "weekly"})
+    assert answer.status_code == 200
+    assert answer["Cache-Control"] == "no-store"
+    files = files_in(io.BytesIO(b"".join(answer.streaming_content)))  # type: ignore[attr-defined]
+    assert len(photographs(files)) == 1
+    (row,) = script.get("/api/v1/datasets/", {"prediction_id": str(key)}).json()["results"]
+    assert (row["photographs"], row["note"], str(row["id"])) == (1, "weekly", answer["X-Dataset"])
+    detail = script.get(f"/api/v1/datasets/{row['id']}/").json()
+    assert (detail["versions"], detail["erased"]) == ([], 0)
+
+
+class TestPages:
+    @pytest.fixture(autouse=True)
+    def _plain_static_files(self, settings: Settings) -> None:
+        plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+        settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+
+    @pytest.fixture
+    def desk(self, malee: User) -> Client:
+        client = Client()
+        client.force_login(malee, "django.contrib.auth.backends.ModelBackend")
+        session = client.session
+        session[DEVICE_ID_SESSION_KEY] = malee.totpdevice_set.get().persistent_id
+        session.save()
+        return client
+
+    def test_an_engineer_exports_from_the_page_and_reads_what_became_of_it(
+        self, desk: Client, officer: User, expert: User, malee: User
+    ) -> None:
+        a_version(malee, model=MODEL)
+        consenting(officer, "shop-1")
+        labelled(expert, "shop-1", is_a(BEST))
+        page = reverse("admin:datasets_dataset_export")
+        assert desk.get(page).status_code == 200
+        answer = desk.post(page, {"model": MODEL, "note": "for the spring"})
+        assert answer["Content-Type"] == "application/zip"
+        made = Dataset.objects.get()
+        shown = desk.get(reverse("admin:datasets_dataset_change", args=[made.pk])).content.decode()
+        assert made.fingerprint in shown
+        assert f"{expert.username} (1)" in shown
+
+    def test_a_list_and_a_page_cost_the_same_however_many_there_are(
+        self, desk: Client, malee: User, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        for number in range(30):
+            row = Dataset.objects.create(
+                model=MODEL, made_by=malee, fingerprint=f"{number:064x}", photographs=3, per_class={BEST: 3},
+                outside=0, left_out=1,
+            )  # fmt: skip
+        desk.get(reverse("admin:datasets_dataset_changelist"))
+        with django_assert_max_num_queries(10):
+            assert desk.get(reverse("admin:datasets_dataset_changelist")).status_code == 200
+        with django_assert_max_num_queries(10):
+            assert desk.get(reverse("admin:datasets_dataset_change", args=[row.pk])).status_code == 200
