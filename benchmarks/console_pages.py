@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.history import Filled
 
 DEEP_PAGE: Final = 400
+# Pages that no list of the admin leads to.
+OF_OUR_OWN: Final = {"accuracy": "/admin/review/reviewitem/accuracy"}
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ def addresses(place: Place) -> dict[str, str]:
             )
     deep = {f"deep {case}": _deep(place, url) for case, url in found.items() if case.startswith("list ")}
     found |= {case: url for case, url in deep.items() if url}
-    return found | _time_ranges(place) | _combinations() | _rest(place)
+    return found | OF_OUR_OWN | _time_ranges(place) | _combinations() | _rest(place)
 
 
 @contextmanager
