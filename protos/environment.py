@@ -58,6 +58,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "REVIEW_BLIND_RATIO": ("console",),
         "REVIEW_DOUBLE_RATIO": ("console",),
         "REVIEW_OPINIONS": ("console",),
+        "RETRAIN_LABELS": ("console",),
         "SECRET_KEY_FILE": ("console",),
         "AUDIT_KEY_FILE": ("console",),
         "CHECKPOINT_DIR": ("console",),

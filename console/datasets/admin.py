@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -17,7 +18,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from console.datasets import queries, services
 from console.datasets.api import export_response
-from console.datasets.models import Dataset
+from console.datasets.models import Dataset, Proposal
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import ask, page
 from console.predictions.names import names_of_model
@@ -53,9 +54,15 @@ class DatasetAdmin(HistoryAdmin):
     sortable_by = ()
     when_empty = gettext_lazy("What experts decided leaves from here as a folder that training takes.")
     actions_list = ("export",)
+    list_before_template = "datasets/proposals.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Dataset]:
         return queries.datasets()
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        standing = {"proposals": Proposal.objects.all(), "labels_wanted": settings.AMULET.retrain_labels}
+        listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **standing})
+        return listed
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

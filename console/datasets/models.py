@@ -39,6 +39,24 @@ class Dataset(models.Model):
         return f"{self.model} {self.pk}"
 
 
+class Proposal(models.Model):
+    """That a model should learn anew, and why. It goes by itself when neither reason holds any more."""
+
+    model = models.CharField(_("model"), max_length=100, unique=True)
+    since = models.DateTimeField(_("since"), default=now)
+    labels = models.PositiveIntegerField(_("new labels"))  # since the newest export, up to the setting
+    alerts = models.PositiveIntegerField(_("drift alerts"))
+
+    class Meta:
+        verbose_name = _("proposal to train anew")
+        verbose_name_plural = _("proposals to train anew")
+        ordering: ClassVar = ["model"]
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.model
+
+
 class Label(models.Model):
     """One photograph of a data set. It goes when its prediction is erased; the data set's count stays."""
 

@@ -80,6 +80,10 @@ class ConsoleSettings(BaseSettings):
     )
     review_opinions: int = Field(default=2, ge=2, le=5, description="How many experts those are.")
 
+    retrain_labels: int = Field(
+        default=1000, ge=1, description="New labels of a model, free to learn from, at which training anew is proposed."
+    )
+
     control_token_file: Path = Field(
         default_factory=_in_state("secrets", "control_token"), description="What the gateway shows to the console."
     )

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from console.audit.queries import last_sequence
+from console.datasets.models import Proposal
 from console.drift.queries import alerts
 from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
@@ -116,6 +117,8 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
     asked: dict[str, QuerySet[Any]] = {}
     if may("review.view_reviewitem"):
         asked["reviews"] = open_items()
+    if may("datasets.view_dataset"):
+        asked["proposals"] = Proposal.objects.all()
     if may("drift.view_finding"):
         asked["alerts"] = alerts()
     if may("privacy.view_privacyrequest"):
@@ -135,6 +138,9 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
     if number_of.get("firings"):
         url = reverse("admin:rollout_route_changelist")
         cards.append(Card(number_of["firings"], _("guardrails fired and nobody took note"), url, "gpp_maybe"))
+    if number_of.get("proposals"):
+        url = reverse("admin:datasets_dataset_changelist")
+        cards.append(Card(number_of["proposals"], _("models should learn anew"), url, "model_training"))
     if "alerts" in asked:
         url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
         cards.append(Card(number_of["alerts"], _("drift alerts are open"), url, "monitoring"))

@@ -120,6 +120,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "privacy: discard orphans": {"task": "console.privacy.tasks.discard_orphans", "schedule": timedelta(days=1)},
     "drift: fold": {"task": "console.drift.tasks.fold", "schedule": 30.0},
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
+    "datasets: propose": {"task": "console.datasets.tasks.propose", "schedule": timedelta(minutes=10)},
     "rollout: watch": {"task": "console.rollout.tasks.watch", "schedule": 10.0},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }

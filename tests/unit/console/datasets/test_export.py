@@ -17,7 +17,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from console.audit.models import Entry
 from console.datasets import queries
-from console.datasets.models import Dataset, Label
+from console.datasets.models import Dataset, Label, Proposal
 from console.datasets.services import export, export_zip
 from console.errors import Conflict, Invalid, NotAllowed
 from console.predictions import services as predictions
@@ -248,8 +248,11 @@ class TestPages:
                 model=MODEL, made_by=malee, fingerprint=f"{number:064x}", photographs=3, per_class={BEST: 3},
                 outside=0, left_out=1,
             )  # fmt: skip
-        desk.get(reverse("admin:datasets_dataset_changelist"))
-        with django_assert_max_num_queries(10):
+        Proposal.objects.create(model=MODEL, labels=1000, alerts=2)
+        listed = desk.get(reverse("admin:datasets_dataset_changelist")).content.decode()
+        assert "amulets should learn anew" in listed
+        assert "2 drift alerts are open" in listed
+        with django_assert_max_num_queries(11):
             assert desk.get(reverse("admin:datasets_dataset_changelist")).status_code == 200
         with django_assert_max_num_queries(10):
             assert desk.get(reverse("admin:datasets_dataset_change", args=[row.pk])).status_code == 200
