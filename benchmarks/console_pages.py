@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 DEEP_PAGE: Final = 400
 # Pages that no list of the admin leads to.
-OF_OUR_OWN: Final = {"accuracy": "/admin/review/reviewitem/accuracy"}
+OF_OUR_OWN: Final = {
+    "accuracy": "/admin/review/reviewitem/accuracy",
+    "own figures": "/admin/review/reviewitem/figures",
+}
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
     models      items, why they are in the queue, and decisions
     accuracy    how often a version is right, although the queue prefers hard cases
     agreement   how far experts agree with the model and with each other
+    figures     how a person's own reviews went, and how far each two people agree
     queries     the queue, its counts, what an expert needs to see of one item
     services    put into the queue, take for review, decide, put back
 

@@ -34,7 +34,7 @@ class Sway:
 
 @dataclass(frozen=True, slots=True)
 class Concord:
-    """Fleiss' kappa: 1 is perfect agreement, 0 that of chance. None where it is not defined."""
+    """A kappa: 1 is perfect agreement, 0 that of chance. None where it is not defined."""
 
     cases: int
     agreed: int  # cases in which all said the same
@@ -90,12 +90,45 @@ def concord(cases: Sequence[Sequence[str]]) -> Concord:
     without = [
         _kappa(sum(pairs) - pair, len(cases) - 1, total - count) for pair, count in zip(pairs, counts, strict=True)
     ]
+    return Concord(len(cases), agreed, kappa, *_jackknife(kappa, without))
+
+
+def cohen(cases: Sequence[tuple[str, str]]) -> Concord:
+    """Agreement of two certain raters, whose habits may differ (Cohen 1960, A coefficient of agreement for nominal
+    scales, Educational and Psychological Measurement 20, 37-46, eq. 1).
+
+    cases: what the first said of each, and the second. The interval is a jackknife over cases.
+    """
+    if not cases:
+        return Concord(0, 0, None, None, None)
+    agreed = sum(first == second for first, second in cases)
+    firsts, seconds = Counter(first for first, _ in cases), Counter(second for _, second in cases)
+    together = sum(count * seconds[said] for said, count in firsts.items())
+    kappa = _cohen(agreed, len(cases), together)
+    if kappa is None or len(cases) < 2:
+        return Concord(len(cases), agreed, kappa, None, None)
+    without = [
+        # Without a case each rater has said that word once less.
+        _cohen(agreed - (a == b), len(cases) - 1, together - seconds[a] - firsts[b] + (a == b))
+        for a, b in cases
+    ]
+    return Concord(len(cases), agreed, kappa, *_jackknife(kappa, without))
+
+
+def _cohen(agreed: int, cases: int, together: int) -> float | None:
+    """together: over all words, how often the first rater said it times how often the second did."""
+    chance = together / cases**2
+    return None if chance >= 1 - 1e-12 else (agreed / cases - chance) / (1 - chance)
+
+
+def _jackknife(kappa: float, without: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """A 95 % interval from the values that leave out one case each; None where one of them is not defined."""
     known = [value for value in without if value is not None]
     if len(known) < len(without):  # one case alone makes the difference between habits: no spread can be told
-        return Concord(len(cases), agreed, kappa, None, None)
+        return None, None
     mean = sum(known) / len(known)
     error = math.sqrt((len(known) - 1) / len(known) * sum((value - mean) ** 2 for value in known))
-    return Concord(len(cases), agreed, kappa, max(-1.0, kappa - Z * error), min(1.0, kappa + Z * error))
+    return max(-1.0, kappa - Z * error), min(1.0, kappa + Z * error)
 
 
 def _kappa(observed: float, cases: int, said: Counter[str]) -> float | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from console.review.agreement import concord, sway, wilson
+from console.review.agreement import cohen, concord, sway, wilson
 
 
 def test_wilson_s_interval_is_the_published_one() -> None:
@@ -65,3 +65,25 @@ def test_where_nothing_can_be_told_nothing_is() -> None:
     assert concord([["a", "b"]]).low is None
     with pytest.raises(ValueError, match="two opinions"):
         concord([["a"]])
+
+
+def test_of_two_certain_raters_cohen_s_kappa_is_the_one_of_another_implementation() -> None:
+    # Cohen (1960), by hand: 45 of 50 said a by both or b by both, chance 0.5: kappa 0.8.
+    table = [("a", "a")] * 22 + [("b", "b")] * 23 + [("a", "b")] * 3 + [("b", "a")] * 2
+    assert cohen(table).kappa == pytest.approx(0.8)
+    chance = np.random.default_rng(5)
+    first = chance.integers(0, 4, 120)
+    second = np.where(chance.random(120) < 0.6, first, chance.choice(4, 120, p=[0.7, 0.1, 0.1, 0.1]))
+    cases = [(str(a), str(b)) for a, b in zip(first, second, strict=True)]
+    found = cohen(cases)
+    assert found.kappa == pytest.approx(cohen_kappa_score(first, second))
+    # The interval from first principles: each case left out by the other implementation.
+    without = [cohen_kappa_score(np.delete(first, i), np.delete(second, i)) for i in range(120)]
+    error = np.sqrt(119 / 120 * np.sum((np.array(without) - np.mean(without)) ** 2))
+    assert found.low == pytest.approx(found.kappa - 1.959963984540054 * error)
+
+
+def test_a_pair_of_which_nothing_can_be_told_has_no_kappa() -> None:
+    assert cohen([]).kappa is None
+    assert cohen([("a", "a"), ("a", "a")]).kappa is None
+    assert cohen([("a", "b")]).low is None

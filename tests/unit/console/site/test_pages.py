@@ -46,6 +46,7 @@ PAGES = {
     "admin:predictions_prediction_changelist": "vrmapux",
     "admin:review_reviewitem_changelist": "rmx",
     "admin:review_reviewitem_accuracy": "rmx",
+    "admin:review_reviewitem_own_figures": "rx",
     "admin:datasets_dataset_changelist": "max",
     "admin:datasets_dataset_export": "mx",
     "admin:audit_entry_changelist": "ux",
