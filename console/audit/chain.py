@@ -31,6 +31,7 @@ SALT_BYTES: Final = 32
 TYPE_FORM: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 ACTOR_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _NEWLINES: Final = 7
+_canonical: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def entry_hash(*, sequence: int, time: str, type_: str, actor: str, previous: str, commitment: str) -> bytes:
@@ -54,7 +55,7 @@ def new_salts(count: int) -> list[bytes]:
 
 def canonical(payload: Mapping[str, Any]) -> str:
     """The one text of a payload: JSON, keys sorted, no spaces. Raises ValueError for NaN, TypeError for odd types."""
-    return json.dumps(payload, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _canonical(payload)
 
 
 def time_text(moment: datetime) -> str:

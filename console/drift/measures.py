@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from console.predictions.detail import Detail
-from console.predictions.models import Prediction, Verdict
+from console.predictions.services import NewPrediction
 
 # Quality of the first photograph; the reference of an archive does not have them.
 QUALITY: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
@@ -21,14 +20,15 @@ class Measured:
     choices: Mapping[str, str]
 
 
-def measure(row: Prediction, detail: Detail) -> Measured:
+def measure(row: NewPrediction) -> Measured:
     """The numbers and choices of one prediction."""
+    detail = row.detail
     samples = {"confidence": row.confidence}
     if len(detail.candidates) > 1:
         samples["margin"] = detail.candidates[0].probability - detail.candidates[1].probability
     for score in detail.ood_scores:
         samples[f"score_{score.detector}"] = score.score
-    choices = {"verdict": Verdict(row.verdict).name}
+    choices = {"verdict": row.verdict.name}
     if row.top_class:
         choices["predicted_class"] = row.top_class
     if detail.views:

@@ -18,8 +18,7 @@ from console.drift import queries
 from console.drift.measures import measure
 from console.drift.models import Against, Distribution, Finding, Outcome, Pending, Span
 from console.drift.statistics import Comparison, compare_choices, compare_numbers, false_discovery
-from console.predictions.detail import Detail
-from console.predictions.models import Prediction
+from console.predictions.services import NewPrediction
 from model_store.reference import Reference, Sketch
 
 SKETCH_K: Final = 1024  # ranks are off by 0.27 % at most, 24 kB once full
@@ -43,13 +42,13 @@ class Compared:
     q: float
 
 
-def add(rows: Sequence[tuple[Prediction, Detail]]) -> None:
+def add(made: Sequence[NewPrediction]) -> None:
     """Take the measurements of fresh predictions, inside the caller's transaction. One statement."""
     batches: dict[tuple[str, datetime], tuple[dict[str, list[float]], dict[str, Counter[str]]]] = {}
-    for row, detail in rows:
+    for row in made:
         hour = row.happened_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         samples, counts = batches.setdefault((row.version, hour), (defaultdict(list), defaultdict(Counter)))
-        measured = measure(row, detail)
+        measured = measure(row)
         for name, value in measured.samples.items():
             samples[name].append(value)
         for name, choice in measured.choices.items():

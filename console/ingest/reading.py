@@ -28,6 +28,7 @@ _LARGEST: Final = 1.7e308
 _FIRST_SECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _QUALITY: Final = tuple(field.name for field in prediction_pb2.Quality.DESCRIPTOR.fields)
+_VERDICT: Final = {verdict.value: verdict for verdict in Verdict}
 _SIDE: Final = {number: name.removeprefix("SIDE_").lower() for name, number in words.Side.items()}
 _REASON: Final = {number: name.removeprefix("REASON_").lower() for name, number in words.Reason.items()}
 
@@ -157,14 +158,13 @@ def heat_map_object(rows: int, columns: int, values: bytes) -> bytes:
 
 
 def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb.PredictionMade) -> PredictionEvent:
-    try:
-        verdict = Verdict(made.verdict)
-    except ValueError:
-        raise Unfit("the prediction has no verdict") from None
+    verdict = _VERDICT.get(made.verdict)
+    if verdict is None:
+        raise Unfit("the prediction has no verdict")
     if not made.client_id or not made.version:
         raise Unfit("the prediction names no client or no version")
     subject = made.subject
-    views = made.views[:VIEWS_MAX]
+    views = made.views[:VIEWS_MAX]  # a list: what is inside is wrapped once for both passes
     return PredictionEvent(
         event_id=event_id,
         happened_at=happened_at,
@@ -178,8 +178,15 @@ def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb
         reasons=tuple(_REASON.get(reason, str(reason)) for reason in made.reasons),
         candidates=_candidates(made.candidates),
         ood_scores=tuple(
-            OodScore(_text(score.detector, NAME_MAX), *map(_finite, (score.score, score.unsure_at, score.out_at)))
-            for score in made.ood_scores
+            [
+                OodScore(
+                    _text(score.detector, NAME_MAX),
+                    _finite(score.score),
+                    _finite(score.unsure_at),
+                    _finite(score.out_at),
+                )
+                for score in made.ood_scores
+            ]
         ),
         views=tuple(map(_view, views)),
         sealed=tuple(_sealed(part, view) for part, view in enumerate(views)),
@@ -253,7 +260,7 @@ def _shadow(shadow: pb.ShadowAnswer) -> Shadow:
 
 
 def _candidates(candidates: Iterable[prediction_pb2.Candidate]) -> tuple[Candidate, ...]:
-    return tuple(Candidate(_text(item.class_id, TEXT_MAX), _ratio(item.probability)) for item in candidates)
+    return tuple([Candidate(_text(item.class_id, TEXT_MAX), _ratio(item.probability)) for item in candidates])
 
 
 def _uuid(text: str, field: str) -> UUID:
@@ -281,4 +288,4 @@ def _finite(value: float) -> float:
 
 
 def _ratio(value: float) -> float:
-    return min(1.0, max(0.0, value)) if value == value else 0.0
+    return value if 0.0 <= value <= 1.0 else float(value > 1.0)  # a NaN is 0

@@ -13,31 +13,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.utils.timezone import now
 
 from console.audit import services as audit
 from console.drift import services as drift
+from console.ingest.models import AppliedEvent
 from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, ShadowEvent, Unfit, read_event
 from console.ingest.retention import Outcome, Retained, retain
 from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
 from console.predictions.detail import Detail
 from console.predictions.models import Feedback, Prediction
+from console.predictions.services import NewPrediction
 from console.predictions.tallies import Tallied, tally
 from console.review import services as review
 from console.review.models import Why
 from console.rollout.observations import Answer, Failed, Given, observe, observe_late
+from console.rows import insert_unless_there
 from console.vault import queries as vault
 from protos.amulet.events.v1 import events_pb2 as pb
 
 _log = logging.getLogger(__name__)
 ACTOR: Final = "gateway"
 _TRIES: Final = 3
-_IDS_PER_STATEMENT: Final = 1000
 _Event = PredictionEvent | FeedbackEvent | FailureEvent | ShadowEvent
 _T = TypeVar("_T")
 
@@ -92,7 +95,7 @@ def _apply(events: Sequence[_Event]) -> int:
     given = [event for event in new if isinstance(event, FeedbackEvent)]
     retained = retain(made, at=at)
     rows = [_prediction_row(event, retained[event.prediction_id]) for event in made]
-    predictions.add_predictions([row for row, _detail in rows])
+    predictions.add_predictions(rows)
     drift.add(rows)
     predictions.add_feedback([_feedback_row(event) for event in given])
     audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
@@ -118,25 +121,18 @@ def _apply(events: Sequence[_Event]) -> int:
 def _claim(events: Sequence[_Event], at: datetime) -> list[_Event]:
     """Write the ids of those that were never applied, and return these. Waits for a batch that is claiming the same."""
     by_id = {event.event_id: event for event in events}
-    # In one order everywhere, so that two batches never wait for each other in a circle.
-    ids = sorted(by_id)
-    native = connection.features.has_native_uuid_field
-    moment = connection.ops.adapt_datetimefield_value(at)
-    new: set[UUID] = set()
-    with connection.cursor() as cursor:
-        for start in range(0, len(ids), _IDS_PER_STATEMENT):
-            some = ids[start : start + _IDS_PER_STATEMENT]
-            cursor.execute(
-                "INSERT INTO ingest_appliedevent (event_id, applied_at) VALUES "  # noqa: S608 - only placeholders
-                + ", ".join(["(%s, %s)"] * len(some))
-                + " ON CONFLICT DO NOTHING RETURNING event_id",
-                [value for event_id in some for value in (event_id if native else event_id.hex, moment)],
-            )
-            new.update(row[0] if isinstance(row[0], UUID) else UUID(row[0]) for row in cursor.fetchall())
+    claimed = insert_unless_there(
+        AppliedEvent,
+        ("event_id", "applied_at"),
+        # In one order everywhere, so that two batches never wait for each other in a circle.
+        [(event_id, at) for event_id in sorted(by_id, key=attrgetter("int"))],
+        otherwise="ON CONFLICT DO NOTHING RETURNING event_id",
+    )
+    new = {value if isinstance(value, UUID) else UUID(value) for (value,) in claimed}
     return [event for event in events if event.event_id in new]
 
 
-def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Prediction, Detail]:
+def _prediction_row(event: PredictionEvent, retained: Retained) -> NewPrediction:
     views = tuple(replace(view, kept=outcome) for view, outcome in zip(event.views, retained.outcomes, strict=True))
     detail = Detail(
         candidates=event.candidates,
@@ -150,7 +146,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Predict
         policy_digest=event.policy_digest,
         idempotency_key_digest=event.idempotency_key_digest,
     )
-    row = Prediction(
+    return NewPrediction(
         prediction_id=event.prediction_id,
         happened_at=event.happened_at,
         client_id=event.client_id,
@@ -159,13 +155,12 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> tuple[Predict
         verdict=event.verdict,
         top_class=event.top.class_id,
         confidence=event.top.probability,
-        subject=retained.subject,
+        subject_id=retained.subject.pk if retained.subject else None,
         input_hash=bytes.fromhex(event.views[0].input_hash) if event.views else b"",
         request_id="" if retained.forgotten else event.request_id,
         gateway_id=event.gateway_id,
-        detail_document=detail.render(),
+        detail=detail,
     )
-    return row, detail
 
 
 def _join_shadows(late: Sequence[ShadowEvent]) -> None:

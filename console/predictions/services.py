@@ -3,25 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from operator import attrgetter
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from console.predictions.models import Feedback, Prediction
+from console.predictions.detail import Detail
+from console.predictions.models import Feedback, Prediction, Verdict
 from console.rows import insert_rows
 
 _ROWS_PER_STATEMENT: Final = 500
 
 
-def add_predictions(predictions: Sequence[Prediction]) -> None:
+@dataclass(frozen=True, slots=True)
+class NewPrediction:
+    """A row to be of `Prediction`: making one of the ORM's objects takes a tenth of the time that ingest has."""
+
+    prediction_id: UUID
+    happened_at: datetime
+    client_id: str
+    model: str
+    version: str
+    verdict: Verdict
+    top_class: str
+    confidence: float
+    subject_id: UUID | None
+    input_hash: bytes
+    request_id: str
+    gateway_id: str
+    detail: Detail
+
+
+def add_predictions(made: Sequence[NewPrediction]) -> None:
     """Raises IntegrityError when one of them is known already."""
-    names = [field.attname for field in Prediction._meta.concrete_fields]
-    take = attrgetter(*names)
-    insert_rows(Prediction, names, [take(prediction) for prediction in predictions])
+    insert_rows(
+        Prediction,
+        [field.attname for field in Prediction._meta.concrete_fields],
+        [
+            (
+                row.prediction_id,
+                row.happened_at,
+                row.client_id,
+                row.model,
+                row.version,
+                row.verdict.value,
+                row.top_class,
+                row.confidence,
+                row.subject_id,
+                row.input_hash,
+                row.request_id,
+                row.gateway_id,
+                row.detail.render(),
+            )
+            for row in made
+        ],
+    )
 
 
 def add_feedback(feedback: Sequence[Feedback]) -> None:

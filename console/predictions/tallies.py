@@ -33,14 +33,21 @@ def tally(made: Iterable[Tallied]) -> None:
 
     A batch writes few rows, however many predictions it brings.
     """
+    kinds = Counter(
+        (
+            _quarter_of(item.happened_at),
+            item.model,
+            item.version,
+            item.verdict,
+            min(Tally.BINS - 1, int(item.confidence * Tally.BINS)),
+        )
+        for item in made
+    )
     counted: Counter[tuple[str, datetime, str, str, int, int]] = Counter()
     zone = get_current_timezone_name()
-    for item in made:
-        confidence_bin = min(Tally.BINS - 1, int(item.confidence * Tally.BINS))
-        quarter = _quarter_of(item.happened_at)
+    for (quarter, model, version, verdict, confidence_bin), count in kinds.items():
         for span in Span:
-            key = (span.value, _begin_of(span, quarter, zone), item.model, item.version, item.verdict, confidence_bin)
-            counted[key] += 1
+            counted[span.value, _begin_of(span, quarter, zone), model, version, verdict, confidence_bin] += count
     add_counts(Tally, _KEY, counted)
 
 

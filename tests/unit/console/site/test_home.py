@@ -16,8 +16,9 @@ from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.ingest.services import apply_batch
-from console.predictions.models import Prediction, Span, Tally, Verdict
-from console.predictions.services import add_predictions
+from console.predictions.detail import Detail
+from console.predictions.models import Span, Tally, Verdict
+from console.predictions.services import NewPrediction, add_predictions
 from console.predictions.tallies import Tallied, tally
 from console.pulse import services as pulse
 from console.pulse.models import Pulse, Service
@@ -143,18 +144,20 @@ def add_history(rows: int) -> None:
     """Predictions of the last ten days, as ingest writes them."""
     moment = now()
     made = [
-        Prediction(
+        NewPrediction(
             prediction_id=uuid.uuid4(),
             happened_at=moment - timedelta(minutes=14_400 * index / rows),
             client_id="c",
             model="tablets",
             version=f"v{index % 2}",
-            verdict=1 + index % 3,
+            verdict=Verdict(1 + index % 3),
             top_class="a",
             confidence=(index % 100) / 100,
+            subject_id=None,
             input_hash=b"",
+            request_id="",
             gateway_id="g",
-            detail_document={},
+            detail=Detail((), (), (), (), (), (), 0.0, 0.0, "", ""),
         )
         for index in range(rows)
     ]
