@@ -91,6 +91,7 @@ class EntryAdmin(HistoryAdmin):
             missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
             return missing
         payload = getattr(entry, "payload", None)
+        withheld = bool(queries.withheld_from(actor_of(request), [entry]))
         return page(
             request,
             self,
@@ -101,7 +102,8 @@ class EntryAdmin(HistoryAdmin):
             time=chain.time_text(entry.recorded_at),
             actor=_staff_names({entry.actor}).get(entry.actor, entry.actor),
             payload=payload,
-            told=[] if payload is None else _rows(json.loads(payload.text)),
+            withheld=withheld,
+            told=[] if payload is None or withheld else _rows(json.loads(payload.text)),
             about_url="" if payload is None else _page_of(payload.subject_type, payload.subject_id),
             hashes=[
                 (_("Hash"), bytes(entry.entry_hash).hex()),

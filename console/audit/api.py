@@ -14,12 +14,14 @@ from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.audit import queries
 from console.audit.export import export
 from console.audit.models import Entry
 from console.audit.services import record
+from console.staff.models import User
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 
@@ -30,7 +32,9 @@ EXPORT_TYPE = "application/x-ndjson"
 class EntrySerializer(serializers.ModelSerializer[Entry]):
     time = serializers.DateTimeField(source="recorded_at")
     hash = serializers.SerializerMethodField()
-    payload = serializers.SerializerMethodField(help_text="Null where it was erased.")
+    payload = serializers.SerializerMethodField(
+        help_text="Null where it was erased, or withheld from a reviewer who is to judge blind."
+    )
 
     class Meta:
         model = Entry
@@ -42,7 +46,7 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_payload(self, entry: Entry) -> dict[str, Any] | None:
         payload = getattr(entry, "payload", None)
-        return None if payload is None else json.loads(payload.text)
+        return None if payload is None or entry.sequence in self.context["withheld"] else json.loads(payload.text)
 
 
 class EntryFilter(filters.FilterSet):
@@ -80,6 +84,11 @@ class EntryList(generics.ListAPIView[Entry]):
     filterset_class = EntryFilter
     queryset = queries.entries_with_payloads()
 
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        rows = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
+        context = {**self.get_serializer_context(), "withheld": queries.withheld_from(actor_of(request), rows)}
+        return self.get_paginated_response(EntrySerializer(rows, many=True, context=context).data)
+
 
 class Export(APIView):
     permission_classes = (may("audit.export_entry"),)
@@ -90,13 +99,13 @@ class Export(APIView):
         return export_response(actor_of(request))
 
 
-def export_response(actor: Any) -> StreamingHttpResponse:
+def export_response(actor: User) -> StreamingHttpResponse:
     """Record the export, then stream the log as it stands. Raises NotAvailable."""
     key = queries.public_key()
     with transaction.atomic():
         last = record(actor=actor, action="audit.exported", subject_type="audit", subject_id="", details={})
     return StreamingHttpResponse(
-        export(key, last=last),
+        export(key, last=last, without=queries.predictions_withheld_from(actor)),
         content_type=EXPORT_TYPE,
         headers={
             "Content-Disposition": f'attachment; filename="audit-{last}.jsonl"',

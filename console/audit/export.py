@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -18,17 +18,24 @@ CHECKPOINTS_MAX: Final = 1000  # evenly thinned: each costs the verifier a signa
 _LINES_AT_ONCE: Final = 500
 
 
-def export(key: Ed25519PublicKey, *, after: Checkpoint | None = None, last: int | None = None) -> Iterator[bytes]:
+def export(
+    key: Ed25519PublicKey,
+    *,
+    after: Checkpoint | None = None,
+    last: int | None = None,
+    without: Collection[str] = (),
+) -> Iterator[bytes]:
     """The lines of the log as it stands, in chunks.
 
     after: begin behind this checkpoint instead of at the beginning.  last: end with this entry.
+    without: ids of predictions whose payloads are left out; the log verifies all the same.
     """
     last = queries.last_sequence() if last is None else last
     first = 1 if after is None else after.size + 1
     notes = _notes(first, last)
     yield _line(_header(key, first, after))
     chunk: list[bytes] = []
-    for row in queries.rows(first, last):
+    for row in queries.rows(first, last, without=without):
         chunk.append(_line(_entry(row)))
         if note := notes.get(row.sequence):
             chunk.append(_line({"checkpoint": note}))

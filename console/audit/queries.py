@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -10,11 +10,13 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.module_loading import import_string
 
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import KeyUnreadable, load_public_key
 from console.errors import NotAvailable
+from console.staff.models import User
 
 ABOUT_MAX: Final = 1000
 ALONG_TIME: Final = ("-recorded_at", "-sequence")  # a clock that was put back shows; the chain's own order is sequence
@@ -65,16 +67,44 @@ def newest_about(subject_id: str) -> list[int]:
     return list(about.values_list("entry", flat=True)[:ABOUT_MAX])
 
 
-def rows(first: int, last: int) -> Iterator[Row]:
-    """Entries `first` to `last` in order, a few thousand in memory at a time."""
+def withheld_from(person: User, entries: Iterable[Entry]) -> frozenset[int]:
+    """Numbers of those entries that say what this person must not hear yet. At most one query.
+
+    What is withheld is known above this app: settings.AUDIT_WITHHELD_FROM names who is asked.
+    """
+    about = {
+        entry.sequence: entry.payload.subject_id
+        for entry in entries
+        if getattr(entry, "payload", None) is not None and entry.payload.subject_type == "prediction"
+    }
+    withheld = _withheld()(person, set(about.values())) if about else frozenset()
+    return frozenset(sequence for sequence, subject_id in about.items() if subject_id in withheld)
+
+
+def predictions_withheld_from(person: User) -> frozenset[str]:
+    """Ids of all predictions about which the log must not tell this person yet."""
+    return _withheld()(person, None)
+
+
+def _withheld() -> Callable[[User, Collection[str] | None], frozenset[str]]:
+    asked: Callable[[User, Collection[str] | None], frozenset[str]] = import_string(settings.AUDIT_WITHHELD_FROM)
+    return asked
+
+
+def rows(first: int, last: int, *, without: Collection[str] = ()) -> Iterator[Row]:
+    """Entries `first` to `last` in order, a few thousand in memory at a time.
+
+    without: ids of predictions; the payloads of entries about them are left out, as if they were erased.
+    """
     columns = ("sequence", "recorded_at", "type", "actor", "previous_hash", "commitment", "entry_hash")
     while first <= last:
         until = min(last, first + _ROWS_AT_ONCE - 1)
         payloads: dict[int, tuple[Any, str]] = {
             entry_id: (salt, text)
-            for entry_id, salt, text in Payload.objects.filter(entry__gte=first, entry__lte=until).values_list(
-                "entry_id", "salt", "text"
-            )
+            for entry_id, salt, text, subject_id in Payload.objects.filter(
+                entry__gte=first, entry__lte=until
+            ).values_list("entry_id", "salt", "text", "subject_id")
+            if subject_id not in without
         }
         links = Entry.objects.filter(sequence__range=(first, until)).order_by("sequence").values_list(*columns)
         for sequence, recorded_at, type_, actor, previous, commitment, entry_hash in links:

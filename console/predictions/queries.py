@@ -39,6 +39,16 @@ def is_withheld(person: User, prediction_id: UUID) -> bool:
     return not shown_to(person, Prediction.objects.filter(pk=prediction_id)).exists()
 
 
+def withheld_from(person: User, prediction_ids: Collection[str] | None = None) -> frozenset[str]:
+    """Ids of the predictions, all or of these, whose answer must not reach this person yet. At most one query."""
+    if not person.has_perm("review.decide_reviewitem"):
+        return frozenset()
+    rows = Prediction.objects.filter(review__withheld_until__gt=now())
+    if prediction_ids is not None:
+        rows = rows.filter(pk__in=list(prediction_ids))
+    return frozenset(map(str, rows.values_list("pk", flat=True)))
+
+
 def before(rows: QuerySet[Prediction], happened_at: datetime, prediction_id: UUID) -> QuerySet[Prediction]:
     """The rest of a list that ended with that prediction: what a page costs does not depend on how deep it lies."""
     earlier = rows.filter(happened_at__lte=happened_at)

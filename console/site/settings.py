@@ -125,6 +125,9 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 
+# Who knows which predictions the audit log must not tell a reviewer of yet: the log itself knows of no predictions.
+AUDIT_WITHHELD_FROM = "console.predictions.queries.withheld_from"
+
 # People.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AUTH_PASSWORD_VALIDATORS = [

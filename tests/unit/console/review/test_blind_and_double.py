@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.core.management import call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
@@ -14,6 +15,8 @@ from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.audit.models import Entry
+from console.audit.queries import public_key
+from console.audit.verifier import verify
 from console.errors import Conflict, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
@@ -131,6 +134,27 @@ class TestBlind:
         assert (made.blind, made.agrees) == (True, False)
         assert '"blind":true' in Entry.objects.get(type="review.decided").payload.text
         assert services.take_back(actor=experts[0], item_id=item.pk).withheld_until == NOT_YET
+
+    @pytest.mark.usefixtures("fresh_checkpoints")
+    def test_nor_does_the_audit_trail(self) -> None:
+        item = queued(blind=True)
+        about = f"/api/v1/audit/entries/?subject_id={item.prediction_id}"
+        reviewing, auditor = caller(Role.ADMINISTRATOR), caller(Role.AUDITOR)
+        (entry,) = auditor.get(about).json()["results"]
+        assert entry["payload"]["class"] == MODEL_SAYS
+        (kept,) = reviewing.get(about).json()["results"]
+        assert kept == {**entry, "payload": None}
+        page = reverse("admin:audit_entry_change", args=[entry["sequence"]])
+        desk = at_the_desk(member(Role.ADMINISTRATOR))
+        assert MODEL_SAYS not in sent(desk, page)
+        call_command("checkpoint")
+        withheld = reviewing.get("/api/v1/audit/export/").getvalue()
+        assert MODEL_SAYS.encode() not in withheld
+        assert MODEL_SAYS.encode() in auditor.get("/api/v1/audit/export/").getvalue()
+        assert verify(withheld.splitlines(keepends=True), public_key()).whole
+        ReviewItem.objects.update(withheld_until=now())
+        assert MODEL_SAYS in sent(desk, page)
+        assert reviewing.get(about).json()["results"] == [entry]
 
     def test_what_is_opened_again_is_not_blind(self, experts: tuple[User, User, User]) -> None:
         item = queued(blind=True)
