@@ -18,6 +18,7 @@ from console.audit import chain, queries
 from console.audit.api import export_response
 from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.models import Checkpoint, Entry
+from console.audit.names import subject_name, type_name
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import page
 from console.staff.models import User
@@ -32,6 +33,9 @@ _PAGE_OF: Final = {
 
 class TypeFilter(DistinctFilter):
     title, parameter_name, column = gettext_lazy("type"), "type", "type"
+
+    def text_of(self, value: str) -> str:
+        return type_name(value)
 
 
 @admin.register(Entry)
@@ -72,12 +76,12 @@ class EntryAdmin(HistoryAdmin):
 
     @display(description=gettext_lazy("Type"))
     def type_text(self, entry: Entry) -> str:
-        return entry.type
+        return type_name(entry.type)
 
     @display(description=gettext_lazy("About"))
     def about(self, entry: Entry) -> str:
         payload = getattr(entry, "payload", None)
-        return _("erased") if payload is None else f"{payload.subject_type} {payload.subject_id}".strip()
+        return _("erased") if payload is None else f"{subject_name(payload.subject_type)} {payload.subject_id}".strip()
 
     @display(description=gettext_lazy("By"))
     def actor_name(self, entry: Any) -> str:
@@ -97,11 +101,12 @@ class EntryAdmin(HistoryAdmin):
             self,
             "audit/entry.html",
             title=_("Entry {number}").format(number=entry.sequence),
-            subtitle=entry.type,
+            subtitle=type_name(entry.type),
             entry=entry,
             time=chain.time_text(entry.recorded_at),
             actor=_staff_names({entry.actor}).get(entry.actor, entry.actor),
             payload=payload,
+            subject=subject_name(payload.subject_type) if payload else "",
             withheld=withheld,
             told=[] if payload is None or withheld else _rows(json.loads(payload.text)),
             about_url="" if payload is None else _page_of(payload.subject_type, payload.subject_id),

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from console.datasets.queries import learnt_from
 from console.registry.models import ModelVersion, State
 from console.registry.queries import golden_photographs
+from console.registry.rule_names import rule_name
 from console.rollout.models import Mode, Route
 from console.rollout.queries import Served, rollback_target, served_model
 from console.staff.models import User
@@ -64,7 +65,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "share": next((served.weight_ratio(route) for route in served.routes if route.version_id == version.pk), 0.0),
         "history": Route.objects.filter(version=version).select_related("started_by", "ended_by").order_by("-pk")[:20],
         "rules": _rules(version),
-        "refusal": next((rule for rule in version.rules if not rule["passed"] and rule["reason"]), None),
+        "refusal": next((rule for rule in _rules(version) if not rule["passed"] and rule["reason"]), None),
         "card": card,
         "learnt_from": learnt_from(card.data.fingerprint) if card else None,
         "metrics": _metrics(card) if card else (),
@@ -136,7 +137,12 @@ def _rules(version: ModelVersion) -> Sequence[Mapping[str, Any]]:
     colours = {"passed": "success", "failed": "danger"}
     words = {"passed": _("holds"), "failed": _("broken"), "not run": _("not looked at")}
     return [
-        {**rule, "colour": colours.get(rule["state"], ""), "word": words.get(rule["state"], rule["state"])}
+        {
+            **rule,
+            "name": rule_name(rule["rule"]),
+            "colour": colours.get(rule["state"], ""),
+            "word": words.get(rule["state"], rule["state"]),
+        }
         for rule in version.rules
     ]
 
