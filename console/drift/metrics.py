@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -23,7 +22,7 @@ _FAMILIES: Final = {
 }
 
 
-class _Findings(Collector):
+class Findings(Collector):
     """Reads the database when it is asked: one query."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -37,10 +36,3 @@ class _Findings(Collector):
         for row in rows:
             alert.add_metric([row.version, row.against, row.measure], float(row.outcome == Outcome.DRIFT))
         yield alert
-
-
-def exposition() -> bytes:
-    """The families in Prometheus' text form."""
-    registry = CollectorRegistry()
-    registry.register(_Findings())
-    return generate_latest(registry)

@@ -6,9 +6,10 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from console.drift.metrics import exposition
+from console.drift.metrics import Findings
+from console.rollout.metrics import Guardrails
 
 
 @require_safe
@@ -33,4 +34,7 @@ def ready(request: HttpRequest) -> HttpResponse:
 @require_safe
 def metrics(request: HttpRequest) -> HttpResponse:
     """What Prometheus reads."""
-    return HttpResponse(generate_latest() + exposition(), content_type=CONTENT_TYPE_LATEST)
+    stored = CollectorRegistry()
+    for collector in (Findings(), Guardrails()):
+        stored.register(collector)
+    return HttpResponse(generate_latest() + generate_latest(stored), content_type=CONTENT_TYPE_LATEST)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client as Browser
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
@@ -77,6 +78,10 @@ def test_a_canary_that_fails_calls_is_ended_and_the_audit_trail_says_why(desk: D
     assert (firing.standard_yes, firing.standard_n) == (0, 270)
     assert in_force(desk) == {desk.first.version: "production"}
     assert firing.route.ended_by is None
+    labels = f'mode="canary",model="tiny",rule="errors",version="{desk.second.version}"'
+    assert f"amulet_guardrails_unseen{{{labels}}} 1.0" in Browser().get("/metrics").content.decode()
+    Firing.objects.update(seen_at=now())
+    assert "amulet_guardrails_unseen{" not in Browser().get("/metrics").content.decode()
     entry = next(entry for entry in entries_about("model", "tiny") if entry.type == "rollout.guardrail_fired")
     said = json.loads(entry.payload.text)
     assert (entry.actor, said["rule"], said["watched"], said["production"]) == ("system", "errors", [30, 55], [0, 270])
