@@ -67,6 +67,9 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "PHOTO_SEAL_KEY_FILE": ("console",),
         "GATEWAY_OPS_URL": ("console",),
         "TRY_KEY_FILE": ("console",),
+        "WEBHOOK_PRIVATE": ("console",),
+        "SMTP_URL": ("console",),
+        "MAIL_FROM": ("console",),
         # Command line.
         "GATEWAY": ("console", "cli"),
         "API_KEY": ("cli",),

@@ -60,6 +60,11 @@ TYPES: Final = {
     "staff.user_created": gettext_noop("member of staff created"),
     "staff.user_disabled": gettext_noop("member of staff disabled"),
     "staff.user_enabled": gettext_noop("member of staff enabled"),
+    "webhooks.endpoint_created": gettext_noop("webhook created"),
+    "webhooks.endpoint_disabled": gettext_noop("webhook switched off"),
+    "webhooks.endpoint_enabled": gettext_noop("webhook switched on"),
+    "webhooks.endpoint_removed": gettext_noop("webhook removed"),
+    "webhooks.secret_renewed": gettext_noop("secret of a webhook renewed"),
     "vault.expired": gettext_noop("photographs whose consent ran out deleted"),
     "vault.opened": gettext_noop("photograph or heat map opened"),
 }
@@ -75,6 +80,7 @@ SUBJECTS: Final = {
     "subject": gettext_noop("data subject"),
     "user": gettext_noop("member of staff"),
     "vault": gettext_noop("vault"),
+    "webhook": gettext_noop("webhook"),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from protos.environment import PREFIX, complaint
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
-_MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url")
+_MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url", "smtp_url")
 
 
 class ConfigurationWrong(Exception):
@@ -28,6 +29,16 @@ class ConfigurationWrong(Exception):
 
 def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
     return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    tls: bool  # from the first byte
+    starttls: bool
 
 
 class ConsoleSettings(BaseSettings):
@@ -115,6 +126,16 @@ class ConsoleSettings(BaseSettings):
         description="Folder of the durable journal; one per gateway.",
     )
 
+    webhook_private: bool = Field(
+        default=False, description="Let webhooks go to private and loopback addresses too, and over plain HTTP."
+    )
+    smtp_url: str = Field(
+        default="",
+        repr=False,
+        description="smtp://USER:PASSWORD@HOST:PORT (STARTTLS, but on loopback) or smtps://…; empty: no e-mail.",
+    )
+    mail_from: str = Field(default="amulet@localhost", description="The sender of e-mails.")
+
     torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC, for smoke tests.")
     torchserve_management_grpc: str = Field(default="127.0.0.1:7071", description="TorchServe's management gRPC.")
     torchserve_management_url: str = Field(default="http://127.0.0.1:8081", description="TorchServe's management HTTP.")
@@ -165,6 +186,13 @@ class ConsoleSettings(BaseSettings):
     @classmethod
     def _storage_known(cls, value: str) -> str:
         return _with_scheme(value, ("file", "s3"))
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server_known(cls, value: str) -> str:
+        if value and not urlsplit(_with_scheme(value, ("smtp", "smtps"))).hostname:
+            raise ValueError("wanted an address that names a host")
+        return value
 
     @field_validator("console_listen", "torchserve_grpc", "torchserve_management_grpc", "gateway")
     @classmethod
@@ -243,6 +271,19 @@ class ConsoleSettings(BaseSettings):
         if self.cache_url.startswith("memory"):
             return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
         return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": self.cache_url}
+
+    def mail(self) -> MailServer:
+        """Where e-mails are handed in; without a host where none is set."""
+        url = urlsplit(self.smtp_url)
+        tls, host = url.scheme == "smtps", url.hostname or ""
+        return MailServer(
+            host=host,
+            port=url.port or (465 if tls else 587),
+            user=unquote(url.username or ""),
+            password=unquote(url.password or ""),
+            tls=tls,
+            starttls=bool(host) and not tls and not _is_loopback(host),
+        )
 
     def control_token(self) -> bytes:
         """What the gateway shows to the console. Raises OSError."""

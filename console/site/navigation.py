@@ -62,6 +62,7 @@ _SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str, str, str | None], ...]],
             (gettext_noop("API keys"), "key", "admin:clients_apikey_changelist", "clients.view_client"),
             (gettext_noop("Staff"), "group", "admin:staff_user_changelist", "staff.view_user"),
             (gettext_noop("Tokens for scripts"), "terminal", "admin:staff_apitoken_changelist", None),
+            (gettext_noop("Webhooks"), "webhook", "admin:webhooks_endpoint_changelist", "webhooks.view_endpoint"),
         ),
     ),
     (

@@ -97,6 +97,8 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "vault.view_consent",
         "privacy.view_privacyrequest",
         "datasets.view_dataset",
+        "webhooks.view_endpoint",
+        "webhooks.change_endpoint",
     },
 }
 

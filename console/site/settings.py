@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "console.drift",
     "console.ingest",
     "console.privacy",
+    "console.webhooks",
     "console.tryit",
     "console.site",
 ]
@@ -122,6 +123,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
     "datasets: propose": {"task": "console.datasets.tasks.propose", "schedule": timedelta(minutes=10)},
     "rollout: watch": {"task": "console.rollout.tasks.watch", "schedule": 10.0},
+    "webhooks: deliver": {"task": "console.webhooks.tasks.deliver", "schedule": 10.0},
+    "webhooks: tidy": {"task": "console.webhooks.tasks.tidy", "schedule": timedelta(days=1)},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 
@@ -146,6 +149,13 @@ AXES_CLIENT_IP_CALLABLE = "console.staff.lockout.client_address"
 AXES_LOCKOUT_CALLABLE = "console.staff.lockout.answer"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+
+# Mail, where a server is named.
+_MAIL = AMULET.mail()
+EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.host, _MAIL.port, _MAIL.user, _MAIL.password
+EMAIL_USE_SSL, EMAIL_USE_TLS = _MAIL.tls, _MAIL.starttls
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = AMULET.mail_from
 
 # Transport. Plain HTTP only where nobody but this machine can connect.
 SECURE_SSL_REDIRECT = AMULET.behind_tls

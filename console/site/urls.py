@@ -24,6 +24,7 @@ API = (
     "console.predictions.api",
     "console.review.api",
     "console.datasets.api",
+    "console.webhooks.api",
 )
 
 admin.autodiscover()

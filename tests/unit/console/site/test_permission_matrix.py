@@ -81,6 +81,10 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "reviews/<int:pk>/take-back/": {"POST": ("rx", None)},
     "datasets/": {"GET": ("max", None), "POST": ("mx", {"model": "no-such"})},
     "datasets/<int:pk>/": {"GET": ("max", None)},
+    "webhooks/": {"GET": ("x", None), "POST": ("x", {"url": "ftp://nowhere", "events": ["drift.alert_opened"]})},
+    "webhooks/<int:pk>/": {"GET": ("x", None), "PUT": ("x", {"active": True}), "DELETE": ("x", None)},
+    "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
+    "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -1,0 +1,229 @@
+"""What changes endpoints, puts messages into their queues, and takes them out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from console.audit import queries as audit
+from console.audit.models import Entry
+from console.audit.names import subject_name, type_name
+from console.audit.services import record
+from console.errors import Invalid, NotFound
+from console.staff.models import User
+from console.staff.services import require
+from console.webhooks import sending, signing
+from console.webhooks.events import EVENTS
+from console.webhooks.models import Delivery, Endpoint, State
+
+_log = logging.getLogger(__name__)
+CHANGE: Final = "webhooks.change_endpoint"
+URL_MAX: Final = 500
+# As Standard Webhooks proposes: at once, then later and later, three days in all.
+TRIES_AFTER: Final = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+)
+KEPT: Final = timedelta(days=30)
+_ENTRIES_AT_ONCE: Final = 500
+_DELIVERIES_AT_ONCE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """An endpoint with the secret that is shown this once."""
+
+    endpoint: Endpoint
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Issued(endpoint={self.endpoint.pk})"
+
+
+def create_endpoint(*, actor: User, url: str, events: Collection[str]) -> Issued:
+    """Let an address hear of events from now on. Raises NotAllowed, Invalid naming the field."""
+    require(actor, CHANGE)
+    if unknown := sorted(set(events) - EVENTS.keys()):
+        raise Invalid(
+            _("{name} is no event; the events are {names}.").format(name=unknown[0], names=", ".join(EVENTS)),
+            field="events",
+        )
+    if not events:
+        raise Invalid(_("Choose at least one event."), field="events")
+    if len(url) > URL_MAX:
+        raise Invalid(_("An address has at most {most} characters.").format(most=URL_MAX), field="url")
+    sending.check_address(url)
+    with transaction.atomic():
+        endpoint = Endpoint.objects.create(
+            url=url,
+            events=[name for name in EVENTS if name in events],
+            nonce=secrets.token_bytes(signing.NONCE_BYTES),
+            told_through=audit.last_sequence(),
+            created_by=actor,
+        )
+        _record(actor, "webhooks.endpoint_created", endpoint, events=endpoint.events)
+    return Issued(endpoint, signing.secret_text(bytes(endpoint.nonce)))
+
+
+@transaction.atomic
+def renew_secret(*, actor: User, endpoint_id: int) -> Issued:
+    """Make a new secret; the old one signs nothing from now on. Raises NotAllowed, NotFound."""
+    require(actor, CHANGE)
+    endpoint = _endpoint(endpoint_id)
+    endpoint.nonce = secrets.token_bytes(signing.NONCE_BYTES)
+    endpoint.save(update_fields=["nonce"])
+    _record(actor, "webhooks.secret_renewed", endpoint)
+    return Issued(endpoint, signing.secret_text(bytes(endpoint.nonce)))
+
+
+@transaction.atomic
+def set_active(*, actor: User, endpoint_id: int, active: bool) -> Endpoint:
+    """Let it hear again, or no more; what happens in between is not told later. Raises NotAllowed, NotFound."""
+    require(actor, CHANGE)
+    changes: dict[str, Any] = {"active": active}
+    if active:
+        changes["told_through"] = audit.last_sequence()
+    moved = Endpoint.objects.filter(pk=endpoint_id, active=not active).update(**changes)
+    endpoint = _endpoint(endpoint_id)
+    if moved:
+        _record(actor, "webhooks.endpoint_enabled" if active else "webhooks.endpoint_disabled", endpoint)
+    return endpoint
+
+
+@transaction.atomic
+def remove_endpoint(*, actor: User, endpoint_id: int) -> None:
+    """Forget an address and its deliveries. Raises NotAllowed, NotFound."""
+    require(actor, CHANGE)
+    endpoint = _endpoint(endpoint_id)
+    _record(actor, "webhooks.endpoint_removed", endpoint)
+    endpoint.delete()
+
+
+def enqueue() -> int:
+    """Put what happened since the last call into the queues, each once. Returns how many messages."""
+    return sum(_enqueue_for(endpoint_id) for endpoint_id in _active_ids())
+
+
+def deliver(*, at: datetime) -> int:
+    """Try what is due. Returns how many arrived. An address that fails is left alone until the next call."""
+    arrived, failing = 0, set[int]()
+    due = Delivery.objects.filter(state=State.WAITING, next_try_at__lte=at, endpoint__active=True)
+    for delivery in due.select_related("endpoint").order_by("next_try_at", "pk")[:_DELIVERIES_AT_ONCE]:
+        if delivery.endpoint_id in failing or not _claim(delivery, at):
+            continue
+        try:
+            answer = _send(delivery)
+        except sending.NotDelivered as error:
+            failing.add(delivery.endpoint_id)
+            _settle(delivery, State.WAITING if delivery.tries <= len(TRIES_AFTER) else State.GIVEN_UP, str(error))
+        else:
+            arrived += 1
+            _settle(delivery, State.DELIVERED, answer)
+    return arrived
+
+
+def tidy(*, at: datetime) -> int:
+    """Drop old lines of the log of deliveries. Returns how many."""
+    return Delivery.objects.filter(created_at__lt=at - KEPT).exclude(state=State.WAITING).delete()[0]
+
+
+def _active_ids() -> list[int]:
+    return list(Endpoint.objects.filter(active=True).order_by("pk").values_list("pk", flat=True))
+
+
+@transaction.atomic
+def _enqueue_for(endpoint_id: int) -> int:
+    endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id, active=True).first()
+    if endpoint is None:
+        return 0
+    # Entries become visible in their order, the head row sees to that: none can come in below `last` later.
+    last = audit.last_sequence()
+    told = audit.entries_with_payloads().filter(
+        type__in=endpoint.events, sequence__gt=endpoint.told_through, sequence__lte=last
+    )
+    entries = list(told.order_by("sequence")[:_ENTRIES_AT_ONCE])
+    messages = [
+        Delivery(endpoint=endpoint, sequence=entry.sequence, type=entry.type, body=_body_of(entry))
+        for entry in entries
+        if getattr(entry, "payload", None) is not None  # what was erased meanwhile is told to nobody
+    ]
+    Delivery.objects.bulk_create(messages, ignore_conflicts=True)
+    endpoint.told_through = entries[-1].sequence if len(entries) == _ENTRIES_AT_ONCE else last
+    endpoint.save(update_fields=["told_through"])
+    return len(messages)
+
+
+def _body_of(entry: Entry) -> str:
+    details = json.loads(entry.payload.text)
+    return json.dumps(
+        {
+            "type": entry.type,
+            "timestamp": entry.recorded_at.isoformat(),
+            "data": {
+                "audit_sequence": entry.sequence,
+                entry.payload.subject_type: entry.payload.subject_id,
+                **{name: details[name] for name in EVENTS[entry.type] if name in details},
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def _claim(delivery: Delivery, at: datetime) -> bool:
+    """Count the try before it is made: two workers never try at once, and a try that dies is followed by the next."""
+    delivery.tries += 1
+    wait = TRIES_AFTER[min(delivery.tries, len(TRIES_AFTER)) - 1]
+    mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries - 1)
+    return bool(mine.update(tries=delivery.tries, next_try_at=at + wait))
+
+
+def _send(delivery: Delivery) -> str:
+    url = delivery.endpoint.url
+    if url.startswith("mailto:"):
+        return sending.mail(url, *_letter(delivery))
+    body = delivery.body.encode()
+    secret = signing.secret_of(bytes(delivery.endpoint.nonce))
+    headers = signing.headers_of(secret, message_id=delivery.message_id, sent_at_s=int(time.time()), body=body)
+    return sending.post(url, body, headers)
+
+
+def _letter(delivery: Delivery) -> tuple[str, str]:
+    """Subject and text, in Thai and English: an address has no language."""
+    message = json.loads(delivery.body)
+    subject, lines = [], []
+    for language in ("th", "en"):
+        with override(language):
+            subject.append(type_name(delivery.type))
+            lines.append(f"{type_name(delivery.type)}  {message['timestamp']}")
+            lines += [f"  {subject_name(name)}: {value}" for name, value in message["data"].items()]
+            lines.append("")
+    return f"Amulet: {' / '.join(subject)}", "\n".join(lines)
+
+
+def _settle(delivery: Delivery, state: State, answer: str) -> None:
+    settled_at = None if state == State.WAITING else now()
+    Delivery.objects.filter(pk=delivery.pk).update(state=state, answer=answer[:200], settled_at=settled_at)
+    if state == State.GIVEN_UP:
+        _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})
+
+
+def _endpoint(endpoint_id: int) -> Endpoint:
+    endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound(_("There is no webhook {number}.").format(number=endpoint_id))
+    return endpoint
+
+
+def _record(actor: User, action: str, endpoint: Endpoint, **details: Any) -> None:
+    # Not its address: that may be a person's, and what the log says is kept.
+    record(actor=actor, action=action, subject_type="webhook", subject_id=str(endpoint.pk), details=details)

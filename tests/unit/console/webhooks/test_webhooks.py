@@ -1,0 +1,226 @@
+"""Who wants to hear of something hears of it: signed, once for each try, and nothing inside our own network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import transaction
+from django.utils.timezone import now
+
+from console.audit.models import Entry
+from console.audit.names import TYPES
+from console.audit.services import record
+from console.errors import Invalid, NotAllowed
+from console.site.roles import Role
+from console.staff.models import User
+from console.webhooks import services
+from console.webhooks.events import EVENTS
+from console.webhooks.models import Delivery, State
+from tests.unit.console.people import caller, member
+
+pytestmark = pytest.mark.django_db
+OPENED = "drift.alert_opened"
+
+
+class Listener(HTTPServer):
+    """A program that hears messages; answers with the statuses it was given, then with 204."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Hearing)
+        self.heard: list[tuple[dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook?of=amulet"
+
+
+class _Hearing(BaseHTTPRequestHandler):
+    server: Listener
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.heard.append(({name.lower(): value for name, value in self.headers.items()}, body))
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
+        self.send_header("location", self.server.url)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with Listener() as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def boss() -> User:
+    return member(Role.ADMINISTRATOR)
+
+
+@pytest.fixture
+def private(settings: Any) -> None:
+    settings.AMULET = settings.AMULET.model_copy(update={"webhook_private": True, "smtp_url": "smtp://127.0.0.1"})
+
+
+def happen(type_: str = OPENED, **details: Any) -> None:
+    with transaction.atomic():
+        record(actor=None, action=type_, subject_type="model_version", subject_id="v1", details=details)
+
+
+def tell(at: datetime | None = None) -> int:
+    services.enqueue()
+    return services.deliver(at=at or now())
+
+
+def test_what_can_be_heard_of_is_what_the_log_tells() -> None:
+    assert EVENTS.keys() <= TYPES.keys()
+
+
+@pytest.mark.usefixtures("private")
+def test_a_message_is_signed_as_standard_webhooks_says_and_tells_nothing_else(boss: User, listener: Listener) -> None:
+    happen(measure="before")
+    issued = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    happen(measure="confidence", q=0.01, reason="typed by somebody")
+    happen("drift.alert_closed")
+    assert tell() == 1
+    ((headers, body),) = listener.heard
+    secret = base64.b64decode(issued.secret.removeprefix("whsec_"))
+    assert len(secret) == 32
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    wanted = base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{wanted}"
+    assert abs(int(headers["webhook-timestamp"]) - now().timestamp()) < 60
+    assert headers["host"] == f"127.0.0.1:{listener.server_port}"
+    entry = Entry.objects.filter(type=OPENED).first()
+    assert entry is not None
+    assert json.loads(body) == {
+        "type": OPENED,
+        "timestamp": entry.recorded_at.isoformat(),
+        "data": {"audit_sequence": entry.sequence, "model_version": "v1", "measure": "confidence", "q": 0.01},
+    }
+    assert tell() == 0
+    assert len(listener.heard) == 1
+
+
+@pytest.mark.usefixtures("private")
+def test_what_fails_is_tried_again_later_with_the_same_id_and_given_up_in_the_end(
+    boss: User, listener: Listener
+) -> None:
+    services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    happen()
+    listener.statuses = [500, 302]
+    moment = now() + timedelta(seconds=1)
+    assert tell(moment) == 0
+    assert tell(moment + timedelta(seconds=4)) == 0
+    assert len(listener.heard) == 1
+    assert tell(moment + timedelta(seconds=6)) == 0  # a redirect is no delivery, and is not followed
+    assert len(listener.heard) == 2
+    assert tell(moment + timedelta(seconds=400)) == 1
+    assert len({headers["webhook-id"] for headers, _body in listener.heard}) == 1
+    happen()
+    services.enqueue()
+    listener.statuses = [500] * 20
+    for day in range(20):
+        services.deliver(at=moment + timedelta(days=day + 1))
+    given_up = Delivery.objects.get(state=State.GIVEN_UP)
+    assert (given_up.tries, given_up.answer) == (len(services.TRIES_AFTER) + 1, "500")
+    assert len(listener.heard) == 4 + len(services.TRIES_AFTER)
+
+
+@pytest.mark.usefixtures("private")
+def test_what_is_rolled_back_is_told_to_nobody(boss: User, listener: Listener) -> None:
+    services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    with transaction.atomic():
+        happen()
+        transaction.set_rollback(True)
+    assert tell() == 0
+
+
+@pytest.mark.usefixtures("private")
+def test_one_that_is_switched_off_hears_nothing_and_a_new_secret_signs(boss: User, listener: Listener) -> None:
+    issued = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    number = issued.endpoint.pk
+    services.set_active(actor=boss, endpoint_id=number, active=False)
+    happen()
+    assert tell() == 0
+    services.set_active(actor=boss, endpoint_id=number, active=True)
+    assert tell() == 0
+    assert services.renew_secret(actor=boss, endpoint_id=number).secret != issued.secret
+    services.remove_endpoint(actor=boss, endpoint_id=number)
+    assert not Delivery.objects.exists()
+
+
+@pytest.mark.usefixtures("private")
+def test_people_hear_by_e_mail_in_both_languages(boss: User) -> None:
+    services.create_endpoint(actor=boss, url="mailto:team@example.org", events=[OPENED])
+    happen(measure="confidence")
+    assert tell() == 1
+    (letter,) = mail.outbox
+    assert letter.to == ["team@example.org"]
+    assert "drift alert opened" in letter.subject
+    assert "เปิดการแจ้งเตือนดริฟต์" in letter.subject
+    assert "confidence" in letter.body
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/", "https://localhost/", "https://[::1]/", "https://10.1.2.3/", "https://192.168.0.1:8443/x",
+        "https://169.254.169.254/latest/meta-data", "https://[::ffff:10.0.0.1]/", "https://[2002:7f00:1::]/",
+        "https://0.0.0.0/", "https://[fe80::1]/", "https://2130706433/", "https://0x7f.1/", "https://100.64.0.1/",
+        "http://example.org/", "ftp://example.org/", "https://user@example.org/", "https:///x", "file:///etc/passwd",
+        "https://example.org:99999/", "mailto:team@example.org", "https://no-such-host.invalid/",
+    ],
+)  # fmt: skip
+def test_an_address_inside_our_own_network_is_refused(boss: User, url: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.create_endpoint(actor=boss, url=url, events=[OPENED])
+    assert refused.value.field == "url"
+
+
+def test_a_name_that_turns_private_later_reaches_nothing(boss: User, listener: Listener, settings: Any) -> None:
+    allowed = settings.AMULET
+    settings.AMULET = allowed.model_copy(update={"webhook_private": True})
+    services.create_endpoint(actor=boss, url=listener.url.replace("127.0.0.1", "localhost"), events=[OPENED])
+    settings.AMULET = allowed
+    happen()
+    assert tell() == 0
+    assert listener.heard == []
+    assert "private network" in Delivery.objects.get().answer
+
+
+@pytest.mark.usefixtures("private")
+def test_scripts_make_one_look_at_its_log_and_never_see_the_secret_again(listener: Listener) -> None:
+    script = caller(Role.ADMINISTRATOR)
+    made = script.post("/api/v1/webhooks/", {"url": listener.url, "events": [OPENED]})
+    assert made.status_code == 201
+    happen()
+    tell()
+    (one,) = script.get(f"/api/v1/webhooks/{made.data['id']}/deliveries/").json()["results"]
+    assert (one["state"], one["tries"], one["answer"], one["message"]["type"]) == ("delivered", 1, "204", OPENED)
+    secret = made.data["secret"]
+    everything = script.get("/api/v1/webhooks/").content + script.get("/api/v1/audit/entries/").content
+    assert secret.encode() not in everything
+    odd = script.post("/api/v1/webhooks/", {"url": listener.url, "events": ["no.such"]})
+    assert (odd.status_code, odd.json()["field"]) == (400, "events.0")
+
+
+def test_others_may_not(listener: Listener) -> None:
+    with pytest.raises(NotAllowed):
+        services.create_endpoint(actor=member(Role.APPROVER), url=listener.url, events=[OPENED])
