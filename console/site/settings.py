@@ -56,6 +56,7 @@ INSTALLED_APPS = [
     "console.ingest",
     "console.privacy",
     "console.webhooks",
+    "console.idempotency",
     "console.tryit",
     "console.site",
 ]
@@ -74,6 +75,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "console.site.problem.RefusalsAsPages",
     "axes.middleware.AxesMiddleware",
+    "console.idempotency.middleware.IdempotencyKeys",
 ]
 
 TEMPLATES = [
@@ -123,6 +125,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
     "datasets: propose": {"task": "console.datasets.tasks.propose", "schedule": timedelta(minutes=10)},
     "rollout: watch": {"task": "console.rollout.tasks.watch", "schedule": 10.0},
+    "idempotency: tidy": {"task": "console.idempotency.tasks.tidy", "schedule": timedelta(hours=1)},
     "webhooks: deliver": {"task": "console.webhooks.tasks.deliver", "schedule": 10.0},
     "webhooks: tidy": {"task": "console.webhooks.tasks.tidy", "schedule": timedelta(days=1)},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
@@ -234,6 +237,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",  # the default one
+        "console.idempotency.schema.add_header",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "GuardrailEnum": "console.rollout.models.Rule",
         "ExperimentOutcomeEnum": "console.rollout.models.Outcome",

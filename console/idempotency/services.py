@@ -1,0 +1,83 @@
+"""Claiming a key, keeping the answer, giving it again."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from console.errors import Conflict, Invalid
+from console.idempotency.models import Call
+from console.staff.models import User
+
+KEY_MIN: Final = 16  # characters: a UUID, or as much chance in another form
+KEY_MAX: Final = 128
+KEPT: Final = timedelta(hours=24)
+_NONCE_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    content_type: str
+    body: bytes
+
+
+def begin(*, caller: User, key: str, path: str, body: bytes) -> Call | Answer:
+    """Claim a key for this call, or find the answer that the call had.
+
+    Raises Invalid for an unfit key; Conflict when the key named another call, or when the first call was not
+    answered: it goes on still, or died and nobody knows what it did.
+    """
+    if not KEY_MIN <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
+        raise Invalid(
+            _("An Idempotency-Key has {least} to {most} printable ASCII characters; a UUID is one.").format(
+                least=KEY_MIN, most=KEY_MAX
+            ),
+            field="Idempotency-Key",
+        )
+    key_digest = hashlib.sha256(b"id\0" + key.encode()).digest()
+    call_digest = hashlib.sha256(path.encode() + b"\0" + body).digest()
+    try:
+        with transaction.atomic():
+            return Call.objects.create(caller=caller, key_digest=key_digest, call_digest=call_digest)
+    except IntegrityError:
+        known = Call.objects.get(caller=caller, key_digest=key_digest)
+    if bytes(known.call_digest) != call_digest:
+        raise Conflict(_("This Idempotency-Key named another call."), reason="key_reused", field="Idempotency-Key")
+    if known.status is None:
+        raise Conflict(
+            _("The first call with this key is not answered. If it began minutes ago, look whether it was done."),
+            reason="not_answered",
+            field="Idempotency-Key",
+        )
+    sealed = bytes(known.sealed)
+    body = ChaCha20Poly1305(_sealing_key(key)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+    return Answer(known.status, known.content_type, body)
+
+
+def keep(call: Call, *, key: str, answer: Answer) -> None:
+    """Keep what the call was answered, readable for nobody but who knows the key."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    sealed = nonce + ChaCha20Poly1305(_sealing_key(key)).encrypt(nonce, answer.body, None)
+    Call.objects.filter(pk=call.pk).update(status=answer.status, content_type=answer.content_type, sealed=sealed)
+
+
+def release(call: Call) -> None:
+    """Let the key be used again: the call did nothing, or its answer is a file that is not kept."""
+    Call.objects.filter(pk=call.pk).delete()
+
+
+def tidy(*, at: datetime) -> int:
+    """Forget old calls. Returns how many."""
+    return Call.objects.filter(begun_at__lt=at - KEPT).delete()[0]
+
+
+def _sealing_key(key: str) -> bytes:
+    return hashlib.sha256(b"seal\0" + key.encode()).digest()
