@@ -1,7 +1,9 @@
 """What a person is told about themselves: a ZIP that a person opens and a program reads.
 
     README.txt          what is in it, in Thai and English
-    person.json         consents, predictions, feedback, reviews, requests
+    person.th.html      consents, predictions, feedback, reviews, requests, to read
+    person.en.html
+    person.json         the same for programs
     photographs/        the kept photographs, as the model saw them
     heat_maps/          rows and columns (2 bytes each, little-endian), then one byte a cell
 
@@ -23,6 +25,7 @@ from console.audit.services import record
 from console.errors import Conflict, NotFound
 from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
 from console.predictions.queries import feedback_on
+from console.privacy.access_page import pages
 from console.privacy.models import Kind, PrivacyRequest, State
 from console.review.queries import decisions_on
 from console.staff.models import User
@@ -36,8 +39,9 @@ _PLACE: Final = {ObjectKind.PHOTOGRAPH: ("photographs", "png"), ObjectKind.HEAT_
 _README: Final = """\
 ข้อมูลของคุณ / What is known of you
 
-person.json     ความยินยอม ผลการทำนาย ความเห็น การตรวจโดยผู้เชี่ยวชาญ และคำขอ
-                consents, predictions, feedback, expert reviews and requests
+person.th.html  ความยินยอม ผลการทำนาย ความเห็น การตรวจโดยผู้เชี่ยวชาญ และคำขอ เปิดอ่านได้ด้วยเบราว์เซอร์
+person.en.html  consents, predictions, feedback, expert reviews and requests, to read in a browser
+person.json     เนื้อหาเดียวกันสำหรับโปรแกรม (the same for programs)
 photographs/    ภาพถ่ายที่เก็บไว้ (photographs that are kept)
 heat_maps/      แผนภาพความร้อน: จำนวนแถว จำนวนคอลัมน์ (2 ไบต์) แล้วตามด้วยค่าช่องละหนึ่งไบต์
                 heat maps: rows, columns (2 bytes each, little-endian), then one byte a cell
@@ -63,9 +67,12 @@ def export_person(*, actor: User, request_id: int) -> IO[bytes]:
     try:
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("README.txt", _README)
-            archive.writestr("person.json", json.dumps(_person(request), ensure_ascii=False, indent=1))
+            archive.writestr("person.json", json.dumps(person := _person(request), ensure_ascii=False, indent=1))
             for name, content in _objects(actor, request):
                 archive.writestr(name, content)
+            photographs = [name for name in archive.namelist() if name.startswith(_PLACE[ObjectKind.PHOTOGRAPH][0])]
+            for name, text in pages(person, photographs):
+                archive.writestr(name, text)
         with transaction.atomic():
             record(
                 actor=actor,

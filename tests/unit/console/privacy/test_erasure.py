@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from datetime import timedelta
 from pathlib import Path
@@ -259,6 +260,7 @@ def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert
         names = zipped.namelist()
         person = json.loads(zipped.read("person.json"))
         photograph = zipped.read(next(name for name in names if name.startswith("photographs/")))
+        thai, english = (zipped.read(f"person.{language}.html").decode() for language in ("th", "en"))
     assert "README.txt" in names
     assert len([name for name in names if name.startswith("photographs/")]) == 3
     assert len([name for name in names if name.startswith("heat_maps/")]) == 3
@@ -270,6 +272,18 @@ def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert
     assert expert.username not in json.dumps(person)
     assert Entry.objects.filter(type="privacy.exported").count() == 1
     assert Entry.objects.filter(type="vault.opened").count() == 6
+    shown = re.findall(r'<img src="([^"]+)"', english)
+    assert sorted(shown) == sorted(name for name in names if name.startswith("photographs/"))
+    for page in (thai, english):
+        assert "canary-comment-7701" in page
+        assert "canary-note-7701" in page
+        assert "ผลประเมินเป็นเบื้องต้น" in page
+        assert "-other" not in page
+        assert expert.username not in page
+        assert not re.search(r"https?://|<script", page)
+    assert "ข้อมูลที่ทราบเกี่ยวกับคุณ" in thai
+    assert str(now().year + 543) in thai
+    assert "What is known of you" in english
 
 
 def test_every_table_that_leads_to_a_person_is_in_a_store() -> None:

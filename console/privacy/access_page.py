@@ -1,0 +1,75 @@
+"""The same as `person.json` as pages that a person reads: one file a language, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from django.template.loader import render_to_string
+from django.utils.dateparse import parse_datetime
+from django.utils.translation import override
+
+from console.predictions.models import FeedbackKind, Verdict
+from console.predictions.names import class_names
+from console.privacy.models import Kind, State
+from console.review.models import Decided
+from console.vault.models import Purpose
+
+LANGUAGES: Final = ("th", "en")
+_MOMENTS: Final = frozenset(
+    {"made_at", "given_at", "expires_at", "withdrawn_at", "received_at", "happened_at", "decided_at"}
+)
+
+
+def pages(person: Mapping[str, Any], files: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of each page. person: the content of person.json.  files: names of the photographs in the ZIP."""
+    for language in LANGUAGES:
+        with override(language):
+            text = render_to_string("privacy/person.html", {"language": language, "person": _read(person, files)})
+        yield f"person.{language}.html", text
+
+
+def _read(person: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """With times as times, codes as words of the active language, and each prediction's photographs."""
+    classes = class_names()
+    photographs: dict[str, list[str]] = {}  # by prediction: they are named folder/ID-PART.png
+    for name in files:
+        photographs.setdefault(name.rpartition("/")[2].rpartition("-")[0], []).append(name)
+
+    def of(row: Mapping[str, Any], **words: str) -> dict[str, Any]:
+        return {name: _moment(value) if name in _MOMENTS else value for name, value in row.items()} | words
+
+    def named(class_id: str) -> str:
+        return classes.get(class_id, class_id)
+
+    return {
+        **of(person),
+        "consents": [of(row, purpose=_label(Purpose, row["purpose"])) for row in person["consents"]],
+        "requests": [
+            of(row, kind=_label(Kind, row["kind"]), state=_label(State, row["state"])) for row in person["requests"]
+        ],
+        "predictions": [
+            of(row, verdict=str(Verdict[row["verdict"]].label), class_name=named(row["class"]))
+            | {
+                "photographs": photographs.get(row["id"], ()),
+                "feedback": [
+                    of(item, kind=str(FeedbackKind[item["kind"]].label), class_name=named(item["true_class"]))
+                    for item in row["feedback"]
+                ],
+                "reviews": [
+                    of(item, decided=_label(Decided, item["decided"]), class_name=named(item["class"]))
+                    for item in row["reviews"]
+                ],
+            }
+            for row in person["predictions"]
+        ],
+    }
+
+
+def _moment(text: str | None) -> datetime | None:
+    return parse_datetime(text) if text else None
+
+
+def _label(choices: Any, value: str) -> str:
+    return str(choices(value).label)
