@@ -1,0 +1,218 @@
+"""Versions and what becomes of them, for scripts: `versions/…`, `models/{name}/rollback/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from console.errors import Invalid
+from console.registry import comparison
+from console.registry import services as registry_services
+from console.registry.api import VersionSerializer
+from console.registry.models import ModelVersion, State
+from console.rollout import queries, services
+from console.rollout.models import Mode, Rule
+from console.rollout.route_api import ReasonSerializer
+from console.staff.permissions import may
+from console.staff.rest import actor_of, read
+from console.torchserve import connections
+from model_store.card import MetricCard
+
+
+class VersionFilter(django_filters.FilterSet):
+    state = django_filters.ChoiceFilter(choices=State.choices)
+
+    class Meta:
+        model = ModelVersion
+        fields = ("model", "version", "state")
+
+
+class VersionList(generics.ListAPIView[ModelVersion]):
+    """Versions, newest first; `?version=NAME`, `?model=NAME`, `?state=approved`."""
+
+    permission_classes = (may("registry.view_modelversion"),)
+    serializer_class = VersionSerializer
+    queryset = queries.versions_with_routes()
+    filterset_class = VersionFilter
+
+
+class VersionDetail(generics.RetrieveAPIView[ModelVersion]):
+    permission_classes = (may("registry.view_modelversion"),)
+    serializer_class = VersionSerializer
+    queryset = queries.versions_with_routes()
+
+
+class VersionApproval(APIView):
+    @extend_schema(request=ReasonSerializer, responses=VersionSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Approve a smoke-tested version. Whoever uploaded it may not."""
+        wanted = read(ReasonSerializer, request)
+        registry_services.approve_version(actor=actor_of(request), version_id=pk, reason=wanted["reason"])
+        return _version(pk)
+
+
+class RolloutSerializer(ReasonSerializer):
+    mode = serializers.ChoiceField(choices=Mode.choices)
+    weight_ratio = serializers.FloatField(
+        min_value=0.0, max_value=1.0, default=None, allow_null=True, help_text="A canary's share of the calls."
+    )
+    unguarded = serializers.MultipleChoiceField(
+        choices=Rule.choices, default=set, help_text="Guardrails that shall not end it, of those that watch this mode."
+    )
+
+
+class VersionRollout(APIView):
+    @extend_schema(request=RolloutSerializer, responses=VersionSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Give an approved version its part; the answer comes when the version is ready and the route in force."""
+        wanted = read(RolloutSerializer, request)
+        services.roll_out(
+            actor=actor_of(request),
+            version_id=pk,
+            mode=Mode(wanted["mode"]),
+            weight_ratio=wanted["weight_ratio"],
+            unguarded=[Rule(rule) for rule in wanted["unguarded"]],
+            reason=wanted["reason"],
+            backend=connections.management,
+        )
+        return _version(pk)
+
+
+class VersionRetry(APIView):
+    @extend_schema(request=None, responses=VersionSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Smoke-test a failed version once more."""
+        registry_services.retry_smoke_test(actor=actor_of(request), version_id=pk)
+        return _version(pk)
+
+
+class VersionRetirement(APIView):
+    @extend_schema(request=ReasonSerializer, responses=VersionSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Retire an approved version that has no route."""
+        services.retire(actor=actor_of(request), version_id=pk, reason=read(ReasonSerializer, request)["reason"])
+        return _version(pk)
+
+
+class ModelRollback(APIView):
+    @extend_schema(request=ReasonSerializer, responses=VersionSerializer)
+    def post(self, request: Request, model: str) -> Response:
+        """End the canary, or bring the production version before this one back. Answers with what is in production."""
+        wanted = read(ReasonSerializer, request)
+        route = services.roll_back(actor=actor_of(request), model=model, reason=wanted["reason"])
+        return _version(route.version_id)
+
+
+class FigureSerializer(serializers.Serializer[Any]):
+    value = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    measured_on = serializers.CharField()
+
+
+class MetricPairSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    a = FigureSerializer(allow_null=True)
+    b = FigureSerializer(allow_null=True)
+    better = serializers.ChoiceField(
+        choices=[str(each) for each in comparison.Better],
+        help_text="Said only where both were measured on the same photographs and the intervals do not meet.",
+    )
+
+
+class VersionPairSerializer(serializers.Serializer[Any]):
+    a = serializers.CharField()
+    b = serializers.CharField()
+    metrics = MetricPairSerializer(many=True)
+    photographs = serializers.DictField(
+        child=serializers.ListField(child=serializers.IntegerField(allow_null=True), min_length=2, max_length=2),
+        help_text="Class -> how many each learnt from; null where it does not know the class.",
+    )
+    facts = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2)
+    )
+    settings = serializers.DictField(
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2),
+        help_text="Training settings that differ.",
+    )
+
+
+class RankedSerializer(FigureSerializer):
+    id = serializers.IntegerField()
+    version = serializers.CharField()
+    may_be_best = serializers.BooleanField(help_text="Its interval reaches the best one's, on the same photographs.")
+
+
+class VersionCompare(APIView):
+    permission_classes = (may("registry.view_modelversion"),)
+
+    @extend_schema(
+        parameters=[OpenApiParameter(name, int, required=True) for name in ("a", "b")],
+        responses=VersionPairSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        """Two versions of a model side by side, by their ids."""
+        one, other = (registry_services.find_version(_id(request, name)) for name in ("a", "b"))
+        found = comparison.compare(one, other)
+        return Response(
+            {
+                "a": one.version,
+                "b": other.version,
+                "metrics": [
+                    {"name": pair.name, "a": _figure(pair.first), "b": _figure(pair.second), "better": pair.better}
+                    for pair in found.metrics
+                ],
+                "photographs": {item.class_id: [item.first, item.second] for item in found.classes},
+                "facts": {name: [mine, others] for name, mine, others in found.facts},
+                "settings": {name: [mine, others] for name, mine, others in found.settings},
+            }
+        )
+
+
+class VersionRanking(APIView):
+    permission_classes = (may("registry.view_modelversion"),)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("model", str, required=True), OpenApiParameter("metric", str, required=True)],
+        responses=RankedSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        """The versions of a model by one metric of their cards, the best first."""
+        model, metric = (request.query_params.get(name, "") for name in ("model", "metric"))
+        known = comparison.metric_names(model)
+        if metric not in known:
+            raise Invalid(f"a metric of {model} is one of: {', '.join(known) or 'none yet'}", field="metric")
+        return Response(
+            [
+                {
+                    "id": item.version.pk,
+                    "version": item.version.version,
+                    "may_be_best": item.may_be_best,
+                    **(_figure(item.metric) or {}),
+                }
+                for item in comparison.best(metric, model=model)
+            ]
+        )
+
+
+def _id(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    if not text.isdecimal() or len(text) > 15:
+        raise Invalid(f"{name} is the number of a version", field=name)
+    return int(text)
+
+
+def _figure(metric: MetricCard | None) -> dict[str, Any] | None:
+    if metric is None:
+        return None
+    return {"value": metric.value, "low": metric.low, "high": metric.high, "measured_on": metric.data}
+
+
+def _version(pk: int) -> Response:
+    return Response(VersionSerializer(queries.versions_with_routes().get(pk=pk)).data)
