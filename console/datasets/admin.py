@@ -89,9 +89,9 @@ class DatasetAdmin(HistoryAdmin):
             self,
             title=_("Export labelled photographs"),
             consequence=_(
-                "You get a ZIP for `amulet train` with every photograph whose label is settled and whose person agreed "
-                "to training. Each photograph in it is an entry of the audit trail. Delete the file when you are done: "
-                "whoever is erased later is erased here, and not in your copy."
+                "You get a ZIP that amulet train takes, with every photograph whose label is settled and whose person "
+                "agreed to training. Each photograph in it is an entry of the audit trail. Delete the file when you "
+                "are done: whoever is erased later is erased here, and not in your copy."
             ),
             button=_("Export"),
             back=reverse("admin:datasets_dataset_changelist"),
