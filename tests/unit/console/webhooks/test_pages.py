@@ -1,0 +1,56 @@
+"""The pages of webhooks: made, looked at, switched off and removed by who may, in both languages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.urls import reverse
+from django.utils.timezone import now
+
+from console.audit.services import record
+from console.site.roles import Role
+from console.webhooks import services
+from console.webhooks.models import Delivery, Endpoint
+from tests.unit.console.people import member
+from tests.unit.console.review.test_blind_and_double import at_the_desk
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+OPENED = "drift.alert_opened"
+NEW = "admin:webhooks_endpoint_new_endpoint"
+
+
+def test_a_webhook_is_made_watched_and_removed(settings: Any) -> None:
+    settings.AMULET = settings.AMULET.model_copy(update={"webhook_private": True})
+    desk = at_the_desk(member(Role.ADMINISTRATOR))
+    for language, text in (("th", "เปิดการแจ้งเตือนดริฟต์"), ("en", "drift alert opened")):
+        desk.cookies["django_language"] = language
+        assert text in desk.get(reverse(NEW)).content.decode()
+    # Nobody listens on port 1.
+    made = desk.post(reverse(NEW), {"url": "http://127.0.0.1:1/", "events": [OPENED]})
+    assert "whsec_" in made.content.decode()
+    endpoint = Endpoint.objects.get()
+    with transaction.atomic():
+        record(actor=None, action=OPENED, subject_type="model_version", subject_id="v1", details={})
+    services.enqueue()
+    services.deliver(at=now())
+    log = desk.get(reverse("admin:webhooks_delivery_changelist"), {"state__exact": "waiting"}).content.decode()
+    assert "ConnectError" in log
+    pages = [("delivery_change", Delivery.objects.get().pk)]
+    pages += [(f"endpoint_{name}", endpoint.pk) for name in ("change", "renew_secret", "switch", "remove")]
+    for name, key in pages:
+        shown = desk.get(reverse(f"admin:webhooks_{name}", args=[key]))
+        assert shown.status_code == 200, name
+        assert "whsec_" not in shown.content.decode()
+    assert desk.get(reverse("admin:webhooks_endpoint_remove", args=[endpoint.pk + 1])).status_code == 404
+    desk.post(reverse("admin:webhooks_endpoint_switch", args=[endpoint.pk]))
+    assert not Endpoint.objects.get().active
+    desk.post(reverse("admin:webhooks_endpoint_remove", args=[endpoint.pk]))
+    assert not Endpoint.objects.exists()
+
+
+def test_others_see_none_of_it() -> None:
+    desk = at_the_desk(member(Role.APPROVER))
+    for name in ("endpoint_changelist", "endpoint_new_endpoint", "delivery_changelist"):
+        assert desk.get(reverse(f"admin:webhooks_{name}")).status_code == 403
