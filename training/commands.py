@@ -76,7 +76,7 @@ def train(
         from training import pipeline
         from training.fitting.recipe import recipe_of, with_settings
 
-        settings = {**_settings(config), **({"backbone": backbone} if backbone else {})}
+        settings = {**settings_of(config), **({"backbone": backbone} if backbone else {})}
         request = pipeline.Request(
             data=data,
             out=out,
@@ -262,7 +262,8 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         finish()
 
 
-def _settings(config: Path | None) -> dict[str, Any]:
+def settings_of(config: Path | None) -> dict[str, Any]:
+    """Fields of a recipe from a YAML or JSON file; none where there is no file."""
     if config is None:
         return {}
     try:

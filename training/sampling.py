@@ -1,4 +1,4 @@
-"""How often each photograph is drawn while a network learns."""
+"""How often each photograph is drawn while a network learns, and which classes have few."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def balanced(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     counts = np.bincount(labels)
     weights = 1.0 / counts[labels]
     return np.asarray(weights / weights.sum())
+
+
+def minorities(labels: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """labels [n] -> [n]: whether the photograph's class has fewer photographs than the class in the middle."""
+    counts = np.bincount(labels)
+    return np.asarray(counts[labels] < np.median(counts[counts > 0]))
 
 
 def variance_aware(embedding: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -18,12 +18,11 @@ class Mixing:
     def __init__(self, tuning: Tuning, *, classes: int) -> None:
         self._classes = classes
         self._mix_ratio = tuning.mix_ratio
+        self._cutmix_share = tuning.cutmix_share
         self._augment = v2.RandAugment(tuning.randaugment_ops, tuning.randaugment_magnitude)
         self._erase = v2.RandomErasing(tuning.erasing_ratio)
-        self._mixers = (
-            v2.MixUp(alpha=tuning.mixup_alpha, num_classes=classes),
-            v2.CutMix(alpha=tuning.cutmix_alpha, num_classes=classes),
-        )
+        self._mixup = v2.MixUp(alpha=tuning.mixup_alpha, num_classes=classes)
+        self._cutmix = v2.CutMix(alpha=tuning.cutmix_alpha, num_classes=classes)
 
     def image(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 [H, W, 3] -> uint8 [H, W, 3]."""
@@ -34,7 +33,7 @@ class Mixing:
         """x: float32 [N, 3, H, W], labels: int64 [N] -> x, and a share of each class, float32 [N, classes]."""
         x = torch.stack([self._erase(image) for image in x])
         if torch.rand(()).item() < self._mix_ratio:
-            mixer = self._mixers[int(torch.randint(len(self._mixers), ()))]
+            mixer = self._cutmix if torch.rand(()).item() < self._cutmix_share else self._mixup
             mixed, shares = mixer(x, labels)
             return mixed, shares.float()
         return x, functional.one_hot(labels, self._classes).float()

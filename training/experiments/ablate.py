@@ -2,15 +2,16 @@
 
 Every variant and seed is measured on photographs that its fold never saw, as they are and on
 another table. A seed draws the folds and the views anew, for all variants alike; figures are
-means over seeds, intervals are over photographs.
+means over seeds, intervals are over photographs and the photographs of other things.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,9 @@ import yaml
 from numpy.typing import NDArray
 
 from handlers.amulet_handler import pixels_of
+from training import sampling
 from training.augmentation import backdrop
+from training.augmentation.standard import Strength
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder, load_outside
 from training.errors import SettingWrong
@@ -30,6 +33,7 @@ from training.fitting.features import Eye
 from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, starting_backbone
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, Lens, Outside, Sight
+from training.fitting.tuning import Tuning
 from training.models import weights
 
 # Where there are weights for them, each at the size of the recipes and at one nearer to what it was schooled at.
@@ -38,7 +42,14 @@ _NETWORKS: Final = (
     ("tf_efficientnet_lite1", 224),
     ("tf_efficientnet_lite2", 256),
 )
-FIGURES: Final = ("balanced_accuracy", "balanced_accuracy_version", "balanced_accuracy_other_table", "ece")
+FIGURES: Final = (
+    "balanced_accuracy",
+    "balanced_accuracy_version",
+    "balanced_accuracy_other_table",
+    "macro_f1",
+    "minority_f1",  # mean of the classes that `sampling.minorities` finds; of all, where all have as many
+    "ece",
+)
 BASE: Final = "as it is"
 Say = Callable[[str, int, int], None]
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
@@ -68,23 +79,24 @@ class Request:
 class Trial:
     """One variant with one seed; rows in the folder's order."""
 
-    right: NDArray[np.float64]  # [n] 1 or 0: named rightly by heads that never saw the photograph
+    predicted: NDArray[np.intp]  # [n] by heads that never saw the photograph
     right_other_table: NDArray[np.float64]  # the same with its backdrop replaced
     confidence: NDArray[np.float64]  # [n] of whole versions
     confident_right: NDArray[np.bool_]  # [n] whether what they are confident of is right
-    per_class_f1: Mapping[str, float]
-    auroc: Mapping[str, float]  # by set of other things
+    ood_scores: NDArray[np.float64]  # [n] of whole versions
+    outside_scores: Mapping[str, NDArray[np.float64]]  # by set of other things
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A variant's figures, and how far they are from the first variant's."""
+    """A variant's figures, and how far they are from the first variant's: no differences there."""
 
     variant: Variant
     figures: Mapping[str, Interval]
+    per_class_f1: Mapping[str, Interval]
+    auroc: Mapping[str, Interval]  # by set of other things
     differences: Mapping[str, Interval]
-    per_class_f1: Mapping[str, float]
-    auroc: Mapping[str, float]
+    per_class_f1_differences: Mapping[str, Interval]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,7 @@ class Ablation:
     fingerprint: str
     photos: int
     tables_replaced: int  # photographs whose backdrop could be replaced; the others stay as they are
+    minorities: tuple[str, ...]  # classes
     seeds: tuple[int, ...]
     folds: int
     rows: tuple[Row, ...]
@@ -104,18 +117,19 @@ class Ablation:
         return {
             "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
             "tables_replaced": self.tables_replaced,
+            "minorities": list(self.minorities),
             "seeds": list(self.seeds),
             "folds": self.folds,
             "variants": {
                 row.variant.name: {
                     **{name: interval.value for name, interval in row.figures.items()},
-                    "intervals": {name: interval.pair() for name, interval in row.figures.items()},
-                    "differences": {
-                        name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
-                        for name, interval in row.differences.items()
-                    },
-                    "per_class_f1": dict(row.per_class_f1),
-                    "ood_auroc": dict(row.auroc),
+                    "intervals": _pairs(row.figures),
+                    "differences": _told(row.differences),
+                    "per_class_f1": _values(row.per_class_f1),
+                    "per_class_f1_intervals": _pairs(row.per_class_f1),
+                    "per_class_f1_differences": _told(row.per_class_f1_differences),
+                    "ood_auroc": _values(row.auroc),
+                    "ood_auroc_intervals": _pairs(row.auroc),
                     "recipe": asdict(row.variant.recipe),
                 }
                 for row in self.rows
@@ -170,6 +184,63 @@ def of_tunings(recipe: Recipe) -> tuple[Variant, ...]:
         Variant("fine-tuned on views alone", with_settings(tuned, {"tuning": bare})),
         Variant("a small network from nothing", with_settings(tuned, {"backbone": "small_cnn", "tuning": scratch})),
     )
+
+
+def of_mixes(recipe: Recipe) -> tuple[Variant, ...]:
+    """What a network may learn from besides its photographs as they are: nothing, each thing alone, all of them.
+
+    Views of the photographs are of the one kind that the name says, for the network and for the head after it.
+    """
+    nothing = {item.name: 0.0 for item in fields(Strength)}
+    plain: dict[str, Any] = {"mix_ratio": 0.0, "erasing_ratio": 0.0, "randaugment_ops": 0}
+    none = with_settings(recipe, {"strength": nothing, "views": 0, "tuning": plain})
+
+    def mixed(cutmix_share: float) -> Recipe:
+        return with_settings(none, {"tuning": {"mix_ratio": 1.0, "cutmix_share": cutmix_share}})
+
+    def seen(**kind: float) -> Recipe:
+        return with_settings(none, {"views": recipe.views, "strength": kind})
+
+    standard = Tuning()
+    return (
+        Variant("none", none),
+        Variant("MixUp", mixed(0.0)),
+        Variant("CutMix", mixed(1.0)),
+        Variant("MixUp and CutMix", mixed(0.5)),
+        Variant("RandAugment", with_settings(none, {"tuning": {"randaugment_ops": standard.randaugment_ops}})),
+        Variant("RandomErasing", with_settings(none, {"tuning": {"erasing_ratio": standard.erasing_ratio}})),
+        Variant("robust", seen(robust_ratio=0.5)),
+        Variant("backdrop", seen(backdrop_ratio=1.0)),
+        Variant("fine-tuned with all", with_settings(recipe, {"tuning": {}})),
+    )
+
+
+def of_minorities(recipe: Recipe) -> tuple[Variant, ...]:
+    """What helps classes of few photographs while a network learns, against nothing."""
+    nothing = with_settings(recipe, {"tuning": {"sampler": "as_given"}})
+
+    def helped(**how: Any) -> Recipe:
+        return with_settings(nothing, {"tuning": how})
+
+    return (
+        Variant("as given", nothing),
+        Variant("balanced sampling", helped(sampler="balanced")),
+        Variant("variance-aware sampling", helped(sampler="variance")),
+        Variant("class-weighted loss", helped(class_weighted=True)),
+        Variant("stronger augmentation for minorities", helped(minority_robust_ratio=0.5)),
+    )
+
+
+# What `amulet ablate --over` may name.
+SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProxyType(
+    {
+        "augmentations": of_augmentations,
+        "models": of_models,
+        "tunings": of_tunings,
+        "mixes": of_mixes,
+        "minorities": of_minorities,
+    }
+)
 
 
 def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
@@ -238,7 +309,8 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
         tables_replaced=_replaceable(folder.photos, request.variants[0].recipe.input_px),
         seeds=request.seeds,
         folds=request.folds,
-        rows=_rows(request.variants, trials, crossvalidation.labels_of(folder)),
+        minorities=tuple(folder.classes[label] for label in _minorities(crossvalidation.labels_of(folder))),
+        rows=_rows(request.variants, trials, crossvalidation.labels_of(folder), folder.classes),
     )
 
 
@@ -267,14 +339,13 @@ def _look(eye: Eye, *, photos: Sequence[Photo], sets: Mapping[str, Sequence[Phot
 def _trial(folder: Folder, eyes: Eyes, together: Groups, recipe: Recipe, seed: int, folds: int) -> Trial:
     found = crossvalidation.out_of_fold(folder, eyes, together, folds=folds, recipe=recipe, seed=seed)
     assert found.elsewhere_predicted is not None
-    f1 = metrics.f1_per_class(found.labels, found.head_predicted)
     return Trial(
-        right=(found.head_predicted == found.labels).astype(np.float64),
+        predicted=found.head_predicted,
         right_other_table=(found.elsewhere_predicted == found.labels).astype(np.float64),
         confidence=found.probabilities.max(axis=1),
         confident_right=found.probabilities.argmax(axis=1) == found.labels,
-        per_class_f1={folder.classes[label]: value for label, value in f1.items()},
-        auroc={name: metrics.auroc(found.ratios, scores) for name, scores in found.outside.items()},
+        ood_scores=found.ratios,
+        outside_scores=found.outside,
     )
 
 
@@ -289,45 +360,94 @@ def _replaceable(photos: Sequence[Photo], side_px: int) -> int:
     return sum(backdrop.mask(image) is not None for image in images)
 
 
-def _rows(variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels: NDArray[np.intp]) -> tuple[Row, ...]:
+def _rows(
+    variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels: NDArray[np.intp], classes: Sequence[str]
+) -> tuple[Row, ...]:
     # Resampling within classes keeps their sizes, so that balanced accuracy is one weighted mean.
     sizes = np.bincount(labels)
     weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
-    right = np.stack([np.mean([trial.right for trial in own], axis=0) for own in trials])  # [variants, n]
+    right = np.stack([np.mean([trial.predicted == labels for trial in own], axis=0) for own in trials])  # [variants, n]
     whole = np.stack([np.mean([trial.confident_right for trial in own], axis=0) for own in trials])
     other = np.stack([np.mean([trial.right_other_table for trial in own], axis=0) for own in trials])
+    few = _minorities(labels)
+    sets = list(trials[0][0].outside_scores)
 
-    def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    def measure(rows: NDArray[np.intp], *outside: NDArray[np.intp]) -> NDArray[np.float64]:
         counts = np.bincount(rows, minlength=len(labels)) * weight
+        f1 = np.stack(
+            [np.mean([_f1(labels[rows], each.predicted[rows], len(classes)) for each in own], axis=0) for own in trials]
+        )
         errors = [
             np.mean([metrics.confidence_error(each.confidence[rows], each.confident_right[rows]) for each in own])
             for own in trials
         ]
-        table = np.stack(
-            [right @ counts, whole @ counts, other @ counts, np.array(errors)], axis=1
-        )  # [variants, FIGURES]
-        return np.concatenate([table, table - table[0]]).ravel()
+        areas = [
+            [
+                np.mean([metrics.auroc(each.ood_scores[rows], each.outside_scores[name][away]) for each in own])
+                for name, away in zip(sets, outside, strict=True)
+            ]
+            for own in trials
+        ]
+        figures = [
+            right @ counts,
+            whole @ counts,
+            other @ counts,
+            f1.mean(axis=1),
+            f1[:, few].mean(axis=1),
+            np.array(errors),
+        ]
+        table = np.concatenate([np.stack(figures, axis=1), f1, np.array(areas).reshape(len(trials), -1)], axis=1)
+        return np.stack([table, table - table[0]]).ravel()  # [2, variants, columns]
 
-    intervals = bootstrap_all(measure, [labels], seed=0)
-    width = len(FIGURES)
-    told = [
-        dict(zip(FIGURES, intervals[start : start + width], strict=True)) for start in range(0, len(intervals), width)
-    ]
+    strata = [labels, *(np.zeros(len(trials[0][0].outside_scores[name]), np.intp) for name in sets)]
+    intervals = bootstrap_all(measure, strata, seed=0)
+    width = len(FIGURES) + len(classes) + len(sets)
+    lines = [intervals[start : start + width] for start in range(0, len(intervals), width)]
+
+    def named(names: Sequence[str], line: Sequence[Interval], start: int) -> dict[str, Interval]:
+        return dict(zip(names, line[start : start + len(names)], strict=True))
+
     return tuple(
         Row(
             variant=variant,
-            figures=told[number],
-            differences=told[len(variants) + number] if number else {},
-            per_class_f1=_mean(trial.per_class_f1 for trial in trials[number]),
-            auroc=_mean(trial.auroc for trial in trials[number]),
+            figures=named(FIGURES, own, 0),
+            per_class_f1=named(classes, own, len(FIGURES)),
+            auroc=named(sets, own, len(FIGURES) + len(classes)),
+            differences=named(FIGURES, gap, 0) if number else {},
+            per_class_f1_differences=named(classes, gap, len(FIGURES)) if number else {},
         )
-        for number, variant in enumerate(variants)
+        for number, (variant, own, gap) in enumerate(
+            zip(variants, lines[: len(variants)], lines[len(variants) :], strict=True)
+        )
     )
 
 
-def _mean(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    every = list(tables)
-    return {name: float(np.mean([table[name] for table in every])) for name in every[0]}
+def _f1(labels: NDArray[np.intp], predicted: NDArray[np.intp], classes: int) -> NDArray[np.float64]:
+    """[classes]; 0 for a class that is neither there nor answered."""
+    hits = np.bincount(labels[labels == predicted], minlength=classes)
+    known = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
+    return np.asarray(2.0 * hits / np.maximum(known, 1))
+
+
+def _minorities(labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Classes of few photographs; all, where none has fewer than the others."""
+    few = np.unique(labels[sampling.minorities(labels)])
+    return few if len(few) else np.unique(labels)
+
+
+def _values(figures: Mapping[str, Interval]) -> dict[str, float]:
+    return {name: interval.value for name, interval in figures.items()}
+
+
+def _pairs(figures: Mapping[str, Interval]) -> dict[str, list[float]]:
+    return {name: interval.pair() for name, interval in figures.items()}
+
+
+def _told(differences: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
+        for name, interval in differences.items()
+    }
 
 
 def _strength(recipe: Recipe, **changes: float) -> Recipe:

@@ -3,15 +3,58 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import click
 
-from training.commands import named, stages, worded
+from training.commands import named, settings_of, stages, worded
 
 # The modules that do the work take seconds to import: `--help` must not.
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_RESULTS: Final = (
+    click.option(
+        "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
+    ),
+    click.option(
+        "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots."
+    ),
+)
+_CROSS_VALIDATION: Final = (
+    click.argument("data", type=click.Path(path_type=Path), metavar="DATA"),
+    click.option("--recipe", default="standard", show_default=True, metavar="NAME"),
+    click.option(
+        "--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe."
+    ),
+    click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions."),
+    click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True),
+)
+_OUTSIDE: Final = click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Photographs of other things.",
+)
+
+
+def reported(command: _Command) -> _Command:
+    """With --json and --html."""
+    return _with(_RESULTS, command)
+
+
+def cross_validated(command: _Command) -> _Command:
+    """With DATA, --recipe, --config, --seeds and --folds."""
+    return _with(_CROSS_VALIDATION, command)
+
+
+def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command) -> _Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 @click.command(epilog="Example: amulet robustness run photographs-kept-aside --html robustness.html")
@@ -21,10 +64,7 @@ from training.commands import named, stages, worded
     "--only", multiple=True, metavar="NAME", help="One degradation, as jpeg; by default all. May be repeated."
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with curves.")
+@reported
 def robustness(
     model: Path, data: Path, only: tuple[str, ...], seed: int, json_file: Path | None, html: Path | None
 ) -> None:
@@ -47,14 +87,10 @@ def robustness(
             seed=seed,
             progress=lambda done, total: say("Degrading and asking", done, total),
         )
-        document = measured.document()
-        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-        if json_file is not None and str(json_file) != "-":
-            json_file.write_text(text, "utf-8")
+        write_json(measured.document(), json_file)
         if html is not None:
             html.write_text(robustness_page.page(measured), "utf-8")
-    if json_file is not None and str(json_file) == "-":
-        click.echo(text, nl=False)
+    if to_stdout(json_file):
         return
     click.echo(f"{measured.card.version} on {measured.found.photos} photographs of {data}")
     if measured.seen_in_training:
@@ -77,10 +113,7 @@ def robustness(
 )
 @click.option("--ood", "outside", multiple=True, metavar="NAME=DIR", help="Photographs of other things, with --data.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the intervals.")
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+@reported
 def compare(
     models: tuple[Path, ...],
     data: Path | None,
@@ -110,13 +143,10 @@ def compare(
                 models, data, [OutsideSet(*item) for item in sets], threads=cores(), seed=seed, say=say
             )
         )
-        text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"
-        if json_file is not None and str(json_file) != "-":
-            json_file.write_text(text, "utf-8")
+        write_json(found.document(), json_file)
         if html is not None:
             html.write_text(comparison_page(found), "utf-8")
-    if json_file is not None and str(json_file) == "-":
-        click.echo(text, nl=False)
+    if to_stdout(json_file):
         return
     click.echo(found.measured)
     for each in found.candidates:
@@ -133,14 +163,14 @@ def compare(
 
 
 @click.command(epilog="Example: amulet ablate photographs --vary head_shrinkage=0.1,0.4 --html ablation.html")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
+@cross_validated
 @click.option(
     "--over",
-    type=click.Choice(["augmentations", "models", "tunings"]),
+    type=click.Choice(["augmentations", "models", "tunings", "mixes", "minorities"]),
     default="augmentations",
     show_default=True,
-    help="What is tried: what the recipe's views are made of, its head and its network, or how its network learns.",
+    help="What is tried: what the recipe's views are made of; its head and its network; how its network learns, what "
+    "from, or what helps classes of few photographs.",
 )
 @click.option(
     "--vary",
@@ -149,28 +179,17 @@ def compare(
     metavar="FIELD=VALUE,...",
     help="Instead of --over, a setting of the recipe and values to try. May be repeated.",
 )
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Photographs of other things.",
-)
-@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
-@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+@_OUTSIDE
+@reported
 def ablate(
     data: Path,
     recipe: str,
+    config: Path | None,
+    seeds: int,
+    folds: int,
     over: str,
     changes: tuple[str, ...],
     outside: tuple[Path, ...],
-    seeds: int,
-    folds: int,
     json_file: Path | None,
     html: Path | None,
 ) -> None:
@@ -182,55 +201,35 @@ def ablate(
         from training.experiments import ablate as experiment
         from training.experiments.page import ablation_page, ablation_sentences
         from training.fitting.features import cores
-        from training.fitting.recipe import recipe_of
+        from training.fitting.recipe import recipe_of, with_settings
 
-        base = recipe_of(recipe)
-        sets = {
-            "augmentations": experiment.of_augmentations,
-            "models": experiment.of_models,
-            "tunings": experiment.of_tunings,
-        }
-        variants = experiment.of_settings(base, changes) if changes else sets[over](base)
+        base = with_settings(recipe_of(recipe), settings_of(config))
+        variants = experiment.of_settings(base, changes) if changes else experiment.SETS[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         found = experiment.ablate(request, experiment.pretrained_eyes(threads=cores()), say=say)
-        text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"
-        if json_file is not None and str(json_file) != "-":
-            json_file.write_text(text, "utf-8")
+        write_json(found.document(), json_file)
         if html is not None:
             html.write_text(ablation_page(found), "utf-8")
-    if json_file is not None and str(json_file) == "-":
-        click.echo(text, nl=False)
+    if to_stdout(json_file):
         return
     for row in found.rows:
         figures = "   ".join(f"{name} {interval.value:.3f}" for name, interval in row.figures.items())
-        click.echo(f"  {row.variant.name:<30} {figures}")
+        click.echo(f"  {row.variant.name:<36} {figures}")
     for sentence in ablation_sentences(found):
         click.echo(f"  {sentence}")
 
 
 @click.command(epilog="Example: amulet detectors photographs --ood photographs/ood --html detectors.html")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Photographs of other things.",
-)
-@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
-@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report.")
+@cross_validated
+@_OUTSIDE
+@reported
 def detectors(
     data: Path,
     recipe: str,
-    outside: tuple[Path, ...],
+    config: Path | None,
     seeds: int,
     folds: int,
+    outside: tuple[Path, ...],
     json_file: Path | None,
     html: Path | None,
 ) -> None:
@@ -243,14 +242,15 @@ def detectors(
         from training.experiments.ablate import pretrained_eyes
         from training.experiments.page import detectors_page
         from training.fitting.features import cores
-        from training.fitting.recipe import recipe_of
+        from training.fitting.recipe import recipe_of, with_settings
 
-        request = experiment.Request(data, recipe_of(recipe), outside, tuple(range(seeds)), folds)
+        base = with_settings(recipe_of(recipe), settings_of(config))
+        request = experiment.Request(data, base, outside, tuple(range(seeds)), folds)
         found = experiment.detectors(request, pretrained_eyes(threads=cores()), say=say)
-        _written(found.document(), json_file)
+        write_json(found.document(), json_file)
         if html is not None:
             html.write_text(detectors_page(found), "utf-8")
-    if json_file is not None and str(json_file) == "-":
+    if to_stdout(json_file):
         return
     for row in found.rows:
         click.echo(
@@ -259,15 +259,17 @@ def detectors(
 
 
 @click.command(epilog="Example: amulet calibrators photographs --html calibrators.html")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--recipe", default="standard", show_default=True, metavar="NAME")
-@click.option("--seeds", type=click.IntRange(1, 20), default=3, show_default=True, help="Repetitions.")
-@click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True)
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report.")
-def calibrators(data: Path, recipe: str, seeds: int, folds: int, json_file: Path | None, html: Path | None) -> None:
+@cross_validated
+@reported
+def calibrators(
+    data: Path,
+    recipe: str,
+    config: Path | None,
+    seeds: int,
+    folds: int,
+    json_file: Path | None,
+    html: Path | None,
+) -> None:
     """Compare temperature, vector scaling and isotonic regression on photographs that none was fitted on.
 
     DATA holds one folder for each class.
@@ -277,14 +279,15 @@ def calibrators(data: Path, recipe: str, seeds: int, folds: int, json_file: Path
         from training.experiments.ablate import pretrained_eyes
         from training.experiments.page import calibrators_page
         from training.fitting.features import cores
-        from training.fitting.recipe import recipe_of
+        from training.fitting.recipe import recipe_of, with_settings
 
-        request = experiment.Request(data, recipe_of(recipe), tuple(range(seeds)), folds)
+        base = with_settings(recipe_of(recipe), settings_of(config))
+        request = experiment.Request(data, base, tuple(range(seeds)), folds)
         found = experiment.calibrators(request, pretrained_eyes(threads=cores()), say=say)
-        _written(found.document(), json_file)
+        write_json(found.document(), json_file)
         if html is not None:
             html.write_text(calibrators_page(found), "utf-8")
-    if json_file is not None and str(json_file) == "-":
+    if to_stdout(json_file):
         return
     for row in found.rows:
         click.echo(
@@ -292,12 +295,17 @@ def calibrators(data: Path, recipe: str, seeds: int, folds: int, json_file: Path
         )
 
 
-def _written(document: Mapping[str, Any], json_file: Path | None) -> None:
+def write_json(document: Mapping[str, Any], json_file: Path | None) -> None:
     """To the file; to the standard output for `-`."""
     if json_file is None:
         return
     text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    if str(json_file) == "-":
+    if to_stdout(json_file):
         click.echo(text, nl=False)
     else:
         json_file.write_text(text, "utf-8")
+
+
+def to_stdout(json_file: Path | None) -> bool:
+    """Whether the document is all that the command prints."""
+    return json_file is not None and str(json_file) == "-"

@@ -19,6 +19,8 @@ _FIGURE_WORDS: Final = {
     "balanced_accuracy": "balanced accuracy",
     "balanced_accuracy_version": "balanced accuracy of whole versions",
     "balanced_accuracy_other_table": "balanced accuracy on another table",
+    "macro_f1": "macro F1",
+    "minority_f1": "F1 of the classes of few photographs",
     "ece": "calibration error",
 }
 
@@ -31,11 +33,11 @@ def comparison_page(found: Comparison) -> str:
         classes=list(found.candidates[0].per_class_f1),
         outside=sorted({name for each in found.candidates for name in each.ood_auroc}),
         rows=[
-            {"each": each, "cells": {name: _cell(interval) for name, interval in each.figures.items()}}
+            {"each": each, "cells": {name: cell(interval) for name, interval in each.figures.items()}}
             for each in found.candidates
         ],
         differences=[
-            {"name": each.name, "cells": [_difference(name, interval) for name, interval in each.figures.items()]}
+            {"name": each.name, "cells": [difference(name, interval) for name, interval in each.figures.items()]}
             for each in found.differences
         ],
         criteria=f"macro F1 above {compare.MACRO_F1_MIN}, p95 below {compare.P95_MS_MAX / 1000:g} s, graph below "
@@ -43,12 +45,13 @@ def comparison_page(found: Comparison) -> str:
     )
 
 
-def _cell(interval: Interval) -> Markup:
+def cell(interval: Interval) -> Markup:
+    """A figure with its interval, drawn."""
     drawn = charts.whisker(interval.value, interval.low, interval.high, width=76)
     return Markup("{}{}").format(drawn, f"{interval.value:.3f}")
 
 
-def _difference(name: str, interval: Interval) -> dict[str, Any]:
+def difference(name: str, interval: Interval) -> dict[str, Any]:
     """A calibration error is better when it is lower; everything else when it is higher."""
     better = (interval.value < 0.0) if name == "ece" else (interval.value > 0.0)
     return {
@@ -72,15 +75,19 @@ def ablation_page(found: Ablation) -> str:
         "experiments/ablation.html.j2",
         found=found,
         sentences=list(ablation_sentences(found)),
+        words=[_FIGURE_WORDS[name] for name in found.rows[0].figures],
         classes=list(found.rows[0].per_class_f1),
         outside=list(found.rows[0].auroc),
         rows=[
             {
                 "name": row.variant.name,
-                "figures": [_cell(interval) for interval in row.figures.values()],
-                "differences": [_difference(name, interval) for name, interval in row.differences.items()],
+                "figures": [cell(interval) for interval in row.figures.values()],
+                "differences": [difference(name, interval) for name, interval in row.differences.items()],
                 "auroc": row.auroc,
-                "per_class_f1": row.per_class_f1,
+                "per_class_f1": [cell(interval) for interval in row.per_class_f1.values()],
+                "per_class_f1_differences": [
+                    difference(name, interval) for name, interval in row.per_class_f1_differences.items()
+                ],
             }
             for row in found.rows
         ],
@@ -91,7 +98,7 @@ def ablation_sentences(found: Ablation) -> Iterator[str]:
     """What is more than luck, and what is not."""
     base = found.rows[0]
     here, there = (base.figures[name].value for name in ("balanced_accuracy", "balanced_accuracy_other_table"))
-    yield f"The recipe as it is: balanced accuracy {here:.3f}, and {there:.3f} with the objects on other tables."
+    yield f"{base.variant.name}: balanced accuracy {here:.3f}, and {there:.3f} with the objects on other tables."
     for row in found.rows[1:]:
         sure = [
             f"{_FIGURE_WORDS[name]} {interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
@@ -114,9 +121,9 @@ def detectors_page(found: Detectors) -> str:
             f"{best.auroc[UNSEEN].value:.3f} ({best.auroc[UNSEEN].low:.3f} to {best.auroc[UNSEEN].high:.3f})."
         ],
         columns=list(best.auroc),
-        rows=[{"name": row.name, "cells": [_cell(interval) for interval in row.auroc.values()]} for row in found.rows],
+        rows=[{"name": row.name, "cells": [cell(interval) for interval in row.auroc.values()]} for row in found.rows],
         differences=[
-            {"name": row.name, "cells": [_difference(name, interval) for name, interval in row.differences.items()]}
+            {"name": row.name, "cells": [difference(name, interval) for name, interval in row.differences.items()]}
             for row in found.rows
         ],
         against="all of the graph",
@@ -133,11 +140,9 @@ def calibrators_page(found: Calibrators) -> str:
         "lower is better",
         sentences=[f"Held-out photographs surprise {best.name} least: {best.figures['nll'].value:.3f} nats."],
         columns=["calibration error", "surprise (nats)", "Brier", "error on other tables", "surprise there"],
-        rows=[
-            {"name": row.name, "cells": [_cell(interval) for interval in row.figures.values()]} for row in found.rows
-        ],
+        rows=[{"name": row.name, "cells": [cell(interval) for interval in row.figures.values()]} for row in found.rows],
         differences=[
-            {"name": row.name, "cells": [_difference("ece", interval) for interval in row.differences.values()]}
+            {"name": row.name, "cells": [difference("ece", interval) for interval in row.differences.values()]}
             for row in found.rows
         ],
         against=SERVED,

@@ -70,12 +70,15 @@ class Eye:
 
     def look(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embeddings [n, size] of images of the model's size."""
+        return embedding_of(self.pooled(images))
+
+    def pooled(self, images: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """What the backbone says of images of the model's size: each level's averages over space, [n, channels]."""
         waiting = iter(images)
         found = []
         while batch := list(islice(waiting, _BATCH)):
-            pooled = self._session.run(self._outputs, {"image": np.stack(batch)})
-            found.append(embedding_of(pooled))
-        return np.concatenate(found)
+            found.append(self._session.run(self._outputs, {"image": np.stack(batch)}))
+        return [np.concatenate(level) for level in zip(*found, strict=True)]
 
     def features(self, photos: Sequence[Photo], *, seed: int, views: int, progress: Progress | None = None) -> Features:
         """Photographs and `views` views of each.

@@ -176,6 +176,9 @@ class _Course:
         self._pixels = pixels
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._mixing = Mixing(tuning, classes=lesson.classes)
+        few = sampling.minorities(lesson.labels) & (tuning.minority_robust_ratio > 0.0)
+        stronger = replace(recipe.strength, robust_ratio=tuning.minority_robust_ratio)
+        self._strength_of = [stronger if small else recipe.strength for small in few]  # [n]
         away = watched(lesson, share=tuning.watch_share, seed=seed)
         self._fit, self._watch = np.flatnonzero(~away), np.flatnonzero(away)
         if not len(self._watch):  # every class is a single group
@@ -301,8 +304,9 @@ class _Course:
 
     def _seen(self, place: int, epoch: int, draw: int) -> torch.Tensor:
         rng = np.random.default_rng([self._seed, epoch, draw, 2])
-        photo = self._lesson.photos[self._fit[place]]
-        return torch.from_numpy(standard.view(self._pixels(photo), rng, self._recipe.strength))
+        row = self._fit[place]
+        pixels = self._pixels(self._lesson.photos[row])
+        return torch.tensor(standard.view(pixels, rng, self._strength_of[row]))
 
     def _class_weights(self, labels: NDArray[np.intp]) -> torch.Tensor | None:
         if not self._tuning.class_weighted:

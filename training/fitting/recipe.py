@@ -171,7 +171,15 @@ def _check_ranges(recipe: Recipe) -> None:
 
 
 def _check_tuning(tuning: Tuning) -> None:
-    for name in ("warm_up", "average_decay", "smoothing", "mix_ratio", "erasing_ratio"):
+    for name in (
+        "warm_up",
+        "average_decay",
+        "smoothing",
+        "mix_ratio",
+        "cutmix_share",
+        "erasing_ratio",
+        "minority_robust_ratio",
+    ):
         if not 0.0 <= getattr(tuning, name) <= 1.0:
             raise SettingWrong(f"the setting tuning.{name} must lie between 0 and 1, not {getattr(tuning, name)}")
     for name in ("epochs", "batch", "unfrozen", "patience"):

@@ -29,7 +29,8 @@ class Tuning:
     patience: int = 4  # epochs without a better one on the photographs that are watched
     watch_share: float = 0.15  # of the photographs to learn from, whole groups, watched and not learnt from
     smoothing: float = 0.1  # of labels
-    mix_ratio: float = 0.5  # share of batches that are mixed, half with MixUp and half with CutMix
+    mix_ratio: float = 0.5  # share of batches that are mixed
+    cutmix_share: float = 0.5  # of them, the share that CutMix mixes; MixUp the others
     mixup_alpha: float = 0.2
     cutmix_alpha: float = 1.0
     randaugment_ops: int = 2
@@ -38,5 +39,7 @@ class Tuning:
     sampler: str = "variance"  # one of SAMPLERS
     # With a sampler that evens out the classes, weights in the loss would count the small ones twice.
     class_weighted: bool = False
+    # Share of the images of small classes (`sampling.minorities`) that `robust.degraded` degrades once more.
+    minority_robust_ratio: float = 0.0
     # Their statistics: only a network that starts from nothing gains by those of a hundred photographs.
     learn_norms: bool = False

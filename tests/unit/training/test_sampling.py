@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.sampling import balanced, variance_aware
+from training.sampling import balanced, minorities, variance_aware
 
 
 def test_every_class_weighs_the_same() -> None:
@@ -33,3 +33,9 @@ def test_no_class_is_drawn_more_than_twice_or_less_than_half_as_often_as_the_mid
 def test_without_any_spread_classes_weigh_the_same() -> None:
     labels = np.array([0, 0, 1])
     assert variance_aware(np.zeros((3, 2)), labels) == pytest.approx(balanced(labels))
+
+
+def test_small_classes_are_those_below_the_one_in_the_middle() -> None:
+    labels = np.repeat([0, 1, 2, 4], [2, 5, 9, 5])  # class 3 has no photograph
+    assert minorities(labels).tolist() == [label == 0 for label in labels]
+    assert not minorities(np.array([0, 0, 1, 1])).any()

@@ -41,3 +41,13 @@ def test_an_image_keeps_its_shape_and_kind() -> None:
     image = torch.randint(0, 256, (16, 12, 3), dtype=torch.uint8)
     assert Mixing(Tuning(), classes=2).image(image).shape == image.shape
     assert Mixing(Tuning(randaugment_ops=0), classes=2).image(image).equal(image)
+
+
+def test_cutmix_pastes_a_rectangle_and_mixup_blends_all_of_it() -> None:
+    def patched(cutmix_share: float) -> list[bool]:
+        made = batches(Tuning(mix_ratio=1.0, erasing_ratio=0.0, cutmix_share=cutmix_share))
+        return [bool(((x == 0.0) | (x == 1.0) | (x == 2.0)).all()) for x, _ in made]
+
+    assert all(patched(1.0))
+    assert not any(patched(0.0))
+    assert len(set(patched(0.5))) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from training.experiments.ablate import (
     Variant,
     ablate,
     of_augmentations,
+    of_minorities,
+    of_mixes,
     of_models,
     of_settings,
 )
@@ -27,6 +30,7 @@ from training.fitting.features import Eye
 from training.fitting.lenses import Look
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, still
+from training.fitting.tuning import Tuning
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1, "forest_trees": 5})
 
@@ -81,6 +85,9 @@ def test_the_document_and_the_page_say_the_same(found: Ablation) -> None:
     assert list(document["variants"]) == [BASE, "the same", "views 0"]
     assert document["variants"]["views 0"]["recipe"]["views"] == 0
     assert set(document["variants"][BASE]["ood_auroc"]) == {"other"}
+    low, high = document["variants"][BASE]["ood_auroc_intervals"]["other"]
+    assert low <= document["variants"][BASE]["ood_auroc"]["other"] <= high
+    assert set(document["variants"]["views 0"]["per_class_f1_differences"]) == {"on_blue", "on_red"}
     page = ablation_page(found)
     for row in document["variants"].values():
         assert f"{row['balanced_accuracy']:.3f}" in page
@@ -126,3 +133,41 @@ def test_models_are_compared_as_far_as_their_weights_are_here() -> None:
     assert by_name["recipe baseline"] == recipe_of("baseline")
     assert by_name["tf_efficientnet_lite0 lda at 288 px"].input_px == 288
     assert len({str(recipe) for recipe in by_name.values()}) == len(by_name)
+
+
+def test_f1_of_the_small_classes_stands_beside_that_of_all(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", {"apple": 6, "berry": 9, "cherry": 9})
+    found = ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0, 1), folds=2), eyes_of, say=silent)
+    row = found.rows[0]
+    assert found.minorities == ("apple",)
+    assert row.figures["minority_f1"] == row.per_class_f1["apple"]
+    mean = np.mean([interval.value for interval in row.per_class_f1.values()])
+    assert row.figures["macro_f1"].value == pytest.approx(mean)
+
+
+def test_each_way_to_mix_is_alone_in_its_variant() -> None:
+    by_name = {variant.name: variant.recipe for variant in of_mixes(RECIPE)}
+    none = by_name["none"]
+    assert none.tuning is not None
+    assert (none.tuning.mix_ratio, none.tuning.randaugment_ops, none.tuning.erasing_ratio, none.views) == (0, 0, 0, 0)
+    shares = {name: by_name[name].tuning.cutmix_share for name in ("MixUp", "CutMix", "MixUp and CutMix")}  # type: ignore[union-attr]
+    assert shares == {"MixUp": 0.0, "CutMix": 1.0, "MixUp and CutMix": 0.5}
+    assert by_name["robust"].strength == replace(none.strength, robust_ratio=0.5)
+    assert by_name["backdrop"].strength == replace(none.strength, backdrop_ratio=1.0)
+    assert by_name["robust"].tuning == by_name["backdrop"].tuning == none.tuning
+    assert len({str(recipe) for recipe in by_name.values()}) == len(by_name)
+
+
+def test_help_for_minorities_differs_from_none_in_one_thing_each() -> None:
+    base, *others = of_minorities(RECIPE)
+    assert base.recipe.tuning is not None
+    assert base.recipe.tuning.sampler == "as_given"
+    for variant in others:
+        assert variant.recipe.tuning is not None
+        changed = [
+            f.name
+            for f in fields(Tuning)
+            if getattr(variant.recipe.tuning, f.name) != getattr(base.recipe.tuning, f.name)
+        ]
+        assert len(changed) == 1
+        assert replace(variant.recipe, tuning=base.recipe.tuning) == base.recipe

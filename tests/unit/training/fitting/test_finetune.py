@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,17 @@ def test_another_setting_does_not_go_on_from_here(folder: Path, tmp_path: Path) 
     other = cast.tune(folder, tmp_path, head_epochs=0, epochs=1, smoothing=0.2)
     assert len(list(tmp_path.glob("*.pt"))) == 2
     assert len(other.epochs) == 2
+
+
+def test_only_the_images_of_small_classes_are_degraded_once_more(folder: Path, tmp_path: Path) -> None:
+    def once(data: Path, ratio: float) -> Tuned:
+        return cast.tune(data, None, head_epochs=0, epochs=1, minority_robust_ratio=ratio)
+
+    fewer = shutil.copytree(folder, tmp_path / "fewer")
+    for photo in sorted((fewer / "lying").iterdir())[:6]:
+        photo.unlink()
+    assert same(once(folder, 1.0), once(folder, 0.0))
+    assert not same(once(fewer, 1.0), once(fewer, 0.0))
 
 
 def test_it_stops_when_patience_ends(folder: Path) -> None:

@@ -1,0 +1,107 @@
+"""The sheet hides what is real, and answers become acceptance and agreement."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from tests.unit.training.data.cast import write_folder
+from training.data.errors import DataWrong
+from training.data.folder import scan_folder
+from training.synthetic.commands import synth
+from training.synthetic.review_sheet import SHEET, read_answers, reviewed, write_sheet
+
+
+def row(
+    name: str, reviewer: str, verdict: str, *, origin: str = "synthetic", label: str = "apple", **more: Any
+) -> dict[str, Any]:
+    return {"name": name, "class": label, "origin": origin, "reviewer": reviewer, "verdict": verdict, **more}
+
+
+def answers(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text(json.dumps({"kind": "synthetic", "answers": rows}), "utf-8")
+    return path
+
+
+def test_a_sheet_deals_classes_evenly_and_nothing_but_the_origin_tells_real_ones(tmp_path: Path) -> None:
+    made = scan_folder(write_folder(tmp_path / "made", {"apple": 12, "berry": 5})).photos
+    real = scan_folder(write_folder(tmp_path / "real", {"apple": 4, "berry": 4})).photos
+    assert write_sheet(made, real, tmp_path / "sheet.zip", sample=10, seed=1) == 10
+    with zipfile.ZipFile(tmp_path / "sheet.zip") as archive:
+        sheet = json.loads(archive.read(SHEET))
+        pictures = {name: archive.read(name) for name in archive.namelist() if name != SHEET}
+    assert sheet["kind"] == "synthetic"
+    assert Counter((item["origin"], item["class"]) for item in sheet["items"]) == {
+        ("synthetic", "apple"): 4,
+        ("synthetic", "berry"): 4,
+        ("real", "apple"): 1,
+        ("real", "berry"): 1,
+    }
+    assert [item["photo"] for item in sheet["items"]] == sorted(pictures)
+    shapes = {(image.size, image.format) for image in map(Image.open, map(io.BytesIO, pictures.values()))}
+    assert len(shapes) == 1
+    assert write_sheet(made[:3], (), tmp_path / "small.zip", sample=100, seed=1) == 3
+
+
+def test_acceptance_and_kappa_by_hand(tmp_path: Path) -> None:
+    path = answers(
+        tmp_path / "answers.json",
+        *(row(str(number), "somsri", "plausible") for number in range(4)),
+        row("0", "anan", "plausible"),
+        row("1", "anan", "plausible"),
+        row("2", "anan", "not", problems=["shape", "texture"]),
+        row("3", "anan", "not", problems=["shape"]),
+        row("9", "anan", "plausible", origin="real"),
+        row("9", "somsri", "unsure", origin="real"),
+        row("9", "somsri", "not", origin="real"),  # changed her mind
+    )
+    found = reviewed(read_answers(path))
+    assert found.synthetic.answers == 8
+    assert found.synthetic.rate.value == 0.75
+    assert found.synthetic.rate.low < 0.75 < found.synthetic.rate.high
+    assert found.synthetic.problems == {"shape": 2, "texture": 1, "artefacts": 0}
+    assert found.real is not None
+    assert found.real.rate.value == 0.5
+    # Of five, two alike: 0.4. By chance: 4/5 * 3/5 + 1/5 * 2/5 = 0.56.
+    assert found.kappa == pytest.approx((0.4 - 0.56) / (1 - 0.56))
+
+
+def test_without_a_second_reviewer_there_is_no_kappa(tmp_path: Path) -> None:
+    assert reviewed(read_answers(answers(tmp_path / "a.json", row("0", "anan", "plausible")))).kappa is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([row("0", "anan", "nice")], "answer 1 of .* has the verdict 'nice': it is plausible, not, unsure"),
+        ([row("0", "anan", "not", problems=["ugly"])], "has problems other than shape, texture, artefacts"),
+        ([row("0", "anan", "not", origin="moon")], "has the origin 'moon'"),
+        ([{"name": "0"}], "answer 1 of .* has no class"),
+        ([3], "answer 1 of .* is no object"),
+        ([row("0", "anan", "not", origin="real")], "has no answer about a synthetic photograph"),
+    ],
+)
+def test_wrong_answers_are_named(tmp_path: Path, rows: list[Any], sentence: str) -> None:
+    with pytest.raises(DataWrong, match=sentence):
+        read_answers(answers(tmp_path / "answers.json", *rows))
+
+
+def test_the_command_says_what_to_keep(tmp_path: Path) -> None:
+    path = answers(tmp_path / "a.json", row("0", "anan", "plausible"), row("1", "anan", "not", label="berry"))
+    shown = CliRunner().invoke(synth, ["reviewed", str(path)])
+    assert "apple" in shown.output
+    assert "keep" in next(line for line in shown.output.splitlines() if "apple" in line)
+    assert "discard" in next(line for line in shown.output.splitlines() if "berry" in line)
+    document = json.loads(CliRunner().invoke(synth, ["reviewed", str(path), "--json"]).output)
+    assert document["classes"]["berry"]["keep"] is False
+    missing = CliRunner().invoke(synth, ["reviewed", str(tmp_path / "none.json")])
+    assert missing.exit_code == 1
+    assert "there is no file" in missing.output

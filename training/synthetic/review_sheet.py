@@ -1,0 +1,202 @@
+"""Synthetic photographs before an expert's eyes: the sheet that the console imports, and what its answers say.
+
+    SHEET.zip      sheet.json  {"kind": "synthetic", "items": [{"name", "photo", "class", "origin"}]}, and a JPEG each
+    answers        {"kind": "synthetic", "answers": [{"name", "class", "origin", "reviewer", "verdict", "problems"}]}
+
+`origin` is "synthetic" or "real": some real photographs among them are the yardstick, and whoever judges is not told.
+All are of one size and compression, so that neither tells them apart.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+from sklearn.metrics import cohen_kappa_score
+
+from handlers.amulet_handler import pixels_of
+from training.data.errors import DataWrong
+from training.data.folder import Photo
+from training.evaluation.intervals import Interval, bootstrap
+
+KIND: Final = "synthetic"
+SYNTHETIC: Final = "synthetic"
+REAL: Final = "real"
+VERDICTS: Final = ("plausible", "not", "unsure")
+PROBLEMS: Final = ("shape", "texture", "artefacts")
+SHEET: Final = "sheet.json"
+REAL_SHARE: Final = 0.2
+_SIDE_PX: Final = 448
+_JPEG_QUALITY: Final = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one reviewer says of one photograph."""
+
+    name: str
+    label: str
+    origin: str
+    reviewer: str
+    verdict: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """How often photographs were called plausible."""
+
+    answers: int
+    rate: Interval
+    problems: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What the answers say altogether."""
+
+    reviewers: int
+    synthetic: Accepted
+    real: Accepted | None  # None where the sheet had none
+    per_class: Mapping[str, Accepted]  # of the synthetic ones
+    kappa: float | None  # Cohen's, a mean over pairs of reviewers; None where no two judged enough in common
+
+    def document(self, *, accept_min: float) -> dict[str, Any]:
+        """As JSON can carry it."""
+
+        def told(each: Accepted) -> dict[str, Any]:
+            return {
+                "answers": each.answers,
+                "acceptance": each.rate.value,
+                "interval": each.rate.pair(),
+                "problems": dict(each.problems),
+            }
+
+        return {
+            "reviewers": self.reviewers,
+            "synthetic": told(self.synthetic),
+            "real": told(self.real) if self.real is not None else None,
+            "classes": {
+                label: {**told(each), "keep": each.rate.value >= accept_min} for label, each in self.per_class.items()
+            },
+            "accept_min": accept_min,
+            "cohen_kappa": self.kappa,
+        }
+
+
+def write_sheet(synthetic: Sequence[Photo], real: Sequence[Photo], out: Path, *, sample: int, seed: int) -> int:
+    """Write a sheet of at most `sample` photographs, a fifth of them real where any are given; how many it has.
+
+    Classes are dealt evenly; the order is drawn. `out` appears whole or not at all.
+    """
+    rng = np.random.default_rng(seed)
+    yardsticks = _dealt(real, min(round(sample * REAL_SHARE), len(real)), rng)
+    chosen = _dealt(synthetic, min(sample - len(yardsticks), len(synthetic)), rng)
+    items = [*((photo, SYNTHETIC) for photo in chosen), *((photo, REAL) for photo in yardsticks)]
+    rows = []
+    scratch = out.with_name(f".{out.name}.new")
+    try:
+        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
+            for number, place in enumerate(rng.permutation(len(items)), start=1):
+                photo, origin = items[place]
+                name = f"{number:03}"
+                picture = Image.fromarray(pixels_of(photo.path.read_bytes(), _SIDE_PX, _SIDE_PX))
+                content = io.BytesIO()
+                picture.save(content, "JPEG", quality=_JPEG_QUALITY)
+                archive.writestr(f"{name}.jpg", content.getvalue())
+                rows.append({"name": name, "photo": f"{name}.jpg", "class": photo.label, "origin": origin})
+            archive.writestr(SHEET, json.dumps({"kind": KIND, "items": rows}, ensure_ascii=False, indent=1))
+        scratch.replace(out)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return len(rows)
+
+
+def read_answers(path: Path) -> tuple[Answer, ...]:
+    """Raises DataWrong that names the first row that is not as it should be."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataWrong(f"there is no file {path}: name the answers that the console gave back") from None
+    except (ValueError, UnicodeDecodeError):
+        raise DataWrong(f"{path} is not JSON: name the answers that the console gave back") from None
+    if not isinstance(document, dict) or document.get("kind") != KIND or not isinstance(document.get("answers"), list):
+        raise DataWrong(f'{path} has no answers to a sheet of synthetic photographs: its "kind" must be "{KIND}"')
+    answers = tuple(_answer(row, number, path) for number, row in enumerate(document["answers"], start=1))
+    if not any(answer.origin == SYNTHETIC for answer in answers):
+        raise DataWrong(f"{path} has no answer about a synthetic photograph yet")
+    return answers
+
+
+def reviewed(answers: Sequence[Answer]) -> Reviewed:
+    """The later of two answers of one reviewer to one photograph counts."""
+    last = list({(answer.reviewer, answer.name): answer for answer in answers}.values())
+    made = [answer for answer in last if answer.origin == SYNTHETIC]
+    real = [answer for answer in last if answer.origin == REAL]
+    labels = sorted({answer.label for answer in made})
+    return Reviewed(
+        reviewers=len({answer.reviewer for answer in last}),
+        synthetic=_accepted(made),
+        real=_accepted(real) if real else None,
+        per_class={label: _accepted([answer for answer in made if answer.label == label]) for label in labels},
+        kappa=_kappa(last),
+    )
+
+
+def _accepted(answers: Sequence[Answer]) -> Accepted:
+    plausible = np.array([answer.verdict == "plausible" for answer in answers])
+    problems = Counter(problem for answer in answers for problem in answer.problems)
+    rate = bootstrap(lambda rows: float(plausible[rows].mean()), [np.zeros(len(answers), np.intp)], seed=0)
+    return Accepted(len(answers), rate, {name: problems[name] for name in PROBLEMS})
+
+
+def _kappa(answers: Iterable[Answer]) -> float | None:
+    """Cohen 1960, equation 1, over the three verdicts, of each two reviewers on what both judged."""
+    by_reviewer: dict[str, dict[str, str]] = defaultdict(dict)
+    for answer in answers:
+        by_reviewer[answer.reviewer][answer.name] = answer.verdict
+    found = []
+    for one, other in combinations(sorted(by_reviewer), 2):
+        both = sorted(set(by_reviewer[one]) & set(by_reviewer[other]))
+        first, second = ([by_reviewer[who][name] for name in both] for who in (one, other))
+        if len({*first, *second}) > 1:  # of one verdict alone chance explains all agreement: 0 / 0
+            found.append(float(cohen_kappa_score(first, second, labels=list(VERDICTS))))
+    return float(np.mean(found)) if found else None
+
+
+def _dealt(photos: Sequence[Photo], count: int, rng: np.random.Generator) -> list[Photo]:
+    """As evenly from each class as can be."""
+    by_class: dict[str, list[Photo]] = defaultdict(list)
+    for place in rng.permutation(len(photos)):
+        by_class[photos[place].label].append(photos[place])
+    longest = max(map(len, by_class.values()), default=0)
+    turns = [own[turn] for turn in range(longest) for _, own in sorted(by_class.items()) if turn < len(own)]
+    return turns[:count]
+
+
+def _answer(row: Any, number: int, path: Path) -> Answer:
+    def refused(what: str) -> DataWrong:
+        return DataWrong(f"answer {number} of {path} {what}")
+
+    if not isinstance(row, dict):
+        raise refused("is no object with name, class, origin, reviewer and verdict")
+    for key in ("name", "class", "origin", "reviewer", "verdict"):
+        if not isinstance(row.get(key), str):
+            raise refused(f"has no {key}")
+    if row["verdict"] not in VERDICTS:
+        raise refused(f"has the verdict {row['verdict']!r}: it is {', '.join(VERDICTS)}")
+    if row["origin"] not in (SYNTHETIC, REAL):
+        raise refused(f"has the origin {row['origin']!r}: it is {SYNTHETIC} or {REAL}")
+    problems = row.get("problems") or []
+    if not isinstance(problems, list) or any(problem not in PROBLEMS for problem in problems):
+        raise refused(f"has problems other than {', '.join(PROBLEMS)}")
+    return Answer(row["name"], row["class"], row["origin"], row["reviewer"], row["verdict"], tuple(problems))
