@@ -23,9 +23,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-import numpy as np
-from datasketches import kll_doubles_sketch
-
 from model_store import strict_json
 from model_store.errors import ReferenceInvalid
 
@@ -41,6 +38,9 @@ class Sketch:
 
     def __init__(self, values: Iterable[float] = (), *, k: int = SKETCH_K) -> None:
         """Raises ValueError for a value that is not finite."""
+        import numpy as np  # with datasketches 20 MiB, which a process without sketches has no use for
+        from datasketches import kll_doubles_sketch
+
         self._kll = kll_doubles_sketch(k)
         ordered = np.sort(np.fromiter(values, np.float64)) + 0.0  # -0.0 and 0.0 are one value
         if not np.isfinite(ordered).all():
@@ -54,6 +54,8 @@ class Sketch:
 
         The bytes go to a native parser: call it on what was verified, or in a limited process.
         """
+        from datasketches import kll_doubles_sketch
+
         sketch = Sketch.__new__(Sketch)
         try:
             sketch._kll = kll_doubles_sketch.deserialize(content)
