@@ -137,7 +137,7 @@ def _make_archive(layout: Layout, checks: Checks) -> Path:
     if not (run / "model.json").exists():
         _amulet(
             layout, "train", str(photos), "--ood", str(photos / "ood"), "--out", str(run), "--name", MODEL,
-            "--seed", str(SEED),
+            "--thumbnails", "--seed", str(SEED),
         )  # fmt: skip
     card = json.loads((run / "model.json").read_text())
     checks.expect({each["id"] for each in card["classes"]} == set(classes), f"{card['version']} knows every class")

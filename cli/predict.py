@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -41,6 +42,9 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--one-object", is_flag=True, help="All photographs show the same object: one answer for all of them.")
 @click.option("--explain", type=click.Path(path_type=Path, file_okay=False), help="Write heat maps into this folder.")
+@click.option(
+    "--similar", type=click.IntRange(0, 10), default=0, help="Also name so many reference examples that are alike."
+)
 @click.option("--model", default="", help="The model, where the key may use several.")
 @click.option("--version", default="", help="A version; otherwise the route gives one.")
 @click.option(
@@ -52,6 +56,7 @@ def predict(
     photos: tuple[Path, ...],
     one_object: bool,
     explain: Path | None,
+    similar: int,
     model: str,
     version: str,
     language: str,
@@ -65,7 +70,13 @@ def predict(
     with _client(layout, language) as client:
         for group in groups:
             try:
-                answer = client.predict(group, model=model, version=version, overlay=explain is not None)
+                answer = client.predict(
+                    group,
+                    model=model,
+                    version=version,
+                    overlay=explain is not None,
+                    nearest_examples=similar,
+                )
             except Unreachable as error:
                 raise RemoteError(_unreachable(str(error), layout)) from error
             except (AmuletError, OSError, ValueError) as error:
@@ -175,4 +186,6 @@ def _write_maps(answer: Prediction, photos: tuple[Path, ...], folder: Path, name
 def _document(answer: Prediction, name: str, maps: list[str]) -> dict[str, Any]:
     document = {"file": name, **asdict(answer), "answered_at": answer.answered_at.isoformat(), "heat_maps": maps}
     del document["audit_checkpoint"]
+    for example in document["nearest_examples"]:
+        example["thumbnail_jpeg"] = base64.b64encode(example["thumbnail_jpeg"]).decode("ascii")
     return document

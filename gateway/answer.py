@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from gateway.errors import duration_of
 from gateway.fusion import Fused
 from gateway.intake.photo import Photo
 from gateway.intake.quality import Quality, Shortcoming
+from gateway.serving.torchserve import Neighbour
 from gateway.snapshot import ServedVersion
 from gateway.wording import DEFAULT_LANGUAGE, words_for
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -35,6 +37,7 @@ class Remark:
 class Heat:
     """Where the graph looked for one class."""
 
+    method: pb.Explain.Method.ValueType
     view: int
     class_index: int
     grid: NDArray[np.float32]  # [rows, columns], at least 0
@@ -123,6 +126,7 @@ def response_of(
     request_id: str,
     top_k: int,
     heats: Sequence[Heat],
+    examples: Sequence[Neighbour],
     remarks: Sequence[Remark],
     will_be_reviewed: bool,
     timing: Timing,
@@ -146,6 +150,7 @@ def response_of(
         ood_scores=ood_scores_of(version, conclusion.scores),
         views=[_report_of(conclusion, index, top_k, language) for index in range(len(conclusion.views))],
         heat_maps=[_heat_map_of(heat, version) for heat in heats],
+        nearest_examples=[_example_of(example, version, language) for example in examples],
         disclaimer=DISCLAIMER[language],
         will_be_reviewed=will_be_reviewed,
         timings=pb.Timings(
@@ -203,6 +208,25 @@ def quality_of(quality: Quality) -> pb.Quality:
     )
 
 
+def nearest_of(views: Sequence[Sequence[Neighbour]], count: int) -> list[Neighbour]:
+    """The references nearest to the object: each as near as to the view that it is nearest to."""
+    nearest: dict[str, Neighbour] = {}
+    for neighbour in sorted(chain.from_iterable(views), key=lambda neighbour: -neighbour.cosine):
+        nearest.setdefault(neighbour.example_id, neighbour)
+    return list(nearest.values())[:count]
+
+
+def _example_of(neighbour: Neighbour, version: ServedVersion, language: str) -> pb.Example:
+    return pb.Example(
+        example_id=neighbour.example_id,
+        class_id=version.classes[neighbour.class_index].class_id,
+        similarity_ratio=neighbour.cosine,
+        thumbnail_jpeg=neighbour.thumbnail_jpeg,
+        display_name=display_name(version, neighbour.class_index, language),
+        side=neighbour.side,
+    )
+
+
 def _report_of(conclusion: Conclusion, index: int, top_k: int, language: str) -> pb.ViewReport:
     view = conclusion.views[index]
     return pb.ViewReport(
@@ -221,7 +245,7 @@ def _heat_map_of(heat: Heat, version: ServedVersion) -> pb.HeatMap:
     return pb.HeatMap(
         view=heat.view,
         class_id=version.classes[heat.class_index].class_id,
-        method=pb.Explain.METHOD_GRAD_CAM,
+        method=heat.method,
         rows=rows,
         columns=columns,
         values=heat.grid.ravel().tolist(),

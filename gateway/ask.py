@@ -29,8 +29,9 @@ class AskedView:
 
 @dataclass(frozen=True, slots=True)
 class AskedExplanation:
-    """Grad-CAM heat maps."""
+    """Heat maps."""
 
+    method: pb.Explain.Method.ValueType
     class_id: str  # empty: the best candidate
     overlay: bool
 
@@ -60,6 +61,7 @@ class Ask:
     idempotency_key: str
     subject: AskedSubject
     batch_id: str = ""  # what it came in with; one version answers all of that
+    nearest_examples: int = 0
 
     def sticky_key(self, prediction_id: str) -> str:
         """What keeps a caller on one version: the subject, else the request's own identity."""
@@ -79,8 +81,9 @@ class Ask:
             self.model,
             self.version,
             str(self.top_k),
-            "" if explanation is None else f"{explanation.class_id}:{explanation.overlay:d}",
+            "" if explanation is None else f"{explanation.class_id}:{explanation.overlay:d}:{explanation.method}",
             str(explanation is None),
+            str(self.nearest_examples),
             self.subject.pseudonym,
             self.subject.consent_reference,
             str(self.subject.retention),
@@ -132,6 +135,7 @@ def ask_of(request: pb.PredictRequest) -> Ask:
         explanation=_explanation_of(request.explain),
         idempotency_key=request.idempotency_key,
         subject=AskedSubject(request.subject.pseudonym, request.subject.consent_reference, request.subject.retention),
+        nearest_examples=request.nearest_examples,
     )
 
 
@@ -146,18 +150,12 @@ def _view_of(index: int, view: pb.View) -> AskedView:
 
 
 def _explanation_of(explain: pb.Explain) -> AskedExplanation | None:
-    if explain.method == pb.Explain.METHOD_GRAD_CAM:
+    if explain.method in (pb.Explain.METHOD_GRAD_CAM, pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS):
         check_text("explain.class_id", explain.class_id)
-        return AskedExplanation(explain.class_id, explain.overlay)
-    if explain.method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS:
-        raise errors.FieldInvalid(
-            "Grad-CAM++ is not in the graphs that this service runs",
-            field="explain.method",
-            wanted="use METHOD_GRAD_CAM",
-        )
+        return AskedExplanation(explain.method, explain.class_id, explain.overlay)
     if explain.method != pb.Explain.METHOD_UNSPECIFIED:
         raise errors.FieldInvalid(
-            f"{explain.method} is no method", field="explain.method", wanted="use METHOD_GRAD_CAM, or none"
+            f"{explain.method} is no method", field="explain.method", wanted="see the Explain.Method enum"
         )
     if explain.overlay or explain.class_id:
         raise errors.FieldInvalid(

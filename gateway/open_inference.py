@@ -231,7 +231,9 @@ def _ask_of(
         model=model.name,
         version=request.model_version,
         top_k=_ALL_CANDIDATES,
-        explanation=AskedExplanation(wishes.explain_class, overlay=False) if explain else None,
+        explanation=AskedExplanation(pb.Explain.METHOD_GRAD_CAM, wishes.explain_class, overlay=False)
+        if explain
+        else None,
         idempotency_key=wishes.idempotency_key,
         subject=AskedSubject(
             wishes.subject_pseudonym,

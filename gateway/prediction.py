@@ -23,6 +23,7 @@ from gateway.answer import (
     Timing,
     ViewAnswer,
     conclude,
+    nearest_of,
     response_of,
 )
 from gateway.ask import Ask, AskedView
@@ -44,7 +45,7 @@ from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
-from gateway.serving.torchserve import Backend, GraphImage
+from gateway.serving.torchserve import Backend, GraphImage, Neighbour
 from gateway.snapshot import Client, ServedVersion, Snapshot
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -63,6 +64,7 @@ class Seen:
 
     conclusion: Conclusion
     heats: tuple[Heat, ...]  # empty where they were not asked for
+    neighbours: tuple[tuple[Neighbour, ...], ...]  # of each view, nearest first
     inference_s: float
 
 
@@ -177,6 +179,7 @@ class Predictor:
             request_id=ask.request_id,
             top_k=ask.top_k,
             heats=heats,
+            examples=nearest_of(seen.neighbours, ask.nearest_examples),
             remarks=[Remark(words.REASON_NO_TIME_TO_EXPLAIN, ALL_VIEWS)] if too_late else [],
             will_be_reviewed=will_be_reviewed,
             timing=Timing(now_s - began_s, decoded_s - began_s, seen.inference_s, now_s - committing_s),
@@ -229,12 +232,15 @@ class Predictor:
     ) -> Seen:
         """Run one version's graph over the photographs and conclude."""
         began_s = time.monotonic()
+        method = ask.explanation.method if ask.explanation else pb.Explain.METHOD_GRAD_CAM
         async with deadline.while_("the model was answering"):
             result = await self._backend.predict(
                 version.backend_name,
                 version.version,
                 [GraphImage(pixels=photo.pixels, target=target) for photo in photos],
                 heat_map=heat_map,
+                plus_plus=method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS,
+                neighbours=ask.nearest_examples,
                 deadline_s=deadline.left_s,
             )
         inference_s = time.monotonic() - began_s
@@ -252,11 +258,11 @@ class Predictor:
         ]
         conclusion = conclude(version, fused, views)
         heats = tuple(
-            Heat(index, int(outputs[index].probabilities.argmax()) if target < 0 else target, output.heat_map)
+            Heat(method, index, int(outputs[index].probabilities.argmax()) if target < 0 else target, output.heat_map)
             for index, output in enumerate(result.outputs)
             if output.heat_map is not None
         )
-        return Seen(conclusion, heats, inference_s)
+        return Seen(conclusion, heats, tuple(output.neighbours for output in result.outputs), inference_s)
 
     async def _look_aside(
         self,
@@ -321,8 +327,16 @@ def _blaming(index: int) -> Iterator[None]:
 
 
 def _target_of(ask: Ask, version: ServedVersion) -> int:
-    """The class to explain, as the graph counts; -1: the best one. Raises ClassNotFound."""
-    class_id = ask.explanation.class_id if ask.explanation else ""
+    """The class to explain, as the graph counts; -1: the best one. Raises ClassNotFound, FieldInvalid."""
+    if ask.explanation is None:
+        return -1
+    if ask.explanation.method not in version.explanations:
+        raise errors.FieldInvalid(
+            f"{version.version} cannot explain itself by {pb.Explain.Method.Name(ask.explanation.method)}",
+            field="explain.method",
+            wanted=f"use {' or '.join(sorted(map(pb.Explain.Method.Name, version.explanations)))}",
+        )
+    class_id = ask.explanation.class_id
     if not class_id:
         return -1
     index = version.class_index(class_id)

@@ -68,6 +68,7 @@ class ServedVersion:
     size_px: tuple[int, int]  # (width, height) of the graph's input
     limits: DecisionLimits
     goldens: tuple[Golden, ...]
+    explanations: frozenset[pb.Explain.Method.ValueType]  # how it can explain itself
     card: pb.Card  # as the console sent it, for GetModel alone
 
     def class_index(self, class_id: str) -> int | None:
@@ -185,5 +186,7 @@ def _version_of(model: str, entry: policy_pb2.ServedVersion) -> ServedVersion:
             Golden(golden.name, golden.photo, tuple(golden.probabilities), MappingProxyType(dict(golden.scores)))
             for golden in entry.golden
         ),
+        # A console that knows of one way alone names none.
+        explanations=frozenset(card.explanations) or frozenset({pb.Explain.METHOD_GRAD_CAM}),
         card=card,
     )

@@ -11,6 +11,7 @@ and `model.json` and is imported by its bare name; in the repository it is `hand
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import logging
@@ -83,6 +84,8 @@ _UPRIGHT: Final[Mapping[int, Image.Transpose]] = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_HEAT_MAPS: Final = {"grad_cam": "heatmap", "grad_cam_plus_plus": "heatmap_plus_plus"}  # explanation -> output
+
 _log = logging.getLogger(__name__)
 
 
@@ -102,10 +105,12 @@ class Card:
     version: str
     height_px: int
     width_px: int
-    classes: int
+    classes: tuple[str, ...]  # ids, in the order of the graph's outputs
     detectors: tuple[str, ...]
+    heat_maps: tuple[str, ...]  # outputs that draw one
     graph_file: str
     graph_sha256: str
+    examples_sha256: str  # empty: the archive carries none
 
     @staticmethod
     def read(path: Path) -> Card:
@@ -117,10 +122,12 @@ class Card:
                 version=str(document["version"]),
                 height_px=int(document["input"]["height_px"]),
                 width_px=int(document["input"]["width_px"]),
-                classes=len(document["classes"]),
+                classes=tuple(str(known["id"]) for known in document["classes"]),
                 detectors=tuple(map(str, document["graph"]["detectors"])),
+                heat_maps=tuple(_HEAT_MAPS[name] for name in document["graph"].get("explanations", ("grad_cam",))),
                 graph_file=str(document["graph"]["file"]),
                 graph_sha256=str(document["graph"]["sha256"]),
+                examples_sha256=str(document["examples"]["sha256"]) if "examples" in document else "",
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArchiveWrong(f"{path.name} is not a card: {error!r}") from None
@@ -151,6 +158,7 @@ class AmuletHandler:
     def __init__(self) -> None:
         self.card: Card
         self._session: onnxruntime.InferenceSession
+        self._examples: tuple[graph_pb2.Neighbour, ...] = ()  # in the order of the graph's references
         self._beside: ThreadPoolExecutor
 
     def initialize(self, context: Any) -> None:
@@ -164,6 +172,7 @@ class AmuletHandler:
         self.card = Card.read(folder / "model.json")
         _check_manifest(context.manifest, self.card)
         self._session = _session_of(folder / self.card.graph_file, self.card)
+        self._examples = _examples_of(folder / "examples.json", self.card)
         self._beside = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="graph")
         # The first run plans memory and is several times slower: nobody should wait for it.
         blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), dtype=np.uint8)
@@ -182,7 +191,7 @@ class AmuletHandler:
     def inference(self, parts: Sequence[Part]) -> list[Ran]:
         """Run the graph over the images of all parts: once, or as often as IMAGES_PER_RUN_MAX asks.
 
-        Heat maps and embeddings are computed only when one of the run's requests wants them.
+        Heat maps, embeddings and neighbours are fetched only when one of the run's requests wants them.
         Returns one Ran per part, with empty outputs for a part without images.
         """
         answers: dict[int, Ran] = {}
@@ -190,8 +199,11 @@ class AmuletHandler:
             images = np.stack([image for index in run for image in parts[index].images])
             targets = np.array([target for index in run for target in parts[index].targets], dtype=np.int64)
             names = ["logits", "probabilities", *(f"score_{detector}" for detector in self.card.detectors)]
-            names += ["heatmap"] if any(parts[index].request.heat_map for index in run) else []
-            names += ["embedding"] if any(parts[index].request.embedding for index in run) else []
+            requests = [parts[index].request for index in run]
+            names += sorted({_heat_map_of(request) for request in requests if request.heat_map})
+            names += ["embedding"] if any(request.embedding for request in requests) else []
+            if self._examples and any(request.neighbours > 0 for request in requests):
+                names += ["nearest_index", "nearest_cosine"]
             begin_s = time.perf_counter()
             rows = self._rows(names, images, targets)
             graph_ms = (time.perf_counter() - begin_s) * 1000.0
@@ -240,6 +252,8 @@ class AmuletHandler:
             return Part(request, fault=_fault(PHOTO_MISSING, "there is no image; 1 to 8 are wanted", "images"))
         if len(request.images) > IMAGES_MAX:
             return Part(request, fault=_fault(TOO_MANY_VIEWS, f"{len(request.images)} images; 8 at most", "images"))
+        if request.heat_map and _heat_map_of(request) not in self.card.heat_maps:
+            return Part(request, fault=_fault(FIELD_INVALID, "the graph has no Grad-CAM++", "grad_cam_plus_plus"))
         images: list[NDArray[np.uint8]] = []
         for index, image in enumerate(request.images):
             found = self._image(image, f"images[{index}]")
@@ -250,8 +264,8 @@ class AmuletHandler:
 
     def _image(self, image: graph_pb2.Image, field: str) -> NDArray[np.uint8] | graph_pb2.Fault:
         shape = (self.card.height_px, self.card.width_px, 3)
-        if not -1 <= image.target < self.card.classes:
-            wanted = f"-1 or 0 to {self.card.classes - 1}"
+        if not -1 <= image.target < len(self.card.classes):
+            wanted = f"-1 or 0 to {len(self.card.classes) - 1}"
             return _fault(CLASS_NOT_FOUND, f"there is no class {image.target}: {wanted}", f"{field}.target")
         match image.WhichOneof("content"):
             case "pixels":
@@ -296,9 +310,13 @@ class AmuletHandler:
         if request.embedding:
             output.embedding.extend(outputs["embedding"][row].tolist())
         if request.heat_map:
-            heat_map = outputs["heatmap"][row]
+            heat_map = outputs[_heat_map_of(request)][row]
             output.heat_map_rows, output.heat_map_columns = heat_map.shape
             output.heat_map.extend(heat_map.ravel().tolist())
+        if self._examples and request.neighbours > 0:
+            cosines = outputs["nearest_cosine"][row][: request.neighbours].tolist()
+            for reference, cosine in zip(outputs["nearest_index"][row].tolist(), cosines, strict=False):
+                output.neighbours.add(cosine=cosine).MergeFrom(self._examples[reference])
         return output
 
 
@@ -464,13 +482,43 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds have no common base below Exception
         raise ArchiveWrong(f"{path.name} cannot be loaded: {error}") from error
-    outputs = {"logits", "probabilities", "embedding", "heatmap", *(f"score_{name}" for name in card.detectors)}
+    outputs = {"logits", "probabilities", "embedding", *card.heat_maps, *(f"score_{name}" for name in card.detectors)}
+    outputs |= {"nearest_index", "nearest_cosine"} if card.examples_sha256 else set()
     missing = outputs - {output.name for output in session.get_outputs()}
     inputs = {entry.name: (entry.type, entry.shape[1:]) for entry in session.get_inputs()}
     wanted = {"image": ("tensor(uint8)", [card.height_px, card.width_px, 3]), "target": ("tensor(int64)", [])}
     if missing or inputs != wanted:
         raise ArchiveWrong(f"the graph takes {inputs}, wanted {wanted}; it lacks the outputs {sorted(missing)}")
     return session
+
+
+def _heat_map_of(request: graph_pb2.GraphRequest) -> str:
+    return _HEAT_MAPS["grad_cam_plus_plus" if request.grad_cam_plus_plus else "grad_cam"]
+
+
+def _examples_of(path: Path, card: Card) -> tuple[graph_pb2.Neighbour, ...]:
+    """The references as answers name them; none where the card describes none."""
+    if not card.examples_sha256:
+        return ()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArchiveWrong(f"{path.name} cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != card.examples_sha256:
+        raise ArchiveWrong(f"{path.name} has the SHA-256 {found}, the card says {card.examples_sha256}")
+    try:
+        return tuple(
+            graph_pb2.Neighbour(
+                example_id=entry["id"],
+                class_index=card.classes.index(entry["class"]),
+                side=entry["side"],
+                thumbnail_jpeg=base64.b64decode(entry.get("thumbnail", "")),
+            )
+            for entry in json.loads(content)["examples"]
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArchiveWrong(f"{path.name} does not list reference photographs: {error!r}") from None
 
 
 def _run_options(images: int) -> onnxruntime.RunOptions | None:

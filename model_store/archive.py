@@ -43,7 +43,8 @@ class ArchiveSummary:
 def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path | None) -> ArchiveSummary:
     """Write the archive of a run to `out`, whole or not at all; replaces an older one.
 
-    run_dir holds model.onnx, model.json, reference.json and golden_0.png ...  handler and stub
+    run_dir holds model.onnx, model.json, reference.json, golden_0.png ... and, where the card
+    describes it, examples.json.  handler and stub
     become amulet_handler.py and graph_pb2.py.
 
     Raises ArchiveRefused: REASON_ARCHIVE_SPLIT_LEAKS (naming both files), _MEMBER_MISSING,
@@ -52,6 +53,7 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
     card = _card_of(_read(run_dir / contents.CARD))
     contents.check_split(card)
     sources = {name: run_dir / name for name in (WEIGHTS, contents.CARD, contents.REFERENCE)}
+    sources |= {contents.EXAMPLES: run_dir / contents.EXAMPLES} if card.examples else {}
     sources |= {golden.file: run_dir / golden.file for golden in card.golden}
     sources |= {HANDLER: handler, contents.STUB: stub}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -146,6 +148,7 @@ def _check(folder: Path, sizes: Mapping[str, int], card: Card) -> None:
     for name in sizes:
         contents.check_format(name, folder / name)
     contents.check_card(card, digests)
+    contents.check_examples(card, (folder / contents.EXAMPLES).read_bytes() if contents.EXAMPLES in sizes else None)
     reference.parse((folder / contents.REFERENCE).read_bytes())
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any, Final
 
 import jsonschema
@@ -22,6 +23,10 @@ from model_store import strict_json
 from protos.verdict import DecisionLimits, DetectorLimits
 
 SCHEMA_VERSION: Final = 1
+# How a graph can explain itself -> the output that does.
+EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {"grad_cam": "heatmap", "grad_cam_plus_plus": "heatmap_plus_plus"}
+)
 _VERSION = re.compile(r"v(?P<date>\d{8})_(?P<backbone>[a-z0-9_]+)_(?P<f1>[01]\.\d{3})(?:-[a-z0-9]{1,12})?")
 
 
@@ -64,6 +69,16 @@ class GraphCard:
     heat_map: tuple[int, int]  # rows, columns
     detectors: tuple[str, ...]  # names of the score outputs without their "score_" prefix
     choice: FormChoice | None = None  # None: only one form was made
+    explanations: tuple[str, ...] = ("grad_cam",)  # names of EXPLANATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class ExamplesCard:
+    """The references that the graph names as nearest; `model_store.examples` reads the file."""
+
+    count: int
+    sha256: str  # of examples.json
+    thumbnails: bool  # may be shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,7 @@ class Card:
     weights: WeightsCard
     metrics: tuple[MetricCard, ...]
     golden: tuple[GoldenCard, ...]
+    examples: ExamplesCard | None = None  # None: answers name no reference examples
 
     @staticmethod
     def parse(text: str | bytes) -> Card:
@@ -169,6 +185,8 @@ class Card:
         document["decision"] = {**document["decision"].pop("limits"), **document["decision"]}
         if self.graph.choice is None:
             del document["graph"]["choice"]
+        if self.examples is None:
+            del document["examples"]
         document = json.loads(json.dumps(document))
         validate(document)
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -253,6 +271,7 @@ def _card_of(document: Mapping[str, Any]) -> Card:
                 **document["graph"],
                 "heat_map": tuple(document["graph"]["heat_map"]),
                 "detectors": tuple(document["graph"]["detectors"]),
+                "explanations": tuple(document["graph"].get("explanations", ("grad_cam",))),
                 "choice": FormChoice(**document["graph"]["choice"]) if "choice" in document["graph"] else None,
             }
         ),
@@ -284,4 +303,5 @@ def _card_of(document: Mapping[str, Any]) -> Card:
         golden=tuple(
             GoldenCard(**{**item, "probabilities": tuple(item["probabilities"])}) for item in document["golden"]
         ),
+        examples=ExamplesCard(**document["examples"]) if "examples" in document else None,
     )

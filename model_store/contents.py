@@ -4,6 +4,7 @@ MAR-INF/MANIFEST.json   what TorchServe reads
 model.onnx              the graph
 model.json              the card
 reference.json          training-time distributions
+examples.json           the references that the graph names as nearest, where it does
 golden_0.png ...        photographs with known answers, at the model's size
 amulet_handler.py       the handler
 graph_pb2.py            the stub of its messages
@@ -19,6 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from model_store import examples
 from model_store.card import Card
 from model_store.errors import ArchiveRefused
 from model_store.manifest import HANDLER, WEIGHTS
@@ -31,6 +33,8 @@ STUB: Final = "graph_pb2.py"
 SIGNATURE: Final = "model.sig"
 CODE: Final = (HANDLER, STUB)
 REQUIRED: Final = (MANIFEST, WEIGHTS, CARD, REFERENCE, HANDLER, STUB)
+EXAMPLES: Final = examples.FILE
+OPTIONAL: Final = (EXAMPLES, SIGNATURE)
 GOLDEN_MAX: Final = 16
 _GOLDEN: Final = re.compile(r"golden_(0|[1-9][0-9]?)\.png")
 
@@ -40,6 +44,7 @@ _BYTES_MAX: Final = {
     MANIFEST: 64 * _KIB,
     CARD: 8 * _MIB,
     REFERENCE: 32 * _MIB,
+    EXAMPLES: 32 * _MIB,
     HANDLER: _MIB,
     STUB: _MIB,
     SIGNATURE: _MIB,
@@ -63,10 +68,10 @@ def golden_names(names: Iterable[str]) -> tuple[str, ...]:
 def check_names(sizes: Mapping[str, int]) -> None:
     """The allow-list, on name -> size in bytes. Raises ArchiveRefused."""
     for name, size in sizes.items():
-        if name not in REQUIRED and name != SIGNATURE and not is_golden(name):
+        if name not in REQUIRED and name not in OPTIONAL and not is_golden(name):
             raise ArchiveRefused(
                 words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED,
-                f"{name} does not belong into a model archive: {', '.join(REQUIRED)}, golden_N.png and {SIGNATURE} do",
+                f"{name} does not belong into a model archive: {', '.join((*REQUIRED, *OPTIONAL))} and golden_N.png do",
             )
         largest = _GOLDEN_BYTES_MAX if is_golden(name) else _BYTES_MAX.get(name)
         if largest is not None and size > largest:
@@ -110,6 +115,28 @@ def check_card(card: Card, digests: Mapping[str, str]) -> None:
     for golden in card.golden:
         if digests[golden.file] != golden.sha256:
             raise _card_wrong(f"{golden.file} is not the photograph that the card describes")
+
+
+def check_examples(card: Card, text: bytes | None) -> None:
+    """Is the examples.json, None where there is none, the one that the card describes? Raises ArchiveRefused."""
+    described = card.examples
+    if described is None or text is None:
+        if described is not None or text is not None:
+            raise _card_wrong(f"{EXAMPLES} and its description on the card come together or not at all")
+        return
+    if sha256(text) != described.sha256:
+        raise _card_wrong(f"the card describes an {EXAMPLES} with the SHA-256 {described.sha256}; this is another")
+    try:
+        found = examples.parse(text)
+    except examples.ExamplesInvalid as error:
+        raise _card_wrong(str(error)) from None
+    if len(found) != described.count or not found:
+        raise _card_wrong(f"{EXAMPLES} lists {len(found)} photographs; the card says {described.count}, at least 1")
+    if any(example.thumbnail_jpeg for example in found) and not described.thumbnails:
+        raise _card_wrong(f"{EXAMPLES} shows photographs, and the card says that they may not be shown")
+    unknown = sorted({example.class_id for example in found} - {known.id for known in card.classes})
+    if unknown:
+        raise _card_wrong(f"{EXAMPLES} has photographs of {unknown[0][:80]}, which is none of the card's classes")
 
 
 def check_split(card: Card) -> None:

@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto
 
-from model_store.card import Card
+from model_store.card import EXPLANATIONS, Card
 from model_store.errors import ArchiveRefused
+from model_store.examples import NEAREST_MAX
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 Shape: TypeAlias = tuple[str | int, ...]  # a string stands for a size that varies
@@ -75,12 +76,18 @@ def inputs_of(card: Card) -> dict[str, tuple[int, Shape]]:
 
 def outputs_of(card: Card) -> dict[str, tuple[int, Shape]]:
     """Name -> element type and shape of everything that comes out."""
+    nearest = ("N", min(NEAREST_MAX, card.examples.count)) if card.examples else ()
     return {
         "logits": (TensorProto.FLOAT, ("N", len(card.classes))),
         "probabilities": (TensorProto.FLOAT, ("N", len(card.classes))),
         "embedding": (TensorProto.FLOAT, ("N", card.graph.embedding_size)),
-        "heatmap": (TensorProto.FLOAT, ("N", *card.graph.heat_map)),
+        **{EXPLANATIONS[name]: (TensorProto.FLOAT, ("N", *card.graph.heat_map)) for name in card.graph.explanations},
         **{f"score_{detector}": (TensorProto.FLOAT, ("N",)) for detector in card.graph.detectors},
+        **(
+            {"nearest_index": (TensorProto.INT64, nearest), "nearest_cosine": (TensorProto.FLOAT, nearest)}
+            if nearest
+            else {}
+        ),
     }
 
 

@@ -261,6 +261,8 @@ class _Case:
             raise ArchiveRefused(words.REASON_ARCHIVE_CARD_INVALID, str(error)) from None
         self.card = card
         contents.check_card(card, self.digests)
+        listed = contents.EXAMPLES in self.digests
+        contents.check_examples(card, (self.unpacked / contents.EXAMPLES).read_bytes() if listed else None)
         return f"{card.name} {card.version}, {len(card.classes)} classes; it describes these members"
 
     def _manifest(self) -> str:

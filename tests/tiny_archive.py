@@ -25,12 +25,14 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from handlers import amulet_handler
-from model_store import archive, reference
+from model_store import archive, examples, reference
 from model_store.card import (
+    EXPLANATIONS,
     Card,
     ClassCard,
     DataCard,
     DecisionCard,
+    ExamplesCard,
     GoldenCard,
     GraphCard,
     InputCard,
@@ -39,6 +41,7 @@ from model_store.card import (
     TrainingCard,
     WeightsCard,
 )
+from model_store.examples import Example
 from protos.amulet.graph.v1 import graph_pb2
 from protos.verdict import DecisionLimits, DetectorLimits
 
@@ -77,13 +80,14 @@ def write_run(
     side_px: int = SIDE_PX,
     temperature: float = 1.5,
     classes: tuple[ClassCard, ...] = NAMES,
+    plain: bool = False,
 ) -> Card:
-    """Write model.onnx, model.json, reference.json and golden_0.png, golden_1.png into `folder`.
+    """Write model.onnx, model.json, reference.json, examples.json, golden_0.png and golden_1.png into `folder`.
 
-    classes: what the card calls the three colours.
+    classes: what the card calls the three colours.  plain: as before there were examples and Grad-CAM++.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    graph = graph_bytes(side_px=side_px, temperature=temperature)
+    graph = graph_bytes(side_px=side_px, temperature=temperature, plain=plain)
     (folder / "model.onnx").write_bytes(graph)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     samples = [
@@ -103,6 +107,14 @@ def write_run(
             {"predicted_class": {known.id: 4 for known in classes}},
         )
     )
+    listed = examples.render(
+        [
+            Example(f"{index:016x}", known.id, "front", thumbnail_of(CLASSES[index]))
+            for index, known in enumerate(classes)
+        ]
+    )
+    if not plain:
+        (folder / examples.FILE).write_text(listed)
     card = _card(
         name=name,
         version=version,
@@ -119,6 +131,7 @@ def write_run(
             ),
         ),
         golden=tuple(goldens),
+        described=None if plain else ExamplesCard(len(classes), hashlib.sha256(listed.encode()).hexdigest(), True),
     )
     (folder / "model.json").write_text(card.render())
     return card
@@ -132,13 +145,21 @@ def write_archive(
     name: str = NAME,
     version: str = VERSION,
     classes: tuple[ClassCard, ...] = NAMES,
+    plain: bool = False,
 ) -> archive.ArchiveSummary:
     """Write a run into `folder` and its archive to `out`; unsigned without a key."""
-    write_run(folder, name=name, version=version, classes=classes)
+    write_run(folder, name=name, version=version, classes=classes, plain=plain)
     return archive.build(folder, out, handler=HANDLER, stub=STUB, sign_key=key)
 
 
-def graph_bytes(*, side_px: int = SIDE_PX, temperature: float = 1.5) -> bytes:
+def thumbnail_of(colour: str) -> bytes:
+    """A JPEG as small as examples.json wants them."""
+    out = BytesIO()
+    Image.open(BytesIO(photo_of(colour))).save(out, "JPEG")
+    return out.getvalue()
+
+
+def graph_bytes(*, side_px: int = SIDE_PX, temperature: float = 1.5, plain: bool = False) -> bytes:
     """The serialized ONNX graph, opset 18: image uint8 [N, side, side, 3] and target int64 [N] in."""
     # Filters over the three colours and their opposites: 6 maps of GRID x GRID.
     filters = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32).reshape(EMBEDDING, 3, 1, 1)
@@ -159,6 +180,9 @@ def graph_bytes(*, side_px: int = SIDE_PX, temperature: float = 1.5) -> bytes:
         "axis_1": np.array([1], dtype=np.int64),
         "axis_2": np.array([2], dtype=np.int64),
         "axes_last": np.array([2, 3], dtype=np.int64),
+        "two": np.float32(2.0),
+        "references": (centres / np.linalg.norm(centres, axis=1, keepdims=True)).T.astype(np.float32),
+        "nearest_count": np.array([len(CLASSES)], dtype=np.int64),
     }
     nodes = [
         helper.make_node("Cast", ["image"], ["as_float"], to=TensorProto.FLOAT),
@@ -196,6 +220,25 @@ def graph_bytes(*, side_px: int = SIDE_PX, temperature: float = 1.5) -> bytes:
         helper.make_node("Mul", ["maps", "weights_4d"], ["weighted"]),
         helper.make_node("ReduceSum", ["weighted", "axis_1"], ["summed"], keepdims=0),
         helper.make_node("Relu", ["summed"], ["heatmap"]),
+        # Grad-CAM++ of the same: training.explanation.gradcam.
+        helper.make_node("Mul", ["weights", "embedding"], ["third"]),
+        helper.make_node("Add", ["third", "two"], ["order"]),
+        helper.make_node("Relu", ["weights"], ["upward"]),
+        helper.make_node("Div", ["upward", "order"], ["weights_plus_plus"]),
+        helper.make_node("Unsqueeze", ["weights_plus_plus", "axes_last"], ["weights_plus_plus_4d"]),
+        helper.make_node("Mul", ["maps", "weights_plus_plus_4d"], ["weighted_plus_plus"]),
+        helper.make_node("ReduceSum", ["weighted_plus_plus", "axis_1"], ["summed_plus_plus"], keepdims=0),
+        helper.make_node("Relu", ["summed_plus_plus"], ["heatmap_plus_plus"]),
+        # The centres as references.
+        helper.make_node("ReduceL2", ["embedding", "axis_1"], ["length"], keepdims=1),
+        helper.make_node("Div", ["embedding", "length"], ["direction"]),
+        helper.make_node("MatMul", ["direction", "references"], ["cosines"]),
+        helper.make_node("TopK", ["cosines", "nearest_count"], ["nearest_cosine", "nearest_index"], axis=1),
+    ]
+    further = [
+        helper.make_tensor_value_info("heatmap_plus_plus", TensorProto.FLOAT, ["N", GRID, GRID]),
+        helper.make_tensor_value_info("nearest_cosine", TensorProto.FLOAT, ["N", len(CLASSES)]),
+        helper.make_tensor_value_info("nearest_index", TensorProto.INT64, ["N", len(CLASSES)]),
     ]
     graph = helper.make_graph(
         nodes,
@@ -211,6 +254,7 @@ def graph_bytes(*, side_px: int = SIDE_PX, temperature: float = 1.5) -> bytes:
             helper.make_tensor_value_info("score_mahalanobis", TensorProto.FLOAT, ["N"]),
             helper.make_tensor_value_info("score_isolation_forest", TensorProto.FLOAT, ["N"]),
             helper.make_tensor_value_info("heatmap", TensorProto.FLOAT, ["N", GRID, GRID]),
+            *([] if plain else further),
         ],
         initializer=[numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
     )
@@ -245,6 +289,7 @@ def _card(
     graph: bytes,
     limits: tuple[DetectorLimits, ...],
     golden: tuple[GoldenCard, ...],
+    described: ExamplesCard | None,
 ) -> Card:
     return Card(
         name=name,
@@ -260,6 +305,7 @@ def _card(
             embedding_size=EMBEDDING,
             heat_map=(GRID, GRID),
             detectors=DETECTORS,
+            explanations=("grad_cam",) if described is None else tuple(EXPLANATIONS),
         ),
         temperature=temperature,
         decision=DecisionCard(
@@ -279,4 +325,5 @@ def _card(
         weights=WeightsCard(backbone="tiny", source="written by hand", licence="Apache-2.0"),
         metrics=(MetricCard("macro_f1", 1.0, 1.0, 1.0, "the twelve generated photographs"),),
         golden=golden,
+        examples=described,
     )

@@ -53,6 +53,12 @@ SEED_MAX: Final = 2**32 - 1
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
 @click.option("--name", default="", metavar="MODEL", help="The model's name; by default that of the DATA folder.")
 @click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation.")
+@click.option(
+    "--thumbnails",
+    is_flag=True,
+    help="Let answers show small pictures of these photographs as similar examples. Only with the leave of whose "
+    "they are: an archive cannot forget one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(
     data: Path,
@@ -65,6 +71,7 @@ def train(
     config: Path | None,
     name: str,
     folds: int,
+    thumbnails: bool,
     as_json: bool,
 ) -> None:
     """Turn a folder of labelled photographs into a model version.
@@ -86,6 +93,7 @@ def train(
             name=name,
             folds=folds,
             weights=weights,
+            thumbnails=thumbnails,
         )
         started = time.monotonic()
         run = pipeline.train(request, say=say)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model_store.card import Card
+from model_store import examples
+from model_store.card import Card, ExamplesCard
 from training.data import splits
 from training.data.duplicates import groups, near_duplicates
 from training.data.errors import DataWrong
@@ -60,6 +61,7 @@ class Request:
     name: str = ""  # of the model; empty: after the data's folder
     folds: int = FOLDS
     weights: Path | None = None  # of the backbone; None: those of the installed package
+    thumbnails: bool = False  # show small pictures of the references to whoever may call the model
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -147,6 +149,10 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     equal = parity.check(network, version.fitted, graph, images)
 
     say("Writing the run", 0, 1)
+    references = [fit.learnt_from[number] for number in version.fitted.nearest.photos]
+    listed = run_folder.examples_of(
+        references, shown={photo.sha256: eye.pixels(photo) for photo in references} if request.thumbnails else {}
+    )
     fill = partial(
         card_of,
         name=name,
@@ -162,6 +168,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         graph_sha256=hashlib.sha256(graph).hexdigest(),
         borders_on=_borders_on(division, fit.sight.outside, recipe),
         origin=start.origin,
+        examples=ExamplesCard(len(references), hashlib.sha256(listed.encode()).hexdigest(), request.thumbnails),
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]
@@ -170,6 +177,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         card = fill(golden=golden)
         run_folder.write_model(place, card, graph)
         run_folder.write_checkpoint(place, network, version.fitted, recipe)
+        (place / examples.FILE).write_text(listed, "utf-8")
         (place / run_folder.REFERENCE).write_text(reference_of(folder, found), "utf-8")
         model = GraphModel(card, graph, threads=threads)
         if lens.course is not None:

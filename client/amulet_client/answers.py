@@ -96,8 +96,10 @@ class Example:
 
     example_id: str
     class_id: str
-    similarity_ratio: float  # cosine of the embeddings
-    thumbnail_jpeg: bytes
+    similarity_ratio: float  # -1 to 1
+    thumbnail_jpeg: bytes  # empty where it may not be shown
+    display_name: str  # of its class, in the caller's language
+    side: str  # as in View; empty: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,14 @@ class Prediction:
                 for each in response.heat_maps
             ),
             nearest_examples=tuple(
-                Example(each.example_id, each.class_id, each.similarity_ratio, each.thumbnail_jpeg)
+                Example(
+                    each.example_id,
+                    each.class_id,
+                    each.similarity_ratio,
+                    each.thumbnail_jpeg,
+                    each.display_name,
+                    _side_name(each.side),
+                )
                 for each in response.nearest_examples
             ),
             disclaimer=response.disclaimer,
@@ -185,6 +194,7 @@ class Wishes(TypedDict, total=False):
     top_k: int  # candidates, 1 to 50
     explain: bool  # return heat maps
     overlay: bool  # and draw them over the photographs
+    plus_plus: bool  # by Grad-CAM++ and not by Grad-CAM
     explain_class: str  # what the heat maps explain; the best candidate where it is not named
     nearest_examples: int  # reference examples, 0 to 10
     level: str  # of the class tree to answer at
@@ -217,7 +227,8 @@ def request_of(views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wish
         level=wishes.get("level", ""),
     )
     if wishes.get("explain") or wishes.get("overlay"):
-        request.explain.method = pb.Explain.METHOD_GRAD_CAM
+        plus_plus = wishes.get("plus_plus", False)
+        request.explain.method = pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS if plus_plus else pb.Explain.METHOD_GRAD_CAM
         request.explain.class_id = wishes.get("explain_class", "")
         request.explain.overlay = wishes.get("overlay", False)
     if subject:
@@ -258,7 +269,7 @@ def _view_report(view: pb.ViewReport) -> ViewReport:
     return ViewReport(
         width_px=view.width_px,
         height_px=view.height_px,
-        side=_name(words.Side.Name, view.side, "SIDE_").lower() if view.side else "",
+        side=_side_name(view.side),
         quality=Quality(
             sharpness_var=quality.sharpness_var,
             brightness_ratio=quality.brightness_ratio,
@@ -270,6 +281,10 @@ def _view_report(view: pb.ViewReport) -> ViewReport:
         candidates=tuple(map(_candidate, view.candidates)),
         findings=tuple(map(_finding, view.findings)),
     )
+
+
+def _side_name(side: words.Side.ValueType) -> str:
+    return _name(words.Side.Name, side, "SIDE_").lower() if side else ""
 
 
 def _ms(duration: Duration) -> float:

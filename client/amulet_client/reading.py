@@ -29,6 +29,7 @@ _REVIEWED: Final[Mapping[str, str]] = MappingProxyType(
 _ONE_OF: Final[Mapping[str, str]] = MappingProxyType(
     {"en": "With {coverage:.0%} certainty one of: {names}", "th": "มั่นใจ {coverage:.0%} ว่าเป็นหนึ่งใน: {names}"}
 )
+_ALIKE: Final[Mapping[str, str]] = MappingProxyType({"en": "Similar examples: {listed}", "th": "ตัวอย่างที่คล้าย: {listed}"})
 _PHOTO: Final[Mapping[str, str]] = MappingProxyType({"en": "photograph {number}", "th": "ภาพที่ {number}"})
 
 
@@ -44,6 +45,7 @@ def describe(prediction: Prediction, language: str = "en") -> str:
     if prediction.verdict != "OUT_OF_DISTRIBUTION":
         lines += [f"  {each.probability:6.1%}  {each.display_name or each.class_id}" for each in prediction.candidates]
         lines += _set_line(prediction, words)
+        lines += _alike_line(prediction, words)
     lines += [f"  – {_advised(each)}" for each in prediction.reasons]
     lines += _view_lines(prediction, words)
     if prediction.will_be_reviewed:
@@ -59,6 +61,14 @@ def _set_line(prediction: Prediction, words: str) -> list[str]:
     names = {each.class_id: each.display_name or each.class_id for each in prediction.candidates}
     listed = ", ".join(names.get(class_id, class_id) for class_id in prediction.prediction_set)
     return [f"  {_ONE_OF[words].format(coverage=prediction.set_coverage, names=listed)}"]
+
+
+def _alike_line(prediction: Prediction, words: str) -> list[str]:
+    listed = ", ".join(
+        f"{each.display_name or each.class_id} {each.example_id} ({each.similarity_ratio:.2f})"
+        for each in prediction.nearest_examples
+    )
+    return [f"  {_ALIKE[words].format(listed=listed)}"] if listed else []
 
 
 def _view_lines(prediction: Prediction, words: str) -> list[str]:

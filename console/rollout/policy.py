@@ -212,6 +212,10 @@ def _card(card: Card, version: ModelVersion) -> prediction_pb2.Card:
         data_photos=card.data.photos,
         weights_licence=card.weights.licence,
         archive_sha256=version.sha256,
+        explanations=[
+            prediction_pb2.Explain.Method.Value(f"METHOD_{name.upper()}") for name in card.graph.explanations
+        ],
+        reference_examples=card.examples.count if card.examples else 0,
     )
     message.created_at.FromDatetime(card.created_at.astimezone(UTC))
     assert version.card_document is not None  # a constraint says so

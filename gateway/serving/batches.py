@@ -30,7 +30,9 @@ class _Kind(NamedTuple):
     backend_name: str
     version: str
     heat_map: bool
+    plus_plus: bool
     embedding: bool
+    neighbours: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +93,13 @@ class Batches:
         images: Sequence[GraphImage],
         *,
         heat_map: bool = False,
+        plus_plus: bool = False,
         embedding: bool = False,
+        neighbours: int = 0,
         deadline_s: float,
     ) -> GraphResult:
         """As the backend's own, but `batch_images` of the result counts strangers' images too."""
-        kind = _Kind(backend_name, version, heat_map, embedding)
+        kind = _Kind(backend_name, version, heat_map, plus_plus, embedding, neighbours)
         lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
         call = _Call(images, time.monotonic() + deadline_s, asyncio.get_running_loop().create_future())
         lane.waiting.append(call)
@@ -138,7 +142,9 @@ class Batches:
                 lane.kind.version,
                 [image for call in calls for image in call.images],
                 heat_map=lane.kind.heat_map,
+                plus_plus=lane.kind.plus_plus,
                 embedding=lane.kind.embedding,
+                neighbours=lane.kind.neighbours,
                 deadline_s=max(call.ends_at_s for call in calls) - time.monotonic(),
             )
         except Exception as error:

@@ -35,6 +35,7 @@ MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024
 # What TorchServe is asked to hold at once. It keeps three copies of a request in a small heap,
 # and ends when that is full; 48 MiB are 320 single photographs at 224 x 224.
 IN_FLIGHT_BYTES_MAX: Final = 48 * 1024 * 1024
+SIDES: Final = MappingProxyType({name.removeprefix("SIDE_").lower(): side for name, side in words.Side.items()})
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -65,6 +66,17 @@ class GraphImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A reference photograph of the version, near to an image."""
+
+    example_id: str
+    class_index: int
+    side: words.Side.ValueType
+    cosine: float  # -1 to 1
+    thumbnail_jpeg: bytes  # empty: not to be shown
+
+
+@dataclass(frozen=True, slots=True)
 class GraphOutput:
     """What the graph said about one image."""
 
@@ -73,6 +85,7 @@ class GraphOutput:
     scores: Mapping[str, float]  # detector -> score; higher is further out
     embedding: NDArray[np.float32] | None  # [size]; None: not asked for
     heat_map: NDArray[np.float32] | None  # [rows, columns], at least 0; None: not asked for
+    neighbours: tuple[Neighbour, ...] = ()  # nearest first; empty: not asked for, or the version names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,9 @@ class Backend(Protocol):
         images: Sequence[GraphImage],
         *,
         heat_map: bool = False,
+        plus_plus: bool = False,
         embedding: bool = False,
+        neighbours: int = 0,
         deadline_s: float,
     ) -> GraphResult: ...
 
@@ -130,10 +145,14 @@ class TorchServe:
         images: Sequence[GraphImage],
         *,
         heat_map: bool = False,
+        plus_plus: bool = False,
         embedding: bool = False,
+        neighbours: int = 0,
         deadline_s: float,
     ) -> GraphResult:
         """Run the version's graph once over one to eight images.
+
+        plus_plus: the heat maps by Grad-CAM++.  neighbours: so many references with each output.
 
         deadline_s: seconds from now; everything, a new token and a second try included, ends by then.
         Raises ModelNotReady, BackendUnavailable, Overloaded, DeadlineExceeded, BackendFaulty.
@@ -141,7 +160,7 @@ class TorchServe:
         """
         if deadline_s <= 0.0:
             raise DeadlineExceeded("no time is left for the model to answer")
-        body = _request_of(images, heat_map=heat_map, embedding=embedding)
+        body = _request_of(images, heat_map=heat_map, plus_plus=plus_plus, embedding=embedding, neighbours=neighbours)
         if self._in_flight_bytes + len(body) > IN_FLIGHT_BYTES_MAX:
             raise Overloaded("the model is busy with as many photographs as it can hold")
         request = inference_pb2.PredictionsRequest(
@@ -181,14 +200,18 @@ class TorchServe:
                     raise _refusal_of(error, request.model_name, request.model_version) from None
 
 
-def _request_of(images: Sequence[GraphImage], *, heat_map: bool, embedding: bool) -> bytes:
+def _request_of(
+    images: Sequence[GraphImage], *, heat_map: bool, plus_plus: bool, embedding: bool, neighbours: int
+) -> bytes:
     entries = [
         graph_pb2.Image(encoded=image.encoded or b"", target=image.target)
         if image.pixels is None
         else graph_pb2.Image(pixels=_bytes_of(image.pixels), target=image.target)
         for image in images
     ]
-    return graph_pb2.GraphRequest(images=entries, heat_map=heat_map, embedding=embedding).SerializeToString()
+    return graph_pb2.GraphRequest(
+        images=entries, heat_map=heat_map, grad_cam_plus_plus=plus_plus, embedding=embedding, neighbours=neighbours
+    ).SerializeToString()
 
 
 def _bytes_of(pixels: NDArray[np.uint8]) -> bytes:
@@ -228,7 +251,13 @@ def _output_of(output: graph_pb2.Output) -> GraphOutput:
         scores=MappingProxyType(dict(output.scores)),
         embedding=np.array(output.embedding, dtype=np.float32) if output.embedding else None,
         heat_map=heat_map,
+        neighbours=tuple(map(_neighbour_of, output.neighbours)),
     )
+
+
+def _neighbour_of(neighbour: graph_pb2.Neighbour) -> Neighbour:
+    side = SIDES.get(neighbour.side, words.SIDE_UNSPECIFIED)
+    return Neighbour(neighbour.example_id, neighbour.class_index, side, neighbour.cosine, neighbour.thumbnail_jpeg)
 
 
 def _said(error: aio.AioRpcError) -> str:

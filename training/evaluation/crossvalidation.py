@@ -56,6 +56,7 @@ class Fit:
     version: Version
     sight: Sight
     parts: Mapping[str, Part]  # by the names of PARTS
+    learnt_from: tuple[Photo, ...]  # the photographs of the part train, in its order
 
 
 def out_of_fold(
@@ -156,7 +157,7 @@ def fit_on(
         seed=seed,
         tuned=sight.tuned,
     )
-    return Fit(version, sight, divided)
+    return Fit(version, sight, divided, tuple(parts["train"]))
 
 
 def leave_class_out(

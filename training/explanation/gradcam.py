@@ -1,4 +1,4 @@
-"""Grad-CAM without a backward pass.
+"""Grad-CAM and Grad-CAM++ without a backward pass.
 
 Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) weighs each map A_k of the last convolution
 by the average over its cells of d score / d A_k, sums and keeps what is above zero. Here the
@@ -13,16 +13,30 @@ depend on A, and the temperature only scales: neither changes the map's shape.
 
 One consequence: before the relu the cells sum to zero, because the score does not change
 when g is scaled. The map shows where the photograph speaks for the class more than elsewhere.
+
+Grad-CAM++ (Chattopadhay et al. 2018) weighs each cell's gradient that is above zero by
+
+    alpha_kij = D^2 / (2 D^2 + D^3 sum_ab A_kab)                 equation 19, D = d score / d A_kij
+
+Here D = D_k is the same in every cell, so that alpha is, and with S_k = sum_ab A_kab = Z g_k
+
+    weight of map k = Z relu(D_k) / (2 + D_k S_k)                equation 15
+
+where Z only scales. The denominator is 2 and more for maps that are not negative; an
+activation that dips below zero could bring it near zero, so it is kept above ORDER_MIN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.models.heads import LENGTH_MIN, LinearHead
+
+ORDER_MIN: Final = 1e-3
 
 
 def heat_map(

@@ -12,10 +12,12 @@ from typing import Any, Final
 from onnx import ModelProto
 
 from model_store.card import (
+    EXPLANATIONS,
     Card,
     ClassCard,
     DataCard,
     DecisionCard,
+    ExamplesCard,
     GoldenCard,
     GraphCard,
     InputCard,
@@ -54,6 +56,7 @@ def card_of(
     graph_sha256: str,
     borders_on: str,
     origin: Origin,
+    examples: ExamplesCard,
 ) -> Card:
     """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule.
 
@@ -78,6 +81,7 @@ def card_of(
             embedding_size=shapes["embedding"][1],
             heat_map=(shapes["heatmap"][1], shapes["heatmap"][2]),
             detectors=DETECTORS,
+            explanations=tuple(EXPLANATIONS),
         ),
         temperature=version.fitted.temperature,
         decision=DecisionCard(limits=version.limits, chosen_on=borders_on),
@@ -107,6 +111,7 @@ def card_of(
         ),
         metrics=tuple(figures),
         golden=tuple(golden),
+        examples=examples,
     )
 
 

@@ -3,7 +3,8 @@
     image uint8 [N,H,W,3] ─ backbone ─┬ last map [N,K,h,w] ───────────────┐
                                       └ pooled levels ─ embedding ─┬ logits ─┬ heatmap ─ target int64 [N]
                                                                    │         └ / T ─ softmax ─ probabilities
-                                                                   ├ score_mahalanobis, score_nearest_neighbour
+                                                                   ├ score_mahalanobis, score_nearest_neighbour,
+                                                                   │ nearest_index, nearest_cosine
                                                                    │   └ score_combination
                                                                    └ score_isolation_forest
 
@@ -30,7 +31,10 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from sklearn.ensemble import IsolationForest
 from torch import nn
 
+from model_store.card import EXPLANATIONS
+from model_store.examples import NEAREST_MAX
 from training.errors import SettingWrong
+from training.explanation.gradcam import ORDER_MIN
 from training.export import forest
 from training.models.backbones import Backbone
 from training.models.heads import LENGTH_MIN, Head, LinearHead
@@ -123,6 +127,8 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     batch = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     graph.input.append(helper.make_tensor_value_info("target", TensorProto.INT64, [batch]))
     del graph.output[:]
+    nearest = min(NEAREST_MAX, len(fitted.nearest.references))
+    cells: list[str | int | None] = [batch, height, width]
     outputs: tuple[tuple[str, list[str | int | None]], ...] = (
         ("logits", [batch, classes]),
         ("probabilities", [batch, classes]),
@@ -131,10 +137,12 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
         (_score(mahalanobis.NAME), [batch]),
         (_score(nearest_neighbour.NAME), [batch]),
         (_score(isolation_forest.NAME), [batch]),
-        ("heatmap", [batch, height, width]),
+        *((name, cells) for name in EXPLANATIONS.values()),
+        ("nearest_cosine", [batch, nearest]),
     )
     for name, shape in outputs:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph.output.append(helper.make_tensor_value_info("nearest_index", TensorProto.INT64, [batch, nearest]))
     graph.name = "amulet"
     model.opset_import.append(helper.make_opsetid("ai.onnx.ml", OPSET_ML))
     onnx.checker.check_model(model, full_check=True)
@@ -219,6 +227,12 @@ class _Tail:
         direction = self.node("Div", ["embedding_white", length], "white_direction")
         references = self.weight("references", detector.references.T)
         cosines = self.node("MatMul", [direction, references], "reference_cosines")
+        count = self.weight("nearest_count", np.array([min(NEAREST_MAX, len(detector.references))], np.int64))
+        self.nodes.append(
+            helper.make_node(
+                "TopK", [cosines, count], ["nearest_cosine", "nearest_index"], name="tail/nearest", axis=1, sorted=1
+            )
+        )
         nearest = self.node("ReduceMax", [cosines, "axis_features"], "reference_nearest", keepdims=0)
         self.node("Sub", [self.weight("one", np.array(1.0)), nearest], _score(nearest_neighbour.NAME))
 
@@ -238,7 +252,7 @@ class _Tail:
         return self.node("Div", [away, self.weight(f"{output}_deviation", np.array(scale.deviation))], output)
 
     def heatmap(self, level: str, pooled: Sequence[int], head: LinearHead, *, cells: tuple[int, int]) -> None:
-        """Grad-CAM of the last map in closed form: `explanation.gradcam` derives it."""
+        """Grad-CAM and Grad-CAM++ of the last map in closed form: `explanation.gradcam` derives them."""
         own = pooled[-1]
         share = 1.0 / (np.sqrt(len(pooled)) * cells[0] * cells[1])
         zero = self.weight("zero_index", np.array(0, np.int64))
@@ -253,12 +267,22 @@ class _Tail:
         along = self.node("Mul", [along, unit], "row_radial")
         across = self.node("Sub", [row, along], "row_tangential")
         weights = self.node("Div", [across, length], "map_weights")
-        weights = self.node("Unsqueeze", [weights, "axis_features"], "map_weights_row")
         flat = self.weight("flat_map", np.array([0, own, cells[0] * cells[1]], np.int64))
-        flattened = self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
-        summed = self.node("MatMul", [weights, flattened], "heat_flat")
-        shape = self.weight("heat_shape", np.array([-1, *cells], np.int64))
-        self.node("Relu", [self.node("Reshape", [summed, shape], "heat")], "heatmap")
+        self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
+        self.weight("heat_shape", np.array([-1, *cells], np.int64))
+        self._weighted(weights, EXPLANATIONS["grad_cam"])
+        total = self.node("Mul", [level, self.weight("cells", np.array(cells[0] * cells[1], np.float32))], "map_sum")
+        third = self.node("Mul", [weights, total], "map_third_order")
+        order = self.node("Add", [third, self.weight("two", np.array(2.0, np.float32))], "map_order")
+        order = self.node("Max", [order, self.weight("order_min", np.array(ORDER_MIN, np.float32))], "map_order_kept")
+        upward = self.node("Div", [self.node("Relu", [weights], "map_weights_up"), order], "map_weights_plus_plus")
+        self._weighted(upward, EXPLANATIONS["grad_cam_plus_plus"])
+
+    def _weighted(self, weights: str, name: str) -> None:
+        """relu of the sum of the last map's channels, each by its weight."""
+        row = self.node("Unsqueeze", [weights, "axis_features"], f"{name}_row")
+        summed = self.node("MatMul", [row, "last_map_flat"], f"{name}_flat")
+        self.node("Relu", [self.node("Reshape", [summed, "heat_shape"], f"{name}_cells")], name)
 
 
 def _score(detector: str) -> str:

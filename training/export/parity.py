@@ -1,15 +1,16 @@
 """Does the graph that will be served answer as what was trained?
 
 Each output against an independent computation on the same photographs: the probabilities
-against torch, Grad-CAM against captum's backward pass, the distances and the nearest neighbour
+against torch, Grad-CAM against captum's backward pass and Grad-CAM++, which captum lacks, against
+one of our own, the distances and the nearest neighbour
 against numpy in float64, the forest against scikit-learn. A version that fails is not written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
@@ -29,6 +30,7 @@ PROBABILITY_MAX: Final = 1e-4  # absolute
 SCORE_MAX: Final = 1e-4  # relative
 COMBINATION_MAX: Final = 1e-3  # absolute, in standard deviations of known photographs
 CORRELATION_MIN: Final = 0.999
+HEAT_MAX: Final = 1e-4
 _BATCH: Final = 10
 _FLAT: Final = 1e-9  # a map whose largest cell is below has no shape to compare
 
@@ -40,16 +42,20 @@ class Parity:
     photos: int
     probabilities_abs_max: float
     heat_map_correlation_min: float
+    heat_map_plus_plus_rel_max: float  # of the largest cell
     mahalanobis_rel_max: float
     nearest_neighbour_rel_max: float
     isolation_forest_rel_max: float
     combination_abs_max: float  # around zero there is no relative difference
+    nearest_cosine_abs_max: float
 
     @property
     def holds(self) -> bool:
         return (
             self.probabilities_abs_max <= PROBABILITY_MAX
             and self.heat_map_correlation_min >= CORRELATION_MIN
+            and self.heat_map_plus_plus_rel_max <= HEAT_MAX
+            and self.nearest_cosine_abs_max <= SCORE_MAX
             and self.mahalanobis_rel_max <= SCORE_MAX
             and self.nearest_neighbour_rel_max <= SCORE_MAX
             and self.isolation_forest_rel_max <= SCORE_MAX
@@ -67,7 +73,9 @@ def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArr
         raise ParityBroken(
             f"the graph does not answer as the trained model on {parity.photos} photographs: probabilities differ by "
             f"{parity.probabilities_abs_max:.1e} (at most {PROBABILITY_MAX:.0e}), heat maps correlate by "
-            f"{parity.heat_map_correlation_min:.5f} (at least {CORRELATION_MIN}), Mahalanobis differs by "
+            f"{parity.heat_map_correlation_min:.5f} (at least {CORRELATION_MIN}), those of Grad-CAM++ differ by "
+            f"{parity.heat_map_plus_plus_rel_max:.1e} (at most {HEAT_MAX:.0e}), the cosines of the nearest references "
+            f"by {parity.nearest_cosine_abs_max:.1e}, Mahalanobis differs by "
             f"{parity.mahalanobis_rel_max:.1e}, the nearest neighbour by "
             f"{parity.nearest_neighbour_rel_max:.1e} and IsolationForest by {parity.isolation_forest_rel_max:.1e} "
             f"(at most {SCORE_MAX:.0e}), the combination by {parity.combination_abs_max:.1e} (at most "
@@ -103,20 +111,59 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
             (
                 float(np.abs(found["probabilities"] - probabilities_of(logits, fitted.temperature)).max()),
                 -_correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
+                _heat_rel_max(found["heatmap_plus_plus"], _grad_cam_plus_plus(network, pixels, target)),
                 *(_relative_max(found[f"score_{name}"], score) for name, score in detector_scores.items()),
                 float(np.abs(found[f"score_{combination.NAME}"] - fitted.combination.score(embedding)).max()),
+                _nearest_abs_max(found, fitted.nearest.cosines(embedding)),
             )
         )
-    probabilities, anticorrelation, distances, nearest, forests, both = np.array(worst).max(axis=0).tolist()
+    probabilities, anticorrelation, plus_plus, distances, nearest, forests, both, cosines = (
+        np.array(worst).max(axis=0).tolist()
+    )
     return Parity(
         photos=len(images),
         probabilities_abs_max=probabilities,
         heat_map_correlation_min=-anticorrelation,
+        heat_map_plus_plus_rel_max=plus_plus,
         mahalanobis_rel_max=distances,
         nearest_neighbour_rel_max=nearest,
         isolation_forest_rel_max=forests,
         combination_abs_max=both,
+        nearest_cosine_abs_max=cosines,
     )
+
+
+def _grad_cam_plus_plus(network: Network, pixels: torch.Tensor, target: NDArray[np.integer]) -> NDArray[np.floating]:
+    """As the paper computes it, cell by cell from a backward pass: [n, rows, columns]."""
+    kept: list[torch.Tensor] = []
+    hook = network.gradcam_layer.register_forward_hook(lambda _layer, _inputs, output: kept.append(output))
+    try:
+        logits = network(pixels.clone().requires_grad_(True))
+    finally:
+        hook.remove()
+    [maps] = kept
+    score = logits[torch.arange(len(target)), torch.from_numpy(target)].sum()
+    (slope,) = torch.autograd.grad(score, maps)
+    order = (2.0 * slope**2 + slope**3 * maps.sum(dim=(2, 3), keepdim=True)).where(slope != 0.0, torch.tensor(1.0))
+    weights = (slope**2 / order * slope.relu()).sum(dim=(2, 3), keepdim=True)
+    return (weights * maps).sum(dim=1).relu().detach().numpy()
+
+
+def _heat_rel_max(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
+    """Of maps that mean something up to their scale."""
+    pairs = zip(ours.astype(np.float64), theirs.astype(np.float64), strict=True)
+    return max(
+        float(np.abs(mine / mine.max() - other / other.max()).max()) if min(mine.max(), other.max()) > _FLAT else 0.0
+        for mine, other in pairs
+    )
+
+
+def _nearest_abs_max(found: Mapping[str, NDArray[Any]], cosines: NDArray[np.float64]) -> float:
+    """Against the references' own order, and of the ones that the graph names: two that tie may change places."""
+    index, named = found["nearest_index"], found["nearest_cosine"]
+    best = -np.sort(-cosines, axis=1)[:, : index.shape[1]]
+    own = np.take_along_axis(cosines, index, axis=1)
+    return float(max(np.abs(named - best).max(), np.abs(named - own).max()))
 
 
 def _correlation_min(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:

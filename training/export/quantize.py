@@ -38,7 +38,7 @@ from onnxruntime.quantization import (
 )
 from PIL import Image
 
-from model_store import reference
+from model_store import examples, reference
 from model_store.card import Card
 from protos.verdict import DetectorLimits
 from training.data.folder import Photo, load_folder
@@ -318,7 +318,7 @@ def _write(place: Path, run: Path, card: Card, graph: bytes, lines: Mapping[str,
         _reference_moved((run / run_folder.REFERENCE).read_text(), lines), "utf-8"
     )
     run_folder.write_json(place, FIGURES, asdict(figures))
-    for name in (run_folder.METRICS, run_folder.CHECKPOINT):
+    for name in (run_folder.METRICS, run_folder.CHECKPOINT, examples.FILE):
         if (run / name).is_file():
             shutil.copy(run / name, place / name)
 

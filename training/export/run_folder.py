@@ -3,6 +3,7 @@
 model.onnx       the graph            reference.json    distributions that drift is measured against
 model.json       its card             checkpoint.pt     the fitted tensors, for other exports
 golden_N.png     known answers        metrics.json      every figure and out-of-fold prediction
+examples.json    the references that answers name as nearest
 report.html      for people           tuning.json       how the backbone was fine-tuned, where it was
 """
 
@@ -23,7 +24,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from model_store import examples
 from model_store.card import Card, GoldenCard
+from model_store.examples import THUMBNAIL_PX, Example
 from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
@@ -37,6 +40,8 @@ METRICS: Final = "metrics.json"
 TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
 GOLDEN_MAX: Final = 6
+ID_DIGITS: Final = 16  # of a photograph's SHA-256: two of a data set that share them are not to be expected
+_THUMBNAIL_QUALITY: Final = 80
 
 
 def check_free(out: Path) -> None:
@@ -91,6 +96,32 @@ def write_golden(folder: Path, photos: Sequence[NDArray[np.uint8]], model: Graph
             )
         )
     return tuple(cards)
+
+
+def examples_of(references: Sequence[Photo], *, shown: Mapping[str, NDArray[np.uint8]]) -> str:
+    """The text of examples.json.
+
+    references: in the order of the graph's.  shown: by SHA-256 those, at the model's size, whose thumbnail
+    everybody may see who may call the model.
+    """
+    return examples.render(
+        [
+            Example(
+                id=photo.sha256[:ID_DIGITS],
+                class_id=photo.label,
+                side=photo.side_name if photo.side else "",
+                thumbnail_jpeg=_thumbnail(shown[photo.sha256]) if photo.sha256 in shown else b"",
+            )
+            for photo in references
+        ]
+    )
+
+
+def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    out = io.BytesIO()
+    image = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    image.save(out, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
+    return out.getvalue()
 
 
 def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Recipe) -> None:

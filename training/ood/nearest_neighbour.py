@@ -33,7 +33,11 @@ class NearestNeighbour:
 
     def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n] in 0..2; higher is further out."""
-        return np.asarray(1.0 - (_directions(self.space.white(embedding)) @ self.references.T).max(axis=1))
+        return np.asarray(1.0 - self.cosines(embedding).max(axis=1))
+
+    def cosines(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
+        """embedding [n, size] -> [n, references] in -1..1; higher is more alike."""
+        return np.asarray(_directions(self.space.white(embedding)) @ self.references.T)
 
 
 def fit(

@@ -75,7 +75,9 @@ class PredictRequest(_message.Message):
     at most 128 printable characters.
     """
     nearest_examples: _builtins.int
-    """Also return the reference examples nearest to the photograph: 0 to 10."""
+    """Also return the reference examples nearest to the photographs: 0 to 10. A version
+    that carries none answers without.
+    """
     level: _builtins.str
     """The level of the class tree to answer at; empty: the lowest one that is sure."""
     @_builtins.property
@@ -546,17 +548,28 @@ Global___HeatMap: _TypeAlias = HeatMap  # noqa: Y015
 
 @_typing.final
 class Example(_message.Message):
+    """A photograph that the version learnt from."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EXAMPLE_ID_FIELD_NUMBER: _builtins.int
     CLASS_ID_FIELD_NUMBER: _builtins.int
     SIMILARITY_RATIO_FIELD_NUMBER: _builtins.int
     THUMBNAIL_JPEG_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
     example_id: _builtins.str
+    """the same in every answer of the version"""
     class_id: _builtins.str
     similarity_ratio: _builtins.float
-    """cosine of the embeddings"""
+    """Cosine of the two embeddings as the version's nearest-neighbour detector sees them
+    (whitened, around the mean of the classes), -1 to 1; of several views the largest.
+    """
     thumbnail_jpeg: _builtins.bytes
+    """Empty where its owner did not allow that it is shown."""
+    display_name: _builtins.str
+    """of its class, in the caller's language"""
+    side: _vocabulary_pb2.Side.ValueType
     def __init__(
         self,
         *,
@@ -564,10 +577,12 @@ class Example(_message.Message):
         class_id: _builtins.str = ...,
         similarity_ratio: _builtins.float = ...,
         thumbnail_jpeg: _builtins.bytes = ...,
+        display_name: _builtins.str = ...,
+        side: _vocabulary_pb2.Side.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_id", b"class_id", "example_id", b"example_id", "similarity_ratio", b"similarity_ratio", "thumbnail_jpeg", b"thumbnail_jpeg"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_id", b"class_id", "display_name", b"display_name", "example_id", b"example_id", "side", b"side", "similarity_ratio", b"similarity_ratio", "thumbnail_jpeg", b"thumbnail_jpeg"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -899,6 +914,8 @@ class Card(_message.Message):
     WEIGHTS_LICENCE_FIELD_NUMBER: _builtins.int
     ARCHIVE_SHA256_FIELD_NUMBER: _builtins.int
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    EXPLANATIONS_FIELD_NUMBER: _builtins.int
+    REFERENCE_EXAMPLES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     input_height_px: _builtins.int
@@ -908,6 +925,8 @@ class Card(_message.Message):
     data_photos: _builtins.int
     weights_licence: _builtins.str
     archive_sha256: _builtins.str
+    reference_examples: _builtins.int
+    """How many reference examples it knows; 0: answers name none."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -919,6 +938,10 @@ class Card(_message.Message):
     @_builtins.property
     def document(self) -> _struct_pb2.Struct:
         """The whole model.json."""
+
+    @_builtins.property
+    def explanations(self) -> _containers.RepeatedScalarFieldContainer[Global___Explain.Method.ValueType]:
+        """How the version can explain itself."""
 
     def __init__(
         self,
@@ -937,10 +960,12 @@ class Card(_message.Message):
         weights_licence: _builtins.str = ...,
         archive_sha256: _builtins.str = ...,
         document: _struct_pb2.Struct | None = ...,
+        explanations: _abc.Iterable[Global___Explain.Method.ValueType] | None = ...,
+        reference_examples: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "decision", b"decision", "document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "classes", b"classes", "created_at", b"created_at", "data_fingerprint", b"data_fingerprint", "data_photos", b"data_photos", "decision", b"decision", "document", b"document", "input_height_px", b"input_height_px", "input_width_px", b"input_width_px", "metrics", b"metrics", "name", b"name", "temperature", b"temperature", "version", b"version", "weights_licence", b"weights_licence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "classes", b"classes", "created_at", b"created_at", "data_fingerprint", b"data_fingerprint", "data_photos", b"data_photos", "decision", b"decision", "document", b"document", "explanations", b"explanations", "input_height_px", b"input_height_px", "input_width_px", b"input_width_px", "metrics", b"metrics", "name", b"name", "reference_examples", b"reference_examples", "temperature", b"temperature", "version", b"version", "weights_licence", b"weights_licence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

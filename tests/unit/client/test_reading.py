@@ -23,6 +23,7 @@ def test_an_unsure_answer_in_full() -> None:
             "   50.0%  Alpha",
             "   37.5%  Beta",
             "  With 90% certainty one of: Alpha, Beta",
+            "  Similar examples: a e (0.75)",
             "  – Not sure enough. Ask.",
             "  – photograph 1: Blurred. Hold still.",
             "  A person will look at this one.",
@@ -32,7 +33,7 @@ def test_an_unsure_answer_in_full() -> None:
 
 
 def test_a_sure_answer_makes_no_more_words_than_needed() -> None:
-    lines = describe(replace(SURE, will_be_reviewed=False)).splitlines()
+    lines = describe(replace(SURE, will_be_reviewed=False, nearest_examples=())).splitlines()
     assert lines == ["Recognised", "   50.0%  Alpha", "   37.5%  Beta", f"  {DISCLAIMER['en']}"]
 
 

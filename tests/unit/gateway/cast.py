@@ -38,7 +38,7 @@ from PIL import Image
 from amulet_client.ending import StreamEnd
 from gateway.errors import BackendUnavailable
 from gateway.server import Listening, Serving, run
-from gateway.serving.torchserve import GraphImage, GraphOutput, GraphResult
+from gateway.serving.torchserve import GraphImage, GraphOutput, GraphResult, Neighbour
 from gateway.settings import Settings
 from model_store.card import Card
 from protos.amulet.events.v1 import events_pb2
@@ -122,6 +122,7 @@ def served_version(version: str = tiny_archive.VERSION, *, name: str = tiny_arch
                 set_coverage=limits.set_coverage,
                 set_probability_min=limits.set_probability_min,
             ),
+            explanations=[pb.Explain.METHOD_GRAD_CAM, pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS],
         ),
         golden=[
             policy_pb2.Golden(
@@ -203,7 +204,9 @@ class Graph:
         images: Sequence[GraphImage],
         *,
         heat_map: bool = False,
+        plus_plus: bool = False,
         embedding: bool = False,
+        neighbours: int = 0,
         deadline_s: float,
     ) -> GraphResult:
         self.seen.extend(images)
@@ -214,7 +217,7 @@ class Graph:
             await asyncio.sleep(wait_s)  # a slow backend, not a wait for something
         if self.dead or version in self.failing:
             raise BackendUnavailable("the model server cannot be reached")
-        return await asyncio.to_thread(self._run, images, heat_map)
+        return await asyncio.to_thread(self._run, images, heat_map, plus_plus, neighbours)
 
     def pixels_seen(self, index: int) -> NDArray[np.uint8]:
         pixels = self.seen[index].pixels
@@ -224,7 +227,7 @@ class Graph:
     def why_not(self, backend_name: str, version: str) -> str:
         return self.not_ready.get(version, "")
 
-    def _run(self, images: Sequence[GraphImage], heat_map: bool) -> GraphResult:
+    def _run(self, images: Sequence[GraphImage], heat_map: bool, plus_plus: bool, neighbours: int) -> GraphResult:
         feeds = {
             "image": np.stack([image.pixels for image in images if image.pixels is not None]),
             "target": np.array([image.target for image in images], dtype=np.int64),
@@ -238,7 +241,13 @@ class Graph:
                     probabilities=tuple(found["probabilities"][index].tolist()),
                     scores={name: float(found[f"score_{name}"][index]) for name in tiny_archive.DETECTORS},
                     embedding=None,
-                    heat_map=found["heatmap"][index] if heat_map else None,
+                    heat_map=found["heatmap_plus_plus" if plus_plus else "heatmap"][index] if heat_map else None,
+                    neighbours=tuple(
+                        Neighbour(f"{reference:016x}", int(reference), words.SIDE_FRONT, float(cosine), b"jpeg")
+                        for reference, cosine in zip(
+                            found["nearest_index"][index], found["nearest_cosine"][index], strict=True
+                        )
+                    )[:neighbours],
                 )
                 for index in range(len(images))
             ),

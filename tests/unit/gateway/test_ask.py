@@ -37,7 +37,6 @@ def request(**fields: Any) -> pb.PredictRequest:
         ({"subject": pb.Subject(consent_reference="\x1b")}, errors.FieldInvalid, "subject.consent_reference"),
         ({"subject": pb.Subject(retention=9)}, errors.FieldInvalid, "subject.retention"),  # type: ignore[arg-type]  # open enum
         ({"model": "x" * 129}, errors.FieldInvalid, "model"),
-        ({"explain": pb.Explain(method=pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS)}, errors.FieldInvalid, "explain.method"),
         ({"explain": pb.Explain(method=9)}, errors.FieldInvalid, "explain.method"),  # type: ignore[arg-type]  # open enum
         ({"explain": pb.Explain(overlay=True)}, errors.FieldInvalid, "explain.method"),
         ({"explain": pb.Explain(method=GRAD_CAM, class_id="x" * 129)}, errors.FieldInvalid, "explain.class_id"),
@@ -86,6 +85,7 @@ def test_a_photograph_may_be_kept_only_when_wished_and_with_a_consent(subject: p
         {"explain": pb.Explain(method=GRAD_CAM)},
         {"explain": pb.Explain(method=GRAD_CAM, overlay=True)},
         {"explain": pb.Explain(method=GRAD_CAM, class_id="red")},
+        {"nearest_examples": 1},
         {"subject": pb.Subject(pseudonym="p")},
         {"subject": pb.Subject(consent_reference="p")},
         {"subject": pb.Subject(retention=pb.RETENTION_KEEP)},
@@ -107,3 +107,10 @@ def test_a_subject_stays_on_one_version_whatever_the_request() -> None:
     assert ask_of(request(subject=subject, request_id="a")).sticky_key("id") == "p-1"
     assert ask_of(request(request_id="a")).sticky_key("id") == "a"
     assert ask_of(request()).sticky_key("id") == "id"
+
+
+def test_the_method_of_an_explanation_makes_it_another_request() -> None:
+    plain = ask_of(request(explain=pb.Explain(method=GRAD_CAM)))
+    plus_plus = ask_of(request(explain=pb.Explain(method=pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS)))
+
+    assert plain.digest() != plus_plus.digest()

@@ -121,13 +121,6 @@ async def test_odd_photographs_that_can_be_read_are_answered(gateway: Gateway, c
             words.REASON_CLASS_NOT_FOUND,
             "explain.class_id",
         ),
-        (
-            1,
-            {"explain": pb.Explain(method=pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS)},
-            INVALID,
-            words.REASON_FIELD_INVALID,
-            "explain.method",
-        ),
     ],
 )
 async def test_a_request_that_cannot_be_meant_is_refused_naming_the_field(
@@ -141,6 +134,17 @@ async def test_a_request_that_cannot_be_meant_is_refused_naming_the_field(
     found = await refusal_of(gateway.predict(*[photo()] * views, **fields))
 
     assert (found.code, found.reason, found.field) == (code, reason, field)
+
+
+async def test_a_version_that_has_no_grad_cam_plus_plus_says_so(tmp_path: Path) -> None:
+    before = policy()
+    del before.models[0].versions[0].card.explanations[:]  # as an older console describes it
+    async with running_gateway(tmp_path, policy=before) as gateway:
+        found = await refusal_of(
+            gateway.predict(photo(), explain=pb.Explain(method=pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS))
+        )
+
+    assert (found.code, found.reason, found.field) == (INVALID, words.REASON_FIELD_INVALID, "explain.method")
 
 
 def metadata_of(key: str) -> tuple[tuple[str, str], ...]:

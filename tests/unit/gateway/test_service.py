@@ -46,6 +46,7 @@ from tests.unit.gateway.test_sealing import unseal
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THAI = (*SOMCHAI.metadata, ("accept-language", "th-TH, en;q=0.5"))
 GRAD_CAM = pb.Explain.METHOD_GRAD_CAM
+GRAD_CAM_PLUS_PLUS = pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS
 
 
 def blurred(colour: str = "red") -> bytes:
@@ -181,6 +182,28 @@ async def test_a_heat_map_is_given_for_the_best_class_or_the_one_named(gateway: 
         assert (overlay.format, overlay.size, overlay.info) == ("PNG", (SIDE_PX, SIDE_PX), {})
     assert (await gateway.event_of(best)).views[0].heat_map
     assert not (await gateway.event_of(named)).views[0].heat_map  # it explains another class than the answer
+
+
+async def test_a_heat_map_is_by_the_method_that_the_caller_chooses(gateway: Gateway) -> None:
+    plain = await gateway.predict(photo("red"), explain=pb.Explain(method=GRAD_CAM))
+    plus_plus = await gateway.predict(photo("red"), explain=pb.Explain(method=GRAD_CAM_PLUS_PLUS, class_id="blue"))
+
+    assert plus_plus.heat_maps[0].method == GRAD_CAM_PLUS_PLUS
+    assert plus_plus.heat_maps[0].class_id == "blue"
+    assert list(plus_plus.heat_maps[0].values) != list(plain.heat_maps[0].values)
+
+
+async def test_the_nearest_examples_are_those_of_any_view_with_names_in_the_callers_language(gateway: Gateway) -> None:
+    thai = (*gateway.key.metadata, ("accept-language", "th"))
+    response = await gateway.predict(photo("red"), photo("blue"), nearest_examples=2, metadata=thai)
+    without = await gateway.predict(photo("red"))
+
+    assert {example.class_id for example in response.nearest_examples} == {"red", "blue"}
+    assert {example.display_name for example in response.nearest_examples} == {"แดง", "น้ำเงิน"}
+    first, second = response.nearest_examples
+    assert first.similarity_ratio >= second.similarity_ratio > 0.9
+    assert (first.side, first.thumbnail_jpeg) == (words.SIDE_FRONT, b"jpeg")
+    assert not without.nearest_examples
 
 
 async def test_without_the_wish_there_is_no_heat_map(gateway: Gateway) -> None:

@@ -71,8 +71,8 @@ def pixels(colour: str, *, seed: int = 0) -> bytes:
     return amulet_handler.pixels_of(tiny_archive.photo_of(colour, seed=seed), SIDE_PX, SIDE_PX).tobytes()
 
 
-def request(*images: graph_pb2.Image, heat_map: bool = False, embedding: bool = False) -> dict[str, bytes]:
-    message = graph_pb2.GraphRequest(images=images, heat_map=heat_map, embedding=embedding)
+def request(*images: graph_pb2.Image, **wishes: bool | int) -> dict[str, bytes]:
+    message = graph_pb2.GraphRequest(images=images, **wishes)  # type: ignore[arg-type]  # flags, and how many neighbours
     return {"request": message.SerializeToString()}
 
 
@@ -235,6 +235,51 @@ def test_an_answer_that_is_not_finite_is_a_fault(copy_of: Path) -> None:
     assert not answer.outputs
 
 
+def test_each_request_of_a_batch_is_explained_as_it_wishes(handler: AmuletHandler) -> None:
+    plain, plus_plus, none = answers(
+        handler,
+        [
+            request(image("red"), heat_map=True),
+            request(image("red"), heat_map=True, grad_cam_plus_plus=True),
+            request(image("red")),
+        ],
+    )
+
+    assert len(plain.outputs[0].heat_map) == len(plus_plus.outputs[0].heat_map) == GRID * GRID
+    assert list(plain.outputs[0].heat_map) != list(plus_plus.outputs[0].heat_map)
+    assert not none.outputs[0].heat_map
+
+
+def test_the_nearest_references_come_on_request_nearest_first(handler: AmuletHandler) -> None:
+    asked, none = answers(handler, [request(image("green"), image("blue"), neighbours=2), request(image("red"))])
+
+    assert [next(near.class_index for near in output.neighbours) for output in asked.outputs] == [1, 2]
+    for output in asked.outputs:
+        first, second = output.neighbours
+        assert 1.0 >= first.cosine > second.cosine
+        assert first.example_id == f"{first.class_index:016x}"
+        assert (first.side, first.thumbnail_jpeg[:2]) == ("front", b"\xff\xd8")
+    assert not none.outputs[0].neighbours
+
+
+def test_an_archive_from_before_answers_without_references_and_refuses_what_it_cannot_draw(tmp_path: Path) -> None:
+    tiny_archive.write_archive(tmp_path / "run", tmp_path / "tiny.mar", plain=True)
+    Archive.open(tmp_path / "tiny.mar").extract(tmp_path)
+    older = loaded(tmp_path)
+
+    asked, refused = answers(
+        older,
+        [
+            request(image("red"), heat_map=True, neighbours=3),
+            request(image("red"), heat_map=True, grad_cam_plus_plus=True),
+        ],
+    )
+
+    assert asked.outputs[0].heat_map
+    assert not asked.outputs[0].neighbours
+    assert (refused.fault.reason, refused.fault.field) == (words.REASON_FIELD_INVALID, "grad_cam_plus_plus")
+
+
 def damage(folder: Path, *, graph: bytes | None = None, **card: object) -> None:
     """Replace the graph, card and all, or single fields of the card."""
     document = json.loads((folder / "model.json").read_text())
@@ -262,6 +307,8 @@ def test_another_graph_than_the_cards_does_not_load(copy_of: Path) -> None:
         (lambda folder: damage(folder, graph=b"no graph"), "cannot be loaded"),
         (lambda folder: damage(folder, graph=tiny_archive.graph_bytes(side_px=32)), "the graph takes"),
         (lambda folder: (folder / "model.onnx").unlink(), "cannot be read"),
+        (lambda folder: (folder / "examples.json").unlink(), "cannot be read"),
+        (lambda folder: (folder / "examples.json").write_text("{}"), "examples.json has the SHA-256"),
         (lambda folder: (folder / "model.json").write_text("{}"), "is not a card"),
         (lambda folder: (folder / "model.json").unlink(), "is not a card"),
     ],
@@ -285,7 +332,8 @@ def test_a_detector_that_the_graph_lacks_does_not_load(copy_of: Path) -> None:
 def test_its_own_card_reads_what_the_model_store_wrote(unpacked: Path) -> None:
     written = Card.parse((unpacked / "model.json").read_bytes())
     read = amulet_handler.Card.read(unpacked / "model.json")
-    assert (read.name, read.version, read.classes) == (written.name, written.version, len(written.classes))
+    assert (read.name, read.version) == (written.name, written.version)
+    assert read.classes == tuple(known.id for known in written.classes)
     assert (read.height_px, read.width_px) == (written.input.height_px, written.input.width_px)
     assert (read.detectors, read.graph_sha256) == (written.graph.detectors, written.graph.sha256)
 

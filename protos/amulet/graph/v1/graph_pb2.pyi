@@ -27,10 +27,16 @@ class GraphRequest(_message.Message):
     IMAGES_FIELD_NUMBER: _builtins.int
     HEAT_MAP_FIELD_NUMBER: _builtins.int
     EMBEDDING_FIELD_NUMBER: _builtins.int
+    GRAD_CAM_PLUS_PLUS_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     heat_map: _builtins.bool
     """return the heat maps"""
     embedding: _builtins.bool
     """return the embeddings"""
+    grad_cam_plus_plus: _builtins.bool
+    """the heat maps by Grad-CAM++ and not by Grad-CAM"""
+    neighbours: _builtins.int
+    """so many nearest references with each output, where the archive has them"""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """one to eight"""
@@ -41,10 +47,12 @@ class GraphRequest(_message.Message):
         images: _abc.Iterable[Global___Image] | None = ...,
         heat_map: _builtins.bool = ...,
         embedding: _builtins.bool = ...,
+        grad_cam_plus_plus: _builtins.bool = ...,
+        neighbours: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "heat_map", b"heat_map", "images", b"images"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,6 +159,7 @@ class Output(_message.Message):
     HEAT_MAP_ROWS_FIELD_NUMBER: _builtins.int
     HEAT_MAP_COLUMNS_FIELD_NUMBER: _builtins.int
     HEAT_MAP_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     heat_map_rows: _builtins.int
     heat_map_columns: _builtins.int
     @_builtins.property
@@ -165,6 +174,10 @@ class Output(_message.Message):
     def embedding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     @_builtins.property
     def heat_map(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
+        """nearest first"""
+
     def __init__(
         self,
         *,
@@ -175,14 +188,51 @@ class Output(_message.Message):
         heat_map_rows: _builtins.int = ...,
         heat_map_columns: _builtins.int = ...,
         heat_map: _abc.Iterable[_builtins.float] | None = ...,
+        neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "heat_map", b"heat_map", "heat_map_columns", b"heat_map_columns", "heat_map_rows", b"heat_map_rows", "logits", b"logits", "probabilities", b"probabilities", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "heat_map", b"heat_map", "heat_map_columns", b"heat_map_columns", "heat_map_rows", b"heat_map_rows", "logits", b"logits", "neighbours", b"neighbours", "probabilities", b"probabilities", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
+class Neighbour(_message.Message):
+    """A reference photograph of the version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLE_ID_FIELD_NUMBER: _builtins.int
+    CLASS_INDEX_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    COSINE_FIELD_NUMBER: _builtins.int
+    THUMBNAIL_JPEG_FIELD_NUMBER: _builtins.int
+    example_id: _builtins.str
+    class_index: _builtins.int
+    side: _builtins.str
+    """"front", "back", ...; empty: not known"""
+    cosine: _builtins.float
+    """-1 to 1"""
+    thumbnail_jpeg: _builtins.bytes
+    """empty: not to be shown"""
+    def __init__(
+        self,
+        *,
+        example_id: _builtins.str = ...,
+        class_index: _builtins.int = ...,
+        side: _builtins.str = ...,
+        cosine: _builtins.float = ...,
+        thumbnail_jpeg: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_index", b"class_index", "cosine", b"cosine", "example_id", b"example_id", "side", b"side", "thumbnail_jpeg", b"thumbnail_jpeg"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Neighbour: _TypeAlias = Neighbour  # noqa: Y015
 
 @_typing.final
 class Fault(_message.Message):

@@ -48,6 +48,8 @@ class Held:
         images: Sequence[GraphImage],
         *,
         heat_map: bool = False,
+        plus_plus: bool = False,
+        neighbours: int = 0,
         embedding: bool = False,
         deadline_s: float,
     ) -> GraphResult:

@@ -13,6 +13,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from torch import nn
 
 from tests.unit.training.data.cast import write_folder
@@ -88,6 +89,8 @@ def test_the_graph_answers_as_what_was_trained(made: Made) -> None:
     assert found.probabilities_abs_max < 1e-5
     assert found.heat_map_correlation_min > 0.9999
     assert found.combination_abs_max < 1e-3
+    assert found.heat_map_plus_plus_rel_max < 1e-4
+    assert found.nearest_cosine_abs_max < 1e-5
 
 
 def test_the_same_fit_gives_the_same_bytes(made: Made) -> None:
@@ -108,6 +111,21 @@ def test_another_head_another_temperature_and_another_forest_are_noticed(made: M
     both = made.fitted.combination
     further = replace(made.fitted, combination=replace(both, relative=replace(both.relative, classes=moved)))
     assert not parity.measure(made.network, further, made.graph, made.images).holds
+    rolled = replace(both.nearest, references=np.roll(both.nearest.references, 1, axis=0))
+    others = replace(made.fitted, combination=replace(both, nearest=rolled))
+    assert parity.measure(made.network, others, made.graph, made.images).nearest_cosine_abs_max > 1e-3
+
+
+def test_a_grad_cam_plus_plus_of_another_order_is_noticed(made: Made) -> None:
+    """Its 2 is what tells it from plain gradients that are cut at zero."""
+    graph = onnx.load_from_string(made.graph)
+    [two] = [weight for weight in graph.graph.initializer if weight.name == "two"]
+    two.CopyFrom(numpy_helper.from_array(np.array(0.5, np.float32), "two"))
+
+    assert (
+        parity.measure(made.network, made.fitted, fused_graph.to_bytes(graph), made.images).heat_map_plus_plus_rel_max
+        > 1e-3
+    )
 
 
 def test_a_graph_with_one_weight_changed_is_noticed(made: Made) -> None:

@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from model_store import examples
 from model_store.archive import Archive
-from model_store.card import Card
+from model_store.card import Card, ExamplesCard
 from model_store.signing import generate_key
 from tests.unit.training.conftest import SmallRun
 from training.data.folder import load_folder
@@ -31,6 +33,7 @@ def card_of(run: SmallRun) -> Card:
 def test_a_run_holds_its_files_and_nothing_half_done(small_run: SmallRun) -> None:
     names = {path.name for path in small_run.run.iterdir()}
     assert names >= {"model.onnx", "model.json", "metrics.json", "reference.json", "checkpoint.pt", "report.html"}
+    assert examples.FILE in names
     assert {name for name in names if name.startswith("golden_")}
     assert [path.name for path in small_run.run.parent.iterdir() if path.name.startswith(".")] == []
 
@@ -53,6 +56,31 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     assert card.weights.licence == "Apache-2.0"
     assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
     assert all(item.low <= item.value <= item.high for item in card.metrics)
+
+
+def test_the_references_are_named_in_the_graphs_order_and_none_is_shown_without_leave(small_run: SmallRun) -> None:
+    text = (small_run.run / examples.FILE).read_bytes()
+    listed, card = examples.parse(text), card_of(small_run)
+    photos = {photo.sha256[: run_folder.ID_DIGITS]: photo for photo in load_folder(small_run.data).photos}
+    model = GraphModel.open(small_run.run, threads=1)
+    images = np.stack([model.pixels(photos[example.id].path) for example in listed])
+    session = onnxruntime.InferenceSession(small_run.run / "model.onnx")
+    [nearest] = session.run(["nearest_index"], {"image": images, "target": np.full(len(images), -1, np.int64)})
+
+    assert card.examples == ExamplesCard(len(listed), hashlib.sha256(text).hexdigest(), thumbnails=False)
+    assert [example.class_id for example in listed] == [photos[example.id].label for example in listed]
+    assert not any(example.thumbnail_jpeg for example in listed)
+    # A reference is the mean of a photograph and its views: nearly always the one that it is nearest to.
+    assert np.mean(nearest[:, 0] == np.arange(len(listed))) > 0.5
+
+
+def test_a_thumbnail_that_may_be_shown_passes_the_verification(small_run: SmallRun) -> None:
+    photo = load_folder(small_run.data).photos[0]
+    pixels = GraphModel.open(small_run.run, threads=1).pixels(photo.path)
+
+    [example] = examples.parse(run_folder.examples_of([photo], shown={photo.sha256: pixels}))
+
+    assert example.thumbnail_jpeg
 
 
 def test_the_records_agree_with_the_card_and_with_each_other(small_run: SmallRun) -> None:

@@ -1,0 +1,115 @@
+"""The photographs that a version compares with, as callers may be told of them: `examples.json`.
+
+    {"schema": 1, "examples": [{"id": HEX, "class": CLASS_ID, "side": "front", "thumbnail": BASE64}]}
+
+in the order of the graph's references. `thumbnail` is a small JPEG, and absent unless whoever
+owns the photographs allowed that it is shown: a photograph may be somebody's personal data,
+and an archive is out of an erasure's reach (decision 0058).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from model_store import strict_json
+from protos.amulet.v1 import vocabulary_pb2 as words
+
+FILE: Final = "examples.json"
+SCHEMA_VERSION: Final = 1
+NEAREST_MAX: Final = 10  # references that the graph names for one photograph
+THUMBNAIL_PX: Final = 96
+THUMBNAIL_BYTES_MAX: Final = 16 * 1024
+SIDES: Final = frozenset(name.removeprefix("SIDE_").lower() for name in words.Side.keys()[1:])
+_ID: Final = re.compile(r"[0-9a-f]{16,64}")
+# Of a JPEG: pixels and what they need to be read. No EXIF, no profile, no comment.
+_JPEG_SEGMENTS: Final = frozenset({0xE0, 0xDB, 0xC0, 0xC2, 0xC4, 0xDA})
+_JPEG_FRAMES: Final = frozenset({0xC0, 0xC2})
+_JPEG_SCAN: Final = 0xDA
+
+
+class ExamplesInvalid(ValueError):
+    """An examples.json that is none, with the place and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One reference."""
+
+    id: str  # of the photograph's content: the same wherever it lies
+    class_id: str
+    side: str  # one of SIDES; empty: not known
+    thumbnail_jpeg: bytes = b""  # empty: not to be shown
+
+
+def render(examples: Sequence[Example]) -> str:
+    """The JSON text; the same for the same examples."""
+    entries = []
+    for example in examples:
+        entry = {"id": example.id, "class": example.class_id, "side": example.side}
+        if example.thumbnail_jpeg:
+            entry["thumbnail"] = base64.b64encode(example.thumbnail_jpeg).decode("ascii")
+        entries.append(entry)
+    return json.dumps({"schema": SCHEMA_VERSION, "examples": entries}, indent=1) + "\n"
+
+
+def parse(text: str | bytes) -> tuple[Example, ...]:
+    """Raises ExamplesInvalid naming the first wrong place."""
+    try:
+        document = strict_json.loads(text)
+    except ValueError as error:
+        raise ExamplesInvalid(f"{FILE} is not JSON: {error}") from None
+    if not isinstance(document, dict) or set(document) != {"schema", "examples"}:
+        raise ExamplesInvalid(f"{FILE} has exactly the keys schema and examples")
+    if document["schema"] != SCHEMA_VERSION:
+        raise ExamplesInvalid(f"{FILE} has schema {document['schema']!r}; this program reads {SCHEMA_VERSION}")
+    if not isinstance(document["examples"], list):
+        raise ExamplesInvalid(f"{FILE}: examples is a list")
+    return tuple(_example_of(index, entry) for index, entry in enumerate(document["examples"]))
+
+
+def _example_of(index: int, entry: object) -> Example:
+    place = f"{FILE}: examples[{index}]"
+    if not isinstance(entry, Mapping) or set(entry) - {"thumbnail"} != {"id", "class", "side"}:
+        raise ExamplesInvalid(f"{place} has exactly id, class and side, and thumbnail where it may be shown")
+    values: dict[str, Any] = dict(entry)
+    if not all(isinstance(value, str) for value in values.values()):
+        raise ExamplesInvalid(f"{place} holds text only")
+    if not _ID.fullmatch(values["id"]):
+        raise ExamplesInvalid(f"{place}.id is 16 to 64 hexadecimal digits")
+    if values["side"] and values["side"] not in SIDES:
+        raise ExamplesInvalid(f"{place}.side is empty or one of {', '.join(sorted(SIDES))}")
+    thumbnail = b""
+    if "thumbnail" in values:
+        try:
+            thumbnail = base64.b64decode(values["thumbnail"], validate=True)
+        except (binascii.Error, ValueError):
+            raise ExamplesInvalid(f"{place}.thumbnail is no base64 text") from None
+        if complaint := _jpeg_complaint(thumbnail):
+            raise ExamplesInvalid(f"{place}.thumbnail {complaint}")
+    return Example(values["id"], values["class"], values["side"], thumbnail)
+
+
+def _jpeg_complaint(content: bytes) -> str | None:
+    """Walk the segments up to the pixels: a small picture, and nothing beside it."""
+    if len(content) > THUMBNAIL_BYTES_MAX:
+        return f"has {len(content)} bytes; at most {THUMBNAIL_BYTES_MAX} are accepted"
+    if content[:2] != b"\xff\xd8" or content[-2:] != b"\xff\xd9":
+        return "is not a whole JPEG"
+    at, size_px = 2, 0
+    while at + 9 <= len(content):
+        mark, kind, length = struct.unpack_from(">BBH", content, at)
+        if mark != 0xFF or kind not in _JPEG_SEGMENTS:
+            return "holds more than pixels: write it without EXIF, profile and comment"
+        if kind in _JPEG_FRAMES:
+            size_px = max(struct.unpack_from(">HH", content, at + 5))
+        if kind == _JPEG_SCAN:
+            return None if 0 < size_px <= THUMBNAIL_PX else f"is larger than {THUMBNAIL_PX} x {THUMBNAIL_PX} pixels"
+        at += 2 + length
+    return "is cut off"
