@@ -31,6 +31,9 @@ from protos.torchserve import inference_pb2, inference_pb2_grpc
 # broken only by using it. Asking again is safe: a prediction changes nothing in TorchServe.
 TOKEN_TRIES: Final = 3
 CONNECTION_TRIES: Final = 2
+# A worker that dies takes a batch of callers along; another one, or its successor, can answer them.
+# Not more than twice: should a request be what kills, it kills no third.
+WORKER_TRIES: Final = 2
 MESSAGE_BYTES_MAX: Final = 32 * 1024 * 1024
 # What TorchServe is asked to hold at once. It keeps three copies of a request in a small heap,
 # and ends when that is full; 48 MiB are 320 single photographs at 224 x 224.
@@ -181,7 +184,7 @@ class TorchServe:
     async def _ask(
         self, request: inference_pb2.PredictionsRequest, *, ends_at_s: float
     ) -> inference_pb2.PredictionResponse:
-        tokens_left, connections_left = TOKEN_TRIES - 1, CONNECTION_TRIES - 1
+        tokens_left, connections_left, workers_left = TOKEN_TRIES - 1, CONNECTION_TRIES - 1, WORKER_TRIES - 1
         while True:
             token = await self._tokens.inference()
             try:
@@ -196,6 +199,8 @@ class TorchServe:
                     await self._tokens.replace(token)
                 elif _connection_broke(error) and connections_left:
                     connections_left -= 1
+                elif _worker_died(error) and workers_left:
+                    workers_left -= 1
                 else:
                     raise _refusal_of(error, request.model_name, request.model_version) from None
 
@@ -271,12 +276,16 @@ def _connection_broke(error: aio.AioRpcError) -> bool:
     return error.code() in kinds and "Exception" not in (error.details() or "")
 
 
+def _worker_died(error: aio.AioRpcError) -> bool:
+    return (error.details() or "").startswith(("Worker died", "Worker scaled down"))
+
+
 def _refusal_of(error: aio.AioRpcError, backend_name: str, version: str) -> Refusal | BackendFaulty:
     """What TorchServe's status and words mean. It has no error codes of its own: the words are all there is."""
     code, details = error.code(), error.details() or ""
     if "ModelNotFoundException" in details or "ModelVersionNotFoundException" in details:
         return ModelNotReady(f"{backend_name} {version} is not loaded")
-    if details.startswith(("Worker died", "Worker scaled down")):
+    if _worker_died(error):
         return BackendUnavailable("the model's worker died and is being started again")
     if "has no worker to serve inference request" in details:  # also said when the queue is full
         return Overloaded("too many requests wait for the model")

@@ -74,12 +74,6 @@ SAID = {
         "Model version: x does not exist\norg.pytorch.serve.archive.model.ModelVersionNotFoundException",
         ModelNotReady,
     ),
-    "a worker that crashed": (grpc.StatusCode.INTERNAL, "Worker died." + INTERNAL_SERVER_ERROR, BackendUnavailable),
-    "a worker that was killed": (
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "Worker died." + INTERNAL_SERVER_ERROR,
-        BackendUnavailable,
-    ),
     "a full queue": (
         grpc.StatusCode.INTERNAL,
         'Model "tiny" Version x" has no worker to serve inference request. Please\nInternalServerException.()',
@@ -160,6 +154,27 @@ async def test_a_broken_connection_is_tried_once_more(fake: FakeTorchServe, torc
     fake.answer = first_broken
     await predict(torchserve)
     assert fake.calls == 2
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED])
+async def test_a_worker_that_died_is_asked_for_once_more(
+    fake: FakeTorchServe, torchserve: TorchServe, code: grpc.StatusCode
+) -> None:
+    dying = 1
+
+    async def dies(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        if fake.calls <= dying:
+            raise Trouble(code, "Worker died." + INTERNAL_SERVER_ERROR)
+        return answer_of(request)
+
+    fake.answer = dies
+    await predict(torchserve)
+    assert fake.calls == 2
+
+    dying = 99
+    with pytest.raises(BackendUnavailable, match="worker died"):
+        await predict(torchserve)
+    assert fake.calls == 4
 
 
 async def test_nobody_there_is_told_at_once(tokens: Tokens) -> None:
