@@ -14,6 +14,7 @@ from console.site.configuration import ConsoleSettings, read_secret
 
 ANSWER_S_MAX: Final = 30.0
 CANDIDATES: Final = 5
+SIMILAR: Final = 3
 # A refusal with one of these is about the page's own key: whoever asked cannot mend it.
 _ABOUT_THE_KEY: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 
@@ -34,7 +35,9 @@ def ask(settings: ConsoleSettings, photographs: Sequence[bytes], *, model: str, 
             language=language,
             timeout_s=ANSWER_S_MAX,
         ) as client:
-            return client.predict(list(photographs), model=model, top_k=CANDIDATES, explain=True)
+            return client.predict(
+                list(photographs), model=model, top_k=CANDIDATES, explain=True, nearest_examples=SIMILAR
+            )
     except (OSError, ValueError):
         raise NotAvailable(
             _(

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 
-from amulet_client import Finding, HeatMap, Prediction
+from amulet_client import Example, Finding, HeatMap, Prediction
 from console.predictions.models import Verdict
 from console.predictions.overlay import picture_of
 from console.predictions.page import VERDICT_COLOURS, Bar
@@ -56,6 +56,16 @@ class Advice:
 
 
 @dataclass(frozen=True, slots=True)
+class Similar:
+    """A photograph that the model learnt from."""
+
+    name: str  # of its class
+    id: str
+    picture: str  # address of its picture, as data; "" where it may not be shown
+    percent: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What came of one question: an answer, or the sentence that stands for it."""
 
@@ -66,6 +76,7 @@ class Answer:
     meaning: str = ""
     candidates: tuple[Bar, ...] = ()  # best first
     certainty: str = ""
+    similar: tuple[Similar, ...] = ()  # nearest first
     findings: tuple[Advice, ...] = ()
     will_be_reviewed: bool = False
     version: str = ""
@@ -90,6 +101,7 @@ def answered(numbers: Sequence[int], prediction: Prediction) -> Answer:
         meaning=_(_MEANING[verdict]),
         candidates=_bars(prediction, names) if named else (),
         certainty=_certainty(prediction, names) if named else "",
+        similar=tuple(map(_similar, prediction.nearest_examples)) if named else (),
         findings=_findings(prediction, numbers),
         will_be_reviewed=prediction.will_be_reviewed,
         version=prediction.version,
@@ -107,6 +119,16 @@ def _bars(prediction: Prediction, names: dict[str, str]) -> tuple[Bar, ...]:
             in_set=each.class_id in prediction.prediction_set,
         )
         for each in prediction.candidates
+    )
+
+
+def _similar(example: Example) -> Similar:
+    picture = base64.b64encode(example.thumbnail_jpeg).decode()
+    return Similar(
+        name=example.display_name or example.class_id,
+        id=example.example_id,
+        picture=f"data:image/jpeg;base64,{picture}" if picture else "",
+        percent=f"{max(0.0, example.similarity_ratio):.0%}",
     )
 
 

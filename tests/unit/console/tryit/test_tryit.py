@@ -59,12 +59,14 @@ def test_an_answer_is_shown_with_all_that_a_reader_needs(gateway: AnyGateway) ->
     [request] = gateway.requests
     assert [view.photo for view in request.views] == [b"front", b"back"]
     assert request.explain.method == pb.Explain.METHOD_GRAD_CAM
+    assert request.nearest_examples == 3
     assert not request.HasField("subject")  # nothing is to be kept
     assert gateway.metadata["x-api-key"] == KEY
     assert gateway.metadata["accept-language"] == "th"
     for shown in (
         "ไม่แน่ใจ", "Alpha", "50.0%", "Not sure enough.", "Ask.", "Blurred.", "Hold still.", "data:image/png;base64,",
-        "จุดที่สว่างกว่า", "ผู้เชี่ยวชาญจะตรวจสอบ", reverse("tried", args=[PREDICTION]), *DISCLAIMER.values(),
+        "จุดที่สว่างกว่า", "ตัวอย่างที่คล้ายกัน", "คล้าย 75%", "data:image/jpeg;base64,",
+        "ผู้เชี่ยวชาญจะตรวจสอบ", reverse("tried", args=[PREDICTION]), *DISCLAIMER.values(),
     ):  # fmt: skip
         assert shown in page, shown
     assert "<strong>Blurred.</strong>" in page
