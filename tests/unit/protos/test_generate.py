@@ -12,7 +12,7 @@ def test_a_changed_proto_makes_its_stubs_stale(tmp_path: Path) -> None:
     root = tmp_path / "protos"
     copytree(ROOT, root, ignore=ignore_patterns("__pycache__"))
     source = root / "amulet" / "graph" / "v1" / "graph.proto"
-    source.write_text(source.read_text().replace("bool embedding = 3;", "bool embedding = 3;\n  bool later = 4;"))
+    source.write_text(source.read_text().replace("bool embedding = 3;", "bool embedding = 3;\n  bool later = 99;"))
 
     assert Path("amulet/graph/v1/graph_pb2.py") in stale(root)
 
