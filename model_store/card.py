@@ -82,6 +82,15 @@ class ExamplesCard:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationCard:
+    """What the temperature does on photographs that it was not fitted on: (without it, with it)."""
+
+    nll: tuple[float, float]  # nats
+    ece: tuple[float, float]
+    refused: str  # why the temperature is 1; empty where it was fitted
+
+
+@dataclass(frozen=True, slots=True)
 class DecisionCard:
     limits: DecisionLimits
     chosen_on: str  # which photographs, and by which rule
@@ -155,6 +164,7 @@ class Card:
     metrics: tuple[MetricCard, ...]
     golden: tuple[GoldenCard, ...]
     examples: ExamplesCard | None = None  # None: answers name no reference examples
+    calibration: CalibrationCard | None = None  # None: an older version, whose temperature was not tried
 
     @staticmethod
     def parse(text: str | bytes) -> Card:
@@ -187,6 +197,8 @@ class Card:
             del document["graph"]["choice"]
         if self.examples is None:
             del document["examples"]
+        if self.calibration is None:
+            del document["calibration"]
         document = json.loads(json.dumps(document))
         validate(document)
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -304,4 +316,10 @@ def _card_of(document: Mapping[str, Any]) -> Card:
             GoldenCard(**{**item, "probabilities": tuple(item["probabilities"])}) for item in document["golden"]
         ),
         examples=ExamplesCard(**document["examples"]) if "examples" in document else None,
+        calibration=_calibration_of(document["calibration"]) if "calibration" in document else None,
     )
+
+
+def _calibration_of(document: Mapping[str, Any]) -> CalibrationCard:
+    (nll_without, nll_with), (ece_without, ece_with) = document["nll"], document["ece"]
+    return CalibrationCard((nll_without, nll_with), (ece_without, ece_with), document["refused"])

@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from model_store.card import (
     EXPLANATIONS,
+    CalibrationCard,
     Card,
     ClassCard,
     DataCard,
@@ -84,6 +85,7 @@ def card_of(
             explanations=tuple(EXPLANATIONS),
         ),
         temperature=version.fitted.temperature,
+        calibration=CalibrationCard(version.trial.nll, version.trial.ece, version.trial.refused),
         decision=DecisionCard(limits=version.limits, chosen_on=borders_on),
         data=DataCard(
             name=folder.path.resolve().name,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from protos.verdict import DecisionLimits
 from training.calibration import conformal
-from training.calibration.temperature import Scored, fit_temperature, probabilities_of
+from training.calibration.temperature import Scored, probabilities_of
+from training.calibration.trial import Foldable, Trial, tried_temperature
 from training.errors import DataTooSmall
 from training.export.fused_graph import Fitted
 from training.fitting.features import Features
@@ -64,6 +65,7 @@ class Inside:
     """Training photographs, each scored by a head fitted without its group."""
 
     all: Scored  # photographs and views
+    groups: NDArray[np.intp]  # of the rows of `all`
     plain: Scored  # photographs as they are
 
 
@@ -73,6 +75,7 @@ class Version:
 
     fitted: Fitted
     limits: DecisionLimits
+    trial: Trial  # of its temperature
 
     def probabilities(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated, [n, classes]."""
@@ -117,9 +120,16 @@ def fit_version(
     )
     forest = isolation_forest.fit(rows.embedding, trees=recipe.forest_trees, samples=recipe.forest_samples, seed=seed)
     inside = None if tuned else scored_inside(train, rows, classes=classes, recipe=recipe)
-    temperature = fit_temperature(scored(head, calibration.rows()), inside.all if inside else None)
-    fitted = Fitted(head, temperature, both, forest)
-    return Version(fitted, _limits(fitted, held_out, inside, outside, recipe))
+    calibrating = calibration.rows()
+    try:
+        trial = tried_temperature(
+            Foldable(scored(head, calibrating), calibration.groups[calibrating.photo]),
+            Foldable(inside.all, inside.groups) if inside else None,
+        )
+    except ValueError as error:
+        raise DataTooSmall(str(error)) from None
+    fitted = Fitted(head, trial.temperature, both, forest)
+    return Version(fitted, _limits(fitted, held_out, inside, outside, recipe), trial)
 
 
 def detector_scores(fitted: Fitted, embedding: NDArray[np.floating]) -> _Scores:
@@ -153,6 +163,7 @@ def scored_inside(train: Part, rows: Rows, *, classes: int, recipe: Recipe) -> I
     plain = scored[scored < len(train.labels)]  # a part's photographs come before their views
     return Inside(
         Scored(logits[scored], rows.labels[scored], rows.weights[scored]),
+        train.groups[rows.photo[scored]],
         Scored(logits[plain], rows.labels[plain], np.ones(len(plain))),
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from model_store.card import Card, CardInvalid, version_name
+from model_store.card import CalibrationCard, Card, CardInvalid, version_name
 
 
 @pytest.fixture
@@ -27,6 +27,12 @@ def card(good: dict[str, bytes]) -> Card:
 def test_a_card_survives_its_text(card: Card) -> None:
     assert Card.parse(card.render()) == card
     assert Card.parse(card.render()).render() == card.render()
+
+
+def test_a_card_may_say_how_its_temperature_was_tried(card: Card) -> None:
+    tried = replace(card, calibration=CalibrationCard((1.2, 0.5), (0.4, 0.1), ""))
+    assert Card.parse(tried.render()) == tried
+    assert "calibration" not in json.loads(card.render())
 
 
 def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:

@@ -54,6 +54,8 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     assert card.training.config["outside"] == ["other"]
     assert card.training.environment["torch"].startswith("2.")
     assert card.weights.licence == "Apache-2.0"
+    assert card.calibration is not None
+    assert (card.temperature == 1.0) == bool(card.calibration.refused)
     assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
     assert all(item.low <= item.value <= item.high for item in card.metrics)
 
