@@ -60,6 +60,7 @@ class Ask:
     explanation: AskedExplanation | None
     idempotency_key: str
     subject: AskedSubject
+    level: str = ""  # of the class tree; empty: the lowest that is sure
     batch_id: str = ""  # what it came in with; one version answers all of that
     nearest_examples: int = 0
 
@@ -87,6 +88,7 @@ class Ask:
             self.subject.pseudonym,
             self.subject.consent_reference,
             str(self.subject.retention),
+            self.level,
         ):
             yield text.encode()
         for view in self.views:
@@ -116,12 +118,7 @@ def ask_of(request: pb.PredictRequest) -> Ask:
             field="nearest_examples",
             wanted=f"0 to {NEAREST_MAX} are allowed",
         )
-    if request.level:
-        raise errors.FieldInvalid(
-            f"there is no level {request.level[:NAME_MAX]!r}",
-            field="level",
-            wanted="this model has no class tree: leave it empty",
-        )
+    check_text("level", request.level)
     if request.subject.retention not in pb.Retention.values():
         raise errors.FieldInvalid(
             f"{request.subject.retention} is no retention", field="subject.retention", wanted="see the Retention enum"
@@ -136,6 +133,7 @@ def ask_of(request: pb.PredictRequest) -> Ask:
         idempotency_key=request.idempotency_key,
         subject=AskedSubject(request.subject.pseudonym, request.subject.consent_reference, request.subject.retention),
         nearest_examples=request.nearest_examples,
+        level=request.level,
     )
 
 

@@ -195,6 +195,7 @@ STATUS_OF: Final[Mapping[words.Reason.ValueType, grpc.StatusCode]] = MappingProx
         words.REASON_SMALL_SOURCE: grpc.StatusCode.OK,
         words.REASON_VIEWS_DISAGREE: grpc.StatusCode.OK,
         words.REASON_NO_TIME_TO_EXPLAIN: grpc.StatusCode.OK,
+        words.REASON_LOOK_ALIKES: grpc.StatusCode.OK,
         words.REASON_PHOTO_MISSING: grpc.StatusCode.INVALID_ARGUMENT,
         words.REASON_PHOTO_FORMAT_NOT_ALLOWED: grpc.StatusCode.INVALID_ARGUMENT,
         words.REASON_PHOTO_CORRUPT: grpc.StatusCode.INVALID_ARGUMENT,

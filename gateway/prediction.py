@@ -17,6 +17,7 @@ import structlog
 from gateway import errors
 from gateway.answer import (
     ALL_VIEWS,
+    CLASS_LEVEL,
     Conclusion,
     Heat,
     Remark,
@@ -135,6 +136,7 @@ class Predictor:
             why_not_ready=self._why_not_ready,
         )
         target = _target_of(ask, going.version)
+        check_level(ask.level, going.version)
         work = replace(deadline, ends_at_s=deadline.ends_at_s - _COMMIT_S_RESERVED)
         async with work.while_("opening the photographs"):
             photos = await self._open(ask.views, headers, going.version.size_px)
@@ -256,7 +258,7 @@ class Predictor:
                 photos, ask.views, shortcomings, fused.shares, outputs, strict=True
             )
         ]
-        conclusion = conclude(version, fused, views)
+        conclusion = conclude(version, fused, views, level=ask.level)
         heats = tuple(
             Heat(method, index, int(outputs[index].probabilities.argmax()) if target < 0 else target, output.heat_map)
             for index, output in enumerate(result.outputs)
@@ -345,6 +347,17 @@ def _target_of(ask: Ask, version: ServedVersion) -> int:
             f"{version.version} knows no class {class_id!r}", field="explain.class_id", wanted="its card lists them"
         )
     return index
+
+
+def check_level(level: str, version: ServedVersion) -> None:
+    """Raises FieldInvalid naming the levels that there are."""
+    known = [CLASS_LEVEL, *(served.rule.id for served in version.levels)]
+    if level and level not in known:
+        raise errors.FieldInvalid(
+            f"{version.version} has no level {level!r}",
+            field="level",
+            wanted=f"leave it empty, or use {', '.join(known)}",
+        )
 
 
 def _wants_review(conclusion: Conclusion, snapshot: Snapshot, prediction_id: str) -> bool:

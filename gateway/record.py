@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.answer import Conclusion, Heat, candidates_of, ood_scores_of, quality_of
+from gateway.answer import Conclusion, Heat, best_group, candidates_of, ood_scores_of, quality_of
 from gateway.ask import Ask
 from gateway.identity import uuid7
 from gateway.routing.shadow import ShadowAnswer
@@ -57,7 +57,7 @@ def prediction_event(
         version=version.version,
         verdict=conclusion.verdict,
         reasons=[remark.reason for remark in conclusion.remarks],
-        candidates=candidates_of(version, conclusion.probabilities, len(version.classes), None),
+        candidates=candidates_of(version.classes, conclusion.probabilities, len(version.classes), None),
         ood_scores=ood_scores_of(version, conclusion.scores),
         views=[
             _view_record(conclusion, index, heats, photos[index] if photos else None)
@@ -72,6 +72,8 @@ def prediction_event(
         idempotency_key_digest=hashlib.sha256(ask.idempotency_key.encode()).hexdigest() if ask.idempotency_key else "",
         prediction_set=[version.classes[index].class_id for index in conclusion.set_indices],
         version_named=bool(ask.version),
+        level="" if conclusion.level is None else conclusion.level.rule.id,
+        group=best_group(conclusion),
     )
     subject = ask.subject
     if subject.pseudonym or subject.consent_reference or subject.retention:
@@ -149,10 +151,11 @@ def _compact(grid: NDArray[np.float32]) -> bytes:
 
 def _shadow_record(shadow: ShadowAnswer) -> events_pb2.ShadowAnswer:
     conclusion = shadow.conclusion
+    version = conclusion.version
     return events_pb2.ShadowAnswer(
-        version=conclusion.version.version,
+        version=version.version,
         verdict=conclusion.verdict,
-        candidates=candidates_of(conclusion.version, conclusion.probabilities, len(conclusion.version.classes), None),
+        candidates=candidates_of(version.classes, conclusion.probabilities, len(version.classes), None),
         ood_scores=ood_scores_of(conclusion.version, conclusion.scores),
         inference_ms=shadow.inference_s * 1000,
     )

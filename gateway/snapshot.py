@@ -16,7 +16,8 @@ from google.protobuf.message import DecodeError
 
 from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
-from protos.verdict import DecisionLimits, DetectorLimits
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import DecisionLimits, DetectorLimits, Level
 
 CALLS_PER_MINUTE: int = 100  # where the policy names no limit
 
@@ -51,6 +52,23 @@ class ClassName:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedLevel:
+    """A cut through the class tree that answers can stand on."""
+
+    rule: Level
+    groups: tuple[ClassName, ...]  # in the rule's order
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlikes:
+    """Two classes that photographs of one side do not tell apart."""
+
+    classes: frozenset[int]  # two indices
+    side: words.Side.ValueType  # SIDE_UNSPECIFIED: any
+    decided_by: tuple[words.Side.ValueType, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Golden:
     name: str
     photo: bytes  # PNG at the model's size
@@ -70,6 +88,8 @@ class ServedVersion:
     goldens: tuple[Golden, ...]
     explanations: frozenset[pb.Explain.Method.ValueType]  # how it can explain itself
     card: pb.Card  # as the console sent it, for GetModel alone
+    levels: tuple[ServedLevel, ...] = ()  # lowest first
+    look_alikes: tuple[LookAlikes, ...] = ()
 
     def class_index(self, class_id: str) -> int | None:
         return next((index for index, known in enumerate(self.classes) if known.class_id == class_id), None)
@@ -189,4 +209,24 @@ def _version_of(model: str, entry: policy_pb2.ServedVersion) -> ServedVersion:
         # A console that knows of one way alone names none.
         explanations=frozenset(card.explanations) or frozenset({pb.Explain.METHOD_GRAD_CAM}),
         card=card,
+        levels=tuple(_level_of(level, card) for level in card.levels),
+        look_alikes=tuple(_look_alikes_of(pair, card) for pair in card.look_alikes),
     )
+
+
+def _level_of(level: pb.Level, card: pb.Card) -> ServedLevel:
+    number = {class_id: index for index, group in enumerate(level.groups) for class_id in group.class_ids}
+    members = sum(len(group.class_ids) for group in level.groups)
+    if members != len(card.classes) or set(number) != {known.id for known in card.classes}:
+        raise PolicyInvalid(f"{card.version}: not every class stands in exactly one group of the level {level.id}")
+    return ServedLevel(
+        Level(level.id, tuple(number[known.id] for known in card.classes), level.set_probability_min),
+        tuple(ClassName(group.id, MappingProxyType(dict(group.display_names))) for group in level.groups),
+    )
+
+
+def _look_alikes_of(pair: pb.LookAlikes, card: pb.Card) -> LookAlikes:
+    indices = {known.id: index for index, known in enumerate(card.classes)}
+    if len(pair.class_ids) != 2 or not set(pair.class_ids) <= set(indices):
+        raise PolicyInvalid(f"{card.version}: look-alikes are two of its classes")
+    return LookAlikes(frozenset(indices[class_id] for class_id in pair.class_ids), pair.side, tuple(pair.decided_by))

@@ -8,7 +8,7 @@ no reason is without words.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -48,10 +48,42 @@ def words_for(reason: words.Reason.ValueType, language: str) -> Words:
     return WORDS[reason][language]
 
 
+def look_alikes(
+    alike_from: Sequence[words.Side.ValueType], decided_by: Sequence[words.Side.ValueType], language: str
+) -> Words:
+    """From which sides two kinds look alike, and photographs of which other sides would decide."""
+    general = words_for(words.REASON_LOOK_ALIKES, language)
+    message, advice = _ALIKE_FROM[language], _PHOTOGRAPH[language]
+    return Words(
+        message.format(sides=_sides(alike_from, language)) if all(alike_from) else general.message,
+        advice.format(sides=_sides(decided_by, language)) if decided_by else general.advice,
+    )
+
+
+def _sides(sides: Sequence[words.Side.ValueType], language: str) -> str:
+    return _OR[language].join(_SIDES[side][language] for side in sides)
+
+
 def _both(en: str, en_advice: str, th: str, th_advice: str) -> Mapping[str, Words]:
     return MappingProxyType({"en": Words(en, en_advice), "th": Words(th, th_advice)})
 
 
+_ALIKE_FROM: Final = MappingProxyType(
+    {
+        "en": "The two best candidates look alike from {sides}.",
+        "th": "คำตอบสองอันดับแรกดูเหมือนกันเมื่อมองจาก{sides}",
+    }
+)
+_PHOTOGRAPH: Final = MappingProxyType({"en": "Photograph {sides} as well.", "th": "ถ่าย{sides}เพิ่มด้วย"})
+_OR: Final = MappingProxyType({"en": " or ", "th": "หรือ"})
+_SIDES: Final[Mapping[words.Side.ValueType, Mapping[str, str]]] = MappingProxyType(
+    {
+        words.SIDE_FRONT: {"en": "the front", "th": "ด้านหน้า"},
+        words.SIDE_BACK: {"en": "the back", "th": "ด้านหลัง"},
+        words.SIDE_EDGE: {"en": "the edge", "th": "ขอบ"},
+        words.SIDE_DETAIL: {"en": "a detail close up", "th": "รายละเอียดระยะใกล้"},
+    }
+)
 _ARCHIVE_EN: Final = "Build the archive again with `amulet package` and push it again."
 _ARCHIVE_TH: Final = "สร้างไฟล์โมเดลใหม่ด้วย `amulet package` แล้วส่งอีกครั้ง"
 _RETRY_EN: Final = "Try again in a moment."
@@ -131,6 +163,12 @@ WORDS: Final[Mapping[words.Reason.ValueType, Mapping[str, Words]]] = MappingProx
             "Allow more time, or ask again for the explanation alone.",
             "เวลาไม่พอสำหรับแผนภาพความร้อน แต่ผลการประเมินยังใช้ได้",
             "กำหนดเวลาให้นานขึ้น หรือขอคำอธิบายอีกครั้ง",
+        ),
+        words.REASON_LOOK_ALIKES: _both(
+            "The two best candidates look alike in photographs.",
+            "No photograph that the model learnt from tells them apart: have an expert look at the object itself.",
+            "คำตอบสองอันดับแรกดูเหมือนกันในภาพถ่าย",
+            "ไม่มีภาพใดที่โมเดลเรียนรู้มาแยกสองแบบนี้ได้ ควรให้ผู้เชี่ยวชาญดูวัตถุจริง",
         ),
         words.REASON_PHOTO_MISSING: _both(
             "There is no photograph.", "Send at least one photograph.", "ไม่มีภาพถ่าย", "โปรดส่งภาพถ่ายอย่างน้อยหนึ่งภาพ"

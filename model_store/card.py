@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -20,7 +20,7 @@ from typing import Any, Final
 import jsonschema
 
 from model_store import strict_json
-from protos.verdict import DecisionLimits, DetectorLimits
+from protos.verdict import DecisionLimits, DetectorLimits, Level
 
 SCHEMA_VERSION: Final = 1
 # How a graph can explain itself -> the output that does.
@@ -38,6 +38,42 @@ class CardInvalid(ValueError):
 class ClassCard:
     id: str  # the folder's name
     names: Mapping[str, str]  # language tag -> display name; "en" always present
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCard:
+    """Classes that a level does not tell apart."""
+
+    id: str
+    names: Mapping[str, str]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelCard:
+    """A cut through the class tree: each class stands in exactly one group."""
+
+    id: str
+    names: Mapping[str, str]
+    set_probability_min: float  # groups at or above belong to the prediction set, whose coverage is the classes'
+    groups: tuple[GroupCard, ...]
+
+    def rule(self, classes: Sequence[str]) -> Level:
+        """As the verdict rule takes it. classes: in the order of the graph's outputs."""
+        number = {label: index for index, group in enumerate(self.groups) for label in group.classes}
+        return Level(self.id, tuple(number[label] for label in classes), self.set_probability_min)
+
+
+@dataclass(frozen=True, slots=True)
+class LookAlikesCard:
+    """Two classes that cross-validated photographs of one side did not tell apart."""
+
+    classes: tuple[str, str]
+    side: str  # "front", "back", "edge" or "detail"; empty: nobody said which
+    photos: int  # of the two classes and that side
+    confused: int  # of them, those called the other
+    separation: float  # AUROC of the evidence for one against the other; 0.5 is a guess
+    decided_by: tuple[str, ...]  # sides that tell the two apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +200,8 @@ class Card:
     metrics: tuple[MetricCard, ...]
     golden: tuple[GoldenCard, ...]
     examples: ExamplesCard | None = None  # None: answers name no reference examples
+    levels: tuple[LevelCard, ...] = ()  # of the class tree, lowest first
+    look_alikes: tuple[LookAlikesCard, ...] = ()
     calibration: CalibrationCard | None = None  # None: an older version, whose temperature was not tried
 
     @staticmethod
@@ -197,11 +235,21 @@ class Card:
             del document["graph"]["choice"]
         if self.examples is None:
             del document["examples"]
+        if not self.levels:
+            del document["levels"]
+        if not self.look_alikes:
+            del document["look_alikes"]
         if self.calibration is None:
             del document["calibration"]
         document = json.loads(json.dumps(document))
         validate(document)
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+    @property
+    def level_rules(self) -> tuple[Level, ...]:
+        """The levels as the verdict rule takes them."""
+        classes = [item.id for item in self.classes]
+        return tuple(level.rule(classes) for level in self.levels)
 
     def metric(self, name: str) -> MetricCard | None:
         return next((metric for metric in self.metrics if metric.name == name), None)
@@ -257,6 +305,10 @@ def _check_agreement(card: Card) -> None:
     unknown = sorted(set(card.data.per_class) - set(classes))
     if unknown:
         raise CardInvalid(f"model.json at $.data.per_class: {unknown[0]} is none of the classes")
+    _check_levels(card.levels, classes)
+    known = set(classes)
+    if any(len(set(pair.classes)) != 2 or not known.issuperset(pair.classes) for pair in card.look_alikes):
+        raise CardInvalid("model.json at $.look_alikes: a pair is two of the classes")
     detectors = set(card.graph.detectors)
     limited = [detector.name for detector in card.decision.limits.detectors]
     if set(limited) != detectors or len(limited) != len(detectors):
@@ -268,6 +320,26 @@ def _check_agreement(card: Card) -> None:
             )
     if len({golden.file for golden in card.golden}) != len(card.golden):
         raise CardInvalid("model.json at $.golden: every photograph is listed once")
+
+
+def _check_levels(levels: Sequence[LevelCard], classes: Sequence[str]) -> None:
+    if len({level.id for level in levels}) != len(levels):
+        raise CardInvalid("model.json at $.levels: every level has an id of its own")
+    known = set(classes)
+    below: Mapping[str, str] = {label: label for label in classes}  # class -> its group
+    for level in levels:
+        group_of = {label: group.id for group in level.groups for label in group.classes}
+        members = sum(len(group.classes) for group in level.groups)
+        if len({group.id for group in level.groups}) != len(level.groups) or members != len(classes):
+            raise CardInvalid(f"model.json at $.levels: each class stands in exactly one group of {level.id}")
+        if set(group_of) != known:
+            raise CardInvalid(f"model.json at $.levels: the groups of {level.id} hold the classes, all and no others")
+        # A class that ends above the cut stands for itself; any other group of a class's name would be taken for it.
+        if any(group.id in known and group.classes != (group.id,) for group in level.groups):
+            raise CardInvalid(f"model.json at $.levels: a group of {level.id} has the id of a class")
+        if len({(below[label], group_of[label]) for label in classes}) != len(set(below.values())):
+            raise CardInvalid(f"model.json at $.levels: a group of the level below stands in several of {level.id}")
+        below = group_of
 
 
 def _card_of(document: Mapping[str, Any]) -> Card:
@@ -316,6 +388,22 @@ def _card_of(document: Mapping[str, Any]) -> Card:
             GoldenCard(**{**item, "probabilities": tuple(item["probabilities"])}) for item in document["golden"]
         ),
         examples=ExamplesCard(**document["examples"]) if "examples" in document else None,
+        levels=tuple(
+            LevelCard(
+                **{
+                    **level,
+                    "groups": tuple(
+                        GroupCard(**{**group, "classes": tuple(group["classes"])}) for group in level["groups"]
+                    ),
+                }
+            )
+            for level in document.get("levels", ())
+        ),
+        look_alikes=tuple(
+            LookAlikesCard(**{**pair, "classes": (first, second), "decided_by": tuple(pair["decided_by"])})
+            for pair in document.get("look_alikes", ())
+            for first, second in [pair["classes"]]
+        ),
         calibration=_calibration_of(document["calibration"]) if "calibration" in document else None,
     )
 

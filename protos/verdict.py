@@ -7,7 +7,7 @@ figures on a card are figures of what callers get. Pure functions on numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -42,6 +42,22 @@ class DecisionLimits:
     detectors: tuple[DetectorLimits, ...]  # the first leads: it orders photographs that all of them let pass
     set_coverage: float = 0.0  # 0: the version promises no prediction sets
     set_probability_min: float = 1.0  # classes at or above belong to the set
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A cut through the class tree: each class belongs to exactly one of its groups."""
+
+    id: str
+    group_of: tuple[int, ...]  # for each class, the number of its group: 0, 1, ...
+    set_probability_min: float  # groups at or above belong to the set
+
+    def of(self, probabilities: Sequence[float]) -> tuple[float, ...]:
+        """The probability of each group: the sum over its classes."""
+        sums = [0.0] * (max(self.group_of) + 1)
+        for group, probability in zip(self.group_of, probabilities, strict=True):
+            sums[group] += probability
+        return tuple(sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +110,24 @@ def prediction_set(probabilities: Sequence[float], limits: DecisionLimits) -> tu
         return ()
     order = sorted(range(len(probabilities)), key=lambda index: -probabilities[index])
     return (order[0], *(index for index in order[1:] if probabilities[index] >= limits.set_probability_min))
+
+
+def at_level(limits: DecisionLimits, level: Level) -> DecisionLimits:
+    """The limits of an answer at a level: those of the classes, but for its own prediction sets."""
+    return replace(limits, set_probability_min=level.set_probability_min)
+
+
+def sure_level(
+    probabilities: Sequence[float], scores: Mapping[str, float], limits: DecisionLimits, levels: Sequence[Level]
+) -> int | None:
+    """The lowest level that is sure, as an index of `levels` (lowest first); None where none is.
+
+    A level is sure where `decide` finds its groups' probabilities in domain and its conformal set
+    holds one group alone. So of all photographs, at most 1 - coverage are answered wrongly at it:
+    a wrong group in a set of one is a set without the truth.
+    """
+    for index, level in enumerate(levels):
+        groups, own = level.of(probabilities), at_level(limits, level)
+        if decide(groups, scores, own).verdict == words.VERDICT_IN_DOMAIN and len(prediction_set(groups, own)) <= 1:
+            return index
+    return None

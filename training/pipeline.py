@@ -137,6 +137,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         classes=len(folder.classes),
         recipe=recipe,
         seed=request.seed,
+        levels=crossvalidation.cuts_of(folder),
     )
     version, lens = fit.version, fit.sight.lens
     assert lens is not None
@@ -169,6 +170,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         borders_on=_borders_on(division, fit.sight.outside, recipe),
         origin=start.origin,
         examples=ExamplesCard(len(references), hashlib.sha256(listed.encode()).hexdigest(), request.thumbnails),
+        look_alikes=assessment.look_alikes,
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]

@@ -27,7 +27,7 @@ from amulet_client.answers import (
 from amulet_client.asynchronous import AsyncClient
 from amulet_client.connection import ConnectionOptions
 from amulet_client.errors import AmuletError, Refused, Unreachable
-from amulet_client.models import Detector, Metric, ModelCard, ServedModel, ServedVersion
+from amulet_client.models import Detector, Group, Level, Metric, ModelCard, ServedModel, ServedVersion
 from amulet_client.synchronous import Client
 
 __all__ = [
@@ -39,7 +39,9 @@ __all__ = [
     "Detector",
     "Example",
     "Finding",
+    "Group",
     "HeatMap",
+    "Level",
     "Metric",
     "ModelCard",
     "OodScore",

@@ -122,6 +122,7 @@ class Prediction:
     verdict: str  # "IN_DOMAIN", "UNSURE" or "OUT_OF_DISTRIBUTION"
     reasons: tuple[Finding, ...]
     candidates: tuple[Candidate, ...]  # best first
+    class_candidates: tuple[Candidate, ...]  # the classes themselves, where the candidates stand on a level above
     prediction_set: tuple[str, ...]
     set_coverage: float
     ood_scores: tuple[OodScore, ...]
@@ -151,6 +152,7 @@ class Prediction:
             verdict=_name(words.Verdict.Name, response.verdict, "VERDICT_"),
             reasons=tuple(map(_finding, response.reasons)),
             candidates=tuple(map(_candidate, response.candidates)),
+            class_candidates=tuple(map(_candidate, response.class_candidates)),
             prediction_set=tuple(response.prediction_set.class_ids),
             set_coverage=response.prediction_set.coverage,
             ood_scores=tuple(
@@ -197,7 +199,7 @@ class Wishes(TypedDict, total=False):
     plus_plus: bool  # by Grad-CAM++ and not by Grad-CAM
     explain_class: str  # what the heat maps explain; the best candidate where it is not named
     nearest_examples: int  # reference examples, 0 to 10
-    level: str  # of the class tree to answer at
+    level: str  # of the class tree to answer at; "class": the classes; left out: the lowest level that is sure
     idempotency_key: str  # two calls with one key get one answer and leave one event
     request_id: str  # the caller's own, echoed back
     subject: str  # pseudonym of the person behind the photograph

@@ -32,6 +32,24 @@ class Detector:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Classes that a level does not tell apart."""
+
+    id: str
+    display_names: Mapping[str, str]  # language tag -> name
+    class_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level of the class tree that answers can stand on: each class belongs to one of its groups."""
+
+    id: str
+    display_names: Mapping[str, str]
+    groups: tuple[Group, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """What a version knows, how well, and from what."""
 
@@ -39,6 +57,7 @@ class ModelCard:
     version: str
     created_at: datetime
     classes: Mapping[str, Mapping[str, str]]  # class id -> language tag -> display name
+    levels: tuple[Level, ...]  # lowest first; empty without a class tree
     input_px: tuple[int, int]  # height, width
     temperature: float
     confidence_min: float
@@ -59,6 +78,14 @@ class ModelCard:
             version=card.version,
             created_at=card.created_at.ToDatetime(tzinfo=UTC),
             classes={each.id: dict(each.display_names) for each in card.classes},
+            levels=tuple(
+                Level(
+                    each.id,
+                    dict(each.display_names),
+                    tuple(Group(own.id, dict(own.display_names), tuple(own.class_ids)) for own in each.groups),
+                )
+                for each in card.levels
+            ),
             input_px=(card.input_height_px, card.input_width_px),
             temperature=card.temperature,
             confidence_min=card.decision.confidence_min,

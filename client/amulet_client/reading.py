@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from amulet_client.answers import Finding, Prediction
+from amulet_client.answers import Candidate, Finding, Prediction
 from protos.wording import DISCLAIMER
 
 _VERDICTS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
@@ -30,6 +30,8 @@ _ONE_OF: Final[Mapping[str, str]] = MappingProxyType(
     {"en": "With {coverage:.0%} certainty one of: {names}", "th": "มั่นใจ {coverage:.0%} ว่าเป็นหนึ่งใน: {names}"}
 )
 _ALIKE: Final[Mapping[str, str]] = MappingProxyType({"en": "Similar examples: {listed}", "th": "ตัวอย่างที่คล้าย: {listed}"})
+_LEVEL: Final[Mapping[str, str]] = MappingProxyType({"en": "Sure of the group:", "th": "มั่นใจในระดับกลุ่ม:"})
+_CLASSES: Final[Mapping[str, str]] = MappingProxyType({"en": "Among the kinds themselves:", "th": "ในระดับชนิด:"})
 _PHOTO: Final[Mapping[str, str]] = MappingProxyType({"en": "photograph {number}", "th": "ภาพที่ {number}"})
 
 
@@ -43,8 +45,7 @@ def describe(prediction: Prediction, language: str = "en") -> str:
     words = "th" if language.lower().startswith("th") else "en"
     lines = [_VERDICTS[words].get(prediction.verdict, prediction.verdict)]
     if prediction.verdict != "OUT_OF_DISTRIBUTION":
-        lines += [f"  {each.probability:6.1%}  {each.display_name or each.class_id}" for each in prediction.candidates]
-        lines += _set_line(prediction, words)
+        lines += _candidate_lines(prediction, words)
         lines += _alike_line(prediction, words)
     lines += [f"  – {_advised(each)}" for each in prediction.reasons]
     lines += _view_lines(prediction, words)
@@ -52,6 +53,20 @@ def describe(prediction: Prediction, language: str = "en") -> str:
         lines.append(f"  {_REVIEWED[words]}")
     lines.append(f"  {prediction.disclaimer or DISCLAIMER[words]}")
     return "\n".join(lines)
+
+
+def _candidate_lines(prediction: Prediction, words: str) -> list[str]:
+    """Where the answer stands above the classes, first what it is sure of, then the classes."""
+
+    def listed(candidates: Sequence[Candidate]) -> list[str]:
+        return [f"  {each.probability:6.1%}  {each.display_name or each.class_id}" for each in candidates]
+
+    above = bool(prediction.level) and prediction.verdict == "UNSURE"
+    lines = [f"  {_LEVEL[words]}"] if above else []
+    lines += [*listed(prediction.candidates), *_set_line(prediction, words)]
+    if prediction.class_candidates:
+        lines += [f"  {_CLASSES[words]}", *listed(prediction.class_candidates)]
+    return lines
 
 
 def _set_line(prediction: Prediction, words: str) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from console.predictions.detail import Candidate, OodScore, Shadow, View
+from console.predictions.detail import Candidate, Group, OodScore, Shadow, View
 from console.predictions.models import TEXT_MAX, FeedbackKind, Verdict
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
@@ -73,6 +73,7 @@ class PredictionEvent:
     idempotency_key_digest: str
     prediction_set: tuple[str, ...]
     version_named: bool  # by the caller: no weight chose it
+    group: Group | None  # what the answer stood on, above the classes
 
     @property
     def top(self) -> Candidate:
@@ -203,6 +204,9 @@ def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb
         idempotency_key_digest=_text(made.idempotency_key_digest, NAME_MAX),
         prediction_set=tuple(_text(class_id, TEXT_MAX) for class_id in made.prediction_set),
         version_named=made.version_named,
+        group=Group(_text(made.level, NAME_MAX), _text(made.group.class_id, TEXT_MAX), _ratio(made.group.probability))
+        if made.level
+        else None,
     )
 
 

@@ -145,6 +145,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> NewPrediction
         inference_ms=event.inference_ms,
         policy_digest=event.policy_digest,
         idempotency_key_digest=event.idempotency_key_digest,
+        group=event.group,
     )
     return NewPrediction(
         prediction_id=event.prediction_id,

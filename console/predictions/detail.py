@@ -48,6 +48,15 @@ class Shadow:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """What an answer stood on, above the classes."""
+
+    level: str  # of the class tree
+    group_id: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     candidates: tuple[Candidate, ...]  # every class, best first
     ood_scores: tuple[OodScore, ...]
@@ -59,6 +68,7 @@ class Detail:
     inference_ms: float
     policy_digest: str  # hex
     idempotency_key_digest: str
+    group: Group | None = None  # None: it stood on the classes
 
     def render(self) -> dict[str, Any]:
         """The JSON document; `parse` reads it back."""
@@ -73,6 +83,9 @@ class Detail:
             "inference_ms": self.inference_ms,
             "policy": self.policy_digest,
             "idempotency": self.idempotency_key_digest,
+            **(
+                {} if self.group is None else {"group": [self.group.level, self.group.group_id, self.group.probability]}
+            ),
         }
 
     @staticmethod
@@ -90,6 +103,7 @@ class Detail:
                 inference_ms=document["inference_ms"],
                 policy_digest=document["policy"],
                 idempotency_key_digest=document["idempotency"],
+                group=Group(*document["group"]) if "group" in document else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a prediction's detail is not of its form: {error!r}") from error

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from django.utils.translation import get_language
 
 from console.clients.models import Client
+from console.predictions.detail import Detail
 from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
 
@@ -46,6 +47,24 @@ def names_of_model(model: str) -> Mapping[str, Mapping[str, str]]:
     rows = ModelVersion.objects.filter(model=model).exclude(card_document=None).order_by("-pk")
     card = rows.values_list("card_document", flat=True).first()
     return {item["id"]: item["names"] for item in (card or {}).get("classes", ())}
+
+
+def group_name(prediction: Prediction, detail: Detail) -> str:
+    """What an answer above the classes stood on, as "Family: Seated figures"; empty for one on the classes.
+
+    One query at most.
+    """
+    said = detail.group
+    if said is None:
+        return ""
+    rows = ModelVersion.objects.filter(model=prediction.model, version=prediction.version)
+    card = rows.exclude(card_document=None).values_list("card_document", flat=True).first() or {}
+    levels: dict[str, Any] = {item["id"]: item for item in card.get("levels", ())}
+    level = levels.get(said.level, {"names": {}, "groups": ()})
+    names = {item["id"]: item["names"] for item in level["groups"]}
+    return (
+        f"{KnownClass(said.level, level['names']).name}: {KnownClass(said.group_id, names.get(said.group_id, {})).name}"
+    )
 
 
 def in_order_of_ids(classes: Sequence[KnownClass]) -> tuple[KnownClass, ...]:

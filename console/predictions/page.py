@@ -14,7 +14,7 @@ from console.audit.queries import entries_about
 from console.predictions import queries
 from console.predictions.detail import Detail, OodScore
 from console.predictions.models import Prediction, Verdict
-from console.predictions.names import KnownClass, classes_of, client_names
+from console.predictions.names import KnownClass, classes_of, client_names, group_name
 from console.staff.models import User
 from console.vault import queries as vault
 from protos.wording import DISCLAIMER
@@ -34,6 +34,7 @@ REASONS: Final[Mapping[str, str]] = {
     "small_source": gettext_noop("smaller than the model needs"),
     "views_disagree": gettext_noop("the photographs do not look like one object"),
     "no_time_to_explain": gettext_noop("no time was left for the heat map"),
+    "look_alikes": gettext_noop("the two best candidates look alike in photographs"),
 }
 VERDICT_COLOURS: Final[Mapping[int, str]] = {
     Verdict.IN_DOMAIN: "success",
@@ -85,6 +86,7 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
     names = {known.class_id: known.name for known in classes}
     return {
         **shown(prediction, detail, classes, person),
+        "group": group_name(prediction, detail),
         "client": client_names().get(prediction.client_id, prediction.client_id),
         "feedback": [
             (item, names.get(item.true_class, item.true_class))

@@ -31,7 +31,7 @@ from console.rollout.models import Mode, PolicyIssue, PolicyRecord
 from model_store.card import Card
 from model_store.errors import ArchiveRefused
 from protos.amulet.policy.v1 import policy_pb2 as pb
-from protos.amulet.v1 import prediction_pb2
+from protos.amulet.v1 import prediction_pb2, vocabulary_pb2
 
 _log = logging.getLogger(__name__)
 REVIEW_CONFIDENCE_MIN: Final = 0.75
@@ -189,6 +189,26 @@ def _card(card: Card, version: ModelVersion) -> prediction_pb2.Card:
         name=card.name,
         version=card.version,
         classes=[prediction_pb2.Class(id=item.id, display_names=dict(item.names)) for item in card.classes],
+        levels=[
+            prediction_pb2.Level(
+                id=level.id,
+                display_names=dict(level.names),
+                set_probability_min=level.set_probability_min,
+                groups=[
+                    prediction_pb2.Group(id=group.id, display_names=dict(group.names), class_ids=group.classes)
+                    for group in level.groups
+                ],
+            )
+            for level in card.levels
+        ],
+        look_alikes=[
+            prediction_pb2.LookAlikes(
+                class_ids=pair.classes,
+                side=_side(pair.side),
+                decided_by=[_side(side) for side in pair.decided_by],
+            )
+            for pair in card.look_alikes
+        ],
         input_height_px=card.input.height_px,
         input_width_px=card.input.width_px,
         temperature=card.temperature,
@@ -221,6 +241,10 @@ def _card(card: Card, version: ModelVersion) -> prediction_pb2.Card:
     assert version.card_document is not None  # a constraint says so
     json_format.ParseDict(version.card_document, message.document)
     return message
+
+
+def _side(name: str) -> vocabulary_pb2.Side.ValueType:
+    return vocabulary_pb2.Side.Value(f"SIDE_{name.upper()}") if name else vocabulary_pb2.SIDE_UNSPECIFIED
 
 
 def _photo_seal_public_key() -> bytes:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from numpy.typing import NDArray
 
-from amulet_client import Example, Finding, HeatMap, Prediction
+from amulet_client import Candidate, Example, Finding, HeatMap, Prediction
 from console.predictions.models import Verdict
 from console.predictions.overlay import picture_of
 from console.predictions.page import VERDICT_COLOURS, Bar
@@ -74,6 +74,7 @@ class Answer:
     verdict: Verdict = Verdict.UNSURE
     colour: str = ""
     meaning: str = ""
+    groups: tuple[Bar, ...] = ()  # what the answer is sure of above the classes, best first
     candidates: tuple[Bar, ...] = ()  # best first
     certainty: str = ""
     similar: tuple[Similar, ...] = ()  # nearest first
@@ -92,14 +93,17 @@ def answered(numbers: Sequence[int], prediction: Prediction) -> Answer:
     # A verdict that this console has no name for is at least not a plain yes.
     verdict = Verdict.__members__.get(prediction.verdict, Verdict.UNSURE)
     named = verdict != Verdict.OUT_OF_DISTRIBUTION
-    names = {each.class_id: each.display_name or each.class_id for each in prediction.candidates}
+    above = bool(prediction.level)
+    classes = prediction.class_candidates if above else prediction.candidates
+    names = {each.class_id: each.display_name or each.class_id for each in (*prediction.candidates, *classes)}
     maps = {each.view: each for each in prediction.heat_maps}
     return Answer(
         photographs=tuple(_seen(number, maps.get(view), names if named else {}) for view, number in enumerate(numbers)),
         verdict=verdict,
         colour=VERDICT_COLOURS[verdict],
         meaning=_(_MEANING[verdict]),
-        candidates=_bars(prediction, names) if named else (),
+        groups=_bars(prediction, prediction.candidates) if named and above else (),
+        candidates=_bars(prediction, classes) if named else (),
         certainty=_certainty(prediction, names) if named else "",
         similar=tuple(map(_similar, prediction.nearest_examples)) if named else (),
         findings=_findings(prediction, numbers),
@@ -109,16 +113,16 @@ def answered(numbers: Sequence[int], prediction: Prediction) -> Answer:
     )
 
 
-def _bars(prediction: Prediction, names: dict[str, str]) -> tuple[Bar, ...]:
+def _bars(prediction: Prediction, candidates: Sequence[Candidate]) -> tuple[Bar, ...]:
     return tuple(
         Bar(
-            name=names[each.class_id],
+            name=each.display_name or each.class_id,
             id=each.class_id,
             text=f"{each.probability:.1%}",
             percent=round(100 * each.probability, 1),
             in_set=each.class_id in prediction.prediction_set,
         )
-        for each in prediction.candidates
+        for each in candidates
     )
 
 

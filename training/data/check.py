@@ -16,7 +16,7 @@ from training.data.duplicates import Pair, groups, near_duplicates, shared_photo
 from training.data.errors import DataWrong, PhotoBroken
 from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
 from training.data.labels import Array, Suspect, shape_features, suspects
-from training.data.names import NAMES_FILE, read_names
+from training.data.names import NAMES_FILE, NamedLevel, Names, read_names
 from training.data.quality import Flaw, Quality, flaws, qualities
 
 # The largest class against the smallest: beyond, the small one is learnt badly whatever is done about it.
@@ -67,6 +67,8 @@ class Check:
     suspects: tuple[Suspect, ...] | None  # None: labels were not looked at
     labels_seen_by: str  # what the labels were judged with, or why they were not
     photos: tuple[Photo, ...]
+    levels: tuple[NamedLevel, ...]  # of the class tree, lowest first; empty without one
+    untranslated: Mapping[str, tuple[str, ...]]  # language of classes.yaml -> ids without a name in it
 
     @property
     def imbalance_ratio(self) -> float:
@@ -89,6 +91,7 @@ class Check:
         copied = sum(len(members) - 1 for members in self.copies)
         shared = {pair.first.relative for pair in self.against.shared} if self.against else set()
         uneven = self.imbalance_ratio > IMBALANCE_RATIO_MAX and len(self.classes) > 1
+        untranslated = self.untranslated.items()
         found = (
             (self.unusable, f"{self.unusable}."),
             (self.contradictions, f"{_count(self.contradictions, 'photograph')} with copies in several classes."),
@@ -97,6 +100,10 @@ class Check:
             (self.suspects, f"{_count(self.suspects or (), 'label')} to look at again."),
             (flawed, f"Hard to learn from: {', '.join(f'{count} {flaw}' for flaw, count in flawed.items())}."),
             (small, f"Fewer than {PER_CLASS_MIN} photographs of {', '.join(small)}."),
+            (
+                self.untranslated,
+                " ".join(f"{NAMES_FILE} has no {tag} name for {', '.join(ids)}." for tag, ids in untranslated),
+            ),
             (uneven, f"The largest class has {self.imbalance_ratio:.1f} times the photographs of the smallest."),
         )
         return tuple(sentence for present, sentence in found if present)
@@ -110,6 +117,8 @@ class Check:
             "unusable_because": self.unusable,
             "photos": len(self.photos),
             "classes": {each.label: {"photos": each.photos, "sides": dict(each.sides)} for each in self.classes},
+            "levels": {level.id: {group.id: list(group.classes) for group in level.groups} for level in self.levels},
+            "untranslated": {tag: list(ids) for tag, ids in self.untranslated.items()},
             "imbalance_ratio": self.imbalance_ratio if self.imbalance_ratio != float("inf") else None,
             "broken": [{"file": _below(each.path, self.path), "why": each.why} for each in self.broken],
             **{
@@ -181,7 +190,7 @@ def check_folder(
     Raises DataWrong where there is no folder or its layout is not that of a data set.
     """
     scan = scan_folder(path, progress=progress("Reading photographs"))
-    unusable = _unusable(scan)
+    unusable, names = _names_or_why_not(scan)
     measures = qualities(scan.photos, progress=progress("Measuring quality"))
     pairs = near_duplicates(scan.photos)
     together = groups(scan.photos, pairs)
@@ -202,11 +211,22 @@ def check_folder(
         suspects=doubtful,
         labels_seen_by=seen_by,
         photos=scan.photos,
+        levels=names.levels if names else (),
+        untranslated=names.untranslated if names else {},
     )
 
 
+def _names_or_why_not(scan: Scan) -> tuple[str | None, Names | None]:
+    """Why `load_folder` would refuse what was scanned, and what its classes are called."""
+    try:
+        names = read_names(scan.path / NAMES_FILE, scan.classes)
+    except DataWrong as wrong:
+        return _unusable(scan) or str(wrong), None
+    return _unusable(scan), names
+
+
 def _unusable(scan: Scan) -> str | None:
-    """Why `load_folder` would refuse what was scanned."""
+    """What is wrong with the photographs themselves."""
     if scan.broken:
         return f"{_count(scan.broken, 'file')} cannot be read"
     filled = Counter(photo.label for photo in scan.photos)
@@ -215,10 +235,6 @@ def _unusable(scan: Scan) -> str | None:
         return f"{_count(empty, 'class', 'classes')} without photographs: {', '.join(empty)}"
     if len(scan.classes) < 2:
         return f"there is one class only, {scan.classes[0]}"
-    try:
-        read_names(scan.path / NAMES_FILE, scan.classes)
-    except DataWrong as wrong:
-        return str(wrong)
     return None
 
 

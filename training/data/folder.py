@@ -6,13 +6,7 @@
         front_001.jpg         SIDE_anything: front_, back_, edge_ or detail_; else the side is unknown
       ood/                    never a class: photographs of other things, a set per folder inside
 
-`classes.yaml` is a mapping from class id to names, each with an optional parent in the
-class tree:
-
-    classes:
-      phra_sivali: {en: Phra Sivali, th: พระสีวลี, parent: standing}
-    groups:
-      standing: {en: Standing figures, th: ปางยืน}
+What `classes.yaml` holds is said in `training.data.names`.
 """
 
 from __future__ import annotations
@@ -33,7 +27,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken
-from training.data.names import NAMES_FILE, ClassNames, read_names
+from training.data.names import NAMES_FILE, ClassNames, NamedLevel, read_names
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -79,6 +73,7 @@ class Folder:
     names: Mapping[str, ClassNames]  # one for each class
     photos: tuple[Photo, ...]  # sorted by relative path
     fingerprint: str
+    levels: tuple[NamedLevel, ...] = ()  # of the class tree, lowest first
 
     @property
     def per_class(self) -> Mapping[str, int]:
@@ -124,12 +119,14 @@ def load_folder(path: Path, *, progress: Progress | None = None) -> Folder:
         raise ClassesWrong(
             f"{path} holds one class only ({scan.classes[0]}): a classifier needs at least two class folders"
         )
+    names = read_names(path / NAMES_FILE, scan.classes)
     return Folder(
         path=path,
         classes=scan.classes,
-        names=read_names(path / NAMES_FILE, scan.classes),
+        names=names.classes,
         photos=scan.photos,
         fingerprint=fingerprint(scan.photos),
+        levels=names.levels,
     )
 
 

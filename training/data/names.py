@@ -1,7 +1,18 @@
-"""What classes are called, and how they stand in a tree: `classes.yaml`."""
+"""What classes are called, and how they stand in a tree: `classes.yaml`.
+
+levels:                                          may be missing: level_1, level_2, ...
+  mould: {en: Mould, th: พิมพ์}                   what stands just above the classes
+  temple: {en: Temple, th: วัด}
+groups:
+  standing: {en: Standing figures, th: ปางยืน, parent: wat_nong}
+  wat_nong: {en: Wat Nong, th: วัดหนอง}
+classes:
+  phra_sivali: {en: Phra Sivali, th: พระสีวลี, parent: standing}
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -13,7 +24,13 @@ import yaml
 from training.data.errors import NamesWrong
 
 NAMES_FILE: Final = "classes.yaml"
+# Of an answer at no level above: a caller may ask for it, so no level may be called that.
+CLASS_LEVEL: Final = "class"
+_KEYS: Final = ("classes", "groups", "levels")
 _DEPTH_MAX: Final = 8
+# What the card and the wire accept.
+_GROUP_ID: Final = re.compile(r"[^/\\\x00-\x1f]{1,128}")
+_LEVEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +41,40 @@ class ClassNames:
     ancestors: tuple[str, ...] = ()  # group ids, nearest first; empty without a tree
 
 
-def read_names(path: Path, classes: Sequence[str]) -> Mapping[str, ClassNames]:
-    """The names of each class; made from the folder's name where the file or an entry is missing.
+@dataclass(frozen=True, slots=True)
+class NamedGroup:
+    """Classes that a level does not tell apart."""
+
+    id: str
+    names: Mapping[str, str]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLevel:
+    """A cut through the class tree: every class stands in exactly one group."""
+
+    id: str
+    names: Mapping[str, str]
+    groups: tuple[NamedGroup, ...]
+
+    def group_of(self, classes: Sequence[str]) -> tuple[int, ...]:
+        """For each class, the number of its group."""
+        number = {label: index for index, group in enumerate(self.groups) for label in group.classes}
+        return tuple(number[label] for label in classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a classes.yaml says."""
+
+    classes: Mapping[str, ClassNames]  # one for each class
+    levels: tuple[NamedLevel, ...]  # lowest first; empty without a tree
+    untranslated: Mapping[str, tuple[str, ...]]  # language that the file uses -> ids it has no name for
+
+
+def read_names(path: Path, classes: Sequence[str]) -> Names:
+    """The names of each class, made from the folder's name where the file or an entry is missing; and the tree.
 
     Raises NamesWrong where the file cannot be read, names a class that is not there, or
     has a tree that is none.
@@ -33,17 +82,35 @@ def read_names(path: Path, classes: Sequence[str]) -> Mapping[str, ClassNames]:
     document = _document(path)
     entries = _entries(path, document, "classes")
     groups = _entries(path, document, "groups")
+    levels = _entries(path, document, "levels")
     for name in entries:
         if name not in classes:
             near = get_close_matches(name, classes, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the folders are {', '.join(classes)}"
             raise NamesWrong(f"{path} names the class {name}, which has no folder: {hint}")
-    return {
+    for key, named in (("groups", groups), ("levels", levels)):
+        for name, entry in named.items():
+            if "en" not in entry:
+                raise NamesWrong(f"{path}: {name} in `{key}` has no English name: give it one, as in `en: Some name`")
+    both = sorted(set(groups) & set(classes))
+    if both:
+        raise NamesWrong(f"{path}: {both[0]} is a class and a group: give the group another id")
+    found = {
         label: ClassNames(
             names=_names_of(label, entries.get(label, {})), ancestors=_ancestors(path, label, entries, groups)
         )
         for label in classes
     }
+    every = {**groups, **levels, **{label: entries.get(label, {}) for label in classes}}
+    return Names(
+        classes=found,
+        levels=_levels(path, found, groups, levels),
+        untranslated={
+            tag: missing
+            for tag in sorted({tag for entry in every.values() for tag in entry} - {"parent"})
+            if (missing := tuple(name for name, entry in every.items() if tag not in entry))
+        },
+    )
 
 
 def fallback_name(class_id: str) -> str:
@@ -67,9 +134,9 @@ def _document(path: Path) -> Mapping[str, Any]:
         return {}
     if not isinstance(document, dict):
         raise NamesWrong(f"{path} must be a mapping with `classes`, not a {type(document).__name__}")
-    unknown = sorted(str(key) for key in document if key not in ("classes", "groups"))
+    unknown = sorted(str(key) for key in document if key not in _KEYS)
     if unknown:
-        raise NamesWrong(f"{path} has the key {unknown[0]}: only `classes` and `groups` are known")
+        raise NamesWrong(f"{path} has the key {unknown[0]}: only {', '.join(f'`{key}`' for key in _KEYS)} are known")
     return document
 
 
@@ -111,3 +178,55 @@ def _ancestors(
         above.append(parent)
         parent = groups[parent].get("parent")
     return tuple(above)
+
+
+def _levels(
+    path: Path,
+    classes: Mapping[str, ClassNames],
+    groups: Mapping[str, Mapping[str, str]],
+    named: Mapping[str, Mapping[str, str]],
+) -> tuple[NamedLevel, ...]:
+    """The cuts through the tree that tell something apart, lowest first.
+
+    Where branches differ in depth a cut counts from the top, so that a group never stands beside one that
+    it holds; a class that ends above the cut stands for itself.
+    """
+    for name in groups:
+        if not _GROUP_ID.fullmatch(name):
+            raise NamesWrong(f"{path}: the group {name!r} needs an id of 1 to 128 characters without slashes")
+    for name in named:
+        if not _LEVEL_ID.fullmatch(name) or name == CLASS_LEVEL:
+            raise NamesWrong(
+                f"{path}: {name!r} cannot be a level's id: use 1 to 63 lower case letters, digits, - and _, "
+                f"and not `{CLASS_LEVEL}`, which is the level of the classes themselves"
+            )
+    depth = max(len(own.ancestors) for own in classes.values())
+    if len(named) > depth:
+        raise NamesWrong(
+            f"{path} names {len(named)} levels above the classes, but no class has more than {depth} groups above it"
+        )
+    ids = [*named, *(f"level_{number}" for number in range(len(named) + 1, depth + 1))]
+    levels: list[NamedLevel] = []
+    below = len(classes)
+    for number, level_id in enumerate(ids, start=1):
+        members: dict[str, list[str]] = {}
+        for label, own in classes.items():
+            chain = (*reversed(own.ancestors), label)  # from the top
+            members.setdefault(chain[min(depth - number, len(chain) - 1)], []).append(label)
+        if 1 < len(members) < below:  # else nothing is told apart, or nothing less than below
+            below = len(members)
+            levels.append(
+                NamedLevel(
+                    id=level_id,
+                    names=named.get(level_id, {"en": f"Level {number}"}),
+                    groups=tuple(
+                        NamedGroup(
+                            name,
+                            classes[name].names if name in classes else _names_of(name, groups[name]),
+                            tuple(labels),
+                        )
+                        for name, labels in members.items()
+                    ),
+                )
+            )
+    return tuple(levels)

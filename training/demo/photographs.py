@@ -176,6 +176,7 @@ def _outside_names(number: int) -> tuple[str, str]:
 
 def _class_names_text() -> str:
     document = {
+        "levels": {"family": {"en": "Family", "th": "ตระกูล"}},
         "classes": {label: {**design.names, "parent": design.group} for label, design in DESIGNS.items()},
         "groups": {name: dict(names) for name, names in GROUPS.items()},
     }

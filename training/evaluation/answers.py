@@ -22,6 +22,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, decide, prediction_set
 from training.data.errors import PhotoBroken
 from training.errors import ModelUnreadable
+from training.evaluation.levels import Above, above
 
 GRAPH: Final = "model.onnx"
 CARD: Final = "model.json"
@@ -48,16 +49,22 @@ class Answers:
 
     def decisions(self, card: Card) -> tuple[Decision, ...]:
         """The verdict on each, by the rule that the gateway uses."""
+        return tuple(decide(*self._row(index), card.decision.limits) for index in range(len(self.probabilities)))
+
+    def above(self, card: Card) -> tuple[Above, ...]:
+        """What is said of each above the classes, by the rule that the gateway uses."""
+        limits, levels = card.decision.limits, card.level_rules
         return tuple(
-            decide(
-                row.tolist(), {name: float(values[index]) for name, values in self.scores.items()}, card.decision.limits
-            )
-            for index, row in enumerate(self.probabilities)
+            above(decision, *self._row(index), limits, levels) for index, decision in enumerate(self.decisions(card))
         )
 
     def sets(self, card: Card) -> tuple[tuple[int, ...], ...]:
         """The conformal set of each: class indices, best first; empty where the card promises none."""
         return tuple(prediction_set(row.tolist(), card.decision.limits) for row in self.probabilities)
+
+    def _row(self, index: int) -> tuple[list[float], dict[str, float]]:
+        """Probabilities and scores of one photograph."""
+        return self.probabilities[index].tolist(), {name: float(rows[index]) for name, rows in self.scores.items()}
 
 
 class GraphModel:

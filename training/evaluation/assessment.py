@@ -22,6 +22,8 @@ from training.data.quality import Flaw, Quality
 from training.evaluation import metrics
 from training.evaluation.answers import verdict_name
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
+from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.metrics import ReliabilityBin, RiskCoverage
 
 FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll", "aurc")
@@ -52,6 +54,8 @@ class Answered:
     sides: tuple[str, ...]  # "front", "back", ..., "unknown"
     qualities: tuple[Quality, ...]
     flaws: tuple[tuple[Flaw, ...], ...]
+    levels: tuple[Grouping, ...] = ()  # of the class tree, lowest first
+    above: tuple[Above, ...] = ()  # what is said at them; empty without a tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Assessment:
     set_size: float | None
     by_side: tuple[GroupRow, ...]
     by_quality: tuple[GroupRow, ...]
+    levels: tuple[LevelRow, ...] = ()  # of the class tree, lowest first
+    look_alikes: tuple[LookAlikes, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it: the contract's names, and those added to them."""
@@ -122,6 +128,8 @@ class Assessment:
                 "prediction_set_size": self.set_size,
                 "prediction_set_promised": self.set_promised or None,
             },
+            "levels": {row.id: row.document() for row in self.levels},
+            "look_alikes": [asdict(pair) for pair in self.look_alikes],
             "by_side": {row.name: _group_document(row) for row in self.by_side},
             "by_quality": {row.name: _group_document(row) for row in self.by_quality},
             "intervals": {name: self.figures[name].pair() for name in FIGURES},
@@ -158,6 +166,8 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         set_size=float(sizes.mean()) if promised else None,
         by_side=_groups(answered, dict(_sides(answered.sides)), accepted, seed=seed),
         by_quality=_groups(answered, dict(_qualities(answered)), accepted, seed=seed),
+        look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides),
+        levels=level_rows(answered.levels, answered.above, probabilities, labels, seed=seed),
     )
 
 

@@ -18,11 +18,12 @@ from protos.verdict import Decision, decide, prediction_set
 from training.data.folder import Folder, Photo
 from training.data.splits import divide
 from training.errors import DataTooSmall
+from training.evaluation.levels import Above, above
 from training.fitting.features import Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
-from training.fitting.version import PARTS, Part, Version, fit_version
+from training.fitting.version import PARTS, Cut, Part, Version, fit_version
 
 Groups = Sequence[Sequence[Photo]]
 
@@ -40,6 +41,7 @@ class OutOfFold:
     scores: Mapping[str, NDArray[np.float64]]  # detector -> [n]
     decisions: tuple[Decision, ...]  # [n]
     sets: tuple[tuple[int, ...], ...]  # [n]: conformal sets
+    above: tuple[Above, ...]  # [n]: the same above the classes
     outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the OOD score, [m]
     outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
 
@@ -80,6 +82,7 @@ def out_of_fold(
     scores: dict[str, NDArray[np.float64]] = {}
     decisions: list[Decision | None] = [None] * len(labels)
     sets: list[tuple[int, ...]] = [()] * len(labels)
+    higher: list[Above] = [Above(None, ())] * len(labels)
     ratios: dict[str, list[list[float]]] = {}
     rejected: dict[str, list[list[bool]]] = {}
     tests = divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed)
@@ -89,7 +92,7 @@ def out_of_fold(
         inside = [members for members in groups if row_of[members[0].relative] not in away]
         train = np.array(sorted(row_of[photo.relative] for members in inside for photo in members))
         fold_of[test] = number
-        fit = fit_on(inside, row_of, eyes, labels, classes=classes, recipe=recipe, seed=seed)
+        fit = fit_on(inside, row_of, eyes, labels, classes=classes, recipe=recipe, seed=seed, levels=cuts_of(folder))
         version, features, outside = fit.version, fit.sight.features, fit.sight.outside
         head = version.fitted.head
         if not fit.sight.tuned:
@@ -104,7 +107,10 @@ def out_of_fold(
             scores.setdefault(name, np.zeros(len(labels)))[test] = values
         for row, decision in zip(test, decisions_of(version, features.plain[test]), strict=True):
             decisions[row] = decision
-            sets[row] = prediction_set(probabilities[row].tolist(), version.limits)
+            chances = probabilities[row].tolist()
+            sets[row] = prediction_set(chances, version.limits)
+            own = {name: float(values[row]) for name, values in scores.items()}
+            higher[row] = above(decision, chances, own, version.limits, version.levels)
         for name, embedding in outside.report.items():
             found = decisions_of(version, embedding)
             ratios.setdefault(name, []).append([decision.ood_score for decision in found])
@@ -120,6 +126,7 @@ def out_of_fold(
         scores=scores,
         decisions=tuple(decision for decision in decisions if decision is not None),
         sets=tuple(sets),
+        above=tuple(higher),
         outside={name: np.mean(rows, axis=0) for name, rows in ratios.items()},
         outside_rejected={name: np.mean(rows, axis=0) for name, rows in rejected.items()},
     )
@@ -134,8 +141,12 @@ def fit_on(
     classes: int,
     recipe: Recipe,
     seed: int,
+    levels: Sequence[Cut] = (),
 ) -> Fit:
-    """A version fitted on some of the photographs, divided among its parts by groups."""
+    """A version fitted on some of the photographs, divided among its parts by groups.
+
+    levels: of the class tree, lowest first.
+    """
     parts = divide(groups, shares_of(recipe), seed=seed)
     number_of = {photo.relative: number for number, members in enumerate(groups) for photo in members}
 
@@ -156,6 +167,7 @@ def fit_on(
         recipe=recipe,
         seed=seed,
         tuned=sight.tuned,
+        levels=levels,
     )
     return Fit(version, sight, divided, tuple(parts["train"]))
 
@@ -224,6 +236,10 @@ def shares_of(recipe: Recipe) -> dict[str, float]:
         "calibration": recipe.calibration_share,
         "thresholds": recipe.thresholds_share,
     }
+
+
+def cuts_of(folder: Folder) -> tuple[Cut, ...]:
+    return tuple(Cut(level.id, level.group_of(folder.classes)) for level in folder.levels)
 
 
 def labels_of(folder: Folder) -> NDArray[np.intp]:

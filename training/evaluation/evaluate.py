@@ -25,6 +25,7 @@ from training.evaluation import metrics
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, assess
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.levels import Above, level_name
 
 _SEED: Final = 0  # of the bootstrap: the same photographs give the same intervals
 
@@ -44,6 +45,7 @@ class Measured:
     photos: tuple[Photo, ...]
     answers: Answers
     decisions: tuple[Decision, ...]
+    above: tuple[Above, ...]
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -113,11 +115,11 @@ class Evaluation:
             },
             "unreadable": [{"file": str(item.path), "why": item.why} for item in self.unreadable],
             "predictions": [
-                *_predictions(self.known, self.answered.classes),
+                *_predictions(self.known, self.card),
                 *(
                     row
                     for name, measured in self.others.items()
-                    for row in _predictions(measured, self.answered.classes, outside=name)
+                    for row in _predictions(measured, self.card, outside=name)
                 ),
             ],
         }
@@ -209,7 +211,7 @@ def _measured(
             yield pixels
 
     answers = model.answer(images())
-    return Measured(tuple(read), answers, answers.decisions(model.card))
+    return Measured(tuple(read), answers, answers.decisions(model.card), answers.above(model.card))
 
 
 def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered:
@@ -221,6 +223,8 @@ def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered
         probabilities=known.answers.probabilities.astype(np.float64),
         decisions=known.decisions,
         sets=known.answers.sets(card),
+        levels=card.level_rules,
+        above=known.above,
         set_coverage=card.decision.limits.set_coverage,
         sides=tuple(photo.side_name for photo in known.photos),
         qualities=measures,
@@ -242,19 +246,20 @@ def _outside(inside: NDArray[np.float64], labels: NDArray[np.integer], measured:
     return OutsideFigures(len(scores), area, rate, float(np.mean(out)))
 
 
-def _predictions(measured: Measured, classes: Sequence[str], *, outside: str | None = None) -> list[dict[str, Any]]:
+def _predictions(measured: Measured, card: Card, *, outside: str | None = None) -> list[dict[str, Any]]:
     rows = []
     for index, (photo, decision) in enumerate(zip(measured.photos, measured.decisions, strict=True)):
         row = measured.answers.probabilities[index]
         found: dict[str, Any] = {
             "file": photo.relative,
             "label": photo.label if outside is None else None,
-            "predicted": classes[int(row.argmax())],
+            "predicted": card.classes[int(row.argmax())].id,
             "confidence": float(row.max()),
             "verdict": verdict_name(decision.verdict),
             "reasons": reason_names(decision.reasons),
             "ood_score": decision.ood_score,
             "scores": {name: float(values[index]) for name, values in measured.answers.scores.items()},
+            "level": level_name(measured.above[index], card.level_rules),
         }
         if outside is not None:
             found["set"] = outside

@@ -13,8 +13,9 @@ from model_store.card import MetricCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.folder import Folder
 from training.evaluation import metrics
-from training.evaluation.crossvalidation import OutOfFold
-from training.evaluation.intervals import bootstrap
+from training.evaluation.crossvalidation import OutOfFold, cuts_of
+from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.levels import LevelRow, level_rows
 
 LeftOut = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -79,9 +80,25 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
                 "accepted_accuracy", interval.value, interval.low, interval.high, f"{whole}; of those called in domain"
             )
         )
+    for row in level_rows(cuts_of(folder), found.above, probabilities, labels, seed=source.seed):
+        cards.extend(_of_level(row, whole))
     cards.extend(_by_side(folder, found, heads, source.seed))
     cards.extend(_outside(found, left_out, whole, source.seed))
     return tuple(cards)
+
+
+def _of_level(row: LevelRow, whole: str) -> list[MetricCard]:
+    prefix = f"level_{slug(row.id)}"
+    where = f"{whole}; at the level {row.id} of the class tree"
+
+    def figure(name: str, interval: Interval, what: str) -> MetricCard:
+        return MetricCard(f"{prefix}_{name}", interval.value, interval.low, interval.high, f"{where}, {what}")
+
+    return [
+        figure("accuracy", row.accuracy, "were every photograph answered at it"),
+        figure("set_coverage", row.set_coverage, "how often the set of groups holds the true one"),
+        figure("wrong", row.wrong, "the share whose answer backs off to it and is wrong"),
+    ]
 
 
 def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[MetricCard]:

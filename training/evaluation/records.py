@@ -15,8 +15,9 @@ from training.data.quality import flaws, qualities
 from training.evaluation import metrics
 from training.evaluation.answers import reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment
-from training.evaluation.crossvalidation import OutOfFold
+from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.figures import LeftOut
+from training.evaluation.levels import level_name
 
 
 def reference_of(folder: Folder, found: OutOfFold) -> str:
@@ -57,6 +58,8 @@ def answered_of(folder: Folder, found: OutOfFold, *, set_coverage: float) -> Ans
             flaws(quality, width_px=photo.width_px, height_px=photo.height_px)
             for photo, quality in zip(folder.photos, measures, strict=True)
         ),
+        levels=cuts_of(folder),
+        above=found.above,
     )
 
 
@@ -82,6 +85,7 @@ def metrics_of(
                 "verdict": verdict_name(found.decisions[row].verdict),
                 "reasons": reason_names(found.decisions[row].reasons),
                 "ood_score": found.decisions[row].ood_score,
+                "level": level_name(found.above[row], cuts_of(folder)),
             }
             for row, photo in enumerate(folder.photos)
         ],

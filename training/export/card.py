@@ -21,7 +21,10 @@ from model_store.card import (
     ExamplesCard,
     GoldenCard,
     GraphCard,
+    GroupCard,
     InputCard,
+    LevelCard,
+    LookAlikesCard,
     MetricCard,
     SplitCard,
     TrainingCard,
@@ -32,6 +35,7 @@ from training.data import splits
 from training.data.folder import Folder
 from training.data.splits import Split
 from training.evaluation.answers import GRAPH
+from training.evaluation.look_alikes import ANY_SIDE, LookAlikes
 from training.export import fused_graph
 from training.fitting.recipe import Recipe
 from training.fitting.version import DETECTORS, Version
@@ -58,6 +62,7 @@ def card_of(
     borders_on: str,
     origin: Origin,
     examples: ExamplesCard,
+    look_alikes: Sequence[LookAlikes],
 ) -> Card:
     """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule.
 
@@ -73,6 +78,26 @@ def card_of(
         version=version_name(created_at=created_at, backbone=recipe.backbone, macro_f1=macro_f1),
         created_at=created_at,
         classes=tuple(ClassCard(id=label, names=dict(folder.names[label].names)) for label in folder.classes),
+        levels=tuple(
+            LevelCard(
+                id=named.id,
+                names=dict(named.names),
+                set_probability_min=fitted.set_probability_min,
+                groups=tuple(GroupCard(group.id, dict(group.names), group.classes) for group in named.groups),
+            )
+            for named, fitted in zip(folder.levels, version.levels, strict=True)
+        ),
+        look_alikes=tuple(
+            LookAlikesCard(
+                classes=pair.classes,
+                side="" if pair.side == ANY_SIDE else pair.side,
+                photos=pair.photos,
+                confused=pair.confused,
+                separation=pair.separation,
+                decided_by=pair.decided_by,
+            )
+            for pair in look_alikes
+        ),
         input=InputCard(height_px=recipe.input_px, width_px=recipe.input_px, fit="centre_crop"),
         graph=GraphCard(
             file=GRAPH,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.verdict import DecisionLimits
+from protos.verdict import DecisionLimits, Level
 from training.calibration import conformal
 from training.calibration.temperature import Scored, probabilities_of
 from training.calibration.trial import Foldable, Trial, tried_temperature
@@ -61,6 +62,14 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A level of the class tree, before anything is fitted."""
+
+    id: str
+    group_of: tuple[int, ...]  # for each class, the number of its group
+
+
+@dataclass(frozen=True, slots=True)
 class Inside:
     """Training photographs, each scored by a head fitted without its group."""
 
@@ -75,6 +84,7 @@ class Version:
 
     fitted: Fitted
     limits: DecisionLimits
+    levels: tuple[Level, ...]  # of the class tree, lowest first
     trial: Trial  # of its temperature
 
     def probabilities(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -96,12 +106,14 @@ def fit_version(
     recipe: Recipe,
     seed: int,
     tuned: bool = False,
+    levels: Sequence[Cut] = (),
 ) -> Version:
     """Fit head and detectors on `train`, the temperature on `calibration`, the borders on `held_out`.
 
     outside: embeddings [m, size] of photographs of other things, set aside for the borders; may be
     empty.  tuned: the network itself has learnt from `train`, so that no head can be fitted without one
-    of its photographs; temperature and prediction sets then rest on the other parts alone.
+    of its photographs; temperature and prediction sets then rest on the other parts alone.  levels: cuts
+    through the class tree, lowest first.
 
     Raises DataTooSmall where the photographs of each class do not differ at all.
     """
@@ -129,7 +141,13 @@ def fit_version(
     except ValueError as error:
         raise DataTooSmall(str(error)) from None
     fitted = Fitted(head, trial.temperature, both, forest)
-    return Version(fitted, _limits(fitted, held_out, inside, outside, recipe), trial)
+    unseen = _unseen(fitted, held_out, inside)
+    return Version(
+        fitted,
+        _limits(fitted, held_out, unseen, outside, recipe),
+        tuple(_level(cut, unseen, coverage=recipe.set_coverage) for cut in levels),
+        trial,
+    )
 
 
 def detector_scores(fitted: Fitted, embedding: NDArray[np.floating]) -> _Scores:
@@ -182,14 +200,44 @@ def _inner_folds(train: Part) -> NDArray[np.intp]:
     return folds
 
 
-def _limits(
-    fitted: Fitted, held_out: Part, inside: Inside | None, outside: NDArray[np.floating], recipe: Recipe
-) -> DecisionLimits:
-    """Borders from photographs that nothing was fitted on, and from views of them as other cameras see them.
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """Calibrated probabilities of photographs, each by a head that was not fitted on it."""
 
-    The limit of prediction sets also reads the training photographs, each scored without its group: on a
-    dozen photographs alone a coverage of 90 % is the largest score of all (decision 0013).
+    probabilities: NDArray[np.float64]  # [n, classes]
+    labels: NDArray[np.intp]
+
+
+def _unseen(fitted: Fitted, held_out: Part, inside: Inside | None) -> _Unseen:
+    """What prediction sets are limited by: the held-out part, and the training photographs without their group.
+
+    On a dozen photographs alone a coverage of 90 % is the largest score of all (decision 0013).
     """
+    logits, labels = fitted.head.logits(held_out.features.plain), held_out.labels
+    if inside is not None:
+        logits = np.concatenate([logits, inside.plain.logits])
+        labels = np.concatenate([labels, inside.plain.labels])
+    return _Unseen(probabilities_of(logits, fitted.temperature), labels)
+
+
+def _set_probability_min(unseen: _Unseen, *, coverage: float) -> float:
+    if coverage <= 0.0:
+        return 1.0
+    return conformal.set_probability_min(unseen.probabilities, unseen.labels, coverage=coverage)
+
+
+def _level(cut: Cut, unseen: _Unseen, *, coverage: float) -> Level:
+    """The cut with the limit of its own prediction sets."""
+    group_of = np.array(cut.group_of, np.intp)
+    sums = unseen.probabilities @ np.eye(group_of.max() + 1)[group_of]
+    grouped = _Unseen(sums, group_of[unseen.labels])
+    return Level(cut.id, cut.group_of, _set_probability_min(grouped, coverage=coverage))
+
+
+def _limits(
+    fitted: Fitted, held_out: Part, unseen: _Unseen, outside: NDArray[np.floating], recipe: Recipe
+) -> DecisionLimits:
+    """Borders from photographs that nothing was fitted on, and from views of them as other cameras see them."""
     known = detector_scores(fitted, held_out.features.flat()[0])
     away = detector_scores(fitted, outside)
     detectors = []
@@ -205,17 +253,10 @@ def _limits(
                 out_ratio=recipe.out_ratio if together else ALONE_RATIO,
             )
         )
-    logits, labels = fitted.head.logits(held_out.features.plain), held_out.labels
-    if inside is not None:
-        logits = np.concatenate([logits, inside.plain.logits])
-        labels = np.concatenate([labels, inside.plain.labels])
-    probabilities = probabilities_of(logits, fitted.temperature)
     return DecisionLimits(
         confidence_min=recipe.confidence_min,
         margin_min=recipe.margin_min,
         detectors=tuple(detectors),
         set_coverage=recipe.set_coverage,
-        set_probability_min=conformal.set_probability_min(probabilities, labels, coverage=recipe.set_coverage)
-        if recipe.set_coverage > 0.0
-        else 1.0,
+        set_probability_min=_set_probability_min(unseen, coverage=recipe.set_coverage),
     )

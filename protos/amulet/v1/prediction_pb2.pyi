@@ -79,7 +79,9 @@ class PredictRequest(_message.Message):
     that carries none answers without.
     """
     level: _builtins.str
-    """The level of the class tree to answer at; empty: the lowest one that is sure."""
+    """The level of the class tree to answer at; "class": the classes themselves. Empty: the
+    classes where they are sure, else the lowest level that is, else the classes.
+    """
     @_builtins.property
     def views(self) -> _containers.RepeatedCompositeFieldContainer[Global___View]:
         """One to eight views of the same object."""
@@ -236,6 +238,7 @@ class PredictResponse(_message.Message):
     AUDIT_CHECKPOINT_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    CLASS_CANDIDATES_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     request_id: _builtins.str
     model: _builtins.str
@@ -253,7 +256,10 @@ class PredictResponse(_message.Message):
     replayed: _builtins.bool
     """The answer was given before, for this idempotency key."""
     level: _builtins.str
-    """The level of the class tree that the candidates stand on; empty: leaves."""
+    """The level of the class tree that candidates and prediction set stand on; empty: the
+    classes. A level that nobody asked for stands here only where it is sure and the classes
+    are not: the verdict is then UNSURE, and the reasons are those of the classes.
+    """
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Finding]: ...
     @_builtins.property
@@ -278,6 +284,10 @@ class PredictResponse(_message.Message):
     def timings(self) -> Global___Timings: ...
     @_builtins.property
     def answered_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def class_candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """The classes themselves, best first; only where `level` is not empty."""
+
     def __init__(
         self,
         *,
@@ -300,10 +310,11 @@ class PredictResponse(_message.Message):
         audit_checkpoint: _builtins.str = ...,
         replayed: _builtins.bool = ...,
         level: _builtins.str = ...,
+        class_candidates: _abc.Iterable[Global___Candidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "prediction_set", b"prediction_set", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "audit_checkpoint", b"audit_checkpoint", "candidates", b"candidates", "disclaimer", b"disclaimer", "heat_maps", b"heat_maps", "level", b"level", "model", b"model", "nearest_examples", b"nearest_examples", "ood_scores", b"ood_scores", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "replayed", b"replayed", "request_id", b"request_id", "timings", b"timings", "verdict", b"verdict", "version", b"version", "views", b"views", "will_be_reviewed", b"will_be_reviewed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "audit_checkpoint", b"audit_checkpoint", "candidates", b"candidates", "class_candidates", b"class_candidates", "disclaimer", b"disclaimer", "heat_maps", b"heat_maps", "level", b"level", "model", b"model", "nearest_examples", b"nearest_examples", "ood_scores", b"ood_scores", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "replayed", b"replayed", "request_id", b"request_id", "timings", b"timings", "verdict", b"verdict", "version", b"version", "views", b"views", "will_be_reviewed", b"will_be_reviewed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -916,6 +927,8 @@ class Card(_message.Message):
     DOCUMENT_FIELD_NUMBER: _builtins.int
     EXPLANATIONS_FIELD_NUMBER: _builtins.int
     REFERENCE_EXAMPLES_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    LOOK_ALIKES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     input_height_px: _builtins.int
@@ -943,6 +956,14 @@ class Card(_message.Message):
     def explanations(self) -> _containers.RepeatedScalarFieldContainer[Global___Explain.Method.ValueType]:
         """How the version can explain itself."""
 
+    @_builtins.property
+    def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
+        """Cuts through the class tree, lowest first; empty without a tree."""
+
+    @_builtins.property
+    def look_alikes(self) -> _containers.RepeatedCompositeFieldContainer[Global___LookAlikes]:
+        """Pairs of classes that photographs of one side do not tell apart."""
+
     def __init__(
         self,
         *,
@@ -962,14 +983,152 @@ class Card(_message.Message):
         document: _struct_pb2.Struct | None = ...,
         explanations: _abc.Iterable[Global___Explain.Method.ValueType] | None = ...,
         reference_examples: _builtins.int = ...,
+        levels: _abc.Iterable[Global___Level] | None = ...,
+        look_alikes: _abc.Iterable[Global___LookAlikes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "decision", b"decision", "document", b"document"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "classes", b"classes", "created_at", b"created_at", "data_fingerprint", b"data_fingerprint", "data_photos", b"data_photos", "decision", b"decision", "document", b"document", "explanations", b"explanations", "input_height_px", b"input_height_px", "input_width_px", b"input_width_px", "metrics", b"metrics", "name", b"name", "reference_examples", b"reference_examples", "temperature", b"temperature", "version", b"version", "weights_licence", b"weights_licence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_sha256", b"archive_sha256", "classes", b"classes", "created_at", b"created_at", "data_fingerprint", b"data_fingerprint", "data_photos", b"data_photos", "decision", b"decision", "document", b"document", "explanations", b"explanations", "input_height_px", b"input_height_px", "input_width_px", b"input_width_px", "levels", b"levels", "look_alikes", b"look_alikes", "metrics", b"metrics", "name", b"name", "reference_examples", b"reference_examples", "temperature", b"temperature", "version", b"version", "weights_licence", b"weights_licence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Card: _TypeAlias = Card  # noqa: Y015
+
+@_typing.final
+class Level(_message.Message):
+    """A level that answers can stand on: each class belongs to exactly one of its groups."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DisplayNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAMES_FIELD_NUMBER: _builtins.int
+    SET_PROBABILITY_MIN_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    set_probability_min: _builtins.float
+    """groups at or above belong to the prediction set"""
+    @_builtins.property
+    def display_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """language tag -> name"""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___Group]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        display_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        set_probability_min: _builtins.float = ...,
+        groups: _abc.Iterable[Global___Group] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_names", b"display_names", "groups", b"groups", "id", b"id", "set_probability_min", b"set_probability_min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Level: _TypeAlias = Level  # noqa: Y015
+
+@_typing.final
+class Group(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DisplayNamesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAMES_FIELD_NUMBER: _builtins.int
+    CLASS_IDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    @_builtins.property
+    def display_names(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """language tag -> name"""
+
+    @_builtins.property
+    def class_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        display_names: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        class_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_ids", b"class_ids", "display_names", b"display_names", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Group: _TypeAlias = Group  # noqa: Y015
+
+@_typing.final
+class LookAlikes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASS_IDS_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    side: _vocabulary_pb2.Side.ValueType
+    """from which they look alike; SIDE_UNSPECIFIED: from any"""
+    @_builtins.property
+    def class_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """two"""
+
+    @_builtins.property
+    def decided_by(self) -> _containers.RepeatedScalarFieldContainer[_vocabulary_pb2.Side.ValueType]:
+        """photographs of which tell them apart; may be empty"""
+
+    def __init__(
+        self,
+        *,
+        class_ids: _abc.Iterable[_builtins.str] | None = ...,
+        side: _vocabulary_pb2.Side.ValueType = ...,
+        decided_by: _abc.Iterable[_vocabulary_pb2.Side.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_ids", b"class_ids", "decided_by", b"decided_by", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookAlikes: _TypeAlias = LookAlikes  # noqa: Y015
 
 @_typing.final
 class Class(_message.Message):

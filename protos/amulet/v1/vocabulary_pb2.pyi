@@ -95,6 +95,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """the views do not look like one object"""
     REASON_NO_TIME_TO_EXPLAIN: _Reason.ValueType  # 11
     """the deadline left no time for the heat map; the answer stands"""
+    REASON_LOOK_ALIKES: _Reason.ValueType  # 12
+    """photographs like these do not tell the two best candidates apart"""
     REASON_PHOTO_MISSING: _Reason.ValueType  # 100
     """The photograph cannot be read."""
     REASON_PHOTO_FORMAT_NOT_ALLOWED: _Reason.ValueType  # 101
@@ -178,6 +180,8 @@ REASON_VIEWS_DISAGREE: Reason.ValueType  # 10
 """the views do not look like one object"""
 REASON_NO_TIME_TO_EXPLAIN: Reason.ValueType  # 11
 """the deadline left no time for the heat map; the answer stands"""
+REASON_LOOK_ALIKES: Reason.ValueType  # 12
+"""photographs like these do not tell the two best candidates apart"""
 REASON_PHOTO_MISSING: Reason.ValueType  # 100
 """The photograph cannot be read."""
 REASON_PHOTO_FORMAT_NOT_ALLOWED: Reason.ValueType  # 101

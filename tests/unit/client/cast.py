@@ -101,6 +101,7 @@ def model_of(name: str, version: str) -> pb.Model:
         name=name,
         version=version,
         classes=[pb.Class(id="a", display_names={"en": "Alpha", "th": "อัลฟา"})],
+        levels=[pb.Level(id="family", groups=[pb.Group(id="f", display_names={"en": "Greek"}, class_ids=["a"])])],
         input_height_px=224,
         input_width_px=192,
         temperature=1.5,
@@ -166,6 +167,7 @@ def full_response() -> pb.PredictResponse:
         audit_checkpoint="checkpoint",
         replayed=True,
         level="group",
+        class_candidates=[pb.Candidate(class_id="aa", display_name="Alpha one", probability=0.25)],
     )
     response.timings.total.FromMilliseconds(20)
     response.timings.decode.FromMilliseconds(4)

@@ -22,6 +22,7 @@ def test_every_field_of_an_answer_arrives() -> None:
     assert answer.verdict == "UNSURE"
     assert answer.reasons == (Finding("REASON_LOW_CONFIDENCE", "Not sure enough.", "Ask.", -1),)
     assert answer.best == Candidate("a", "Alpha", 0.5)
+    assert answer.class_candidates == (Candidate("aa", "Alpha one", 0.25),)
     assert (answer.prediction_set, answer.set_coverage) == (("a", "b"), 0.9)
     assert answer.ood_scores[0].out_at == 3
     front, unknown = answer.views

@@ -11,7 +11,8 @@ from amulet_client.reading import describe
 from protos.wording import DISCLAIMER
 from tests.unit.client.cast import full_response
 
-UNSURE = Prediction.of(full_response())
+ABOVE = Prediction.of(full_response())
+UNSURE = replace(ABOVE, level="", class_candidates=())
 SURE = replace(UNSURE, verdict="IN_DOMAIN", reasons=(), prediction_set=("a",), views=UNSURE.views[1:])
 OUT = replace(UNSURE, verdict="OUT_OF_DISTRIBUTION")
 
@@ -30,6 +31,17 @@ def test_an_unsure_answer_in_full() -> None:
             f"  {DISCLAIMER['en']}",
         ]
     )
+
+
+def test_an_answer_above_the_classes_says_first_what_is_sure() -> None:
+    assert describe(replace(ABOVE, prediction_set=("a",))).splitlines()[:6] == [
+        "Not sure",
+        "  Sure of the group:",
+        "   50.0%  Alpha",
+        "   37.5%  Beta",
+        "  Among the kinds themselves:",
+        "   25.0%  Alpha one",
+    ]
 
 
 def test_a_sure_answer_makes_no_more_words_than_needed() -> None:

@@ -29,7 +29,7 @@ def request(**fields: Any) -> pb.PredictRequest:
         ({"top_k": -1}, errors.FieldInvalid, "top_k"),
         ({"top_k": 51}, errors.FieldInvalid, "top_k"),
         ({"nearest_examples": 11}, errors.FieldInvalid, "nearest_examples"),
-        ({"level": "family"}, errors.FieldInvalid, "level"),
+        ({"level": "x" * 129}, errors.FieldInvalid, "level"),
         ({"request_id": "x" * 129}, errors.FieldInvalid, "request_id"),
         ({"request_id": "a\nb"}, errors.FieldInvalid, "request_id"),
         ({"idempotency_key": "\x00"}, errors.FieldInvalid, "idempotency_key"),

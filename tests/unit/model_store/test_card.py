@@ -35,6 +35,63 @@ def test_a_card_may_say_how_its_temperature_was_tried(card: Card) -> None:
     assert "calibration" not in json.loads(card.render())
 
 
+TONE = {
+    "id": "tone",
+    "names": {"en": "Tone"},
+    "set_probability_min": 0.25,
+    "groups": [
+        {"id": "warm", "names": {"en": "Warm"}, "classes": ["red"]},
+        {"id": "cold", "names": {"en": "Cold"}, "classes": ["blue", "green"]},
+    ],
+}
+ALIKE = {
+    "classes": ["green", "blue"],
+    "side": "back",
+    "photos": 20,
+    "confused": 6,
+    "separation": 0.5,
+    "decided_by": ["front"],
+}
+
+
+def test_a_card_may_hold_a_class_tree_and_look_alikes(document: dict[str, Any]) -> None:
+    document |= {"levels": [TONE], "look_alikes": [ALIKE]}
+
+    card = Card.parse(json.dumps(document))
+
+    assert Card.parse(card.render()) == card
+    (level,) = card.level_rules
+    assert level.of([0.5, 0.25, 0.25]) == (0.5, 0.5)
+    assert level.group_of == (0, 1, 1)
+    assert card.look_alikes[0].decided_by == ("front",)
+
+
+@pytest.mark.parametrize(
+    ("groups", "why"),
+    [
+        ({"warm": ["red"], "cold": ["blue"]}, "exactly one group"),
+        ({"warm": ["red", "green"], "cold": ["blue", "green"]}, "exactly one group"),
+        ({"warm": ["red"], "cold": ["blue", "pink"]}, "all and no others"),
+        ({"warm": ["red", "green"], "green": ["blue"]}, "the id of a class"),
+        ({"warm": ["red", "green"], "cold": ["blue"]}, "stands in several"),
+    ],
+)
+def test_a_tree_that_is_none_is_refused(document: dict[str, Any], groups: dict[str, list[str]], why: str) -> None:
+    above = {
+        **TONE,
+        "id": "above",
+        "groups": [{"id": name, "names": {"en": name}, "classes": classes} for name, classes in groups.items()],
+    }
+    with pytest.raises(CardInvalid, match=why):
+        Card.parse(json.dumps({**document, "levels": [TONE, above]}))
+
+
+@pytest.mark.parametrize("pair", [["green", "green"], ["green", "pink"]])
+def test_look_alikes_that_are_no_pair_are_refused(document: dict[str, Any], pair: list[str]) -> None:
+    with pytest.raises(CardInvalid, match="a pair is two of the classes"):
+        Card.parse(json.dumps({**document, "look_alikes": [{**ALIKE, "classes": pair}]}))
+
+
 def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
         place: Any = document

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protos.amulet.v1 import vocabulary_pb2 as words
-from protos.verdict import DecisionLimits, DetectorLimits, decide, prediction_set
+from protos.verdict import DecisionLimits, DetectorLimits, Level, decide, prediction_set, sure_level
 
 MAHALANOBIS = DetectorLimits("mahalanobis", typical=10.0, unsure_at=20.0, out_at=30.0)
 FOREST = DetectorLimits("isolation_forest", typical=0.4, unsure_at=0.6, out_at=0.7)
@@ -74,3 +74,28 @@ def test_the_prediction_set_holds_the_best_class_and_every_probable_one() -> Non
 
 def test_a_version_that_promises_no_coverage_gives_no_set() -> None:
     assert prediction_set([0.9, 0.1], DecisionLimits(0.5, 0.0, ())) == ()
+
+
+FAMILY = Level("family", (0, 0, 1, 1), 0.3)
+TEMPLE = Level("temple", (0, 0, 0, 1), 0.05)
+
+
+def test_a_groups_probability_is_the_sum_over_its_classes() -> None:
+    assert FAMILY.of([0.125, 0.25, 0.5, 0.125]) == (0.375, 0.625)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "scores", "level"),
+    [
+        ([0.5, 0.45, 0.03, 0.02], NEAR, 0),  # one family, whichever of its classes
+        ([0.4, 0.25, 0.3, 0.05], NEAR, None),  # two groups in the family's set; the temple's set holds two as well
+        ([0.4, 0.25, 0.32, 0.03], NEAR, 1),  # the temple's set holds one
+        ([0.3, 0.2, 0.2, 0.3], NEAR, None),
+        ([0.5, 0.45, 0.03, 0.02], NEAR | {"mahalanobis": 20.0}, None),  # what is unfamiliar is unsure at every level
+        ([0.5, 0.45, 0.03, 0.02], NEAR | {"mahalanobis": 30.0}, None),
+    ],
+)
+def test_an_answer_stands_on_the_lowest_level_that_is_sure(
+    probabilities: list[float], scores: dict[str, float], level: int | None
+) -> None:
+    assert sure_level(probabilities, scores, LIMITS, (FAMILY, TEMPLE)) == level

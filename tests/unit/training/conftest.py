@@ -13,11 +13,18 @@ from tests.unit.training.data.cast import picture, write_folder
 
 @dataclass(frozen=True, slots=True)
 class SmallRun:
-    """A run, and what it was trained on: three classes of eight photographs, six of other things."""
+    """A run, and what it was trained on: three classes of eight photographs, six of other things; TREE beside them."""
 
     run: Path
     data: Path
     outside: Path
+
+
+TREE = """
+levels: {kind: {en: Kind, th: ชนิด}}
+groups: {stone: {en: Stone fruit, th: ผลมีเมล็ดแข็ง}}
+classes: {apple: {en: Apple, th: แอปเปิล, parent: stone}, cherry: {en: Cherry, th: เชอร์รี, parent: stone}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +35,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
     root = tmp_path_factory.mktemp("small-run")
     data = write_folder(root / "data", {"apple": 8, "berry": 8, "cherry": 8})
+    (data / "classes.yaml").write_text(TREE, "utf-8")
     outside = root / "other"
     outside.mkdir()
     for number in range(6):

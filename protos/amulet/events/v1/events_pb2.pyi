@@ -92,6 +92,8 @@ class PredictionMade(_message.Message):
     IDEMPOTENCY_KEY_DIGEST_FIELD_NUMBER: _builtins.int
     PREDICTION_SET_FIELD_NUMBER: _builtins.int
     VERSION_NAMED_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     request_id: _builtins.str
     client_id: _builtins.str
@@ -109,6 +111,8 @@ class PredictionMade(_message.Message):
     """hex; the key itself stays with the gateway"""
     version_named: _builtins.bool
     """the caller named the version: no weight chose it"""
+    level: _builtins.str
+    """of the class tree, that the answer stood on; empty: the classes"""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_vocabulary_pb2.Reason.ValueType]: ...
     @_builtins.property
@@ -125,6 +129,10 @@ class PredictionMade(_message.Message):
     def shadows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShadowAnswer]: ...
     @_builtins.property
     def prediction_set(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def group(self) -> _prediction_pb2.Candidate:
+        """the best at that level, name left out"""
+
     def __init__(
         self,
         *,
@@ -148,10 +156,12 @@ class PredictionMade(_message.Message):
         idempotency_key_digest: _builtins.str = ...,
         prediction_set: _abc.Iterable[_builtins.str] | None = ...,
         version_named: _builtins.bool = ...,
+        level: _builtins.str = ...,
+        group: _prediction_pb2.Candidate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "model", b"model", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "version_named", b"version_named", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "group", b"group", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "level", b"level", "model", b"model", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "version_named", b"version_named", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.ingest.reading import FeedbackEvent, PredictionEvent, Unfit, read_event
-from console.predictions.detail import Detail
+from console.predictions.detail import Detail, Group
 from console.predictions.models import FeedbackKind, Verdict
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
@@ -99,7 +99,10 @@ def test_no_message_of_the_contract_breaks_the_reader(content: bytes) -> None:
 
 
 def test_a_detail_survives_its_document() -> None:
-    read = read_event(prediction_event(views=[view_record(), view_record()]))
+    event = prediction_event(views=[view_record(), view_record()])
+    event.prediction.level = "family"
+    event.prediction.group.CopyFrom(prediction_pb2.Candidate(class_id="seated", probability=0.75))
+    read = read_event(event)
     assert isinstance(read, PredictionEvent)
     detail = Detail(
         candidates=read.candidates,
@@ -112,7 +115,9 @@ def test_a_detail_survives_its_document() -> None:
         inference_ms=read.inference_ms,
         policy_digest=read.policy_digest,
         idempotency_key_digest=read.idempotency_key_digest,
+        group=read.group,
     )
+    assert detail.group == Group("family", "seated", 0.75)
     assert Detail.parse(json.loads(json.dumps(detail.render()))) == detail
     with pytest.raises(ValueError, match="not of its form"):
         Detail.parse({})

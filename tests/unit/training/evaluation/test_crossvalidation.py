@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.training.data.cast import photo
 from training.data.folder import Folder, Photo
+from training.data.names import NamedGroup, NamedLevel
 from training.errors import DataTooSmall
 from training.evaluation.crossvalidation import check_size, labels_of, leave_class_out, out_of_fold
 from training.fitting.features import Features
@@ -19,9 +21,9 @@ SIZE = 40
 RECIPE = with_settings(recipe_of("standard"), {"views": 0, "forest_trees": 5, "levels": ["head"]})
 
 
-def folder_of(photos: list[Photo]) -> Folder:
+def folder_of(photos: list[Photo], levels: tuple[NamedLevel, ...] = ()) -> Folder:
     classes = tuple(sorted({each.label for each in photos}))
-    return Folder(Path("data"), classes, {}, tuple(photos), "f" * 64)
+    return Folder(Path("data"), classes, {}, tuple(photos), "f" * 64, levels)
 
 
 def pairs(count: int, *, classes: int = 2) -> list[tuple[Photo, Photo]]:
@@ -127,3 +129,28 @@ def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:
     with pytest.raises(DataTooSmall, match=r"class rare has 2 independent photographs .* at least 5"):
         check_size(few, folder, folds=5)
     check_size(together, folder_of([each for pair in together for each in pair]), folds=5)
+
+
+def test_twins_are_told_apart_at_the_level_above_and_its_sets_hold_the_truth_as_often_as_promised() -> None:
+    """c0 and c1 look the same, c2 and c3 too: which twin is a guess, which pair is plain."""
+    rng = np.random.default_rng(11)
+    photos = [photo(f"c{number % 4}", number, look_seed=number) for number in range(160)]
+    photos.sort(key=lambda each: each.relative)
+    centres = rng.normal(0.0, 1.0, (2, SIZE))
+    rows = np.stack([centres[int(each.label[1]) // 2] + rng.normal(0.0, 0.6, SIZE) for each in photos])
+    pairs_of = NamedLevel(
+        "pair", {"en": "Pair"}, (NamedGroup("low", {}, ("c0", "c1")), NamedGroup("high", {}, ("c2", "c3")))
+    )
+
+    found = out_of_fold(
+        folder_of(photos, (pairs_of,)), eyes_of(rows), [(each,) for each in photos], folds=4, recipe=RECIPE, seed=2
+    )
+
+    group = found.labels // 2
+    covered = np.mean([own in said.sets[0] for own, said in zip(group, found.above, strict=True)])
+    assert covered >= RECIPE.set_coverage - 0.05
+    backed = np.array([said.level == 0 for said in found.above])
+    unsure = np.array([decision.verdict == words.VERDICT_UNSURE for decision in found.decisions])
+    assert backed.sum() > len(photos) / 2
+    assert not (backed & ~unsure).any()
+    assert (found.probabilities[backed][:, :2].sum(axis=1) > 0.5).astype(int).tolist() == (1 - group[backed]).tolist()

@@ -85,6 +85,23 @@ def test_a_thumbnail_that_may_be_shown_passes_the_verification(small_run: SmallR
     assert example.thumbnail_jpeg
 
 
+def test_the_card_holds_the_class_tree_and_what_each_level_promises(small_run: SmallRun) -> None:
+    card = card_of(small_run)
+    (level,) = card.levels
+    assert (level.id, level.names["th"]) == ("kind", "ชนิด")
+    assert {group.id: group.classes for group in level.groups} == {"stone": ("apple", "cherry"), "berry": ("berry",)}
+    assert level.groups[0].names == {"en": "Stone fruit", "th": "ผลมีเมล็ดแข็ง"}
+    assert 0.0 <= level.set_probability_min <= 1.0
+    records = json.loads((small_run.run / "metrics.json").read_text("utf-8"))
+    told = records["levels"]["kind"]
+    assert _figure(card, "level_kind_set_coverage") == told["prediction_set_coverage"]
+    assert _figure(card, "level_kind_accuracy") == told["accuracy"]
+    answered = [row for row in records["predictions"] if row["level"] == "kind"]
+    assert len(answered) == told["answered"]
+    assert all(row["verdict"] == "UNSURE" for row in answered)
+    assert "Above the classes" in (small_run.run / "report.html").read_text("utf-8")
+
+
 def test_the_records_agree_with_the_card_and_with_each_other(small_run: SmallRun) -> None:
     card = card_of(small_run)
     records = json.loads((small_run.run / "metrics.json").read_text("utf-8"))

@@ -1,0 +1,83 @@
+"""Pairs that photographs do not tell apart are found, and pairs that they do are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from training.evaluation.look_alikes import ANY_SIDE, LookAlikes, look_alikes
+
+CLASSES = ("a", "b", "c", "d")
+
+
+def found(
+    *, per_side: int, alike_backs: tuple[int, ...] = (), seed: int = 0, sides: tuple[str, ...] = ("back", "front")
+) -> tuple[LookAlikes, ...]:
+    """Photographs whose evidence is for their own class; on backs of `alike_backs` it is for any of these."""
+    rng = np.random.default_rng(seed)
+    labels, named, logits = [], [], []
+    for label in range(len(CLASSES)):
+        for side in sides:
+            for _ in range(per_side):
+                row = rng.normal(0.0, 1.0, len(CLASSES))
+                alike = side == "back" and label in alike_backs
+                row[list(alike_backs) if alike else label] += 4.0
+                labels.append(label)
+                named.append(side)
+                logits.append(row)
+    return look_alikes(CLASSES, np.array(labels), softmax(np.array(logits), axis=1), named)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_blank_backs_are_found_and_the_front_decides(seed: int) -> None:
+    (pair,) = found(per_side=15, alike_backs=(1, 3), seed=seed)
+
+    assert (pair.classes, pair.side, pair.photos, pair.decided_by) == (("b", "d"), "back", 30, ("front",))
+    assert pair.confused > 5
+    assert "b and d look alike from the back" in pair.said
+    assert "photograph the front to decide" in pair.said
+
+
+def test_classes_that_differ_are_left_alone() -> None:
+    assert not [pair for seed in range(20) for pair in found(per_side=10, seed=seed)]
+
+
+def test_where_no_side_is_known_nothing_is_said_to_decide() -> None:
+    rng = np.random.default_rng(5)
+    labels = np.repeat(np.arange(4), 20)
+    logits = rng.normal(0.0, 1.0, (80, 4)) + 4.0 * np.eye(4)[labels]
+    logits[labels < 2, 1] = logits[labels < 2, 0] + rng.normal(0.0, 1.0, 40)
+
+    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), [ANY_SIDE] * 80)
+
+    assert (pair.classes, pair.side, pair.decided_by) == (("a", "b"), ANY_SIDE, ())
+    assert not pair.separable
+
+
+def test_a_few_photographs_that_differ_by_luck_are_no_finding() -> None:
+    """Three of each could not show even a difference that a person would rely on."""
+    assert not [
+        pair
+        for seed in range(10)
+        for pair in found(per_side=3, alike_backs=(1, 3), seed=seed)
+        if not (pair.p_value < 0.05)
+    ]
+
+
+def test_a_pair_that_evidence_tells_apart_and_that_is_still_called_the_other_is_named() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(4), 30)
+    logits = rng.normal(0.0, 0.3, (120, 4)) + 4.0 * np.eye(4)[labels]
+    logits[labels == 0, 1] += 4.2  # b is said of most of a, with less to spare than of b itself
+
+    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), ["front"] * 120)
+
+    assert (pair.classes, pair.separable) == (("a", "b"), True)
+    assert pair.p_value < 0.05
+    assert pair.decided_by == ()
+
+
+def test_two_classes_have_nothing_to_be_compared_with() -> None:
+    labels = np.repeat([0, 1], 20)
+    assert look_alikes(("a", "b"), labels, np.full((40, 2), 0.5), ["back"] * 40) == ()

@@ -1,0 +1,120 @@
+"""Answers above the classes: where an unsure answer backs off to in the class tree, and how often that is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import Decision, DecisionLimits, Level, at_level, prediction_set, sure_level
+from training.evaluation.intervals import Interval, bootstrap
+
+
+class Grouping(Protocol):
+    """A level as far as answers are counted at it: what belongs to its sets was decided when they were given."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def group_of(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Above:
+    """What is said of one photograph above the classes."""
+
+    level: int | None  # where its answer stands; None: the classes are sure, or no level is
+    sets: tuple[tuple[int, ...], ...]  # for each level, the groups of its conformal set
+
+
+@dataclass(frozen=True, slots=True)
+class LevelRow:
+    """How good the answers at one level are. Shares, with 95 % intervals."""
+
+    id: str
+    groups: int
+    accuracy: Interval  # of all photographs, were each answered at this level
+    set_coverage: Interval
+    set_size: float
+    answered: int  # photographs whose answer backs off to this level
+    answered_accuracy: float | None  # of those; None where there are none
+    wrong: Interval  # of all photographs, those answered wrongly at this level: promised to be at most 1 - coverage
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {
+            "groups": self.groups,
+            "accuracy": self.accuracy.value,
+            "prediction_set_coverage": self.set_coverage.value,
+            "prediction_set_size": self.set_size,
+            "answered": self.answered,
+            "answered_accuracy": self.answered_accuracy,
+            "wrong": self.wrong.value,
+            "intervals": {
+                "accuracy": self.accuracy.pair(),
+                "prediction_set_coverage": self.set_coverage.pair(),
+                "wrong": self.wrong.pair(),
+            },
+        }
+
+
+def above(
+    decision: Decision,
+    probabilities: Sequence[float],
+    scores: Mapping[str, float],
+    limits: DecisionLimits,
+    levels: Sequence[Level],
+) -> Above:
+    """decision: on the classes, by the same limits."""
+    unsure = decision.verdict == words.VERDICT_UNSURE
+    return Above(
+        level=sure_level(probabilities, scores, limits, levels) if unsure else None,
+        sets=tuple(prediction_set(level.of(probabilities), at_level(limits, level)) for level in levels),
+    )
+
+
+def level_name(said: Above, levels: Sequence[Grouping]) -> str:
+    """Of the level that an answer stands at; empty: the classes."""
+    return "" if said.level is None else levels[said.level].id
+
+
+def level_rows(
+    levels: Sequence[Grouping],
+    said: Sequence[Above],
+    probabilities: NDArray[np.floating],
+    labels: NDArray[np.intp],
+    *,
+    seed: int,
+) -> tuple[LevelRow, ...]:
+    """One for each level. probabilities [n, classes], calibrated; labels [n]."""
+    rows = []
+    for number, level in enumerate(levels):
+        group_of = np.array(level.group_of, np.intp)
+        truth = group_of[labels]
+        groups = int(group_of.max()) + 1
+        right = (probabilities @ np.eye(groups)[group_of]).argmax(axis=1) == truth
+        sets = [each.sets[number] for each in said]
+        covered = np.array([group in chosen for group, chosen in zip(truth, sets, strict=True)])
+        here = np.array([each.level == number for each in said])
+
+        def share(column: NDArray[np.bool_]) -> Interval:
+            return bootstrap(lambda r: float(column[r].mean()), [labels], seed=seed)
+
+        rows.append(
+            LevelRow(
+                id=level.id,
+                groups=groups,
+                accuracy=share(right),
+                set_coverage=share(covered),
+                set_size=float(np.mean([len(chosen) for chosen in sets])),
+                answered=int(here.sum()),
+                answered_accuracy=float(right[here].mean()) if here.any() else None,
+                wrong=share(here & ~right),
+            )
+        )
+    return tuple(rows)
