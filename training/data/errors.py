@@ -4,6 +4,7 @@ DataWrong             the folder cannot be used as it is; the message is for a p
 ├── FolderMissing     there is no such folder, or no photograph in it
 ├── ClassesWrong      one class only, an empty class, or a name that cannot be a class
 ├── PhotoBroken       a file that is no readable photograph
+├── DataChanged       a photograph that is not what it was when the folder was read
 ├── NamesWrong        classes.yaml does not say what it should
 └── SplitImpossible   too few independent photographs for the parts asked for
 """
@@ -35,6 +36,13 @@ class PhotoBroken(DataWrong):
         more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
         super().__init__(f"{path} {why}{more}: replace it or move it out of the folder")
         self.path, self.why = path, why
+
+
+class DataChanged(DataWrong):
+    """A photograph that changed after the folder was read: split and fingerprint no longer speak of it."""
+
+    def __init__(self, path: Path, how: str) -> None:
+        super().__init__(f"{path} {how} after the folder was read: start again, and leave the folder alone meanwhile")
 
 
 class NamesWrong(DataWrong):

@@ -31,6 +31,7 @@ from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.export.fused_graph import Fitted
+from training.fitting import checkpoints
 from training.fitting.recipe import Recipe
 from training.models.heads import Network
 
@@ -126,7 +127,7 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
 
 def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Recipe) -> None:
     """Tensors and plain values only: `torch.load(..., weights_only=True)` reads it."""
-    torch.save(
+    content = checkpoints.content_of(
         {
             "network": network.state_dict(),
             "temperature": fitted.temperature,
@@ -135,9 +136,9 @@ def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Rec
             "mahalanobis_rest": fitted.mahalanobis.spread.rest,
             "references": torch.from_numpy(fitted.nearest.references),
             "recipe": json.dumps(recipe.document()),
-        },
-        folder / CHECKPOINT,
+        }
     )
+    (folder / CHECKPOINT).write_bytes(content)
 
 
 def write_model(folder: Path, card: Card, graph: bytes) -> None:

@@ -5,6 +5,7 @@ Tensors and plain values only: `torch.load(..., weights_only=True)` reads it.
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,19 @@ from typing import Any
 import torch
 
 
+def content_of(state: dict[str, Any]) -> bytes:
+    """The file's bytes, made in memory: on a full disk torch itself ends in a RuntimeError that names no file."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    return content.getvalue()
+
+
 def write(path: Path, state: dict[str, Any]) -> None:
     """The whole state in place of the older one, on disk when this returns; or the older one is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.new")
     with scratch.open("wb") as file:
-        torch.save(state, file)
+        file.write(content_of(state))
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)

@@ -8,6 +8,7 @@ has the same views in any data set and order, and copies are computed once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from handlers.amulet_handler import pixels_of
+from handlers.amulet_handler import PhotoRefused, pixels_of
 from training.augmentation import standard
+from training.data.errors import DataChanged, PhotoBroken
 from training.data.folder import Photo
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
@@ -50,6 +52,23 @@ class Features:
         return rows, np.concatenate([index, np.repeat(index, views)])
 
 
+def pixels_seen(photo: Photo, side_px: int) -> NDArray[np.uint8]:
+    """The photograph as a model of that size sees it, uint8 [H, W, 3]: the handler's own preprocessing.
+
+    Raises DataChanged where the file is not the one that was read, PhotoBroken where a server would refuse it.
+    """
+    try:
+        content = photo.path.read_bytes()
+    except OSError as error:
+        raise DataChanged(photo.path, f"can no longer be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != photo.sha256:
+        raise DataChanged(photo.path, "changed")
+    try:
+        return pixels_of(content, side_px, side_px)
+    except PhotoRefused as error:
+        raise PhotoBroken(photo.path, f"is refused: {error}") from None
+
+
 class Eye:
     """The exported backbone, ready to look. Not for several threads at once."""
 
@@ -65,8 +84,8 @@ class Eye:
         self._threads = threads
 
     def pixels(self, photo: Photo) -> NDArray[np.uint8]:
-        """The photograph as the model sees it, uint8 [H, W, 3]: the handler's own preprocessing."""
-        return pixels_of(photo.path.read_bytes(), self._recipe.input_px, self._recipe.input_px)
+        """`pixels_seen` at the recipe's size."""
+        return pixels_seen(photo, self._recipe.input_px)
 
     def look(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embeddings [n, size] of images of the model's size."""
@@ -83,7 +102,7 @@ class Eye:
     def features(self, photos: Sequence[Photo], *, seed: int, views: int, progress: Progress | None = None) -> Features:
         """Photographs and `views` views of each.
 
-        Raises `handlers.amulet_handler.PhotoRefused` for a file that a server would refuse.
+        Raises DataChanged, PhotoBroken.
         """
         first_of = {photo.sha256: photo for photo in reversed(photos)}
         distinct = list(first_of.values())

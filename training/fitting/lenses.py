@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from handlers.amulet_handler import pixels_of
 from training.data.folder import Photo
 from training.export import fused_graph
-from training.fitting.features import Eye, Progress
+from training.fitting.features import Eye, Progress, pixels_seen
 from training.fitting.finetune import Lesson, finetune
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Sight, still
@@ -76,6 +75,6 @@ def eyes_of(lens: Lens, recipe: Recipe, look: Look, tutor: Tutor, *, seed: int, 
         return replace(look(own.eye), lens=own, tuned=True)
 
     def pixels(photo: Photo) -> NDArray[np.uint8]:
-        return pixels_of(photo.path.read_bytes(), recipe.input_px, recipe.input_px)
+        return pixels_seen(photo, recipe.input_px)
 
     return see

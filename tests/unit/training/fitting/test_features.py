@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from handlers.amulet_handler import PhotoRefused, pixels_of
+from handlers.amulet_handler import pixels_of
 from tests.unit.training.data.cast import write_folder
 from tests.unit.training.fitting.cast import CHANNELS, SIDE_PX, colour_graph
+from training.data.errors import DataChanged, PhotoBroken
 from training.data.folder import Photo, load_folder
 from training.fitting.features import Eye, Features
 from training.fitting.recipe import recipe_of, with_settings
@@ -77,6 +80,17 @@ def test_rows_say_whose_they_are(photos: tuple[Photo, ...]) -> None:
 
 
 def test_a_file_that_a_server_would_refuse_is_not_learnt_from(photos: tuple[Photo, ...]) -> None:
-    photos[-1].path.write_bytes(b"no longer a photograph")
-    with pytest.raises(PhotoRefused):
-        eye().features(photos[-1:], seed=0, views=0)
+    content = b"no photograph"
+    photos[-1].path.write_bytes(content)
+    known = replace(photos[-1], sha256=hashlib.sha256(content).hexdigest())
+    with pytest.raises(PhotoBroken, match="is refused"):
+        eye().features([known], seed=0, views=0)
+
+
+def test_a_photograph_that_changed_after_the_folder_was_read_ends_the_work(photos: tuple[Photo, ...]) -> None:
+    shutil.copyfile(photos[1].path, photos[0].path)
+    with pytest.raises(DataChanged, match="changed after the folder was read: start again"):
+        eye().features(photos[:1], seed=0, views=0)
+    photos[0].path.unlink()
+    with pytest.raises(DataChanged, match="can no longer be read"):
+        eye().features(photos[:1], seed=0, views=0)
