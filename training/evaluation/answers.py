@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
@@ -72,13 +73,13 @@ class GraphModel:
 
     def __init__(self, card: Card, graph: bytes, *, threads: int) -> None:
         """Raises ModelUnreadable where the graph does not load or does not answer as its card says."""
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = _session(graph, threads)
         except _BAD_GRAPH as error:
             raise ModelUnreadable(f"{GRAPH} of {card.version} does not load: {_first_line(error)}") from None
         self.card = card
+        self._graph, self._threads = graph, threads
+        self._signed: onnxruntime.InferenceSession | None = None
         self.sha256 = hashlib.sha256(graph).hexdigest()
         self._outputs = ["probabilities", "embedding", *(f"score_{name}" for name in card.graph.detectors)]
         missing = sorted(set(self._outputs) - {output.name for output in self._session.get_outputs()})
@@ -122,14 +123,47 @@ class GraphModel:
 
         Raises ModelUnreadable where the graph draws none.
         """
-        if HEAT_MAP not in {output.name for output in self._session.get_outputs()}:
-            raise ModelUnreadable(f"{GRAPH} of {self.card.version} has no output {HEAT_MAP}: it cannot explain itself")
+        self._check_explains()
         targets = np.full(len(images), target, np.int64)
         probabilities, embedding, *rest = self._session.run(
             [*self._outputs, HEAT_MAP], {"image": np.stack(images), "target": targets}
         )
         scores = dict(zip(self.card.graph.detectors, rest[:-1], strict=True))
         return Answers(probabilities, embedding, scores), rest[-1]
+
+    def signed_maps(self, images: Sequence[NDArray[np.uint8]], target: int) -> NDArray[np.float64]:
+        """The heat maps of one batch before their relu, [n, rows, columns]: below 0 speaks against the class.
+
+        Raises ModelUnreadable where the graph draws none.
+        """
+        self._check_explains()
+        if self._signed is None:
+            self._signed = _session(_before_relu(self._graph), self._threads)
+        inputs = {"image": np.stack(images), "target": np.full(len(images), target, np.int64)}
+        return np.asarray(self._signed.run(None, inputs)[0], np.float64)
+
+    def _check_explains(self) -> None:
+        if HEAT_MAP not in {output.name for output in self._session.get_outputs()}:
+            raise ModelUnreadable(f"{GRAPH} of {self.card.version} has no output {HEAT_MAP}: it cannot explain itself")
+
+
+def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _before_relu(graph: bytes) -> bytes:
+    """The same graph with one output: what its heat map is before negative cells become 0."""
+    model = onnx.load_from_string(graph)
+    (relu,) = (node for node in model.graph.node if HEAT_MAP in node.output)
+    if relu.op_type != "Relu":
+        raise ModelUnreadable(f"the graph's {HEAT_MAP} does not end in a Relu: it shows nothing of what speaks against")
+    (shape,) = (output for output in model.graph.output if output.name == HEAT_MAP)
+    shape.name = relu.input[0]
+    del model.graph.output[:]
+    model.graph.output.append(shape)
+    return model.SerializeToString()
 
 
 def _read(path: Path) -> tuple[Card, bytes]:

@@ -19,6 +19,8 @@ from training.evaluation.answers import GraphModel, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, ClassRow, GroupRow
 from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
+from training.evaluation.look_alikes import LookAlikes
+from training.explanation.contrast import contrast, contrasted
 from training.explanation.overlay import overlaid
 from training.pages import charts, pictures, render
 from training.pages.charts import Border, Line
@@ -58,6 +60,7 @@ class Mistake:
     photograph: str  # data: URLs
     for_answer: str
     for_truth: str
+    contrast: str  # what speaks for the answer against the truth, and the other way
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def page(subject: Subject) -> str:
         whisker=lambda interval, **more: charts.whisker(interval.value, interval.low, interval.high, width=90, **more),
         by_side=[_group_cells(row) for row in found.by_side],
         by_quality=[_group_cells(row) for row in found.by_quality],
+        failures=failures_of(subject.mistakes, found.look_alikes),
         settings=_flat(subject.card.training.config),
     )
 
@@ -145,6 +149,30 @@ def _mistake(photo: Photo, answered: Answered, row: int, model: GraphModel) -> M
         photograph=pictures.photograph(pixels),
         for_answer=_explained(model, pixels, answer),
         for_truth=_explained(model, pixels, truth),
+        contrast=pictures.encoded(
+            contrasted(pixels, contrast(model, [pixels], answer, truth)[0], side_px=pictures.SHOWN_PX)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The shown mistakes between two classes, either way."""
+
+    classes: tuple[str, str]
+    mistakes: tuple[Mistake, ...]
+    look_alikes: tuple[str, ...]  # sentences on the pair, by side
+
+
+def failures_of(mistakes: Sequence[Mistake], pairs: Sequence[LookAlikes]) -> tuple[Failures, ...]:
+    """Mistakes by pair: first the pair with most of them, each in the order given."""
+    by_pair: dict[tuple[str, str], list[Mistake]] = {}
+    for mistake in mistakes:
+        first, second = sorted((mistake.label, mistake.predicted))
+        by_pair.setdefault((first, second), []).append(mistake)
+    return tuple(
+        Failures(classes, tuple(own), tuple(pair.said for pair in pairs if tuple(sorted(pair.classes)) == classes))
+        for classes, own in sorted(by_pair.items(), key=lambda item: -len(item[1]))
     )
 
 

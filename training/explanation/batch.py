@@ -54,6 +54,7 @@ class Explained:
     photos: int
     from_cache: int
     verdicts: dict[str, int]
+    files: tuple[Path, ...]  # that were explained
     left_out: tuple[PhotoBroken, ...]
 
 
@@ -114,7 +115,8 @@ def explain_folder(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     verdicts = Counter(row["verdict"] for row in rows)
-    return Explained(out, len(rows), cached, dict(verdicts), tuple(broken))
+    explained = tuple(folder / row["file"] for row in rows)
+    return Explained(out, len(rows), cached, dict(verdicts), explained, tuple(broken))
 
 
 def photographs(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,9 +22,32 @@ THREADS_MAX = 8  # beyond, small batches only wait for each other
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Of the sample.")
 @click.option("--target", metavar="CLASS", help="Explain this class; by default the best one of each photograph.")
+@click.option(
+    "--faithfulness",
+    "measured_on",
+    type=click.IntRange(0),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Measure on N of the photographs whether the maps show what the model goes by; 0: do not.",
+)
+@click.option(
+    "--review-sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.zip",
+    help="Also 50 sampled heat maps for experts to judge, as the console imports them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def explain(
-    model: Path, folder: Path, out: Path, sample: int | None, seed: int, target: str | None, as_json: bool
+    model: Path,
+    folder: Path,
+    out: Path,
+    sample: int | None,
+    seed: int,
+    target: str | None,
+    measured_on: int,
+    review_sheet: Path | None,
+    as_json: bool,
 ) -> None:
     """Draw where a model looks, for every photograph below a folder.
 
@@ -31,9 +55,13 @@ def explain(
     A photograph that was explained before, by its content, is not computed again.
     """
     with worded(), stages() as say:
+        import numpy as np
+
         from training.data.folder import cores
         from training.evaluation.answers import GraphModel
-        from training.explanation.batch import INDEX, explain_folder
+        from training.explanation.batch import INDEX, explain_folder, sampled
+        from training.explanation.faithfulness import faithfulness
+        from training.explanation.review_sheet import ITEMS, write_sheet
 
         opened = GraphModel.open(model, threads=min(cores(), THREADS_MAX))
         done = explain_folder(
@@ -45,6 +73,17 @@ def explain(
             target=target,
             progress=lambda now, total: say("Explaining", now, total),
         )
+        faithful = None
+        if measured_on:
+            images = [opened.pixels(file) for file in sampled(done.files, folder, measured_on, seed=seed)]
+            faithful = faithfulness(
+                opened,
+                images,
+                rng=np.random.default_rng(seed),
+                progress=lambda now, total: say("Measuring the maps", now, total),
+            )
+        if review_sheet is not None:
+            write_sheet(opened, folder, sampled(done.files, folder, ITEMS, seed=seed), review_sheet)
     left_out = [{"file": str(error.path), "why": error.why} for error in done.left_out]
     if as_json:
         document = {
@@ -53,11 +92,17 @@ def explain(
             "photos": done.photos,
             "from_cache": done.from_cache,
             "verdicts": done.verdicts,
+            "faithfulness": None if faithful is None else asdict(faithful),
+            "review_sheet": None if review_sheet is None else str(review_sheet),
             "left_out": left_out,
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     verdicts = ", ".join(f"{count} {name.replace('_', ' ').lower()}" for name, count in done.verdicts.items())
     click.echo(f"{done.photos} photographs ({done.from_cache} answered before): {verdicts}. Look at {out / INDEX}")
+    if faithful is not None:
+        click.echo(faithful.said)
+    if review_sheet is not None:
+        click.echo(f"For experts to judge: {review_sheet}")
     for item in left_out:
         click.echo(f"  left out: {item['file']} {item['why']}")

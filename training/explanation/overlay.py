@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Final
 
@@ -28,13 +29,35 @@ def overlaid(pixels: NDArray[np.uint8], grid: NDArray[np.floating], *, side_px: 
     pixels: uint8 [H, W, 3].  grid: [rows, columns], at least 0; only its shape counts, not its
     height. A grid without evidence leaves the photograph as it is.
     """
-    top = float(grid.max())
-    levels = np.rint(255.0 * grid / top if top > 0 else np.zeros_like(grid)).astype(np.uint8)
-    smooth = Image.fromarray(levels, "L").resize((side_px, side_px), Image.Resampling.BICUBIC)
-    evidence = np.asarray(smooth, dtype=np.float64) / 255.0
+    evidence = _smooth(grid, float(grid.max()), side_px)
     stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
     heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)
+    return _mixed(_resized(pixels, side_px), heat, evidence)
+
+
+def blended(
+    pixels: NDArray[np.uint8], layers: Sequence[tuple[NDArray[np.floating], tuple[int, int, int]]], *, side_px: int
+) -> Image.Image:
+    """The photograph, and over it several grids, each in a colour of its own and all on one scale."""
+    top = max(float(grid.max()) for grid, _ in layers)
+    shown = _resized(pixels, side_px)
+    for grid, colour in layers:
+        shown = _mixed(shown, np.array(colour, dtype=np.float64), _smooth(grid, top, side_px))
+    return shown
+
+
+def _resized(pixels: NDArray[np.uint8], side_px: int) -> Image.Image:
+    return Image.fromarray(pixels, "RGB").resize((side_px, side_px), Image.Resampling.BILINEAR)
+
+
+def _smooth(grid: NDArray[np.floating], top: float, side_px: int) -> NDArray[np.float64]:
+    """The grid as a picture of values from 0 to 1, where 1 is `top`."""
+    levels = np.rint(255.0 * grid / top if top > 0 else np.zeros_like(grid)).astype(np.uint8)
+    smooth = Image.fromarray(levels, "L").resize((side_px, side_px), Image.Resampling.BICUBIC)
+    return np.asarray(smooth, dtype=np.float64) / 255.0
+
+
+def _mixed(photo: Image.Image, colours: NDArray[np.float64], evidence: NDArray[np.float64]) -> Image.Image:
     share = (_STRENGTH * np.sqrt(evidence))[..., None]
-    photo = Image.fromarray(pixels, "RGB").resize((side_px, side_px), Image.Resampling.BILINEAR)
-    mixed = np.asarray(photo, dtype=np.float64) * (1 - share) + heat * share
+    mixed = np.asarray(photo, dtype=np.float64) * (1 - share) + colours * share
     return Image.fromarray(np.rint(mixed).astype(np.uint8), "RGB")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,27 @@ def test_the_picture_is_the_photograph_where_nothing_speaks_for_the_class() -> N
     drawn = np.asarray(Image.open(BytesIO(overlay_png(pixels, corner))))
     assert (drawn[-40:, -40:] == 90).all()
     assert drawn[:40, :40, 0].min() > 150
+
+
+def test_the_command_measures_the_maps_and_writes_a_sheet_for_experts(photos: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    sheet = tmp_path / "sheet.zip"
+    arguments = [str(tmp_path / "run"), str(photos), "--out", str(tmp_path / "out"), "--faithfulness", "3"]
+
+    done = CliRunner().invoke(explain, [*arguments, "--review-sheet", str(sheet), "--json"])
+
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["faithfulness"]["photos"] == 3
+    assert told["faithfulness"]["flips"]["photos"] == 3
+    with zipfile.ZipFile(sheet) as archive:
+        document = json.loads(archive.read("sheet.json"))
+        assert (document["kind"], document["model"], len(document["items"])) == ("heat_maps", VERSION, 12)
+        for item in document["items"]:
+            assert item["label"] == item["predicted"] == item["name"].partition("/")[0]
+            for name in (item["photo"], item["overlay"]):
+                with Image.open(BytesIO(archive.read(name))) as picture:
+                    assert (picture.format, picture.size) == ("JPEG", (PICTURE_PX, PICTURE_PX))
+    again = CliRunner().invoke(explain, [*arguments, "--review-sheet", str(sheet)])
+    assert again.exit_code == 1
+    assert "exists: name a new file" in again.output
