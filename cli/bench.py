@@ -16,6 +16,7 @@ import click
 
 _SEED: Final = 7
 _PER_CLASS: Final = 24
+_TRAINABLE_MIN: Final = 12  # of a class: five folds, and three parts inside each
 
 
 def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -175,6 +176,33 @@ def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file
     except psycopg2.OperationalError as failure:
         why = " ".join(str(failure).split())
         raise click.ClickException(f"PostgreSQL at --server does not let anybody in: {why}") from failure
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
+
+
+@bench.command(epilog="Example: amulet bench training --per-class 25,250,2500 --json training.json")
+@click.option(
+    "--per-class",
+    default="25,50,100",
+    show_default=True,
+    metavar="N,N,...",
+    help="Photographs of each of eight classes, size by size; 2500 are 20,000 photographs and hours.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+def training(per_class: str, json_file: Path | None) -> None:
+    """From a folder of photographs to a signed archive: time and memory, and how they grow."""
+    from benchmarks import training as benchmark
+
+    try:
+        sizes = sorted({int(size) for size in per_class.split(",")})
+    except ValueError:
+        raise click.UsageError(f"--per-class {per_class} is no list of numbers, as in 25,50,100") from None
+    if sizes[0] < _TRAINABLE_MIN:
+        raise click.UsageError(f"--per-class {sizes[0]}: a training needs at least {_TRAINABLE_MIN} of each class")
+    try:
+        found = benchmark.measure(sizes, tell=_tell)
+    except benchmark.TrainingFailed as failure:
+        raise click.ClickException(str(failure)) from failure
     click.echo(benchmark.table(found), nl=False)
     _keep(found, json_file)
 

@@ -1,4 +1,4 @@
-"""`amulet quantize`."""
+"""`amulet quantize` and `amulet export`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from training.commands import stages, worded
+
+_FORMS = ("onnx", "torchscript", "int8", "dynamic")
 
 
 @click.command(epilog="Example: amulet quantize run --data photographs --ood photographs/ood --out run-int8")
@@ -40,3 +42,60 @@ def quantize(run: Path, data: Path, outside: tuple[Path, ...], out: Path | None,
         return
     click.echo(f"{card.name} {card.version} in {out}")
     click.echo(quantizing.shown(figures))
+
+
+@click.command(epilog="Example: amulet export run --data photographs --format int8 --format torchscript --out forms")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
+@click.option(
+    "--format",
+    "forms",
+    type=click.Choice(_FORMS),
+    multiple=True,
+    default=_FORMS,
+    show_default=True,
+    help="onnx: fp32, always there to compare with; torchscript: probabilities and embedding alone; int8: calibrated; "
+    "dynamic: int8 without calibration, to compare with. May be repeated.",
+)
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Labelled photographs: half calibrate, half measure.",
+)
+@click.option(
+    "--ood",
+    "outside",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Photographs of other things, for int8's limits. May be repeated.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Files and forms.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Write the deployable forms of a run, each with its measured accuracy, size, latency and memory."""
+    with worded(), stages() as say:
+        from training.export import comparison
+
+        found = comparison.export(run, data, out, forms=forms, outside=outside, progress=say)
+    if as_json:
+        click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
+        return
+    seen = (
+        "; the run was trained on them: accuracies are too good, what is lost is not" if found.seen_in_training else ""
+    )
+    click.echo(f"{found.version} on {found.processor}, {found.photos} photographs that nothing was calibrated on{seen}")
+    for form in found.forms:
+        click.echo(
+            f"  {form.name:<13}{form.file_bytes / 1e6:5.1f} MB, {form.times_smaller:.1f} times smaller   "
+            f"accuracy {form.accuracy:.3f}, {-form.accuracy_lost:+.3f}   same best class {form.same_best:.1%}"
+        )
+        click.echo(
+            f"  {'':<13}p50 {form.p50_ms:.1f}, p95 {form.p95_ms:.1f}, p99 {form.p99_ms:.1f} ms   "
+            f"CPU {form.cpu_ms:.1f} ms   peak {form.peak_mib:.0f} MiB"
+        )
+        if form.shares:
+            click.echo(f"  {'':<13}" + "   ".join(f"{part} {share:.1%}" for part, share in form.shares.items()))
+    click.echo(f"  decoding a photograph: {found.decode_ms:.1f} ms")
+    for name, why in found.refused.items():
+        click.echo(f"  no {name}: {why}")

@@ -41,7 +41,7 @@ from PIL import Image
 from model_store import examples, reference
 from model_store.card import Card
 from protos.verdict import DetectorLimits
-from training.data.folder import Photo, load_folder
+from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
 from training.export import run_folder
@@ -107,10 +107,7 @@ def quantize(
         )
     run_folder.check_free(out)
     folder = load_folder(data)
-    unknown = sorted(set(folder.classes) - {known.id for known in before.card.classes})
-    if unknown:
-        raise LabelsUnknown(f"{data} has photographs of {unknown[0]}, which {before.card.version} does not know")
-    calibrating, measuring = _halves(folder.photos)
+    calibrating, measuring = halves(folder, before.card)
     if len(measuring) < MEASURED_MIN:
         raise DataTooSmall(
             f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
@@ -215,10 +212,15 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
         return None if image is None else {"image": image[np.newaxis], "target": np.array([-1], np.int64)}
 
 
-def _halves(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
-    """Every other photograph of each class, the classes mixed so that a cut leaves some of each."""
+def halves(folder: Folder, card: Card) -> tuple[list[Photo], list[Photo]]:
+    """Those to calibrate with and those to measure on: every other photograph of each class, the classes mixed so that
+    a cut leaves some of each. Raises LabelsUnknown.
+    """
+    unknown = sorted(set(folder.classes) - {known.id for known in card.classes})
+    if unknown:
+        raise LabelsUnknown(f"{folder.path} has photographs of {unknown[0]}, which {card.version} does not know")
     by_class: dict[str, list[Photo]] = {}
-    for photo in sorted(photos, key=lambda photo: photo.relative):
+    for photo in sorted(folder.photos, key=lambda photo: photo.relative):
         by_class.setdefault(photo.label, []).append(photo)
     longest = max(map(len, by_class.values()))
     dealt = [own[turn] for turn in range(longest) for own in by_class.values() if turn < len(own)]

@@ -1,0 +1,111 @@
+"""What a training costs, and how that grows with the photographs: `amulet bench training`.
+
+From a folder of demonstration photographs to a signed archive, each size in processes of their own: seconds of the
+clock and of the processor, and the largest memory of any of them. Of two sizes, the seconds of the processor
+for each photograph that the larger has more: what grows linearly costs the same for each.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.machine import busy_ratio, cpu_ticks, machine
+
+CLASSES: Final = 8  # of the demonstration set
+PER_CLASS: Final = (25, 50, 100)
+LINEAR_MAX: Final = 1.3  # times as much for a photograph more as between the sizes before: still called linear
+_SEED: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one size."""
+
+    photos: int
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+    archive_mib: float
+
+
+class TrainingFailed(RuntimeError):
+    """A command of the measurement ended with an error."""
+
+
+def measure(per_class: Sequence[int], *, tell: Callable[[str], None]) -> dict[str, Any]:
+    """per_class: photographs of each of CLASSES classes, size by size, rising. Raises TrainingFailed."""
+    described, ticks = machine(), cpu_ticks()
+    costs = []
+    for count in per_class:
+        tell(f"{count * CLASSES} photographs")
+        costs.append(_cost(count))
+    return {
+        "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
+        "settings": {"seed": _SEED, "per_class": list(per_class), "recipe": "standard"},
+        "sizes": [asdict(cost) for cost in costs],
+        **growth(costs),
+    }
+
+
+def growth(costs: Sequence[Cost]) -> dict[str, Any]:
+    """CPU seconds for a photograph more, between neighbouring sizes, and whether they stay the same."""
+    more = [(later.cpu_s - cost.cpu_s) / (later.photos - cost.photos) for cost, later in pairwise(costs)]
+    return {
+        "cpu_s_a_photo_more": more,
+        "linear": all(later <= LINEAR_MAX * earlier for earlier, later in pairwise(more)) if len(more) > 1 else None,
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """As a person reads it."""
+    lines = [f"{'photographs':>12} {'clock s':>9} {'CPU s':>9} {'peak MiB':>9} {'archive MiB':>12}"]
+    lines += [
+        f"{row['photos']:>12} {row['wall_s']:>9.1f} {row['cpu_s']:>9.1f} {row['peak_mib']:>9.0f} "
+        f"{row['archive_mib']:>12.1f}"
+        for row in found["sizes"]
+    ]
+    if found["cpu_s_a_photo_more"]:
+        more = ", ".join(f"{value * 1000:.0f}" for value in found["cpu_s_a_photo_more"])
+        verdict = {True: ": linear", False: ": more than linear", None: ""}[found["linear"]]
+        lines.append(f"CPU milliseconds for a photograph more, size by size: {more}{verdict}")
+    return "\n".join(lines) + "\n"
+
+
+def _cost(per_class: int) -> Cost:
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as work:
+        data, run, key, archive = (Path(work, name) for name in ("photographs", "run", "signing.key", "model.mar"))
+        _run("data", "demo", "--out", str(data), "--seed", str(_SEED), "--per-class", str(per_class))
+        _run("signing-key", "create", "--out", str(key))
+        began = time.monotonic()
+        spent = [
+            _run("train", str(data), "--ood", str(data / "ood"), "--out", str(run), "--name", "bench"),
+            _run("package", str(run), "--out", str(archive), "--sign", str(key)),
+        ]
+        return Cost(
+            photos=per_class * CLASSES,
+            wall_s=time.monotonic() - began,
+            cpu_s=sum(one.ru_utime + one.ru_stime for one in spent),
+            peak_mib=max(one.ru_maxrss for one in spent) / 1024.0,
+            archive_mib=archive.stat().st_size / 2**20,
+        )
+
+
+def _run(*arguments: str) -> Any:
+    """What the kernel says that one command of ours used."""
+    with tempfile.TemporaryFile("w+") as said:
+        child = subprocess.Popen([sys.executable, "-m", "cli.main", *arguments], stdout=subprocess.DEVNULL, stderr=said)
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            said.seek(0)
+            raise TrainingFailed(f"`amulet {' '.join(arguments)}` failed: {said.read().strip()[-500:]}")
+    return usage

@@ -1,0 +1,223 @@
+"""The deployable forms of one run side by side: size, accuracy, time, memory, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from model_store.card import Card
+from training.data.folder import Photo, load_folder
+from training.errors import DataTooSmall, ModelUnreadable, ParityBroken, SettingWrong
+from training.evaluation.answers import CARD, GRAPH, GraphModel
+from training.export import latency, quantize, run_folder, torchscript
+from training.export.latency import Cost
+from training.export.processor import processor
+
+FP32: Final = "onnx"
+FORMS: Final = (FP32, "torchscript", "int8", "dynamic")
+RESULT: Final = "forms.json"
+PARTS: Final = ("backbone", "head", "out of distribution", "heat map")
+_MEASURED_MAX: Final = 100
+_DECODED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One form, measured."""
+
+    name: str
+    path: str  # below the folder
+    file_bytes: int
+    times_smaller: float  # than the fp32 graph
+    accuracy: float
+    accuracy_lost: float  # against fp32, on the same photographs
+    same_best: float  # share of photographs with the same best class as fp32
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
+    peak_mib: float
+    shares: Mapping[str, float]  # part of the graph -> share of its time; empty for TorchScript
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """The result."""
+
+    version: str
+    processor: str
+    photos: int
+    seen_in_training: bool
+    decode_ms: float  # median, of one photograph to the model's size
+    forms: tuple[Form, ...]
+    refused: Mapping[str, str]  # form -> why there is none
+
+    def document(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return asdict(self)
+
+
+def export(
+    run: Path,
+    data: Path,
+    out: Path,
+    *,
+    forms: Sequence[str],
+    outside: Sequence[Path] = (),
+    progress: quantize.Progress = lambda *_: None,
+) -> Forms:
+    """Write the forms of a RUN folder to `out`, each measured against the fp32 graph; whole or not at all.
+
+    data: labelled photographs; what quantisation needs of them is not measured on.
+    Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong.
+    """
+    if not (run / CARD).is_file():
+        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
+    if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
+        raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
+    model = GraphModel.open(run, threads=1)
+    folder = load_folder(data)
+    order = [known.id for known in model.card.classes]
+    chosen = quantize.halves(folder, model.card)[1][:_MEASURED_MAX]
+    if len(chosen) < quantize.MEASURED_MIN:
+        raise DataTooSmall(
+            f"{data} leaves {len(chosen)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
+        )
+    decode_ms = _decode_ms(model, chosen)
+    images = np.stack([model.pixels(photo.path) for photo in chosen])
+    labels = np.array([order.index(photo.label) for photo in chosen])
+    graph = onnx.load(str(run / GRAPH))
+    fp32 = latency.measure(run / GRAPH, images)
+    measured = []
+    refused: dict[str, str] = {}
+    with run_folder.written(out) as place:
+        for number, name in enumerate(dict.fromkeys((FP32, *forms))):
+            progress("Making and measuring", number, len(forms) + 1)
+            try:
+                path = _made(name, run, model.card, data, place, outside)
+            except ParityBroken as error:
+                refused[name] = str(error)
+                continue
+            cost = fp32 if name == FP32 else latency.measure(path, images)
+            measured.append(_form(name, path, place, cost, fp32, labels, run / GRAPH, graph))
+        if latency.CUDA in onnxruntime.get_available_providers():
+            cost = latency.measure(run / GRAPH, images, provider=latency.CUDA)
+            measured.append(_form("onnx on CUDA", place / GRAPH, place, cost, fp32, labels, run / GRAPH, graph))
+        else:
+            refused["onnx on CUDA"] = (
+                "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
+            )
+        found = Forms(
+            version=model.card.version,
+            processor=processor(),
+            photos=len(chosen),
+            seen_in_training=folder.fingerprint == model.card.data.fingerprint,
+            decode_ms=decode_ms,
+            forms=tuple(measured),
+            refused=refused,
+        )
+        (place / RESULT).write_text(json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+    return found
+
+
+def part_of_node(graph: onnx.GraphProto) -> dict[str, str]:
+    """Node -> one of PARTS, by what it is for: a node that several outputs need is of the first of them."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    found: dict[str, str] = {}
+    wanted = [(node_output.name, _part_of_output(node_output.name)) for node_output in graph.output]
+    for output, part in sorted(wanted, key=lambda item: PARTS.index(item[1])):
+        waiting = [output]
+        while waiting:
+            node = made_by.get(waiting.pop())
+            if node is not None and node.name not in found:
+                found[node.name] = PARTS[0] if node.name.startswith("backbone/") else part
+                waiting.extend(node.input)
+    return found
+
+
+def _part_of_output(name: str) -> str:
+    if name.startswith("score_"):
+        return "out of distribution"
+    return "heat map" if name.startswith("heatmap") else "head"
+
+
+def _made(
+    name: str,
+    run: Path,
+    card: Card,
+    data: Path,
+    place: Path,
+    outside: Sequence[Path],
+) -> Path:
+    """The file of one form, below `place`."""
+    if name == FP32:
+        shutil.copy(run / CARD, place / CARD)
+        return Path(shutil.copy(run / GRAPH, place / GRAPH))
+    if name == "torchscript":
+        torchscript.write(run, card, path := place / f"model{latency.TORCHSCRIPT_SUFFIX}")
+        return path
+    if name == "int8":
+        quantize.quantize(run, data, place / "int8", outside=outside)
+        return place / "int8" / GRAPH
+    path = place / "dynamic.onnx"
+    # Scales of activations anew for each photograph: what static ones, from photographs beforehand, are compared with.
+    quantize_dynamic(str(run / GRAPH), str(path), weight_type=QuantType.QInt8)
+    return path
+
+
+def _form(
+    name: str,
+    path: Path,
+    place: Path,
+    cost: Cost,
+    fp32: Cost,
+    labels: NDArray[np.intp],
+    fp32_file: Path,
+    graph: onnx.ModelProto,
+) -> Form:
+    accuracy = [float((np.array(each.best) == labels).mean()) for each in (cost, fp32)]
+    own = onnx.load(str(path)) if path.suffix == ".onnx" and name != FP32 else graph
+    return Form(
+        name=name,
+        path=str(path.relative_to(place)),
+        file_bytes=path.stat().st_size,
+        times_smaller=fp32_file.stat().st_size / path.stat().st_size,
+        accuracy=accuracy[0],
+        accuracy_lost=accuracy[1] - accuracy[0],
+        same_best=float((np.array(cost.best) == np.array(fp32.best)).mean()),
+        p50_ms=cost.p50_ms,
+        p95_ms=cost.p95_ms,
+        p99_ms=cost.p99_ms,
+        cpu_ms=cost.cpu_ms,
+        peak_mib=cost.peak_mib,
+        shares=_shares(cost.spent_us, part_of_node(own.graph)),
+    )
+
+
+def _shares(spent_us: Mapping[str, float], part_of: Mapping[str, str]) -> dict[str, float]:
+    """A node that the runtime put in of itself counts for the backbone, whose layout it is there to change."""
+    sums = dict.fromkeys(PARTS, 0.0)
+    for node, taken in spent_us.items():
+        sums[part_of.get(node, PARTS[0])] += taken
+    total = sum(sums.values())
+    return {part: taken / total for part, taken in sums.items()} if total else {}
+
+
+def _decode_ms(model: GraphModel, photos: Sequence[Photo]) -> float:
+    took = []
+    for photo in photos[:_DECODED]:
+        began = time.process_time()
+        model.pixels(photo.path)
+        took.append((time.process_time() - began) * 1e3)
+    return float(np.median(took))

@@ -1,0 +1,54 @@
+"""A run's network for programs that run TorchScript: probabilities and embedding, pixels in.
+
+Detectors and heat map stay with the ONNX graph: whoever takes this form decides without them.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from model_store.card import Card
+from training.errors import ModelUnreadable
+from training.export.run_folder import CHECKPOINT
+from training.fitting.recipe import RECIPES, with_settings
+from training.models.backbones import Backbone, spec_of
+from training.models.heads import LinearHead, Network
+
+
+class _Scripted(nn.Module):
+    def __init__(self, network: Network, temperature: float) -> None:
+        super().__init__()
+        self.network = network
+        self.temperature = temperature
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """image: uint8 [N, H, W, 3] at the model's size -> probabilities [N, classes], embedding [N, size]."""
+        embedding = self.network.embedding(self.network.backbone.normalised(image))
+        return torch.softmax(self.network.head(embedding) / self.temperature, dim=1), embedding
+
+
+def write(run: Path, card: Card, out: Path) -> None:
+    """Trace the network of a RUN folder. Raises ModelUnreadable where its checkpoint is missing."""
+    try:
+        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
+    except OSError:
+        raise ModelUnreadable(
+            f"{run} has no {CHECKPOINT}, which TorchScript is made from: train the run again"
+        ) from None
+    recipe = with_settings(RECIPES["standard"], json.loads(state["recipe"]))
+    classes, size = state["network"]["head.weight"].shape
+    empty = LinearHead(np.zeros((classes, size), np.float32), np.zeros(classes, np.float32))
+    network = Network(Backbone(spec_of(recipe.backbone), recipe.levels), empty)
+    network.load_state_dict(state["network"])
+    scripted = _Scripted(network.eval(), float(state["temperature"]))
+    example = torch.zeros(2, card.input.height_px, card.input.width_px, 3, dtype=torch.uint8)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript old; this form is for those who still run it
+        traced = torch.jit.trace(scripted, example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced.save(str(out))
