@@ -144,6 +144,7 @@ peers: $(BENCH_PEERS) ## Install the servers that Amulet is measured against
 bench: $(INSTALLED) $(BENCH_PEERS) ## Measure serving, peers included, inference and the console
 	$(BIN)/amulet bench serving --json $(BENCH_RESULTS)/serving.json
 	$(BIN)/amulet bench overload --json $(BENCH_RESULTS)/overload.json
+	$(BIN)/amulet bench stack --json $(BENCH_RESULTS)/stack.json
 	$(BIN)/amulet bench inference --json $(BENCH_RESULTS)/inference.json
 	$(BIN)/amulet bench console --json $(BENCH_RESULTS)/console.json
 

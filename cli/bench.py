@@ -124,6 +124,34 @@ def overload(
     _show(found, json_file)
 
 
+@bench.command(epilog="Example: amulet bench stack --json stack.json")
+@_model_options
+@click.option(
+    "--calls", type=click.IntRange(100), default=10_000, show_default=True, help="At least, around the switch."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(6, 3600),
+    default=120.0,
+    show_default=True,
+    help="At 0.7 of capacity; the console is away for a third of them.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: float, json_file: Path | None) -> None:
+    """The whole stack: its start, its memory, a version switched under load, a console that goes away."""
+    from benchmarks import whole_stack as benchmark
+
+    if len(models) > 1:
+        raise click.UsageError("stack measures one --model at a time")
+    with _ready(models, photos) as (runs, folder):
+        try:
+            found = benchmark.measure(runs[0], folder, calls=calls, seconds=seconds, tell=_tell)
+        except AssertionError as failure:  # of a command, or of something that did not come in time
+            raise click.ClickException(str(failure)) from failure
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
+
+
 @bench.command(epilog="Example: amulet bench inference --model run --model run-int8 --json inference.json")
 @_model_options
 @_options(seconds=4.0)
