@@ -147,7 +147,7 @@ def part_of_node(graph: onnx.GraphProto) -> dict[str, str]:
 
 
 def _part_of_output(name: str) -> str:
-    if name.startswith("score_"):
+    if name.startswith(("score_", "nearest_")):  # the nearest references are by-products of a detector
         return "out of distribution"
     return "heat map" if name.startswith("heatmap") else "head"
 
