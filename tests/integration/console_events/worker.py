@@ -164,14 +164,15 @@ def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]
     recipient = photo_key().public_key()
     told = {"kept_first": 0, "withdrawn_first": 0}
 
-    def store(event: Any) -> None:
+    def store(event: Any, after_s: float) -> None:
         both.wait()
+        time.sleep(max(0.0, after_s))  # not for a condition: so that neither is always first
         receipt = apply_batch([event])
         assert receipt.applied == 1, receipt
 
     def withdraw_now(reference: str, after_s: float) -> None:
         both.wait()
-        time.sleep(after_s)  # not for a condition: so that neither is always first
+        time.sleep(max(0.0, after_s))
         withdraw_consent(actor=actor, reference=reference, channel="web")
 
     with ThreadPoolExecutor(2) as threads:
@@ -183,9 +184,10 @@ def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]
                 reference=reference, given_at=moment,
             )  # fmt: skip
             event = kept_event(pseudonym=reference, consent=reference, recipient=recipient, happened_at=now())
+            head_start_s = chance.uniform(-RACE_SPREAD_S, RACE_SPREAD_S)  # of the photograph
             sides = (
-                threads.submit(store, event),
-                threads.submit(withdraw_now, reference, chance.random() * RACE_SPREAD_S),
+                threads.submit(store, event, -head_start_s),
+                threads.submit(withdraw_now, reference, head_start_s),
             )
             for side in sides:
                 side.result()
