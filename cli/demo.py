@@ -77,12 +77,12 @@ def demo(state: Path, check: bool, port_offset: int | None) -> int:
     checks = Checks()
     started_at = time.monotonic()
     with interruptible():
-        archive, version = _make_archive(layout, checks)
+        archive = _make_archive(layout, checks)
         try:
             _step("TorchServe, gateway, console and its workers")
             _amulet(layout, "up", "--detach", "--port-offset", str(layout.ports.offset))
             staff = _staff(layout)
-            _roll_out(layout, archive, version, staff, checks)
+            _roll_out(layout, archive, staff, checks)
             _predict(layout, staff, checks)
             _look_back(layout, staff, checks)
         except BaseException:
@@ -124,8 +124,7 @@ def _tidy(layout: Layout) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _make_archive(layout: Layout, checks: Checks) -> tuple[Path, str]:
-    """The archive, and the version that it holds: of 8 bits where those are faster here and decide alike."""
+def _make_archive(layout: Layout, checks: Checks) -> Path:
     photos, run = layout.state / "photos", layout.state / "run"
     key, archive = layout.state / "signing.key", layout.state / f"{MODEL}.mar"
     public = key.with_name(f"{key.name}.pub")
@@ -148,10 +147,7 @@ def _make_archive(layout: Layout, checks: Checks) -> tuple[Path, str]:
             stale.unlink(missing_ok=True)
         _amulet(layout, "signing-key", "create", "--out", str(key))
     if not archive.exists() or archive.stat().st_mtime < (run / "model.json").stat().st_mtime:
-        _amulet(
-            layout, "package", str(run), "--out", str(archive), "--sign", str(key),
-            "--fastest-on", str(photos), "--ood", str(photos / "ood"),
-        )  # fmt: skip
+        _amulet(layout, "package", str(run), "--out", str(archive), "--sign", str(key))
     layout.trusted.mkdir(parents=True, exist_ok=True)
     write_once(
         layout.trusted / f"demo-{hashlib.sha256(public.read_bytes()).hexdigest()[:12]}.pem",
@@ -166,7 +162,7 @@ def _make_archive(layout: Layout, checks: Checks) -> tuple[Path, str]:
             f"{archive} is refused ({refused}): what stands in {layout.state} is of another version of Amulet; "
             f"remove that folder and start again"
         )
-    return archive, report["version"]
+    return archive
 
 
 def _staff(layout: Layout) -> dict[str, dict[str, str]]:
@@ -192,10 +188,9 @@ def _new_member(layout: Layout, name: str, role: str) -> str:
     return made
 
 
-def _roll_out(
-    layout: Layout, archive: Path, version: str, staff: Mapping[str, Mapping[str, str]], checks: Checks
-) -> None:
+def _roll_out(layout: Layout, archive: Path, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
     engineer, approver = ({"AMULET_CONSOLE_TOKEN": staff[name]["token"]} for name in ("engineer", "approver"))
+    version = json.loads((layout.state / "run" / "model.json").read_text())["version"]
     served = [each["version"] for each in json.loads(_amulet(layout, "status", "--json"))["models"]]
     if version not in served:
         _step("Uploaded by one person, approved by another, rolled out")
