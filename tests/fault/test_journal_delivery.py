@@ -22,7 +22,7 @@ pytestmark = pytest.mark.fault
 
 WAIT_S = 30.0
 APPEND_S_MAX = 1.0  # far above what a loaded machine needs, far below any timeout of delivery
-ARRIVALS_PER_S = 150.0  # more than one gateway serves on two cores; 589 a second were delivered on two slow, busy ones
+ARRIVALS_PER_S = 300.0  # several times what one gateway serves
 
 
 @pytest.fixture
