@@ -4,6 +4,9 @@ Pulled about every two seconds with its ETag, so that a revoked key is dead with
 While the console is away, or sends something that cannot be followed, the last good one
 stays in force; a start without a console begins with the one on disk. The cache is
 written whole and renamed, so that a crash leaves the old one or the new one.
+
+All of a snapshot is in force at once, but for routes that cannot be followed yet: the old ones
+answer a little longer (`routing.handover`).
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ import httpx
 import structlog
 
 from gateway import errors
+from gateway.routing.handover import HANDOVER_S_MAX, hand_over
+from gateway.routing.router import WhyNotReady
 from gateway.snapshot import PolicyInvalid, Snapshot
 
 _log = structlog.get_logger(__name__)
 POLICY_PATH: Final = "/internal/policy"
 _CONTENT_TYPE: Final = "application/x-protobuf"
+_LOOK_EVERY_S: Final = 0.1  # while routes are handed over
 _POLICY_BYTES_MAX: Final = 256 * 2**20  # golden photographs of every served version included
 
 
@@ -40,11 +46,22 @@ class PolicySettings:
 class PolicyKeeper:
     """Holds the snapshot in force. Run it as one task; cancel it to stop."""
 
-    def __init__(self, settings: PolicySettings, on_change: Callable[[Snapshot], None]) -> None:
+    def __init__(
+        self,
+        settings: PolicySettings,
+        on_change: Callable[[Snapshot], None],
+        why_not_ready: WhyNotReady,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """on_change: called on the loop with every snapshot that comes into force; must not block."""
         self._settings = settings
         self._on_change = on_change
+        self._why_not_ready = why_not_ready
+        self._clock = clock
         self._snapshot: Snapshot | None = None
+        self._wanted: Snapshot | None = None  # another one while routes are handed over
+        self._handed_over_by_s = 0.0
         self._etag: str | None = None
         self._heard_at: float | None = None  # monotonic
         self.trouble: str | None = None  # one sentence; None: the console answered last time
@@ -85,7 +102,16 @@ class PolicyKeeper:
         ) as client:
             while True:
                 await self._ask(client)
-                await asyncio.sleep(self._settings.interval_s)
+                await self._pause()
+
+    async def _pause(self) -> None:
+        ends_at_s = time.monotonic() + self._settings.interval_s
+        while (left_s := ends_at_s - time.monotonic()) > 0.0:
+            if self._snapshot is self._wanted:
+                await asyncio.sleep(left_s)
+            else:
+                await asyncio.sleep(min(left_s, _LOOK_EVERY_S))
+                self._hand_over()
 
     async def _ask(self, client: httpx.AsyncClient) -> None:
         headers = {"If-None-Match": self._etag} if self._etag else {}
@@ -131,11 +157,24 @@ class PolicyKeeper:
         self.trouble = sentence
 
     def _come_into_force(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
         _log.info(
             "policy_in_force", revision=snapshot.revision, keys=len(snapshot.keys), models=sorted(snapshot.models)
         )
-        self._on_change(snapshot)
+        self._wanted, self._handed_over_by_s = snapshot, self._clock() + HANDOVER_S_MAX
+        self._snapshot = hand_over(snapshot, self._snapshot, self._why_not_ready)
+        self._on_change(self._snapshot)
+
+    def _hand_over(self) -> None:
+        """Follow the wanted routes when they can be, or after HANDOVER_S_MAX as they are."""
+        if self._wanted is None or self._wanted is self._snapshot:
+            return
+        found = self._wanted
+        if self._clock() < self._handed_over_by_s:
+            found = hand_over(self._wanted, self._snapshot, self._why_not_ready)
+        self._snapshot = found
+        if found is self._wanted:
+            _log.info("routes_handed_over", revision=found.revision)
+            self._on_change(found)
 
     def _keep(self, content: bytes) -> None:
         file = self._settings.cache_file

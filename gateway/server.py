@@ -107,6 +107,9 @@ async def run(
             down.push_async_callback(window.close)
         background = await down.enter_async_context(Background())
 
+        def why_not_ready(version: ServedVersion) -> str | None:
+            return serving.why_not(version.backend_name, version.version) or None
+
         policy = PolicyKeeper(
             PolicySettings(
                 console_url=settings.console_url,
@@ -114,10 +117,8 @@ async def run(
                 cache_file=settings.state_dir / "gateway" / "policy.pb",
             ),
             on_change=lambda snapshot: serving.watch(_versions_of(snapshot)),
+            why_not_ready=why_not_ready,
         )
-
-        def why_not_ready(version: ServedVersion) -> str | None:
-            return serving.why_not(version.backend_name, version.version) or None
 
         shipper = Shipper(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))

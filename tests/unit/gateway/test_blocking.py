@@ -12,7 +12,8 @@ from tests.unit.gateway.cast import policy
 
 
 def keeper(folder: Path) -> PolicyKeeper:
-    return PolicyKeeper(PolicySettings("http://127.0.0.1:1", "token", folder / "policy.pb"), on_change=lambda _: None)
+    settings = PolicySettings("http://127.0.0.1:1", "token", folder / "policy.pb")
+    return PolicyKeeper(settings, on_change=lambda _: None, why_not_ready=lambda _: None)
 
 
 async def test_a_file_written_on_the_loop_is_found(tmp_path: Path) -> None:

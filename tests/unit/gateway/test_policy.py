@@ -11,6 +11,7 @@ import pytest
 
 from gateway import errors
 from gateway.policy import PolicyKeeper, PolicySettings
+from gateway.routing.handover import HANDOVER_S_MAX
 from gateway.snapshot import PolicyInvalid, Snapshot
 from protos.amulet.policy.v1 import policy_pb2
 from tests.unit.gateway.cast import (
@@ -32,6 +33,7 @@ async def keeping(console_url: str, folder: Path) -> AsyncIterator[tuple[PolicyK
     keeper = PolicyKeeper(
         PolicySettings(console_url, CONTROL_TOKEN.decode(), folder / "gateway" / "policy.pb", interval_s=0.05),
         on_change=lambda snapshot: revisions.append(snapshot.revision),
+        why_not_ready=lambda _: None,
     )
     await keeper.load_cached()
     task = asyncio.create_task(keeper.run())
@@ -153,3 +155,99 @@ def test_a_snapshot_has_routes_shadows_and_keys() -> None:
     assert [shadow.version for shadow in served.shadows] == ["v20260102_tiny_1.000"]
     assert found.keys[key.key_id].client.may_use("tiny")
     assert not found.keys[key.key_id].client.may_use("other")
+
+
+OLD, NEW = "v20260101_tiny_1.000", "v20260102_tiny_1.000"
+
+
+def routed_to(version: str, *, revision: int) -> policy_pb2.Policy:
+    routes = [policy_pb2.Route(version=version, weight_ratio=1)]
+    model = policy_pb2.ServedModel(name="tiny", versions=[served_version(version)], routes=routes)
+    return policy(revision=revision, models=[model])
+
+
+def answering(keeper: PolicyKeeper) -> list[str]:
+    return [route.version.version for route in keeper.current.models["tiny"].routes]
+
+
+class Handover:
+    """A keeper whose clock and whose versions' readiness the test sets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ready, self.now_s = {OLD}, 0.0
+        self.watched: list[set[str]] = []
+        self.keeper = PolicyKeeper(
+            PolicySettings("http://127.0.0.1:1", "token", folder / "policy.pb"),
+            on_change=lambda snapshot: self.watched.append(set(snapshot.models["tiny"].versions)),
+            why_not_ready=lambda version: None if version.version in self.ready else "not yet",
+            clock=lambda: self.now_s,
+        )
+
+    def issue(self, version: str, *, revision: int) -> None:
+        self.keeper._come_into_force(Snapshot.parse(routed_to(version, revision=revision).SerializeToString()))
+
+    @property
+    def answering(self) -> list[str]:
+        """After the keeper has looked again."""
+        self.keeper._hand_over()
+        return answering(self.keeper)
+
+
+def test_the_old_version_answers_until_the_new_one_can(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+
+    assert (handover.answering, handover.keeper.current.revision) == ([OLD], 2)  # all else is in force at once
+    assert handover.watched[-1] == {OLD, NEW}
+    handover.ready.add(NEW)
+    assert handover.answering == [NEW]
+    assert handover.watched[-1] == {NEW}
+
+
+async def test_a_running_keeper_looks_by_itself(tmp_path: Path) -> None:
+    ready = {OLD}
+    with Console(routed_to(OLD, revision=1)) as console:
+        keeper = PolicyKeeper(
+            PolicySettings(console.url, CONTROL_TOKEN.decode(), tmp_path / "policy.pb", interval_s=0.5),
+            on_change=lambda _: None,
+            why_not_ready=lambda version: None if version.version in ready else "not yet",
+        )
+        task = asyncio.create_task(keeper.run())
+        await until(lambda: keeper.known, what="the first policy")
+        console.issue(routed_to(NEW, revision=2))
+        await until(lambda: keeper.current.revision == 2, what="the second policy")
+        assert answering(keeper) == [OLD]
+        ready.add(NEW)
+        await until(lambda: answering(keeper) == [NEW], what="the new version answers")
+        task.cancel()
+
+
+def test_a_new_version_that_never_can_is_refused_as_the_console_wants_it(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+    handover.now_s = HANDOVER_S_MAX
+
+    assert handover.answering == [NEW]
+
+
+def test_an_old_version_that_fails_meanwhile_holds_nobody_up(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+    handover.ready.clear()
+
+    assert handover.answering == [NEW]
+
+
+def test_a_third_version_during_a_handover_is_what_is_waited_for(tmp_path: Path) -> None:
+    handover, third = Handover(tmp_path), "v20260103_tiny_1.000"
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+    handover.issue(third, revision=3)
+    handover.ready.add(NEW)
+
+    assert handover.answering == [OLD]
+    handover.ready.add(third)
+    assert handover.answering == [third]
