@@ -4,6 +4,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+# Tests and the stack start hundreds of processes: without kept bytecode each compiles what it imports, seconds for torch.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -141,10 +143,12 @@ $(BENCH_PEERS): benchmarks/peers/requirements.lock | $(INSTALLED)
 peers: $(BENCH_PEERS) ## Install the servers that Amulet is measured against
 
 .PHONY: bench
-bench: $(INSTALLED) $(BENCH_PEERS) ## Measure serving, peers included, inference and the console
+bench: $(INSTALLED) $(BENCH_PEERS) ## Measure serving, peers included, the journal, inference and the console
 	$(BIN)/amulet bench serving --json $(BENCH_RESULTS)/serving.json
+	$(BIN)/python -m benchmarks.picture $(BENCH_RESULTS)/serving.json $(BENCH_RESULTS)/serving.svg
 	$(BIN)/amulet bench overload --json $(BENCH_RESULTS)/overload.json
 	$(BIN)/amulet bench stack --json $(BENCH_RESULTS)/stack.json
+	$(BIN)/amulet bench journal --json $(BENCH_RESULTS)/journal.json
 	$(BIN)/amulet bench inference --json $(BENCH_RESULTS)/inference.json
 	$(BIN)/amulet bench console --json $(BENCH_RESULTS)/console.json
 

@@ -6,7 +6,6 @@ them, in compressed batches; then the pages and jobs that grow with what is stor
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import subprocess
@@ -21,15 +20,13 @@ import httpx
 
 from benchmarks import figures
 from benchmarks.figures import Row
+from benchmarks.ingest import BATCH_EVENTS, packed_batch
 from benchmarks.machine import busy_ratio, cpu_ticks, machine
 from benchmarks.systems import ROOT, Bench, Server, free_offset
 from cli import supervision
 from cli.layout import Layout, Ports
 from cli.provision import provision
-from protos.amulet.events.v1 import events_pb2
-from tests.console_events import prediction_event
 
-BATCH_EVENTS: Final = 500
 _ANSWER_S_MAX: Final = 60.0
 
 
@@ -92,10 +89,9 @@ def measure(*, rounds: int = 5, seconds: float = 3.0, tell: Callable[[str], None
 
 
 def _send(client: httpx.Client, headers: dict[str, str]) -> httpx.Response:
-    batch = events_pb2.EventBatch(events=[prediction_event() for _ in range(BATCH_EVENTS)])
     return client.post(
         "/internal/events",
-        content=gzip.compress(batch.SerializeToString(), compresslevel=1),
+        content=packed_batch(),
         headers={**headers, "Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"},
     )
 

@@ -4,12 +4,12 @@ Two databases on a real PostgreSQL, one with a tenth of the rows, filled by `his
 at the end. Every list of the admin with each of its filters, searches, first and deep pages, every
 list of the REST interface, the pages of single things, and the jobs that run beside them are asked in
 turn of both, so that what else the machine does falls on both alike. In one process, with all of
-Django and without a socket; queries are counted apart from the timing.
+Django and without a socket, but for ingest, which a console of its own takes; queries are counted
+apart from the timing.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
 import statistics
 import tempfile
@@ -25,6 +25,7 @@ import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of th
 from psycopg2 import sql
 
 from benchmarks.console_pages import Place, addresses, ask, seen_through
+from benchmarks.ingest import ingest
 from benchmarks.machine import busy_ratio, cpu_ticks, machine
 from tests.console_ready import ready
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from console.staff.models import User
 
 SERVER: Final = "postgresql://postgres@127.0.0.1:5432"
-BATCH_EVENTS: Final = 500
 PAGE_MS_MAX: Final = 300.0
 QUERIES_MAX: Final = 15
 INGEST_PER_S_MIN: Final = 5_000.0
@@ -232,40 +232,13 @@ def figures_of(
 def jobs(place: Place, work: Path, seconds: float) -> dict[str, dict[str, float]]:
     """What runs beside the pages, once each."""
     return {
-        "ingest": _ingest(place, seconds),
+        "ingest": ingest(seconds).row(),
+        "ingest, a process a core": ingest(seconds, processes=len(os.sched_getaffinity(0))).row(),
         "drift report": _cost(_drift),
         "audit verification": _verify(work),
         "erasure of one person": _erase(),
         "check of the newest entries": _cost(partial(ask, place, "/admin/audit/entry/verify")),
     }
-
-
-def _ingest(place: Place, seconds: float) -> dict[str, float]:
-    """Events a second, sent as a gateway does."""
-    from django.conf import settings
-
-    from protos.amulet.events.v1 import events_pb2
-    from tests.console_events import prediction_event
-
-    token = settings.AMULET.control_token_file.read_text()
-    done, took = 0, {"ms": 0.0, "own_cpu_ms": 0.0, "database_cpu_ms": 0.0}
-    while took["ms"] < seconds * 1000:
-        batch = events_pb2.EventBatch(events=[prediction_event() for _ in range(BATCH_EVENTS)])
-        body = gzip.compress(batch.SerializeToString(), 1)
-        send = partial(
-            place.browser.post, "/internal/events", body, content_type="application/x-protobuf",
-            headers={"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"},
-        )  # fmt: skip
-        for name, value in _cost(partial(_sent, send)).items():
-            took[name] += value
-        done += BATCH_EVENTS
-    return _rates(done, took)
-
-
-def _sent(send: Callable[[], Any]) -> None:
-    answer = send()
-    if answer.status_code != 200:
-        raise RuntimeError(f"ingest answered {answer.status_code}: {answer.content!r}")
 
 
 def _drift() -> None:
@@ -402,11 +375,16 @@ def _each(row: Mapping[str, float]) -> float:
 
 def _missed(cases: Mapping[str, Mapping[str, float]], figure: str) -> list[str]:
     limits = {"drift report": DRIFT_S_MAX * 1000, "erasure of one person": ERASURE_S_MAX * 1000}
-    wanted = {"ingest": INGEST_PER_S_MIN, "audit verification": VERIFY_PER_S_MIN}
+    wanted = {
+        "ingest": INGEST_PER_S_MIN,
+        "ingest, a process a core": INGEST_PER_S_MIN,
+        "audit verification": VERIFY_PER_S_MIN,
+    }
     found = []
     for case, row in cases.items():
         if "per_s" in row:
-            rate = row["per_s"] if figure == "p95_ms" else 1e6 / _each(row)
+            # Ingest works at more than one core: its CPU time says nothing of its rate.
+            rate = row["per_s"] if figure == "p95_ms" or case.startswith("ingest") else 1e6 / _each(row)
             if rate < wanted[case]:
                 found.append(f"{case}: {rate:,.0f} a second, wanted {wanted[case]:,.0f}")
             continue

@@ -32,6 +32,7 @@ from console.audit.models import Head
 from console.audit.notes import sign_checkpoint
 from console.clients.models import Client
 from console.drift import services as drift
+from console.drift.measures import measure
 from console.drift.models import Pending
 from console.predictions.detail import Candidate, Detail, OodScore, View
 from console.predictions.models import FeedbackKind, Verdict
@@ -78,6 +79,8 @@ _COLUMNS: Final = {
         "identity_method identity_checked_at paused_from reason duplicate_of_id told handled_by_id closed_at"
     ),
 }
+
+TABLES: Final = tuple(_COLUMNS)  # what grows with traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,16 +346,11 @@ def _measure(
     day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     empty = {"samples": defaultdict(list), "counts": defaultdict(lambda: defaultdict(int))}
     document = pending.setdefault((version, day), empty)
-    samples = {
-        "confidence": confidence,
-        "margin": confidence - detail.candidates[1].probability,
-        **{f"score_{each.detector}": each.score for each in detail.ood_scores},
-        **detail.views[0].quality,
-    }
-    for name, value in samples.items():
+    measured = measure(confidence=confidence, verdict=verdict, top_class=top_class, detail=detail)
+    for name, value in measured.samples.items():
         document["samples"][name].append(value)
-    document["counts"]["verdict"][verdict.name] += 1
-    document["counts"]["predicted_class"][top_class] += 1
+    for name, choice in measured.choices.items():
+        document["counts"][name][choice] += 1
 
 
 def _id_at(at: datetime, chance: random.Random) -> UUID:

@@ -1,6 +1,6 @@
 """How many events a second become durable, against what this disk allows at all.
 
-    python -m benchmarks.journal [--json FILE] [--folder DIR] [--rounds N]
+    amulet bench journal [--json FILE] [--folder DIR] [--rounds N]
 
 Each case has a number of callers that append one 1 KB event after another through the
 journal's own `append`. The limit is measured in the same round, on the same disk, with the
@@ -10,14 +10,11 @@ an event loop. A ratio of 1 would mean that the journal costs nothing but the di
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import platform
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -26,6 +23,7 @@ from typing import Any, Final
 
 import uvloop
 
+from benchmarks.machine import busy_ratio, cpu_ticks, machine
 from gateway.journal.format import FRAME_HEADER_BYTES
 from gateway.journal.journal import Journal
 from gateway.journal.segment import Frame, read_segment
@@ -49,20 +47,9 @@ class Measured:
     errors: int = 0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the result there")
-    parser.add_argument("--folder", type=Path, help="a folder on the disk to measure; default: the temporary one")
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    document = measure(arguments.folder, rounds=arguments.rounds)
-    sys.stdout.write(table(document))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
-
-
 def measure(folder: Path | None, *, rounds: int) -> dict[str, Any]:
     """Every case in every round, journal and limit in turn; medians, and each round beside them."""
+    described, ticks = machine(), cpu_ticks()
     kept: dict[str, dict[str, list[Measured]]] = {"journal": {}, "limit": {}}
     for _ in range(rounds):
         for callers in CALLERS:
@@ -77,7 +64,7 @@ def measure(folder: Path | None, *, rounds: int) -> dict[str, Any]:
         for system, cases in kept.items()
     }  # fmt: skip
     return {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "kernel": platform.release()},
+        "machine": {**described, "kernel": platform.release(), "busy_ratio": busy_ratio(ticks, cpu_ticks())},
         "settings": {"event_bytes": EVENT_BYTES, "rounds": rounds},
         "systems": medians,
         "ratios": {case: medians["journal"][case]["rps"] / medians["limit"][case]["rps"] for case in medians["limit"]},
@@ -152,7 +139,3 @@ def _measured(took_s: list[float], seconds: float, cpu_s: float, *, group_record
 def _cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import statistics
 import tempfile
@@ -39,6 +40,7 @@ from tests.fault.processes import supervise
 from tests.fault.truth import audited
 from tests.stack import Stack, until  # drives a stack by its commands, as this does
 
+_FOLDERS: Final = re.compile(r"(?:/[^\s/=:,]+)*/(?=[^\s/])")  # where a machine keeps its files is nobody's figure
 CONNECTIONS: Final = 8
 RATE_RATIO: Final = 0.7
 CAPACITY_S: Final = 8.0
@@ -199,7 +201,7 @@ def _start(stack: Stack, callers: Callers, tell: Callable[[str], None]) -> dict[
         processes.append(
             {
                 "program": program,
-                "command": " ".join(process.cmdline())[-60:],
+                "command": _FOLDERS.sub("", " ".join(process.cmdline()))[-60:],
                 "rss_mib": round(held.rss / 2**20, 1),
                 "pss_mib": round(held.pss / 2**20, 1),
             }

@@ -152,6 +152,23 @@ def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: fl
     _keep(found, json_file)
 
 
+@bench.command(epilog="Example: amulet bench journal --json journal.json")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder on the disk to measure.  [default: the temporary one]",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+def journal(rounds: int, folder: Path | None, json_file: Path | None) -> None:
+    """Events that become durable, against what the disk allows at all."""
+    from benchmarks import journal as benchmark
+
+    found = benchmark.measure(folder, rounds=rounds)
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
+
+
 @bench.command(epilog="Example: amulet bench inference --model run --model run-int8 --json inference.json")
 @_model_options
 @_options(seconds=4.0)
@@ -208,6 +225,34 @@ def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file
     _keep(found, json_file)
 
 
+@bench.command(epilog="Example: amulet bench migrations --rows 1000000 --json migrations.json")
+@click.option("--rows", type=click.IntRange(1000), default=100_000, show_default=True, help="Predictions.")
+@click.option(
+    "--server",
+    default="postgresql://postgres@127.0.0.1:5432",
+    show_default=True,
+    help="Where to make a database, which is dropped at the end.",
+)
+@click.option("--app", "apps", multiple=True, help="Whose migrations, as `review`.  [default: everybody's]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+def migrations(rows: int, server: str, apps: tuple[str, ...], json_file: Path | None) -> int:
+    """How long a read and a write wait while each migration changes a filled PostgreSQL; exit 1 beyond a second."""
+    import psycopg2
+
+    from benchmarks import migrations as benchmark
+
+    try:
+        found = benchmark.measure(rows, server=server, apps=apps, tell=_tell)
+    except psycopg2.OperationalError as failure:
+        why = " ".join(str(failure).split())
+        raise click.ClickException(f"PostgreSQL at --server does not let anybody in: {why}") from failure
+    except ValueError as failure:
+        raise click.UsageError(f"--app: {failure}") from failure
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
+    return 1 if found["missed"] else 0
+
+
 @bench.command(epilog="Example: amulet bench training --per-class 25,250,2500 --json training.json")
 @click.option(
     "--per-class",
@@ -216,8 +261,14 @@ def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file
     metavar="N,N,...",
     help="Photographs of each of eight classes, size by size; 2500 are 20,000 photographs and hours.",
 )
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="YAML or JSON: fields of the recipe. With fewer views, many photographs take less of their linear part.",
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
-def training(per_class: str, json_file: Path | None) -> None:
+def training(per_class: str, config: Path | None, json_file: Path | None) -> None:
     """From a folder of photographs to a signed archive: time and memory, and how they grow."""
     from benchmarks import training as benchmark
 
@@ -228,7 +279,7 @@ def training(per_class: str, json_file: Path | None) -> None:
     if sizes[0] < _TRAINABLE_MIN:
         raise click.UsageError(f"--per-class {sizes[0]}: a training needs at least {_TRAINABLE_MIN} of each class")
     try:
-        found = benchmark.measure(sizes, tell=_tell)
+        found = benchmark.measure(sizes, config=config, tell=_tell)
     except benchmark.TrainingFailed as failure:
         raise click.ClickException(str(failure)) from failure
     click.echo(benchmark.table(found), nl=False)

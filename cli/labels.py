@@ -11,9 +11,9 @@ from typing import Final
 
 import click
 
+from cli.asking import remote_options
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
-from cli.remote import remote_options
 
 EXPORT_S_MAX: Final = 600.0  # the console reads every photograph before it sends the first
 

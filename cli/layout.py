@@ -118,6 +118,11 @@ class Layout:
         return self.console / "trusted"
 
     @property
+    def training_wanted(self) -> Path:
+        """Lies here while a training job waits; the trainer is started then."""
+        return self.console / "training-wanted"
+
+    @property
     def checkpoints(self) -> Path:
         return self.state / "checkpoints"
 
@@ -183,6 +188,7 @@ class Layout:
             "SECRET_KEY_FILE": secrets / "django_secret",
             "AUDIT_KEY_FILE": secrets / "audit_signing.key",
             "CHECKPOINT_DIR": self.checkpoints,
+            "TRAINING_WANTED_FILE": self.training_wanted,
             "VAULT_KEY_FILE": secrets / "vault.key",
             "PHOTO_SEAL_KEY_FILE": secrets / "photo_seal.key",
         }

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +12,14 @@ from typing import Any, Final
 import click
 from cryptography import x509
 
-from amulet_client import AmuletError, Client, Prediction, Refused, Unreachable
+from amulet_client import AmuletError, Client, Prediction, Unreachable, Wishes
+from amulet_client.asking import Manner, ask
+from amulet_client.bulk import Outcome, name_of, photographs
 from amulet_client.photos import heat_map_png
-from amulet_client.reading import describe
 from cli.connection import RemoteError, secret
 from cli.layout import Layout
 from cli.stack import state_option
 
-# Where the status is about who asks, the next photograph would meet the same.
-ABOUT_THE_CALLER: Final = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED"})
 # A sign in what gRPC says -> what is the matter.
 CAUSES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -51,6 +47,12 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
     "--language", type=click.Choice(["en", "th"]), default="en", show_default=True, help="Of names and advice."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each answer.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the JSON lines into this file. What it has an answer for is not asked again.",
+)
+@click.option("--shrink", is_flag=True, help="Send no more pixels than the model can use.")
 @state_option
 def predict(
     photos: tuple[Path, ...],
@@ -61,36 +63,36 @@ def predict(
     version: str,
     language: str,
     as_json: bool,
+    out: Path | None,
+    shrink: bool,
     state: Path,
 ) -> int:
-    """Ask the gateway about photographs. "Not sure" and "none of ours" are answers, and exit 0."""
-    groups = [photos] if one_object else [(photo,) for photo in photos]
-    refused, map_names = 0, _map_names(photos)
-    layout = Layout.of(state)
+    """Ask the gateway about photographs, or all of a folder. "Not sure" and "none of ours" are answers, and exit 0."""
+    files = photographs(photos)
+    if not files:
+        raise RemoteError(f"no photographs in {name_of(photos)}: JPEG, PNG and WebP files are looked for")
+    objects = [tuple(files)] if one_object else [(file,) for file in files]
+    names, layout = _map_names(tuple(files)), Layout.of(state)
+
+    def maps_of(outcome: Outcome) -> dict[str, Any]:
+        assert isinstance(outcome.result, Prediction)
+        return {"heat_maps": _write_maps(outcome.result, outcome.photos, explain, names)} if explain else {}
+
     with _client(layout, language) as client:
-        for group in groups:
-            try:
-                answer = client.predict(
-                    group,
-                    model=model,
-                    version=version,
-                    overlay=explain is not None,
-                    nearest_examples=similar,
-                )
-            except Unreachable as error:
-                raise RemoteError(_unreachable(str(error), layout)) from error
-            except (AmuletError, OSError, ValueError) as error:
-                if isinstance(error, Refused) and error.code in ABOUT_THE_CALLER:
-                    raise RemoteError(str(error)) from error
-                refused += 1
-                click.echo(f"{group[0]}: {_worded(error)}", err=True)
-                continue
-            maps = _write_maps(answer, group, explain, map_names) if explain is not None else []
-            name = ", ".join(str(photo) for photo in group)
-            if as_json:
-                click.echo(json.dumps(_document(answer, name, maps), ensure_ascii=False))
-            else:
-                click.echo(f"{name}: {describe(answer, language)}\n")
+        try:
+            refused = ask(
+                client,
+                objects,
+                Manner(language, as_json, out, shrink),
+                Wishes(model=model, version=version, overlay=explain is not None, nearest_examples=similar),
+                further=maps_of,
+            )
+        except Unreachable as error:
+            raise RemoteError(_unreachable(str(error), layout)) from error
+        except (AmuletError, ValueError) as error:
+            raise RemoteError(str(error)) from error
+        except OSError as error:
+            raise RemoteError(f"{error.filename} cannot be written: {error.strerror}") from error
     return 1 if refused else 0
 
 
@@ -151,12 +153,6 @@ def _unreachable(said: str, layout: Layout) -> str:
     return said
 
 
-def _worded(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
-    return str(error)
-
-
 def _map_names(photos: tuple[Path, ...]) -> dict[Path, str]:
     """A file name for each photograph's heat map; front.jpg of two folders are front.png and front-2.png."""
     names: dict[Path, str] = {}
@@ -181,11 +177,3 @@ def _write_maps(answer: Prediction, photos: tuple[Path, ...], folder: Path, name
     except OSError as error:
         raise click.ClickException(f"heat maps cannot be written to {folder}: {error.strerror}") from error
     return written
-
-
-def _document(answer: Prediction, name: str, maps: list[str]) -> dict[str, Any]:
-    document = {"file": name, **asdict(answer), "answered_at": answer.answered_at.isoformat(), "heat_maps": maps}
-    del document["audit_checkpoint"]
-    for example in document["nearest_examples"]:
-        example["thumbnail_jpeg"] = base64.b64encode(example["thumbnail_jpeg"]).decode("ascii")
-    return document

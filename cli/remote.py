@@ -6,39 +6,34 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
-from cli.connection import ConsoleConnection, RemoteError, console_connection
-from cli.layout import Layout
-from cli.stack import STATE_DIR_DEFAULT
+from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
+from cli.connection import ConsoleConnection, RemoteError
+from cli.experiments import experiment
 from cli.waiting import waiting
 
 CHUNK_BYTES: Final = 4 * 2**20
 SETTLE_S_MAX: Final = 90.0
 POLL_S: Final = 0.5
+_MISTAKES_MOST: Final = 12
+_DATA_SAYS: Final[Mapping[str | None, str]] = {
+    "same": "the same photographs",
+    "other split": "the same photographs, divided or answered otherwise",
+    "other photographs": "different photographs: do not hold the numbers against each other",
+    None: "the photographs of one alone, since the other's card has no such table",
+}
 UNSETTLED: Final = frozenset({"uploaded", "verified"})
-
-
-def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--json", "as_json", is_flag=True, help="Print the console's answer as JSON.")(command)
-    return click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="AMULET_STATE_DIR",
-        default=STATE_DIR_DEFAULT,
-        show_default=True,
-        help="The folder of a local stack; AMULET_CONSOLE_URL names another console.",
-    )(command)
 
 
 @click.group()
 def models() -> None:
-    """Push, list, approve and roll out model versions."""
+    """Push, list, compare, approve, roll out and retire model versions."""
 
 
 @models.command(epilog="Example: amulet models push runs/amulets.mar --note 'more backs of wat_nong_e_duk'")
@@ -48,7 +43,7 @@ def models() -> None:
 @remote_options
 def push(archive: Path, note: str, wait: bool, state: Path, as_json: bool) -> int:
     """Upload an archive, in pieces that can be resumed, and wait for its verification and smoke test."""
-    console = _console(state)
+    console = console_of(state)
     version = _upload(console, archive, note, quiet=as_json)
     if wait:
         with waiting("Verifying it, and trying it on its golden photographs"):
@@ -61,9 +56,9 @@ def push(archive: Path, note: str, wait: bool, state: Path, as_json: bool) -> in
 @remote_options
 def list_(state: Path, as_json: bool) -> None:
     """List the versions, newest first."""
-    versions = _every(_console(state), "versions/")
+    versions = every(console_of(state), "versions/")
     if as_json:
-        click.echo(json.dumps(versions, ensure_ascii=False))
+        print_json(versions)
         return
     for version in versions:
         click.echo(_line(version))
@@ -76,17 +71,17 @@ def list_(state: Path, as_json: bool) -> None:
 @remote_options
 def show(version: str, state: Path, as_json: bool) -> None:
     """Show one version: its state, metrics and the verdict of every rule."""
-    _print(_find(_console(state), version), as_json)
+    _print(find_version(console_of(state), version), as_json)
 
 
 @models.command(epilog="Example: amulet models approve VERSION --reason 'confusions checked on the test photographs'")
 @click.argument("version")
-@click.option("--reason", required=True, help="Kept in the audit log.")
+@reason_option
 @remote_options
 def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
     """Approve a smoke-tested version. The person who uploaded it may not."""
-    console = _console(state)
-    found = _find(console, version)
+    console = console_of(state)
+    found = find_version(console, version)
     _print(console.call("POST", f"versions/{found['id']}/approve/", json={"reason": reason}), as_json)
 
 
@@ -100,7 +95,7 @@ def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
     type=click.Choice(["errors", "latency", "verdicts", "agreement", "overrides"]),
     help="A guardrail that shall not end it; may be given again.",
 )
-@click.option("--reason", required=True, help="Kept in the audit log.")
+@reason_option
 @remote_options
 def rollout(
     version: str,
@@ -114,8 +109,8 @@ def rollout(
     """Give an approved version traffic: all of it, a share, or copies in the shadow."""
     if (mode == "canary") != (weight is not None):
         raise click.UsageError("--weight belongs to --mode canary, and a canary needs it")
-    console = _console(state)
-    found = _find(console, version)
+    console = console_of(state)
+    found = find_version(console, version)
     body: dict[str, Any] = {"mode": mode, "reason": reason, "unguarded": list(unguarded)}
     if weight is not None:
         body["weight_ratio"] = weight
@@ -124,11 +119,58 @@ def rollout(
 
 @models.command(epilog="Example: amulet models rollback amulets --reason 'confuses two temples'")
 @click.argument("model")
-@click.option("--reason", required=True, help="Kept in the audit log.")
+@reason_option
 @remote_options
 def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
     """Give the traffic back to the version that had it before."""
-    _print(_console(state).call("POST", f"models/{quote(model, safe='')}/rollback/", json={"reason": reason}), as_json)
+    _print(
+        console_of(state).call("POST", f"models/{quote(model, safe='')}/rollback/", json={"reason": reason}), as_json
+    )
+
+
+@models.command(epilog="Example: amulet models retire VERSION --reason 'learnt from photographs with wrong labels'")
+@click.argument("version")
+@reason_option
+@remote_options
+def retire(version: str, reason: str, state: Path, as_json: bool) -> None:
+    """Retire an approved version that has no route: it is never rolled out again, and no rollback leads to it."""
+    console = console_of(state)
+    found = find_version(console, version)
+    _print(console.call("POST", f"versions/{found['id']}/retire/", json={"reason": reason}), as_json)
+
+
+@models.command(epilog="Example: amulet models retry v20261231_tf_efficientnet_lite0_0.871")
+@click.argument("version")
+@click.option("--wait/--no-wait", default=True, help="Wait until it is smoke-tested or has failed again.")
+@remote_options
+def retry(version: str, wait: bool, state: Path, as_json: bool) -> int:
+    """Try the golden photographs of a version whose smoke test failed once more."""
+    console = console_of(state)
+    found = console.call("POST", f"versions/{find_version(console, version)['id']}/retry/")
+    if wait:
+        with waiting("Trying it on its golden photographs"):
+            found = _settled(console, found)
+    _print(found, as_json)
+    return 0 if found["state"] in {"verified", "smoke_tested"} else 1
+
+
+@models.command(epilog="Example: amulet models best --metric macro_f1_cv --model amulets --name-only")
+@click.option("--metric", required=True, help="One of the metrics on the cards, such as macro_f1_cv or ece.")
+@click.option("--model", default="", help="Needed where there are several.")
+@click.option("--name-only", is_flag=True, help="Print the name of the best version, and nothing else.")
+@remote_options
+def best(metric: str, model: str, name_only: bool, state: Path, as_json: bool) -> None:
+    """Order the versions of a model by one metric, the best first."""
+    console = console_of(state)
+    found = console.call("GET", "versions/best/", params={"metric": metric, "model": model or _only_model(console)})
+    if as_json:
+        print_json(found)
+    elif name_only:
+        click.echo(found[0]["version"])
+    else:
+        for place, each in enumerate(found, 1):
+            may = "may be the best" if each["may_be_best"] else ""
+            click.echo(f"{place:>3}  {each['version']:<48}{_figure(each):<24}  {may}".rstrip())
 
 
 @models.command(epilog="Example: amulet models compare v20261118_tiny_0.974 v20261124_tiny_0.979")
@@ -137,15 +179,13 @@ def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
 @remote_options
 def compare(first: str, second: str, state: Path, as_json: bool) -> None:
     """Set two versions of a model side by side, metric by metric."""
-    console = _console(state)
-    a, b = (str(_find(console, name)["id"]) for name in (first, second))
+    console = console_of(state)
+    a, b = (str(find_version(console, name)["id"]) for name in (first, second))
     found = console.call("GET", "versions/compare/", params={"a": a, "b": b})
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
-    for pair in found["metrics"]:
-        figures = "  ".join(_figure(pair[side]).ljust(24) for side in ("a", "b"))
-        click.echo(f"{pair['name']:<32}{figures}  {pair['better']}")
+    click.echo("\n".join(set_side_by_side(found)))
 
 
 @models.command(epilog="Example: amulet models then web-shop 2026-01-31T09:30")
@@ -155,9 +195,9 @@ def compare(first: str, second: str, state: Path, as_json: bool) -> None:
 @remote_options
 def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
     """Say what answered a client at an instant: versions, thresholds, policy, and who had approved them."""
-    found = _console(state).call("GET", "routes/then/", params={"client": client, "at": at, "model": model})
+    found = console_of(state).call("GET", "routes/then/", params={"client": client, "at": at, "model": model})
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
     for part in found["parts"]:
         click.echo(
@@ -167,6 +207,9 @@ def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
     if not found["parts"]:
         click.echo("Nothing was in production then.", err=True)
     click.echo(f"policy {found['policy_revision']}  {found['policy_digest']}")
+
+
+models.add_command(experiment)
 
 
 @click.group()
@@ -180,8 +223,8 @@ def keys() -> None:
 @remote_options
 def create(name: str, calls_per_minute: int | None, state: Path, as_json: bool) -> None:
     """Create a client, unless there is one of that name, and a key for it. The key is shown once."""
-    console = _console(state)
-    client = next((client for client in _every(console, "clients/") if client["name"] == name), None)
+    console = console_of(state)
+    client = next((client for client in every(console, "clients/") if client["name"] == name), None)
     if client is None:
         body: dict[str, Any] = {"name": name}
         if calls_per_minute is not None:
@@ -204,15 +247,11 @@ def create(name: str, calls_per_minute: int | None, state: Path, as_json: bool) 
 @remote_options
 def revoke(key_id: str, state: Path, as_json: bool) -> None:
     """Revoke a key; it is refused within five seconds, also on open connections."""
-    answer = _console(state).call("POST", f"keys/{quote(key_id, safe='')}/revoke/")
+    answer = console_of(state).call("POST", f"keys/{quote(key_id, safe='')}/revoke/")
     if as_json:
         click.echo(json.dumps(answer))
     else:
         click.echo(f"{key_id} is revoked.", err=True)
-
-
-def _console(state: Path) -> ConsoleConnection:
-    return console_connection(Layout.of(state))
 
 
 def _upload(console: ConsoleConnection, archive: Path, note: str, *, quiet: bool) -> dict[str, Any]:
@@ -252,28 +291,35 @@ def _settled(console: ConsoleConnection, version: dict[str, Any]) -> dict[str, A
     return version
 
 
+def set_side_by_side(found: dict[str, Any]) -> Iterator[str]:
+    """Two versions as a person reads them: metrics, then what either takes for what most often."""
+    for pair in found["metrics"]:
+        figures = "  ".join(_figure(pair[side]).ljust(24) for side in ("a", "b"))
+        yield f"{pair['name']:<32}{figures}  {pair['better']}".rstrip()
+    tables = [(found["confusion"][side] or {}).get("counts", {}) for side in ("a", "b")]
+    if not any(tables):
+        return
+    yield f"\nWhat is taken for what, measured on {_DATA_SAYS[found['confusion']['measured_on']]}:"
+    pairs = {(shown, said) for table in tables for shown, row in table.items() for said in row if shown != said}
+    counts = {pair: [table.get(pair[0], {}).get(pair[1], 0) for table in tables] for pair in pairs}
+    for shown, said in sorted(pairs, key=lambda pair: (-max(counts[pair]), pair))[:_MISTAKES_MOST]:
+        sides = "  ".join(
+            f"{count} of {sum(table.get(shown, {}).values())}".ljust(24)
+            for count, table in zip(counts[shown, said], tables, strict=True)
+        )
+        yield f"{f'{shown} as {said}':<56}  {sides}".rstrip()
+
+
+def _only_model(console: ConsoleConnection) -> str:
+    names = sorted({version["model"] for version in every(console, "versions/") if version["model"]})
+    if len(names) != 1:
+        raise RemoteError(f"say which model by --model: {', '.join(names)}" if names else "there are no versions yet")
+    only: str = names[0]
+    return only
+
+
 def _figure(metric: dict[str, Any] | None) -> str:
     return "–" if metric is None else f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}]"
-
-
-def _find(console: ConsoleConnection, name: str) -> dict[str, Any]:
-    found = _every(console, "versions/", {"version": name})
-    if not found:
-        raise RemoteError(f"there is no version {name}: `amulet models list` shows those there are")
-    first: dict[str, Any] = found[0]
-    return first
-
-
-def _every(console: ConsoleConnection, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
-    """All pages of a list."""
-    answer = console.call("GET", path, params=parameters)
-    if isinstance(answer, list):
-        return answer
-    results: list[dict[str, Any]] = answer["results"]
-    while answer.get("next"):
-        answer = console.call("GET", answer["next"].split("/api/v1/", 1)[1])
-        results += answer["results"]
-    return results
 
 
 def _line(version: dict[str, Any]) -> str:
@@ -284,7 +330,7 @@ def _line(version: dict[str, Any]) -> str:
 
 def _print(version: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(version, ensure_ascii=False))
+        print_json(version)
         return
     if "version" not in version:
         click.echo(json.dumps(version, ensure_ascii=False, indent=2))

@@ -27,6 +27,11 @@ OWN: Final = MappingProxyType(
         "CONSOLE_URL": ("the local stack's", "The console that `amulet models` and `amulet keys` ask."),
         "CONSOLE_TOKEN": ("", "The API token of a member of staff."),
         "CONSOLE_TOKEN_FILE": ("", "A file that holds the API token of a member of staff."),
+        "RUNS": (".amulet/runs", "Folder in which training and experiments note their runs; none: they note nothing."),
+        "EXPORTS": (
+            ".amulet/exports",
+            "Folder in which trainings keep exported backbones for the next; none: nowhere.",
+        ),
     }
 )
 

@@ -130,7 +130,11 @@ def down(state: Path) -> None:
 def look(layout: Layout) -> StackReport:
     """Ask the supervisor, the gateway and the console how they are."""
     states = supervision.states(layout)
-    problems = [f"{state.name} is {state.state}: {state.description}" for state in states if state.state != "RUNNING"]
+    problems = [
+        f"{state.name} is {state.state}: {state.description}"
+        for state in states
+        if state.state not in ("RUNNING", supervision.IDLE)
+    ]
     if not states:
         problems.append(f"no stack runs in {layout.state}: `amulet up` starts it")
     gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
@@ -244,8 +248,11 @@ def hold(layout: Layout) -> None:
                 click.echo("The stack was stopped from elsewhere.", err=True)
                 return
             for state in now:
-                if state.pid not in (0, pids.get(state.name)):
-                    click.echo(f"{state.name} died and runs again (pid {state.pid}).", err=True)
+                before = pids.get(state.name, 0)
+                if state.pid not in (0, before):
+                    became = f"died and runs again (pid {state.pid})" if before else f"runs (pid {state.pid})"
+                    click.echo(f"{state.name} {became}.", err=True)
+                if state.pid or state.state == supervision.IDLE:
                     pids[state.name] = state.pid
     click.echo("Stopping …", err=True)
     stop(layout)

@@ -26,6 +26,7 @@ LOG_MIB_MAX: Final = 20
 RESTART_WAIT_S_MAX: Final = (
     5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
 )
+IDLE: Final = "IDLE"
 # What a process needs from the caller's environment besides Amulet's own settings.
 INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
@@ -37,12 +38,13 @@ class Program:
     name: str
     command: tuple[str, ...]
     stop_s_max: int = 20
+    wanted: Path | None = None  # it runs only while there is something to do, and is started while this file is there
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramState:
     name: str
-    state: str  # RUNNING, STARTING, BACKOFF, STOPPED, STOPPING, EXITED, FATAL
+    state: str  # RUNNING, STARTING, BACKOFF, STOPPED, STOPPING, EXITED, FATAL, IDLE
     pid: int  # 0: not running
     description: str
 
@@ -51,7 +53,7 @@ def programs(layout: Layout) -> tuple[Program, ...]:
     """Everything that a stack on one machine consists of, in the order of its start."""
     launch = Path(__file__).resolve().parents[1] / "deploy" / "torchserve" / "launch.py"
     python = (sys.executable, "-m")
-    celery = (*python, "celery", "-A", "console.celery_app")
+    manage = (*python, "console.manage")
     return (
         Program(
             "torchserve",
@@ -68,10 +70,9 @@ def programs(layout: Layout) -> tuple[Program, ...]:
             stop_s_max=30,
         ),
         Program("console", (*python, "console.serve")),
-        Program("reconciler", (*python, "console.manage", "reconcile")),
-        Program("checkpoints", (*python, "console.manage", "checkpoint", "--watch")),
-        Program("worker", (*celery, "worker", "--pool", "solo", "--loglevel", "INFO", "--without-mingle")),
-        Program("beat", (*celery, "beat", "--schedule", str(layout.console / "beat"), "--pidfile", "")),
+        Program("keeper", (*manage, "keep")),
+        Program("worker", (*python, "console.worker", "--schedule", str(layout.console / "beat"))),
+        Program("trainer", (*manage, "train"), wanted=layout.training_wanted),
         Program("gateway", (*python, "gateway")),
     )
 
@@ -115,11 +116,24 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
         ),
     ]
     for priority, program in enumerate(stack, start=1):
+        always = program.wanted is None
+        if program.wanted is not None:
+            sections.append(
+                (
+                    f"rpcinterface:{program.name}",
+                    {
+                        "supervisor.rpcinterface_factory": "cli.demand:started_when_wanted",
+                        "program": program.name,
+                        "wanted": program.wanted,
+                    },
+                )
+            )
         options = {
             "command": shlex.join(program.command),
             "priority": priority,
-            "autorestart": "true",
-            "startsecs": 1,
+            "autostart": str(always).lower(),
+            "autorestart": str(always).lower(),
+            "startsecs": int(always),
             "startretries": 1_000_000,  # keep trying: the wait grows by a second each, up to RESTART_WAIT_S_MAX
             "stopwaitsecs": program.stop_s_max,
             "stopasgroup": "false",
@@ -174,14 +188,21 @@ def pid(layout: Layout) -> int | None:
 
 
 def states(layout: Layout) -> tuple[ProgramState, ...]:
-    """What the supervisor knows of each program; empty when it does not run."""
+    """What the supervisor knows of each program; empty when it does not run.
+
+    A program that nothing is to be done by is IDLE: that it does not run is right.
+    """
+    by_demand = {program.name for program in programs(layout) if program.wanted is not None}
     try:
         answers: Any = _ask(layout).supervisor.getAllProcessInfo()
     except (OSError, xmlrpc.client.Error):
         return ()
     return tuple(
         ProgramState(
-            name=answer["name"], state=answer["statename"], pid=answer["pid"], description=answer["description"]
+            name=answer["name"],
+            state=IDLE if answer["name"] in by_demand and not answer["pid"] else answer["statename"],
+            pid=answer["pid"],
+            description=answer["description"],
         )
         for answer in answers
     )

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final
 
 from django import forms
 from django.contrib import messages
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from console.errors import Refusal
+
+NUMBER_DIGITS_MAX: Final = 18  # what a database counts to
 
 
 class ReasonForm(forms.Form):
@@ -47,6 +51,35 @@ class ReadOnlyAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
+    def row_page(self, request: HttpRequest, row: Any) -> HttpResponse | None:
+        """The page of one row, for somebody who may see it; None: the admin's own list of its fields."""
+        return None
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        shown = self.row_page(request, row) if row is not None and self.has_view_permission(request, row) else None
+        return super().change_view(request, object_id, form_url, extra_context) if shown is None else shown
+
+
+def row_action(**options: Any) -> Callable[[Callable[..., HttpResponse]], Any]:
+    """unfold's `action` for one row, whose number the method gets as a number; unfold hands on a piece of the address.
+
+    An address without a number leads to no page.
+    """
+
+    def decorated(method: Callable[..., HttpResponse]) -> Any:
+        @wraps(method)
+        def numbered(self: ModelAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+            if not object_id.isdecimal() or len(object_id) > NUMBER_DIGITS_MAX:
+                raise Http404
+            return method(self, request, int(object_id))
+
+        return action(**options)(numbered)
+
+    return decorated
+
 
 def ask(
     request: HttpRequest,
@@ -60,11 +93,14 @@ def ask(
     form: type[forms.Form] = ReasonForm,
     initial: dict[str, Any] | None = None,
     danger: bool = False,
+    template: str = "console/ask.html",
+    more: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
     """Say what will happen and ask for what it needs; do it when the answer comes back.
 
     act: takes the form's values and calls one service; answers with a sentence for the person,
     who is then sent `back`, or with a whole page or a file. A refusal is shown beside its field.
+    more: what a template that extends `console/ask.html` shows beside the form.
     """
     answer = form(request.POST, request.FILES) if request.method == "POST" else form(initial=initial)
     if request.method == "POST" and answer.is_valid():
@@ -79,6 +115,7 @@ def ask(
             return redirect(back)
     context = {
         **admin.admin_site.each_context(request),
+        **(more or {}),
         "title": title,
         "consequence": consequence,
         "button": button,
@@ -87,7 +124,7 @@ def ask(
         "danger": danger,
         "multipart": answer.is_multipart(),
     }
-    return TemplateResponse(request, "console/ask.html", context)
+    return TemplateResponse(request, template, context)
 
 
 def page(request: HttpRequest, admin: ModelAdmin, template: str, *, title: str, **context: Any) -> HttpResponse:

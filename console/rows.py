@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum
@@ -11,13 +10,13 @@ from functools import cache
 from typing import Any, Final
 from uuid import UUID
 
+import orjson
 from django.db import connection
 from django.db.models import Model
 
 _ROWS_PER_STATEMENT: Final = 1000
 _VALUES_PER_STATEMENT: Final = 16_000  # SQLite takes 32,766
 _COPY_BYTES: Final = 1 << 20
-_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def insert_rows(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -67,6 +66,10 @@ def _copy(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any, 
         cursor.copy_expert(into, io.StringIO(lines), _COPY_BYTES)
 
 
+def _json(document: dict[str, Any]) -> str:
+    return orjson.dumps(document).decode()
+
+
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
@@ -83,7 +86,7 @@ _COPIED: Final[dict[type, Callable[[Any], str]]] = {
     float: repr,
     bytes: lambda value: "\\\\x" + value.hex(),
     UUID: str,
-    dict: lambda value: _escaped(_json(value)),
+    dict: lambda value: _json(value).replace("\\", "\\\\"),  # JSON has no bare control characters
 }
 
 

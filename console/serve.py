@@ -1,7 +1,7 @@
 """The console's web process: `python -m console.serve` answers on AMULET_CONSOLE_LISTEN.
 
-One process with threads by default: the database decides how many writers there are, not
-the number of processes, and a whole stack has to fit beside a model on a small machine.
+One process with threads by default, since a whole stack has to fit beside a model on a small machine;
+AMULET_CONSOLE_PROCESSES of them where events come faster than the interpreter's lock lets them in.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from django.core.handlers.wsgi import WSGIHandler
-from django.core.wsgi import get_wsgi_application
 from gunicorn.app.base import BaseApplication
 
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
+
+if TYPE_CHECKING:
+    from django.core.handlers.wsgi import WSGIHandler
 
 THREADS: Final = 8
 _GARBAGE_AFTER: Final = 20_000  # new objects; some megabytes at most
@@ -35,7 +36,7 @@ class Server(BaseApplication):
     def load_config(self) -> None:
         wanted: dict[str, Any] = {
             "bind": self._settings.console_listen,
-            "workers": 1,
+            "workers": self._settings.console_processes,
             "threads": THREADS,
             "worker_class": "gthread",
             "timeout": 60,
@@ -51,6 +52,9 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> WSGIHandler:
+        """Called in the process that answers: its master keeps no Django in memory."""
+        from django.core.wsgi import get_wsgi_application
+
         return get_wsgi_application()
 
 

@@ -203,6 +203,13 @@ def response_of(
     return response
 
 
+def committed(response: pb.PredictResponse, *, total_s: float, journal_s: float) -> None:
+    """Say in an answer that it is durable now, and how long that took."""
+    response.timings.total.CopyFrom(duration_of(total_s))
+    response.timings.journal.CopyFrom(duration_of(journal_s))
+    response.answered_at.GetCurrentTime()
+
+
 def finding_of(remark: Remark, language: str) -> pb.Finding:
     text = words_for(remark.reason, language)
     if remark.reason == words.REASON_LOOK_ALIKES:

@@ -51,3 +51,5 @@ async def _capture(work: Coroutine[Any, Any, T], outcome: asyncio.Future[T]) -> 
     else:
         if not outcome.cancelled():
             outcome.set_result(result)
+    finally:
+        del outcome  # it holds the error that holds this frame: a circle, with the caller's photographs in it

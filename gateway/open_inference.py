@@ -8,7 +8,6 @@ door turns them into statuses.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from gateway.ask import Ask, AskedExplanation, AskedSubject, AskedView, check_te
 from gateway.call import Call, current_call
 from gateway.deadline import Deadline
 from gateway.door import Admission
+from gateway.gathering import all_of
 from gateway.health import Health
 from gateway.prediction import Predictor
 from gateway.routing.router import WhyNotReady, model_for
@@ -113,7 +113,7 @@ class OpenInference:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
         try:
-            with self._admission.shedder.place():
+            async with self._admission.shedder.place(call.client.client_id, deadline):
                 return await self._infer(call, request, deadline)
         except errors.Refusal as refusal:
             raise refusal.at(_FIELD_OF.get(refusal.field, refusal.field)) from None
@@ -150,7 +150,7 @@ class OpenInference:
         async def one(index: int) -> pb.PredictResponse:
             try:
                 response = await self._predictor.predict(
-                    asks[index], call.client, deadline=deadline, language=call.language
+                    asks[index], call.client, deadline=deadline, language=call.language, trace=call.trace
                 )
             except errors.Refusal as refusal:
                 view = _VIEW.fullmatch(refusal.field)
@@ -159,15 +159,9 @@ class OpenInference:
                 place = index if len(asks) > 1 else int(view["view"])
                 raise refusal.at(f"inputs[0].contents[{place}]") from None
             self._metrics.answered(response)
-            call.trace.answered(response)
             return response
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(index)) for index in range(len(asks))]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        responses = [task.result() for task in tasks]
+        responses = await all_of(one(index) for index in range(len(asks)))
         call.facts.update(facts_of(responses[0]))
         if len(responses) > 1:
             call.facts["predictions"] = len(responses)

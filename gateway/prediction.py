@@ -23,6 +23,7 @@ from gateway.answer import (
     Remark,
     Timing,
     ViewAnswer,
+    committed,
     conclude,
     nearest_of,
     response_of,
@@ -32,6 +33,7 @@ from gateway.background import Background
 from gateway.deadline import Deadline
 from gateway.failures import Failures
 from gateway.fusion import ViewOutput, fuse
+from gateway.gathering import all_of
 from gateway.identity import uuid7
 from gateway.intake.decoders import Decoders
 from gateway.intake.formats import Header
@@ -41,13 +43,14 @@ from gateway.journal.errors import JournalError, JournalFull
 from gateway.journal.journal import Journal
 from gateway.pace import Pace
 from gateway.policy import PolicyKeeper
-from gateway.record import Circumstances, prediction_event, shadow_event
-from gateway.replays import Replays
+from gateway.record import NEAREST_RECORDED, Circumstances, prediction_event, replay_of, shadow_event
+from gateway.replays import Replays, place_of
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
-from gateway.serving.torchserve import Backend, GraphImage, Neighbour
+from gateway.serving.torchserve import Backend, Extras, GraphImage, HandlerSteps, Neighbour
 from gateway.snapshot import Client, ServedVersion, Snapshot
+from gateway.tracing import NO_TRACE, Trace
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -67,6 +70,7 @@ class Seen:
     heats: tuple[Heat, ...]  # empty where they were not asked for
     neighbours: tuple[tuple[Neighbour, ...], ...]  # of each view, nearest first
     inference_s: float
+    steps: HandlerSteps | None  # of the handler
 
 
 class Predictor:
@@ -101,21 +105,26 @@ class Predictor:
         self._run_paces: defaultdict[str, Pace] = defaultdict(Pace)  # one per version: they differ in size
         self._overlay_pace = Pace()
 
-    async def predict(self, ask: Ask, client: Client, *, deadline: Deadline, language: str) -> pb.PredictResponse:
+    async def predict(
+        self, ask: Ask, client: Client, *, deadline: Deadline, language: str, trace: Trace = NO_TRACE
+    ) -> pb.PredictResponse:
         """Answer once it is durable. Raises a Refusal; then nothing was recorded.
 
         With an idempotency key the work goes on to its end when the caller leaves, so that its
         second call finds the answer of the first.
         """
         if not ask.idempotency_key:
-            return await self._predict(ask, client, deadline, language)
-        return await self._background.finish(self._predict_once(ask, client, deadline, language))
+            return await self._predict(ask, client, deadline, language, trace)
+        return await self._background.finish(self._predict_once(ask, client, deadline, language, trace))
 
-    async def _predict_once(self, ask: Ask, client: Client, deadline: Deadline, language: str) -> pb.PredictResponse:
-        async def work() -> bytes:
-            return (await self._predict(ask, client, deadline, language)).SerializeToString()
-
+    async def _predict_once(
+        self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace
+    ) -> pb.PredictResponse:
         digest = await _digest_of(ask)
+
+        async def work() -> bytes:
+            return (await self._predict(ask, client, deadline, language, trace, digest)).SerializeToString()
+
         async with deadline.while_("answering a call with the same idempotency key"):
             content, before = await self._replays.once(client.client_id, ask.idempotency_key, digest, work)
         response = pb.PredictResponse.FromString(content)
@@ -123,7 +132,10 @@ class Predictor:
         response.request_id = ask.request_id
         return response
 
-    async def _predict(self, ask: Ask, client: Client, deadline: Deadline, language: str) -> pb.PredictResponse:
+    async def _predict(
+        self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace, digest: bytes = b""
+    ) -> pb.PredictResponse:
+        """digest: of the request, where it came under an idempotency key."""
         began_s = time.monotonic()
         snapshot = self._policy.current
         headers = self._headers(ask.views)
@@ -146,10 +158,31 @@ class Predictor:
         )
         explaining = work.left_s > self._run_paces[going.version.version].expected_s
         with self._failures.of(going.version, named=bool(ask.version)):
-            seen = await self._look(ask, photos, going.version, target=target, heat_map=explaining, deadline=work)
+            seen = await self._look(
+                ask,
+                photos,
+                going.version,
+                target=target,
+                heat_map=explaining,
+                neighbours=max(ask.nearest_examples, NEAREST_RECORDED),
+                deadline=work,
+            )
         heats, too_late = await self._explain(ask, seen, work)
         sealed = await self._seal(ask, snapshot, seen.conclusion, prediction_id, work)
         will_be_reviewed = _wants_review(seen.conclusion, snapshot, prediction_id)
+        response = response_of(
+            seen.conclusion,
+            prediction_id=prediction_id,
+            request_id=ask.request_id,
+            top_k=ask.top_k,
+            heats=heats,
+            examples=nearest_of(seen.neighbours, ask.nearest_examples),
+            remarks=[Remark(words.REASON_NO_TIME_TO_EXPLAIN, ALL_VIEWS)] if too_late else [],
+            will_be_reviewed=will_be_reviewed,
+            timing=Timing(time.monotonic() - began_s, decoded_s - began_s, seen.inference_s, 0.0),
+            audit_checkpoint=snapshot.audit_checkpoint,
+            language=language,
+        )
         event = prediction_event(
             ask,
             seen.conclusion,
@@ -161,33 +194,26 @@ class Predictor:
                 total_s=time.monotonic() - began_s,
                 inference_s=seen.inference_s,
                 wants_review=will_be_reviewed,
+                traceparent=trace.traceparent,
             ),
             heats=[heat for heat in seen.heats if heat.class_index == seen.conclusion.best_index],
             photos=sealed,
+            nearest=nearest_of(seen.neighbours, NEAREST_RECORDED),
             shadows=self._shadows.collect(
                 shadows,
                 late=lambda answer: self._journal.append(
                     shadow_event(answer, prediction_id=prediction_id, gateway_id=self._gateway_id)
                 ),
             ),
+            replay=replay_of(response, place_of(client.client_id, ask.idempotency_key), digest) if digest else None,
         )
         committing_s = time.monotonic()
         async with deadline.while_("making the answer durable"):
             await self.make_durable(event)
         now_s = time.monotonic()
-        return response_of(
-            seen.conclusion,
-            prediction_id=prediction_id,
-            request_id=ask.request_id,
-            top_k=ask.top_k,
-            heats=heats,
-            examples=nearest_of(seen.neighbours, ask.nearest_examples),
-            remarks=[Remark(words.REASON_NO_TIME_TO_EXPLAIN, ALL_VIEWS)] if too_late else [],
-            will_be_reviewed=will_be_reviewed,
-            timing=Timing(now_s - began_s, decoded_s - began_s, seen.inference_s, now_s - committing_s),
-            audit_checkpoint=snapshot.audit_checkpoint,
-            language=language,
-        )
+        committed(response, total_s=now_s - began_s, journal_s=now_s - committing_s)
+        trace.answered(response, seen.steps)
+        return response
 
     async def make_durable(self, event: bytes) -> None:
         """Raises JournalUnavailable or Overloaded: then no answer may leave."""
@@ -215,12 +241,7 @@ class Predictor:
             with _blaming(index):
                 return await self._intake.open(views[index].photo, headers[index], size_px=size_px)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(index)) for index in range(len(views))]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        return await all_of(one(index) for index in range(len(views)))
 
     async def _look(
         self,
@@ -230,6 +251,7 @@ class Predictor:
         *,
         target: int,
         heat_map: bool,
+        neighbours: int,
         deadline: Deadline,
     ) -> Seen:
         """Run one version's graph over the photographs and conclude."""
@@ -240,9 +262,11 @@ class Predictor:
                 version.backend_name,
                 version.version,
                 [GraphImage(pixels=photo.pixels, target=target) for photo in photos],
-                heat_map=heat_map,
-                plus_plus=method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS,
-                neighbours=ask.nearest_examples,
+                extras=Extras(
+                    heat_map=heat_map,
+                    plus_plus=heat_map and method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS,
+                    neighbours=neighbours,
+                ),
                 deadline_s=deadline.left_s,
             )
         inference_s = time.monotonic() - began_s
@@ -264,7 +288,8 @@ class Predictor:
             for index, output in enumerate(result.outputs)
             if output.heat_map is not None
         )
-        return Seen(conclusion, heats, tuple(output.neighbours for output in result.outputs), inference_s)
+        neighbours_of = tuple(output.neighbours for output in result.outputs)
+        return Seen(conclusion, heats, neighbours_of, inference_s, result.steps)
 
     async def _look_aside(
         self,
@@ -278,7 +303,7 @@ class Predictor:
         if version.size_px != answering.size_px:
             async with deadline.while_("opening the photographs for a shadow"):
                 photos = await self._open(ask.views, self._headers(ask.views), version.size_px)
-        seen = await self._look(ask, photos, version, target=-1, heat_map=False, deadline=deadline)
+        seen = await self._look(ask, photos, version, target=-1, heat_map=False, neighbours=0, deadline=deadline)
         return ShadowAnswer(seen.conclusion, seen.inference_s)
 
     async def _explain(self, ask: Ask, seen: Seen, deadline: Deadline) -> tuple[list[Heat], bool]:

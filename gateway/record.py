@@ -15,9 +15,12 @@ from gateway.ask import Ask
 from gateway.identity import uuid7
 from gateway.routing.shadow import ShadowAnswer
 from gateway.sealing import Sealed
+from gateway.serving.torchserve import Neighbour
 from gateway.snapshot import Client, Snapshot
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
+
+NEAREST_RECORDED: Final = 3  # reference examples, asked for or not: an expert sees what the model was reminded of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Circumstances:
     total_s: float  # until the event was made
     inference_s: float
     wants_review: bool
+    traceparent: str  # of the call, where it is traced; else empty
 
 
 def prediction_event(
@@ -40,13 +44,16 @@ def prediction_event(
     *,
     heats: Sequence[Heat],
     photos: Sequence[Sealed | None],
+    nearest: Sequence[Neighbour],
     shadows: Sequence[ShadowAnswer],
+    replay: events_pb2.Replay | None = None,
 ) -> bytes:
     """One Event, serialised.
 
     heats: those of the best class alone, at most one per view.  photos: sealed, one per view
-    (None where there was no room) where they may be kept, else empty.  Nothing of a photograph but these two, its
-    measurements and its keyed hash is in the event.
+    (None where there was no room) where they may be kept, else empty.  nearest: references, nearest
+    first.  replay: of a call under a key.  Nothing of a photograph but its heat map, its sealed self,
+    its measurements and its keyed hash is in the event.
     """
     version = conclusion.version
     made = events_pb2.PredictionMade(
@@ -74,6 +81,15 @@ def prediction_event(
         version_named=bool(ask.version),
         level="" if conclusion.level is None else conclusion.level.rule.id,
         group=best_group(conclusion),
+        nearest_examples=[
+            pb.Example(
+                example_id=neighbour.example_id,
+                class_id=version.classes[neighbour.class_index].class_id,
+                similarity_ratio=neighbour.cosine,
+                side=neighbour.side,
+            )
+            for neighbour in nearest
+        ],
     )
     subject = ask.subject
     if subject.pseudonym or subject.consent_reference or subject.retention:
@@ -82,9 +98,24 @@ def prediction_event(
                 pseudonym=subject.pseudonym, consent_reference=subject.consent_reference, retention=subject.retention
             )
         )
-    event = events_pb2.Event(event_id=uuid7(), gateway_id=around.gateway_id, prediction=made)
+    event = events_pb2.Event(
+        event_id=uuid7(),
+        gateway_id=around.gateway_id,
+        prediction=made,
+        replay=replay,
+        traceparent=around.traceparent,
+    )
     event.happened_at.GetCurrentTime()
     return event.SerializeToString()
+
+
+def replay_of(response: pb.PredictResponse, place: bytes, request_digest: bytes) -> events_pb2.Replay:
+    """What the journal keeps for a second call: everything but what shows the photograph itself."""
+    kept = pb.PredictResponse()
+    kept.CopyFrom(response)
+    for heat_map in kept.heat_maps:
+        heat_map.ClearField("overlay_png")
+    return events_pb2.Replay(place=place, request_digest=request_digest, answer=kept.SerializeToString())
 
 
 def shadow_event(answer: ShadowAnswer, *, prediction_id: str, gateway_id: str) -> bytes:
@@ -98,11 +129,20 @@ def shadow_event(answer: ShadowAnswer, *, prediction_id: str, gateway_id: str) -
     return event.SerializeToString()
 
 
-def feedback_event(request: pb.SubmitFeedbackRequest, *, feedback_id: str, client: Client, gateway_id: str) -> bytes:
-    """One Event, serialised."""
+def feedback_event(
+    request: pb.SubmitFeedbackRequest,
+    *,
+    feedback_id: str,
+    client: Client,
+    gateway_id: str,
+    traceparent: str = "",
+    replay: events_pb2.Replay | None = None,
+) -> bytes:
+    """One Event, serialised. traceparent: of the call, where it is traced. replay: of a call under a key."""
     event = events_pb2.Event(
         event_id=uuid7(),
         gateway_id=gateway_id,
+        traceparent=traceparent,
         feedback=events_pb2.FeedbackGiven(
             feedback_id=feedback_id,
             prediction_id=request.prediction_id,
@@ -111,6 +151,7 @@ def feedback_event(request: pb.SubmitFeedbackRequest, *, feedback_id: str, clien
             kind=request.kind,
             comment=request.comment,
         ),
+        replay=replay,
     )
     event.happened_at.GetCurrentTime()
     return event.SerializeToString()

@@ -1,26 +1,60 @@
 """Idempotency: two calls with one key get one answer and leave one event.
 
 Kept in this process's memory for a day, within a bound of bytes; the oldest answers go
-first. So a key is forgotten by a restart, by another gateway, and early where callers keep
-more answers than fit: then the second call is answered as a new one. Calls with the same
-key that overlap wait for the first, each under its own deadline; when the first fails, the
-next one is worked on in its place, so that they share the work but not the fate.
+first. The journal's event holds the answer too, so a gateway that was killed reads back what its
+journal still has (`remembered`). A key is forgotten by another gateway, early where callers keep
+more answers than fit, and by a restart once its event was delivered and swept: then the second
+call is answered as a new one. Calls with the same key that overlap wait for the first, each
+under its own deadline; when the first fails, the next one is worked on in its place, so that they
+share the work but not the fate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from gateway import errors
+from protos.amulet.events.v1 import events_pb2
 
 KEPT_S: Final = 24 * 3600.0
 KEPT_BYTES_MAX: Final = 24 * 2**20  # about 8,000 answers without overlays
 _ENTRY_BYTES: Final = 512  # the bookkeeping around an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """An answer that a journal still has."""
+
+    place: bytes  # of `place_of`
+    digest: bytes  # of the request
+    answer: bytes
+    age_s: float  # by the clock, at least 0
+
+
+def place_of(client_id: str, key: str) -> bytes:
+    """What stands for a client's key: 32 bytes that do not tell it."""
+    return hashlib.sha256(f"{client_id}\0{key}".encode()).digest()
+
+
+def remembered(records: Iterable[bytes], *, now_s: float) -> Iterable[Remembered]:
+    """The answers in a journal's records, in their order. now_s: seconds since 1970."""
+    for record in records:
+        try:
+            event = events_pb2.Event.FromString(record)
+        except DecodeError:  # told of when it is shipped
+            continue
+        if event.HasField("replay"):
+            kept = event.replay
+            age_s = max(0.0, now_s - event.happened_at.ToMicroseconds() / 1e6)
+            yield Remembered(kept.place, kept.request_digest, kept.answer, age_s)
 
 
 @dataclass(slots=True)
@@ -35,8 +69,18 @@ class _Entry:
 class Replays:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()  # answered ones oldest first
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # answered ones oldest first
         self.kept_bytes = 0
+
+    def recall(self, answers: Iterable[Remembered]) -> None:
+        """Take over what a journal still has, oldest first, before the first call."""
+        for kept in answers:
+            if kept.age_s < KEPT_S:
+                known = self._entries.get(kept.place)
+                if known is not None and known.answer is not None:
+                    self.kept_bytes -= len(known.answer) + _ENTRY_BYTES
+                entry = _Entry(kept.digest)
+                self._remember(kept.place, entry, kept.answer, age_s=kept.age_s)
 
     async def once(
         self, client_id: str, key: str, digest: bytes, work: Callable[[], Awaitable[bytes]]
@@ -47,7 +91,7 @@ class Replays:
         raises; a failure is not remembered.
         """
         self._forget_old()
-        place = (client_id, key)
+        place = place_of(client_id, key)
         entry = self._entries.setdefault(place, _Entry(digest))
         if entry.digest != digest:
             raise errors.IdempotencyConflict(
@@ -68,8 +112,8 @@ class Replays:
             if entry.answer is None and not entry.waiting and self._entries.get(place) is entry:
                 del self._entries[place]
 
-    def _remember(self, place: tuple[str, str], entry: _Entry, answer: bytes) -> None:
-        entry.answer, entry.answered_at_s = answer, self._clock()
+    def _remember(self, place: bytes, entry: _Entry, answer: bytes, *, age_s: float = 0.0) -> None:
+        entry.answer, entry.answered_at_s = answer, self._clock() - age_s
         self._entries[place] = entry
         self._entries.move_to_end(place)
         self.kept_bytes += len(answer) + _ENTRY_BYTES

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # ships without stubs
 
-from gateway.admission.limits import MemoryWindow, RateLimiter, RedisWindow
+from gateway.admission.limits import MemoryWindow, RateLimiter, Window
 from gateway.admission.shedding import Shedder
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
@@ -31,6 +32,7 @@ from gateway.intake.decoders import Decoders, DecoderSettings
 from gateway.intake.formats import PhotoLimits
 from gateway.intake.photo import Intake
 from gateway.journal.journal import Journal
+from gateway.journal.recent import recent_records
 from gateway.journal.shipper import Shipper, ShipperSettings
 from gateway.journal.writer import JournalSettings
 from gateway.open_inference import SERVICE as OPEN_INFERENCE
@@ -38,7 +40,7 @@ from gateway.open_inference import OpenInference
 from gateway.ops import OpsServer, pages
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.prediction import Predictor
-from gateway.replays import Replays
+from gateway.replays import Replays, remembered
 from gateway.routing.router import WhyNotReady
 from gateway.routing.shadow import Shadows
 from gateway.service import PredictionService
@@ -56,6 +58,8 @@ from protos.inference import open_inference_pb2_grpc
 _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
 _RESTART_PAUSE_S: Final = 1.0
+# Read for answers to idempotency keys before the port opens, as recovery reads the last segment: seconds at most.
+_RECALLED_BYTES_MAX: Final = 16 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +99,17 @@ async def run(
     """Serve until `stop` is set. Raises SettingsWrong, JournalLocked or OSError when it cannot start."""
     async with AsyncExitStack() as down:
         journal = await Journal.open(
-            JournalSettings(settings.journal_dir, free_bytes_min=settings.journal_free_mib_min * _MIB)
+            JournalSettings(
+                settings.journal_dir,
+                free_bytes_min=settings.journal_free_mib_min * _MIB,
+                segment_age_s_max=settings.journal_age_s_max,
+            )
         )
         down.push_async_callback(journal.close)
         limits = PhotoLimits()
         decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
         serving = await connect(settings, down)
-        window: MemoryWindow | RedisWindow = MemoryWindow()
-        if not settings.cache_url.startswith("memory"):
-            window = RedisWindow(settings.cache_url)
-            down.push_async_callback(window.close)
+        window = _window(settings, down)
         background = await down.enter_async_context(Background())
 
         def why_not_ready(version: ServedVersion) -> str | None:
@@ -126,6 +131,7 @@ async def run(
         health = Health(policy, journal, why_not_ready)
         shedder = Shedder(settings.calls_in_flight_max, cores=len(os.sched_getaffinity(0)))
         replays, shadows = Replays(), Shadows(background)
+        await asyncio.to_thread(_recall, replays, journal)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
         traces = Traces(settings.otlp_endpoint, ratio=settings.traces_ratio, gateway_id=settings.gateway_id)
@@ -184,6 +190,25 @@ async def run(
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
+
+
+def _recall(replays: Replays, journal: Journal) -> None:
+    """What a journal cannot give back is done again when it is asked for again: no reason not to start."""
+    try:
+        records = recent_records(journal.segments(), bytes_max=_RECALLED_BYTES_MAX)
+        replays.recall(remembered(records, now_s=time.time()))
+    except OSError as error:
+        _log.warning("answers_not_recalled", why=error.strerror or type(error).__name__)
+
+
+def _window(settings: Settings, down: AsyncExitStack) -> Window:
+    if settings.cache_url.startswith("memory"):
+        return MemoryWindow()
+    from gateway.admission.shared_limits import RedisWindow
+
+    window = RedisWindow(settings.cache_url)
+    down.push_async_callback(window.close)
+    return window
 
 
 async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -274,7 +299,8 @@ def _states(
 
     return (
         State("amulet_model_ready", "1: a golden photograph was just answered rightly.", ready, ("model", "version")),
-        State("amulet_calls_in_flight", "Predictions worked on now.", lambda: shedder.in_flight),
+        State("amulet_calls_in_flight", "Predictions inside now, waiting ones included.", lambda: shedder.in_flight),
+        State("amulet_calls_waiting", "Predictions that wait for their client's turn.", lambda: shedder.waiting),
         State("amulet_calls_comfortable", "Predictions at once that none waits long for.", lambda: shedder.comfortable),
         State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
         State(

@@ -24,10 +24,11 @@ from gateway.door import Admission, Door
 from gateway.identity import uuid7
 from gateway.prediction import Predictor
 from gateway.record import feedback_event
-from gateway.replays import Replays
+from gateway.replays import Replays, place_of
 from gateway.routing.router import WhyNotReady
 from gateway.telemetry import Metrics, facts_of
 from gateway.tracing import Traces
+from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -65,7 +66,7 @@ class PredictionService:
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
-        with self._admission.shedder.place():
+        async with self._admission.shedder.place(call.client.client_id, deadline):
             return await self._answer(call, request, deadline)
 
     async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
@@ -109,17 +110,27 @@ class PredictionService:
         feedback.check(request)
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
 
+        key = f"feedback:{request.idempotency_key}"
+        digest = hashlib.sha256(feedback.digest_content(request)).digest()
+
         async def work() -> bytes:
             feedback_id = uuid7()
-            event = feedback_event(request, feedback_id=feedback_id, client=call.client, gateway_id=self._gateway_id)
+            place = place_of(call.client.client_id, key)
+            replay = events_pb2.Replay(place=place, request_digest=digest, answer=feedback_id.encode())
+            event = feedback_event(
+                request,
+                feedback_id=feedback_id,
+                client=call.client,
+                gateway_id=self._gateway_id,
+                traceparent=call.trace.traceparent,
+                replay=replay if request.idempotency_key else None,
+            )
             async with deadline.while_("making the feedback durable"):
                 await self._predictor.make_durable(event)
             return feedback_id.encode()
 
         if not request.idempotency_key:
             return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
-        digest = hashlib.sha256(feedback.digest_content(request)).digest()
-        key = f"feedback:{request.idempotency_key}"
 
         async def once() -> bytes:
             async with deadline.while_("recording a feedback with the same idempotency key"):
@@ -141,7 +152,7 @@ class PredictionService:
             if self.stopping.is_set():
                 raise errors.ShuttingDown("this gateway is shutting down")
             deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
-            with self._admission.shedder.place():
+            async with self._admission.shedder.place(call.client.client_id, deadline):
                 await self._admission.count(call, "predictions")
                 response = await self._answer(call, request, deadline)
         except Exception as error:
@@ -159,11 +170,10 @@ class PredictionService:
 
     async def _answer(self, call: Call, request: pb.PredictRequest, deadline: Deadline) -> pb.PredictResponse:
         response = await self._predictor.predict(
-            ask_of(request), call.client, deadline=deadline, language=call.language
+            ask_of(request), call.client, deadline=deadline, language=call.language, trace=call.trace
         )
         call.facts.update(facts_of(response))
         self._metrics.answered(response)
-        call.trace.answered(response)
         return response
 
 

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     journal_free_mib_min: int = Field(
         default=256, ge=0, description="MiB that stay free on the journal's disk: below, no prediction is answered."
     )
+    journal_age_s_max: float = Field(
+        default=300.0,
+        ge=1.0,
+        description="Seconds that an event stays in the journal, once it is delivered. An erasure waits for them.",
+    )
     decoder_workers: int = Field(
         default_factory=lambda: max(2, min(8, os.cpu_count() or 2)),
         ge=1,
@@ -105,7 +110,8 @@ class Settings(BaseSettings):
         default=64,
         ge=1,
         le=4096,
-        description="Predictions worked on at once; beyond, calls are refused; sooner while a queue stands.",
+        description="Predictions inside at once; beyond, the calls of whoever has most are refused; sooner while a "
+        "queue stands.",
     )
 
     otlp_endpoint: str = Field(

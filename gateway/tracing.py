@@ -1,5 +1,8 @@
 """Traces: one span a call, with the stages of its answer below it, sent to a collector over OTLP.
 
+What TorchServe's handler did stands below "inference", as a service of its own: the handler says
+with its answer when it did what, and we draw it, so that TorchServe needs no OpenTelemetry.
+
 A caller that sends `traceparent` (W3C Trace Context) finds the call below its own span; whether
 a call without one is traced is drawn. A span says what the log line says and no more: no key,
 no subject, no text of the caller's. Sending happens in a thread of OpenTelemetry's, in batches,
@@ -13,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import grpc
 
+from gateway.serving.torchserve import HandlerSteps
 from protos.amulet.v1 import prediction_pb2 as pb
 
 if TYPE_CHECKING:
@@ -38,30 +42,45 @@ _OUR_FAULTS: Final = frozenset(
 )
 
 
+class _Tracers(NamedTuple):
+    """One for each service that we draw the spans of."""
+
+    gateway: Tracer
+    torchserve: Tracer
+
+
 class Trace:
     """One call, or one request of a stream, as the collector will see it."""
 
-    __slots__ = ("_span", "_tracer")
+    __slots__ = ("_span", "_tracers")
 
-    def __init__(self, tracer: Tracer | None, span: Span | None) -> None:
-        self._tracer, self._span = tracer, span
+    def __init__(self, tracers: _Tracers | None, span: Span | None) -> None:
+        self._tracers, self._span = tracers, span
 
     @property
     def trace_id(self) -> str:
         """32 hex digits for the log line; empty where nothing is traced."""
         return "" if self._span is None else f"{self._span.get_span_context().trace_id:032x}"
 
+    @property
+    def traceparent(self) -> str:
+        """What goes on below this call, in another process, names it by (W3C Trace Context); empty: nothing does."""
+        if self._span is None or not self._span.is_recording():
+            return ""
+        context = self._span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
     def below(self, method: str) -> Trace:
         """The trace of one request of this stream."""
-        if self._tracer is None or self._span is None:
+        if self._tracers is None or self._span is None:
             return NO_TRACE
         from opentelemetry.trace import set_span_in_context
 
-        return Trace(self._tracer, self._tracer.start_span(method, set_span_in_context(self._span)))
+        return Trace(self._tracers, self._tracers.gateway.start_span(method, set_span_in_context(self._span)))
 
-    def answered(self, response: pb.PredictResponse) -> None:
-        """Draw the stages of an answer that was given just now; one that was given before had its own trace."""
-        if self._tracer is None or self._span is None or not self._span.is_recording() or response.replayed:
+    def answered(self, response: pb.PredictResponse, steps: HandlerSteps | None) -> None:
+        """Draw the stages of an answer that was made just now. steps: of the handler that had a part in it."""
+        if self._tracers is None or self._span is None or not self._span.is_recording():
             return
         from opentelemetry.trace import set_span_in_context
 
@@ -69,13 +88,17 @@ class Trace:
         timings = response.timings
         began_ns = ended_ns - timings.total.ToNanoseconds()
         decoded_ns = began_ns + timings.decode.ToNanoseconds()
+        inferred_ns = decoded_ns + timings.inference.ToNanoseconds()
         context = set_span_in_context(self._span)
         for name, from_ns, to_ns in (
             ("decode", began_ns, decoded_ns),
-            ("inference", decoded_ns, decoded_ns + timings.inference.ToNanoseconds()),
+            ("inference", decoded_ns, inferred_ns),
             ("journal", ended_ns - timings.journal.ToNanoseconds(), ended_ns),
         ):
-            self._tracer.start_span(name, context, start_time=from_ns).end(to_ns)
+            span = self._tracers.gateway.start_span(name, context, start_time=from_ns)
+            if name == "inference" and steps is not None:
+                _draw_handler(self._tracers.torchserve, span, steps, from_ns=from_ns, to_ns=to_ns)
+            span.end(to_ns)
 
     def end(self, code: grpc.StatusCode, reason: str, facts: Mapping[str, str | float | int]) -> None:
         """facts: those of the log line."""
@@ -96,6 +119,27 @@ class Trace:
 NO_TRACE: Final = Trace(None, None)
 
 
+def _draw_handler(tracer: Tracer, above: Span, steps: HandlerSteps, *, from_ns: int, to_ns: int) -> None:
+    """The handler's work within the time in which we waited for it, whatever its machine's clock says."""
+    from opentelemetry.trace import set_span_in_context
+
+    latest_ns = to_ns - round(steps.answered_s * _NS)
+    began_ns = max(from_ns, min(steps.began_unix_ns, latest_ns))
+
+    def at(offset_s: float) -> int:
+        return min(to_ns, began_ns + round(offset_s * _NS))
+
+    handler = tracer.start_span("handler", set_span_in_context(above), start_time=began_ns)
+    context = set_span_in_context(handler)
+    for name, begins_s, ends_s in (
+        ("prepare", 0.0, steps.prepared_s),
+        ("graph", steps.graph_from_s, steps.graph_to_s),
+        ("answer", steps.graph_to_s, steps.answered_s),
+    ):
+        tracer.start_span(name, context, start_time=at(begins_s)).end(at(ends_s))
+    handler.end(at(steps.answered_s))
+
+
 class Traces:
     """Begins the trace of every call. Close it: what is not sent yet is sent then."""
 
@@ -104,7 +148,7 @@ class Traces:
 
         ratio: share of the calls without a `traceparent` that are traced, 0 to 1.
         """
-        self._provider: TracerProvider | None = None
+        self._providers: tuple[TracerProvider, ...] = ()
         if not endpoint:
             return
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -114,32 +158,39 @@ class Traces:
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._provider = TracerProvider(
-            sampler=ParentBased(TraceIdRatioBased(ratio)),
-            resource=Resource({"service.name": "amulet-gateway", "service.instance.id": gateway_id}),
-            shutdown_on_exit=False,  # `close` does it
-        )
         exporter = OTLPSpanExporter(endpoint, insecure=endpoint.startswith("http://"), timeout=_SEND_S_MAX)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("amulet.gateway")
+        sending = BatchSpanProcessor(exporter)
+
+        def provider(service: str) -> TracerProvider:
+            made = TracerProvider(
+                sampler=ParentBased(TraceIdRatioBased(ratio)),
+                resource=Resource({"service.name": service, "service.instance.id": gateway_id}),
+                shutdown_on_exit=False,  # `close` does it
+            )
+            made.add_span_processor(sending)
+            return made
+
+        gateway, torchserve = provider("amulet-gateway"), provider("amulet-torchserve")
+        self._providers = (gateway, torchserve)
+        self._tracers = _Tracers(gateway.get_tracer("amulet.gateway"), torchserve.get_tracer("amulet.gateway"))
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, method: str, metadata: Mapping[str, str]) -> Trace:
         """method: as gRPC names it, "/amulet.v1.PredictionService/Predict"."""
-        if self._provider is None:
+        if not self._providers:
             return NO_TRACE
         from opentelemetry.trace import SpanKind
 
         service, _, name = method.removeprefix("/").rpartition("/")
         attributes: Mapping[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
-        span = self._tracer.start_span(
+        span = self._tracers.gateway.start_span(
             f"{service}/{name}",
             self._propagator.extract({"traceparent": metadata.get("traceparent", "")}),
             kind=SpanKind.SERVER,
             attributes=attributes,
         )
-        return Trace(self._tracer, span)
+        return Trace(self._tracers, span)
 
     async def close(self) -> None:
-        if self._provider is not None:
-            await asyncio.to_thread(self._provider.shutdown)
+        for provider in self._providers:
+            await asyncio.to_thread(provider.shutdown)

@@ -150,6 +150,27 @@ class Ran:
     outputs: Mapping[str, NDArray[np.float32]]  # output name -> rows, one per image of the parts, in order
     graph_ms: float
     batch_images: int
+    began_s: float = 0.0  # of that run, as time.perf_counter counts
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """When a batch came and when its images were ready, for traces."""
+
+    unix_ns: int
+    at_s: float  # the same moment, as time.perf_counter counts
+    prepared_s: float
+
+    def steps(self, ran: Ran) -> graph_pb2.Steps:
+        """Until now."""
+        graph_from_ms = (ran.began_s - self.at_s) * 1000.0
+        return graph_pb2.Steps(
+            began_unix_ns=self.unix_ns,
+            prepared_ms=(self.prepared_s - self.at_s) * 1000.0,
+            graph_from_ms=graph_from_ms,
+            graph_to_ms=graph_from_ms + ran.graph_ms,
+            answered_ms=(time.perf_counter() - self.at_s) * 1000.0,
+        )
 
 
 class AmuletHandler:
@@ -181,8 +202,10 @@ class AmuletHandler:
 
     def handle(self, data: Sequence[Mapping[str, bytes | bytearray]], context: Any) -> list[bytes]:
         """Answer a batch: one serialized GraphAnswer per item of `data`, in its order."""
+        unix_ns, at_s = time.time_ns(), time.perf_counter()
         parts = self.preprocess(data)
-        return self.postprocess(parts, self.inference(parts))
+        begun = Begun(unix_ns, at_s, time.perf_counter())
+        return self.postprocess(parts, self.inference(parts), begun)
 
     def preprocess(self, data: Sequence[Mapping[str, bytes | bytearray]]) -> list[Part]:
         """Read each request. What is wrong with one becomes its fault and nobody else's."""
@@ -211,7 +234,7 @@ class AmuletHandler:
             for index in run:
                 last = first + len(parts[index].images)
                 own = {name: table[first:last] for name, table in rows.items()}
-                answers[index] = Ran(own, graph_ms, len(images))
+                answers[index] = Ran(own, graph_ms, len(images), begin_s)
                 first = last
         return [answers.get(index, Ran({}, 0.0, 0)) for index in range(len(parts))]
 
@@ -235,9 +258,9 @@ class AmuletHandler:
         found = [run(shares[0]), *(other.result() for other in others)]
         return {name: np.concatenate(own) for name, own in zip(names, zip(*found, strict=True), strict=True)}
 
-    def postprocess(self, parts: Sequence[Part], ran: Sequence[Ran]) -> list[bytes]:
+    def postprocess(self, parts: Sequence[Part], ran: Sequence[Ran], begun: Begun) -> list[bytes]:
         """One serialized GraphAnswer per part."""
-        return [self._answer(part, own).SerializeToString() for part, own in zip(parts, ran, strict=True)]
+        return [self._answer(part, own, begun).SerializeToString() for part, own in zip(parts, ran, strict=True)]
 
     def _part(self, item: Mapping[str, bytes | bytearray]) -> Part:
         request = graph_pb2.GraphRequest()
@@ -284,7 +307,7 @@ class AmuletHandler:
             case _:
                 return _fault(PHOTO_MISSING, "neither pixels nor a photograph", field)
 
-    def _answer(self, part: Part, ran: Ran) -> graph_pb2.GraphAnswer:
+    def _answer(self, part: Part, ran: Ran, begun: Begun) -> graph_pb2.GraphAnswer:
         answer = graph_pb2.GraphAnswer(model=self.card.name, version=self.card.version)
         if part.fault is not None:
             answer.fault.CopyFrom(part.fault)
@@ -297,6 +320,7 @@ class AmuletHandler:
         answer.graph_ms, answer.batch_images = ran.graph_ms, ran.batch_images
         for row in range(len(part.images)):
             answer.outputs.append(self._output(part.request, ran.outputs, row))
+        answer.steps.CopyFrom(begun.steps(ran))
         return answer
 
     def _output(

@@ -18,9 +18,10 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Final
 
-from model_store import contents, members, reference, signing, strict_json
+from model_store import contents, examples, members, reference, signing, strict_json
 from model_store.card import Card, CardInvalid
 from model_store.errors import ArchiveRefused
+from model_store.examples import Example
 from model_store.manifest import HANDLER, WEIGHTS, manifest_of
 from model_store.members import Limits, Member
 from model_store.reference import Reference
@@ -135,6 +136,10 @@ class Archive:
     def golden(self) -> Mapping[str, bytes]:
         """Name -> PNG, in the order of their numbers."""
         return MappingProxyType({name: self.read(name) for name in contents.golden_names(self.names)})
+
+    def examples(self) -> tuple[Example, ...]:
+        """The references that the graph names, in its order; empty where there are none. Raises ExamplesInvalid."""
+        return examples.parse(self.read(contents.EXAMPLES)) if contents.EXAMPLES in self._members else ()
 
     def extract(self, folder: Path) -> None:
         """Unpack into an empty folder."""

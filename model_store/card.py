@@ -19,7 +19,8 @@ from typing import Any, Final
 
 import jsonschema
 
-from model_store import strict_json
+from model_store import measured, strict_json
+from model_store.measured import ConfusionCard, ReliabilityCard
 from protos.verdict import DecisionLimits, DetectorLimits, Level
 
 SCHEMA_VERSION: Final = 1
@@ -27,6 +28,7 @@ SCHEMA_VERSION: Final = 1
 EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {"grad_cam": "heatmap", "grad_cam_plus_plus": "heatmap_plus_plus"}
 )
+_SUFFIX = re.compile(r"[a-z0-9]{1,12}")
 _VERSION = re.compile(r"v(?P<date>\d{8})_(?P<backbone>[a-z0-9_]+)_(?P<f1>[01]\.\d{3})(?:-[a-z0-9]{1,12})?")
 
 
@@ -203,6 +205,8 @@ class Card:
     levels: tuple[LevelCard, ...] = ()  # of the class tree, lowest first
     look_alikes: tuple[LookAlikesCard, ...] = ()
     calibration: CalibrationCard | None = None  # None: an older version, whose temperature was not tried
+    confusion: ConfusionCard | None = None  # None, as the next: an older version, whose card has single figures alone
+    reliability: ReliabilityCard | None = None
 
     @staticmethod
     def parse(text: str | bytes) -> Card:
@@ -233,14 +237,9 @@ class Card:
         document["decision"] = {**document["decision"].pop("limits"), **document["decision"]}
         if self.graph.choice is None:
             del document["graph"]["choice"]
-        if self.examples is None:
-            del document["examples"]
-        if not self.levels:
-            del document["levels"]
-        if not self.look_alikes:
-            del document["look_alikes"]
-        if self.calibration is None:
-            del document["calibration"]
+        for part in ("examples", "levels", "look_alikes", "calibration", "confusion", "reliability"):
+            if not document[part]:
+                del document[part]
         document = json.loads(json.dumps(document))
         validate(document)
         return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
@@ -253,6 +252,12 @@ class Card:
 
     def metric(self, name: str) -> MetricCard | None:
         return next((metric for metric in self.metrics if metric.name == name), None)
+
+
+def check_suffix(suffix: str) -> None:
+    """Raises ValueError unless a version name can end in it."""
+    if suffix and not _SUFFIX.fullmatch(suffix):
+        raise ValueError(f"{suffix!r} is no suffix of a version name: 1 to 12 small letters and digits, as job12")
 
 
 def version_name(*, created_at: datetime, backbone: str, macro_f1: float, suffix: str = "") -> str:
@@ -309,6 +314,8 @@ def _check_agreement(card: Card) -> None:
     known = set(classes)
     if any(len(set(pair.classes)) != 2 or not known.issuperset(pair.classes) for pair in card.look_alikes):
         raise CardInvalid("model.json at $.look_alikes: a pair is two of the classes")
+    if wrong := measured.problem(card.confusion, card.reliability, classes):
+        raise CardInvalid(f"model.json at {wrong}")
     detectors = set(card.graph.detectors)
     limited = [detector.name for detector in card.decision.limits.detectors]
     if set(limited) != detectors or len(limited) != len(detectors):
@@ -405,6 +412,8 @@ def _card_of(document: Mapping[str, Any]) -> Card:
             for first, second in [pair["classes"]]
         ),
         calibration=_calibration_of(document["calibration"]) if "calibration" in document else None,
+        confusion=ConfusionCard(**document["confusion"]) if "confusion" in document else None,
+        reliability=measured.reliability_of(document["reliability"]) if "reliability" in document else None,
     )
 
 

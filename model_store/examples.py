@@ -13,12 +13,11 @@ import base64
 import binascii
 import json
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from model_store import strict_json
+from model_store import jpegs, strict_json
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 FILE: Final = "examples.json"
@@ -28,10 +27,6 @@ THUMBNAIL_PX: Final = 96
 THUMBNAIL_BYTES_MAX: Final = 16 * 1024
 SIDES: Final = frozenset(name.removeprefix("SIDE_").lower() for name in words.Side.keys()[1:])
 _ID: Final = re.compile(r"[0-9a-f]{16,64}")
-# Of a JPEG: pixels and what they need to be read. No EXIF, no profile, no comment.
-_JPEG_SEGMENTS: Final = frozenset({0xE0, 0xDB, 0xC0, 0xC2, 0xC4, 0xDA})
-_JPEG_FRAMES: Final = frozenset({0xC0, 0xC2})
-_JPEG_SCAN: Final = 0xDA
 
 
 class ExamplesInvalid(ValueError):
@@ -91,25 +86,6 @@ def _example_of(index: int, entry: object) -> Example:
             thumbnail = base64.b64decode(values["thumbnail"], validate=True)
         except (binascii.Error, ValueError):
             raise ExamplesInvalid(f"{place}.thumbnail is no base64 text") from None
-        if complaint := _jpeg_complaint(thumbnail):
+        if complaint := jpegs.complaint(thumbnail, bytes_max=THUMBNAIL_BYTES_MAX, side_px_max=THUMBNAIL_PX):
             raise ExamplesInvalid(f"{place}.thumbnail {complaint}")
     return Example(values["id"], values["class"], values["side"], thumbnail)
-
-
-def _jpeg_complaint(content: bytes) -> str | None:
-    """Walk the segments up to the pixels: a small picture, and nothing beside it."""
-    if len(content) > THUMBNAIL_BYTES_MAX:
-        return f"has {len(content)} bytes; at most {THUMBNAIL_BYTES_MAX} are accepted"
-    if content[:2] != b"\xff\xd8" or content[-2:] != b"\xff\xd9":
-        return "is not a whole JPEG"
-    at, size_px = 2, 0
-    while at + 9 <= len(content):
-        mark, kind, length = struct.unpack_from(">BBH", content, at)
-        if mark != 0xFF or kind not in _JPEG_SEGMENTS:
-            return "holds more than pixels: write it without EXIF, profile and comment"
-        if kind in _JPEG_FRAMES:
-            size_px = max(struct.unpack_from(">HH", content, at + 5))
-        if kind == _JPEG_SCAN:
-            return None if 0 < size_px <= THUMBNAIL_PX else f"is larger than {THUMBNAIL_PX} x {THUMBNAIL_PX} pixels"
-        at += 2 + length
-    return "is cut off"

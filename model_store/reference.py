@@ -15,6 +15,7 @@ The text is JSON: `{"schema": 1, "samples": {NAME: BASE64}, "counts": {NAME: {KE
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import re
@@ -28,6 +29,7 @@ from model_store.errors import ReferenceInvalid
 
 SCHEMA_VERSION: Final = 1
 SKETCH_K: Final = 4096
+_CONFIDENCE_IN: Final = "confidence."
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
@@ -156,6 +158,20 @@ def build(samples: Mapping[str, Sequence[float]], counts: Mapping[str, Mapping[s
     sketches = {name: Sketch(float(value) for value in values) for name, values in samples.items()}
     tables = {name: {key: int(number) for key, number in table.items()} for name, table in counts.items()}
     return Reference(sketches, tables).render()
+
+
+def confidence_in(class_id: str) -> str:
+    """The name of the distribution of confidence in one class, over the answers that are of it.
+
+    A class is named by itself where that is a name, else by the start of its SHA-256.
+    """
+    name = f"{_CONFIDENCE_IN}{class_id}"
+    return name if _NAME.fullmatch(name) else _CONFIDENCE_IN + hashlib.sha256(class_id.encode()).hexdigest()[:16]
+
+
+def is_confidence_in_a_class(name: str) -> bool:
+    """Whether `confidence_in` made this name."""
+    return name.startswith(_CONFIDENCE_IN)
 
 
 def parse(text: str | bytes) -> Reference:

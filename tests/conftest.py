@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import settings
@@ -14,3 +15,8 @@ settings.load_profile("amulet")
 # Tests that press Ctrl-C mean a terminal.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The working directory is the repository: what a test trains is noted only where it names a folder.
+os.environ["AMULET_RUNS"] = "none"
+os.environ["AMULET_EXPORTS"] = "none"
+os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -36,6 +36,17 @@ def free_offset() -> int:
     raise AssertionError("no free ports")
 
 
+def free_ports(count: int) -> list[int]:
+    """Ports of servers that are no part of a stack, free and this process's until it ends."""
+    first_ephemeral = int(_EPHEMERAL.read_text().split()[0])
+    random = SystemRandom()
+    for _ in range(500):
+        ports = random.sample(range(10_000, first_ephemeral), count)
+        if _claim(set(ports)):
+            return ports
+    raise AssertionError("no free ports")
+
+
 def _claim(ports: set[int]) -> bool:
     claimed: list[int] = []
     for port in ports:

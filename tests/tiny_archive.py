@@ -12,6 +12,7 @@ distance from the nearest class) and say nothing about quality.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -42,6 +43,7 @@ from model_store.card import (
     WeightsCard,
 )
 from model_store.examples import Example
+from model_store.measured import ConfusionCard, ReliabilityBinCard, ReliabilityCard
 from protos.amulet.graph.v1 import graph_pb2
 from protos.verdict import DecisionLimits, DetectorLimits
 
@@ -81,10 +83,14 @@ def write_run(
     temperature: float = 1.5,
     classes: tuple[ClassCard, ...] = NAMES,
     plain: bool = False,
+    samples_each: int = 4,
+    tables: bool = False,
 ) -> Card:
     """Write model.onnx, model.json, reference.json, examples.json, golden_0.png and golden_1.png into `folder`.
 
     classes: what the card calls the three colours.  plain: as before there were examples and Grad-CAM++.
+    samples_each: of each class, in the reference that drift compares with.
+    tables: whether the card says what was called what, and how sure it was; older ones do not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     graph = graph_bytes(side_px=side_px, temperature=temperature, plain=plain)
@@ -93,7 +99,7 @@ def write_run(
     samples = [
         amulet_handler.pixels_of(photo_of(colour, side_px=side_px, seed=seed), side_px, side_px)
         for colour in CLASSES
-        for seed in range(4)
+        for seed in range(samples_each)
     ]
     answers = _run(session, np.stack(samples))
     goldens = []
@@ -104,7 +110,7 @@ def write_run(
     (folder / "reference.json").write_text(
         reference.build(
             {"confidence": answers["probabilities"].max(axis=1).tolist(), "mahalanobis": answers["score_mahalanobis"]},
-            {"predicted_class": {known.id: 4 for known in classes}},
+            {"predicted_class": {known.id: samples_each for known in classes}},
         )
     )
     listed = examples.render(
@@ -133,6 +139,8 @@ def write_run(
         golden=tuple(goldens),
         described=None if plain else ExamplesCard(len(classes), hashlib.sha256(listed.encode()).hexdigest(), True),
     )
+    if tables:
+        card = replace(card, confusion=_confusion(classes), reliability=_RELIABILITY)
     (folder / "model.json").write_text(card.render())
     return card
 
@@ -146,9 +154,13 @@ def write_archive(
     version: str = VERSION,
     classes: tuple[ClassCard, ...] = NAMES,
     plain: bool = False,
+    samples_each: int = 4,
+    tables: bool = False,
 ) -> archive.ArchiveSummary:
     """Write a run into `folder` and its archive to `out`; unsigned without a key."""
-    write_run(folder, name=name, version=version, classes=classes, plain=plain)
+    write_run(
+        folder, name=name, version=version, classes=classes, plain=plain, samples_each=samples_each, tables=tables
+    )
     return archive.build(folder, out, handler=HANDLER, stub=STUB, sign_key=key)
 
 
@@ -279,6 +291,18 @@ def _golden(name: str, photo: bytes, session: onnxruntime.InferenceSession, side
     )
 
 
+_MEASURED_ON: Final = "the twelve generated photographs"
+_RELIABILITY: Final = ReliabilityCard(
+    _MEASURED_ON, (ReliabilityBinCard(0.4, 0.6, 2, 0.5, 0.5), ReliabilityBinCard(0.8, 1.0, 10, 0.95, 0.9))
+)
+
+
+def _confusion(classes: tuple[ClassCard, ...]) -> ConfusionCard:
+    first, second = classes[0].id, classes[1].id
+    right = {known.id: {known.id: 4} for known in classes[1:]}
+    return ConfusionCard(_MEASURED_ON, {first: {first: 3, second: 1}, **right})
+
+
 def _card(
     *,
     name: str,
@@ -323,7 +347,7 @@ def _card(
         ),
         training=TrainingCard(recipe="by hand", seed=0, config={}, code_version="tests", environment={}),
         weights=WeightsCard(backbone="tiny", source="written by hand", licence="Apache-2.0"),
-        metrics=(MetricCard("macro_f1", 1.0, 1.0, 1.0, "the twelve generated photographs"),),
+        metrics=(MetricCard("macro_f1", 1.0, 1.0, 1.0, _MEASURED_ON),),
         golden=golden,
         examples=described,
     )

@@ -17,10 +17,13 @@ import yaml
 
 from training.data.errors import DataWrong
 from training.errors import TrainingRefused
+from training.experiments.runs import NOWHERE, state_folder, tracked
+from training.experiments.tracking import Outcome, Photographs, Tracker
 
 # The modules that do the work import torch, which takes seconds: `--help` must not.
 
 SEED_MAX: Final = 2**32 - 1
+SEEN_IN_TRAINING: Final = "measured on the photographs that it was trained on: too good"
 
 
 @click.command(epilog="Example: amulet train photographs --ood photographs/ood --out run --seed 7")
@@ -52,12 +55,28 @@ SEED_MAX: Final = 2**32 - 1
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
 @click.option("--name", default="", metavar="MODEL", help="The model's name; by default that of the DATA folder.")
+@click.option(
+    "--suffix",
+    default="",
+    metavar="TEXT",
+    help="Ends the version's name, so that two runs of one day with the same F1 have two names.",
+)
 @click.option("--folds", type=click.IntRange(2, 20), default=5, show_default=True, help="Of the cross-validation.")
 @click.option(
     "--thumbnails",
     is_flag=True,
     help="Let answers show small pictures of these photographs as similar examples. Only with the leave of whose "
     "they are: an archive cannot forget one.",
+)
+@click.option(
+    "--exports",
+    envvar="AMULET_EXPORTS",
+    metavar="DIR",
+    help="Where exported backbones are kept for the next training; none: nowhere.  [default: .amulet/exports]",
+)
+@tracked
+@click.option(
+    "--stages", "as_lines", is_flag=True, help="Say on stderr what is being done: STAGE, DONE, TOTAL by tabs."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def train(
@@ -70,8 +89,12 @@ def train(
     seed: int,
     config: Path | None,
     name: str,
+    suffix: str,
     folds: int,
     thumbnails: bool,
+    exports: str | None,
+    tracker: Tracker,
+    as_lines: bool,
     as_json: bool,
 ) -> None:
     """Turn a folder of labelled photographs into a model version.
@@ -79,7 +102,7 @@ def train(
     DATA holds one folder for each class. RUN will hold the graph to serve (model.onnx), its card
     (model.json), golden photographs, figures and report.html.
     """
-    with worded(), stages() as say:
+    with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline
         from training.fitting.recipe import recipe_of, with_settings
 
@@ -91,13 +114,25 @@ def train(
             outside=outside,
             seed=seed,
             name=name,
+            suffix=suffix,
             folds=folds,
             weights=weights,
             thumbnails=thumbnails,
+            exports=None if exports == NOWHERE else Path(exports) if exports else state_folder("exports"),
         )
         started = time.monotonic()
         run = pipeline.train(request, say=say)
         seconds = time.monotonic() - started
+        tracker.note(
+            Outcome(
+                Photographs(run.card.data.name, run.card.data.fingerprint, run.card.data.photos),
+                figures={item.name: item.value for item in run.card.metrics},
+                parameters=run.card.training.config,
+                name=run.card.version,
+                seed=seed,
+                artefacts=[out / file for file in ("model.json", "model.onnx", "metrics.json", "report.html")],
+            )
+        )
     if as_json:
         figures = {item.name: {"value": item.value, "low": item.low, "high": item.high} for item in run.card.metrics}
         document = {
@@ -126,7 +161,10 @@ def train(
     "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
 )
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
-def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None, html: Path | None) -> None:
+@tracked
+def evaluate(
+    model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None, html: Path | None, tracker: Tracker
+) -> None:
     """Measure a model on photographs, through the graph that is served.
 
     MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
@@ -156,6 +194,16 @@ def evaluate(model: Path, data: Path, outside: tuple[str, ...], json_file: Path 
             from training.evaluation import report, subjects
 
             html.write_text(report.page(subjects.of_evaluation(opened, found)), "utf-8")
+        tracker.note(
+            Outcome(
+                Photographs(data.resolve().name, found.fingerprint, len(found.known.photos)),
+                figures={name: value for name, value in document.items() if name != "data"},
+                parameters={"model": opened.card.version, "model_name": opened.card.name},
+                name=opened.card.version,
+                artefacts=written_files(json_file, html),
+                remark=SEEN_IN_TRAINING if found.seen_in_training else "",
+            )
+        )
     if json_file is not None and str(json_file) == "-":
         click.echo(text, nl=False)
         return
@@ -270,20 +318,38 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         finish()
 
 
+@contextmanager
+def stage_lines() -> Iterator[Callable[[str, int, int], None]]:
+    """As `stages`, for a program that watches: a line when the stage changes, and about one a second within it."""
+    state: dict[str, Any] = {"stage": None, "said_s": 0.0}
+
+    def say(stage: str, done: int, total: int) -> None:
+        if stage != state["stage"] or time.monotonic() - state["said_s"] >= 1.0:
+            state.update(stage=stage, said_s=time.monotonic())
+            click.echo(f"{stage}\t{done}\t{total}", err=True)
+
+    yield say
+
+
 def settings_of(config: Path | None) -> dict[str, Any]:
     """Fields of a recipe from a YAML or JSON file; none where there is no file."""
-    if config is None:
+    return mapping_of(config, option="--config", example="views: 20")
+
+
+def mapping_of(file: Path | None, *, option: str, example: str) -> dict[str, Any]:
+    """What a YAML or JSON file says of fields of the recipe; nothing where there is no file."""
+    if file is None:
         return {}
     try:
-        document = yaml.safe_load(config.read_text("utf-8"))
+        document = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise click.ClickException(f"there is no file {config}: --config names a YAML or JSON file") from None
+        raise click.ClickException(f"there is no file {file}: {option} names a YAML or JSON file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{config} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+        raise click.ClickException(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise click.ClickException(f"{config} must map fields of the recipe to values, as in `views: 20`")
+        raise click.ClickException(f"{file} must map fields of the recipe to values, as in `{example}`")
     return document
 
 
@@ -295,6 +361,11 @@ def named(item: str) -> tuple[str, Path]:
     if not name or not path:
         raise click.UsageError(f"--ood {item} is not of the form NAME=DIR, as in --ood coins=photographs/ood/coins")
     return name, Path(path)
+
+
+def written_files(*files: Path | None) -> list[Path]:
+    """Those of the files that a command was asked for and wrote; "-" is the standard output."""
+    return [file for file in files if file is not None and str(file) != "-"]
 
 
 def _shown(document: Mapping[str, Any]) -> Iterator[str]:

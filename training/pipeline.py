@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_store import examples
-from model_store.card import Card, ExamplesCard
+from model_store.card import Card, ExamplesCard, check_suffix
 from training.data import splits
 from training.data.duplicates import groups, near_duplicates
 from training.data.errors import DataWrong
@@ -27,7 +27,7 @@ from training.errors import DataTooSmall, SettingWrong
 from training.evaluation import crossvalidation, report, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
-from training.evaluation.figures import Provenance, figures_of
+from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.export import fused_graph, parity, run_folder
 from training.export.card import card_of
@@ -59,8 +59,10 @@ class Request:
     outside: tuple[Path, ...] = ()
     seed: int = 0
     name: str = ""  # of the model; empty: after the data's folder
+    suffix: str = ""  # of the version's name
     folds: int = FOLDS
     weights: Path | None = None  # of the backbone; None: those of the installed package
+    exports: Path | None = None  # a folder in which exported backbones are kept for the next run; None: nowhere
     thumbnails: bool = False  # show small pictures of the references to whoever may call the model
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -84,6 +86,10 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     recipe = request.recipe
     name = _model_name(request)
     run_folder.check_free(request.out)
+    try:
+        check_suffix(request.suffix)
+    except ValueError as error:
+        raise SettingWrong(str(error)) from None
     if recipe.head not in head_only.LINEAR:
         raise SettingWrong(
             f"the head {recipe.head} is no part of a graph: it is there to be compared (amulet ablate --over models); "
@@ -95,19 +101,20 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     crossvalidation.check_size(together, folder, folds=request.folds)
     others = _others(request, folder)
     set_aside = _set_aside(others, request)
-    division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe))
+    division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe), together=together)
 
     say("Exporting the backbone", 0, 1)
     start = lenses.starting_backbone(recipe, seed=request.seed, file=request.weights)
     tutor = Tutor(together, keep=_tuning_folder(request.out), progress=partial(say, "Fine-tuning"))
     eyes = lenses.eyes_of(
-        lenses.lens_of(start, recipe, threads=threads),
+        lenses.lens_of(start, recipe, threads=threads, kept=request.exports),
         recipe,
         lambda eye: _look(eye, folder, set_aside, request, say),
         tutor,
         seed=request.seed,
         threads=threads,
     )
+    at_once = threads if recipe.tuning is None else 1  # a network that learns needs all cores for itself
     found = crossvalidation.out_of_fold(
         folder,
         eyes,
@@ -115,11 +122,12 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         folds=request.folds,
         recipe=recipe,
         seed=request.seed,
+        threads=at_once,
         progress=lambda done, total: say("Cross-validating", done, total),
     )
     say("Leaving each class out", 0, 1)
     left_out = crossvalidation.leave_class_out(
-        folder, eyes, together, recipe=recipe, seed=request.seed, folds=request.folds
+        folder, eyes, together, recipe=recipe, seed=request.seed, folds=request.folds, threads=at_once
     )
     source = Provenance(
         request.data.resolve().name, folder.fingerprint, len(folder.photos), request.folds, request.seed
@@ -165,12 +173,16 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         settings={"folds": request.folds, "outside": sorted(others)},
         version=version,
         figures=figures,
+        confusion=confusion_of(assessment, source),
+        reliability=reliability_of(assessment, source),
         graph=whole,
         graph_sha256=hashlib.sha256(graph).hexdigest(),
         borders_on=_borders_on(division, fit.sight.outside, recipe),
         origin=start.origin,
         examples=ExamplesCard(len(references), hashlib.sha256(listed.encode()).hexdigest(), request.thumbnails),
         look_alikes=assessment.look_alikes,
+        leaks=splits.leaks(division, together),
+        suffix=request.suffix,
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]
@@ -180,7 +192,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         run_folder.write_model(place, card, graph)
         run_folder.write_checkpoint(place, network, version.fitted, recipe)
         (place / examples.FILE).write_text(listed, "utf-8")
-        (place / run_folder.REFERENCE).write_text(reference_of(folder, found), "utf-8")
+        (place / run_folder.REFERENCE).write_text(reference_of(folder, found, answered.qualities), "utf-8")
         model = GraphModel(card, graph, threads=threads)
         if lens.course is not None:
             run_folder.write_json(place, run_folder.TUNING, lens.course)

@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from packaging.version import Version
+
 from cli.checks.finding import Finding, right, wrong
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -54,7 +56,7 @@ def packages(lock: Path) -> Finding:
             found, wanted = version(name), rest.split()[0]
         except PackageNotFoundError:
             continue
-        if found != wanted:
+        if Version(found) != Version(wanted):  # 1.000 is 1.0: a package may write its number otherwise than its index
             others.append(f"{name} {found} instead of {wanted}")
     if not others:
         return right("packages", "as requirements.lock names them")

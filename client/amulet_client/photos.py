@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from amulet_client.answers import HeatMap
+from amulet_client.models import ModelCard
 
 # From no evidence to the strongest; in between, mixed. Dark to bright, so that it reads without colour too.
 _SCALE: Final = ((0.0, (20, 11, 52)), (0.35, (120, 28, 109)), (0.65, (229, 92, 48)), (1.0, (252, 225, 120)))
+# Of the shorter side, to what the model or the gateway's checks of sharpness look at: what they average stays fine.
+_ROOM: Final = 2
+_CHECKS_PX: Final = 256
 _STRENGTH: Final = 0.62  # how much of the photograph the strongest evidence covers
 
 
@@ -23,13 +27,29 @@ def shrink(photo: bytes, longest_px: int = 1024) -> bytes:
     One that is small enough already is returned as it is. Raises OSError when it cannot be read.
     """
     with Image.open(BytesIO(photo)) as image:
-        if max(image.size) <= longest_px:
-            return photo
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-        upright.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
-        out = BytesIO()
-        upright.save(out, "JPEG", quality=92)
-        return out.getvalue()
+        return _shrunk(photo, image, longest_px / max(image.size))
+
+
+def shrink_for(photo: bytes, card: ModelCard) -> bytes:
+    """The same photograph with no more pixels than this version can use, as `Client.get_model` tells; else as `shrink`.
+
+    The shorter side becomes twice what the model looks at, and 512 px at least, for the gateway judges sharpness
+    at 256 px. Raises OSError when it cannot be read.
+    """
+    shortest_px = _ROOM * max(*card.input_px, _CHECKS_PX)
+    with Image.open(BytesIO(photo)) as image:
+        return _shrunk(photo, image, shortest_px / min(image.size))
+
+
+def _shrunk(photo: bytes, image: Image.Image, ratio: float) -> bytes:
+    """image: the photograph, opened. Nothing is enlarged, and nothing that got no smaller is sent."""
+    if ratio >= 1:
+        return photo
+    upright = ImageOps.exif_transpose(image).convert("RGB")
+    size = (max(1, round(upright.width * ratio)), max(1, round(upright.height * ratio)))
+    out = BytesIO()
+    upright.resize(size, Image.Resampling.LANCZOS).save(out, "JPEG", quality=92)
+    return out.getvalue()
 
 
 def heat_map_png(heat_map: HeatMap, *, size_px: int = 448) -> bytes:

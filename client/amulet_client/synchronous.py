@@ -12,8 +12,9 @@ import grpc
 
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
-from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.errors import AmuletError, Refused, Unreachable, error_of
 from amulet_client.models import ServedModel
+from amulet_client.stall import StallWatch
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -60,21 +61,32 @@ class Client:
         """
         return Prediction.of(self._call(self._stub.Predict, request_of(views, **wishes)))
 
-    def predict_stream(self, requests: Iterable[pb.PredictRequest]) -> Iterator[Prediction | Refused]:
+    def predict_stream(
+        self, requests: Iterable[pb.PredictRequest], *, stall_s: float | None = None
+    ) -> Iterator[Prediction | Refused]:
         """Bulk work. Outcomes come as they are ready, perhaps in another order, and carry the request's id.
 
+        stall_s: how long nothing may come back while requests wait; None: for ever.
         Raises Refused or Unreachable when the stream itself ends early, and what `requests` raises.
         """
         failures: list[Exception] = []
-        call = self._stub.PredictStream(_given(requests, failures), metadata=self._options.metadata())
+        watch = StallWatch(stall_s, lambda: call.cancel())
+        call = self._stub.PredictStream(_given(requests, failures, watch), metadata=self._options.metadata())
         try:
             for result in call:
+                watch.came()
                 yield outcome_of(result)
         except grpc.RpcError as error:
             if failures:
                 raise failures[0] from None
+            if watch.stalled:
+                address = self._options.address
+                raise Unreachable(
+                    f"no answer from the gateway at {address}: DEADLINE_EXCEEDED: nothing came back for {stall_s:g} s"
+                ) from None
             raise self._error(error) from error
         finally:
+            watch.end()
             call.cancel()
 
     def feedback(self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "") -> str:
@@ -95,6 +107,23 @@ class Client:
     def get_model(self, name: str, version: str = "") -> ServedModel:
         """One model with the card of a version: the named one, or the one that most of the traffic gets."""
         return ServedModel.of(self._call(self._stub.GetModel, pb.GetModelRequest(model=name, version=version)))
+
+    def health(self, service: str = "") -> str:
+        """SERVING, NOT_SERVING or SERVICE_UNKNOWN. service: empty for the process, "model:NAME", "model:NAME/VERSION".
+
+        Needs no key, and grpcio-health-checking (the `cli` extra). Raises Unreachable.
+        """
+        from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
+
+        try:
+            answer = health_pb2_grpc.HealthStub(self._channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=self._options.timeout_s
+            )
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return "SERVICE_UNKNOWN"
+            raise self._error(error) from error
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
     def close(self) -> None:
         """Ends calls under way and waits between attempts."""
@@ -125,10 +154,14 @@ class Client:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
 
 
-def _given(requests: Iterable[pb.PredictRequest], failures: list[Exception]) -> Iterator[pb.PredictRequest]:
+def _given(
+    requests: Iterable[pb.PredictRequest], failures: list[Exception], watch: StallWatch
+) -> Iterator[pb.PredictRequest]:
     """The caller's requests. What they raise is kept: grpc ends the call for it with UNKNOWN and no cause."""
     try:
-        yield from requests
+        for request in requests:
+            watch.asked()
+            yield request
     except Exception as error:
         failures.append(error)
         raise

@@ -87,13 +87,7 @@ class EntryAdmin(HistoryAdmin):
     def actor_name(self, entry: Any) -> str:
         return str(entry.actor_text)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        entry = self.get_object(request, object_id)
-        if entry is None or not self.has_view_permission(request, entry):
-            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
-            return missing
+    def row_page(self, request: HttpRequest, entry: Entry) -> HttpResponse:
         payload = getattr(entry, "payload", None)
         withheld = bool(queries.withheld_from(actor_of(request), [entry]))
         return page(

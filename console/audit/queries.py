@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Subquery
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
@@ -45,6 +46,12 @@ def latest_checkpoint() -> str:
 
 def last_sequence() -> int:
     return Entry.objects.order_by("-sequence").values_list("sequence", flat=True).first() or 0
+
+
+def newest() -> QuerySet[Entry]:
+    """The newest entry alone, to be read together with something else."""
+    last = Entry.objects.order_by("-sequence").values("sequence")[:1]
+    return Entry.objects.filter(sequence=Subquery(last)).order_by()
 
 
 def entries_with_payloads() -> QuerySet[Entry]:
@@ -130,5 +137,5 @@ def public_key() -> Ed25519PublicKey:
         return load_public_key(path)
     except (KeyUnreadable, OSError):
         raise NotAvailable(
-            "the log's public key is not there yet: the process that signs checkpoints writes it"
+            _("The log's public key is not there yet: the process that signs checkpoints writes it.")
         ) from None

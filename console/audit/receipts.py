@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from console.audit import chain, queries
 from console.audit.merkle import Frontier, inclusion_path
 from console.audit.models import Checkpoint
@@ -18,7 +20,9 @@ def receipt_of(sequence: int) -> dict[str, Any]:
     """
     covering = Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
     if covering is None:
-        raise NotAvailable("no signed checkpoint covers this entry yet: ask again in a minute", reason="not_signed_yet")
+        raise NotAvailable(
+            _("No signed checkpoint covers this entry yet: ask again in a minute."), reason="not_signed_yet"
+        )
     before = Checkpoint.objects.filter(size__lt=sequence).order_by("-size").first()
     frontier = Frontier() if before is None else Frontier.from_bytes(before.size, bytes(before.frontier))
     wanted: queries.Row | None = None
@@ -31,7 +35,7 @@ def receipt_of(sequence: int) -> dict[str, Any]:
         else:
             after.append(row.entry_hash)
     if wanted is None or wanted.salt is None or wanted.text is None:
-        raise NotFound("what this entry said was erased", reason="erased")
+        raise NotFound(_("What this entry said was erased."), reason="erased")
     return {
         "amulet_receipt": RECEIPT_FORM,
         "size": covering.size,

@@ -1,4 +1,4 @@
-"""Signs what the log has become: a process of its own, the only one that holds the key.
+"""Signs what the log has become, in a process that answers nobody and alone holds the key.
 
     state of the last signature ──► new entries, link by link ──► root ──► note
          (signed.json)                                              │

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.timezone import now
@@ -15,12 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter
-from unfold.decorators import action, display
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
 from console.clients import queries, services
 from console.clients.models import ApiKey, Client
-from console.pages import ReadOnlyAdmin, ask, page
+from console.pages import ReadOnlyAdmin, ask, page, row_action
 from console.staff.rest import actor_of
 
 
@@ -97,9 +98,9 @@ class ClientAdmin(ModelAdmin):
         count: int = client.keys_in_force
         return count
 
-    @action(description=gettext_lazy("New key"), icon="key", url_path="new-key", permissions=["keys"])
+    @row_action(description=gettext_lazy("New key"), icon="key", url_path="new-key", permissions=["keys"])
     def new_key(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        client = Client.objects.get(pk=object_id)
+        client = get_object_or_404(Client, pk=object_id)
         back = reverse("admin:clients_client_change", args=[object_id])
 
         def issue(given: dict[str, Any]) -> HttpResponse:
@@ -118,10 +119,8 @@ class ClientAdmin(ModelAdmin):
             act=issue,
         )
 
-    @action(description=gettext_lazy("Keys"), icon="list", url_path="keys", permissions=["view"])
+    @row_action(description=gettext_lazy("Keys"), icon="list", url_path="keys", permissions=["view"])
     def show_keys(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        from django.shortcuts import redirect
-
         return redirect(f"{reverse('admin:clients_apikey_changelist')}?client__id__exact={object_id}")
 
 
@@ -166,9 +165,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         url = reverse("admin:clients_apikey_revoke", args=[key.pk])
         return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, _("Revoke"))
 
-    @action(description=gettext_lazy("Revoke"), url_path="revoke", permissions=["keys"])
+    @row_action(description=gettext_lazy("Revoke"), url_path="revoke", permissions=["keys"])
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        key = ApiKey.objects.select_related("client").get(pk=object_id)
+        key = get_object_or_404(ApiKey.objects.select_related("client"), pk=object_id)
 
         def act(given: dict[str, Any]) -> str:
             services.revoke_key(actor=actor_of(request), key_id=key.key_id)

@@ -54,8 +54,11 @@ class IssuedKeySerializer(serializers.Serializer[services.IssuedKey]):
 
 
 class ClientList(generics.ListAPIView[Client]):
+    """Clients with their keys, by name."""
+
     permission_classes = (may("clients.view_client"),)
     serializer_class = ClientSerializer
+    page_order = ("name",)
     queryset = queries.clients_with_keys()
 
     @extend_schema(request=NewClientSerializer, responses={201: ClientSerializer})

@@ -60,7 +60,11 @@ class DatasetAdmin(HistoryAdmin):
         return queries.datasets()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        standing = {"proposals": Proposal.objects.all(), "labels_wanted": settings.AMULET.retrain_labels}
+        standing = {
+            "proposals": Proposal.objects.all(),
+            "labels_wanted": settings.AMULET.retrain_labels,
+            "may_train": self.has_export_permission(request) and request.user.has_perm("registry.upload_modelversion"),
+        }
         listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **standing})
         return listed
 
@@ -99,13 +103,7 @@ class DatasetAdmin(HistoryAdmin):
             act=lambda given: export_response(actor_of(request), given["model"], given["note"]),
         )
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        if row is None or not self.has_view_permission(request, row):
-            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
-            return missing
+    def row_page(self, request: HttpRequest, row: Dataset) -> HttpResponse:
         names = names_of_model(row.model)
         return page(
             request,

@@ -1,4 +1,4 @@
-"""Labelled photographs for scripts: `datasets/`, `datasets/{id}/`."""
+"""Labelled photographs for scripts: `datasets/`, `datasets/{id}/`; what should learn anew: `retraining-proposals/`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 
 from console.datasets import queries
-from console.datasets.models import Dataset
+from console.datasets.models import Dataset, Proposal
 from console.datasets.services import NOTE_MAX, export_zip
 from console.staff.models import User
 from console.staff.permissions import may
@@ -97,6 +97,21 @@ class DatasetDetail(generics.RetrieveAPIView[Dataset]):
     queryset = queries.datasets()
 
 
+class ProposalSerializer(serializers.ModelSerializer[Proposal]):
+    class Meta:
+        model = Proposal
+        fields = ("model", "since", "labels", "alerts")
+
+
+class ProposalList(generics.ListAPIView[Proposal]):
+    """Models that should learn anew, and why: new labels up to what it takes, open alerts of drift."""
+
+    permission_classes = (may("datasets.view_dataset"),)
+    serializer_class = ProposalSerializer
+    page_order = ("model",)
+    queryset = Proposal.objects.all()
+
+
 def export_response(actor: User, model: str, note: str) -> FileResponse:
     made, content = export_zip(actor=actor, model=model, note=note)
     return FileResponse(
@@ -108,4 +123,8 @@ def export_response(actor: User, model: str, note: str) -> FileResponse:
     )
 
 
-urlpatterns = [path("datasets/", DatasetList.as_view()), path("datasets/<int:pk>/", DatasetDetail.as_view())]
+urlpatterns = [
+    path("datasets/", DatasetList.as_view()),
+    path("datasets/<int:pk>/", DatasetDetail.as_view()),
+    path("retraining-proposals/", ProposalList.as_view()),
+]

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from console.audit.services import record
 from console.datasets.models import Dataset, Proposal
+from console.drift.models import EVERYBODY
 from console.drift.queries import alerts
 from console.registry.models import ModelVersion
 from console.registry.queries import models_known
@@ -29,7 +30,11 @@ def propose_all(*, at: datetime) -> int:
 def propose(*, model: str, at: datetime) -> Proposal | None:
     """Open, renew or withdraw the proposal of a model, with an audit entry when it opens or goes."""
     labels = new_labels(model, at=at)
-    drifting = alerts().filter(version__in=ModelVersion.objects.filter(model=model).values("version")).count()
+    drifting = (
+        alerts()
+        .filter(client=EVERYBODY, version__in=ModelVersion.objects.filter(model=model).values("version"))
+        .count()
+    )
     if labels < settings.AMULET.retrain_labels and not drifting:
         if Proposal.objects.filter(model=model).delete()[0]:
             _record("retraining.proposal_closed", model, labels, drifting)
@@ -46,7 +51,7 @@ def propose(*, model: str, at: datetime) -> Proposal | None:
 
 def new_labels(model: str, *, at: datetime) -> int:
     """Labels that came since the newest export of a model, and can be taken back no more; counted up to the setting."""
-    agreed = consents_in_force(purpose=Purpose.TRAINING, at=at).values("subject")
+    agreed = consents_in_force(purpose=Purpose.TRAINING, at=at).filter(subject__restricted_at=None).values("subject")
     settled = labels_of(model, decided_before=at - TAKE_BACK).filter(item__prediction__subject__in=agreed)
     newest = Dataset.objects.filter(model=model).order_by("-pk").values_list("made_at", flat=True).first()
     if newest is not None:

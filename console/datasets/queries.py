@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, F, QuerySet
 
 from console.datasets.models import Dataset, Label
 from console.registry.models import ModelVersion
@@ -39,6 +39,47 @@ def learnt_from(fingerprint: str) -> LearntFrom | None:
 def erased_since(dataset: Dataset) -> int:
     """How many of its photographs were erased, with their people, since it was made."""
     return dataset.photographs - dataset.labels.count()
+
+
+def versions_that_learnt_from(prediction_ids: Collection[UUID]) -> list[ModelVersion]:
+    """Versions whose data sets hold photographs of these predictions, newest first. One query."""
+    fingerprints = Dataset.objects.filter(labels__prediction__in=list(prediction_ids)).values_list("fingerprint")
+    return _learnt([fingerprint for (fingerprint,) in fingerprints.distinct()])
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A data set with photographs of one person, and the versions that learnt from it."""
+
+    dataset: Dataset
+    photographs: int  # of this person
+    versions: tuple[ModelVersion, ...]
+
+
+def learnt_of(subject_id: UUID) -> list[Learnt]:
+    """What learnt, or may yet, from a person's photographs, the newest data set first. Two queries."""
+    mine = Dataset.objects.filter(labels__prediction__subject=subject_id).annotate(mine=Count("labels"))
+    found = list(mine.order_by("-pk"))
+    by_fingerprint: dict[str, list[ModelVersion]] = {}
+    for version in _learnt([row.fingerprint for row in found]):
+        by_fingerprint.setdefault(_fingerprint_of(version), []).append(version)
+    return [Learnt(row, row.mine, tuple(by_fingerprint.get(row.fingerprint, ()))) for row in found]
+
+
+def versions_with_erased() -> dict[ModelVersion, int]:
+    """Versions of whose photographs some were erased since, with how many. Two queries."""
+    left = Dataset.objects.annotate(left=Count("labels")).filter(left__lt=F("photographs"))
+    erased = {row.fingerprint: row.photographs - row.left for row in left}
+    return {version: erased[_fingerprint_of(version)] for version in _learnt(list(erased))}
+
+
+def _learnt(fingerprints: list[str]) -> list[ModelVersion]:
+    return list(ModelVersion.objects.filter(card_document__data__fingerprint__in=fingerprints).order_by("-pk"))
+
+
+def _fingerprint_of(version: ModelVersion) -> str:
+    assert version.card_document is not None
+    return str(version.card_document["data"]["fingerprint"])
 
 
 def exports_with(prediction_ids: Collection[UUID]) -> int:

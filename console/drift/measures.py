@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from console.predictions.services import NewPrediction
+from console.predictions.detail import Detail
+from console.predictions.models import Verdict
+from model_store.reference import confidence_in
 
-# Quality of the first photograph; the reference of an archive does not have them.
+# Of the first photograph, as it was sent; archives made before these were measured in training do not have them.
 QUALITY: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
+SIDE: Final = "shorter_side_px"
+VERDICT: Final = "verdict"
+CLASS: Final = "predicted_class"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +25,20 @@ class Measured:
     choices: Mapping[str, str]
 
 
-def measure(row: NewPrediction) -> Measured:
+def measure(*, confidence: float, verdict: Verdict, top_class: str, detail: Detail) -> Measured:
     """The numbers and choices of one prediction."""
-    detail = row.detail
-    samples = {"confidence": row.confidence}
+    samples = {"confidence": confidence}
     if len(detail.candidates) > 1:
         samples["margin"] = detail.candidates[0].probability - detail.candidates[1].probability
     for score in detail.ood_scores:
         samples[f"score_{score.detector}"] = score.score
-    choices = {"verdict": row.verdict.name}
-    if row.top_class:
-        choices["predicted_class"] = row.top_class
+    choices = {VERDICT: verdict.name}
+    if top_class:
+        choices[CLASS] = top_class
+        samples[confidence_in(top_class)] = confidence
     if detail.views:
-        quality = detail.views[0].quality
-        samples |= {name: quality[name] for name in QUALITY if name in quality}
+        view = detail.views[0]
+        samples |= {name: view.quality[name] for name in QUALITY if name in view.quality}
+        if view.width_px > 0 and view.height_px > 0:
+            samples[SIDE] = min(view.width_px, view.height_px)
     return Measured(samples, choices)

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from console.drift import queries
-from console.drift.models import Finding, Outcome
+from console.drift.models import EVERYBODY, Finding, Outcome
 
 _LABELS: Final = ("version", "against", "measure")
 _FAMILIES: Final = {
@@ -26,7 +26,7 @@ class Findings(Collector):
     """Reads the database when it is asked: one query."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        rows: list[Finding] = list(queries.findings())
+        rows: list[Finding] = list(queries.findings().filter(client=EVERYBODY))  # alerts of clients: webhooks
         for name, (text, column) in _FAMILIES.items():
             family = GaugeMetricFamily(name, text, labels=_LABELS)
             for row in rows:

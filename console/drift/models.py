@@ -10,11 +10,15 @@ from django.utils.translation import gettext_lazy as _
 
 from model_store.reference import Reference, parse
 
+# Ids of clients in this app; empty: all clients together.
+EVERYBODY = ""
+
 
 class Pending(models.Model):
     """Measurements of one batch of events, written in its transaction; folded into sketches within a minute."""
 
     version = models.CharField(max_length=100)
+    client = models.CharField(max_length=36, default=EVERYBODY)
     hour = models.DateTimeField()
     document = models.JSONField()  # {"samples": {name: [numbers]}, "counts": {name: {choice: n}}}
 
@@ -31,9 +35,12 @@ class Span(models.TextChoices):
 
 
 class Distribution(models.Model):
-    """What one version saw and said in one hour or day (UTC), as sketches."""
+    """What one version saw and said in one hour or day (UTC), as sketches: for everybody, and for each of the
+    clients that ask it most by the day alone.
+    """
 
     version = models.CharField(_("version"), max_length=100)
+    client = models.CharField(_("client"), max_length=36, default=EVERYBODY)
     span = models.CharField(_("span"), max_length=4, choices=Span)
     begins_at = models.DateTimeField(_("begins"))
     text = models.TextField()  # as `model_store.reference` renders it
@@ -42,7 +49,7 @@ class Distribution(models.Model):
         default_permissions = ()
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["version", "span", "begins_at"], name="one_distribution_per_version_and_span"
+                fields=["version", "client", "span", "begins_at"], name="one_distribution_per_version_client_and_span"
             )
         ]
         indexes: ClassVar = [models.Index(fields=["span", "begins_at"], name="distribution_by_time")]
@@ -68,9 +75,10 @@ class Outcome(models.TextChoices):
 
 
 class Finding(models.Model):
-    """The newest comparison of one measure of one version."""
+    """The newest comparison of one measure of one version, for everybody or for one client."""
 
     version = models.CharField(_("version"), max_length=100)
+    client = models.CharField(_("client"), max_length=36, default=EVERYBODY)
     against = models.CharField(_("compared with"), max_length=10, choices=Against)
     measure = models.CharField(_("measure"), max_length=64)
     outcome = models.CharField(_("outcome"), max_length=8, choices=Outcome)
@@ -92,7 +100,9 @@ class Finding(models.Model):
         ordering: ClassVar = ["outcome", "-effect"]
         default_permissions = ("view",)
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["version", "against", "measure"], name="one_finding_per_measure"),
+            models.UniqueConstraint(
+                fields=["version", "client", "against", "measure"], name="one_finding_per_measure_and_client"
+            ),
             models.CheckConstraint(
                 condition=Q(outcome="drift", since__isnull=False) | ~models.Q(outcome="drift") & models.Q(since=None),
                 name="an_alert_says_since_when",

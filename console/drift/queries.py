@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, reduce
 
 from django.conf import settings
 from django.db.models import QuerySet
 
-from console.drift.models import Distribution, Finding, Outcome, Span
+from console.drift.models import EVERYBODY, Distribution, Finding, Outcome, Span
 from console.registry.models import ModelVersion
 from model_store.errors import ArchiveRefused
 from model_store.reference import Reference
@@ -19,36 +21,59 @@ _log = logging.getLogger(__name__)
 
 def versions_since(moment: datetime) -> list[str]:
     """Versions that answered since a time. Along the index by time."""
-    rows = Distribution.objects.filter(span=Span.DAY, begins_at__gte=moment - timedelta(days=1))
+    rows = Distribution.objects.filter(client=EVERYBODY, span=Span.DAY, begins_at__gte=moment - timedelta(days=1))
     return sorted(set(rows.values_list("version", flat=True)))
 
 
-def window(version: str, *, ends_at: datetime, length: timedelta) -> Reference:
-    """What a version saw and said in the days before an instant, that day included: one merged distribution.
-
-    Reads one row a day, however much there was.
-    """
-    last = ends_at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    rows = Distribution.objects.filter(
-        version=version, span=Span.DAY, begins_at__gt=last - length, begins_at__lte=last
-    ).order_by("begins_at")
-    return reduce(lambda one, other: one.merged(other), (row.reference() for row in rows), Reference({}, {}))
+def clients_since(version: str, moment: datetime) -> list[str]:
+    """Clients that a version's distributions are kept of, and whom it answered since a time."""
+    rows = Distribution.objects.filter(version=version, span=Span.DAY, begins_at__gte=moment - timedelta(days=1))
+    return sorted(set(rows.exclude(client=EVERYBODY).values_list("client", flat=True)))
 
 
-def days(version: str, *, since: datetime) -> list[Distribution]:
-    """A version's days since a time, in order."""
-    return list(Distribution.objects.filter(version=version, span=Span.DAY, begins_at__gte=since).order_by("begins_at"))
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a version saw and said in one day (UTC)."""
+
+    begins_at: datetime
+    reference: Reference
+
+
+def days(version: str, *, since: datetime, client: str = EVERYBODY) -> list[Day]:
+    """A version's days that began since a time, in order. One query, one row a day, however much there was."""
+    rows = Distribution.objects.filter(version=version, client=client, span=Span.DAY, begins_at__gte=since)
+    return [Day(row.begins_at, row.reference()) for row in rows.order_by("begins_at")]
+
+
+def window(version: str, *, ends_at: datetime, length: timedelta, client: str = EVERYBODY) -> Reference:
+    """What a version saw and said in the days before an instant, that day included: one merged distribution."""
+    since = _midnight(ends_at) - length + timedelta(days=1)
+    return window_of(days(version, since=since, client=client), ends_at=ends_at, length=length)
+
+
+def window_of(some: Iterable[Day], *, ends_at: datetime, length: timedelta) -> Reference:
+    """The same from days that are at hand already."""
+    last = _midnight(ends_at)
+    within = (day.reference for day in some if last - length < day.begins_at <= last)
+    return reduce(lambda one, other: one.merged(other), within, Reference({}, {}))
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def reference_of(version: str) -> Reference | None:
     """What the archive of a version carries; None where it is not at hand."""
     row = ModelVersion.objects.filter(version=version).exclude(version="").order_by("-pk").first()
-    if row is None:
-        return None
+    return None if row is None else reference_in(row)
+
+
+def reference_in(row: ModelVersion) -> Reference | None:
+    """The same of a version that is at hand already; reads no row."""
     try:
         return _reference_in(row.file_name)
     except (ArchiveRefused, OSError) as error:
-        _log.warning("a version has no reference at hand", extra={"version": version, "error": str(error)})
+        _log.warning("a version has no reference at hand", extra={"version": row.version, "error": str(error)})
         return None
 
 

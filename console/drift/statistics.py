@@ -37,7 +37,7 @@ class Comparison:
 
 def compare_numbers(reference: Sketch, window: Sketch) -> Comparison:
     """Two-sample Kolmogorov-Smirnov on sketches. Raises ValueError when one is empty."""
-    points = sorted({*_points(reference), *_points(window)})
+    points = points_of(reference, window)
     first, second = reference.ranks(points), window.ranks(points)
     distance = max(abs(a - b) for a, b in zip(first, second, strict=True))
     error = reference.rank_error_ratio + window.rank_error_ratio
@@ -130,6 +130,11 @@ def chi2_sf(x: float, degrees: int) -> float:
         if abs(change - 1) < 1e-15:
             break
     return min(1.0, front * fraction)
+
+
+def points_of(one: Sketch, other: Sketch) -> list[float]:
+    """Values at which two distributions are worth comparing, in order: all of small ones, quantiles of large ones."""
+    return sorted({*_points(one), *_points(other)})
 
 
 def _points(sketch: Sketch) -> tuple[float, ...]:

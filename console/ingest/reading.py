@@ -8,13 +8,14 @@ cut or bounded instead.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from console.predictions.detail import Candidate, Group, OodScore, Shadow, View
+from console.predictions.detail import Candidate, Group, Neighbour, OodScore, Shadow, View
 from console.predictions.models import TEXT_MAX, FeedbackKind, Verdict
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
@@ -23,8 +24,10 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 NAME_MAX: Final = 64
 COMMENT_MAX: Final = 2000
 VIEWS_MAX: Final = 8
+NEAREST_MAX: Final = 10
 CALLS_MAX: Final = 1_000_000
 _LARGEST: Final = 1.7e308
+_TRACED: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
 _FIRST_SECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _QUALITY: Final = tuple(field.name for field in prediction_pb2.Quality.DESCRIPTOR.fields)
@@ -74,6 +77,8 @@ class PredictionEvent:
     prediction_set: tuple[str, ...]
     version_named: bool  # by the caller: no weight chose it
     group: Group | None  # what the answer stood on, above the classes
+    nearest: tuple[Neighbour, ...]  # nearest first
+    traceparent: str  # W3C Trace Context of its call; empty: not traced
 
     @property
     def top(self) -> Candidate:
@@ -91,6 +96,7 @@ class FeedbackEvent:
     kind: FeedbackKind
     true_class: str
     comment: str
+    traceparent: str  # as of a prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +132,9 @@ def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEven
     happened_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, event.happened_at.nanos) // 1000)
     body = event.WhichOneof("body")
     if body == "prediction":
-        return _prediction(event_id, happened_at, event.gateway_id, event.prediction)
+        return _prediction(event_id, happened_at, event)
     if body == "feedback":
-        return _feedback(event_id, happened_at, event.gateway_id, event.feedback)
+        return _feedback(event_id, happened_at, event)
     if body == "failed":
         failed = event.failed
         if not failed.model or not failed.version or not 0 < failed.calls <= CALLS_MAX:
@@ -158,7 +164,8 @@ def heat_map_object(rows: int, columns: int, values: bytes) -> bytes:
     return rows.to_bytes(2, "little") + columns.to_bytes(2, "little") + values
 
 
-def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb.PredictionMade) -> PredictionEvent:
+def _prediction(event_id: UUID, happened_at: datetime, event: pb.Event) -> PredictionEvent:
+    made = event.prediction
     verdict = _VERDICT.get(made.verdict)
     if verdict is None:
         raise Unfit("the prediction has no verdict")
@@ -169,7 +176,7 @@ def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb
     return PredictionEvent(
         event_id=event_id,
         happened_at=happened_at,
-        gateway_id=_text(gateway_id, NAME_MAX),
+        gateway_id=_text(event.gateway_id, NAME_MAX),
         prediction_id=_uuid(made.prediction_id, "prediction_id"),
         request_id=_text(made.request_id, TEXT_MAX),
         client_id=_text(made.client_id, NAME_MAX),
@@ -207,10 +214,20 @@ def _prediction(event_id: UUID, happened_at: datetime, gateway_id: str, made: pb
         group=Group(_text(made.level, NAME_MAX), _text(made.group.class_id, TEXT_MAX), _ratio(made.group.probability))
         if made.level
         else None,
+        nearest=tuple(
+            Neighbour(
+                _text(example.example_id, NAME_MAX),
+                _text(example.class_id, TEXT_MAX),
+                min(1.0, max(-1.0, _finite(example.similarity_ratio))),
+            )
+            for example in made.nearest_examples[:NEAREST_MAX]
+        ),
+        traceparent=_traceparent(event),
     )
 
 
-def _feedback(event_id: UUID, happened_at: datetime, gateway_id: str, given: pb.FeedbackGiven) -> FeedbackEvent:
+def _feedback(event_id: UUID, happened_at: datetime, event: pb.Event) -> FeedbackEvent:
+    given = event.feedback
     try:
         kind = FeedbackKind(given.kind)
     except ValueError:
@@ -218,14 +235,21 @@ def _feedback(event_id: UUID, happened_at: datetime, gateway_id: str, given: pb.
     return FeedbackEvent(
         event_id=event_id,
         happened_at=happened_at,
-        gateway_id=_text(gateway_id, NAME_MAX),
+        gateway_id=_text(event.gateway_id, NAME_MAX),
         feedback_id=_uuid(given.feedback_id, "feedback_id"),
         prediction_id=_uuid(given.prediction_id, "prediction_id"),
         client_id=_text(given.client_id, NAME_MAX),
         kind=kind,
         true_class=_text(given.true_class_id, TEXT_MAX),
         comment=given.comment.replace("\0", "\ufffd")[:COMMENT_MAX],
+        traceparent=_traceparent(event),
     )
+
+
+def _traceparent(event: pb.Event) -> str:
+    """Of a call that is traced; empty for anything else, which holds up no event."""
+    text = event.traceparent
+    return text if text and _TRACED.fullmatch(text) else ""
 
 
 def _view(view: pb.ViewRecord) -> View:

@@ -1,13 +1,14 @@
 """Which photographs may be kept, and keeping them.
 
 A photograph is kept only when its caller wished it, named a consent of this subject, and
-that consent was valid when the photograph was taken in and still is now. Its heat map
-shares its fate. Everything else leaves nothing but keyed hashes and numbers.
+that consent was valid when the photograph was taken in and still is now, and the person
+has not restricted what is done. Its heat map shares its fate. Everything else leaves
+nothing but keyed hashes and numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,7 @@ from console.vault import queries
 from console.vault import services as vault
 from console.vault.cipher import Unopenable, load_photo_key, open_photo
 from console.vault.models import Consent, Kind, Purpose, Subject
+from console.vault.restriction import restricted_among
 
 PHOTO_BYTES_MAX: Final = 8 * 2**20
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -35,6 +37,7 @@ class Outcome(StrEnum):
     KEPT = "kept"
     NO_CONSENT = "no_consent"
     UNREADABLE = "unreadable"
+    RESTRICTED = "restricted"  # its person asked that nothing be done
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,13 @@ def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, 
     )
     references = {event.consent_reference for event in events if _brings_photographs(event)}
     consents = vault.lock_consents(references, purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
+    # Asked now that the consents are held: whoever restricts takes them too.
+    restricted = restricted_among({consent.subject_id for consent in consents.values()})
     return {
         event.prediction_id: (
             _forget(event)
             if event.prediction_id in late
-            else _retain_one(event, subjects.get(event.pseudonym), consents.get(event.consent_reference))
+            else _retain_one(event, subjects.get(event.pseudonym), consents.get(event.consent_reference), restricted)
         )
         for event in events
     }
@@ -89,7 +94,9 @@ def _forget(event: PredictionEvent) -> Retained:
     return Retained(None, tuple(outcomes), forgotten=True)
 
 
-def _retain_one(event: PredictionEvent, subject: Subject | None, consent: Consent | None) -> Retained:
+def _retain_one(
+    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
+) -> Retained:
     if not _brings_photographs(event):
         return Retained(subject, (Outcome.NOT_ASKED,) * len(event.views))
     if consent is not None and subject is None:
@@ -97,6 +104,9 @@ def _retain_one(event: PredictionEvent, subject: Subject | None, consent: Consen
     outcomes = [Outcome.NOT_ASKED if view.photo is None else Outcome.NO_CONSENT for view in event.sealed]
     if consent is None or subject is None or not vault.covers(consent, subject=subject, at=event.happened_at):
         return Retained(subject, tuple(outcomes))
+    if subject.pk in restricted:
+        told = [Outcome.NOT_ASKED if view.photo is None else Outcome.RESTRICTED for view in event.sealed]
+        return Retained(subject, tuple(told))
     objects: list[vault.NewObject] = []
     for view in event.sealed:
         if view.photo is None:

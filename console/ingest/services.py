@@ -9,6 +9,7 @@ its events are applied one by one, so that one bad event holds up nobody and is 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +26,7 @@ from console.drift import services as drift
 from console.ingest.models import AppliedEvent
 from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, ShadowEvent, Unfit, read_event
 from console.ingest.retention import Outcome, Retained, retain
+from console.ingest.tracing import Traced, tell, trace_id_of
 from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
 from console.predictions.detail import Detail
@@ -87,7 +89,7 @@ def apply_batch(batch: Sequence[pb.Event]) -> Receipt:
 @transaction.atomic
 def _apply(events: Sequence[_Event]) -> int:
     """Apply events that are not applied yet, all or none. Returns how many were new."""
-    at = now()
+    at, began_ns = now(), time.time_ns()
     new = _claim(events, at)
     if not new:
         return 0
@@ -115,6 +117,13 @@ def _apply(events: Sequence[_Event]) -> int:
     # the same time in two batches, the later one sees the other.
     _queue(made, retained)
     _flag(given)
+    of_calls: list[PredictionEvent | FeedbackEvent] = [
+        *(event for event in made if not retained[event.prediction_id].forgotten),
+        *given,
+    ]
+    traced = [Traced(event.traceparent, event.event_id, event.prediction_id) for event in of_calls if event.traceparent]
+    if traced:
+        transaction.on_commit(partial(tell, traced, from_ns=began_ns))
     return len(new)
 
 
@@ -146,6 +155,9 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> NewPrediction
         policy_digest=event.policy_digest,
         idempotency_key_digest=event.idempotency_key_digest,
         group=event.group,
+        nearest=event.nearest,
+        # As the caller's own id: whoever asked to be forgotten is not found again in another's traces.
+        trace_id="" if retained.forgotten else trace_id_of(event.traceparent),
     )
     return NewPrediction(
         prediction_id=event.prediction_id,

@@ -108,13 +108,7 @@ class PredictionAdmin(HistoryAdmin):
     def percent(self, prediction: Prediction) -> str:
         return f"{prediction.confidence:.1%}"
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        prediction = self.get_object(request, object_id)
-        if prediction is None or not self.has_view_permission(request, prediction):
-            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
-            return missing
+    def row_page(self, request: HttpRequest, prediction: Prediction) -> HttpResponse:
         return page(
             request,
             self,
@@ -153,7 +147,7 @@ class PredictionAdmin(HistoryAdmin):
         try:
             return _picture(heat_map_png(content))
         except ValueError:
-            raise NotFound("the heat map cannot be read") from None
+            raise NotFound(_("The heat map cannot be read.")) from None
 
 
 def _picture(content: bytes) -> HttpResponse:

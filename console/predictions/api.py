@@ -11,7 +11,6 @@ from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import generics, serializers
-from rest_framework.pagination import CursorPagination
 
 from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
@@ -77,15 +76,6 @@ class PredictionFilter(filters.FilterSet):
         return rows.filter(verdict=Verdict[value])
 
 
-class PredictionPages(CursorPagination):
-    """Along time: a page deep in the past costs what the first one does."""
-
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 500
-    ordering = ("-happened_at", "-prediction_id")
-
-
 class _Shown(generics.GenericAPIView[Prediction]):
     queryset = queries.newest_first()
 
@@ -100,7 +90,7 @@ class PredictionList(_Shown, generics.ListAPIView[Prediction]):
 
     permission_classes = (may("predictions.view_prediction"),)
     serializer_class = PredictionSerializer
-    pagination_class = PredictionPages
+    page_order = ("-happened_at", "-prediction_id")
     filterset_class = PredictionFilter
 
 

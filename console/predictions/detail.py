@@ -57,6 +57,15 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A photograph that the version learnt from, near to what it was asked about."""
+
+    example_id: str
+    class_id: str
+    similarity_ratio: float  # cosine, -1 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class Detail:
     candidates: tuple[Candidate, ...]  # every class, best first
     ood_scores: tuple[OodScore, ...]
@@ -69,6 +78,8 @@ class Detail:
     policy_digest: str  # hex
     idempotency_key_digest: str
     group: Group | None = None  # None: it stood on the classes
+    nearest: tuple[Neighbour, ...] = ()  # nearest first; empty: the version names none
+    trace_id: str = ""  # of the call, 32 hex digits; empty: it was not traced
 
     def render(self) -> dict[str, Any]:
         """The JSON document; `parse` reads it back."""
@@ -86,6 +97,12 @@ class Detail:
             **(
                 {} if self.group is None else {"group": [self.group.level, self.group.group_id, self.group.probability]}
             ),
+            **(
+                {"nearest": [[item.example_id, item.class_id, item.similarity_ratio] for item in self.nearest]}
+                if self.nearest
+                else {}
+            ),
+            **({"trace": self.trace_id} if self.trace_id else {}),
         }
 
     @staticmethod
@@ -104,6 +121,8 @@ class Detail:
                 policy_digest=document["policy"],
                 idempotency_key_digest=document["idempotency"],
                 group=Group(*document["group"]) if "group" in document else None,
+                nearest=tuple(Neighbour(*row) for row in document.get("nearest", ())),
+                trace_id=document.get("trace", ""),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a prediction's detail is not of its form: {error!r}") from error

@@ -15,8 +15,10 @@ from console.predictions import queries
 from console.predictions.detail import Detail, OodScore
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import KnownClass, classes_of, client_names, group_name
+from console.predictions.similar import similar_of
 from console.staff.models import User
 from console.vault import queries as vault
+from console.vault.restriction import restricted_among
 from protos.wording import DISCLAIMER
 
 # In both languages, whoever looks: a page is shown to others.
@@ -80,7 +82,7 @@ class Scale:
 
 
 def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
-    """The context of `predictions/prediction.html`. At most eight queries, whatever the history."""
+    """The context of `predictions/prediction.html`. At most nine queries, whatever the history."""
     detail = prediction.detail()
     classes = classes_of(prediction)
     names = {known.class_id: known.name for known in classes}
@@ -105,7 +107,7 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
 
 
 def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass], person: User) -> dict[str, Any]:
-    """What an expert also sees: pictures, candidates, scores and the disclaimer. One query."""
+    """What an expert also sees: pictures, candidates, scores, similar examples and the disclaimer. Two queries."""
     names = {known.class_id: known.name for known in classes}
     return {
         "prediction": prediction,
@@ -116,14 +118,17 @@ def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass],
         "candidates": _candidates(detail, names),
         "scales": [_scale(score) for score in detail.ood_scores],
         "reasons": [_(REASONS[reason]) if reason in REASONS else reason for reason in detail.reasons],
+        "similar": similar_of(prediction, detail, names),
         "disclaimers": DISCLAIMERS,
     }
 
 
 def pictures(prediction: Prediction, detail: Detail, person: User) -> list[Picture]:
-    """The views with addresses of what this person may see of them. One query."""
+    """The views with addresses of what this person may see of them. At most two queries."""
     kept = vault.kept_of([str(prediction.pk)]).get(str(prediction.pk), vault.Kept())
     may = person.has_perm("vault.open_storedobject")
+    gone = any(view.kept == "kept" and part not in kept.photographs for part, view in enumerate(detail.views))
+    restricted = gone and bool(restricted_among([prediction.subject_id] if prediction.subject_id else []))
 
     def address(name: str, part: int, parts: Sequence[int]) -> str:
         return (
@@ -137,7 +142,7 @@ def pictures(prediction: Prediction, detail: Detail, person: User) -> list[Pictu
             size=f"{view.width_px} × {view.height_px}",
             photograph=address("photograph", part, kept.photographs),
             heat_map=address("heat_map", part, kept.heat_maps),
-            why_not=_why_not(view.kept, part in kept.photographs, may),
+            why_not=_why_not("left alone" if restricted else view.kept, part in kept.photographs, may),
         )
         for part, view in enumerate(detail.views)
     ]
@@ -149,6 +154,8 @@ def _why_not(outcome: str, is_kept: bool, may: bool) -> str:
     return {
         "kept": _("Deleted: the consent was withdrawn or ran out."),
         "no_consent": _("Not kept: there was no valid consent."),
+        "restricted": _("Not kept: its person has restricted what is done."),
+        "left alone": _("Not shown: its person has restricted what is done."),
         "unreadable": _("Not kept: it could not be opened."),
     }.get(outcome, _("Not kept: its caller did not ask for it."))
 

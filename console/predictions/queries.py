@@ -55,6 +55,11 @@ def before(rows: QuerySet[Prediction], happened_at: datetime, prediction_id: UUI
     return earlier.exclude(happened_at=happened_at, prediction_id__gte=prediction_id)
 
 
+def of_restricted() -> QuerySet[Prediction]:
+    """Predictions on people of whom what is kept is left alone. Along the partial index of those, who are few."""
+    return Prediction.objects.filter(subject__restricted_at__isnull=False)
+
+
 def feedback_on(prediction_ids: Collection[UUID]) -> Mapping[UUID, list[Feedback]]:
     """Feedback by prediction, oldest first. One query."""
     found: dict[UUID, list[Feedback]] = {}

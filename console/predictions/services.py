@@ -83,6 +83,13 @@ def erase(*, subject_id: UUID, prediction_ids: Collection[UUID]) -> int:
     return gone
 
 
+@transaction.atomic
+def discard(prediction_ids: Collection[UUID]) -> None:
+    """Delete predictions with what reviewers made of them and all feedback on them."""
+    Prediction.objects.filter(pk__in=list(prediction_ids)).delete()
+    Feedback.objects.filter(prediction_id__in=list(prediction_ids)).delete()
+
+
 def discard_orphan_feedback(*, before: datetime) -> int:
     """Delete old feedback on predictions that are not here: what somebody said of what was erased. Returns how many."""
     known = Prediction.objects.filter(pk=OuterRef("prediction_id"))

@@ -20,6 +20,7 @@ from typing import IO, Any, Final
 
 from django.db import transaction
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 
 from console.audit.services import record
 from console.errors import Conflict, NotFound
@@ -60,9 +61,9 @@ def export_person(*, actor: User, request_id: int) -> IO[bytes]:
     require(actor, "privacy.export_privacyrequest")
     request = PrivacyRequest.objects.filter(pk=request_id).first()
     if request is None:
-        raise NotFound(f"there is no request {request_id}")
+        raise NotFound(_("There is no request {number}.").format(number=request_id))
     if request.kind not in (Kind.ACCESS, Kind.PORTABILITY) or request.state != State.IN_PROGRESS:
-        raise Conflict("only a request for access or portability that is in progress is answered with an export")
+        raise Conflict(_("Only a request for access or portability that is in progress is answered with an export."))
     out: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX)  # noqa: SIM115 - the caller closes it
     try:
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -162,7 +163,7 @@ def _objects(actor: User, request: PrivacyRequest) -> Iterator[tuple[str, bytes]
     for owner, kind, part in rows.order_by("owner", "kind", "part").values_list("owner", "kind", "part"):
         folder, ending = _PLACE[ObjectKind(kind)]
         try:
-            content = open_kept(actor=actor, kind=ObjectKind(kind), owner=owner, part=part)
+            content = open_kept(actor=actor, kind=ObjectKind(kind), owner=owner, part=part, for_the_person=True)
         except NotFound:  # its consent ended meanwhile: it is not kept any more
             continue
         yield f"{folder}/{owner}-{part}.{ending}", content

@@ -10,7 +10,6 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import get_language, gettext_lazy, ngettext
@@ -25,11 +24,11 @@ from console.errors import NotAvailable, NotFound
 from console.history import HistoryAdmin
 from console.pages import ReasonForm, ask, page
 from console.privacy import clocks, queries, services
-from console.privacy.api import export_response
+from console.privacy import subject_admin as subject_admin  # Django looks for pages in this file alone
+from console.privacy.api import export_response, pdf_response
 from console.privacy.certificate import certificate_of
 from console.privacy.clocks import Escalation, Law
-from console.privacy.models import Erasure, Kind, Laws, PrivacyRequest, State, Step
-from console.privacy.printed import sheets
+from console.privacy.models import RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
 from console.privacy.stores import STORES
 from console.staff.models import User
 from console.staff.rest import actor_of
@@ -118,8 +117,9 @@ class PrivacyRequestAdmin(HistoryAdmin):
         "resume",
         "extend",
         "refuse",
+        "lift",
         "certificate",
-        "printed",
+        "pdf",
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PrivacyRequest]:
@@ -173,19 +173,14 @@ class PrivacyRequestAdmin(HistoryAdmin):
     def received(self, row: PrivacyRequest) -> str:
         return legal_date(clocks.day_of(row.received_at))
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        row = self.get_object(request, object_id)
-        if row is None or not self.has_view_permission(request, row):
-            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
-            return missing
+    def row_page(self, request: HttpRequest, row: PrivacyRequest) -> HttpResponse:
         return page(
             request,
             self,
             "privacy/request.html",
             title=_("Request {number}: {kind}").format(number=row.pk, kind=Kind(row.kind).label),
             **_shown(row),
+            may_see_person=request.user.has_perm("vault.view_subject"),
             buttons=self._buttons(request, row),
         )
 
@@ -215,12 +210,17 @@ class PrivacyRequestAdmin(HistoryAdmin):
             offer("extend", _("Extend"))
         if row.is_open and row.state != State.PAUSED and (erasure is None or erasure.step == Step.SHUT):
             offer("refuse", _("Refuse"))
+        if row.kind in RESTRICTS and row.subject is not None and row.subject.restricted_at is not None:
+            offer("lift", _("Lift the restriction"), "danger")
         return found
 
     # Methods and not permission names: unfold's check looks names up in the database, and the
     # first migration runs the checks before there are tables.
     def has_entering_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("privacy.add_privacyrequest")
+
+    def has_handling_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm(services.HANDLE)
 
     @action(description=gettext_lazy("Enter a request"), icon="add", permissions=["entering"])
     def enter(self, request: HttpRequest) -> HttpResponse:
@@ -250,7 +250,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             act=act,
         )
 
-    @action(description=gettext_lazy("Identity is checked"), url_path="identity")
+    @action(description=gettext_lazy("Identity is checked"), url_path="identity", permissions=["handling"])
     def identity(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -261,7 +261,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.check_identity(actor=actor, request_id=key, method=given["method"]),
         )
 
-    @action(description=gettext_lazy("Begin"), url_path="start")
+    @action(description=gettext_lazy("Begin"), url_path="start", permissions=["handling"])
     def start(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = self._row(request, object_id)
         erases = row.kind == Kind.ERASURE
@@ -273,13 +273,15 @@ class PrivacyRequestAdmin(HistoryAdmin):
                 "The key is destroyed, and everything that is known of this person is deleted. There is no way back."
             )
             if erases
+            else _("From now on what is kept of this person is left alone: not opened, not learnt from, nothing added.")
+            if row.kind in RESTRICTS
             else _("The request is yours from here on."),
             form=forms.Form,
             danger=erases,
             work=lambda actor, key, _given: services.start(actor=actor, request_id=key),
         )
 
-    @action(description=gettext_lazy("Close as done"), url_path="finish")
+    @action(description=gettext_lazy("Close as done"), url_path="finish", permissions=["handling"])
     def finish(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -290,7 +292,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.finish(actor=actor, request_id=key, outcome=given["outcome"]),
         )
 
-    @action(description=gettext_lazy("Pause"), url_path="pause")
+    @action(description=gettext_lazy("Pause"), url_path="pause", permissions=["handling"])
     def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -300,7 +302,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.pause(actor=actor, request_id=key, reason=given["reason"]),
         )
 
-    @action(description=gettext_lazy("Go on"), url_path="resume")
+    @action(description=gettext_lazy("Go on"), url_path="resume", permissions=["handling"])
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -311,7 +313,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, _given: services.resume(actor=actor, request_id=key),
         )
 
-    @action(description=gettext_lazy("Extend"), url_path="extend")
+    @action(description=gettext_lazy("Extend"), url_path="extend", permissions=["handling"])
     def extend(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -323,7 +325,9 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.extend(actor=actor, request_id=key, reason=given["reason"]),
         )
 
-    @action(description=gettext_lazy("Refuse"), url_path="refuse", variant=ActionVariant.DANGER)
+    @action(
+        description=gettext_lazy("Refuse"), url_path="refuse", permissions=["handling"], variant=ActionVariant.DANGER
+    )
     def refuse(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
@@ -334,7 +338,34 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.refuse(actor=actor, request_id=key, reason=given["reason"]),
         )
 
-    @action(description=gettext_lazy("Hand out the data"), url_path="export")
+    @action(
+        description=gettext_lazy("Lift the restriction"),
+        url_path="lift",
+        permissions=["handling"],
+        variant=ActionVariant.DANGER,
+    )
+    def lift(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self._row(request, object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.lift_restriction(actor=actor_of(request), request_id=row.pk, reason=given["reason"])
+            return _("The restriction under request {number} is lifted.").format(number=row.pk)
+
+        return ask(
+            request,
+            self,
+            title=_("Lift the restriction"),
+            consequence=_(
+                "What is kept of this person is kept, opened and learnt from as before. "
+                "The law wants the person told first."
+            ),
+            button=_("Lift the restriction"),
+            back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
+            act=act,
+            danger=True,
+        )
+
+    @action(description=gettext_lazy("Hand out the data"), url_path="export", permissions=["handling"])
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = self._row(request, object_id)
         return ask(
@@ -348,7 +379,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             act=lambda _given: export_response(actor_of(request), row.pk),
         )
 
-    @action(description=gettext_lazy("Certificate"), url_path="certificate")
+    @action(description=gettext_lazy("Certificate (JSON)"), url_path="certificate", permissions=["view"])
     def certificate(self, request: HttpRequest, object_id: str) -> HttpResponse:
         row = self._row(request, object_id)
         name = f"erasure-{row.pk}.json"
@@ -358,12 +389,10 @@ class PrivacyRequestAdmin(HistoryAdmin):
             headers={"Content-Disposition": f'attachment; filename="{name}"'},
         )
 
-    @action(description=gettext_lazy("Certificate for printing"), url_path="certificate/print")
-    def printed(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """On paper, Thai and English; a browser makes a PDF of it."""
-        row = self._row(request, object_id)
-        context = {"sheets": sheets(certificate_of(row.pk)), "number": row.pk}
-        return TemplateResponse(request, "privacy/certificate.html", context)
+    @action(description=gettext_lazy("Certificate (PDF)"), url_path="certificate/pdf", permissions=["view"])
+    def pdf(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """For the person who asked, in Thai and English."""
+        return pdf_response(self._row(request, object_id).pk)
 
     def _row(self, request: HttpRequest, object_id: str) -> PrivacyRequest:
         row = self.get_object(request, object_id)
@@ -438,6 +467,7 @@ def _shown(row: PrivacyRequest) -> dict[str, Any]:
             (law.name, legal_date(day), left_text((day - today).days) if row.is_open else "–", day == limits.binding)
             for law, day in limits.by_law.items()
         ],
+        "restricted": row.kind in RESTRICTS and row.subject is not None and row.subject.restricted_at is not None,
         "urgency": clocks.escalation(limits.days_left(today)).value if row.is_open else "",
         "erasure": erasure,
         "step": Step(erasure.step).label if erasure else "",

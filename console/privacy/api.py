@@ -1,13 +1,14 @@
-"""Privacy requests for scripts: `privacy/requests/`, and one address for each arrow of a request's life."""
+"""Privacy requests for scripts: `privacy/requests/`, an address for each arrow of a request's life; and `subjects/`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from django.urls import path
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
@@ -20,6 +21,7 @@ from console.privacy import clocks, queries, services
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, Kind, Laws, PrivacyRequest, Step
+from console.privacy.subject_api import PredictionsOfSubject, SubjectDetail, SubjectList
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.vault.services import TEXT_MAX
@@ -29,6 +31,7 @@ class PrivacyRequestSerializer(serializers.ModelSerializer[PrivacyRequest]):
     due_on = serializers.SerializerMethodField(help_text="The last day under each law, and the one that binds.")
     days_left = serializers.SerializerMethodField()
     erasure = serializers.SerializerMethodField(help_text="How far an erasure is, and what it waits for.")
+    restricted = serializers.SerializerMethodField(help_text="Whether what is kept of this person is left alone now.")
     known = serializers.SerializerMethodField(help_text="Whether anything is known of this person.")
 
     class Meta:
@@ -39,6 +42,7 @@ class PrivacyRequestSerializer(serializers.ModelSerializer[PrivacyRequest]):
             "laws",
             "state",
             "known",
+            "restricted",
             "channel",
             "received_at",
             "due_on",
@@ -61,12 +65,15 @@ class PrivacyRequestSerializer(serializers.ModelSerializer[PrivacyRequest]):
     def get_days_left(self, request: PrivacyRequest) -> int:
         return request.days_left(clocks.day_of(now()))
 
-    @extend_schema_field(OpenApiTypes.OBJECT)
+    @extend_schema_field({"type": "object", "additionalProperties": {}, "nullable": True})
     def get_erasure(self, request: PrivacyRequest) -> dict[str, Any] | None:
         erasure: Erasure | None = getattr(request, "erasure", None)
         if erasure is None:
             return None
         return {"step": Step(erasure.step).name.lower(), "before": erasure.before, "remaining": erasure.remaining}
+
+    def get_restricted(self, request: PrivacyRequest) -> bool:
+        return request.subject is not None and request.subject.restricted_at is not None
 
     def get_known(self, request: PrivacyRequest) -> bool:
         return request.subject_id is not None
@@ -100,7 +107,8 @@ class RequestList(generics.ListAPIView[PrivacyRequest]):
     permission_classes = (may("privacy.view_privacyrequest"),)
     serializer_class = PrivacyRequestSerializer
     filterset_fields = ("kind", "state", "laws")
-    queryset = queries.requests()
+    page_order = queries.PAGE_ORDER
+    queryset = queries.with_end(queries.requests())
 
     @extend_schema(request=NewPrivacyRequestSerializer, responses={201: PrivacyRequestSerializer})
     def post(self, request: Request) -> Response:
@@ -183,6 +191,14 @@ class Finish(_Arrow):
         return _answer(services.finish(actor=actor_of(request), request_id=pk, outcome=given["outcome"]).pk)
 
 
+class LiftRestriction(_Arrow):
+    @extend_schema(request=WhyPrivacySerializer, responses=PrivacyRequestSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Let what was restricted under this request be worked with again."""
+        given = read(WhyPrivacySerializer, request)
+        return _answer(services.lift_restriction(actor=actor_of(request), request_id=pk, reason=given["reason"]).pk)
+
+
 class Export(APIView):
     permission_classes = (may("privacy.export_privacyrequest"),)
 
@@ -201,6 +217,24 @@ class Certificate(APIView):
         return Response(certificate_of(pk))
 
 
+class CertificatePdf(APIView):
+    permission_classes = (may("privacy.view_privacyrequest"),)
+
+    @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: int) -> HttpResponse:
+        """The same certificate for the person who asked, in Thai and English."""
+        return pdf_response(pk)
+
+
+def pdf_response(request_id: int) -> HttpResponse:
+    """Raises what `certificate_of` does."""
+    from console.privacy.paper import certificate_pdf  # few ask, and drawing letters takes 30 MB
+
+    content = certificate_pdf(certificate_of(request_id))
+    named = {"Content-Disposition": f'attachment; filename="erasure-{request_id}.pdf"', "Cache-Control": "no-store"}
+    return HttpResponse(content, content_type="application/pdf", headers=named)
+
+
 def export_response(actor: Any, request_id: int) -> FileResponse:
     return FileResponse(
         export_person(actor=actor, request_id=request_id),
@@ -214,7 +248,7 @@ def export_response(actor: Any, request_id: int) -> FileResponse:
 def _answer(request_id: int, code: int = status.HTTP_200_OK) -> Response:
     request = queries.requests().filter(pk=request_id).first()
     if request is None:
-        raise NotFound("there is no such request")
+        raise NotFound(_("There is no such request."))
     return Response(PrivacyRequestSerializer(request).data, status=code)
 
 
@@ -226,10 +260,15 @@ _ARROWS: Mapping[str, type[APIView]] = {
     "extend": Extend,
     "refuse": Refuse,
     "finish": Finish,
+    "lift": LiftRestriction,
     "export": Export,
     "certificate": Certificate,
+    "certificate/pdf": CertificatePdf,
 }
 urlpatterns = [
+    path("subjects/", SubjectList.as_view()),
+    path("subjects/<uuid:pk>/", SubjectDetail.as_view()),
+    path("subjects/<uuid:pk>/predictions/", PredictionsOfSubject.as_view()),
     path("privacy/requests/", RequestList.as_view()),
     path("privacy/requests/<int:pk>/", RequestDetail.as_view()),
     *(path(f"privacy/requests/<int:pk>/{name}/", view.as_view()) for name, view in _ARROWS.items()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from console.audit.receipt import statement_digest
@@ -48,6 +49,7 @@ def statement_of(erasure: Erasure) -> dict[str, Any]:
         "searched_at": erasure.searched_at.isoformat() if erasure.searched_at else None,
         "finished_at": erasure.finished_at.isoformat() if erasure.finished_at else None,
         "stores": {name: {"before": count, "after": 0} for name, count in erasure.before.items()},
+        "versions_that_learnt": erasure.learnt,  # each has a plan to be replaced
         "limits": list(LIMITS),
     }
 
@@ -70,5 +72,5 @@ def certificate_of(request_id: int) -> dict[str, Any]:
     """
     erasure = Erasure.objects.filter(pk=request_id, step=Step.DONE).first()
     if erasure is None or erasure.entry_sequence is None:
-        raise NotFound("there is no certificate: this is no erasure, or it is not done", reason="no_certificate")
+        raise NotFound(_("There is no certificate: this is no erasure, or it is not done."), reason="no_certificate")
     return {"amulet_certificate": 1, "statement": erasure.statement, "receipt": receipt_of(erasure.entry_sequence)}

@@ -66,6 +66,11 @@ def day_of(moment: datetime) -> date:
     return moment.astimezone(BANGKOK).date()
 
 
+def days_until(ends_at: datetime, at: datetime) -> int:
+    """Days left before the first instant that is too late: 0 on the last day, negative after it."""
+    return (day_of(ends_at) - day_of(at)).days - 1
+
+
 def limits(*, received_on: date, erasure: bool, laws: frozenset[Law], extended: bool = False) -> Limits:
     """Both clocks of a request. `laws`, at least one, says which of them bind it."""
     months = GDPR_MONTHS_EXTENDED if extended else GDPR_MONTHS

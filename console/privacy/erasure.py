@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from console.audit.services import record
+from console.datasets.queries import versions_that_learnt_from
 from console.privacy import certificate, ledger
 from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, Traces, collect, find_all
@@ -109,6 +110,7 @@ def _shut(erasure: Erasure) -> Step:
     traces = collect(subject.pk, bytes(request.found_by))
     erasure.traces = traces.render()
     erasure.before = find_all(traces)
+    erasure.learnt = _learnt(traces)
     return Step.KEY
 
 
@@ -139,6 +141,7 @@ def _delete_subject(erasure: Erasure) -> Step:
     found = find_all(traces)
     erasure.before = {name: count + found[name] * (name in _ROWS) for name, count in erasure.before.items()}
     erasure.traces = traces.render()
+    erasure.learnt = sorted({*erasure.learnt, *_learnt(traces)})
     _empty(traces)
     ledger.enter(
         settings.AMULET.erasure_ledger,
@@ -193,6 +196,10 @@ def _empty(traces: Traces) -> None:
     for store in STORES:
         if store.erase is not None:
             store.erase(traces)
+
+
+def _learnt(traces: Traces) -> list[str]:
+    return sorted(version.version for version in versions_that_learnt_from(traces.prediction_ids))
 
 
 def _traces(erasure: Erasure) -> Traces:

@@ -56,6 +56,7 @@ class Laws(models.TextChoices):
     PDPA = "pdpa", _("PDPA")
 
 
+RESTRICTS = (Kind.RESTRICTION, Kind.OBJECTION)  # from the start of the work until it is lifted
 OPEN = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS, State.PAUSED)
 _LAWS_OF = {
     Laws.BOTH: frozenset(Law),
@@ -165,6 +166,7 @@ class Erasure(models.Model):
     traces = models.JSONField(default=dict)  # `stores.Traces`; empty once nothing is found any more
     before = models.JSONField(default=dict)  # store -> how much was there
     remaining = models.JSONField(default=dict)  # store -> how much the last search found
+    learnt = models.JSONField(default=list)  # names of the versions that learnt from this person's photographs
     begun_at = models.DateTimeField(_("begun"), default=now)
     key_destroyed_at = models.DateTimeField(_("key destroyed"), null=True)
     searched_at = models.DateTimeField(_("searched"), null=True)

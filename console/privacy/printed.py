@@ -1,4 +1,4 @@
-"""A certificate on paper, in Thai and in English: what its JSON says, for the person whose data is gone.
+"""The words of a certificate on paper, in Thai and in English: what its JSON says. `paper` sets them.
 
 Nothing is looked up but the certificate itself, so that nothing of the person can slip in.
 """
@@ -19,6 +19,7 @@ from console.privacy.clocks import Law, date_text
 from console.privacy.models import Laws
 from console.privacy.stores import STORES
 
+_LEARNT: Final = "versions_that_learnt"
 LANGUAGES: Final = ("th", "en")
 
 
@@ -70,6 +71,8 @@ def _sheet(certificate: Mapping[str, Any], language: str) -> Sheet:
             (_("Key destroyed"), _moment(statement["key_destroyed_at"], language)),
             (_("Second search"), _moment(statement["searched_at"], language)),
             (_("Finished"), _moment(statement["finished_at"], language)),
+            # Certificates from before there were plans do not say it.
+            *((_("Learnt from these photographs, to be replaced"), name) for name in statement.get(_LEARNT, ())),
         ),
         stores_title=_("What was erased"),
         stores_head=(_("Where"), _("Before"), _("Found by the second search")),

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from console.privacy import clocks
-from console.privacy.models import Erasure, Kind, PrivacyRequest, State, Step
+from console.privacy.models import RESTRICTS, Erasure, Kind, PrivacyRequest, State, Step
 
 # Open ones by what is left, then closed ones, the newest first.
 URGENT_FIRST: Final = (F("closed_at").desc(nulls_first=True), "due_at", "pk")
+# The same order without nulls, for `with_end`.
+PAGE_ORDER: Final = ("-end", "due_at", "pk")
+_NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def requests() -> QuerySet[PrivacyRequest]:
-    """Requests, the most urgent first; joins whoever handles them and the erasure."""
-    return PrivacyRequest.objects.select_related("handled_by", "erasure").order_by(*URGENT_FIRST)
+    """Requests, the most urgent first; joins whoever handles them, the erasure and the person."""
+    return PrivacyRequest.objects.select_related("handled_by", "erasure", "subject").order_by(*URGENT_FIRST)
+
+
+def with_end(rows: QuerySet[PrivacyRequest]) -> QuerySet[PrivacyRequest]:
+    """Each with `end`: when it was closed, or a day that nobody will see while it is open."""
+    return rows.annotate(end=Coalesce("closed_at", Value(_NOT_YET)))
 
 
 def open_requests() -> QuerySet[PrivacyRequest]:
@@ -39,6 +48,15 @@ def days_left_min(at: datetime) -> int | None:
     """Days that the most urgent one has left; None when none is open."""
     first = open_requests().first()
     return None if first is None else first.days_left(clocks.day_of(at))
+
+
+def closed_before(before: datetime) -> QuerySet[PrivacyRequest]:
+    return PrivacyRequest.objects.filter(closed_at__lt=before)
+
+
+def keeping_restrictions() -> QuerySet[PrivacyRequest]:
+    """Closed ones whose person is restricted now."""
+    return PrivacyRequest.objects.filter(kind__in=RESTRICTS, state=State.DONE, subject__restricted_at__isnull=False)
 
 
 def unfinished_erasures() -> QuerySet[Erasure]:

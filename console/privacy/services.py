@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -15,10 +16,11 @@ from console.celery_app import wake
 from console.errors import Conflict, Invalid, NotFound
 from console.privacy import clocks, queries
 from console.privacy.clocks import Escalation, Law
-from console.privacy.models import OPEN, Erasure, Kind, Laws, PrivacyRequest, State, Step
+from console.privacy.models import OPEN, RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import queries as vault
+from console.vault import restriction
 from console.vault.cipher import find_by
 from console.vault.services import CLOCKS_DIFFER_MAX, TEXT_MAX
 
@@ -75,7 +77,7 @@ def receive(
 
 def check_identity(*, actor: User, request_id: int, method: str) -> PrivacyRequest:
     """Note how it was made sure that the person is who they say. Raises NotAllowed, NotFound, Invalid, Conflict."""
-    _need_text(method, "method", most=200)
+    _need_text(method, _("How it was checked"), field="method", most=200)
     return _move(
         actor,
         request_id,
@@ -91,11 +93,15 @@ def check_identity(*, actor: User, request_id: int, method: str) -> PrivacyReque
 def start(*, actor: User, request_id: int) -> PrivacyRequest:
     """Begin the work; of an erasure a worker does it, and there is no way back.
 
+    A restriction or an objection takes effect now: what is kept of the person is left alone until that is lifted.
+
     Raises NotAllowed, NotFound, Conflict.
     """
     request = _move(
         actor, request_id, (State.IDENTITY_CHECKED,), "privacy.started", state=State.IN_PROGRESS, handled_by=actor
     )
+    if request.kind in RESTRICTS:
+        _restrict(actor, request)
     if request.kind == Kind.ERASURE:
         Erasure.objects.create(request=request)
         transaction.on_commit(partial(wake, "console.privacy.tasks.carry_out", request.pk))
@@ -105,7 +111,7 @@ def start(*, actor: User, request_id: int) -> PrivacyRequest:
 @transaction.atomic
 def pause(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     """Let it wait, for the person or for us; the clock of the law runs on. Raises as the others do."""
-    _need_text(reason, "reason")
+    _need_text(reason, _("Reason"), field="reason")
     request = _open(request_id)
     states = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS)
     return _move(
@@ -138,7 +144,7 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 
     The PDPA knows no extension: where both laws bind, its clock goes on. Raises as the others do.
     """
-    _need_text(reason, "reason")
+    _need_text(reason, _("Reason"), field="reason")
     request = _open(request_id)
     if request.laws == Laws.PDPA:
         raise Conflict(_("The PDPA knows no extension."), reason="no_extension")
@@ -163,7 +169,7 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 @transaction.atomic
 def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     """Close it without doing what it asks. Raises as the others do; Conflict for an erasure that has begun."""
-    _need_text(reason, "reason")
+    _need_text(reason, _("Reason"), field="reason")
     if Erasure.objects.filter(pk=request_id, step__gt=Step.SHUT).exists():
         raise Conflict(_("This erasure has begun: it can only be finished."), reason="erasure_begun")
     Erasure.objects.filter(pk=request_id, step=Step.SHUT).delete()
@@ -178,13 +184,31 @@ def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
         **_closed(State.REFUSED),
     )
     _close_duplicates(actor, request)
+    if request.kind in RESTRICTS and not _restricted_by_others(request):
+        _lift(actor, request, reason)
+    return request
+
+
+@transaction.atomic
+def lift_restriction(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
+    """Let what is kept of the person who asked for this be worked with again; the person must be told first.
+
+    Raises NotAllowed, Invalid, NotFound; Conflict where nothing is restricted.
+    """
+    require(actor, HANDLE)
+    _need_text(reason, _("Reason"), field="reason")
+    request = PrivacyRequest.objects.filter(pk=request_id).first()
+    if request is None:
+        raise _why_not(request_id, ())
+    if request.kind not in RESTRICTS or not _lift(actor, request, reason):
+        raise Conflict(_("Nothing is restricted under this request."), reason="not_restricted")
     return request
 
 
 @transaction.atomic
 def finish(*, actor: User, request_id: int, outcome: str) -> PrivacyRequest:
     """Close it as done, with what was done. An erasure closes itself. Raises as the others do."""
-    _need_text(outcome, "outcome")
+    _need_text(outcome, _("What was done"), field="outcome")
     if Erasure.objects.filter(pk=request_id).exists():
         raise Conflict(_("An erasure is done when nothing is found any more, and not before."), reason="is_erasure")
     request = _move(
@@ -214,6 +238,18 @@ def escalate(*, at: datetime) -> int:
     return told
 
 
+@transaction.atomic
+def discard_closed(*, before: datetime) -> int:
+    """Delete requests that were closed before a time, with their certificates, duplicates first. Returns how many.
+
+    What keeps a restriction in force stays.
+    """
+    going = queries.closed_before(before).exclude(pk__in=queries.keeping_restrictions())
+    first = PrivacyRequest.objects.filter(duplicate_of__in=going).delete()[0]
+    Erasure.objects.filter(request__in=going).delete()
+    return first + going.delete()[0]
+
+
 def _move(
     actor: User,
     request_id: int,
@@ -236,6 +272,31 @@ def _move(
         return PrivacyRequest.objects.get(pk=request_id)
 
 
+def _restrict(actor: User, request: PrivacyRequest) -> None:
+    subject = restriction.restrict(actor=actor, found_by=bytes(request.found_by))
+    PrivacyRequest.objects.filter(pk=request.pk).update(subject=subject)
+    request.subject = subject
+
+
+def _lift(actor: User, request: PrivacyRequest, reason: str) -> bool:
+    return request.subject_id is not None and restriction.lift(
+        actor=actor, subject_id=request.subject_id, reason=reason
+    )
+
+
+def _restricted_by_others(request: PrivacyRequest) -> bool:
+    """Whether another request of this person keeps the restriction: one in work, or one done since it began."""
+    subject = request.subject
+    if subject is None or subject.restricted_at is None:
+        return False
+    others = PrivacyRequest.objects.filter(subject=subject, kind__in=RESTRICTS).exclude(pk=request.pk)
+    return others.filter(
+        Q(state=State.IN_PROGRESS)
+        | Q(state=State.PAUSED, paused_from=State.IN_PROGRESS)
+        | Q(state=State.DONE, closed_at__gte=subject.restricted_at)
+    ).exists()
+
+
 def _closed(state: State) -> dict[str, Any]:
     return {"state": state, "closed_at": now(), "found_by": b""}
 
@@ -254,9 +315,10 @@ def _open(request_id: int) -> PrivacyRequest:
     return request
 
 
-def _need_text(text: str, field: str, *, most: int = REASON_MAX) -> None:
+def _need_text(text: str, name: str, *, field: str, most: int = REASON_MAX) -> None:
+    """name: of the field, in the reader's language."""
     if not text.strip() or len(text) > most:
-        raise Invalid(_("{field} needs 1 to {most} characters.").format(field=field, most=most), field=field)
+        raise Invalid(_("{field} needs 1 to {most} characters.").format(field=name, most=most), field=field)
 
 
 def _why_not(request_id: int, states: tuple[State, ...]) -> Exception:

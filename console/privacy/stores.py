@@ -2,7 +2,9 @@
 
 A store has a `find` that counts and, where it is ours to empty, an `erase` that may be
 repeated. What only passes through (the gateway's journal, the broker, logs) is searched and
-empties itself: an erasure waits for it. A new place for personal data gets a row in STORES;
+empties itself: an erasure waits for it. A broker on another machine is not searched: its messages
+hold numbers of rows and nothing else, and a test reads every byte in Redis and RabbitMQ while an
+erasure goes on (`tests/integration/console_brokers`). A new place for personal data gets a row in STORES;
 a test fails for a table that leads to a person and is in none.
 """
 
@@ -27,6 +29,7 @@ from console.datasets.queries import exports_with
 from console.predictions import services as predictions
 from console.predictions.models import Feedback, Prediction
 from console.privacy.models import PrivacyRequest
+from console.retraining.folders import photographs_of
 from console.review.models import ExpertDecision, ReviewItem
 from console.vault import queries as vault_queries
 from console.vault import services as vault
@@ -172,6 +175,10 @@ def _erase_requests(traces: Traces) -> object:
     return PrivacyRequest.objects.filter(subject=traces.subject_id).update(subject=None)
 
 
+def _training(traces: Traces) -> int:
+    return photographs_of(frozenset(traces.prediction_ids))
+
+
 def _journal(traces: Traces) -> int:
     return _holding(settings.AMULET.journal_dir, traces)
 
@@ -231,6 +238,7 @@ STORES: Final[tuple[Store, ...]] = (
     Store("requests", _("links of privacy requests"), _requests, _erase_requests),
     Store("person", _("the person's own record"), _subjects),
     Store("files", _("encrypted files"), _files),
+    Store("training", _("photographs of a training job, on this machine"), _training),
     Store("broker", _("queue of tasks, on this machine"), _broker),
     Store("journal", _("journal of the gateway, on this machine"), _journal),
     Store("logs", _("logs, on this machine"), _logs),

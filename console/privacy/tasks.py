@@ -8,9 +8,7 @@ from celery import shared_task
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from console.predictions.services import discard_orphan_feedback
 from console.privacy import erasure, queries, services
-from console.vault.services import LATE_EVENTS_MAX
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +34,3 @@ def escalate() -> None:
     """Tell of requests whose limit comes near."""
     if told := services.escalate(at=now()):
         _log.warning("privacy requests come near their limit", extra={"requests": told})
-
-
-@shared_task(name="console.privacy.tasks.discard_orphans")
-def discard_orphans() -> None:
-    """Delete what callers said, too late, of predictions that are not here any more."""
-    if gone := discard_orphan_feedback(before=now() - LATE_EVENTS_MAX):
-        _log.info("feedback on nothing was deleted", extra={"rows": gone})

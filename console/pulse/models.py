@@ -13,6 +13,7 @@ class Service(models.TextChoices):
     GATEWAY = "gateway"
     TORCHSERVE = "torchserve"  # by the reconciler, which asks it once a second
     WORKER = "worker"  # its sign goes from beat through the broker
+    SIGNER = "signer"  # of the audit log
 
 
 class Pulse(models.Model):

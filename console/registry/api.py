@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.urls import path
+from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_field
 from rest_framework import serializers, status
@@ -99,7 +100,7 @@ class UploadSerializer(serializers.ModelSerializer[Upload]):
 class NewUploadSerializer(serializers.Serializer[Upload]):
     filename = serializers.CharField(max_length=200)
     size = serializers.IntegerField(min_value=1)
-    sha256 = serializers.CharField(max_length=64)
+    sha256 = serializers.RegexField("^[0-9a-f]{64}$", help_text="In lower case.")
     note = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 
@@ -144,7 +145,7 @@ class UploadDetail(APIView):
         """Send the next bytes."""
         text = request.headers.get(OFFSET_HEADER, "")
         if not text.isdecimal() or len(text) > 15:
-            raise Invalid("Upload-Offset must be the number of the first byte sent", field=OFFSET_HEADER)
+            raise Invalid(_("Upload-Offset must be the number of the first byte sent."), field=OFFSET_HEADER)
         upload = uploads.append(actor=actor_of(request), upload_id=pk, offset_bytes=int(text), pieces=_pieces(request))
         return Response(status=status.HTTP_204_NO_CONTENT, headers={OFFSET_HEADER: str(upload.offset_bytes)})
 

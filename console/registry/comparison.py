@@ -12,10 +12,13 @@ from django.utils.translation import gettext as _
 from console.errors import Invalid
 from console.registry.models import NAMED, ModelVersion
 from model_store.card import Card, MetricCard
+from model_store.measured import ConfusionCard, ReliabilityCard
 
 # Every other metric of ours is better when it is higher.
 LOWER_IS_BETTER: Final = frozenset({"ece", "brier", "nll", "wrongly_rejected", "set_size"})
 RANKED_MOST: Final = 100
+
+Measured = ConfusionCard | ReliabilityCard
 
 
 class Better(StrEnum):
@@ -26,6 +29,23 @@ class Better(StrEnum):
     LUCK = "could be luck"  # the intervals overlap
     OTHER_DATA = "other photographs"  # or another split or seed: the two figures cannot be compared
     ONE_ONLY = "one only"
+
+
+class Data(StrEnum):
+    """How the photographs that two measurements were made on relate."""
+
+    SAME = "same"
+    OTHER_SPLIT = "other split"  # or another seed, or answered in another way: the same photographs otherwise
+    OTHER_PHOTOGRAPHS = "other photographs"
+
+
+@dataclass(frozen=True, slots=True)
+class TablePair:
+    """A table that both cards carry or one of them alone, as which versions have it and on what."""
+
+    first: str | None  # on which photographs; None: the card has none
+    second: str | None
+    data: Data | None  # None where one has none: nothing is to be compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,8 @@ class Comparison:
     classes: Sequence[ClassPair]
     facts: Sequence[tuple[str, str, str]]  # name, first's, second's
     settings: Sequence[tuple[str, str, str]]  # of the training, only those that differ
+    confusion: TablePair
+    reliability: TablePair
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,8 @@ def compare(first: ModelVersion, second: ModelVersion) -> Comparison:
             for (name, text), (_same, others) in zip(_facts(first, one), _facts(second, other), strict=True)
         ],
         _settings(one, other),
+        _tables(one, other, one.confusion, other.confusion),
+        _tables(one, other, one.reliability, other.reliability),
     )
 
 
@@ -130,6 +154,15 @@ def _metric(name: str, first: MetricCard | None, second: MetricCard | None) -> M
         return MetricPair(name, first, second, Better.LUCK)
     first_wins = (first.value > second.value) != (name in LOWER_IS_BETTER)
     return MetricPair(name, first, second, Better.FIRST if first_wins else Better.SECOND)
+
+
+def _tables(one: Card, other: Card, first: Measured | None, second: Measured | None) -> TablePair:
+    if first is None or second is None:
+        return TablePair(first.data if first else None, second.data if second else None, None)
+    if first.data == second.data:
+        return TablePair(first.data, second.data, Data.SAME)
+    is_same = one.data.fingerprint == other.data.fingerprint
+    return TablePair(first.data, second.data, Data.OTHER_SPLIT if is_same else Data.OTHER_PHOTOGRAPHS)
 
 
 def _classes(one: Card, other: Card) -> Sequence[ClassPair]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from console.registry.models import ModelVersion, State, Upload
+from console.registry.models import NAMED, ModelVersion, State, Upload
 from console.torchserve.management import BackendVersion
+from model_store.errors import ArchiveRefused
+from model_store.examples import ExamplesInvalid
 from model_store.store import name_for
 
 
@@ -22,6 +25,11 @@ def versions() -> QuerySet[ModelVersion]:
 def models_known() -> list[str]:
     """Names of the models that versions were uploaded of, in order. One query over the registry."""
     return sorted(set(ModelVersion.objects.exclude(model="").values_list("model", flat=True)))
+
+
+def has_version_of(model: str, day: date) -> bool:
+    """Whether a version of a model bears this day in its name."""
+    return ModelVersion.objects.filter(model=model, version__startswith=f"v{day:%Y%m%d}_").exists()
 
 
 def uploads_of(user_id: int) -> QuerySet[Upload]:
@@ -58,6 +66,24 @@ def waiting_for_approval(most: int) -> list[ModelVersion]:
     """Smoke-tested versions, the longest waiting first, with their uploader. One query."""
     waiting = ModelVersion.objects.filter(state=State.SMOKE_TESTED).select_related("uploaded_by")
     return list(waiting.order_by("smoke_tested_at", "pk")[:most])
+
+
+def example_pictures(model: str, version: str) -> Mapping[str, bytes]:
+    """Id -> JPEG of the references of a version that may be shown; empty where its archive is not here. One query."""
+    rows = ModelVersion.objects.filter(model=model, version=version, state__in=NAMED)
+    sha256 = rows.values_list("sha256", flat=True).first()
+    try:
+        return _example_pictures(name_for(sha256)) if sha256 else {}
+    except (OSError, ArchiveRefused, ExamplesInvalid):
+        return {}  # pictures beside an answer: the answer is shown without them
+
+
+@lru_cache(maxsize=8)  # some hundred small pictures each
+def _example_pictures(file_name: str) -> Mapping[str, bytes]:
+    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
+
+    examples = Archive.open(settings.AMULET.model_store / file_name).examples()
+    return {example.id: example.thumbnail_jpeg for example in examples if example.thumbnail_jpeg}
 
 
 @lru_cache(maxsize=32)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from model_store import verification
 
 VERIFICATION_S_MAX: Final = 180
-SMOKE_TEST_S_MAX: Final = 90
+SMOKE_TEST_S_MAX: Final = 180
 REASON_CHARACTERS_MAX: Final = 2000
 
 

@@ -26,7 +26,7 @@ PROBABILITY_DISTANCE_MAX: Final = 1e-3
 SCORE_DISTANCE_RATIO_MAX: Final = 1e-3
 # Integer kernels differ between processors by more than rounding.
 INT8_FACTOR: Final = 20.0
-READY_S_MAX: Final = 45.0
+READY_S_MAX: Final = 120.0  # a second try, where the first worker did not come up
 POLL_S: Final = 0.1
 SETTLED_S: Final = 0.3
 AWAY_S_MAX: Final = 10.0
@@ -92,7 +92,7 @@ def smoke_test(
     """
     started = time.monotonic()
     if not ensure_ready(backend, key, seconds=READY_S_MAX, wait=wait):
-        return SmokeReport((), time.monotonic() - started, 0.0, f"no worker was ready within {READY_S_MAX:g} s")
+        return SmokeReport((), time.monotonic() - started, 0.0, _not_ready(backend, key))
     ready_s = time.monotonic() - started
     pixels = {name: pixels_of(png, card) for name, png in golden.items()}
     # All at once, so that they meet in batches as callers' photographs do.
@@ -129,6 +129,17 @@ def ensure_ready(
             return False
         seen = ready
         wait(SETTLED_S if ready else POLL_S)
+
+
+def _not_ready(backend: Backend, key: BackendVersion) -> str:
+    problem = f"no worker was ready within {READY_S_MAX:g} s"
+    try:
+        loaded = backend.describe(key.name, key.version)
+    except BackendAway:
+        return f"{problem}, and TorchServe does not answer"
+    if loaded is None:
+        return f"{problem}, and TorchServe holds the version no more"
+    return f"{problem}; TorchServe holds the version with {loaded.workers} workers that are not: its log says why"
 
 
 def _is_ready(backend: Backend, key: BackendVersion) -> bool:

@@ -58,7 +58,10 @@ def start_upload(*, actor: User, filename: str, size_bytes: int, sha256: str, no
         )
     unfinished = list(uploads_of(actor.pk))
     for upload in unfinished:
-        if (upload.sha256, upload.size_bytes, upload.filename, upload.note) == (sha256, size_bytes, name, note):
+        if (upload.sha256, upload.size_bytes, upload.filename) == (sha256, size_bytes, name):
+            if note and note != upload.note:  # whoever resumes may have thought of a better one
+                upload.note = note
+                upload.save(update_fields=["note"])
             return upload
     if len(unfinished) >= UNFINISHED_MAX:
         raise Conflict(

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Final
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,20 +23,19 @@ from unfold.decorators import action, display
 
 from console.errors import Conflict, Refusal
 from console.history import HistoryAdmin
-from console.pages import page
-from console.predictions.models import Span
+from console.pages import NUMBER_DIGITS_MAX, ask, page, row_action
 from console.predictions.names import class_names, classes_of, in_order_of_ids
 from console.predictions.page import DISCLAIMERS, pictures, shown
-from console.predictions.tallies import begin_of
-from console.review import figures, queries, services
+from console.review import desk, figures, gold, gold_figures, queries, services
 from console.review.agreement import Share
+from console.review.desk import Seat
+from console.review.gold_admin import answer_text, known_context, people_context
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision
 from console.staff.models import User
 from console.staff.rest import actor_of
 
 KEYS: Final = "123456789"
-ACCURACY_SPAN: Final = timedelta(days=30)
 FIGURES_SPAN: Final = timedelta(days=90)
 VERSIONS_SHOWN: Final = 20  # those with the most traffic
 WHY_COLOURS: Final[Mapping[int, str]] = {
@@ -44,6 +45,7 @@ WHY_COLOURS: Final[Mapping[int, str]] = {
     Why.OUT_OF_DISTRIBUTION: "primary",
     Why.SAMPLED: "info",
 }
+_LOOKS_AHEAD: Final = "X-Look-Ahead"
 _LAST: Final = "review.last"  # in the session: item, what was said of it, when
 _OTHERS: Final = (
     (Decided.UNSURE, "u", gettext_lazy("Cannot tell")),
@@ -75,10 +77,14 @@ class ReviewItemAdmin(HistoryAdmin):
     list_before_template = "review/numbers.html"
     sortable_by = ()
     when_empty = gettext_lazy("What the model is unsure of, and a sample of the rest, comes here by itself.")
-    actions_list = ("next_one", "settle_one", "accuracy", "own_figures")
+    actions_list = ("next_one", "settle_one", "accuracy", "own_figures", "known_answers")
+    actions_detail = ("make_gold",)
 
     class Media:
         css: ClassVar = {"all": ("predictions/pictures.css", "review/review.css")}
+
+    def has_lead_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm(gold.LEAD)
 
     def has_decide_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("review.decide_reviewitem")
@@ -87,7 +93,9 @@ class ReviewItemAdmin(HistoryAdmin):
         """All items for the page of one; for lists without those whose answer is withheld from this person."""
         match = request.resolver_match
         listed = match is None or "object_id" not in match.kwargs
-        return queries.shown_to(actor_of(request), queries.items()) if listed else queries.items()
+        if listed:
+            return queries.shown_to(actor_of(request), queries.items())
+        return queries.items().select_related("gold")
 
     def get_ordering(self, request: HttpRequest) -> list[str]:
         """Open items as they will be reviewed; decided ones along time."""
@@ -115,23 +123,20 @@ class ReviewItemAdmin(HistoryAdmin):
     @action(description=gettext_lazy("Accuracy"), icon="monitoring", url_path="accuracy", permissions=["view"])
     def accuracy(self, request: HttpRequest) -> HttpResponse:
         """How often each version is right in production. Three queries."""
-        begin = begin_of(Span.DAY, now() - ACCURACY_SPAN)
-        measured = [
-            (item, _drawn(item.accuracy)) for item in queries.accuracy_since(begin) if item.accuracy is not None
-        ]
+        measured = [(item, _drawn(item.accuracy)) for item in queries.accuracy_lately() if item.accuracy is not None]
         return page(
             request,
             self,
             "review/accuracy.html",
             title=_("Accuracy in production"),
             measured=measured[:VERSIONS_SHOWN],
-            days=ACCURACY_SPAN.days,
+            days=queries.ACCURACY_SPAN.days,
             disclaimers=DISCLAIMERS,
         )
 
     @action(description=gettext_lazy("My figures"), icon="self_improvement", url_path="figures", permissions=["decide"])
     def own_figures(self, request: HttpRequest) -> HttpResponse:
-        """How one's own reviews went; and for who leads, how far each two people agree. Three queries."""
+        """How one's own reviews went; and for who leads, how far each two people agree. Seven queries."""
         since, person = now() - FIGURES_SPAN, actor_of(request)
         return page(
             request,
@@ -139,9 +144,35 @@ class ReviewItemAdmin(HistoryAdmin):
             "review/figures.html",
             title=_("My figures"),
             own=figures.own_since(since, expert=person),
-            pairs=figures.pairs_since(since) if person.has_perm("review.lead_reviewitem") else None,
+            known=known_context(gold_figures.own_since(since, expert=person)),
+            pairs=figures.pairs_since(since) if person.has_perm(gold.LEAD) else None,
+            people=people_context(gold_figures.people_since(since)) if person.has_perm(gold.LEAD) else None,
             least=figures.PAIR_MIN,
+            least_known=gold_figures.PERSON_MIN,
             days=FIGURES_SPAN.days,
+        )
+
+    @action(description=gettext_lazy("Known answers"), icon="verified", url_path="known", permissions=["lead"])
+    def known_answers(self, request: HttpRequest) -> HttpResponse:
+        return redirect("admin:review_golditem_changelist")
+
+    @row_action(description=gettext_lazy("Use as a known answer"), url_path="gold", permissions=["lead"])
+    def make_gold(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        def act(given: dict[str, Any]) -> str:
+            made = gold.make_gold(actor=actor_of(request), item_id=object_id, reason=given["reason"])
+            return _("Held to be known: {answer}.").format(answer=answer_text(made, class_names()))
+
+        return ask(
+            request,
+            self,
+            title=_("Use as a known answer"),
+            consequence=_(
+                "What was decided is held for the truth. The photograph is mixed unmarked into the queues of experts "
+                "who never saw it, and their answers are compared. Say how it is known."
+            ),
+            button=_("Use as a known answer"),
+            back=reverse("admin:review_reviewitem_change", args=[object_id]),
+            act=act,
         )
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
@@ -188,24 +219,39 @@ class ReviewItemAdmin(HistoryAdmin):
     def settle_one(self, request: HttpRequest) -> HttpResponse:
         return _to_next(request, actor_of(request), state=State.DISPUTED)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        item = self.get_object(request, object_id)
-        if item is None or not self.has_view_permission(request, item):
-            missing: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
-            return missing
+    def get_urls(self) -> list[URLPattern]:
+        ahead = self.admin_site.admin_view(self.look_ahead)
+        return [path("ahead/", ahead, name="review_reviewitem_look_ahead"), *super().get_urls()]
+
+    def look_ahead(self, request: HttpRequest) -> HttpResponse:
+        """Where the photograph after this one is: held for this person, and fetched while they look at this one."""
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        after = request.GET.get("after", "")
+        if not after.isdecimal() or len(after) > NUMBER_DIGITS_MAX:
+            raise Http404
+        number = desk.look_ahead(actor=actor_of(request), after=int(after))
+        address = "" if number is None else reverse("admin:review_reviewitem_change", args=[number])
+        return JsonResponse({"next": address})
+
+    def row_page(self, request: HttpRequest, item: ReviewItem) -> HttpResponse:
         actor = actor_of(request)
+        at = desk.seat(actor, item)
         if request.method == "POST":
-            return _answered(request, actor, item)
+            return _for_script(request, _answered(request, actor, at))
         refusal = ""
-        if item.state != State.DECIDED and self.has_decide_permission(request):
+        ahead = item.held_by_id == actor.pk and _LOOKS_AHEAD in request.headers  # its time begins when it is shown
+        if at.question is None and at.open and not ahead and self.has_decide_permission(request):
             try:
-                item = services.take(actor=actor, item_id=item.pk)
+                at = replace(at, item=services.take(actor=actor, item_id=item.pk))
             except Conflict as conflict:
                 refusal = conflict.message
+        elif at.set_aside:
+            refusal = services.left_alone().message
         return page(
-            request, self, "review/item.html", title=_("Expert review"), **_context(request, item, actor, refusal)
+            request, self, "review/item.html", title=_("Expert review"), **_context(request, at, actor, refusal)
         )
 
 
@@ -219,15 +265,24 @@ def _drawn(share: Share) -> dict[str, float]:
     }
 
 
-def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpResponse:
+def _for_script(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
+    """The same for the page's own script, which goes there without leaving the page where it can."""
+    if request.headers.get("Accept") != "application/json" or "Location" not in answer.headers:
+        return answer
+    last = render_to_string("review/last.html", {"last": _last(request)}, request=request)
+    return JsonResponse({"next": answer.headers["Location"], "last": last if _last(request) else ""})
+
+
+def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
     """Do what the form asks, and go on to the next item."""
+    item, was = at.item, State.OPEN if at.question else State(at.item.state)
     if "skip" in request.POST:
-        services.give_back(actor=actor, item_id=item.pk)
-        return _to_next(request, actor, passing_over=item.pk, state=State(item.state))
+        desk.skip(actor=actor, at=at)
+        return _to_next(request, actor, passing_over=item.pk, state=was)
     if "take-back" in request.POST:
         request.session.pop(_LAST, None)
         try:
-            services.take_back(actor=actor, item_id=item.pk)
+            desk.take_back(actor=actor, item_id=item.pk)
         except Refusal as refusal:
             messages.error(request, refusal.message)
         return redirect(request.path)
@@ -236,23 +291,23 @@ def _answered(request: HttpRequest, actor: User, item: ReviewItem) -> HttpRespon
         messages.error(request, _("Choose an answer first."))
         return redirect(request.path)
     try:
-        made = services.decide(actor=actor, item_id=item.pk, decision=form.decision())
+        decision = form.decision()
+        decided_at = desk.decide(actor=actor, at=at, decision=decision)
     except Refusal as refusal:
         messages.error(request, refusal.message)
         return redirect(request.path)
-    was = State(item.state)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
-    said = names.get(made.class_id, made.class_id) or str(Decided(made.decided).label)
-    request.session[_LAST] = [item.pk, said, made.decided_at.timestamp()]
+    said = names.get(decision.class_id, decision.class_id) or str(decision.decided.label)
+    request.session[_LAST] = [item.pk, said, decided_at.timestamp()]
     return _to_next(request, actor, state=was)
 
 
 def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0, state: State = State.OPEN) -> HttpResponse:
-    item = services.take_next(actor=actor, passing_over=passing_over, state=state)
-    if item is None:
+    number = desk.next_item(actor=actor, passing_over=passing_over, state=state)
+    if number is None:
         messages.success(request, _("Nothing waits for you."))
         return redirect("admin:review_reviewitem_changelist")
-    return redirect(reverse("admin:review_reviewitem_change", args=[item.pk]))
+    return redirect(reverse("admin:review_reviewitem_change", args=[number]))
 
 
 def _last(request: HttpRequest) -> tuple[str, str] | None:
@@ -263,10 +318,10 @@ def _last(request: HttpRequest) -> tuple[str, str] | None:
     return reverse("admin:review_reviewitem_change", args=[item_id]), said
 
 
-def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) -> dict[str, Any]:
-    """What the one-item page shows. At most six queries."""
-    prediction = item.prediction
-    withheld = queries.withholds(item) and actor.has_perm("review.decide_reviewitem")
+def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[str, Any]:
+    """What the one-item page shows. At most seven queries."""
+    item, prediction = at.item, at.item.prediction
+    withheld = at.withheld and actor.has_perm("review.decide_reviewitem")
     classes = in_order_of_ids(classes_of(prediction)) if withheld else classes_of(prediction)
     detail = prediction.detail()
     answer = (
@@ -284,7 +339,8 @@ def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) 
         "item": item,
         "why": _("You answer first") if withheld else Why(item.why).label,
         "why_colour": "primary" if withheld else WHY_COLOURS.get(Why(item.why), ""),
-        "may_decide": item.state != State.DECIDED and item.held_by_id == actor.pk,
+        "may_decide": not refusal and (at.question is not None or (at.open and item.held_by_id == actor.pk)),
+        "may_be_gold": not at.open and actor.has_perm(gold.LEAD) and not hasattr(item, "gold"),
         "refusal": refusal,
         "choices": [
             (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
@@ -293,7 +349,7 @@ def _context(request: HttpRequest, item: ReviewItem, actor: User, refusal: str) 
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
         "decisions": [
             (decision, names.get(decision.class_id, decision.class_id))
-            for decision in ([] if item.hides_opinions else queries.decisions_on(prediction.pk))
+            for decision in ([] if at.question or item.hides_opinions else queries.decisions_on(prediction.pk))
         ],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),

@@ -1,5 +1,5 @@
 """The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`,
-`…/take-back/`.
+`…/take-back/`; and what is known beforehand: `…/gold/`, `reviews/gold/`, `reviews/gold/{id}/retire/`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.predictions.api import PredictionSerializer
-from console.review import queries, services
-from console.review.models import Decided, ExpertDecision, ReviewItem, Why
+from console.review import gold, gold_figures, queries, services
+from console.review.models import Decided, ExpertDecision, GoldItem, ReviewItem, Why
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -89,19 +88,12 @@ class ReviewFilter(filters.FilterSet):
         return rows.filter(why=Why[value])  # type: ignore[attr-defined]  # a queryset, which django-filter does not say
 
 
-class ReviewPages(CursorPagination):
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 500
-    ordering = ("-created_at", "-pk")
-
-
 class ReviewList(generics.ListAPIView[ReviewItem]):
     """Review items, newest first."""
 
     permission_classes = (may("review.view_reviewitem"),)
     serializer_class = ReviewItemSerializer
-    pagination_class = ReviewPages
+    page_order = ("-created_at", "-pk")
     filterset_class = ReviewFilter
     queryset = queries.items()
 
@@ -111,6 +103,34 @@ class ReviewList(generics.ListAPIView[ReviewItem]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "sees_all": True}  # what is withheld is not in the list
+
+
+class JudgedShareSerializer(serializers.Serializer[Any]):
+    """A share with its 95 % interval, 0 to 1, and how many reviews it stands on."""
+
+    value = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    n = serializers.IntegerField()
+
+
+class AccuracySerializer(serializers.Serializer[Any]):
+    """How often a version is right in production, as a share of all its answers that an expert would confirm."""
+
+    model = serializers.CharField()
+    version = serializers.CharField()
+    answers = serializers.IntegerField()
+    accuracy = JudgedShareSerializer(help_text="Each sampled answer stands for those like it that were not drawn.")
+    in_queue = JudgedShareSerializer(help_text="Of what was reviewed alone: mostly hard cases, so not the accuracy.")
+
+
+class AccuracyReport(APIView):
+    permission_classes = (may("review.view_reviewitem"),)
+
+    @extend_schema(responses=AccuracySerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """How often each version was right in the last thirty days, most traffic first; without those nobody judged."""
+        return Response(AccuracySerializer(queries.accuracy_lately(), many=True).data)
 
 
 class Next(APIView):
@@ -155,11 +175,66 @@ class Decide(APIView):
         return Response(DecisionSerializer(made).data, status=status.HTTP_201_CREATED)
 
 
+class GoldSerializer(serializers.ModelSerializer[GoldItem]):
+    item = serializers.IntegerField(source="item_id", read_only=True)
+    prediction_id = serializers.UUIDField(source="item.prediction_id", read_only=True)
+    made_by = serializers.CharField(source="made_by.username", read_only=True)
+    answered = serializers.IntegerField(read_only=True, help_text="How many experts answered.")
+    agreed = serializers.IntegerField(read_only=True, help_text="How many of these said what is known.")
+
+    class Meta:
+        model = GoldItem
+        fields = (
+            "id", "item", "prediction_id", "decided", "class_id", "made_by", "made_at", "retired_at", "wrong",
+            "answered", "agreed",
+        )  # fmt: skip
+
+
+class NewGoldSerializer(serializers.Serializer[GoldItem]):
+    reason = serializers.CharField(max_length=2000, help_text="How it is known.")
+
+
+class RetireGoldSerializer(serializers.Serializer[GoldItem]):
+    wrong = serializers.BooleanField(default=False, help_text="What was answered to it counts no more.")
+    reason = serializers.CharField(max_length=2000)
+
+
+class GoldList(generics.ListAPIView[GoldItem]):
+    """Known answers, newest first, with how many experts said the same. They are mixed in on the pages alone."""
+
+    permission_classes = (may(gold.LEAD),)
+    serializer_class = GoldSerializer
+    queryset = gold_figures.known_answers()
+
+
+class MakeGold(APIView):
+    @extend_schema(request=NewGoldSerializer, responses={201: GoldSerializer})
+    def post(self, request: Request, pk: int) -> Response:
+        """Hold what was decided of an item to be known."""
+        wanted = read(NewGoldSerializer, request)
+        made = gold.make_gold(actor=actor_of(request), item_id=pk, reason=wanted["reason"])
+        shown = gold_figures.known_answers().get(pk=made.pk)
+        return Response(GoldSerializer(shown).data, status=status.HTTP_201_CREATED)
+
+
+class RetireGold(APIView):
+    @extend_schema(request=RetireGoldSerializer, responses={204: None})
+    def post(self, request: Request, pk: int) -> Response:
+        """Ask nobody about it any more."""
+        wanted = read(RetireGoldSerializer, request)
+        gold.retire_gold(actor=actor_of(request), gold_id=pk, wrong=wanted["wrong"], reason=wanted["reason"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
 urlpatterns = [
     path("reviews/", ReviewList.as_view()),
+    path("reviews/accuracy/", AccuracyReport.as_view()),
     path("reviews/next/", Next.as_view()),
     path("reviews/<int:pk>/take/", Take.as_view()),
     path("reviews/<int:pk>/give-back/", GiveBack.as_view()),
     path("reviews/<int:pk>/decide/", Decide.as_view()),
     path("reviews/<int:pk>/take-back/", TakeBack.as_view()),
+    path("reviews/<int:pk>/gold/", MakeGold.as_view()),
+    path("reviews/gold/", GoldList.as_view()),
+    path("reviews/gold/<int:pk>/retire/", RetireGold.as_view()),
 ]

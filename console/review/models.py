@@ -115,6 +115,12 @@ class ReviewItem(models.Model):
             models.Index(
                 fields=["-with_photograph", "why", "created_at"], condition=Q(state="open"), name="review_queue"
             ),
+            # What waits is counted by reason on every page of the queue: from here alone, whatever was decided before.
+            models.Index(
+                fields=["state", "why", "withheld_until"],
+                condition=Q(state__in=["open", "disputed"]),
+                name="review_waiting",
+            ),
             models.Index(fields=["state", "-created_at"], name="review_by_state"),
             models.Index(fields=["-created_at"], name="review_by_age"),
             models.Index(fields=["why", "-created_at"], name="review_by_why"),
@@ -181,6 +187,75 @@ class ExpertDecision(models.Model):
             ),
         ]
         indexes: ClassVar = [models.Index(fields=["decided_at"], name="decision_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.decided} {self.class_id}".strip()
+
+
+class GoldItem(models.Model):
+    """A decided photograph whose answer is held to be known: asked of those who never saw it, and unmarked."""
+
+    item = models.OneToOneField(
+        ReviewItem, on_delete=models.CASCADE, related_name="gold", verbose_name=_("review item")
+    )
+    # A copy: what is decided of the item later changes nothing of what reviewers were measured by.
+    decided = models.CharField(_("known answer"), max_length=12, choices=Decided)
+    class_id = models.CharField(_("class"), max_length=TEXT_MAX, blank=True)
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("by")
+    )
+    made_at = models.DateTimeField(_("since"), default=now)
+    retired_at = models.DateTimeField(_("retired"), null=True)
+    wrong = models.BooleanField(default=False)  # it was not what the photograph shows: no answer to it counts
+
+    class Meta:
+        verbose_name = _("known answer")
+        verbose_name_plural = _("known answers")
+        ordering: ClassVar = ["-made_at", "-pk"]
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(decided="class") & ~Q(class_id="") | Q(decided="not_our_kind") & Q(class_id=""),
+                name="a_known_answer_says_what_it_is",
+            ),
+            models.CheckConstraint(
+                condition=Q(wrong=False) | Q(retired_at__isnull=False), name="what_is_wrong_is_asked_no_more"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_decided_display()} {self.class_id}".strip()
+
+
+class GoldAnswer(models.Model):
+    """One expert and one known answer: asked, and later answered. It counts as no decision of the item."""
+
+    gold = models.ForeignKey(GoldItem, on_delete=models.CASCADE, related_name="answers")
+    expert = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("expert")
+    )
+    asked_at = models.DateTimeField(default=now)
+    blind = models.BooleanField(default=False)  # asked before the model was heard
+    decided = models.CharField(_("decision"), max_length=12, choices=Decided, blank=True)
+    class_id = models.CharField(_("class"), max_length=TEXT_MAX, blank=True)
+    note = models.CharField(_("note"), max_length=500, blank=True)
+    # "Cannot tell" and "unusable" are not right: the answer is known, and could be told from this photograph.
+    right = models.BooleanField(_("right"), null=True)
+    answered_at = models.DateTimeField(_("time"), null=True)
+
+    class Meta:
+        verbose_name = _("answer to what is known")
+        verbose_name_plural = _("answers to what is known")
+        default_permissions = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["gold", "expert"], name="one_answer_per_expert_and_known_answer"),
+            models.CheckConstraint(
+                condition=Q(answered_at=None, right=None, decided="")
+                | Q(answered_at__isnull=False, right__isnull=False) & ~Q(decided=""),
+                name="answered_whole_or_not_at_all",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["expert", "answered_at"], name="gold_answer_by_expert")]
 
     def __str__(self) -> str:
         return f"{self.decided} {self.class_id}".strip()

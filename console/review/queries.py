@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Avg, Count, F, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
+from console.predictions.queries import of_restricted
+from console.predictions.tallies import begin_of
 from console.review.accuracy import Group, Stratum, accuracy
 from console.review.agreement import Concord, Share, Sway, concord, sway, wilson
 from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.staff.models import User
+
+CLOCKS_APART_MAX: Final = timedelta(days=1)
+ACCURACY_SPAN: Final = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +57,17 @@ class Waiting:
     disputed: int  # disagreements that a third person settles
 
 
+def set_aside() -> Q:
+    """Items about people who are restricted: nobody is asked about them until that is lifted, and then as before.
+
+    Asked of the people each time and marked on no item: what comes in later has no mark.
+    """
+    return Q(prediction__in=of_restricted().values("pk"))
+
+
 def open_items() -> QuerySet[ReviewItem]:
     """Items that wait for a person. Along the partial index of open ones."""
-    return ReviewItem.objects.filter(state=State.OPEN)
+    return ReviewItem.objects.filter(~set_aside(), state=State.OPEN)
 
 
 def open_count() -> int:
@@ -62,12 +76,12 @@ def open_count() -> int:
 
 
 def waiting(person: User) -> Waiting:
-    """What waits, as lists tell this person. One query over items that are not decided."""
+    """What waits, as lists tell this person. One query over items that are not decided, in their index alone."""
     decides = person.has_perm("review.decide_reviewitem")
     rows = (
-        ReviewItem.objects.filter(state__in=(State.OPEN, State.DISPUTED))
+        ReviewItem.objects.filter(~set_aside(), state__in=(State.OPEN, State.DISPUTED))
         .values_list("state", "why")
-        .annotate(all=Count("pk"), hidden=Count("pk", filter=Q(withheld_until__gt=now())))
+        .annotate(all=Count("why"), hidden=Count("withheld_until", filter=Q(withheld_until__gt=now())))
         .order_by()
     )
     by_why: dict[Why, int] = {}
@@ -89,7 +103,8 @@ def items() -> QuerySet[ReviewItem]:
 
 
 def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
-    """Without those that this person may be asked about before the model is heard: a list would say too much."""
+    """Without what is set aside, and what this person may be asked about before the model is heard."""
+    rows = rows.exclude(~Q(state=State.DECIDED) & set_aside())
     if not person.has_perm("review.decide_reviewitem"):
         return rows
     return rows.exclude(withheld_until__gt=now())
@@ -138,9 +153,13 @@ def accuracy_since(moment: datetime) -> list[Measured]:
     days = Tally.objects.filter(span=Span.DAY, begins_at__gte=moment).order_by()
     traffic = {tuple(key): n for *key, n in days.values_list("model", "version").annotate(Sum("count"))}
     columns = ("prediction__model", "prediction__version", "why", "sampling_ratio")
-    since = ReviewItem.objects.filter(prediction__happened_at__gte=moment).order_by()
+    # An item is made, and judged, after its answer was given: by these times their indexes find the few that
+    # matter, whatever came before. A gateway whose clock is ahead is allowed for.
+    soonest = moment - CLOCKS_APART_MAX
+    since = ReviewItem.objects.filter(created_at__gte=soonest, prediction__happened_at__gte=moment).order_by()
     queued = {tuple(key): n for *key, n in since.values_list(*columns).annotate(Count("pk"))}
     in_force = ExpertDecision.objects.filter(
+        decided_at__gte=soonest,
         item__prediction__happened_at__gte=moment,
         item__state=State.DECIDED,
         round=F("item__rounds"),
@@ -160,6 +179,12 @@ def accuracy_since(moment: datetime) -> list[Measured]:
         groups.setdefault((model, version), {}).setdefault(Why(why), []).append(group)
     measured = [_measured(*key, traffic.get(key, 0), by_why) for key, by_why in groups.items()]
     return sorted(measured, key=lambda found: -found.answers)
+
+
+def accuracy_lately() -> list[Measured]:
+    """What production did in the last ACCURACY_SPAN; without versions of which nothing was judged."""
+    begin = begin_of(Span.DAY, now() - ACCURACY_SPAN)
+    return [measured for measured in accuracy_since(begin) if measured.accuracy is not None]
 
 
 def _measured(model: str, version: str, all_answers: int, by_why: Mapping[Why, Sequence[Group]]) -> Measured:
@@ -250,4 +275,4 @@ def labels_of(model: str, *, decided_before: datetime) -> QuerySet[ExpertDecisio
 
 def longest_waiting(most: int) -> list[ReviewItem]:
     """Open items, the oldest first, with their predictions. One query along the index by state and age."""
-    return list(items().filter(state=State.OPEN).order_by("created_at")[:most])
+    return list(items().filter(~set_aside(), state=State.OPEN).order_by("created_at")[:most])

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -20,6 +20,7 @@ from console.errors import Conflict, Invalid, NotFound
 from console.predictions.models import FeedbackKind, Prediction, Verdict
 from console.predictions.names import classes_of
 from console.review.models import VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.queries import set_aside
 from console.staff.models import User
 from console.staff.services import require
 
@@ -42,6 +43,16 @@ class Decision:
     decided: Decided
     class_id: str = ""
     note: str = ""
+
+
+def check(decision: Decision) -> None:
+    """Raises Invalid unless a class is named exactly where one was chosen, and the note is short enough."""
+    if len(decision.note) > NOTE_MAX:
+        raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
+    if decision.decided == Decided.CLASS and not decision.class_id:
+        raise Invalid(_("Which class is it?"), field="class_id")
+    if decision.decided != Decided.CLASS and decision.class_id:
+        raise Invalid(_("Only a decision for a class names one."), field="class_id")
 
 
 def why_review(*, verdict: Verdict, confidence: float, wants_review: bool) -> Why | None:
@@ -106,14 +117,14 @@ def flag(predictions: Collection[Prediction], *, with_photograph: Collection[UUI
 def take(*, actor: User, item_id: int) -> ReviewItem:
     """Hold an item for a while, so that nobody else reviews it unknowingly. Taking it again prolongs the hold.
 
-    Raises NotAllowed, NotFound; Conflict when it is decided, somebody else holds it, or the actor
-    has given an opinion of it and another person's is wanted.
+    Raises NotAllowed, NotFound; Conflict when it is decided or set aside, somebody else holds it, or the
+    actor has given an opinion of it and another person's is wanted.
     """
     require(actor, "review.decide_reviewitem")
     moment = now()
     free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
     mine = Q(held_by=actor, held_since__isnull=False)
-    open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~_spoken(actor), pk=item_id)
+    open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~_spoken(actor), ~set_aside(), pk=item_id)
     moved = open_items.filter(mine).update(held_until=moment + HOLD) or open_items.filter(free).update(
         held_by=actor, held_since=moment, held_until=moment + HOLD
     )
@@ -129,8 +140,7 @@ def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) 
     """
     require(actor, "review.decide_reviewitem")
     for _try in range(_TRIES):
-        free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
-        waiting = ReviewItem.objects.filter(free, ~_spoken(actor), state=state).exclude(pk=passing_over)
+        waiting = _free(actor).filter(state=state).exclude(pk=passing_over)
         urgent = waiting.order_by("-with_photograph", "why", "created_at", "pk")
         for item_id in urgent.values_list("pk", flat=True)[:_CANDIDATES]:
             try:
@@ -140,6 +150,22 @@ def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) 
         if not waiting.exists():
             return None
     return None
+
+
+def anything_waits(actor: User) -> bool:
+    """Whether an open item is free for this person. One query."""
+    return _free(actor).filter(state=State.OPEN).exists()
+
+
+def held_by(actor: User, *, passing_over: int, state: State) -> ReviewItem | None:
+    """What this person holds already, and goes on with. One query."""
+    mine = _free(actor).filter(held_by=actor, held_until__gt=now(), state=state)
+    return mine.exclude(pk=passing_over).order_by("held_until", "pk").first()
+
+
+def reserve(*, actor: User, item_id: int) -> None:
+    """Hold on to an item that is looked at later: the time that its decision takes begins when it is taken again."""
+    ReviewItem.objects.filter(pk=item_id, held_by=actor).update(held_since=None)
 
 
 @transaction.atomic
@@ -152,12 +178,12 @@ def give_back(*, actor: User, item_id: int) -> None:
 def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
     """Record what the expert who holds an item says of it, with its audit entry, and move the item on.
 
-    Raises NotAllowed, NotFound, Invalid; Conflict when it is decided, or somebody else took it.
+    Raises NotAllowed, NotFound, Invalid; Conflict when it is decided or set aside, or somebody else took it.
     """
     require(actor, "review.decide_reviewitem")
-    _check(decision)
+    check(decision)
     moment = now()
-    held = ReviewItem.objects.exclude(state=State.DECIDED).filter(pk=item_id, held_by=actor)
+    held = ReviewItem.objects.exclude(state=State.DECIDED).filter(~set_aside(), pk=item_id, held_by=actor)
     item = held.select_related("prediction").first()
     if item is None:
         raise _why_not(item_id, actor)
@@ -257,10 +283,24 @@ def take_back(*, actor: User, item_id: int) -> ReviewItem:
     return ReviewItem.objects.select_related("prediction").get(pk=item_id)
 
 
+def left_alone() -> Conflict:
+    """Why nobody is asked about a photograph that waits."""
+    return Conflict(
+        _("The person asked that their data be left alone. It waits until a privacy officer lifts that."),
+        reason="restricted",
+    )
+
+
 def _drawn(prediction_id: UUID, purpose: str) -> float:
     """A number in [0, 1) from the random bits of the id: an event that comes twice is drawn alike."""
     digest = hashlib.sha256(f"{purpose} {prediction_id}".encode()).digest()
     return int.from_bytes(digest[:7]) / 2**56
+
+
+def _free(actor: User) -> QuerySet[ReviewItem]:
+    """Items that are not set aside, that nobody else holds and of which this person's opinion is still wanted."""
+    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
+    return ReviewItem.objects.filter(free, ~_spoken(actor), ~set_aside())
 
 
 def _spoken(actor: User) -> Q:
@@ -285,15 +325,6 @@ def _after(item: ReviewItem, decision: Decision) -> State:
     return State.DECIDED if said == {(decision.decided.value, decision.class_id)} else State.DISPUTED
 
 
-def _check(decision: Decision) -> None:
-    if len(decision.note) > NOTE_MAX:
-        raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
-    if decision.decided == Decided.CLASS and not decision.class_id:
-        raise Invalid(_("Which class is it?"), field="class_id")
-    if decision.decided != Decided.CLASS and decision.class_id:
-        raise Invalid(_("Only a decision for a class names one."), field="class_id")
-
-
 def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
     """Whether the expert confirms what the model said; None where there is nothing to compare."""
     out = prediction.verdict == Verdict.OUT_OF_DISTRIBUTION
@@ -310,6 +341,8 @@ def _why_not(item_id: int, actor: User) -> Exception:
         return NotFound(_("There is no review item {id}.").format(id=item_id))
     if item.state == State.DECIDED:
         return Conflict(_("It has been decided already."), reason="already_decided")
+    if ReviewItem.objects.filter(set_aside(), pk=item_id).exists():
+        return left_alone()
     if ReviewItem.objects.filter(_spoken(actor), pk=item_id).exists():
         return Conflict(_("You have given your opinion of it; now another person is asked."), reason="already_spoken")
     if item.held_by is None:

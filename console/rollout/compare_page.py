@@ -11,10 +11,11 @@ from django.utils.translation import gettext_noop
 
 from console.errors import Refusal
 from console.predictions.names import KnownClass
-from console.registry.comparison import Better, Comparison, best, compare, is_lower_better, metric_names
+from console.registry.comparison import Better, Comparison, Data, best, compare, is_lower_better, metric_names
 from console.registry.models import NAMED, ModelVersion
 from console.registry.services import find_version
 from console.rollout.models import Route
+from console.rollout.quality_plots import confusions, reliability
 from console.rollout.version_page import route_label
 from model_store.card import MetricCard
 
@@ -37,8 +38,28 @@ _SAYS: Final[Mapping[Better, tuple[str, str]]] = {
     Better.FIRST: (gettext_noop("the first is better"), "success"),
     Better.SECOND: (gettext_noop("the second is better"), "success"),
     Better.LUCK: (gettext_noop("could be luck"), "info"),
-    Better.OTHER_DATA: (gettext_noop("other photographs: cannot be compared"), "warning"),
+    Better.OTHER_DATA: (gettext_noop("other photographs or another split: cannot be compared"), "warning"),
     Better.ONE_ONLY: (gettext_noop("only one has it"), "info"),
+}
+# The label, its colour, and what it means for whoever compares.
+_DATA_SAYS: Final[Mapping[Data, tuple[str, str, str]]] = {
+    Data.SAME: (gettext_noop("the same photographs"), "success", ""),
+    Data.OTHER_SPLIT: (
+        gettext_noop("the same photographs, divided or answered otherwise"),
+        "warning",
+        gettext_noop(
+            "Both come from the same photographs, but another split, seed or way of answering: small differences "
+            "say nothing."
+        ),
+    ),
+    Data.OTHER_PHOTOGRAPHS: (
+        gettext_noop("different photographs"),
+        "danger",
+        gettext_noop(
+            "The two were measured on different photographs: read each for itself and do not hold their numbers "
+            "against each other."
+        ),
+    ),
 }
 _VERSIONS_MOST: Final = 100
 
@@ -79,7 +100,15 @@ def _number(text: str) -> int:
 
 
 def _pair(found: Comparison) -> dict[str, Any]:
+    cards = found.first.card(), found.second.card()
+    drawn = confusions(*cards)
+    versions = found.first, found.second
     return {
+        "confusions": drawn,
+        "matrices": list(zip(versions, drawn.of, strict=True)),
+        "confusion_said": _data_said(found.confusion.data),
+        "reliabilities": [(version, reliability(card)) for version, card in zip(versions, cards, strict=True)],
+        "reliability_said": _data_said(found.reliability.data),
         "first": found.first,
         "second": found.second,
         "pairs": [
@@ -100,6 +129,13 @@ def _pair(found: Comparison) -> dict[str, Any]:
         ],
         "stories": [(version, _story(version)) for version in (found.first, found.second)],
     }
+
+
+def _data_said(data: Data | None) -> tuple[str, str, str] | None:
+    if data is None:
+        return None
+    text, colour, meaning = _DATA_SAYS[data]
+    return _(text), colour, _(meaning) if meaning else ""
 
 
 def _figure(metric: MetricCard | None) -> str:

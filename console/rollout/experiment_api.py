@@ -58,9 +58,13 @@ class ExperimentSerializer(serializers.ModelSerializer[Experiment]):
 class NewExperimentSerializer(ReasonSerializer):
     hypothesis = serializers.CharField(max_length=registry_services.REASON_CHARACTERS_MAX)
     measure = serializers.ChoiceField(choices=Measure.choices)
-    baseline_ratio = serializers.FloatField(help_text="What production is expected to reach, 0 to 1.")
-    effect_ratio = serializers.FloatField(help_text="The smallest improvement that matters.")
-    share_ratio = serializers.FloatField(help_text="Of the calls, for the new version.")
+    baseline_ratio = serializers.FloatField(
+        min_value=0.0, max_value=1.0, help_text="What production is expected to reach, 0 to 1."
+    )
+    effect_ratio = serializers.FloatField(
+        min_value=0.0, max_value=1.0, help_text="The smallest improvement that matters."
+    )
+    share_ratio = serializers.FloatField(min_value=0.0, max_value=1.0, help_text="Of the calls, for the new version.")
     answers_max = serializers.IntegerField(
         min_value=1, default=None, allow_null=True, help_text="Refuse if the question takes more answers."
     )
@@ -84,7 +88,7 @@ class ExperimentList(generics.ListAPIView[Experiment]):
 
     permission_classes = (may("rollout.view_experiment"),)
     serializer_class = ExperimentSerializer
-    queryset = Experiment.objects.select_related("route__version").order_by("-pk")
+    queryset = Experiment.objects.select_related("route__version")
     filterset_fields = ("outcome", "measure")
 
 

@@ -46,6 +46,14 @@ class Served:
         return 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What a rollback would do."""
+
+    ends: Route  # the canary, or production where there is none
+    serves: ModelVersion  # what answers every call afterwards
+
+
 def routes_in_force() -> QuerySet[Route]:
     """Routes that have not ended, with version and people, in one query."""
     return Route.objects.filter(ended_at=None).select_related("version", "started_by", "previous__version")
@@ -92,6 +100,16 @@ def rollback_target(served: Served) -> Route | None:
     while route is not None and route.version.state != State.APPROVED:
         route = route.previous  # a retired version is not brought back
     return route
+
+
+def rollback_of(served: Served) -> Rollback | None:
+    """What a rollback would undo, the newest change first; None where there is nothing to return to."""
+    if served.production is None:
+        return None
+    if served.canary is not None:
+        return Rollback(served.canary, served.production.version)
+    target = rollback_target(served)
+    return None if target is None else Rollback(served.production, target.version)
 
 
 def wanted_backend_versions() -> set[BackendVersion]:

@@ -64,7 +64,8 @@ class RouteList(generics.ListAPIView[Route]):
 
     permission_classes = (may("rollout.view_route"),)
     serializer_class = RouteSerializer
-    queryset = queries.routes_in_force().order_by("model", "pk")
+    page_order = ("model", "pk")
+    queryset = queries.routes_in_force()
     filterset_fields = ("model", "mode")
 
 
@@ -190,6 +191,7 @@ class GuardrailList(generics.ListAPIView[Firing]):
 
     permission_classes = (may("rollout.view_route"),)
     serializer_class = FiringSerializer
+    page_order = ("-fired_at", "-pk")
     queryset = queries.firings()
     filterset_fields = ("rule",)
 

@@ -18,6 +18,7 @@ from console.rollout.comparison import QUANTILES, Comparison, Flipped, Reviewed,
 from console.rollout.guardrails import LEVEL, Definition, Reading
 from console.rollout.models import Arm, Firing, Mode, Route, Rule
 from console.rollout.observations import CONFIDENCE_BINS, totals
+from console.rollout.queries import rollback_of, served_model
 from console.rollout.sequential import Count, interval
 from console.staff.models import User
 from console.vault import queries as vault
@@ -78,8 +79,10 @@ def firing_outcome(firing: Firing) -> str:
 
 
 def route_context(route: Route, person: User) -> dict[str, Any]:
-    """The context of `rollout/route.html`. At most ten queries, whatever the history."""
+    """The context of `rollout/route.html`. At most eleven queries, whatever the history."""
     seen = totals(route)
+    served = served_model(route.model)
+    undone = rollback_of(served)
     firing = Firing.objects.select_related("seen_by", "returned_to").filter(route=route).first()
     if firing is not None:
         firing.route = route
@@ -91,6 +94,8 @@ def route_context(route: Route, person: User) -> dict[str, Any]:
         "sentence": firing_sentence(firing) if firing else "",
         "outcome": firing_outcome(firing) if firing else "",
         "fired": str(Rule(firing.rule).label) if firing else "",
+        "answers": served.production if route.ended_at is not None else None,
+        "rollback": undone if undone is not None and route.ended_at is None and route.mode != Mode.SHADOW else None,
         "may_see": person.has_perm("rollout.change_route"),
         "rules": [_row(reading, firing) for reading in guardrails.read(route, seen)],
         "is_watched": route.mode != Mode.PRODUCTION or route.previous_id is not None,

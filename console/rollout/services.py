@@ -63,7 +63,9 @@ def roll_out(
     try:
         ready = ensure_ready(backend(), registry.backend_version(version), seconds=READY_S_MAX)
     except BackendError as error:
-        raise NotAvailable(str(error), reason="backend_unavailable") from None
+        raise NotAvailable(
+            _("TorchServe does not take part just now: {why}").format(why=error), reason="backend_unavailable"
+        ) from None
     if not ready:
         raise NotAvailable(
             _("TorchServe has no worker ready for {version} after {seconds:g} s.").format(
@@ -76,15 +78,20 @@ def roll_out(
 
 
 @transaction.atomic
-def roll_back(*, actor: User, model: str, reason: str) -> Route:
+def roll_back(*, actor: User, model: str, reason: str, ends: int | None = None) -> Route:
     """Undo the newest change to what callers get: end the canary if there is one, else bring back the
     production version before this one, which TorchServe still holds.
 
+    ends: the route that whoever asks saw would end. Another one would by now: nothing is done, since a
+    guardrail or a colleague was faster, and a second rollback would undo more than was asked for.
     Returns the production route that is in force afterwards. Raises NotAllowed, Invalid, Conflict.
     """
     require(actor, "rollout.change_route")
     reason = checked_reason(reason)
     served = served_model(model)
+    newest = served.canary or served.production
+    if ends is not None and newest is not None and newest.pk != ends:
+        raise _changed_meanwhile()
     if served.production is None:
         raise Conflict(
             _("{model} has no version in production.").format(model=model), reason="no_production", field="model"

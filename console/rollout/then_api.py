@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -84,6 +85,6 @@ class RoutesThen(APIView):
         asked = request.query_params
         at = instant(asked.get("at", ""))
         if at is None:
-            raise Invalid("at is a day and a time, as 2026-01-31T09:30:00+07:00", field="at")
+            raise Invalid(_("The parameter at is a day and a time, as 2026-01-31T09:30:00+07:00."), field="at")
         found = look(client=asked.get("client", ""), at=at, model=asked.get("model", ""))
         return Response(ThenSerializer(found).data)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
 
 import django_filters
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.request import Request
@@ -23,6 +25,7 @@ from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.torchserve import connections
 from model_store.card import MetricCard
+from model_store.measured import ConfusionCard, ReliabilityCard
 
 
 class VersionFilter(django_filters.FilterSet):
@@ -109,6 +112,9 @@ class ModelRollback(APIView):
         return _version(route.version_id)
 
 
+_ROW: Final = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
+
+
 class FigureSerializer(serializers.Serializer[Any]):
     value = serializers.FloatField()
     low = serializers.FloatField()
@@ -126,6 +132,43 @@ class MetricPairSerializer(serializers.Serializer[Any]):
     )
 
 
+class ConfusionSerializer(serializers.Serializer[Any]):
+    measured_on = serializers.CharField()
+    counts = serializers.DictField(
+        child=serializers.DictField(child=serializers.IntegerField()),
+        help_text="Class shown -> class answered -> photographs; what never occurred is left out.",
+    )
+
+
+class ReliabilityBinSerializer(serializers.Serializer[Any]):
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    photos = serializers.IntegerField()
+    confidence = serializers.FloatField(help_text="Mean of the photographs whose confidence lies in (low, high].")
+    accuracy = serializers.FloatField()
+
+
+class ReliabilitySerializer(serializers.Serializer[Any]):
+    measured_on = serializers.CharField()
+    bins = ReliabilityBinSerializer(many=True)
+
+
+_DATA_CHOICES: Final = [str(each) for each in comparison.Data]
+_DATA_HELP: Final = "How the photographs of a and of b relate; null where one card has no such table."
+
+
+class ConfusionPairSerializer(serializers.Serializer[Any]):
+    measured_on = serializers.ChoiceField(choices=_DATA_CHOICES, allow_null=True, help_text=_DATA_HELP)
+    a = ConfusionSerializer(allow_null=True)
+    b = ConfusionSerializer(allow_null=True)
+
+
+class ReliabilityPairSerializer(serializers.Serializer[Any]):
+    measured_on = serializers.ChoiceField(choices=_DATA_CHOICES, allow_null=True, help_text=_DATA_HELP)
+    a = ReliabilitySerializer(allow_null=True)
+    b = ReliabilitySerializer(allow_null=True)
+
+
 class VersionPairSerializer(serializers.Serializer[Any]):
     a = serializers.CharField()
     b = serializers.CharField()
@@ -141,6 +184,8 @@ class VersionPairSerializer(serializers.Serializer[Any]):
         child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2),
         help_text="Training settings that differ.",
     )
+    confusion = ConfusionPairSerializer()
+    reliability = ReliabilityPairSerializer()
 
 
 class RankedSerializer(FigureSerializer):
@@ -153,7 +198,7 @@ class VersionCompare(APIView):
     permission_classes = (may("registry.view_modelversion"),)
 
     @extend_schema(
-        parameters=[OpenApiParameter(name, int, required=True) for name in ("a", "b")],
+        parameters=[OpenApiParameter(name, _ROW, required=True) for name in ("a", "b")],
         responses=VersionPairSerializer,
     )
     def get(self, request: Request) -> Response:
@@ -171,6 +216,14 @@ class VersionCompare(APIView):
                 "photographs": {item.class_id: [item.first, item.second] for item in found.classes},
                 "facts": {name: [mine, others] for name, mine, others in found.facts},
                 "settings": {name: [mine, others] for name, mine, others in found.settings},
+                "confusion": {
+                    "measured_on": found.confusion.data,
+                    **{name: _confusion(version.card().confusion) for name, version in (("a", one), ("b", other))},
+                },
+                "reliability": {
+                    "measured_on": found.reliability.data,
+                    **{name: _reliability(version.card().reliability) for name, version in (("a", one), ("b", other))},
+                },
             }
         )
 
@@ -187,7 +240,12 @@ class VersionRanking(APIView):
         model, metric = (request.query_params.get(name, "") for name in ("model", "metric"))
         known = comparison.metric_names(model)
         if metric not in known:
-            raise Invalid(f"a metric of {model} is one of: {', '.join(known) or 'none yet'}", field="metric")
+            raise Invalid(
+                _("A metric of {model} is one of: {names}.").format(
+                    model=model, names=", ".join(known) or _("none yet")
+                ),
+                field="metric",
+            )
         return Response(
             [
                 {
@@ -204,7 +262,7 @@ class VersionRanking(APIView):
 def _id(request: Request, name: str) -> int:
     text = request.query_params.get(name, "")
     if not text.isdecimal() or len(text) > 15:
-        raise Invalid(f"{name} is the number of a version", field=name)
+        raise Invalid(_("{field} is the number of a version.").format(field=name), field=name)
     return int(text)
 
 
@@ -212,6 +270,14 @@ def _figure(metric: MetricCard | None) -> dict[str, Any] | None:
     if metric is None:
         return None
     return {"value": metric.value, "low": metric.low, "high": metric.high, "measured_on": metric.data}
+
+
+def _confusion(table: ConfusionCard | None) -> dict[str, Any] | None:
+    return None if table is None else {"measured_on": table.data, "counts": table.counts}
+
+
+def _reliability(table: ReliabilityCard | None) -> dict[str, Any] | None:
+    return None if table is None else {"measured_on": table.data, "bins": [asdict(each) for each in table.bins]}
 
 
 def _version(pk: int) -> Response:

@@ -16,7 +16,8 @@ from console.registry.models import ModelVersion, State
 from console.registry.queries import golden_photographs
 from console.registry.rule_names import rule_name
 from console.rollout.models import Mode, Route
-from console.rollout.queries import Served, rollback_target, served_model
+from console.rollout.quality_plots import confusions, reliability
+from console.rollout.queries import Served, rollback_of, served_model
 from console.staff.models import User
 from model_store.card import Card, MetricCard
 from model_store.errors import ArchiveRefused
@@ -69,6 +70,8 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "card": card,
         "learnt_from": learnt_from(card.data.fingerprint) if card else None,
         "metrics": _metrics(card) if card else (),
+        "confusions": confusions(card) if card else None,
+        "reliability": reliability(card) if card else None,
         "per_class": _classes(card) if card else (),
         "photos": _photos(version, card) if card else (),
         "smoke": version.smoke_report or {},
@@ -111,7 +114,7 @@ def _buttons(version: ModelVersion, person: User, served: Served) -> Sequence[Bu
 
     waiting = version.state == State.SMOKE_TESTED and version.uploaded_by_id != person.pk
     in_production = route is not None and route.mode == Mode.PRODUCTION
-    undoable = served.canary is not None or rollback_target(served) is not None
+    undoable = rollback_of(served) is not None
     offer(waiting and may_approve, "approve", _("Approve"), "primary")
     offer(version.state == State.APPROVED and not in_production and may_roll, "roll_out", _("Roll out"), "primary")
     offer(

@@ -53,6 +53,11 @@ class ConsoleSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="The least urgent line logged."
     )
+    otlp_endpoint: str = Field(
+        default="",
+        description="http:// or https:// and HOST:PORT of a collector that takes traces (OTLP over gRPC); "
+        "empty: no traces.",
+    )
 
     database_url: str = Field(
         default="",
@@ -75,6 +80,12 @@ class ConsoleSettings(BaseSettings):
     )
 
     console_listen: str = Field(default="127.0.0.1:7480", description="HOST:PORT that the console answers on.")
+    console_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Web processes of the console, about 130 MiB each; one a core where many events come in.",
+    )
     console_hosts: str = Field(
         default="",
         description="Names by which the console is reached, comma separated; any beyond loopback needs TLS before it.",
@@ -89,10 +100,47 @@ class ConsoleSettings(BaseSettings):
     review_double_ratio: float = Field(
         default=0.1, ge=0, le=1, description="Share of photographs that several experts judge, each without the others."
     )
+    review_gold_ratio: float = Field(
+        default=0.03, ge=0, le=1, description="Share of photographs in a reviewer's queue whose answer is known."
+    )
     review_opinions: int = Field(default=2, ge=2, le=5, description="How many experts those are.")
 
     retrain_labels: int = Field(
         default=1000, ge=1, description="New labels of a model, free to learn from, at which training anew is proposed."
+    )
+
+    retrain_erased_days: int = Field(
+        default=30, ge=1, description="Days in which a version that learnt from an erased person is to be replaced."
+    )
+    training_command: Path | None = Field(
+        default=None, description="The `amulet` that trains; empty: the one beside the worker's Python."
+    )
+    training_dir: Path = Field(
+        default_factory=_in_state("training"),
+        description="Folder in which a training job's photographs lie while it runs; best in memory (tmpfs).",
+    )
+    training_key_file: Path = Field(
+        default_factory=_in_state("signing.key"),
+        description="Private key (PEM) that signs what training jobs make; only the worker that trains reads it.",
+    )
+    training_wanted_file: Path | None = Field(
+        default=None,
+        description="File that says to whoever starts the trainer that a job waits, as in `amulet up`; empty: a "
+        "message to a worker on the queue `training`.",
+    )
+    training_hours_max: float = Field(default=6, gt=0, le=240, description="How long a training job may run.")
+    training_mib_max: int = Field(default=16_384, ge=512, description="Memory that a training job may take.")
+
+    keep_predictions_days: int = Field(
+        default=0,
+        ge=0,
+        description="Days after which a prediction goes, with its photographs, reviews and feedback; 0: never.",
+    )
+    keep_consents_days: int = Field(
+        default=1826, ge=365, description="Days for which a consent is kept as a proof after it ended."
+    )
+    keep_requests_days: int = Field(
+        default=1826, ge=365, description="Days for which a closed privacy request and its certificate are kept."
     )
 
     control_token_file: Path = Field(
@@ -128,6 +176,10 @@ class ConsoleSettings(BaseSettings):
 
     webhook_private: bool = Field(
         default=False, description="Let webhooks go to private and loopback addresses too, and over plain HTTP."
+    )
+    webhook_ca: Path | None = Field(
+        default=None,
+        description="Authorities (PEM) that listeners' certificates may come from, beside the public ones.",
     )
     smtp_url: str = Field(
         default="",
@@ -166,6 +218,13 @@ class ConsoleSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str) -> str:
+        if value and urlsplit(value).port is None:
+            raise ValueError("wanted HOST:PORT after http:// or https://, as in http://127.0.0.1:4317")
+        return _with_scheme(value, ("http", "https")) if value else value
 
     @field_validator("database_url")
     @classmethod

@@ -18,7 +18,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.audit.queries import last_sequence
+from console.audit.queries import newest
 from console.datasets.models import Proposal
 from console.drift.queries import alerts
 from console.predictions.names import class_names
@@ -30,12 +30,16 @@ from console.pulse.models import Service
 from console.pulse.queries import Health, service_states
 from console.registry.models import State
 from console.registry.queries import waiting_for_approval, waiting_in
+from console.retention.queries import overdue
+from console.retraining.models import Plan
 from console.review.models import Why
 from console.review.queries import longest_waiting, open_items, withholds
 from console.rollout.models import Rule
-from console.rollout.queries import rollback_target, served_models, unseen, unseen_firings
+from console.rollout.queries import rollback_of, served_models, unseen, unseen_firings
 from console.rollout.route_page import firing_outcome, firing_sentence
 from console.site.traffic import traffic
+from console.site.urgent import urgent
+from console.staff.rest import actor_of
 
 WAITING_MAX: Final = 5
 _HEALTH: Final[Mapping[Health, tuple[object, str]]] = {
@@ -48,6 +52,7 @@ _SERVICES: Final[Mapping[Service, object]] = {
     Service.GATEWAY: gettext_lazy("Gateway"),
     Service.TORCHSERVE: gettext_lazy("TorchServe"),
     Service.WORKER: gettext_lazy("Worker and timer"),
+    Service.SIGNER: gettext_lazy("Signer of the audit trail"),
 }
 
 _VERSIONS: Final[Mapping[State, tuple[object, str]]] = {
@@ -55,6 +60,9 @@ _VERSIONS: Final[Mapping[State, tuple[object, str]]] = {
     State.VERIFIED: (gettext_lazy("versions wait for their smoke test"), "science"),
     State.FAILED: (gettext_lazy("versions failed their smoke test"), "error"),
 }
+
+
+_AUDIT: Final = "audit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,7 @@ class Card:
     text: str
     url: str
     icon: str
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +92,12 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     served = served_models() if may("rollout.view_route") else []
     sees_predictions = may("predictions.view_prediction")
     drawn = traffic() if sees_predictions else None
+    cards, audit_entries = _cards(request)
     calls = drawn.calls_by_version if drawn else {}
     return {
         **context,
         "title": _("What needs a person"),
-        "cards": _cards(request),
+        "cards": cards,
         "waiting": _waiting(request),
         "services": [
             (_SERVICES[state.service], *_HEALTH[state.health], state.heard_at, state.problem)
@@ -100,18 +110,20 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
                 model,
                 model.production,
                 model.canary,
-                rollback_target(model),
+                rollback_of(model),
                 sum(calls.get(route.version.version, 0) for route in model.routes),
             )
             for model in served
         ],
+        "may_roll_back": may("rollout.change_route"),
         "last_prediction": newest_first().first() if sees_predictions else None,
-        "audit_entries": last_sequence() if may("audit.view_entry") else None,
+        "audit_entries": audit_entries,
         "sees_routes": may("rollout.view_route"),
     }
 
 
-def _cards(request: HttpRequest) -> Sequence[Card]:
+def _cards(request: HttpRequest) -> tuple[Sequence[Card], int | None]:
+    """Also how many entries the audit trail has, which the same query reads; None: not for this person."""
     may = request.user.has_perm
     cards: list[Card] = []
     asked: dict[str, QuerySet[Any]] = {}
@@ -119,15 +131,19 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
         asked["reviews"] = open_items()
     if may("datasets.view_dataset"):
         asked["proposals"] = Proposal.objects.all()
+        asked["plans"] = Plan.objects.all()
+        asked["late_plans"] = Plan.objects.filter(due_at__lt=now())
     if may("drift.view_finding"):
         asked["alerts"] = alerts()
     if may("privacy.view_privacyrequest"):
         asked["requests"] = due_within(SOON_DAYS, now())
+        asked["retention"] = overdue(now())
     if may("rollout.view_route"):
         asked["firings"] = unseen()
     if may("registry.view_modelversion"):
         asked |= {state.value: waiting_in(state) for state in _VERSIONS}
-    number_of = _counted(asked)
+    sees_audit = may("audit.view_entry")
+    number_of = _counted(asked, with_audit=sees_audit)
     if "reviews" in asked:
         url = reverse("admin:review_reviewitem_changelist")
         cards.append(Card(number_of["reviews"], _("photographs wait for an expert"), url, "rate_review"))
@@ -141,30 +157,42 @@ def _cards(request: HttpRequest) -> Sequence[Card]:
     if number_of.get("proposals"):
         url = reverse("admin:datasets_dataset_changelist")
         cards.append(Card(number_of["proposals"], _("models should learn anew"), url, "model_training"))
+    if number_of.get("plans"):
+        url = reverse("admin:retraining_trainingjob_changelist")
+        text, late = _("versions learnt from people who were erased since"), number_of["late_plans"]
+        if late:
+            text = _("{text}; {late} of them are overdue").format(text=text, late=late)
+        cards.append(Card(number_of["plans"], text, url, "person_remove", is_late=bool(late)))
     if "alerts" in asked:
         url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
         cards.append(Card(number_of["alerts"], _("drift alerts are open"), url, "monitoring"))
+    if number_of.get("retention"):
+        url = reverse("admin:retention_applied_changelist")
+        text = _("rules of retention are overdue")
+        cards.append(Card(number_of["retention"], text, url, "auto_delete", is_late=True))
     if "requests" in asked:
         url = reverse("admin:privacy_privacyrequest_changelist")
         text = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
         cards.append(Card(number_of["requests"], text, url, "shield_person"))
-    return cards
+    return cards, number_of[_AUDIT] if sees_audit else None
 
 
-def _counted(asked: Mapping[str, QuerySet[Any]]) -> Mapping[str, int]:
-    """How many rows each has; one query for all."""
-    found = dict.fromkeys(asked, 0)
+def _counted(asked: Mapping[str, QuerySet[Any]], *, with_audit: bool) -> Mapping[str, int]:
+    """How many rows each has, and the number of the newest audit entry; one query for all."""
+    found = dict.fromkeys((*asked, _AUDIT), 0)
     counts = [
         rows.order_by().values(name=Value(name, CharField())).annotate(number=Count("pk")).values_list("name", "number")
         for name, rows in asked.items()
     ]
+    if with_audit:
+        counts.append(newest().values_list(Value(_AUDIT, CharField()), "sequence"))
     if counts:
         found |= dict(counts[0].union(*counts[1:], all=True))
     return found
 
 
 def _waiting(request: HttpRequest) -> Sequence[Waiting]:
-    """What waits for this person's role: guardrails that fired, then the oldest versions, then photographs."""
+    """What waits for this person's role: guardrails, privacy requests, drift, the oldest versions, photographs."""
     found: list[Waiting] = []
     if request.user.has_perm("rollout.view_route"):
         for firing in unseen_firings(WAITING_MAX):
@@ -172,19 +200,22 @@ def _waiting(request: HttpRequest) -> Sequence[Waiting]:
             text = f"{firing.route.version}: {Rule(firing.rule).label}"
             why = f"{firing_sentence(firing)} {firing_outcome(firing)}"
             found.append(Waiting(text, why, firing.fired_at, url))
+    requests, drifted = urgent(actor_of(request), WAITING_MAX)
+    found += [Waiting(each.text(), each.why(), each.since, each.url()) for each in requests]
+    items = longest_waiting(WAITING_MAX) if request.user.has_perm("review.decide_reviewitem") else []
+    names = class_names() if items or any(each.needs_class_names for each in drifted) else {}
+    found += [Waiting(each.text(names), each.why(), each.since, each.url()) for each in drifted]
     if request.user.has_perm("registry.approve_modelversion"):
         for version in waiting_for_approval(WAITING_MAX):
             if version.uploaded_by_id != request.user.pk:
                 url = reverse("admin:registry_modelversion_change", args=[version.pk])
                 since = version.smoke_tested_at or version.uploaded_at
                 found.append(Waiting(f"{version.model} {version.version}", _("approval"), since, url))
-    if request.user.has_perm("review.decide_reviewitem"):
-        names = class_names()
-        for item in longest_waiting(WAITING_MAX):
-            top = item.prediction.top_class
-            url = reverse("admin:review_reviewitem_change", args=[item.pk])
-            if withholds(item):
-                found.append(Waiting(_("You answer first"), "", item.created_at, url))
-                continue
-            found.append(Waiting(names.get(top, top), str(Why(item.why).label), item.created_at, url))
+    for item in items:
+        top = item.prediction.top_class
+        url = reverse("admin:review_reviewitem_change", args=[item.pk])
+        if withholds(item):
+            found.append(Waiting(_("You answer first"), "", item.created_at, url))
+            continue
+        found.append(Waiting(names.get(top, top), str(Why(item.why).label), item.created_at, url))
     return found

@@ -37,6 +37,7 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
         "loggers": {
             "django.request": {"level": "ERROR"},  # a 4xx is the caller's news, not ours
             "axes": {"level": "WARNING"},
+            "fontTools": {"level": "WARNING"},  # every glyph of a PDF
             "httpx": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
         },

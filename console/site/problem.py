@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -89,7 +90,11 @@ def _first(detail: Any, field: str = "") -> tuple[str, str]:
 
 
 def _problem(status: int, detail: str, reason: str, field: str) -> Response:
-    body = {
+    return Response(_document(status, detail, reason, field), status=status, content_type=CONTENT_TYPE)
+
+
+def _document(status: int, detail: str, reason: str, field: str) -> dict[str, Any]:
+    return {
         "type": f"urn:amulet:problem:{reason}",
         "title": TITLE_OF.get(status, "Refused"),
         "status": status,
@@ -97,7 +102,35 @@ def _problem(status: int, detail: str, reason: str, field: str) -> Response:
         "reason": reason,
         "field": field,
     }
-    return Response(body, status=status, content_type=CONTENT_TYPE)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400: what is refused before a view is found, or while its body is read."""
+    if not _is_rest(request):
+        return defaults.bad_request(request, exception)
+    return _refused(400, "This request cannot be read.", "invalid")
+
+
+def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler404."""
+    if not _is_rest(request):
+        return defaults.page_not_found(request, exception)
+    return _refused(404, "There is no such address.", "not_found")
+
+
+def own_fault(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: the log has what happened, and its caller nothing of it."""
+    if not _is_rest(request):
+        return defaults.server_error(request)
+    return _refused(500, "This is our own fault.", "internal")
+
+
+def _refused(status: int, detail: str, reason: str) -> HttpResponse:
+    return JsonResponse(_document(status, detail, reason, ""), status=status, content_type=CONTENT_TYPE)
+
+
+def _is_rest(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
 
 
 class RefusalsAsPages:

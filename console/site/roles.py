@@ -41,7 +41,14 @@ _SEE: Final = frozenset(
 
 PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
     Role.VIEWER: _SEE,
-    Role.REVIEWER: _SEE | {"review.view_reviewitem", "review.decide_reviewitem", "vault.open_storedobject"},
+    Role.REVIEWER: _SEE
+    | {
+        "review.view_reviewitem",
+        "review.decide_reviewitem",
+        "sheets.view_sheet",
+        "sheets.answer_sheet",
+        "vault.open_storedobject",
+    },
     Role.MODEL_ENGINEER: _SEE
     | {
         "registry.upload_modelversion",
@@ -49,6 +56,8 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "review.view_reviewitem",
         "clients.view_client",
         "datasets.view_dataset",
+        "sheets.view_sheet",
+        "sheets.import_sheet",
         "vault.train_storedobject",
     },
     Role.APPROVER: _SEE | {"registry.approve_modelversion", "rollout.change_route", "datasets.view_dataset"},
@@ -91,6 +100,9 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "review.view_reviewitem",
         "review.decide_reviewitem",
         "review.lead_reviewitem",
+        "sheets.view_sheet",
+        "sheets.answer_sheet",
+        "sheets.import_sheet",
         "vault.open_storedobject",
         "vault.train_storedobject",
         "vault.view_subject",

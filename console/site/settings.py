@@ -51,12 +51,15 @@ INSTALLED_APPS = [
     "console.predictions",
     "console.review",
     "console.datasets",
+    "console.retraining",
+    "console.sheets",
     "console.rollout",
     "console.drift",
     "console.ingest",
     "console.privacy",
     "console.webhooks",
     "console.idempotency",
+    "console.retention",
     "console.tryit",
     "console.site",
 ]
@@ -109,8 +112,13 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = 2
 CELERY_WORKER_SEND_TASK_EVENTS = False
+# Nothing of ours is told to a worker while it runs. The mailbox for that is named after the machine, and RabbitMQ
+# gives it to one worker: a second one on the machine would never start.
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+# Hours of work have a worker of their own, which reads this queue and no other.
+CELERY_TASK_ROUTES = {"console.retraining.tasks.train": {"queue": "training"}}
 CELERY_BEAT_SCHEDULE_FILENAME = str(AMULET.data_dir / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "registry: find work": {"task": "console.registry.tasks.find_work", "schedule": 10.0},
@@ -120,14 +128,14 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     },
     "privacy: go on with erasures": {"task": "console.privacy.tasks.find_work", "schedule": 20.0},
     "privacy: tell of limits": {"task": "console.privacy.tasks.escalate", "schedule": timedelta(hours=1)},
-    "privacy: discard orphans": {"task": "console.privacy.tasks.discard_orphans", "schedule": timedelta(days=1)},
     "drift: fold": {"task": "console.drift.tasks.fold", "schedule": 30.0},
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
     "datasets: propose": {"task": "console.datasets.tasks.propose", "schedule": timedelta(minutes=10)},
+    "retraining: find work": {"task": "console.retraining.tasks.find_work", "schedule": 30.0},
     "rollout: watch": {"task": "console.rollout.tasks.watch", "schedule": 10.0},
-    "idempotency: tidy": {"task": "console.idempotency.tasks.tidy", "schedule": timedelta(hours=1)},
     "webhooks: deliver": {"task": "console.webhooks.tasks.deliver", "schedule": 10.0},
-    "webhooks: tidy": {"task": "console.webhooks.tasks.tidy", "schedule": timedelta(days=1)},
+    # Every rule has its own time; this only looks.
+    "retention: apply": {"task": "console.retention.tasks.apply", "schedule": timedelta(minutes=5)},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
 }
 
@@ -152,6 +160,9 @@ AXES_CLIENT_IP_CALLABLE = "console.staff.lockout.client_address"
 AXES_LOCKOUT_CALLABLE = "console.staff.lockout.answer"
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
+AXES_DISABLE_ACCESS_LOG = True  # the audit trail says who came in
+# Nothing that was typed is kept with an attempt but the name that it counts for.
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 
 # Mail, where a server is named.
 _MAIL = AMULET.mail()
@@ -222,11 +233,10 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_PAGINATION_CLASS": "console.site.paging.Pages",
+    "DEFAULT_FILTER_BACKENDS": ["console.filtering.KnownFilters"],
+    "DEFAULT_PAGINATION_CLASS": "console.paging.Pages",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "console.site.problem.answer",
-    "PAGE_SIZE": 50,
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -240,10 +250,18 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",  # the default one
         "console.idempotency.schema.add_header",
+        "console.site.openapi.close_requests",
+        "console.site.openapi.add_problems",
+        "console.site.openapi.add_scopes",
     ],
     "ENUM_NAME_OVERRIDES": {
         "GuardrailEnum": "console.rollout.models.Rule",
         "ExperimentOutcomeEnum": "console.rollout.models.Outcome",
+        "DriftOutcomeEnum": "console.drift.models.Outcome",
+        "TrainingJobStateEnum": "console.retraining.models.State",
+        "KindEnum": "console.privacy.models.Kind",
+        "PrivacyRequestStateEnum": "console.privacy.models.State",
+        "SheetKindEnum": "console.sheets.models.Kind",
     },
 }
 

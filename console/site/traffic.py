@@ -11,11 +11,11 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime, now
 from django.utils.translation import gettext as _
 
+from console import plots
 from console.predictions.models import Span, Tally, Verdict
 from console.predictions.queries import Counted, counted_since
 from console.predictions.tallies import begin_of
 from console.review.services import CONFIDENCE_MIN
-from console.site import plots
 
 HOURS: Final = 48
 DAYS: Final = 30

@@ -15,6 +15,7 @@ from console.tryit import views as tryit
 
 # Every app's part of the REST interface.
 API = (
+    "console.staff.api",
     "console.clients.api",
     "console.registry.api",
     "console.rollout.api",
@@ -24,8 +25,16 @@ API = (
     "console.predictions.api",
     "console.review.api",
     "console.datasets.api",
+    "console.retraining.api",
+    "console.sheets.api",
     "console.webhooks.api",
+    "console.retention.api",
+    "console.drift.api",
 )
+
+handler400 = "console.site.problem.bad_request"
+handler404 = "console.site.problem.no_such_address"
+handler500 = "console.site.problem.own_fault"
 
 admin.autodiscover()
 

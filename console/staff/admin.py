@@ -10,10 +10,11 @@ from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import mark_safe
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -21,12 +22,17 @@ from qrcode.image.svg import SvgPathImage
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
+)
 
-from console.pages import ReadOnlyAdmin, ask, page
-from console.staff import services
+from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.staff import queries, services
 from console.staff.models import ApiToken, User
 from console.staff.rest import actor_of
+from console.staff.scopes import Scope
 
 # Roles are a table in the code, and second factors are nobody's to read.
 admin.site.unregister([Group, TOTPDevice])
@@ -53,6 +59,13 @@ class TokenForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("What this token is for."),
     )
+    scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("May be used for"),
+        choices=[(scope.value, format_lazy("{} — {}", scope.value, scope.label)) for scope in Scope],
+        initial=[Scope.READ.value],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text=gettext_lazy("Never more than you may do yourself. Choose as little as the script needs."),
+    )
 
 
 @admin.register(User)
@@ -71,7 +84,7 @@ class UserAdmin(ReadOnlyAdmin):
         return request.user.has_perm("staff.change_user")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        return User.objects.prefetch_related("groups").order_by("username")
+        return queries.staff()
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -118,9 +131,9 @@ class UserAdmin(ReadOnlyAdmin):
             act=act,
         )
 
-    @action(description=gettext_lazy("Role"), url_path="role", permissions=["access"])
+    @row_action(description=gettext_lazy("Role"), url_path="role", permissions=["access"])
     def change_role(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        user = User.objects.get(pk=object_id)
+        user = get_object_or_404(User, pk=object_id)
 
         def act(given: dict[str, Any]) -> str:
             services.set_role(actor=actor_of(request), user_id=object_id, role=given["role"])
@@ -130,7 +143,9 @@ class UserAdmin(ReadOnlyAdmin):
             request,
             self,
             title=_("Role of {user}").format(user=user),
-            consequence=_("It holds from the next page that {user} opens.").format(user=user),
+            consequence=_("Every session and token of {user} ends; {user} comes in again with the new role.").format(
+                user=user
+            ),
             button=_("Change"),
             back=reverse("admin:staff_user_changelist"),
             form=RoleForm,
@@ -138,17 +153,17 @@ class UserAdmin(ReadOnlyAdmin):
             act=act,
         )
 
-    @action(description=gettext_lazy("Disable"), permissions=["access"], variant=ActionVariant.DANGER)
+    @row_action(description=gettext_lazy("Disable"), permissions=["access"], variant=ActionVariant.DANGER)
     def disable(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._set_active(request, object_id, active=False)
 
-    @action(description=gettext_lazy("Enable"), permissions=["access"])
+    @row_action(description=gettext_lazy("Enable"), permissions=["access"])
     def enable(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._set_active(request, object_id, active=True)
 
-    @action(description=gettext_lazy("Reset access"), url_path="reset-access", permissions=["access"])
+    @row_action(description=gettext_lazy("Reset access"), url_path="reset-access", permissions=["access"])
     def reset_access(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        user = User.objects.get(pk=object_id)
+        user = get_object_or_404(User, pk=object_id)
         return ask(
             request,
             self,
@@ -165,7 +180,7 @@ class UserAdmin(ReadOnlyAdmin):
         )
 
     def _set_active(self, request: HttpRequest, object_id: int, *, active: bool) -> HttpResponse:
-        user = User.objects.get(pk=object_id)
+        user = get_object_or_404(User, pk=object_id)
 
         def act(given: dict[str, Any]) -> str:
             services.set_active(actor=actor_of(request), user_id=object_id, active=active)
@@ -201,7 +216,7 @@ class UserAdmin(ReadOnlyAdmin):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """One's own tokens; those of everybody for who may see them."""
 
-    list_display = ("name", "known_by", "whose", "created_at", "expires_at", "revoked_at", "what")
+    list_display = ("name", "known_by", "whose", "scope_names", "created_at", "expires_at", "revoked_at", "what")
     list_display_links = None
     list_select_related = ("user",)
     list_filter = (("user__username", AllValuesCheckboxFilter),)
@@ -217,12 +232,15 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         return self.has_view_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
-        every = ApiToken.objects.select_related("user").order_by("-created_at")
-        return every if request.user.has_perm("staff.view_apitoken") else every.filter(user=actor_of(request))
+        return queries.tokens_shown_to(actor_of(request))
 
     @display(description=gettext_lazy("Known by"))
     def known_by(self, token: ApiToken) -> str:
         return token.key_id
+
+    @display(description=gettext_lazy("May be used for"))
+    def scope_names(self, token: ApiToken) -> str:
+        return ", ".join(str(Scope(scope).label) for scope in token.scopes)
 
     @display(description=gettext_lazy("Of"))
     def whose(self, token: ApiToken) -> str:
@@ -238,21 +256,23 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
         def act(given: dict[str, Any]) -> HttpResponse:
             person = actor_of(request)
-            text = services.create_token(user=person, name=given["name"], actor=person)
+            text = services.create_token(user=person, name=given["name"], actor=person, scopes=given["scopes"])
             return page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
 
         return ask(
             request,
             self,
             title=_("A new token"),
-            consequence=_("A script that shows it acts as you. It is shown once, on the next page."),
+            consequence=_(
+                "A script that shows it acts as you, within what you choose. It is shown once, on the next page."
+            ),
             button=_("Create the token"),
             back=back,
             form=TokenForm,
             act=act,
         )
 
-    @action(description=gettext_lazy("Revoke"))
+    @row_action(description=gettext_lazy("Revoke"))
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
         token = self.get_queryset(request).filter(pk=object_id).first()
         if token is None:

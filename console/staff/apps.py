@@ -8,3 +8,8 @@ class StaffConfig(AppConfig):
     name = "console.staff"
     label = "staff"
     verbose_name = _("Access")
+
+    def ready(self) -> None:
+        from console.staff import sign_ins
+
+        sign_ins.watch()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication, get_authorization_header
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from console.staff import queries
+from console.staff import queries, scopes
 from console.staff.models import ApiToken, User
 
 
@@ -19,14 +20,24 @@ class TokenAuthentication(BaseAuthentication):
         if not words or words[0].lower() != b"token":
             return None
         if len(words) != 2:
-            raise AuthenticationFailed("Authorization must read: Token, a space, and the token")
+            raise AuthenticationFailed(_("Authorization must read: Token, a space, and the token."))
         token = queries.token_in_force(words[1].decode("latin-1"))
         if token is None:
-            raise AuthenticationFailed("This token is unknown, expired or revoked")
+            raise AuthenticationFailed(_("This token is unknown, expired or revoked."))
+        _check_scope(request, token)
         return token.user, token
 
     def authenticate_header(self, request: Request) -> str:
         return "Token"
+
+
+def _check_scope(request: Request, token: ApiToken) -> None:
+    """Here and not with the permissions, which every view says for itself: no address can forget it."""
+    found = request.resolver_match
+    route = found.route.removeprefix(scopes.PREFIX) if found else ""  # needs all, as what nobody declared does
+    wanted = scopes.needed(request.method or "", route)
+    if not scopes.covers(token.scopes, wanted):
+        raise PermissionDenied(_("This token lacks the scope {scope}.").format(scope=wanted), code="insufficient_scope")
 
 
 class VerifiedSessionAuthentication(SessionAuthentication):
@@ -44,7 +55,9 @@ class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-ca
     name = "staffToken"
 
     def get_security_definition(self, auto_schema: object) -> dict[str, str]:
-        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": "Token amt_…"}
+        named = "\n".join(f"* `{scope.value}` - {scope.label}" for scope in scopes.Scope)
+        description = f"Token amt_…, within its scopes; each operation says in `x-scope` which it needs.\n\n{named}"
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": description}
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # as above

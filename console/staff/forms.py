@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django_otp import match_token
@@ -30,6 +31,9 @@ class SecondFactorLoginForm(AuthenticationForm):
             return cleaned
         device = match_token(user, cleaned.get("code", ""))
         if device is None:
+            # For the lockout and the audit trail a wrong code is what a wrong password is.
+            name = {"username": user.get_username()}
+            user_login_failed.send(sender=__name__, credentials=name, request=self.request)
             raise ValidationError(self.get_invalid_login_error(), code="second_factor")
         user.otp_device = device  # django_otp.login, which the login signal calls, writes it to the session
         return cleaned

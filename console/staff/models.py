@@ -7,8 +7,11 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
+
+from console.staff.scopes import everything
 
 
 class User(AbstractUser):
@@ -17,9 +20,17 @@ class User(AbstractUser):
     # Stands for the person in the audit chain, which must stay whole when a name is erased.
     pseudonym = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
 
+    # Counted up when what this person may do changes: sessions from before carry another hash, and end.
+    sessions_round = models.PositiveIntegerField(default=0, editable=False)
+
     class Meta:
         verbose_name = _("member of staff")
         verbose_name_plural = _("staff")
+
+    def get_session_auth_hash(self) -> str:
+        """What a session must carry to be this person's: it changes with the password, and with each round."""
+        value = f"{super().get_session_auth_hash()} {self.sessions_round}"
+        return salted_hmac("console.staff.session", value, algorithm="sha256").hexdigest()
 
 
 class ApiToken(models.Model):
@@ -29,6 +40,7 @@ class ApiToken(models.Model):
     name = models.CharField(_("name"), max_length=100, help_text=_("What this token is for."))
     key_id = models.CharField(max_length=12, unique=True, editable=False)
     digest = models.BinaryField(max_length=32, editable=False)
+    scopes = models.JSONField(_("may be used for"), default=everything)  # values of `scopes.Scope`
     created_at = models.DateTimeField(_("created"), default=now, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
@@ -40,3 +52,18 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.key_id})"
+
+
+class FailedSignIns(models.Model):
+    """What `sign_ins` has not told the audit trail yet of one account."""
+
+    account = models.CharField(max_length=36, primary_key=True)  # a person's pseudonym; empty: names that nobody has
+    untold = models.PositiveIntegerField(default=0)  # failures that no entry has counted
+    failed_told_at = models.DateTimeField(null=True)
+    lockout_told_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.account or '-'}: {self.untold}"

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import hmac
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from console.keys import STAFF_TOKEN, digest_of, key_id_of
-from console.staff.models import ApiToken
+from console.staff.models import ApiToken, User
+
+
+def staff() -> QuerySet[User]:
+    """Members of staff with their roles, by name. Two queries."""
+    return User.objects.prefetch_related("groups").order_by("username")
+
+
+def tokens() -> QuerySet[ApiToken]:
+    """Everybody's tokens, newest first; joins whose they are."""
+    return ApiToken.objects.select_related("user").order_by("-created_at")
+
+
+def tokens_shown_to(person: User) -> QuerySet[ApiToken]:
+    """A person's own; those of everybody for who may see them."""
+    return tokens() if person.has_perm("staff.view_apitoken") else tokens().filter(user=person)
 
 
 def token_in_force(text: str) -> ApiToken | None:

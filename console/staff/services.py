@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -19,6 +21,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, User
+from console.staff.scopes import Scope
 
 PASSWORD_BYTES: Final = 15
 
@@ -74,28 +77,37 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
     user.groups.add(group)
     device = _new_second_factor(user)
     _record(actor, "staff.user_created", user, role=role)
+    _record(actor, "staff.second_factor_added", user)
     token = create_token(user=user, name="first", actor=actor)
     return NewStaff(user=user, role=role, password=password, **_shown(device), token=token)
 
 
 @transaction.atomic
 def set_role(*, actor: User, user_id: int, role: str) -> User:
-    """Give a member of staff another role. Raises NotAllowed, NotFound, Invalid, Conflict."""
+    """Give a member of staff another role. Every session and token from before it ends.
+
+    A token lies in some script, handed out for what its person could do then: it must not come to open more.
+    The role that somebody has already changes nothing. Raises NotAllowed, NotFound, Invalid, Conflict.
+    """
     require(actor, "staff.change_user")
     group = Group.objects.filter(name=role).first()
     if group is None:
         raise Invalid(_("{role} is not a role.").format(role=role), field="role")
     user = _other(actor, user_id)
     before = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+    if before == role:
+        return user
     user.groups.set([group])
     _check_administrator_left()
+    _end_sessions(user)
+    _end_tokens(user)
     _record(actor, "staff.role_changed", user, before=before, after=role)
     return user
 
 
 @transaction.atomic
 def set_active(*, actor: User, user_id: int, active: bool) -> User:
-    """Let a member of staff in, or out: sessions and tokens of a disabled one end with the next request.
+    """Let a member of staff in, or out: sessions of a disabled one end for good, tokens open nothing meanwhile.
 
     Raises NotAllowed, NotFound, Conflict for the last administrator.
     """
@@ -104,6 +116,8 @@ def set_active(*, actor: User, user_id: int, active: bool) -> User:
     user.is_active = active
     user.save(update_fields=["is_active"])
     _check_administrator_left()
+    if not active:
+        _end_sessions(user)
     _record(actor, "staff.user_enabled" if active else "staff.user_disabled", user)
     return user
 
@@ -119,24 +133,46 @@ def reset_access(*, actor: User, user_id: int) -> NewStaff:
     user.set_password(password)  # with it the hash that every session carries
     user.save(update_fields=["password"])
     TOTPDevice.objects.filter(user=user).delete()
-    ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now())
+    _end_sessions(user)
+    _end_tokens(user)
     device = _new_second_factor(user)
     _record(actor, "staff.access_reset", user)
+    _record(actor, "staff.second_factor_reset", user)
     role = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
     return NewStaff(user=user, role=role, password=password, **_shown(device), token="")
 
 
 @transaction.atomic
-def create_token(*, user: User, name: str, actor: User | None, expires_at: datetime | None = None) -> str:
-    """Make a token with which scripts act as this person. The text is returned this once."""
+def create_token(
+    *,
+    user: User,
+    name: str,
+    actor: User | None,
+    scopes: Collection[str] = (Scope.ALL,),
+    expires_at: datetime | None = None,
+) -> str:
+    """Make a token with which scripts act as this person, within its scopes. The text is returned this once.
+
+    Raises Invalid for no scope, or one that there is not.
+    """
+    if unknown := sorted(set(scopes) - set(Scope.values)):
+        raise Invalid(
+            _("{name} is no scope; the scopes are {names}.").format(name=unknown[0], names=", ".join(Scope.values)),
+            field="scopes",
+        )
+    if not scopes:
+        raise Invalid(_("Say what the token may be used for."), field="scopes")
+    kept = [scope for scope in Scope.values if scope in scopes]
     key = new_key(STAFF_TOKEN)
-    ApiToken.objects.create(user=user, name=name, key_id=key.key_id, digest=key.digest, expires_at=expires_at)
+    ApiToken.objects.create(
+        user=user, name=name, key_id=key.key_id, digest=key.digest, scopes=kept, expires_at=expires_at
+    )
     record(
         actor=actor,
         action="staff.token_created",
         subject_type="api_token",
         subject_id=key.key_id,
-        details={"user": str(user.pseudonym), "name": name},
+        details={"user": str(user.pseudonym), "name": name, "scopes": kept},
     )
     return key.text
 
@@ -165,6 +201,14 @@ def _other(actor: User, user_id: int) -> User:
 def _check_administrator_left() -> None:
     if not User.objects.filter(is_active=True, groups__name="administrator").exists():
         raise Conflict(_("Somebody has to be administrator."), reason="last_administrator")
+
+
+def _end_sessions(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(sessions_round=F("sessions_round") + 1)
+
+
+def _end_tokens(user: User) -> None:
+    ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now())
 
 
 def _new_second_factor(user: User) -> TOTPDevice:

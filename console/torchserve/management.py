@@ -61,7 +61,9 @@ class ServingOptions:
     # company, a millisecond at the least.
     batch_size: int = 1
     response_timeout_s: int = 10
-    startup_timeout_s: int = 30
+    # TorchServe ends a worker that takes longer and starts it anew: too short a time on a machine that others load, and
+    # none ever comes up.
+    startup_timeout_s: int = 60
 
 
 class Backend(Protocol):

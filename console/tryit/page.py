@@ -17,6 +17,7 @@ from amulet_client import Candidate, Example, Finding, HeatMap, Prediction
 from console.predictions.models import Verdict
 from console.predictions.overlay import picture_of
 from console.predictions.page import VERDICT_COLOURS, Bar
+from console.predictions.similar import Similar, similar
 
 # Ninths of the picture, row by row.
 _PLACES: Final = (
@@ -53,16 +54,6 @@ class Advice:
     message: str
     advice: str
     number: int  # of the photograph that it is about; 0: all
-
-
-@dataclass(frozen=True, slots=True)
-class Similar:
-    """A photograph that the model learnt from."""
-
-    name: str  # of its class
-    id: str
-    picture: str  # address of its picture, as data; "" where it may not be shown
-    percent: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +118,11 @@ def _bars(prediction: Prediction, candidates: Sequence[Candidate]) -> tuple[Bar,
 
 
 def _similar(example: Example) -> Similar:
-    picture = base64.b64encode(example.thumbnail_jpeg).decode()
-    return Similar(
+    return similar(
         name=example.display_name or example.class_id,
-        id=example.example_id,
-        picture=f"data:image/jpeg;base64,{picture}" if picture else "",
-        percent=f"{max(0.0, example.similarity_ratio):.0%}",
+        example_id=example.example_id,
+        thumbnail_jpeg=example.thumbnail_jpeg,
+        similarity_ratio=example.similarity_ratio,
     )
 
 

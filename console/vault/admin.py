@@ -186,15 +186,14 @@ class ConsentAdmin(HistoryAdmin):
         return False  # `give` asks for the pseudonym, which no row holds
 
 
-@admin.register(Subject)
-class SubjectAdmin(HistoryAdmin):
+class SubjectList(HistoryAdmin):
+    """The list of people; `console.privacy`, which knows all that holds something of one, gives each a page."""
+
     list_display = ("short", "created_at", "consents_valid", "photographs")
     search_fields = ("id",)
     search_help_text = gettext_lazy("Pseudonym of the person, whole")
     ordering = ("-created_at",)
     sortable_by = ()
-    fields = ("id", "created_at", "consents_valid", "photographs")
-    readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subject]:
         return Subject.objects.order_by("-created_at")
@@ -212,12 +211,6 @@ class SubjectAdmin(HistoryAdmin):
         counted = _counted([row.pk for row in rows])
         for row in rows:
             row.counts = counted.get(row.pk, (0, 0))
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        found: Any = super().get_object(request, object_id, from_field)
-        if found is not None:
-            found.counts = _counted([found.pk]).get(found.pk, (0, 0))
-        return found
 
     @display(description=gettext_lazy("Person"))
     def short(self, subject: Subject) -> str:

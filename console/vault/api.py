@@ -6,7 +6,6 @@ from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers, status
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,10 +17,13 @@ from console.vault.models import Consent, Purpose
 
 
 class ConsentSerializer(serializers.ModelSerializer[Consent]):
+    subject_id = serializers.UUIDField(read_only=True, help_text="Stands for the person: `subjects/{id}/`.")
+
     class Meta:
         model = Consent
         fields = (
             "reference",
+            "subject_id",
             "purpose",
             "text_version",
             "channel",
@@ -57,19 +59,12 @@ class ConsentFilter(filters.FilterSet):
         fields = ("reference", "purpose")
 
 
-class ConsentPages(CursorPagination):
-    page_size = 50
-    page_size_query_param = "page_size"
-    max_page_size = 500
-    ordering = ("-recorded_at", "-pk")
-
-
 class ConsentList(generics.ListAPIView[Consent]):
     """Consents, newest first."""
 
     permission_classes = (may("vault.view_consent"),)
     serializer_class = ConsentSerializer
-    pagination_class = ConsentPages
+    page_order = ("-recorded_at", "-pk")
     filterset_class = ConsentFilter
     queryset = queries.consents_with_subjects()
 

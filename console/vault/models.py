@@ -41,13 +41,21 @@ class Subject(models.Model):
     created_at = models.DateTimeField(_("first seen"), default=now, editable=False)
     # Set while this person is being erased: nothing is added to what is known, nothing opened.
     shut_at = models.DateTimeField(null=True, editable=False)
+    # Set while this person asked that what is kept be left alone: see `restriction`.
+    restricted_at = models.DateTimeField(_("restricted"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("data subject")
         verbose_name_plural = _("data subjects")
         ordering: ClassVar = ["-created_at"]
         default_permissions = ("view",)
-        indexes: ClassVar = [models.Index(fields=["-created_at"], name="vault_subject_by_age")]
+        indexes: ClassVar = [
+            models.Index(fields=["-created_at"], name="vault_subject_by_age"),
+            # The few who are restricted, whom every look at the review queue leaves out.
+            models.Index(
+                fields=["restricted_at"], condition=Q(restricted_at__isnull=False), name="vault_subject_restricted"
+            ),
+        ]
 
     def __str__(self) -> str:
         return str(self.id)

@@ -58,6 +58,11 @@ def consents_in_force(*, purpose: Purpose, at: datetime) -> QuerySet[Consent]:
     )
 
 
+def consents_ended(before: datetime) -> QuerySet[Consent]:
+    """Consents that were withdrawn, or ran out, before a time."""
+    return Consent.objects.filter(Q(withdrawn_at__lt=before) | Q(expires_at__lt=before))
+
+
 def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
     """When those among them were erased who were, lately, or are being erased now (NEVER_AGAIN). Two queries."""
     wanted = {find_by(keys(), pseudonym): pseudonym for pseudonym in pseudonyms}
@@ -72,12 +77,22 @@ def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
 
 
 def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
-    """What is kept, by owner; owners of whom nothing is kept are left out. One query."""
+    """What is kept and may be opened, by owner; owners of whom nothing is are left out. One query."""
     parts: dict[str, dict[str, list[int]]] = {}
-    rows = StoredObject.objects.filter(owner__in=list(owners)).order_by("part").values_list("owner", "kind", "part")
+    kept = StoredObject.objects.filter(owner__in=list(owners), subject__restricted_at=None)
+    rows = kept.order_by("part").values_list("owner", "kind", "part")
     for owner, kind, part in rows:
         parts.setdefault(owner, {Kind.PHOTOGRAPH: [], Kind.HEAT_MAP: []})[kind].append(part)
     return {
         owner: Kept(photographs=tuple(kinds[Kind.PHOTOGRAPH]), heat_maps=tuple(kinds[Kind.HEAT_MAP]))
         for owner, kinds in parts.items()
     }
+
+
+def first_photographs(owners: Collection[str], *, at: datetime) -> frozenset[str]:
+    """Those of these owners of whose first view a photograph is kept that may be opened at an instant. One query."""
+    covered = Q(consent__expires_at=None) | Q(consent__expires_at__gt=at)
+    rows = StoredObject.objects.filter(
+        covered, owner__in=owners, kind=Kind.PHOTOGRAPH, part=0, consent__withdrawn_at=None, subject__shut_at=None
+    )
+    return frozenset(rows.values_list("owner", flat=True))

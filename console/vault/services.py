@@ -22,6 +22,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 
 from console.audit.services import NewEntry, append, record
 from console.errors import Conflict, Invalid, NotFound
@@ -29,9 +30,11 @@ from console.staff.models import User
 from console.staff.services import require
 from console.vault import cipher, queries
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
+from console.vault.restriction import restricted_among
 
 _log = logging.getLogger(__name__)
 TEXT_MAX: Final = 128
+WORD_MAX: Final = 40
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 ORPHAN_AGE_S: Final = 3600.0
 LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long a gateway's journal may wait for the console
@@ -78,19 +81,22 @@ def give_consent(
     given_at = given_at or moment
     _check_pseudonym(pseudonym)
     if purpose not in Purpose.values:
-        raise Invalid(f"{purpose!r} is not a purpose; the purposes are {', '.join(Purpose.values)}", field="purpose")
+        wanted = ", ".join(Purpose.values)
+        raise Invalid(
+            _("{value} is not a purpose; the purposes are {wanted}.").format(value=purpose, wanted=wanted),
+            field="purpose",
+        )
     if given_at > moment + CLOCKS_DIFFER_MAX:
-        raise Invalid("a consent cannot have been given in the time to come", field="given_at")
+        raise Invalid(_("A consent cannot have been given in the time to come."), field="given_at")
     if expires_at is not None and expires_at <= given_at:
-        raise Invalid("a consent must run out after it was given", field="expires_at")
-    for name, value in (("text_version", text_version), ("channel", channel)):
-        if not value or len(value) > 40 or not value.isprintable():
-            raise Invalid(f"{name} must have 1 to 40 printable characters", field=name)
+        raise Invalid(_("A consent must run out after it was given."), field="expires_at")
+    _check_word(text_version, _("Version of the text"), field="text_version")
+    _check_word(channel, _("Channel"), field="channel")
     reference = reference or f"consent-{secrets.token_hex(12)}"
     if not _REFERENCE.fullmatch(reference):
-        raise Invalid("a reference has 1 to 128 letters, digits or _ . : -", field="reference")
+        raise Invalid(_("A reference has 1 to 128 letters, digits or _ . : -"), field="reference")
     if pseudonym not in (known := subjects_of([pseudonym])):
-        raise Conflict("this person is being erased: try again when that is done", reason="being_erased")
+        raise Conflict(_("This person is being erased: try again when that is done."), reason="being_erased")
     subject = known[pseudonym]
     try:
         with transaction.atomic():
@@ -104,7 +110,11 @@ def give_consent(
                 expires_at=expires_at,
             )
     except IntegrityError:
-        raise Conflict(f"the reference {reference} is taken", reason="reference_taken", field="reference") from None
+        raise Conflict(
+            _("The reference {reference} is taken.").format(reference=reference),
+            reason="reference_taken",
+            field="reference",
+        ) from None
     record(
         actor=actor,
         action="consent.given",
@@ -122,14 +132,13 @@ def withdraw_consent(*, actor: User, reference: str, channel: str) -> Consent:
     A second withdrawal changes nothing. Raises NotAllowed, NotFound, Invalid.
     """
     require(actor, "vault.change_consent")
-    if not channel or len(channel) > 40 or not channel.isprintable():
-        raise Invalid("channel must have 1 to 40 printable characters", field="channel")
+    _check_word(channel, _("Channel"), field="channel")
     changed = Consent.objects.filter(reference=reference, withdrawn_at=None).update(
         withdrawn_at=now(), withdrawal_channel=channel
     )
     consent = queries.consents_with_subjects().filter(reference=reference).first()
     if consent is None:
-        raise NotFound(f"there is no consent {reference}", field="reference")
+        raise NotFound(_("There is no consent {reference}.").format(reference=reference), field="reference")
     if changed:
         gone = _discard(StoredObject.objects.filter(consent=consent).values_list("pk", flat=True))
         record(
@@ -223,7 +232,8 @@ def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
 def lock_consents(references: Iterable[str], *, purpose: Purpose, at: datetime) -> Mapping[str, Consent]:
     """The named consents in force now, held until the caller's transaction ends, by reference.
 
-    Whether a consent was in force at an earlier instant too is `covers`'s to say.
+    Whether a consent was in force at an earlier instant too is `covers`'s to say, and whether its person is
+    restricted `restricted_among`'s.
     """
     wanted = sorted(set(references))
     if not wanted:
@@ -264,13 +274,14 @@ def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject]) -> int:
     return len(rows)
 
 
-def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
+def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person: bool = False) -> bytes:
     """What is kept, in the clear, and an audit entry that this person saw it.
 
-    Raises NotAllowed; NotFound when it is not kept, or no consent covers it any more.
+    for_the_person: to hand it out to whom it is of, which a restriction does not stop.
+    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, or its person restricted it.
     """
     require(actor, "vault.open_storedobject")
-    missing = NotFound("nothing is kept here, or not any more", reason="not_kept")
+    missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
     row = StoredObject.objects.select_related("subject", "consent").filter(owner=owner, kind=kind, part=part).first()
     if (
         row is None
@@ -279,6 +290,8 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
         or (row.consent.expires_at and row.consent.expires_at <= now())
     ):
         raise missing
+    if row.subject.restricted_at and not for_the_person:
+        raise NotFound(_("This person has restricted what is kept: nothing of it is opened."), reason="restricted")
     try:
         content = _opened(row)
     except FileNotFoundError:
@@ -313,7 +326,9 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
         for purpose in (Purpose.KEEP_PHOTOGRAPH, Purpose.TRAINING)
     }
     kept_under = {consent.pk for consent in in_force[Purpose.KEEP_PHOTOGRAPH]}
-    trained_under = {consent.subject_id: consent for consent in in_force[Purpose.TRAINING]}
+    agreed = {consent.subject_id: consent for consent in in_force[Purpose.TRAINING]}
+    restricted = restricted_among(agreed.keys())
+    trained_under = {person: consent for person, consent in agreed.items() if person not in restricted}
     found = []
     for row in rows.filter(consent__in=kept_under, subject__in=trained_under).select_related("subject"):
         try:
@@ -344,10 +359,26 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
     return found
 
 
+@transaction.atomic
+def discard_of(owners: Iterable[str]) -> int:
+    """Delete what is kept of these predictions. Returns how many objects."""
+    return _discard(StoredObject.objects.filter(owner__in=list(owners)).values_list("pk", flat=True))
+
+
+@transaction.atomic
+def discard_ended(*, before: datetime) -> int:
+    """Delete consents that ended before a time, under which nothing is kept. Returns how many."""
+    return queries.consents_ended(before).filter(objects_kept=None, subject__restricted_at=None).delete()[0]
+
+
 def discard_expired() -> int:
-    """Delete what is kept under consents that have run out. Returns how many objects."""
+    """Delete what is kept under consents that have run out. Returns how many objects.
+
+    What its person restricted stays: that may be what it is needed for.
+    """
     with transaction.atomic():
-        run_out = StoredObject.objects.filter(consent__expires_at__lte=now()).values_list("pk", flat=True)
+        rows = StoredObject.objects.filter(consent__expires_at__lte=now(), subject__restricted_at=None)
+        run_out = rows.values_list("pk", flat=True)
         gone = _discard(run_out)
         if gone:
             record(actor=None, action="vault.expired", subject_type="vault", subject_id="", details={"objects": gone})
@@ -395,4 +426,12 @@ def _delete_bytes(object_id: uuid.UUID) -> None:
 
 def _check_pseudonym(pseudonym: str) -> None:
     if not pseudonym or len(pseudonym) > TEXT_MAX or not pseudonym.isprintable():
-        raise Invalid(f"a pseudonym has 1 to {TEXT_MAX} printable characters", field="subject")
+        raise Invalid(_("A pseudonym has 1 to {most} printable characters.").format(most=TEXT_MAX), field="subject")
+
+
+def _check_word(value: str, name: str, *, field: str) -> None:
+    """name: of the field, in the reader's language."""
+    if not value or len(value) > WORD_MAX or not value.isprintable():
+        raise Invalid(
+            _("{field} needs 1 to {most} printable characters.").format(field=name, most=WORD_MAX), field=field
+        )

@@ -13,10 +13,6 @@ _log = logging.getLogger(__name__)
 
 @shared_task(name="console.vault.tasks.tidy")
 def tidy() -> None:
-    """Delete what is kept under consents that ran out, what crashes left behind, and old memories of erasures.
-
-    May run twice.
-    """
-    expired, swept, forgotten = services.discard_expired(), services.sweep(), services.forget_erased()
-    if expired or swept or forgotten:
-        _log.info("tidied", extra={"expired": expired, "swept": swept, "forgotten": forgotten})
+    """Delete what crashes left behind. May run twice. What has its time behind it is `console.retention`'s."""
+    if swept := services.sweep():
+        _log.info("tidied", extra={"swept": swept})

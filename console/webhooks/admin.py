@@ -19,7 +19,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 
 from console.audit.names import type_name
 from console.history import HistoryAdmin
-from console.pages import ReadOnlyAdmin, ask, page
+from console.pages import ReadOnlyAdmin, ask, page, row_action
 from console.staff.rest import actor_of
 from console.webhooks import services
 from console.webhooks.events import EVENTS
@@ -44,8 +44,8 @@ class EndpointForm(forms.Form):
 class EndpointAdmin(ReadOnlyAdmin):
     list_display = ("url", "event_names", "state", "created_by", "created_at")
     list_select_related = ("created_by",)
-    fields = ("url", "event_names", "state", "created_by", "created_at")
-    readonly_fields = ("event_names", "state")
+    fields = ("url", "event_names", "active", "created_by", "created_at")
+    readonly_fields = ("event_names",)
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
     actions_detail = ("renew_secret", "switch", "remove")
@@ -88,7 +88,7 @@ class EndpointAdmin(ReadOnlyAdmin):
             act=act,
         )
 
-    @action(description=gettext_lazy("New secret"), icon="key", url_path="secret", permissions=["changing"])
+    @row_action(description=gettext_lazy("New secret"), icon="key", url_path="secret", permissions=["changing"])
     def renew_secret(self, request: HttpRequest, object_id: int) -> HttpResponse:
         def act(given: dict[str, Any]) -> HttpResponse:
             return self._shown_once(request, services.renew_secret(actor=actor_of(request), endpoint_id=object_id))
@@ -97,7 +97,7 @@ class EndpointAdmin(ReadOnlyAdmin):
             request, object_id, _("New secret"), _("The old secret signs nothing from now on."), act, danger=True
         )
 
-    @action(description=gettext_lazy("Switch on or off"), url_path="switch", permissions=["changing"])
+    @row_action(description=gettext_lazy("Switch on or off"), url_path="switch", permissions=["changing"])
     def switch(self, request: HttpRequest, object_id: int) -> HttpResponse:
         active = not get_object_or_404(Endpoint, pk=object_id).active
 
@@ -113,7 +113,7 @@ class EndpointAdmin(ReadOnlyAdmin):
             act,
         )
 
-    @action(description=gettext_lazy("Remove"), url_path="remove", permissions=["changing"])
+    @row_action(description=gettext_lazy("Remove"), url_path="remove", permissions=["changing"])
     def remove(self, request: HttpRequest, object_id: int) -> HttpResponse:
         def act(given: dict[str, Any]) -> str:
             services.remove_endpoint(actor=actor_of(request), endpoint_id=object_id)
@@ -147,8 +147,8 @@ class DeliveryAdmin(HistoryAdmin):
     list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries", "answer")
     list_select_related = ("endpoint",)
     list_filter = (("endpoint", RelatedDropdownFilter), ("state", ChoicesDropdownFilter))
-    fields = ("endpoint", "event_name", "state_badge", "tries", "next_try_at", "answer", "settled_at", "message")
-    readonly_fields = ("event_name", "state_badge", "message")
+    fields = ("endpoint", "event_name", "state", "tries", "next_try_at", "answer", "settled_at", "message")
+    readonly_fields = ("event_name", "message")
     ordering = ("-pk",)
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")

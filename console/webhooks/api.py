@@ -10,7 +10,6 @@ from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
-from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -71,7 +70,8 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
 class EndpointList(generics.ListAPIView[Endpoint]):
     permission_classes = (may("webhooks.view_endpoint"),)
     serializer_class = EndpointSerializer
-    queryset = Endpoint.objects.order_by("pk")
+    page_order = ("pk",)
+    queryset = Endpoint.objects.all()
 
     @extend_schema(request=NewEndpointSerializer, responses={201: IssuedEndpointSerializer})
     def post(self, request: Request) -> Response:
@@ -105,16 +105,11 @@ class EndpointSecret(APIView):
         return Response(IssuedEndpointSerializer(services.renew_secret(actor=actor_of(request), endpoint_id=pk)).data)
 
 
-class NewestFirst(CursorPagination):
-    ordering = "-pk"
-
-
 class DeliveryList(generics.ListAPIView[Delivery]):
     """What became of each message of the last month, newest first."""
 
     permission_classes = (may("webhooks.view_endpoint"),)
     serializer_class = DeliverySerializer
-    pagination_class = NewestFirst
     queryset = Delivery.objects.none()  # for the schema
 
     def get_queryset(self) -> QuerySet[Delivery]:

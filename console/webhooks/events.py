@@ -22,6 +22,8 @@ EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "rollout.route_ended": ("ended", "mode"),
     "rollout.guardrail_fired": ("ended", "mode", "rule", "watched", "production", "limit", "returned_to"),
     "rollout.experiment_settled": ("experiment", "outcome", "version", "watched", "production"),
+    "retraining.job_uploaded": ("model", "version"),
+    "retraining.job_failed": ("model", "failure"),
     "drift.alert_opened": ("against", "measure", "client", "effect", "q", "n"),
     "drift.alert_closed": ("against", "measure", "client", "effect", "q", "n"),
     "privacy.received": ("kind", "laws"),

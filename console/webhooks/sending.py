@@ -7,7 +7,9 @@ redirect is followed and no proxy used.
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from email.utils import parseaddr
 from ipaddress import IPv6Address, ip_address
@@ -56,22 +58,60 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> str:
     address = _resolved(parts.hostname, port := parts.port or _PORTS[parts.scheme])
     target = urlunsplit((parts.scheme, f"{_bracketed(address)}:{port}", parts.path or "/", parts.query, ""))
     try:
-        with (
-            httpx.Client(timeout=SECONDS_MAX, trust_env=False, follow_redirects=False) as client,
-            client.stream(
-                "POST",
-                target,
-                content=body,
-                headers={**headers, "host": parts.netloc},
-                extensions={"sni_hostname": parts.hostname},  # the certificate is the name's, not the address's
-            ) as answer,
-        ):
-            status = answer.status_code
+        status = asyncio.run(_status_of(target, body, {**headers, "host": parts.netloc}, parts.hostname))
+    except TimeoutError:
+        raise NotDelivered(
+            _("{host} did not answer within {seconds} seconds.").format(host=parts.hostname, seconds=f"{SECONDS_MAX:g}")
+        ) from None
     except httpx.HTTPError as error:
-        raise NotDelivered(type(error).__name__) from None
+        raise NotDelivered(_why(error, parts.hostname)) from None
     if not 200 <= status < 300:
         raise NotDelivered(str(status))
     return str(status)
+
+
+async def _status_of(target: str, body: bytes, headers: Mapping[str, str], host: str) -> int:
+    """What a POST is answered. Raises TimeoutError, httpx.HTTPError, NotDelivered.
+
+    A loop of its own, for its bound: httpx counts from byte to byte, and a listener that sends one now and then
+    would hold a worker for ever.
+    """
+    async with (
+        asyncio.timeout(SECONDS_MAX),
+        httpx.AsyncClient(verify=_trusted(), timeout=None, trust_env=False, follow_redirects=False) as client,  # noqa: S113 - bounded as a whole
+        client.stream(
+            "POST",
+            target,
+            content=body,
+            headers=dict(headers),
+            extensions={"sni_hostname": host},  # the certificate is the name's, not the address's
+        ) as answer,
+    ):
+        return answer.status_code
+
+
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed: the public authorities, and the operator's own. Raises NotDelivered."""
+    context = httpx.create_ssl_context(trust_env=False)
+    own = settings.AMULET.webhook_ca
+    if own is not None:
+        try:
+            context.load_verify_locations(own)
+        except OSError:  # ssl.SSLError among them
+            raise NotDelivered(
+                _("AMULET_WEBHOOK_CA names {path}, which holds no certificates.").format(path=own)
+            ) from None
+    return context
+
+
+def _why(error: BaseException | None, host: str) -> str:
+    """What went wrong with a connection: a sentence where it is something that somebody can mend."""
+    kind = type(error).__name__
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return _("The certificate of {host} is not accepted: {why}.").format(host=host, why=error.verify_message)
+        error = error.__cause__ or error.__context__
+    return kind
 
 
 def mail(url: str, subject: str, text: str) -> str:

@@ -13,9 +13,3 @@ def deliver() -> None:
     """Queue what happened, and try what is due."""
     services.enqueue()
     services.deliver(at=now())
-
-
-@shared_task(name="console.webhooks.tasks.tidy")
-def tidy() -> None:
-    """Drop old lines of the log."""
-    services.tidy(at=now())

@@ -1,4 +1,4 @@
-"""How many calls are worked on at once: beyond the bound a call is refused at once, not queued.
+"""How many calls are inside at once, and whose turn it is: beyond the bound a call is refused at once.
 
 A queue in front of a full house only turns refusals into missed deadlines; a caller who
 is told so at once can go to another gateway.
@@ -11,18 +11,27 @@ nobody had to be refused for STANDING_S. That it is half empty does not end it: 
 in batches.
 
 Comfortable is what is answered within COMFORT_S at the pace measured lately (Little's law),
-and never less than keeps every core busy.
+and never less than keeps every core busy. So many are worked on; the rest of a burst waits,
+and its clients take turns.
+
+The house is its clients' in equal shares (decision 0122). While it is full, who has his share
+inside is refused; who has less is let in, and where somebody waits with more than his share,
+the newest call of whoever has most goes for it. So it is the calls of the client that floods
+that are shed, and another one's wait grows with the number of clients and not with the flood.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway import errors
+from gateway.admission.turns import Turns
+from gateway.deadline import Deadline
 
 COMFORT_S: Final = 0.1
 STANDING_S: Final = 1.0
@@ -42,31 +51,99 @@ class Shedder:
         self._second_began_s = clock()
         self._crowded_since_s: float | None = None
         self._standing_until_s = clock()
-        self.in_flight = 0
+        self._turns: Turns[asyncio.Future[None]] = Turns()
+        self._inside: dict[str, int] = {}  # client -> its calls, worked on or waiting
+        self._working = 0
+        self.in_flight = 0  # inside
 
     @property
     def comfortable(self) -> int:
         """How many calls at once nobody has to wait long for."""
         return min(self._max, max(self._least, round(max(self._answered) * COMFORT_S)))
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one call. Raises Overloaded when there is none."""
-        places = self._places()
-        if self.in_flight >= places:
-            raise errors.Overloaded(
-                f"{places} calls are being answered already",
-                wanted=f"call again in {_RETRY_AFTER_S:g} s",
-                retry_after_s=_RETRY_AFTER_S,
-            )
+    @property
+    def waiting(self) -> int:
+        return len(self._turns)
+
+    @asynccontextmanager
+    async def place(self, client_id: str, deadline: Deadline) -> AsyncIterator[None]:
+        """A place for one call, when it is its turn.
+
+        Raises Overloaded when there is none, or when it went to a client that has fewer; DeadlineExceeded.
+        """
+        loser = self.check(client_id)
+        if loser:
+            self._shed_newest(loser)
+        self._inside[client_id] = self._inside.get(client_id, 0) + 1
         self.in_flight += 1
+        if self._turns or self._working >= self.comfortable:
+            await self._wait(client_id, deadline)
+        else:
+            self._working += 1
         try:
             yield
             self._count()
         finally:
-            self.in_flight -= 1
-            if self._crowded_since_s is not None and self.in_flight < self.comfortable / 2:
-                self._crowded_since_s = None
+            self._working -= 1
+            self._out(client_id)
+            self._call_in()
+
+    def check(self, client_id: str) -> str:
+        """Whose waiting call would go for one of this client; empty: nobody's. Raises Overloaded."""
+        places = self._places()
+        if self.in_flight < places:
+            return ""
+        own = self._inside.get(client_id, 0)
+        share = max(1, places // (len(self._inside) + (own == 0)))
+        if own < share:
+            most = max(self._turns.clients(), key=self._inside.__getitem__, default="")
+            if most and self._inside[most] > share:
+                return most
+            if self.waiting < places:
+                return ""
+        raise _overloaded(f"{self.in_flight} calls are being answered already, {own} of them this client's")
+
+    async def _wait(self, client_id: str, deadline: Deadline) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._turns.put(client_id, turn)
+        self._call_in()  # the comfortable number may have grown
+        try:
+            async with deadline.while_("waiting for a place"):
+                await turn
+        except BaseException:
+            if not turn.done() or turn.cancelled():
+                self._turns.discard(client_id, turn)
+                self._out(client_id)
+            elif turn.exception() is None:  # called in, and gone in that very moment
+                self._working -= 1
+                self._out(client_id)
+                self._call_in()
+            raise
+
+    def _call_in(self) -> None:
+        comfortable = self.comfortable
+        while self._turns and self._working < comfortable:
+            turn = self._turns.take()
+            if turn.done():  # its caller has just left, and has not yet been cleared away
+                continue
+            turn.set_result(None)
+            self._working += 1
+
+    def _shed_newest(self, client_id: str) -> None:
+        turn = self._turns.drop_newest(client_id)
+        if not turn.done():
+            turn.set_exception(_overloaded("the place went to a client that has fewer calls inside"))
+            self._out(client_id)
+
+    def _out(self, client_id: str) -> None:
+        self.in_flight -= 1
+        left = self._inside[client_id] - 1
+        if left:
+            self._inside[client_id] = left
+        else:
+            del self._inside[client_id]
+        if self._crowded_since_s is not None and self.in_flight < self.comfortable / 2:
+            self._crowded_since_s = None
 
     def _places(self) -> int:
         if self.in_flight < self.comfortable:
@@ -86,3 +163,7 @@ class Shedder:
             self._second_began_s += passed
             self._answered.extend([0] * min(passed, _PACE_SECONDS))
         self._answered[-1] += 1
+
+
+def _overloaded(message: str) -> errors.Overloaded:
+    return errors.Overloaded(message, wanted=f"call again in {_RETRY_AFTER_S:g} s", retry_after_s=_RETRY_AFTER_S)

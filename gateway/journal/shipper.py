@@ -193,6 +193,7 @@ class Shipper:
             except DecodeError:
                 not_events.append(RejectedEvent(record.sequence, "", "the record is no event", record.content))
                 continue
+            event.ClearField("replay")  # the gateway's own memory
             batch.events.append(event)
             by_event_id[event.event_id] = record
         oldest_at_s = batch.events[0].happened_at.ToMicroseconds() / 1e6 if batch.events else None

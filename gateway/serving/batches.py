@@ -18,8 +18,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from gateway.errors import DeadlineExceeded
-from gateway.serving.torchserve import Backend, BackendFaulty, GraphImage, GraphResult
+from gateway.errors import DeadlineExceeded, Refusal
+from gateway.serving.torchserve import NO_EXTRAS, Backend, BackendFaulty, Extras, GraphImage, GraphResult
 
 IMAGES_MAX: Final = 8  # of one request: what a handler takes
 
@@ -29,10 +29,7 @@ class _Kind(NamedTuple):
 
     backend_name: str
     version: str
-    heat_map: bool
-    plus_plus: bool
-    embedding: bool
-    neighbours: int
+    extras: Extras
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,14 +89,11 @@ class Batches:
         version: str,
         images: Sequence[GraphImage],
         *,
-        heat_map: bool = False,
-        plus_plus: bool = False,
-        embedding: bool = False,
-        neighbours: int = 0,
+        extras: Extras = NO_EXTRAS,
         deadline_s: float,
     ) -> GraphResult:
         """As the backend's own, but `batch_images` of the result counts strangers' images too."""
-        kind = _Kind(backend_name, version, heat_map, plus_plus, embedding, neighbours)
+        kind = _Kind(backend_name, version, extras)
         lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
         call = _Call(images, time.monotonic() + deadline_s, asyncio.get_running_loop().create_future())
         lane.waiting.append(call)
@@ -112,6 +106,7 @@ class Batches:
         finally:
             if call in lane.waiting:
                 lane.waiting.remove(call)
+            del call  # it holds the error that holds this frame: a circle, with the caller's photographs in it
 
     def _send_what_is_due(self, lane: _Lane) -> None:
         while lane.is_due:
@@ -141,13 +136,12 @@ class Batches:
                 lane.kind.backend_name,
                 lane.kind.version,
                 [image for call in calls for image in call.images],
-                heat_map=lane.kind.heat_map,
-                plus_plus=lane.kind.plus_plus,
-                embedding=lane.kind.embedding,
-                neighbours=lane.kind.neighbours,
+                extras=lane.kind.extras,
                 deadline_s=max(call.ends_at_s for call in calls) - time.monotonic(),
             )
         except Exception as error:
+            if isinstance(error, Refusal):
+                error.__traceback__ = None  # as above: its frames hold all calls
             still = [call for call in calls if not call.result.done()]
             if isinstance(error, BackendFaulty) and len(calls) > 1:
                 for call in still:

@@ -69,6 +69,19 @@ class GraphImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Extras:
+    """What an answer carries besides probabilities and scores."""
+
+    heat_map: bool = False
+    plus_plus: bool = False  # the heat map by Grad-CAM++
+    embedding: bool = False
+    neighbours: int = 0  # so many references, nearest first
+
+
+NO_EXTRAS: Final = Extras()
+
+
+@dataclass(frozen=True, slots=True)
 class Neighbour:
     """A reference photograph of the version, near to an image."""
 
@@ -92,10 +105,22 @@ class GraphOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerSteps:
+    """When the handler did what: seconds since it was given the batch."""
+
+    began_unix_ns: int  # by the clock of its machine
+    prepared_s: float
+    graph_from_s: float
+    graph_to_s: float
+    answered_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class GraphResult:
     outputs: tuple[GraphOutput, ...]  # one per image, in order
     graph_ms: float  # the graph's run, which a batch shares
     batch_images: int  # how many images shared it
+    steps: HandlerSteps | None = None  # None: the version's handler is older than they are
 
 
 class Backend(Protocol):
@@ -107,10 +132,7 @@ class Backend(Protocol):
         version: str,
         images: Sequence[GraphImage],
         *,
-        heat_map: bool = False,
-        plus_plus: bool = False,
-        embedding: bool = False,
-        neighbours: int = 0,
+        extras: Extras = NO_EXTRAS,
         deadline_s: float,
     ) -> GraphResult: ...
 
@@ -147,15 +169,10 @@ class TorchServe:
         version: str,
         images: Sequence[GraphImage],
         *,
-        heat_map: bool = False,
-        plus_plus: bool = False,
-        embedding: bool = False,
-        neighbours: int = 0,
+        extras: Extras = NO_EXTRAS,
         deadline_s: float,
     ) -> GraphResult:
         """Run the version's graph once over one to eight images.
-
-        plus_plus: the heat maps by Grad-CAM++.  neighbours: so many references with each output.
 
         deadline_s: seconds from now; everything, a new token and a second try included, ends by then.
         Raises ModelNotReady, BackendUnavailable, Overloaded, DeadlineExceeded, BackendFaulty.
@@ -163,7 +180,7 @@ class TorchServe:
         """
         if deadline_s <= 0.0:
             raise DeadlineExceeded("no time is left for the model to answer")
-        body = _request_of(images, heat_map=heat_map, plus_plus=plus_plus, embedding=embedding, neighbours=neighbours)
+        body = _request_of(images, extras)
         if self._in_flight_bytes + len(body) > IN_FLIGHT_BYTES_MAX:
             raise Overloaded("the model is busy with as many photographs as it can hold")
         request = inference_pb2.PredictionsRequest(
@@ -205,9 +222,7 @@ class TorchServe:
                     raise _refusal_of(error, request.model_name, request.model_version) from None
 
 
-def _request_of(
-    images: Sequence[GraphImage], *, heat_map: bool, plus_plus: bool, embedding: bool, neighbours: int
-) -> bytes:
+def _request_of(images: Sequence[GraphImage], extras: Extras) -> bytes:
     entries = [
         graph_pb2.Image(encoded=image.encoded or b"", target=image.target)
         if image.pixels is None
@@ -215,7 +230,11 @@ def _request_of(
         for image in images
     ]
     return graph_pb2.GraphRequest(
-        images=entries, heat_map=heat_map, grad_cam_plus_plus=plus_plus, embedding=embedding, neighbours=neighbours
+        images=entries,
+        heat_map=extras.heat_map,
+        grad_cam_plus_plus=extras.plus_plus,
+        embedding=extras.embedding,
+        neighbours=extras.neighbours,
     ).SerializeToString()
 
 
@@ -240,7 +259,19 @@ def _result_of(prediction: bytes, backend_name: str, version: str, *, images: in
         )
     if len(answer.outputs) != images:
         raise BackendFaulty(f"{backend_name} {version} gave {len(answer.outputs)} outputs for {images} images")
-    return GraphResult(tuple(_output_of(output) for output in answer.outputs), answer.graph_ms, answer.batch_images)
+    steps = _steps_of(answer.steps) if answer.HasField("steps") else None
+    outputs = tuple(_output_of(output) for output in answer.outputs)
+    return GraphResult(outputs, answer.graph_ms, answer.batch_images, steps)
+
+
+def _steps_of(steps: graph_pb2.Steps) -> HandlerSteps:
+    return HandlerSteps(
+        began_unix_ns=steps.began_unix_ns,
+        prepared_s=steps.prepared_ms / 1000,
+        graph_from_s=steps.graph_from_ms / 1000,
+        graph_to_s=steps.graph_to_ms / 1000,
+        answered_s=steps.answered_ms / 1000,
+    )
 
 
 def _output_of(output: graph_pb2.Output) -> GraphOutput:

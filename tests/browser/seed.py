@@ -26,6 +26,7 @@ from PIL import Image, ImageOps
 
 from model_store.card import ClassCard
 from tests import tiny_archive
+from tests.browser.seed_rest import rows, seed_rest
 
 # What the three colours of the tiny graph are called here: designs of the demo's tablets.
 CLASSES: Final = ("arch_seated", "standing_blessing", "wheel_of_law")
@@ -60,6 +61,10 @@ class Seeded:
     experiment: int
     then: str  # an instant after it all, in the console's time
     api_client: int
+    sheet: int  # of heat maps that nobody has judged
+    finding: int  # of drift, with photographs
+    subject: str  # a person with consents and predictions
+    rows: dict[str, str]  # of every kind that has a page, as "vault/subject": the newest one
 
 
 def seed(key: Path) -> Seeded:
@@ -81,7 +86,78 @@ def seed(key: Path) -> Seeded:
         assert not receipt.rejected, receipt.rejected
     withdraw_consent(actor=users["wipa"], reference="c-001", channel="telephone")
     _decisions(chance, users)
-    return Seeded(accounts, waiting.pk, current.pk, kept, shadow, fired, experiment, _local_now(), clients[0].pk)
+    _known_answer(users)
+    sheet = _sheet(users["suda"])
+    finding = _finding(current.version)
+    seed_rest(users, model=MODEL, production_version=current.pk)
+    return Seeded(
+        accounts=accounts,
+        waiting_version=waiting.pk,
+        production_version=current.pk,
+        kept_prediction=kept,
+        shadow_route=shadow,
+        fired_route=fired,
+        experiment=experiment,
+        then=_local_now(),
+        api_client=clients[0].pk,
+        sheet=sheet,
+        finding=finding,
+        subject=_subject(kept),
+        rows=rows(),
+    )
+
+
+def _subject(prediction: str) -> str:
+    from console.predictions.models import Prediction
+
+    return str(Prediction.objects.get(pk=prediction).subject_id)
+
+
+def _known_answer(users: dict[str, Any]) -> None:
+    """One decided photograph that is held to be known, and what both reviewers said of it long enough ago."""
+    from django.utils.timezone import now
+
+    from console.review import gold, services
+    from console.review.models import Decided, GoldAnswer, ReviewItem, State
+    from console.review.services import Decision
+
+    lead = users["suda"]
+    item = ReviewItem.objects.select_related("prediction").filter(state=State.OPEN, with_photograph=True).last()
+    assert item is not None
+    services.take(actor=lead, item_id=item.pk)
+    services.decide(actor=lead, item_id=item.pk, decision=Decision(Decided.CLASS, item.prediction.top_class))
+    made = gold.make_gold(actor=lead, item_id=item.pk, reason="Its certificate.")
+    for name, right in (("prasert", True), ("ladda", False)):
+        GoldAnswer.objects.create(
+            gold=made,
+            expert=users[name],
+            decided=Decided.CLASS if right else Decided.UNSURE,
+            class_id=made.class_id if right else "",
+            right=right,
+            answered_at=now() - timedelta(hours=1),
+        )
+
+
+def _finding(version: str) -> int:
+    """A version's confidence beside what it was in training."""
+    from console.drift import tasks
+    from console.drift.models import EVERYBODY, Against, Finding
+
+    tasks.watch()
+    return Finding.objects.get(version=version, client=EVERYBODY, against=Against.REFERENCE, measure="confidence").pk
+
+
+def _sheet(engineer: Any) -> int:
+    """Two heat maps that wait for experts."""
+    from console.sheets.services import import_sheet
+    from model_store.review_sheet import Item, Kind, jpeg, write_sheet
+
+    plain, hot = (jpeg(Image.new("RGB", (448, 448), colour)) for colour in ("#887766", "#aa5533"))
+    with TemporaryDirectory() as folder:
+        out = Path(folder, "sheet.zip")
+        items = [Item(f"{number}.png", plain, CLASSES[0], hot, CLASSES[1], 0.8) for number in (1, 2)]
+        write_sheet(out, items, kind=Kind.HEAT_MAPS, model="v20260101_b0_0.9")
+        return import_sheet(actor=engineer, pieces=[out.read_bytes()]).pk
 
 
 def _local_now() -> str:
@@ -133,7 +209,7 @@ def _versions(users: dict[str, Any], key: Path) -> tuple[Any, Any, Any, Any]:
         ):
             file = folder / f"{version}.mar"
             tiny_archive.write_archive(
-                folder / version, file, key=key, name=MODEL, version=version, classes=class_cards()
+                folder / version, file, key=key, name=MODEL, version=version, classes=class_cards(), tables=True
             )
             made.append(_pushed(malee, file, note))
         unsigned = folder / "unsigned.mar"
@@ -256,6 +332,7 @@ def _events(chance: random.Random, clients: list[Any], old: str, current: str, s
             )  # fmt: skip
             if number == 2:
                 kept = event.prediction.prediction_id
+                event.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         else:
             event = prediction_event(**fields)
         events.append(event)

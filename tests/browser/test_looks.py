@@ -1,11 +1,20 @@
-"""Every page, in both languages, on a desk and on a telephone, by day and by night: whole, readable, for everybody."""
+"""Every page, in both languages, on a desk and on a telephone, by day and by night: whole, readable, for everybody.
+
+Which pages there are is not said here: they are those of the tables that permissions are tested by. What each looks
+like lies in `tests/output/pages` afterwards.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -14,49 +23,77 @@ from playwright.sync_api import Page
 from protos.wording import DISCLAIMER
 from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
+from tests.console_pages import OF_A_ROW, ROLES, declared
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
-# Page -> address, with the names of `Seeded`'s fields.
-PAGES: Final[Mapping[str, str]] = {
-    "home": "/admin/",
-    "versions": "/admin/registry/modelversion/",
-    "version": "/admin/registry/modelversion/{production_version}/change/",
-    "approve": "/admin/registry/modelversion/{waiting_version}/approve/",
-    "upload": "/admin/registry/modelversion/upload/",
-    "routes": "/admin/rollout/route/",
-    "shadow": "/admin/rollout/route/{shadow_route}/change/",
-    "guardrail": "/admin/rollout/route/{fired_route}/change/",
-    "compare": "/admin/registry/modelversion/compare/?a={production_version}&b={waiting_version}",
-    "then": "/admin/rollout/route/then/?client=mobile+app&at={then}",
-    "experiments": "/admin/rollout/experiment/",
-    "experiment": "/admin/rollout/experiment/{experiment}/change/",
-    "ask": "/admin/registry/modelversion/{production_version}/experiment/",
-    "take note": "/admin/rollout/route/{fired_route}/see/",
-    "roll out": "/admin/registry/modelversion/{waiting_version}/roll-out/",
-    "reviews": "/admin/review/reviewitem/",
-    "accuracy": "/admin/review/reviewitem/accuracy",
-    "own figures": "/admin/review/reviewitem/figures",
-    "review": "/admin/review/reviewitem/next",
-    "data sets": "/admin/datasets/dataset/",
-    "export labels": "/admin/datasets/dataset/export",
-    "predictions": "/admin/predictions/prediction/",
-    "prediction": "/admin/predictions/prediction/{kept_prediction}/change/",
-    "nothing": "/admin/predictions/prediction/?q=nothing",
-    "try it": "/admin/try/",
-    "clients": "/admin/clients/client/",
-    "client": "/admin/clients/client/{api_client}/change/",
-    "keys": "/admin/clients/apikey/",
-    "staff": "/admin/staff/user/",
-    "tokens": "/admin/staff/apitoken/",
-    "audit": "/admin/audit/entry/",
-    "subjects": "/admin/vault/subject/",
-    "consents": "/admin/vault/consent/",
-    "drift": "/admin/drift/finding/",
-    "requests": "/admin/privacy/privacyrequest/",
-    "missing": "/admin/no-such-page/",
+# What answers with something else than a page: a file, a picture, a piece of a page for a script.
+NO_PAGE: Final = frozenset(
+    {
+        "search/",
+        "jsi18n/",
+        "try/<uuid:prediction_id>/",
+        "audit/entry/export/",
+        "predictions/prediction/<uuid:prediction_id>/photograph/<int:part>.png",
+        "predictions/prediction/<uuid:prediction_id>/heat-map/<int:part>.png",
+        "privacy/privacyrequest/<path:object_id>/certificate/",
+        "privacy/privacyrequest/<path:object_id>/certificate/pdf/",
+        "retention/applied/record/csv/",
+        "retention/applied/record/json/",
+        "review/reviewitem/ahead/",
+        "sheets/sheet/<path:object_id>/answers/",
+    }
+)
+# What sends on to another page, which is looked at as well.
+LEADS_ON: Final = frozenset(
+    {
+        "clients/client/<path:object_id>/keys/",
+        "review/golditem/<path:object_id>/change/",
+        "review/reviewitem/known/",
+        "review/reviewitem/next/",
+        "review/reviewitem/settle/",
+    }
+)
+# Of which row a page is opened, by the name of `Seeded`'s field, where it is not simply the newest one.
+ROW_OF: Final[Mapping[str, str]] = {
+    "registry/modelversion/<path:object_id>/change/": "production_version",
+    "registry/modelversion/<path:object_id>/approve/": "waiting_version",
+    "registry/modelversion/<path:object_id>/roll-out/": "waiting_version",
+    "registry/modelversion/<path:object_id>/experiment/": "production_version",
+    "registry/modelversion/<path:object_id>/roll-back/": "production_version",
+    "rollout/route/<path:object_id>/change/": "shadow_route",
+    "rollout/route/<path:object_id>/see/": "fired_route",
+    "predictions/prediction/<path:object_id>/change/": "kept_prediction",
+    "clients/client/<path:object_id>/change/": "api_client",
+    "vault/subject/<path:object_id>/change/": "subject",
+    "drift/finding/<path:object_id>/change/": "finding",
 }
-SHOWS_AN_ANSWER: Final = ("shadow", "reviews", "review", "predictions", "prediction", "try it")
+QUESTION_OF: Final[Mapping[str, str]] = {
+    "registry/modelversion/compare/": "?a={production_version}&b={waiting_version}",
+    "rollout/route/then/": "?client=mobile+app&at={then}",
+}
+# The same pages with something else on them, and what no route leads to.
+MORE: Final[Mapping[str, str]] = {
+    "a route that a guardrail ended": "rollout/route/{fired_route}/change/",
+    "a list without rows": "predictions/prediction/?q=nothing",
+    "a page that is missing": "no-such-page/",
+}
+SHOWS_AN_ANSWER: Final = frozenset(
+    {
+        "drift/finding/<path:object_id>/change/",
+        "drift/finding/performance/",
+        "predictions/prediction/",
+        "predictions/prediction/<path:object_id>/change/",
+        "review/reviewitem/",
+        "review/reviewitem/<path:object_id>/change/",
+        "review/reviewitem/next/",
+        "review/reviewitem/settle/",
+        "rollout/route/<path:object_id>/change/",
+        "try/",
+    }
+)
+PAGES_MIN: Final = 90
+PICTURES: Final = Path(__file__).parents[1] / "output" / "pages"
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
 _AXE: Final = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
@@ -76,26 +113,74 @@ def severe_violations(page: Page) -> list[str]:
     ]
 
 
+class Visit(NamedTuple):
+    """A page, and by whom it is looked at."""
+
+    name: str
+    address: str
+    person: str
+
+
+def visits(seeded: Seeded) -> Iterator[Visit]:
+    """Every page of the console's tables, by the administrator wherever they may, and some once more."""
+    by_role = {account.role: name for name, account in seeded.accounts.items()}
+    known = asdict(seeded)
+    for route, (may_look, _may_send) in declared().items():
+        if not may_look or route in NO_PAGE:
+            continue
+        person = by_role[ROLES["x" if "x" in may_look else may_look[0]]]
+        if OF_A_ROW in route:
+            kind = "/".join(route.split("/")[:2])
+            assert kind in seeded.rows, f"nothing is there to show of {kind}: `tests.browser.seed_rest` makes it"
+            route_of_row = route.replace(OF_A_ROW, f"{known[ROW_OF[route]] if route in ROW_OF else seeded.rows[kind]}/")
+        else:
+            route_of_row = route
+        yield Visit(route, f"/admin/{route_of_row}{QUESTION_OF.get(route, '').format(**known)}", person)
+    for name, address in MORE.items():
+        yield Visit(name, f"/admin/{address.format(**known)}", by_role["administrator"])
+
+
 @pytest.mark.parametrize(
     ("language", "size", "dark"),
     [("en", DESKTOP, False), ("th", PHONE, True)],
     ids=["English, on a desk, by day", "Thai, on a telephone, by night"],
 )
 def test_every_page_is_whole_and_readable(
-    language: str, size: tuple[int, int], dark: bool, desks: Mapping[str, Desk], seeded: Seeded, tmp_path: Path
+    language: str, size: tuple[int, int], dark: bool, desks: Mapping[str, Desk], seeded: Seeded
 ) -> None:
     problems = []
-    with desks["suda"].window(language=language, size=size, dark=dark) as page:
-        for name, address in PAGES.items():
-            page.goto(address.format(**asdict(seeded)))
-            page.screenshot(path=tmp_path / f"{name}.png", full_page=True)
-            if language == "th" and not page.evaluate(THAI_LETTERS):
-                problems.append(f"{name} leaves Thai letters to the reader's machine")
-            if page.locator("html").get_attribute("lang") != language:
-                problems.append(f"{name} is not in {language}")
-            if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
-                problems.append(f"{name} is wider than its window")
-            if name in SHOWS_AN_ANSWER and DISCLAIMER["th"] not in page.content():
-                problems.append(f"{name} shows an answer without the disclaimer")
-            problems += [f"{name}: {violation}" for violation in severe_violations(page)]
-    assert problems == []
+    pictures = PICTURES / language
+    shutil.rmtree(pictures, ignore_errors=True)
+    everything = sorted(visits(seeded), key=attrgetter("person"))
+    assert len(everything) > PAGES_MIN
+    for person, theirs in groupby(everything, key=attrgetter("person")):
+        with desks[person].window(language=language, size=size, dark=dark) as page:
+            for visit in theirs:
+                problems += [f"{visit.name}: {problem}" for problem in _problems(page, visit, language, size)]
+                page.screenshot(path=pictures / f"{_file_name(visit.name)}.png", full_page=True)
+    assert not problems, "\n".join(problems)
+
+
+def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) -> Iterator[str]:
+    """Go there and look; what is wrong with it."""
+    page.goto(visit.address)
+    if visit.name not in LEADS_ON and urlsplit(page.url).path != urlsplit(visit.address).path:
+        yield f"{visit.address} leads to {page.url}"
+    if language == "th" and not page.evaluate(THAI_LETTERS):
+        yield "leaves Thai letters to the reader's machine"
+    if page.locator("html").get_attribute("lang") != language:
+        yield f"is not in {language}"
+    if visit.name in SHOWS_AN_ANSWER and DISCLAIMER["th"] not in page.content():
+        yield "shows an answer without the disclaimer"
+    if "('" in page.locator("body").inner_text():
+        yield "shows how a value is written in Python"
+    yield from severe_violations(page)
+    # At the other width too, after axe: what a page looks like there is the other language's to see.
+    for width, height in (DESKTOP, PHONE) if size == PHONE else (PHONE, DESKTOP):
+        page.set_viewport_size({"width": width, "height": height})
+        if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+            yield f"is wider than a window of {width} px"
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"\W+", "-", name.replace("<path:object_id>", "one")).strip("-") or "home"

@@ -78,6 +78,53 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         expect(decisions).to_contain_text("it is this class")
 
 
+def test_a_review_sheet_is_judged_with_two_keys_a_photograph(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["prasert"].window() as page:
+        page.goto(f"/admin/sheets/sheet/{seeded.sheet}/change/")
+        page.get_by_role("link", name="Judge").click()
+        number = page.locator("[name=number]")
+        for picture in page.locator(".p-photo").all():
+            page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        expect(number).to_have_value("2")
+        page.keyboard.press("Control+z")
+        expect(number).to_have_value("1")
+        page.keyboard.press("2")
+        page.keyboard.press("Enter")
+        expect(number).to_have_value("2")
+        page.keyboard.press("u")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("You have judged 2 of 2.")).to_be_visible()
+
+
+def test_the_next_photograph_is_there_before_it_is_asked_for(desks: Mapping[str, Desk]) -> None:
+    with desks["prasert"].window() as page:
+        page.goto("/admin/review/reviewitem/")
+        with page.expect_response(lambda answer: "x-look-ahead" in answer.request.headers):
+            page.get_by_role("link", name="Review the next one").click()
+        page.wait_for_load_state("networkidle")
+        first, asked = page.url, []
+        page.on("request", lambda request: asked.append((request.method, request.resource_type)))
+        page.evaluate("document.before = true")
+        page.keyboard.press("u")
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => location.href !== before", arg=first)
+        expect(page.get_by_text("Decided: cannot be told from this photograph")).to_be_visible()
+        assert page.evaluate("document.before")  # the page was never left
+        assert asked[0] == ("POST", "fetch")
+        picture = page.locator(".p-photo").first
+        if picture.count():
+            assert picture.evaluate("image => image.complete && image.naturalWidth > 0")
+        second = page.url
+        page.keyboard.press("x")
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => location.href !== before", arg=second)
+        page.go_back()
+        expect(page.get_by_text("What does the photograph show?")).to_have_count(0)
+        expect(page.locator(".c-said strong").first).to_contain_text("not one of our kinds")
+
+
 def test_what_one_expert_looks_at_another_is_told_of(desks: Mapping[str, Desk]) -> None:
     with desks["prasert"].window() as page, desks["ladda"].window() as other:
         page.goto("/admin/review/reviewitem/")

@@ -85,6 +85,34 @@ def test_what_grpcurl_is_told_is_what_the_server_takes(stack: Stack, folder: Pat
         assert answer["candidates"][0]["classId"] == "red"
 
 
+def test_the_lines_for_amulet_client_work_as_typed(stack: Stack, folder: Path) -> None:
+    (block,) = (each for each in blocks(ROOT / "docs/callers.md", "sh") if "amulet-client predict" in each.text)
+    photos = folder / "photos"
+    photos.mkdir()
+    for number, colour in enumerate(("red", "green", "blue", "red")):
+        (photos / f"{number}.png").write_bytes(tiny_archive.photo_of(colour, side_px=1200, seed=number))
+    (photos / "+broken.jpg").write_bytes(b"no photograph")
+    lines = block.text.replace(ADDRESS, stack.layout.gateway_address).replace(
+        "jq -r .prediction_id", f"{sys.executable} -c 'import json; print(json.loads(input())[\"prediction_id\"])'"
+    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    done = subprocess.run(
+        ["bash", "-c", lines],
+        env={"PATH": path, "AMULET_API_KEY": stack.key}, cwd=folder, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr  # of the last line
+    said = done.stdout.splitlines()
+    assert said[:2] == ["SERVING", f"{tiny_archive.NAME} {tiny_archive.VERSION} ready"]
+    assert len(said[2]) == 36  # the feedback's id
+    answers = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    reasons = [answer.get("error", {}).get("reason", "") for answer in answers]
+    assert reasons == ["REASON_PHOTO_FORMAT_NOT_ALLOWED", "", "", "", ""]
+    assert [answer["candidates"][0]["class_id"] for answer in answers[1:]] == ["red", "green", "blue", "red"]
+
+
 def run(block: Block, stack: Stack, folder: Path) -> list[str]:
     """A program as printed but for the port, which is this stack's; what it prints."""
     program = block.text.replace(ADDRESS, stack.layout.gateway_address)

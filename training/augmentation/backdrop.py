@@ -7,6 +7,7 @@ colour that touches the border is backdrop; where it is not, the photograph stay
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -32,22 +33,42 @@ def mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     border = np.concatenate([strip.reshape(-1, 3) for strip in strips])
     colour = np.median(border, axis=0)
     near = np.abs(pixels.astype(np.float32) - colour.astype(np.float32)).max(axis=2) < _NEAR_COLOUR
-    labels, _count = ndimage.label(near)
+    labels, count = ndimage.label(near)
     touching = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    found = np.isin(labels, touching[touching > 0])
+    is_table = np.zeros(count + 1, bool)
+    is_table[touching[touching > 0]] = True
+    found = is_table[labels]
     found = ndimage.binary_dilation(found, iterations=_EDGE_GROWN_PX)
     return found if _SHARE_MIN < found.mean() < _SHARE_MAX else None
 
 
+class Scene:
+    """A photograph whose backdrop is looked for once, however often it is replaced."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+
+    @cached_property
+    def _share(self) -> NDArray[np.float32] | None:
+        """How much of each pixel is backdrop, [H, W, 1]; None where no flat backdrop is found."""
+        found = mask(self.pixels)
+        if found is None:
+            return None
+        return np.asarray(ndimage.gaussian_filter(found.astype(np.float32), _EDGE_SOFT_PX)[..., None])
+
+    def on_another(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The object on another backdrop; the same pixels, and nothing drawn, where no flat one is found."""
+        share = self._share
+        if share is None:
+            return self.pixels
+        height, width, _ = self.pixels.shape
+        painted = self.pixels * (1.0 - share) + drawn(height, width, rng) * share
+        return np.asarray(painted.clip(0.0, 255.0), dtype=np.uint8)
+
+
 def replaced(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """The object on another backdrop; the same pixels where no flat backdrop is found."""
-    backdrop = mask(pixels)
-    if backdrop is None:
-        return pixels
-    share = ndimage.gaussian_filter(backdrop.astype(np.float32), _EDGE_SOFT_PX)[..., None]
-    height, width, _ = pixels.shape
-    painted = pixels * (1.0 - share) + drawn(height, width, rng) * share
-    return np.asarray(painted.clip(0.0, 255.0), dtype=np.uint8)
+    return Scene(pixels).on_another(rng)
 
 
 def drawn(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -57,7 +78,7 @@ def drawn(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float
     else:
         colour = rng.uniform(0.0, 255.0, 3)
     kind = rng.integers(5)
-    y, x = np.mgrid[:height, :width]
+    y, x = np.ogrid[:height, :width]
     if kind == 0:
         surface = np.broadcast_to(colour, (height, width, 3))
     elif kind == 1:

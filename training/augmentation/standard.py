@@ -6,6 +6,7 @@ in decision 0010: it costs accuracy).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +39,19 @@ class Strength:
 
 def view(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: Strength) -> NDArray[np.uint8]:
     """pixels: uint8 [H, W, 3] -> another uint8 [H, W, 3] of the same object."""
-    if rng.random() < strength.backdrop_ratio:
-        pixels = backdrop.replaced(pixels, rng)
+    return _view(backdrop.Scene(pixels), rng, strength)
+
+
+def views(
+    pixels: NDArray[np.uint8], generators: Iterable[np.random.Generator], strength: Strength
+) -> list[NDArray[np.uint8]]:
+    """What `view` gives for each generator, in less time."""
+    scene = backdrop.Scene(pixels)
+    return [_view(scene, rng, strength) for rng in generators]
+
+
+def _view(scene: backdrop.Scene, rng: np.random.Generator, strength: Strength) -> NDArray[np.uint8]:
+    pixels = scene.on_another(rng) if rng.random() < strength.backdrop_ratio else scene.pixels
     seen = _seen_by_camera(_moved(pixels, rng, strength), rng, strength)
     # Without it nothing is drawn: views stay those of versions that were made before it was known.
     if strength.robust_ratio and rng.random() < strength.robust_ratio:
@@ -81,15 +93,22 @@ def _moved(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: Streng
 def _seen_by_camera(pixels: NDArray[np.uint8], rng: np.random.Generator, strength: Strength) -> NDArray[np.uint8]:
     gamma = np.exp(rng.uniform(-strength.gamma_log, strength.gamma_log))
     gains = np.exp(rng.normal(0.0, strength.white_balance_log, 3) + rng.uniform(-1.0, 1.0) * strength.exposure_log)
-    curve = (np.arange(256, dtype=np.float32)[:, None] / 255.0) ** gamma * 255.0 * gains  # [256, 3]
-    light = np.stack([curve[pixels[..., channel], channel] for channel in range(3)], axis=-1).astype(np.float32)
+    curve = ((np.arange(256, dtype=np.float32)[:, None] / 255.0) ** gamma * 255.0 * gains).astype(
+        np.float32
+    )  # [256, 3]
+    light = np.stack([curve[:, channel].take(pixels[..., channel]) for channel in range(3)], axis=-1)
     mean = light.mean()
-    light = (light - mean) * np.float32(np.exp(rng.uniform(-strength.contrast_log, strength.contrast_log))) + mean
-    grey = light.mean(axis=2, keepdims=True)
-    light = grey + (light - grey) * np.float32(np.exp(rng.uniform(-strength.paler_log, strength.richer_log)))
+    light -= mean
+    light *= np.float32(np.exp(rng.uniform(-strength.contrast_log, strength.contrast_log)))
+    light += mean
+    # `light.mean(axis=2)` to the last digit, in a sixth of the time.
+    grey = ((light[..., 0] + light[..., 1] + light[..., 2]) / np.float32(3.0))[..., None]
+    light -= grey
+    light *= np.float32(np.exp(rng.uniform(-strength.paler_log, strength.richer_log)))
+    light += grey
     if rng.random() < strength.blur_ratio:
         sharp = Image.fromarray(light.clip(0.0, 255.0).astype(np.uint8))
         light = np.asarray(sharp.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.2))), dtype=np.float32)
     if rng.random() < strength.noise_ratio:
         light = light + rng.normal(0.0, rng.uniform(2.0, 10.0), light.shape).astype(np.float32)
-    return np.asarray(light.clip(0.0, 255.0), dtype=np.uint8)
+    return light.clip(0.0, 255.0).astype(np.uint8)

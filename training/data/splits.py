@@ -50,16 +50,20 @@ class Fold:
     test: tuple[Photo, ...]
 
 
-def split(folder: Folder, *, seed: int, parts: Mapping[str, float] = PARTS) -> Split:
+def split(
+    folder: Folder, *, seed: int, parts: Mapping[str, float] = PARTS, together: Sequence[Sequence[Photo]] | None = None
+) -> Split:
     """Divide a data set into parts of the given shares (above 0; scaled to sum to 1).
 
+    together: its groups of copies, where somebody has looked for them already.
     The same photographs, seed and parts give the same division on every machine. Raises
     SplitImpossible where a class has fewer independent photographs than there are parts,
     ValueError where the shares are no shares.
     """
     if not parts or any(not share > 0 for share in parts.values()):
         raise ValueError(f"the shares of the parts must all be above 0, not {dict(parts)}")
-    together = groups(folder.photos, near_duplicates(folder.photos))
+    if together is None:
+        together = groups(folder.photos, near_duplicates(folder.photos))
     return Split(seed=seed, method=METHOD, parts=divide(together, parts, seed=seed))
 
 
@@ -78,17 +82,20 @@ def folds(folder: Folder, k: int, seed: int) -> tuple[Fold, ...]:
     )
 
 
-def leaks(division: Split) -> tuple[tuple[str, str], ...]:
+def leaks(division: Split, together: Sequence[Sequence[Photo]] | None = None) -> tuple[tuple[str, str], ...]:
     """Pairs of relative paths that are copies of one photograph and stand in two parts.
 
-    Looks afresh at the photographs: it does not trust the division's own groups. Of a group
-    of copies, each member that is not in the first one's part is named with that first one.
+    together: the groups of copies among its photographs, where somebody has looked for them already; the parts
+    themselves are not trusted. Of a group of copies, each member that is not in the first one's part is named with
+    that first one.
     """
     part_of = {photo.relative: name for name, photos in division.parts.items() for photo in photos}
-    photos = [photo for part in division.parts.values() for photo in part]
+    if together is None:
+        photos = [photo for part in division.parts.values() for photo in part]
+        together = groups(photos, near_duplicates(photos))
     return tuple(
         (members[0].relative, other.relative)
-        for members in groups(photos, near_duplicates(photos))
+        for members in together
         for other in members[1:]
         if part_of[other.relative] != part_of[members[0].relative]
     )

@@ -24,7 +24,7 @@ from training.evaluation.answers import verdict_name
 from training.evaluation.intervals import Interval, bootstrap_all
 from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
-from training.evaluation.metrics import ReliabilityBin, RiskCoverage
+from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
 
 FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll", "aurc")
 BINNINGS: Final = (5, 10, 15, 20)
@@ -91,6 +91,7 @@ class Assessment:
     counts: NDArray[np.int64]  # confusion [true, predicted]
     reliability: tuple[ReliabilityBin, ...]
     calibration_errors: Mapping[str, float]  # by binning
+    calibration_luck: CalibrationLuck  # beside the figure "ece"
     risk_coverage: RiskCoverage
     verdicts: Mapping[str, int]
     accepted: float
@@ -113,6 +114,7 @@ class Assessment:
             "confusion_matrix": {"labels": list(self.labels), "counts": self.counts.tolist()},
             **{name: named[name] for name in ("ece", "brier", "nll")},
             "calibration_errors": dict(self.calibration_errors),
+            "ece_if_calibrated": asdict(self.calibration_luck),
             "reliability": [asdict(row) for row in self.reliability],
             "risk_coverage": {
                 "aurc": self.risk_coverage.area,
@@ -157,6 +159,9 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         counts=metrics.confusion_matrix(labels, predicted, classes=len(answered.classes)),
         reliability=metrics.reliability(probabilities, labels),
         calibration_errors=_calibration_errors(probabilities, labels),
+        calibration_luck=metrics.luck_of_calibration(
+            probabilities.max(axis=1), metrics.expected_calibration_error(probabilities, labels), seed=seed
+        ),
         risk_coverage=curve,
         verdicts={verdict_name(verdict): verdicts[verdict] for verdict in VERDICTS},
         accepted=float(accepted.mean()),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,16 @@ from training.data.folder import Folder, Photo
 from training.data.splits import divide
 from training.errors import DataTooSmall
 from training.evaluation.levels import Above, above
-from training.fitting.features import Progress
+from training.fitting.features import Features, Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
 from training.fitting.version import PARTS, Cut, Part, Version, fit_version
+from training.models.heads import Head
+from training.side_by_side import side_by_side
 
 Groups = Sequence[Sequence[Photo]]
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,21 @@ class Fit:
     learnt_from: tuple[Photo, ...]  # the photographs of the part train, in its order
 
 
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """What is said of the photographs of one fold, by versions that never saw them."""
+
+    test: NDArray[np.intp]  # [k]: rows
+    predicted: NDArray[np.intp]  # [k]
+    elsewhere: NDArray[np.intp] | None  # [k]
+    probabilities: NDArray[np.float64]  # [k, classes]
+    scores: Mapping[str, NDArray[np.float64]]  # detector -> [k]
+    decisions: tuple[Decision, ...]  # [k]
+    sets: tuple[tuple[int, ...], ...]  # [k]
+    above: tuple[Above, ...]  # [k]
+    outside: Mapping[str, NDArray[np.float64]]  # set -> OOD scores, [m]
+
+
 def out_of_fold(
     folder: Folder,
     eyes: Eyes,
@@ -69,67 +88,91 @@ def out_of_fold(
     folds: int,
     recipe: Recipe,
     seed: int,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> OutOfFold:
-    """Cross-validate the recipe. Raises DataTooSmall, SplitImpossible."""
-    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
-    labels = labels_of(folder)
-    classes = len(folder.classes)
-    fold_of = np.zeros(len(labels), np.intp)
-    predicted = np.zeros(len(labels), np.intp)
-    elsewhere: NDArray[np.intp] | None = None
-    probabilities = np.zeros((len(labels), classes))
-    scores: dict[str, NDArray[np.float64]] = {}
-    decisions: list[Decision | None] = [None] * len(labels)
-    sets: list[tuple[int, ...]] = [()] * len(labels)
-    higher: list[Above] = [Above(None, ())] * len(labels)
-    ratios: dict[str, list[list[float]]] = {}
-    rejected: dict[str, list[list[bool]]] = {}
+    """Cross-validate the recipe.  threads: folds at once; of a network that is tuned, one.
+
+    Raises DataTooSmall, SplitImpossible.
+    """
     tests = divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed)
-    for number, photos in enumerate(tests.values()):
-        test = np.array([row_of[photo.relative] for photo in photos])
-        away = set(test.tolist())
-        inside = [members for members in groups if row_of[members[0].relative] not in away]
-        train = np.array(sorted(row_of[photo.relative] for members in inside for photo in members))
-        fold_of[test] = number
-        fit = fit_on(inside, row_of, eyes, labels, classes=classes, recipe=recipe, seed=seed, levels=cuts_of(folder))
-        version, features, outside = fit.version, fit.sight.features, fit.sight.outside
-        head = version.fitted.head
-        if not fit.sight.tuned:
-            rows, photo_of_row = features.take(train).flat()
-            head = fit_head(rows, labels[train][photo_of_row], classes=classes, recipe=recipe)
-        predicted[test] = head.logits(features.plain[test]).argmax(axis=1)
-        if fit.sight.elsewhere is not None:
-            elsewhere = np.zeros(len(labels), np.intp) if elsewhere is None else elsewhere
-            elsewhere[test] = head.logits(fit.sight.elsewhere[test]).argmax(axis=1)
-        probabilities[test] = version.probabilities(features.plain[test])
-        for name, values in version.scores(features.plain[test]).items():
-            scores.setdefault(name, np.zeros(len(labels)))[test] = values
-        for row, decision in zip(test, decisions_of(version, features.plain[test]), strict=True):
-            decisions[row] = decision
-            chances = probabilities[row].tolist()
-            sets[row] = prediction_set(chances, version.limits)
-            own = {name: float(values[row]) for name, values in scores.items()}
-            higher[row] = above(decision, chances, own, version.limits, version.levels)
-        for name, embedding in outside.report.items():
-            found = decisions_of(version, embedding)
-            ratios.setdefault(name, []).append([decision.ood_score for decision in found])
-            rejected.setdefault(name, []).append([decision.ood_score >= 1.0 for decision in found])
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+
+    def left_out(photos: Sequence[Photo]) -> _Fold:
+        return _fold(folder, eyes, groups, {row_of[photo.relative] for photo in photos}, recipe=recipe, seed=seed)
+
+    found: list[_Fold] = []
+    for fold in side_by_side(left_out, tests.values(), threads=threads):
+        found.append(fold)
         if progress is not None:
-            progress(number + 1, folds)
+            progress(len(found), folds)
+    order = np.argsort(np.concatenate([fold.test for fold in found]))
+
+    def ordered(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        return np.asarray(np.concatenate(parts)[order])
+
+    def arranged(parts: Sequence[Sequence[_Item]]) -> tuple[_Item, ...]:
+        items = [item for part in parts for item in part]
+        return tuple(items[place] for place in order)
+
+    elsewhere = [fold.elsewhere for fold in found if fold.elsewhere is not None]
+    outside = {name: np.stack([fold.outside[name] for fold in found]) for name in found[0].outside}
     return OutOfFold(
-        labels=labels,
-        fold=fold_of,
-        head_predicted=predicted,
-        elsewhere_predicted=elsewhere,
+        labels=labels_of(folder),
+        fold=ordered([np.full(len(fold.test), number, np.intp) for number, fold in enumerate(found)]),
+        head_predicted=ordered([fold.predicted for fold in found]),
+        elsewhere_predicted=ordered(elsewhere) if elsewhere else None,
+        probabilities=ordered([fold.probabilities for fold in found]),
+        scores={name: ordered([fold.scores[name] for fold in found]) for name in found[0].scores},
+        decisions=arranged([fold.decisions for fold in found]),
+        sets=arranged([fold.sets for fold in found]),
+        above=arranged([fold.above for fold in found]),
+        outside={name: scores.mean(axis=0) for name, scores in outside.items()},
+        outside_rejected={name: (scores >= 1.0).mean(axis=0) for name, scores in outside.items()},
+    )
+
+
+def _fold(folder: Folder, eyes: Eyes, groups: Groups, away: set[int], *, recipe: Recipe, seed: int) -> _Fold:
+    """away: the rows of the fold."""
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels, classes = labels_of(folder), len(folder.classes)
+    test = np.array(sorted(away), np.intp)
+    inside = [members for members in groups if row_of[members[0].relative] not in away]
+    fit = fit_on(inside, row_of, eyes, labels, classes=classes, recipe=recipe, seed=seed, levels=cuts_of(folder))
+    version, sight = fit.version, fit.sight
+    head = version.fitted.head
+    if not sight.tuned:
+        train = np.array(sorted(row_of[photo.relative] for members in inside for photo in members))
+        head = head_on(sight.features, labels, train, classes=classes, recipe=recipe)
+    plain = sight.features.plain[test]
+    probabilities = version.probabilities(plain)
+    scores = version.scores(plain)
+    decisions = decisions_of(version, plain)
+    sets, higher = [], []
+    for row, decision in enumerate(decisions):
+        chances = probabilities[row].tolist()
+        sets.append(prediction_set(chances, version.limits))
+        own = {name: float(values[row]) for name, values in scores.items()}
+        higher.append(above(decision, chances, own, version.limits, version.levels))
+    return _Fold(
+        test=test,
+        predicted=head.logits(plain).argmax(axis=1),
+        elsewhere=head.logits(sight.elsewhere[test]).argmax(axis=1) if sight.elsewhere is not None else None,
         probabilities=probabilities,
         scores=scores,
-        decisions=tuple(decision for decision in decisions if decision is not None),
+        decisions=tuple(decisions),
         sets=tuple(sets),
         above=tuple(higher),
-        outside={name: np.mean(rows, axis=0) for name, rows in ratios.items()},
-        outside_rejected={name: np.mean(rows, axis=0) for name, rows in rejected.items()},
+        outside={name: ratios_of(version, embedding) for name, embedding in sight.outside.report.items()},
     )
+
+
+def head_on(
+    features: Features, labels: NDArray[np.intp], train: NDArray[np.intp], *, classes: int, recipe: Recipe
+) -> Head:
+    """A head fitted on the photographs of the rows `train` and on their views."""
+    rows, photo_of_row = features.take(train).flat()
+    return fit_head(rows, labels[train][photo_of_row], classes=classes, recipe=recipe)
 
 
 def fit_on(
@@ -173,9 +216,11 @@ def fit_on(
 
 
 def leave_class_out(
-    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int
+    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """For each class: OOD scores where a version never saw it: (known held-out photographs, its photographs).
+
+    threads: classes at once, as `out_of_fold` takes them.
 
     The known ones are the photographs of the other classes in one fold, which the version did not
     see either. No other things place its borders. Empty with two classes: one class alone has nothing to tell it from.
@@ -185,24 +230,25 @@ def leave_class_out(
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels = labels_of(folder)
     tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
-    found = {}
-    for number, left_out in enumerate(folder.classes):
+
+    def unseen(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         away = {row_of[photo.relative] for photo in tests[number % folds]}
         inside = [
             members
             for members in groups
-            if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
+            if row_of[members[0].relative] not in away
+            and all(photo.label != folder.classes[number] for photo in members)
         ]
         fewer = np.where(labels > number, labels - 1, labels)
         fit = fit_on(inside, row_of, alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
         known = np.array(sorted(row for row in away if labels[row] != number))
         if not len(known):
-            continue
-        found[left_out] = (
-            ratios_of(fit.version, fit.sight.features.plain[known]),
-            ratios_of(fit.version, fit.sight.features.plain[labels == number]),
-        )
-    return found
+            return None
+        features = fit.sight.features.plain
+        return ratios_of(fit.version, features[known]), ratios_of(fit.version, features[labels == number])
+
+    found = side_by_side(unseen, range(len(folder.classes)), threads=threads)
+    return {name: scores for name, scores in zip(folder.classes, found, strict=True) if scores is not None}
 
 
 def alone(eyes: Eyes) -> Eyes:

@@ -1,4 +1,4 @@
-"""The figures on a card, each with its interval and with the photographs that it was measured on."""
+"""The figures and tables on a card, each with the photographs that it was measured on; figures with intervals."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.card import MetricCard
+from model_store.measured import ConfusionCard, ReliabilityBinCard, ReliabilityCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.folder import Folder
 from training.evaluation import metrics
+from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.intervals import Interval, bootstrap
 from training.evaluation.levels import LevelRow, level_rows
@@ -36,14 +38,21 @@ class Provenance:
             f"cross-validation by groups of near-duplicates, seed {self.seed}; {how}"
         )
 
+    @property
+    def by_heads(self) -> str:
+        return self.said("each answered by a head fitted on all photographs outside its fold")
+
+    @property
+    def by_versions(self) -> str:
+        return self.said(
+            "each answered by a whole version whose head, temperature and borders were fitted on separate parts "
+            "outside its fold"
+        )
+
 
 def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Provenance) -> tuple[MetricCard, ...]:
     """All metrics of a card, the accuracies first."""
-    heads = source.said("each answered by a head fitted on all photographs outside its fold")
-    whole = source.said(
-        "each answered by a whole version whose head, temperature and borders were fitted on separate parts outside "
-        "its fold"
-    )
+    heads, whole = source.by_heads, source.by_versions
     labels = found.labels
     predicted = found.head_predicted
     probabilities = found.probabilities
@@ -85,6 +94,30 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
     cards.extend(_by_side(folder, found, heads, source.seed))
     cards.extend(_outside(found, left_out, whole, source.seed))
     return tuple(cards)
+
+
+def confusion_of(found: Assessment, source: Provenance) -> ConfusionCard:
+    """What the heads called what, as the accuracies on the card count it."""
+    counts: dict[str, dict[str, int]] = {}
+    for shown, answered in np.argwhere(found.counts):
+        row = counts.setdefault(found.labels[shown], {})
+        row[found.labels[answered]] = int(found.counts[shown, answered])
+    return ConfusionCard(source.by_heads, counts)
+
+
+def reliability_of(found: Assessment, source: Provenance) -> ReliabilityCard:
+    """The table behind the card's calibration error."""
+    return ReliabilityCard(
+        source.by_versions,
+        tuple(
+            # A mean may lie beyond the border that all of its values keep, by the last digit.
+            ReliabilityBinCard(
+                each.low, each.high, each.photos, min(max(each.confidence, each.low), each.high), each.accuracy
+            )
+            for each in found.reliability
+            if each.photos
+        ),
+    )
 
 
 def _of_level(row: LevelRow, whole: str) -> list[MetricCard]:

@@ -16,6 +16,7 @@ Rows = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 ECE_BINS: Final = 15
+_DRAWS: Final = 2000
 _SUM_TOLERANCE: Final = 1e-3  # rows of float32 probabilities
 _PROBABILITY_MIN: Final = 1e-12  # a certain mistake costs 27.6 nats, not infinitely many
 
@@ -29,6 +30,16 @@ class ReliabilityBin:
     photos: int
     confidence: float  # mean; 0 where there are none
     accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationLuck:
+    """What a model that means what it says would show as its calibration error, on as many photographs."""
+
+    mean: float
+    low: float  # between these, 95 % of the time
+    high: float
+    p_value: float  # how often it would show as much as was found, or more
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +140,23 @@ def confidence_error(confidence: Rows, correct: NDArray[np.bool_], *, bins: int 
     bin_of = np.ceil(confidence * bins).astype(int).clip(1, bins) - 1
     gap = np.bincount(bin_of, weights=correct - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def luck_of_calibration(
+    confidence: Rows, error: float, *, seed: int, bins: int = ECE_BINS, draws: int = _DRAWS
+) -> CalibrationLuck:
+    """The `confidence_error` of confidences [n] that are right as often as they say, by drawing which are right.
+
+    error: what was found, in 0..1. Consistency resampling (Brocker and Smith 2007, section 3). It has no
+    photographs to be wrong on but these: with few of them it is far from 0.
+    """
+    rng = np.random.default_rng(seed)
+    own = np.asarray(confidence, np.float64)
+    drawn = np.array([confidence_error(own, rng.random(len(own)) < own, bins=bins) for _ in range(draws)])
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    # One more on both sides: no number of draws shows that something cannot happen (Davison and Hinkley 1997, 4.11).
+    share = (1 + int((drawn >= error).sum())) / (1 + draws)
+    return CalibrationLuck(float(drawn.mean()), float(low), float(high), float(share))
 
 
 def reliability(probabilities: Rows, labels: Labels, *, bins: int = ECE_BINS) -> tuple[ReliabilityBin, ...]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from model_store import reference
 from model_store.card import Card
 from training.data.folder import Folder
-from training.data.quality import flaws, qualities
+from training.data.quality import Quality, flaws, qualities
 from training.evaluation import metrics
 from training.evaluation.answers import reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment
@@ -19,22 +20,29 @@ from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.figures import LeftOut
 from training.evaluation.levels import level_name
 
+QUALITIES: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
 
-def reference_of(folder: Folder, found: OutOfFold) -> str:
-    """The text of reference.json.
+
+def reference_of(folder: Folder, found: OutOfFold, measured: Sequence[Quality]) -> str:
+    """The text of reference.json. measured: of the folder's photographs, in their order.
 
     Out-of-fold answers and not those on the training photographs themselves: drift is measured
     against what the model says of photographs that it has not seen.
     """
     ordered = np.sort(found.probabilities, axis=1)
+    best = found.probabilities.argmax(axis=1)
     samples = {
         "confidence": ordered[:, -1],
         "margin": ordered[:, -1] - ordered[:, -2],
         "ood_score": found.ratios,
         **{f"score_{name}": values for name, values in found.scores.items()},
+        **{reference.confidence_in(folder.classes[row]): ordered[best == row, -1] for row in np.unique(best).tolist()},
+        # Under the names and by the measures of what callers send.
+        **{name: np.array([getattr(each, name) for each in measured]) for name in QUALITIES},
+        "shorter_side_px": np.array([min(photo.width_px, photo.height_px) for photo in folder.photos], np.float64),
     }
     counts = {
-        "predicted_class": Counter(folder.classes[row] for row in found.probabilities.argmax(axis=1)),
+        "predicted_class": Counter(folder.classes[row] for row in best),
         "verdict": Counter(verdict_name(decision.verdict) for decision in found.decisions),
         "side": Counter(photo.side_name for photo in folder.photos),
     }

@@ -32,7 +32,7 @@ from training.export import fused_graph
 from training.fitting.features import Eye
 from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, starting_backbone
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
-from training.fitting.sight import Eyes, Lens, Outside, Sight
+from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.fitting.tuning import Tuning
 from training.models import weights
 
@@ -273,7 +273,12 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
         # The lens's own recipe decides its views: another strength is another eye on the same graph.
         eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
         lens = replace(lenses[key], eye=eye)
-        return eyes_of(lens, recipe, look, Tutor(together), seed=seed, threads=threads)
+        eyes = eyes_of(lens, recipe, look, Tutor(together), seed=seed, threads=threads)
+        if recipe.tuning is not None:
+            return eyes
+        # What was seen stays for all variants that look alike; the session that saw it does not: fifteen
+        # variants and seeds were on their way to 7 GB.
+        return still(replace(eyes(()), lens=None))
 
     return see
 

@@ -9,7 +9,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from training.commands import named, settings_of, stages, worded
+from training.commands import SEEN_IN_TRAINING, named, settings_of, stages, worded, written_files
+from training.experiments.runs import tracked
+from training.experiments.tracking import Outcome, Photographs, Tracker
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -42,8 +44,8 @@ _OUTSIDE: Final = click.option(
 
 
 def reported(command: _Command) -> _Command:
-    """With --json and --html."""
-    return _with(_RESULTS, command)
+    """With --json, --html and --runs."""
+    return _with((*_RESULTS, tracked), command)
 
 
 def cross_validated(command: _Command) -> _Command:
@@ -66,7 +68,13 @@ def _with(options: tuple[Callable[[_Command], _Command], ...], command: _Command
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @reported
 def robustness(
-    model: Path, data: Path, only: tuple[str, ...], seed: int, json_file: Path | None, html: Path | None
+    model: Path,
+    data: Path,
+    only: tuple[str, ...],
+    seed: int,
+    json_file: Path | None,
+    html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Measure what worse photographs cost a model: eleven degradations at five strengths each.
 
@@ -90,6 +98,26 @@ def robustness(
         write_json(measured.document(), json_file)
         if html is not None:
             html.write_text(robustness_page.page(measured), "utf-8")
+        tracker.note(
+            Outcome(
+                Photographs(data.resolve().name, measured.fingerprint, measured.found.photos),
+                figures={
+                    "balanced_accuracy": measured.found.unchanged.balanced_accuracy.value,
+                    "mean_balanced_accuracy": measured.found.mean_balanced_accuracy,
+                    **{
+                        curve.degradation.name: {
+                            f"{level.strength:g}": level.balanced_accuracy.value for level in curve.levels
+                        }
+                        for curve in measured.found.curves
+                    },
+                },
+                parameters={"model": measured.card.version, "only": only},
+                name=measured.card.version,
+                seed=seed,
+                artefacts=written_files(json_file, html),
+                remark=SEEN_IN_TRAINING if measured.seen_in_training else "",
+            )
+        )
     if to_stdout(json_file):
         return
     click.echo(f"{measured.card.version} on {measured.found.photos} photographs of {data}")
@@ -121,6 +149,7 @@ def compare(
     seed: int,
     json_file: Path | None,
     html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Put models side by side on the same photographs, and say which one to take.
 
@@ -146,6 +175,23 @@ def compare(
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(comparison_page(found), "utf-8")
+        for each in found.candidates:
+            tracker.note(
+                Outcome(
+                    Photographs(found.data, found.fingerprint, found.photos),
+                    figures={
+                        **{name: interval.value for name, interval in each.figures.items()},
+                        "per_class_f1": each.per_class_f1,
+                        "ood_auroc": each.ood_auroc,
+                        "p95_ms": each.cost.p95_ms,
+                        "size_mb": each.cost.size_mb,
+                    },
+                    parameters={"model": each.version, "cross_validated": data is None},
+                    name=each.name,
+                    seed=seed,
+                    artefacts=written_files(json_file, html),
+                )
+            )
     if to_stdout(json_file):
         return
     click.echo(found.measured)
@@ -192,6 +238,7 @@ def ablate(
     outside: tuple[Path, ...],
     json_file: Path | None,
     html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Measure what each part of a recipe is worth, by cross-validation with paired differences.
 
@@ -210,6 +257,20 @@ def ablate(
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(ablation_page(found), "utf-8")
+        for row in found.rows:
+            tracker.note(
+                Outcome(
+                    Photographs(found.data, found.fingerprint, found.photos),
+                    figures={
+                        **{name: interval.value for name, interval in row.figures.items()},
+                        "per_class_f1": {name: interval.value for name, interval in row.per_class_f1.items()},
+                        "ood_auroc": {name: interval.value for name, interval in row.auroc.items()},
+                    },
+                    parameters={**row.variant.recipe.document(), "seeds": found.seeds, "folds": found.folds},
+                    name=row.variant.name,
+                    artefacts=written_files(json_file, html),
+                )
+            )
     if to_stdout(json_file):
         return
     for row in found.rows:
@@ -232,6 +293,7 @@ def detectors(
     outside: tuple[Path, ...],
     json_file: Path | None,
     html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Compare eleven scores of what is out of distribution, with each class left out in turn.
 
@@ -250,6 +312,16 @@ def detectors(
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(detectors_page(found), "utf-8")
+        for row in found.rows:
+            tracker.note(
+                Outcome(
+                    Photographs(found.data, found.fingerprint, found.photos),
+                    figures={"auroc": {name: interval.value for name, interval in row.auroc.items()}},
+                    parameters={**base.document(), "seeds": found.seeds, "folds": folds},
+                    name=row.name,
+                    artefacts=written_files(json_file, html),
+                )
+            )
     if to_stdout(json_file):
         return
     for row in found.rows:
@@ -269,6 +341,7 @@ def calibrators(
     folds: int,
     json_file: Path | None,
     html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Compare temperature, vector scaling and isotonic regression on photographs that none was fitted on.
 
@@ -287,6 +360,16 @@ def calibrators(
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(calibrators_page(found), "utf-8")
+        for row in found.rows:
+            tracker.note(
+                Outcome(
+                    Photographs(found.data, found.fingerprint, found.photos),
+                    figures={name: interval.value for name, interval in row.figures.items()},
+                    parameters={**base.document(), "seeds": found.seeds, "folds": found.folds},
+                    name=row.name,
+                    artefacts=written_files(json_file, html),
+                )
+            )
     if to_stdout(json_file):
         return
     for row in found.rows:

@@ -93,6 +93,8 @@ class Comparison:
     """Candidates in the order of their macro F1, the best first."""
 
     measured: str  # on what, and how
+    data: str
+    fingerprint: str
     photos: int
     candidates: tuple[Candidate, ...]
     differences: tuple[Difference, ...]  # of every candidate but the best
@@ -145,7 +147,10 @@ def compare_runs(runs: Sequence[Path], *, threads: int, seed: int = 0, say: Prog
         answers = _of_records(document, run)
         read.append((GraphModel.open(run, threads=threads), answers, _auroc_of(document)))
     measured = f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation"
-    return _compared(_names(runs), read, runs, measured=measured, seed=seed)
+    data = read[0][0].card.data
+    return _compared(
+        _names(runs), read, runs, measured=measured, data=data.name, fingerprint=data.fingerprint, seed=seed
+    )
 
 
 def compare_models(
@@ -176,8 +181,11 @@ def compare_models(
         rows = [row for row in document["predictions"] if row["label"] is not None]
         areas = {name: row["auroc"] for name, row in document["ood"].items()}
         read.append((model, _answers(rows, "predicted"), areas))
-    measured = f"{len(read[0][1].files)} photographs of {data.resolve().name}, through the graphs that are served"
-    return _compared(_names(models), read, models, measured=measured, seed=seed)
+    name = data.resolve().name
+    measured = f"{len(read[0][1].files)} photographs of {name}, through the graphs that are served"
+    return _compared(
+        _names(models), read, models, measured=measured, data=name, fingerprint=found.fingerprint, seed=seed
+    )
 
 
 def _compared(
@@ -186,6 +194,8 @@ def _compared(
     paths: Sequence[Path],
     *,
     measured: str,
+    data: str,
+    fingerprint: str,
     seed: int,
 ) -> Comparison:
     first = read[0][1]
@@ -230,7 +240,7 @@ def _compared(
     )
     ordered = tuple(candidates[number] for number in order)
     choice, why = decide(ordered, differences)
-    return Comparison(measured, len(labels), ordered, differences, choice, why)
+    return Comparison(measured, data, fingerprint, len(labels), ordered, differences, choice, why)
 
 
 def decide(candidates: Sequence[Candidate], differences: Sequence[Difference]) -> tuple[str | None, str]:

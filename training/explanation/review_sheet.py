@@ -1,32 +1,23 @@
-"""Heat maps for experts to judge: one ZIP that the console imports.
+"""Heat maps for experts to judge: the sheet that the console imports (`model_store.review_sheet` says its form).
 
-    sheet.json     {"kind": "heat_maps", "model": VERSION, "items": [{"name", "photo", "overlay", "label",
-                   "predicted", "confidence"}, ...]}
-    001.jpg        the photograph as the model saw it
-    001_map.jpg    the same with the heat map over it
-
-`label` is the photograph's folder where that is a class of the model, and null elsewhere.
+An item's label is the photograph's folder where that is a class of the model.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Sequence
-from io import BytesIO
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from PIL import Image
 
+from model_store import review_sheet
+from model_store.review_sheet import Item, Kind, jpeg
 from training.errors import SettingWrong
 from training.evaluation.answers import GraphModel
 from training.explanation.overlay import SIDE_PX, overlaid
 
-SHEET: Final = "sheet.json"
 ITEMS: Final = 50  # what an expert looks through in a quarter of an hour
-_JPEG_QUALITY: Final = 88
-_AS_OLD_AS_ZIP: Final = (1980, 1, 1, 0, 0, 0)  # the same photographs make the same file
 
 
 def write_sheet(model: GraphModel, folder: Path, files: Sequence[Path], out: Path) -> int:
@@ -37,40 +28,22 @@ def write_sheet(model: GraphModel, folder: Path, files: Sequence[Path], out: Pat
     """
     if out.exists():
         raise SettingWrong(f"{out} exists: name a new file for the review sheet")
+    items = _items(model, folder, files)
+    return review_sheet.write_sheet(out, items, kind=Kind.HEAT_MAPS, model=model.card.version)
+
+
+def _items(model: GraphModel, folder: Path, files: Sequence[Path]) -> Iterator[Item]:
     classes = [item.id for item in model.card.classes]
-    items = []
-    half_done = out.with_name(f".{out.name}.partial")
-    try:
-        with zipfile.ZipFile(half_done, "w") as archive:
-            for number, file in enumerate(files, start=1):
-                pixels = model.pixels(file)
-                answers, maps = model.explain([pixels], -1)
-                photo, overlay = f"{number:03}.jpg", f"{number:03}_map.jpg"
-                plain = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
-                for name, picture in ((photo, plain), (overlay, overlaid(pixels, maps[0], side_px=SIDE_PX))):
-                    archive.writestr(zipfile.ZipInfo(name, _AS_OLD_AS_ZIP), _jpeg(picture))
-                row = answers.probabilities[0]
-                label = file.parent.name if file.parent.name in classes else None
-                items.append(
-                    {
-                        "name": file.relative_to(folder).as_posix(),
-                        "photo": photo,
-                        "overlay": overlay,
-                        "label": label,
-                        "predicted": classes[int(row.argmax())],
-                        "confidence": float(row.max()),
-                    }
-                )
-            sheet = {"kind": "heat_maps", "model": model.card.version, "items": items}
-            text = json.dumps(sheet, ensure_ascii=False, indent=2)
-            archive.writestr(zipfile.ZipInfo(SHEET, _AS_OLD_AS_ZIP), text)
-        half_done.replace(out)
-    finally:
-        half_done.unlink(missing_ok=True)
-    return len(items)
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    content = BytesIO()
-    picture.save(content, "JPEG", quality=_JPEG_QUALITY)
-    return content.getvalue()
+    for file in files:
+        pixels = model.pixels(file)
+        answers, maps = model.explain([pixels], -1)
+        plain = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
+        row = answers.probabilities[0]
+        yield Item(
+            name=file.relative_to(folder).as_posix(),
+            photo=jpeg(plain),
+            label=file.parent.name if file.parent.name in classes else None,
+            overlay=jpeg(overlaid(pixels, maps[0], side_px=SIDE_PX)),
+            predicted=classes[int(row.argmax())],
+            confidence=float(row.max()),
+        )

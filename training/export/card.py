@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib import metadata
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from onnx import ModelProto
 
@@ -31,7 +28,8 @@ from model_store.card import (
     WeightsCard,
     version_name,
 )
-from training.data import splits
+from model_store.measured import ConfusionCard, ReliabilityCard
+from training import provenance
 from training.data.folder import Folder
 from training.data.splits import Split
 from training.evaluation.answers import GRAPH
@@ -40,9 +38,6 @@ from training.export import fused_graph
 from training.fitting.recipe import Recipe
 from training.fitting.version import DETECTORS, Version
 from training.models.weights import Origin
-
-_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
-_GIT_S_MAX: Final = 5.0
 
 
 def card_of(
@@ -56,6 +51,8 @@ def card_of(
     settings: Mapping[str, Any],
     version: Version,
     figures: Sequence[MetricCard],
+    confusion: ConfusionCard,
+    reliability: ReliabilityCard,
     golden: Sequence[GoldenCard],
     graph: ModelProto,
     graph_sha256: str,
@@ -63,10 +60,12 @@ def card_of(
     origin: Origin,
     examples: ExamplesCard,
     look_alikes: Sequence[LookAlikes],
+    leaks: Sequence[tuple[str, str]],
+    suffix: str = "",
 ) -> Card:
     """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule.
 
-    origin: of the weights that the backbone started from.
+    leaks: of `splits.leaks`.  origin: of the weights that the backbone started from.
     """
     macro_f1 = next(figure.value for figure in figures if figure.name == "macro_f1_cv")
     shapes = {
@@ -75,7 +74,7 @@ def card_of(
     }
     return Card(
         name=name,
-        version=version_name(created_at=created_at, backbone=recipe.backbone, macro_f1=macro_f1),
+        version=version_name(created_at=created_at, backbone=recipe.backbone, macro_f1=macro_f1, suffix=suffix),
         created_at=created_at,
         classes=tuple(ClassCard(id=label, names=dict(folder.names[label].names)) for label in folder.classes),
         levels=tuple(
@@ -121,15 +120,15 @@ def card_of(
                 seed=division.seed,
                 method=division.method,
                 counts=dict(division.counts),
-                leaks=splits.leaks(division),
+                leaks=tuple(leaks),
             ),
         ),
         training=TrainingCard(
             recipe=recipe.name,
             seed=seed,
             config={**recipe.document(), **settings},
-            code_version=_code_version(),
-            environment={package: metadata.version(package) for package in _PACKAGES},
+            code_version=provenance.code_version(),
+            environment=provenance.packages(),
         ),
         weights=WeightsCard(
             backbone=recipe.backbone,
@@ -137,23 +136,8 @@ def card_of(
             licence=origin.licence,
         ),
         metrics=tuple(figures),
+        confusion=confusion,
+        reliability=reliability,
         golden=tuple(golden),
         examples=examples,
     )
-
-
-def _code_version() -> str:
-    """The installed version, and the commit where the code runs from a checkout."""
-    version = metadata.version("amulet")
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_S_MAX,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return version
-    return f"{version}+{found.stdout.strip()}"

@@ -14,8 +14,10 @@ many decisions differ, there is no quantised run.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
+import os
 import shutil
 import statistics
 import tempfile
@@ -28,6 +30,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -45,6 +48,7 @@ from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
 from training.export import run_folder
+from training.export.compact import compact
 
 SUFFIX: Final = "int8"
 FIGURES: Final = "quantized.json"
@@ -163,7 +167,7 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
     with tempfile.TemporaryDirectory() as work:
         whole, small = Path(work, "whole.onnx"), Path(work, "small.onnx")
         whole.write_bytes(graph)
-        with _quiet():
+        with _quiet(), _whole_files(work):
             quantize_static(
                 str(whole),
                 str(small),
@@ -177,14 +181,25 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
                 nodes_to_quantize=nodes,
                 calibrate_method=CalibrationMethod.MinMax,
             )
-        model = onnx.load(str(small))
+            model = onnx.load(str(small))
+    compact(model)
     model.producer_name, model.producer_version = "amulet", ""
     del model.metadata_props[:]
+    del model.graph.value_info[:]
     used = {node.domain for node in model.graph.node} | {""}
     kept = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def _whole_files(work: str) -> Iterator[None]:
+    """onnx writes what it works on to a disk, and does not say that it was full; what it then reads is half a graph."""
+    try:
+        yield
+    except DecodeError:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), work) from None
 
 
 @contextlib.contextmanager

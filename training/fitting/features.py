@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -26,11 +25,10 @@ from training.data.errors import DataChanged, PhotoBroken
 from training.data.folder import Photo
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
+from training.side_by_side import side_by_side
 
-_BATCH = 16  # larger ones no longer gain on a CPU, and 16 images of 224 px stay below 300 MB
+_BATCH = 8  # each core holds one; 16 took no less time and 0.2 GB more on two cores (decision 0125)
 Progress = Callable[[int, int], None]
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +68,15 @@ def pixels_seen(photo: Photo, side_px: int) -> NDArray[np.uint8]:
 
 
 class Eye:
-    """The exported backbone, ready to look. Not for several threads at once."""
+    """The exported backbone, ready to look.
+
+    Each core draws and looks at photographs of its own: cores that share one wait for each other, turning.
+    """
 
     def __init__(self, graph: bytes, recipe: Recipe, *, threads: int) -> None:
         """graph: a model of `export.fused_graph.export_backbone`.  threads: CPU cores to use."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         levels = [output for output in self._session.get_outputs() if output.name.startswith("pooled_")]
         self._outputs = [level.name for level in levels]
@@ -93,10 +94,7 @@ class Eye:
 
     def pooled(self, images: Iterable[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """What the backbone says of images of the model's size: each level's averages over space, [n, channels]."""
-        waiting = iter(images)
-        found = []
-        while batch := list(islice(waiting, _BATCH)):
-            found.append(self._session.run(self._outputs, {"image": np.stack(batch)}))
+        found = list(side_by_side(self._seen, _batches(images), threads=self._threads))
         return [np.concatenate(level) for level in zip(*found, strict=True)]
 
     def features(self, photos: Sequence[Photo], *, seed: int, views: int, progress: Progress | None = None) -> Features:
@@ -106,21 +104,27 @@ class Eye:
         """
         first_of = {photo.sha256: photo for photo in reversed(photos)}
         distinct = list(first_of.values())
+        found = []
         # Drawing views takes as long as looking at them; Pillow and numpy do it outside the interpreter's lock.
-        with ThreadPoolExecutor(max_workers=self._threads) as pool:
-            drawn = _ahead(pool, lambda photo: self._drawn(photo, views, seed), distinct, depth=2 * self._threads)
-            images = (image for group in drawn for image in group)
-            rows = self.look(_counted(images, len(distinct) * (views + 1), progress))
-        table = rows.reshape(len(distinct), views + 1, -1)
+        for levels in side_by_side(partial(self._looked_at, views=views, seed=seed), distinct, threads=self._threads):
+            found.append(embedding_of(levels))
+            if progress is not None:
+                progress(len(found) * (views + 1), len(distinct) * (views + 1))
+        table = np.concatenate(found).reshape(len(distinct), views + 1, -1)
         place = {photo.sha256: index for index, photo in enumerate(distinct)}
         ordered = table[[place[photo.sha256] for photo in photos]]
         return Features(plain=ordered[:, 0], views=ordered[:, 1:])
 
-    def _drawn(self, photo: Photo, views: int, seed: int) -> list[NDArray[np.uint8]]:
-        """The photograph and its views; decoded once."""
+    def _looked_at(self, photo: Photo, views: int, seed: int) -> list[NDArray[np.float32]]:
+        """What the backbone says of the photograph and its views, each level [1 + views, channels]; decoded once."""
         pixels = self.pixels(photo)
         generators = (np.random.default_rng([seed, number, int(photo.sha256[:16], 16)]) for number in range(views))
-        return [pixels, *(standard.view(pixels, rng, self._recipe.strength) for rng in generators)]
+        images = [pixels, *standard.views(pixels, generators, self._recipe.strength)]
+        found = [self._seen(batch) for batch in _batches(images)]
+        return [np.concatenate(level) for level in zip(*found, strict=True)]
+
+    def _seen(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        return list(self._session.run(self._outputs, {"image": np.stack(images)}))
 
 
 def cores() -> int:
@@ -128,20 +132,7 @@ def cores() -> int:
     return min(len(os.sched_getaffinity(0)), 8)
 
 
-def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[_Job], _Result], jobs: Iterable[_Job], *, depth: int
-) -> Iterator[_Result]:
-    """Results in the order of the jobs, at most `depth` of them waiting: memory stays bounded."""
-    source = iter(jobs)
-    running = [pool.submit(work, job) for job in islice(source, depth)]
-    while running:
-        done = running.pop(0)
-        running.extend(pool.submit(work, job) for job in islice(source, 1))
-        yield done.result()
-
-
-def _counted(items: Iterator[_Result], total: int, progress: Progress | None) -> Iterator[_Result]:
-    for number, item in enumerate(items, start=1):
-        if progress is not None:
-            progress(number, total)
-        yield item
+def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:
+    waiting = iter(images)
+    while batch := list(islice(waiting, _BATCH)):
+        yield batch

@@ -8,24 +8,21 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from training.blocks import in_blocks
+from training.fitting.covariance import Covariance
 from training.fitting.recipe import NEIGHBOURS, Recipe
 from training.models.heads import Head, LinearHead, NeighbourHead
 
 
 @dataclass(frozen=True, slots=True)
 class WithinClass:
-    """Class means and the covariance around them, pulled towards a multiple of the identity.
-
-    covariance = (1 - shrinkage) S + shrinkage * mean(diag S) * I (Ledoit and Wolf 2004, eq. 2,
-    with a given share instead of the estimated one).
-    """
+    """Class means, and how photographs differ around them."""
 
     means: NDArray[np.float64]  # [classes, size]
-    covariance: NDArray[np.float64]  # [size, size], positive definite
+    covariance: Covariance
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +45,11 @@ def within_class(
 
     Raises ValueError where a class has no row or nothing varies.
     """
-    rows = np.asarray(embedding, np.float64)
     counts = np.bincount(labels, minlength=classes)
     if len(counts) != classes or not counts.all():
         raise ValueError("every class needs at least one photograph")
-    means = np.stack([rows[labels == label].mean(axis=0) for label in range(classes)])
-    spread = rows - means[labels]
-    scatter = spread.T @ spread / len(rows)
-    isotropic = float(np.trace(scatter)) / len(scatter)
-    if not isotropic > 0.0:
-        raise ValueError("all photographs of each class look the same: nothing to learn a spread from")
-    covariance = (1.0 - shrinkage) * scatter
-    covariance[np.diag_indices_from(covariance)] += shrinkage * isotropic
-    return WithinClass(means, covariance)
+    means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in range(classes)])
+    return WithinClass(means, Covariance.around(embedding, labels, means, shrinkage=shrinkage))
 
 
 def fit_head(
@@ -84,15 +73,16 @@ def fit_head(
     weight, bias = LINEAR[recipe.head](_Rows(embedding, labels, classes, statistics), recipe)
     # What is common to all classes changes no probability, but costs digits in float32.
     weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
-    scores = np.asarray(embedding, np.float64) @ weight.T + bias
-    spread = float(scores.std(axis=1).mean())
+    spread = float(
+        in_blocks(lambda rows: (np.asarray(rows, np.float64) @ weight.T + bias).std(axis=1), embedding).mean()
+    )
     return LinearHead((weight / spread).astype(np.float32), (bias / spread).astype(np.float32))
 
 
 def _discriminant(rows: _Rows, _recipe: Recipe) -> _Plane:
     """Linear discriminant functions with equal priors (Hastie, Tibshirani, Friedman 2009, eq. 4.10)."""
     statistics = rows.statistics
-    weight = scipy.linalg.solve(statistics.covariance, statistics.means.T, assume_a="pos").T
+    weight = statistics.covariance.solved(statistics.means)
     return weight, -0.5 * np.einsum("cd,cd->c", weight, statistics.means)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.folder import Photo
-from training.export import fused_graph
+from training.export import fused_graph, kept_graphs
 from training.fitting.features import Eye, Progress, pixels_seen
 from training.fitting.finetune import Lesson, finetune
 from training.fitting.recipe import Recipe
@@ -44,9 +44,9 @@ def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) ->
         return Backbone(spec, recipe.levels).eval().requires_grad_(False)
 
 
-def lens_of(backbone: Backbone, recipe: Recipe, *, threads: int) -> Lens:
-    """Exported, and ready to look."""
-    graph = fused_graph.export_backbone(backbone, input_px=recipe.input_px)
+def lens_of(backbone: Backbone, recipe: Recipe, *, threads: int, kept: Path | None = None) -> Lens:
+    """Exported, and ready to look.  kept: a folder as for `kept_graphs.exported`."""
+    graph = kept_graphs.exported(backbone, input_px=recipe.input_px, kept=kept)
     return Lens(backbone, graph, Eye(fused_graph.to_bytes(graph), recipe, threads=threads))
 
 

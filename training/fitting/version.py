@@ -195,9 +195,8 @@ def _inner_folds(train: Part) -> NDArray[np.intp]:
         if len(numbers) > 1:
             folds[own] = np.searchsorted(numbers, train.groups[own]) % _INNER_FOLDS
     # A group with several labels follows its first photograph.
-    for number in np.unique(train.groups):
-        folds[train.groups == number] = folds[train.groups == number][0]
-    return folds
+    _, first, group = np.unique(train.groups, return_index=True, return_inverse=True)
+    return np.asarray(folds[first][group])
 
 
 @dataclass(frozen=True, slots=True)

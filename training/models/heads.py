@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from training.blocks import in_blocks
 from training.models.backbones import Backbone
 
 # Below any length seen (a level of photographs is around 1 to 30): only keeps 0 / 0 away.
@@ -34,7 +35,8 @@ class LinearHead:
 
     def logits(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n, classes]."""
-        return np.asarray(embedding, np.float64) @ self.weight.T.astype(np.float64) + self.bias.astype(np.float64)
+        weight, bias = self.weight.T.astype(np.float64), self.bias.astype(np.float64)
+        return in_blocks(lambda rows: np.asarray(rows, np.float64) @ weight + bias, embedding)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.blocks import in_blocks
 from training.fitting.head_only import WithinClass
 from training.ood import spread
 from training.ood.spread import Spread
@@ -32,8 +33,13 @@ class Mahalanobis:
 
     def squared(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n], at least 0."""
-        rows, centres = self.white(embedding), self.white(self.means)
-        return np.asarray(np.min([((rows - centre) ** 2).sum(axis=1) for centre in centres], axis=0))
+        centres = self.white(self.means)
+
+        def nearest(own: NDArray[np.floating]) -> NDArray[np.float64]:
+            rows = self.white(own)
+            return np.asarray(np.min([((rows - centre) ** 2).sum(axis=1) for centre in centres], axis=0))
+
+        return in_blocks(nearest, embedding)
 
     def score(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n], at least 0; higher is further out."""

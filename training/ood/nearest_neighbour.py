@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.blocks import in_blocks
 from training.ood.mahalanobis import Mahalanobis
 
 NAME = "nearest_neighbour"
@@ -37,7 +38,7 @@ class NearestNeighbour:
 
     def cosines(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n, references] in -1..1; higher is more alike."""
-        return np.asarray(_directions(self.space.white(embedding)) @ self.references.T)
+        return in_blocks(lambda rows: _directions(self.space.white(rows)) @ self.references.T, embedding)
 
 
 def fit(
@@ -48,16 +49,25 @@ def fit(
     A reference is the mean of a photograph and its views: what light and backdrop change
     averages out. Classes with more than `REFERENCES_MAX` photographs are covered by that many.
     """
-    white = space.white(embedding)
     chosen: list[NDArray[np.float64]] = []
     numbers: list[NDArray[np.intp]] = []
     for label in np.unique(labels):
-        own = np.unique(photos[labels == label])
-        directions = _directions(np.stack([white[photos == number].mean(axis=0) for number in own]))
+        own, means = _means(embedding[labels == label], photos[labels == label])
+        directions = _directions(space.white(means))  # whitening is linear: of the mean, the mean of the whitened
         kept = _covering(directions, REFERENCES_MAX)
         chosen.append(directions[kept])
         numbers.append(own[kept])
     return NearestNeighbour(space, np.concatenate(chosen), np.concatenate(numbers))
+
+
+def _means(
+    embedding: NDArray[np.floating], photos: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """rows [n, size] and their photographs [n] -> the photographs, rising [m], and the mean of each [m, size]."""
+    order = np.argsort(photos, kind="stable")
+    own, first, counts = np.unique(photos[order], return_index=True, return_counts=True)
+    sums = np.add.reduceat(embedding[order], first, axis=0, dtype=np.float64)
+    return np.asarray(own, np.intp), sums / counts[:, None]
 
 
 def _directions(rows: NDArray[np.float64]) -> NDArray[np.float64]:

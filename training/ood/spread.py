@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
+
+from training.fitting.covariance import Covariance
 
 # Decision 0100: more directions tell unseen classes no better, and the graph grows by 6 kB for each.
 DIRECTIONS_MAX: Final = 128
@@ -32,15 +33,9 @@ class Spread:
         return np.asarray((own - (own @ self.narrowing) @ self.narrowing.T) / np.sqrt(self.rest))
 
 
-def of_covariance(covariance: NDArray[np.float64], *, directions: int = DIRECTIONS_MAX) -> Spread:
-    """covariance [size, size], positive definite.
-
-    The rest is the mean of the variances that are not kept (Tipping and Bishop 1999, eq. 8).
-    """
-    size = len(covariance)
-    kept = min(directions, size - 1)
-    # Divide and conquer: the faster way to a few eigenvectors fails where thousands of variances are equal.
-    variances, vectors = (part[..., size - kept :] for part in scipy.linalg.eigh(covariance, driver="evd"))
-    rest = float((np.trace(covariance) - variances.sum()) / (size - kept))
-    lengths = np.sqrt(np.maximum(1.0 - np.sqrt(rest / variances), 0.0))
-    return Spread(vectors * lengths, rest)
+def of_covariance(covariance: Covariance, *, directions: int = DIRECTIONS_MAX) -> Spread:
+    """The rest is the mean of the variances that are not kept (Tipping and Bishop 1999, eq. 8)."""
+    found = covariance.largest(min(directions, covariance.size - 1))
+    rest = float((covariance.trace - found.variances.sum()) / (covariance.size - len(found.variances)))
+    lengths = np.sqrt(np.maximum(1.0 - np.sqrt(rest / found.variances), 0.0))
+    return Spread(found.vectors * lengths, rest)

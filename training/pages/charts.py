@@ -39,6 +39,15 @@ class Border:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One measurement."""
+
+    x: float
+    y: float
+    name: str
+
+
 class _Plane:
     """Axes from data to pixels."""
 
@@ -114,6 +123,42 @@ def lines(
                 f"{escape(curve.name)}: {y:.3f}</title></circle>"
                 for x, y in zip(curve.x, curve.y, strict=True)
             ]
+    return _svg(width, height, parts, f"{y_name} over {x_name}")
+
+
+def scatter(
+    dots: Sequence[Dot],
+    *,
+    x_name: str,
+    y_name: str,
+    x_ticks: Sequence[tuple[float, str]],
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    best_so_far: bool = False,
+    guides: Sequence[float] = (),
+    width: float = 460,
+    height: float = 230,
+) -> Markup:
+    """One dot a measurement.  best_so_far: with the highest up to each x, the dots in the order of x.
+
+    guides: levels to compare with.
+    """
+    plane = _Plane(width, height, x_range, y_range)
+    parts = [plane.frame(x_ticks, _ticks(*y_range), x_name, y_name)]
+    parts += [_level(plane, guide, *x_range) for guide in guides]
+    if best_so_far and dots:
+        highest = np.maximum.accumulate([dot.y for dot in dots])
+        corners: list[tuple[float, float]] = []
+        for dot, level in zip(dots, highest, strict=True):
+            before = corners[-1][1] if corners else plane.y(level)
+            corners += [(plane.x(dot.x), before), (plane.x(dot.x), plane.y(level))]
+        points = " ".join(f"{x},{y}" for x, y in corners)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[1]}" stroke-width="2"/>')
+    parts += [
+        f'<circle cx="{plane.x(dot.x)}" cy="{plane.y(dot.y)}" r="4" fill="{COLOURS[0]}" fill-opacity=".7"><title>'
+        f"{escape(dot.name)}: {dot.y:.3f}</title></circle>"
+        for dot in dots
+    ]
     return _svg(width, height, parts, f"{y_name} over {x_name}")
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 import click
 
-from training.commands import SEED_MAX, settings_of, stages, worded
+from training.commands import SEED_MAX, settings_of, stages, worded, written_files
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
+from training.experiments.tracking import Outcome, Photographs, Tracker
 
 _KINDS: Final = ("composite", "relit", "drawn")
 
@@ -103,6 +104,7 @@ def judge(
     keep_unsure: bool,
     json_file: Path | None,
     html: Path | None,
+    tracker: Tracker,
 ) -> None:
     """Judge synthetic photographs class by class: how near, whether copies, whether they help on real ones.
 
@@ -130,6 +132,16 @@ def judge(
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(page(found), "utf-8")
+        document = found.document()
+        tracker.note(
+            Outcome(
+                Photographs(found.data, found.fingerprint, found.photos),
+                figures={name: document[name] for name in ("fidelity", "ab_test")},
+                parameters={**base.document(), "limits": document["limits"], "seeds": found.seeds, "folds": folds},
+                name=synthetic.resolve().name,
+                artefacts=written_files(json_file, html),
+            )
+        )
     if to_stdout(json_file):
         return
     for label, near in found.fidelity.items():

@@ -71,6 +71,7 @@ class Judgement:
 
     data: str
     fingerprint: str
+    photos: int
     features: str
     origins_known: bool
     seeds: tuple[int, ...]
@@ -164,6 +165,7 @@ def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
     return Judgement(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
+        photos=len(folder.photos),
         features=f"{request.recipe.backbone}, level {request.recipe.levels[-1]}, averaged over space, "
         f"{request.recipe.input_px} px",
         origins_known=origins is not None,

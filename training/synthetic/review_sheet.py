@@ -1,17 +1,15 @@
 """Synthetic photographs before an expert's eyes: the sheet that the console imports, and what its answers say.
 
-    SHEET.zip      sheet.json  {"kind": "synthetic", "items": [{"name", "photo", "class", "origin"}]}, and a JPEG each
+    SHEET.zip      as `model_store.review_sheet` has it
     answers        {"kind": "synthetic", "answers": [{"name", "class", "origin", "reviewer", "verdict", "problems"}]}
 
-`origin` is "synthetic" or "real": some real photographs among them are the yardstick, and whoever judges is not told.
-All are of one size and compression, so that neither tells them apart.
+Some real photographs among them are the yardstick. All are of one size and compression, so that neither tells them
+apart.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,19 +22,14 @@ from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
 from handlers.amulet_handler import pixels_of
+from model_store import review_sheet
+from model_store.review_sheet import PROBLEMS, VERDICTS, Item, Kind, Origin, jpeg
 from training.data.errors import DataWrong
 from training.data.folder import Photo
 from training.evaluation.intervals import Interval, bootstrap
 
-KIND: Final = "synthetic"
-SYNTHETIC: Final = "synthetic"
-REAL: Final = "real"
-VERDICTS: Final = ("plausible", "not", "unsure")
-PROBLEMS: Final = ("shape", "texture", "artefacts")
-SHEET: Final = "sheet.json"
 REAL_SHARE: Final = 0.2
 _SIDE_PX: Final = 448
-_JPEG_QUALITY: Final = 88
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,24 +94,14 @@ def write_sheet(synthetic: Sequence[Photo], real: Sequence[Photo], out: Path, *,
     rng = np.random.default_rng(seed)
     yardsticks = _dealt(real, min(round(sample * REAL_SHARE), len(real)), rng)
     chosen = _dealt(synthetic, min(sample - len(yardsticks), len(synthetic)), rng)
-    items = [*((photo, SYNTHETIC) for photo in chosen), *((photo, REAL) for photo in yardsticks)]
-    rows = []
-    scratch = out.with_name(f".{out.name}.new")
-    try:
-        with zipfile.ZipFile(scratch, "w", zipfile.ZIP_STORED) as archive:
-            for number, place in enumerate(rng.permutation(len(items)), start=1):
-                photo, origin = items[place]
-                name = f"{number:03}"
-                picture = Image.fromarray(pixels_of(photo.path.read_bytes(), _SIDE_PX, _SIDE_PX))
-                content = io.BytesIO()
-                picture.save(content, "JPEG", quality=_JPEG_QUALITY)
-                archive.writestr(f"{name}.jpg", content.getvalue())
-                rows.append({"name": name, "photo": f"{name}.jpg", "class": photo.label, "origin": origin})
-            archive.writestr(SHEET, json.dumps({"kind": KIND, "items": rows}, ensure_ascii=False, indent=1))
-        scratch.replace(out)
-    finally:
-        scratch.unlink(missing_ok=True)
-    return len(rows)
+    items = [*((photo, Origin.SYNTHETIC) for photo in chosen), *((photo, Origin.REAL) for photo in yardsticks)]
+    shuffled = (items[place] for place in rng.permutation(len(items)))
+    # Named by their number: a file's own name would tell real ones.
+    return review_sheet.write_sheet(
+        out,
+        (Item("", _picture(photo), photo.label, origin=origin) for photo, origin in shuffled),
+        kind=Kind.SYNTHETIC,
+    )
 
 
 def read_answers(path: Path) -> tuple[Answer, ...]:
@@ -129,10 +112,16 @@ def read_answers(path: Path) -> tuple[Answer, ...]:
         raise DataWrong(f"there is no file {path}: name the answers that the console gave back") from None
     except (ValueError, UnicodeDecodeError):
         raise DataWrong(f"{path} is not JSON: name the answers that the console gave back") from None
-    if not isinstance(document, dict) or document.get("kind") != KIND or not isinstance(document.get("answers"), list):
-        raise DataWrong(f'{path} has no answers to a sheet of synthetic photographs: its "kind" must be "{KIND}"')
+    if (
+        not isinstance(document, dict)
+        or document.get("kind") != Kind.SYNTHETIC
+        or not isinstance(document.get("answers"), list)
+    ):
+        raise DataWrong(
+            f'{path} has no answers to a sheet of synthetic photographs: its "kind" must be "{Kind.SYNTHETIC}"'
+        )
     answers = tuple(_answer(row, number, path) for number, row in enumerate(document["answers"], start=1))
-    if not any(answer.origin == SYNTHETIC for answer in answers):
+    if not any(answer.origin == Origin.SYNTHETIC for answer in answers):
         raise DataWrong(f"{path} has no answer about a synthetic photograph yet")
     return answers
 
@@ -140,8 +129,8 @@ def read_answers(path: Path) -> tuple[Answer, ...]:
 def reviewed(answers: Sequence[Answer]) -> Reviewed:
     """The later of two answers of one reviewer to one photograph counts."""
     last = list({(answer.reviewer, answer.name): answer for answer in answers}.values())
-    made = [answer for answer in last if answer.origin == SYNTHETIC]
-    real = [answer for answer in last if answer.origin == REAL]
+    made = [answer for answer in last if answer.origin == Origin.SYNTHETIC]
+    real = [answer for answer in last if answer.origin == Origin.REAL]
     labels = sorted({answer.label for answer in made})
     return Reviewed(
         reviewers=len({answer.reviewer for answer in last}),
@@ -173,6 +162,10 @@ def _kappa(answers: Iterable[Answer]) -> float | None:
     return float(np.mean(found)) if found else None
 
 
+def _picture(photo: Photo) -> bytes:
+    return jpeg(Image.fromarray(pixels_of(photo.path.read_bytes(), _SIDE_PX, _SIDE_PX)))
+
+
 def _dealt(photos: Sequence[Photo], count: int, rng: np.random.Generator) -> list[Photo]:
     """As evenly from each class as can be."""
     by_class: dict[str, list[Photo]] = defaultdict(list)
@@ -194,8 +187,8 @@ def _answer(row: Any, number: int, path: Path) -> Answer:
             raise refused(f"has no {key}")
     if row["verdict"] not in VERDICTS:
         raise refused(f"has the verdict {row['verdict']!r}: it is {', '.join(VERDICTS)}")
-    if row["origin"] not in (SYNTHETIC, REAL):
-        raise refused(f"has the origin {row['origin']!r}: it is {SYNTHETIC} or {REAL}")
+    if row["origin"] not in list(Origin):
+        raise refused(f"has the origin {row['origin']!r}: it is {' or '.join(Origin)}")
     problems = row.get("problems") or []
     if not isinstance(problems, list) or any(problem not in PROBLEMS for problem in problems):
         raise refused(f"has problems other than {', '.join(PROBLEMS)}")

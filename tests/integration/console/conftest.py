@@ -66,8 +66,8 @@ def torchserve(layout: Layout) -> Iterator[RunningTorchServe]:
 def console(
     layout: Layout, torchserve: RunningTorchServe, variables: dict[str, str], signed: Signed
 ) -> Iterator[RunningConsole]:
-    """The console with its worker, beat and reconciler beside that TorchServe."""
-    programs = ("console", "worker", "beat", "reconciler")
+    """The console with its worker and its keeper beside that TorchServe."""
+    programs = ("console", "worker", "keeper")
     (layout.trusted / signed.public.name).write_bytes(signed.public.read_bytes())
     with RunningConsole.start(layout.state, variables, offset=layout.ports.offset, programs=programs) as running:
         yield running

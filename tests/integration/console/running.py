@@ -1,4 +1,4 @@
-"""A real console for tests: web, worker, beat and reconciler as processes, on one of three sets of servers.
+"""A real console for tests: web, worker and keeper as processes, on one of three sets of servers.
 
 with RunningConsole.start(folder, SETS["postgresql+redis"], torchserve_offset=0) as console:
     console.call("POST", "clients/", role="administrator", json={"name": "shop"})
@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from random import SystemRandom
@@ -63,9 +63,10 @@ class RunningConsole:
                 console.end(name)
             console._http.close()
 
-    def begin(self, name: str) -> None:
-        """Start one program; for the web process, wait until it is ready."""
-        command = next(program.command for program in supervision.programs(self.layout) if program.name == name)
+    def begin(self, name: str, command: Sequence[str] = ()) -> None:
+        """Start one program; for the web process, wait until it is ready. command: for one that no stack has."""
+        if not command:
+            command = next(program.command for program in supervision.programs(self.layout) if program.name == name)
         with (self.layout.logs / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environment, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
@@ -90,6 +91,11 @@ class RunningConsole:
         )  # fmt: skip
         assert done.returncode == 0, f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def shell(self, code: str) -> Any:
+        """What `answer` is after this code ran in a process of the console."""
+        told = self.manage("shell", "--no-imports", "-c", f"{code}\nimport json\nprint(json.dumps(answer))")
+        return json.loads(told.splitlines()[-1])
 
     def staff(self, role: str, name: str = "") -> dict[str, str]:
         """Make a member of staff; all that is shown once."""

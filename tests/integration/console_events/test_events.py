@@ -123,14 +123,20 @@ def test_no_photograph_outlives_a_consent_that_is_withdrawn_meanwhile(crew: Crew
 RACES = int(os.environ.get("CONSENT_RACES", "100"))
 
 
-def race(crew: Crew, *, races: int, locked: bool) -> dict[str, int]:
+def race(crew: Crew, *, races: int, locked: bool, restrict: bool = False) -> dict[str, int]:
     """Race so often; who was first how often, and what is left of photographs under withdrawn consents."""
     crew.shell(
         "from console.staff.services import create_user\nfrom console.staff.models import User\n"
         "User.objects.filter(username='racer').exists() or create_user(name='racer', role='privacy officer')\n"
         "answer = None"
     )
-    job = {"officer": "racer", "seed": SEED + locked, "races": races, "locked": locked}
+    job = {
+        "officer": "racer",
+        "seed": SEED + locked + 2 * restrict,
+        "races": races,
+        "locked": locked,
+        "restrict": restrict,
+    }
     (told,) = crew.run([("race", job)])
     withdrawn = "vault_storedobject JOIN vault_consent ON vault_consent.id = consent_id WHERE withdrawn_at IS NOT NULL"
     files = len(list((crew.layout.console / "objects").glob("*/*.bin")))
@@ -144,6 +150,17 @@ def test_a_photograph_that_comes_while_its_consent_is_withdrawn_leaves_nothing(c
         keep(f"consent-races-{database}", {"seed": SEED, "races": RACES, **told})
     assert min(told["kept_first"], told["withdrawn_first"]) > 0, told  # else nobody raced
     assert (told["rows_left"], told["files_left"]) == (0, 0)
+
+
+def test_nothing_is_kept_of_somebody_after_a_restriction_that_came_meanwhile(crew: Crew) -> None:
+    told = race(crew, races=40, locked=True, restrict=True)
+    assert min(told["kept_first"], told["withdrawn_first"]) > 0, told  # else nobody raced
+    late = "vault_storedobject o JOIN vault_subject s ON s.id = o.subject_id WHERE o.created_at > s.restricted_at"
+    assert crew.count(late) == 0
+    assert crew.count("vault_storedobject") == 2 * told["kept_first"]
+    crew.shell("from console.vault.models import StoredObject\nanswer = StoredObject.objects.all().delete()[0]")
+    for left in (crew.layout.console / "objects").glob("*/*.bin"):
+        left.unlink()
 
 
 def test_a_race_without_its_lock_is_noticed(crew: Crew) -> None:

@@ -23,10 +23,10 @@ from tests.ports import free_offset
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def console(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole]:
-    """A web process, and the process that signs checkpoints."""
+    """A web process, and the one that signs checkpoints."""
     database = postgresql() if request.param == "postgresql" else nullcontext({})
     state = tmp_path_factory.mktemp("web") / "state"
-    programs = ("console", "checkpoints")
+    programs = ("console", "keeper")
     with database as variables, RunningConsole.start(state, variables, offset=free_offset(), programs=programs) as web:
         yield web
 
@@ -83,4 +83,4 @@ def test_a_checkpoint_covers_new_entries_within_a_minute(console: RunningConsole
         notes = "".join(path.read_text() for path in console.layout.checkpoints.glob("*.txt"))
         return any(line.isdecimal() and int(line) >= grown for line in notes.splitlines())
 
-    until(covered, within_s=60, what=lambda: console.log("checkpoints"))
+    until(covered, within_s=60, what=lambda: console.log("keeper"))

@@ -128,6 +128,41 @@ def review(*, expert: str) -> dict[str, list[int]]:
     return {"decided": decided}
 
 
+def ask_at_once(*, rounds: list[list[dict[str, str]]]) -> dict[str, list[list[dict[str, Any]]]]:
+    """Requests of several people who meet at a barrier before each round: a thread, a browser and a connection each.
+
+    A request: token, language, path below /api/v1/ and body (JSON). Answered, round by round, by status, error and
+    message.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    from django.conf import settings
+    from django.db import connection
+    from django.test import Client
+
+    settings.ALLOWED_HOSTS.append("testserver")
+    everybody = Barrier(len(rounds[0]))
+
+    def person(requests: list[dict[str, str]]) -> list[dict[str, Any]]:
+        client, answers = Client(raise_request_exception=False), []
+        for request in requests:
+            headers = {"Authorization": f"Token {request['token']}", "Accept-Language": request["language"]}
+            client.get("/api/v1/versions/", headers=headers)  # whoever comes first loads the pages
+            everybody.wait()
+            answer = client.post(
+                f"/api/v1/{request['path']}", request["body"], content_type="application/json", headers=headers
+            )
+            told = answer.json()
+            answers.append({"status": answer.status_code, **{key: told.get(key) for key in ("reason", "detail")}})
+        connection.close()
+        return answers
+
+    with ThreadPoolExecutor(len(rounds[0])) as threads:
+        lines = list(threads.map(person, zip(*rounds, strict=True)))
+    return {"rounds": [list(answers) for answers in zip(*lines, strict=True)]}
+
+
 def withdraw(*, officer: str, references: list[str]) -> dict[str, int]:
     """Withdraw consents one after the other."""
     from console.staff.models import User
@@ -139,9 +174,10 @@ def withdraw(*, officer: str, references: list[str]) -> dict[str, int]:
     return {"withdrawn": len(references)}
 
 
-def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]:
+def race(*, officer: str, seed: int, races: int, locked: bool, restrict: bool = False) -> dict[str, int]:
     """A photograph comes in while the consent to keep it is withdrawn, again and again; how often each was first.
 
+    restrict: instead of withdrawing, the person restricts what is done.
     locked: False takes away the lock that the race is decided by, which a test must notice.
     """
     from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +191,9 @@ def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]
     from console.ingest.services import apply_batch
     from console.predictions.models import Prediction
     from console.staff.models import User
+    from console.vault import restriction
+    from console.vault.cipher import find_by
+    from console.vault.queries import keys
     from console.vault.services import give_consent, withdraw_consent
     from tests.console_events import kept_event
 
@@ -173,7 +212,10 @@ def race(*, officer: str, seed: int, races: int, locked: bool) -> dict[str, int]
     def withdraw_now(reference: str, after_s: float) -> None:
         both.wait()
         time.sleep(max(0.0, after_s))
-        withdraw_consent(actor=actor, reference=reference, channel="web")
+        if restrict:
+            restriction.restrict(actor=actor, found_by=find_by(keys(), reference))
+        else:
+            withdraw_consent(actor=actor, reference=reference, channel="web")
 
     with ThreadPoolExecutor(2) as threads:
         for number in range(races):
@@ -229,7 +271,20 @@ def manage(*, arguments: list[str]) -> dict[str, str]:
 
 JOBS: Final[dict[str, Callable[..., Any]]] = {
     job.__name__: job
-    for job in (append, append_outside, sign, ship, take_one, review, withdraw, race, subjects, shell, manage)
+    for job in (
+        append,
+        append_outside,
+        sign,
+        ship,
+        take_one,
+        review,
+        ask_at_once,
+        withdraw,
+        race,
+        subjects,
+        shell,
+        manage,
+    )
 }
 
 

@@ -6,6 +6,7 @@ with RunningTorchServe.start(tmp_path / "state", store) as server:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -114,6 +115,16 @@ class RunningTorchServe:
 
     def log(self) -> str:
         return (self.state / "logs" / "torchserve.log").read_text()
+
+    def told(self) -> str:
+        """What helps to see why no worker came up: its processes, and the end of its log."""
+        lines = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (top := psutil.Process(self.process.pid), *top.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess), process.oneshot():
+                    command = " ".join(process.cmdline())[-120:]
+                    lines.append(f"{process.pid} {process.status()} {sum(process.cpu_times()[:2]):.2f} s  {command}")
+        return "\n".join(["", *lines, f"load {os.getloadavg()}", self.log()[-6000:]])
 
     def manage(self, method: str, request: object, *, token: str | None = None) -> str:
         """Call the management API with its token, or another; returns the message. Raises grpc.RpcError."""

@@ -12,7 +12,7 @@ from grpc import aio
 
 from gateway.errors import DeadlineExceeded, ModelNotReady
 from gateway.serving.batches import IMAGES_MAX, Batches
-from gateway.serving.torchserve import BackendFaulty, GraphImage, TorchServe
+from gateway.serving.torchserve import BackendFaulty, Extras, GraphImage, TorchServe
 from handlers.amulet_handler import pixels_of
 from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -51,7 +51,7 @@ async def test_several_views_come_back_in_order(torchserve: TorchServe) -> None:
 
 async def test_heat_map_and_embedding_come_when_asked_for(torchserve: TorchServe) -> None:
     result = await torchserve.predict(
-        NAME, VERSION, [image_of("red", target=2)], heat_map=True, embedding=True, deadline_s=10
+        NAME, VERSION, [image_of("red", target=2)], extras=Extras(heat_map=True, embedding=True), deadline_s=10
     )
 
     [output] = result.outputs
@@ -127,10 +127,14 @@ async def test_joined_calls_get_their_own_answers_and_a_bad_one_harms_no_other(t
     async with Batches(torchserve) as batches:
         *results, broken = await asyncio.gather(
             *(
-                batches.predict(NAME, VERSION, [image_of(colour, seed=seed)], heat_map=True, deadline_s=20)
+                batches.predict(
+                    NAME, VERSION, [image_of(colour, seed=seed)], extras=Extras(heat_map=True), deadline_s=20
+                )
                 for colour, seed in colours
             ),
-            batches.predict(NAME, VERSION, [GraphImage(encoded=b"no photograph")], heat_map=True, deadline_s=20),
+            batches.predict(
+                NAME, VERSION, [GraphImage(encoded=b"no photograph")], extras=Extras(heat_map=True), deadline_s=20
+            ),
             return_exceptions=True,
         )
 

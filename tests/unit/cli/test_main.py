@@ -15,9 +15,11 @@ def test_every_command_can_be_imported_and_has_an_example(capsys: pytest.Capture
     for name in COMMANDS:
         command = amulet.get_command(context, name)
         assert command is not None, name
-        below = command.commands if isinstance(command, click.Group) else {"": command}
-        for each in below.values():
+        below = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+        while below:
+            each = below.pop()
             assert "Example" in (each.epilog or each.help or ""), f"{name} {each.name}"
+            below += each.commands.values() if isinstance(each, click.Group) else ()
         assert main([name, "--help"]) == 0
         assert name in capsys.readouterr().out
 

@@ -40,6 +40,17 @@ def test_it_imports_with_nothing_else_of_ours_on_the_path(installed: Path) -> No
     subprocess.run([sys.executable, "-I", "-c", script, str(installed)], check=True, cwd=installed)
 
 
+def test_the_command_without_its_extra_says_which_one_it_is(installed: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['click'] = None; "
+        "from amulet_client.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(installed)], capture_output=True, text=True, check=False, cwd=installed
+    )
+    assert (done.returncode, done.stderr) == (2, "click is missing: pip install 'amulet-client[cli]'\n")
+
+
 def test_it_is_typed_and_brings_the_public_contract_only(installed: Path) -> None:
     assert (installed / "amulet_client/py.typed").exists()
     assert (installed / "protos/amulet/v1/prediction_pb2.pyi").exists()

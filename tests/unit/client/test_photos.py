@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from amulet_client import HeatMap
-from amulet_client.photos import heat_map_png, overlay_png, shrink, write_overlay
+from amulet_client.models import ModelCard
+from amulet_client.photos import heat_map_png, overlay_png, shrink, shrink_for, write_overlay
+from tests.unit.client.cast import model_of
 
 MAP = HeatMap(view=0, class_id="a", rows=2, columns=2, values=(0.0, 0.0, 0.0, 4.0), overlay_png=b"")
 
@@ -38,6 +41,24 @@ def test_a_photograph_is_shrunk_upright_and_without_metadata() -> None:
 def test_a_small_photograph_is_sent_as_it_is() -> None:
     photo = encoded(Image.new("RGB", (300, 200)))
     assert shrink(photo, 300) is photo
+
+
+def test_a_photograph_is_shrunk_to_what_a_version_can_use_and_never_enlarged() -> None:
+    card = ModelCard.of(model_of("m", "v").card)  # 224 x 192: the checks at 256 px look at more
+    large = replace(card, input_px=(380, 380))
+    picture = Image.new("RGB", (1200, 2000))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    whole = encoded(picture, exif=exif)
+
+    assert [size_of(shrink_for(whole, each)) for each in (card, large)] == [(853, 512), (1267, 760)]
+    small = encoded(Image.new("RGB", (512, 4000)))
+    assert shrink_for(small, card) is small
+
+
+def size_of(photo: bytes) -> tuple[int, int]:
+    with Image.open(BytesIO(photo)) as opened:
+        return opened.size
 
 
 def test_what_is_no_photograph_is_an_os_error() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from django.test import override_settings
+from django.test import Client, override_settings
+from django_otp import DEVICE_ID_SESSION_KEY
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from rest_framework.test import APIClient
 
 from console.site.roles import Role
@@ -25,6 +27,16 @@ def caller(role: Role) -> APIClient:
     made = _made(f"{NAMES[role]}-script", role)
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Token {made.token}")
+    return client
+
+
+def browser(user: User) -> Client:
+    """A browser in which this person has logged in with the second factor."""
+    client = Client()
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    session = client.session
+    session[DEVICE_ID_SESSION_KEY] = TOTPDevice.objects.get(user=user).persistent_id
+    session.save()
     return client
 
 

@@ -38,7 +38,7 @@ from PIL import Image
 from amulet_client.ending import StreamEnd
 from gateway.errors import BackendUnavailable
 from gateway.server import Listening, Serving, run
-from gateway.serving.torchserve import GraphImage, GraphOutput, GraphResult, Neighbour
+from gateway.serving.torchserve import NO_EXTRAS, Extras, GraphImage, GraphOutput, GraphResult, Neighbour
 from gateway.settings import Settings
 from model_store.card import Card
 from protos.amulet.events.v1 import events_pb2
@@ -176,7 +176,8 @@ class Graph:
 
     def __init__(self) -> None:
         self._session = onnxruntime.InferenceSession(tiny_archive.graph_bytes(), providers=["CPUExecutionProvider"])
-        self._open = asyncio.Event()
+        self._open = True
+        self._held: list[asyncio.Event] = []  # calls, in the order in which they came
         self.renew()
 
     def renew(self) -> None:
@@ -192,10 +193,17 @@ class Graph:
 
     def hold(self) -> None:
         """Answer nothing until `release` or `renew`: where a test needs calls that are surely under way."""
-        self._open.clear()
+        self._open = False
 
     def release(self) -> None:
-        self._open.set()
+        self._open = True
+        self.let_through(len(self._held))
+
+    def let_through(self, calls: int) -> None:
+        """Answer so many of those that are held, the oldest first."""
+        for held in self._held[:calls]:
+            held.set()
+        del self._held[:calls]
 
     async def predict(
         self,
@@ -203,21 +211,20 @@ class Graph:
         version: str,
         images: Sequence[GraphImage],
         *,
-        heat_map: bool = False,
-        plus_plus: bool = False,
-        embedding: bool = False,
-        neighbours: int = 0,
+        extras: Extras = NO_EXTRAS,
         deadline_s: float,
     ) -> GraphResult:
         self.seen.extend(images)
         self.versions_asked.append(version)
-        await self._open.wait()
+        if not self._open:
+            self._held.append(asyncio.Event())
+            await self._held[-1].wait()
         wait_s = self.wait_s + self.slow.get(version, 0.0)
         if wait_s:
             await asyncio.sleep(wait_s)  # a slow backend, not a wait for something
         if self.dead or version in self.failing:
             raise BackendUnavailable("the model server cannot be reached")
-        return await asyncio.to_thread(self._run, images, heat_map, plus_plus, neighbours)
+        return await asyncio.to_thread(self._run, images, extras)
 
     def pixels_seen(self, index: int) -> NDArray[np.uint8]:
         pixels = self.seen[index].pixels
@@ -227,13 +234,14 @@ class Graph:
     def why_not(self, backend_name: str, version: str) -> str:
         return self.not_ready.get(version, "")
 
-    def _run(self, images: Sequence[GraphImage], heat_map: bool, plus_plus: bool, neighbours: int) -> GraphResult:
+    def _run(self, images: Sequence[GraphImage], extras: Extras) -> GraphResult:
         feeds = {
             "image": np.stack([image.pixels for image in images if image.pixels is not None]),
             "target": np.array([image.target for image in images], dtype=np.int64),
         }
         names = [output.name for output in self._session.get_outputs()]
         found = dict(zip(names, self._session.run(names, feeds), strict=True))
+        heat_map = "heatmap_plus_plus" if extras.plus_plus else "heatmap"
         return GraphResult(
             outputs=tuple(
                 GraphOutput(
@@ -241,13 +249,13 @@ class Graph:
                     probabilities=tuple(found["probabilities"][index].tolist()),
                     scores={name: float(found[f"score_{name}"][index]) for name in tiny_archive.DETECTORS},
                     embedding=None,
-                    heat_map=found["heatmap_plus_plus" if plus_plus else "heatmap"][index] if heat_map else None,
+                    heat_map=found[heat_map][index] if extras.heat_map else None,
                     neighbours=tuple(
                         Neighbour(f"{reference:016x}", int(reference), words.SIDE_FRONT, float(cosine), b"jpeg")
                         for reference, cosine in zip(
                             found["nearest_index"][index], found["nearest_cosine"][index], strict=True
                         )
-                    )[:neighbours],
+                    )[: extras.neighbours],
                 )
                 for index in range(len(images))
             ),

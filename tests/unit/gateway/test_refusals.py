@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import zipfile
 from io import BytesIO
@@ -15,6 +16,7 @@ import pytest
 from grpc import aio
 from PIL import Image
 
+from gateway.errors import Refusal
 from gateway.identity import is_uuid7
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -349,3 +351,36 @@ async def test_a_small_message_that_unpacks_to_a_large_one_is_refused(gateway: G
         await call
 
     assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+TORN = encoded(Image.new("RGB", (640, 480)))[:-400]
+
+
+@pytest.mark.parametrize(
+    ("content", "fields"),
+    [
+        (photo() + bytes(20 * 2**20), {}),
+        (TORN, {}),
+        (TORN, {"idempotency_key": "torn"}),
+        (b"", {}),
+        (photo(), {"version": "dead"}),
+    ],
+    ids=["too large", "torn", "torn under a key", "nothing", "a model that is away"],
+)
+async def test_a_refused_photograph_is_let_go_at_once(gateway: Gateway, content: bytes, fields: dict[str, str]) -> None:
+    """Not when the garbage is collected: by then there may be gigabytes of them."""
+    gateway.graph.dead = fields.pop("version", "") == "dead"
+    await refusal_of(gateway.predict(content, **fields))
+    gc.collect()
+    gc.disable()
+    try:
+        await refusal_of(gateway.predict(content, **fields))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept = {type(found).__name__ for found in gc.garbage if isinstance(found, (pb.PredictRequest, Refusal))}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert not kept

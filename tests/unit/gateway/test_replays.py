@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from gateway import errors, replays
-from gateway.replays import KEPT_S, Replays
+from gateway.replays import KEPT_S, Replays, place_of, remembered
+from protos.amulet.events.v1 import events_pb2
 
 
 class Work:
@@ -104,3 +105,46 @@ async def test_what_is_kept_stays_within_its_bound(monkeypatch: pytest.MonkeyPat
     assert kept.kept_bytes <= 100_000
     assert (await kept.once("somchai", "k999", b"d", work))[1]
     assert not (await kept.once("somchai", "k0", b"d", work))[1]
+
+
+def event_with(client_id: str, key: str, answer: bytes, *, at_s: float = 1000.0) -> bytes:
+    replay = events_pb2.Replay(place=place_of(client_id, key), request_digest=b"d", answer=answer)
+    event = events_pb2.Event(event_id=key, replay=replay)
+    event.happened_at.FromMicroseconds(int(at_s * 1e6))
+    return event.SerializeToString()
+
+
+async def test_what_a_journal_still_has_is_answered_and_nothing_else() -> None:
+    other = events_pb2.Event(event_id="no key").SerializeToString()
+    records = [event_with("somchai", "k", b"first"), other, b"\xff no event", event_with("malee", "k", b"hers")]
+    kept, work = Replays(), Work()
+    kept.recall(remembered(records, now_s=1010.0))
+
+    assert await kept.once("somchai", "k", b"d", work) == (b"first", True)
+    assert await kept.once("malee", "k", b"d", work) == (b"hers", True)
+    assert await kept.once("somchai", "another", b"d", work) == (b"answer 1", False)
+    with pytest.raises(errors.IdempotencyConflict):
+        await kept.once("somchai", "k", b"other", work)
+
+
+async def test_what_a_journal_has_is_forgotten_a_day_after_it_happened() -> None:
+    now_s = 100.0
+    kept, work = Replays(clock=lambda: now_s), Work()
+    records = [event_with("somchai", "old", b"o", at_s=0.0), event_with("somchai", "new", b"n", at_s=KEPT_S / 2)]
+    kept.recall(remembered(records, now_s=KEPT_S + 1))
+
+    assert await kept.once("somchai", "old", b"d", work) == (b"answer 1", False)
+    assert await kept.once("somchai", "new", b"d", work) == (b"n", True)
+    now_s += KEPT_S / 2 + 1
+    assert await kept.once("somchai", "new", b"d", work) == (b"answer 2", False)
+
+
+async def test_a_journal_fills_no_more_memory_than_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays, "KEPT_BYTES_MAX", 3000)
+    kept, work = Replays(), Work()
+    records = [event_with("somchai", str(number), bytes(400)) for number in range(20)]
+    kept.recall(remembered([*records, *records], now_s=1000.0))
+
+    assert kept.kept_bytes <= 3000
+    assert await kept.once("somchai", "19", b"d", work) == (bytes(400), True)  # the newest are kept
+    assert await kept.once("somchai", "0", b"d", work) == (b"answer 1", False)

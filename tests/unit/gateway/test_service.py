@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 
 from gateway import prediction
 from gateway.identity import is_uuid7
+from gateway.record import NEAREST_RECORDED
 from gateway.sealing import Sealed
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -102,6 +103,18 @@ async def test_the_event_holds_what_the_console_needs(gateway: Gateway) -> None:
     assert (view.heat_map_rows, view.heat_map_columns, len(view.heat_map)) == (GRID, GRID, GRID * GRID)
     assert max(view.heat_map) == 255
     assert not view.HasField("photo")
+
+
+async def test_the_event_names_the_nearest_references_asked_for_or_not_and_without_their_pictures(
+    gateway: Gateway,
+) -> None:
+    event = await gateway.event_of(await gateway.predict(photo("green")))
+
+    assert len(event.nearest_examples) == NEAREST_RECORDED
+    first, *others = event.nearest_examples
+    assert (first.class_id, first.side) == ("green", words.SIDE_FRONT)
+    assert all(first.similarity_ratio >= other.similarity_ratio for other in others)
+    assert not any(example.thumbnail_jpeg or example.display_name for example in event.nearest_examples)
 
 
 async def test_texts_come_in_the_callers_language(gateway: Gateway) -> None:
@@ -238,6 +251,25 @@ async def test_one_key_gets_one_answer_and_leaves_one_event(gateway: Gateway) ->
     assert len(gateway.events_of(again)) == 1
     refused = await refusal_of(gateway.predict(photo("green"), idempotency_key="k"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, words.REASON_IDEMPOTENCY_CONFLICT)
+
+
+async def test_a_key_outlives_its_gateway(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        first = await gateway.predict(photo(), idempotency_key="k")
+        given = await gateway.stub.SubmitFeedback(feedback_on(first), metadata=SOMCHAI.metadata)
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        again = await gateway.predict(photo(), idempotency_key="k")
+        given_again = await gateway.stub.SubmitFeedback(feedback_on(first), metadata=SOMCHAI.metadata)
+        assert gateway.graph.versions_asked == []
+
+    assert (again.prediction_id, again.replayed) == (first.prediction_id, True)
+    assert given_again.feedback_id == given.feedback_id
+
+
+def feedback_on(answer: pb.PredictResponse) -> pb.SubmitFeedbackRequest:
+    return pb.SubmitFeedbackRequest(
+        prediction_id=answer.prediction_id, kind=pb.SubmitFeedbackRequest.KIND_WRONG, idempotency_key="k"
+    )
 
 
 async def test_a_caller_that_gives_up_finds_its_answer_under_its_key(gateway: Gateway) -> None:

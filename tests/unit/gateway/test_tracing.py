@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from gateway.serving.torchserve import HandlerSteps
 from gateway.settings import SettingsWrong, read_settings
+from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2 as pb
+from tests.collector import collecting, facts
 from tests.unit.gateway.cast import SOMCHAI, photo, policy, refusal_of, running_gateway
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
 
 
-class Collector(otlp_grpc.TraceServiceServicer):
-    def __init__(self) -> None:
-        self.requests: list[otlp.ExportTraceServiceRequest] = []
-
-    def Export(  # noqa: N802  # the name of the RPC
-        self, request: otlp.ExportTraceServiceRequest, context: Any
-    ) -> otlp.ExportTraceServiceResponse:
-        self.requests.append(request)
-        return otlp.ExportTraceServiceResponse()
-
-    @property
-    def spans(self) -> list[Span]:
-        scopes = [scope for request in self.requests for of in request.resource_spans for scope in of.scope_spans]
-        return [span for scope in scopes for span in scope.spans]
-
-
-@contextmanager
-def collecting() -> Iterator[tuple[Collector, str]]:
-    collector = Collector()
-    server = grpc.server(ThreadPoolExecutor(1))
-    otlp_grpc.add_TraceServiceServicer_to_server(collector, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield collector, f"http://127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
-
-
 def asked_by(trace: str, *, sampled: bool = True) -> tuple[tuple[str, str], ...]:
     return (*SOMCHAI.metadata, ("traceparent", f"00-{trace}-{CALLER}-{sampled:02d}"))
-
-
-def facts(span: Span) -> dict[str, object]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
 
 
 async def test_a_call_stands_below_its_caller_and_its_stages_below_it(tmp_path: Path) -> None:
@@ -81,9 +47,8 @@ async def test_a_call_stands_below_its_caller_and_its_stages_below_it(tmp_path: 
         assert (stage.trace_id, stage.parent_span_id) == (call.trace_id, call.span_id)
         assert call.start_time_unix_nano <= stage.start_time_unix_nano <= stage.end_time_unix_nano
         assert stage.end_time_unix_nano <= call.end_time_unix_nano
-    sent = b"".join(request.SerializeToString() for request in collector.requests)
-    assert b"khun-lek-0815" not in sent
-    assert SOMCHAI.text.encode() not in sent
+    assert b"khun-lek-0815" not in collector.sent
+    assert SOMCHAI.text.encode() not in collector.sent
 
 
 async def test_each_request_of_a_stream_has_its_span_and_a_refusal_its_reason(tmp_path: Path) -> None:
@@ -124,6 +89,41 @@ async def test_a_collector_that_is_away_costs_no_call_anything(tmp_path: Path) -
         answers = await asyncio.gather(*(gateway.predict(photo(seed=seed)) for seed in range(4)))
 
     assert len({answer.prediction_id for answer in answers}) == 4
+
+
+@pytest.mark.parametrize("off_ns", [-(10**15), -4_000_000, 0, 10**15])
+async def test_a_handler_stands_within_the_inference_whatever_its_clock_says(off_ns: int) -> None:
+    timings = {"total": 0.1, "decode": 0.01, "inference": 0.05, "journal": 0.01}
+    response = pb.PredictResponse()
+    for name, took_s in timings.items():
+        getattr(response.timings, name).FromNanoseconds(round(took_s * 1e9))
+    steps = HandlerSteps(time.time_ns() - 80_000_000 + off_ns, 0.001, 0.002, 0.018, 0.02)
+    with collecting() as (collector, endpoint):
+        traces = Traces(endpoint, ratio=1.0, gateway_id="here")
+        trace = traces.begin("/amulet.v1.PredictionService/Predict", {})
+        trace.answered(response, steps)
+        trace.answered(response, None)  # a handler that is older than its steps
+        trace.end(grpc.StatusCode.OK, "", {})
+        await traces.close()
+
+    of_handler = {span.name: span for span in collector.spans_of["amulet-torchserve"]}
+    assert sorted(of_handler) == ["answer", "graph", "handler", "prepare"]
+    handler = of_handler["handler"]
+    inference = next(span for span in collector.spans if span.span_id == handler.parent_span_id)
+    assert inference.name == "inference"
+    for span, within in (
+        (handler, inference),
+        *((of_handler[name], handler) for name in ("prepare", "graph", "answer")),
+    ):
+        assert span.parent_span_id == within.span_id
+        assert within.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
+        assert span.end_time_unix_nano <= within.end_time_unix_nano
+    assert took_ns(handler) == pytest.approx(20_000_000, abs=1000)
+    assert took_ns(of_handler["graph"]) == pytest.approx(16_000_000, abs=1000)
+
+
+def took_ns(span: Span) -> int:
+    return span.end_time_unix_nano - span.start_time_unix_nano
 
 
 @pytest.mark.parametrize("wrong", ["127.0.0.1:4317", "http://collector", "ftp://collector:21"])

@@ -172,3 +172,50 @@ def test_a_version_is_named_by_day_backbone_and_score() -> None:
     assert version_name(created_at=at, backbone="tf_lite0", macro_f1=1.0, suffix="b") == "v20260314_tf_lite0_1.000-b"
     with pytest.raises(ValueError, match="not a version name"):
         version_name(created_at=at, backbone="TF Lite", macro_f1=0.5)
+
+
+MEASURED = {
+    "confusion": {"data": "nine photographs", "counts": {"red": {"red": 4, "blue": 1}, "blue": {"blue": 4}}},
+    "reliability": {
+        "data": "nine photographs",
+        "bins": [
+            {"low": 0.6, "high": 0.7, "photos": 2, "confidence": 0.65, "accuracy": 0.5},
+            {"low": 0.9, "high": 1.0, "photos": 7, "confidence": 0.97, "accuracy": 1.0},
+        ],
+    },
+}
+
+
+def test_a_card_may_carry_what_was_confused_and_how_sure_it_was(document: dict[str, Any], card: Card) -> None:
+    found = Card.parse(json.dumps({**document, **MEASURED}))
+
+    assert Card.parse(found.render()) == found
+    assert found.confusion is not None
+    assert found.reliability is not None
+    assert (found.confusion.count("red", "blue"), found.confusion.count("green", "red")) == (1, 0)
+    assert found.confusion.photos == found.reliability.photos == 9
+    assert not {"confusion", "reliability"} & set(json.loads(card.render()))  # an older card stays as it was
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (_set("confusion", "counts", "pink", value={"red": 1}), r"\$\.confusion\.counts: pink is none"),
+        (_set("confusion", "counts", "red", "pink", value=1), r"\$\.confusion\.counts: pink is none"),
+        (_set("confusion", "counts", "red", "red", value=0), r"\$\.confusion\.counts\.red\.red"),
+        (_set("confusion", "counts", "red", "red", value=1.5), r"\$\.confusion\.counts\.red\.red"),
+        (_set("confusion", "data", value=""), r"\$\.confusion\.data"),
+        (_set("reliability", "bins", value=[]), r"\$\.reliability\.bins"),
+        (_set("reliability", "bins", 0, "high", value=0.95), "do not overlap"),
+        (_set("reliability", "bins", 0, "low", value=0.7), "rise"),
+        (_set("reliability", "bins", 1, "confidence", value=0.5), "lies within it"),
+        (_set("reliability", "bins", 1, "accuracy", value=1.1), r"\$\.reliability\.bins\[1\]\.accuracy"),
+    ],
+)
+def test_tables_that_contradict_themselves_are_refused(
+    change: Callable[[dict[str, Any]], None], why: str, document: dict[str, Any]
+) -> None:
+    wrong = {**document, **json.loads(json.dumps(MEASURED))}
+    change(wrong)
+    with pytest.raises(CardInvalid, match=why):
+        Card.parse(json.dumps(wrong))

@@ -99,7 +99,7 @@ def test_a_file_made_to_cost_much_does_not(piece: bytes, is_refused: bool) -> No
     began = time.process_time()
     found = find_pickle(content)
     assert (found is not None) == is_refused
-    assert time.process_time() - began < 10.0  # the slowest took 5 s
+    assert time.process_time() - began < 120.0  # linear: a few seconds; one that starts over at every byte: days
 
 
 @settings(max_examples=300, deadline=None)

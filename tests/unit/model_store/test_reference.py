@@ -114,3 +114,13 @@ def test_an_empty_sketch_has_no_quantiles() -> None:
         Sketch().quantiles([0.5])
     with pytest.raises(ValueError, match="ranks"):
         Sketch([1.0]).quantiles([1.5])
+
+
+def test_confidence_in_a_class_has_a_name_whatever_the_class_is_called() -> None:
+    for class_id in ("somdej", "ใบไม้", "A b/c", "x" * 128):
+        name = reference.confidence_in(class_id)
+        assert reference.is_confidence_in_a_class(name)
+        assert reference.parse(reference.build({name: [0.5]}, {})).samples[name].count == 1
+    assert reference.confidence_in("somdej") == "confidence.somdej"
+    assert reference.confidence_in("ใบไม้") != reference.confidence_in("ใบ")
+    assert not reference.is_confidence_in_a_class("confidence")

@@ -110,9 +110,9 @@ def test_limits_are_kept(limits: Limits, good_archive: bytes, maker: Signer, tmp
 def test_an_archive_above_the_limit_is_not_even_copied(maker: Signer, tmp_path: Path) -> None:
     with (tmp_path / "vast.mar").open("wb") as file:
         file.truncate(50 << 30)  # sparse
-    began = time.monotonic()
+    began_s = time.process_time()
     report = verify(tmp_path / "vast.mar", trusted=maker.trust, handlers=HANDLERS)
-    assert time.monotonic() - began < 1.0
+    assert time.process_time() - began_s < 5.0  # 50 GiB are not hashed in five seconds
     assert report.refusal is not None
     assert report.refusal.reason == words.REASON_ARCHIVE_TOO_LARGE
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, close_old_connections, connection
 from django.utils.timezone import now
 
 from console.audit.notes import KeyUnreadable
 from console.audit.signer import HistoryChanged, Signer
+from console.audit.watch import EVERY_S, watch
 
-EVERY_S: Final = 5.0
 EVERY_S_MAX: Final = 60.0
-
-_log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -38,34 +34,13 @@ class Command(BaseCommand):
         except (HistoryChanged, KeyUnreadable, OSError) as error:
             raise CommandError(f"no checkpoint can be signed: {error}") from error
         if options["watch"]:
-            self._watch(signer, options["every"])
+            stopped = threading.Event()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stopped.set())
+            watch(signer, every_s=options["every"], stopped=stopped)
             return
         try:
             checkpoint = signer.sign(now())
         except (HistoryChanged, OSError) as error:
             raise CommandError(f"no checkpoint was signed: {error}") from error
         self.stdout.write(checkpoint.note if checkpoint else "the log has not grown since the last checkpoint\n")
-
-    def _watch(self, signer: Signer, every_s: float) -> None:
-        stopped = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stopped.set())
-        while not stopped.is_set():
-            self._sign(signer)
-            stopped.wait(every_s)
-        self._sign(signer)
-
-    def _sign(self, signer: Signer) -> None:
-        """One try. The next one is soon: a database or disk that is away is waited for."""
-        try:
-            checkpoint = signer.sign(now())
-        except HistoryChanged as error:
-            _log.critical("the audit log was rewritten: %s", error)
-        except (DatabaseError, OSError) as error:
-            _log.error("no checkpoint was signed: %s", error)
-            if isinstance(error, DatabaseError):
-                connection.close()
-        else:
-            if checkpoint:
-                _log.debug("signed", extra={"entries": checkpoint.size})
-        close_old_connections()

@@ -1,56 +1,107 @@
-// Keys choose an answer, Enter submits it: one photograph is two keystrokes.
-const form = document.querySelector("[data-review]");
-const last = document.querySelector("[data-take-back]");
+// Keys choose an answer, Enter submits it: one photograph is two keystrokes. While it is looked at, the next
+// one's page is fetched with its pictures, and takes its place without a wait. Where that fails, the browser
+// goes to the next page as it would without it.
+let desk = document.querySelector("[data-desk]");
+let ahead = null;  // the page that was fetched: its address, and its desk
+const part = (selector) => desk.querySelector(selector);
 
-// What is folded once stays folded: who would rather look before the model is heard closes its answer.
-for (const fold of document.querySelectorAll("[data-remember]")) {
-    const name = fold.dataset.remember;
-    const fits = fold.dataset.narrow !== "closed" || matchMedia("(min-width: 80rem)").matches;
-    if (form) fold.open = (localStorage.getItem(name) ?? (fits ? "open" : "closed")) === "open";
-    fold.addEventListener("toggle", () => localStorage.setItem(name, fold.open ? "open" : "closed"));
+function open() {
+    const form = part("[data-review]");
+    // What is folded once stays folded: who would rather look before the model is heard closes its answer.
+    for (const fold of desk.querySelectorAll("[data-remember]")) {
+        const name = fold.dataset.remember;
+        const fits = fold.dataset.narrow !== "closed" || matchMedia("(min-width: 80rem)").matches;
+        if (form) fold.open = (localStorage.getItem(name) ?? (fits ? "open" : "closed")) === "open";
+        fold.addEventListener("toggle", () => localStorage.setItem(name, fold.open ? "open" : "closed"));
+    }
+    if (!form) return;
+    form.addEventListener("change", ready);
+    form.addEventListener("submit", send);
+    ready();  // the browser may have kept a choice over a reload
+    lookAhead().catch(() => { ahead = null; });
 }
 
-document.addEventListener("keydown", (event) => {
-    const typing = event.target.matches("input[type=text], input[type=search], textarea");
+function ready() {
+    part("[data-submit]").disabled = !part("[data-review] [name=answer]:checked");
+}
+
+async function lookAhead() {
+    if (!desk.dataset.ahead) return;  // only the queue says what comes next
+    const here = desk, headers = { "X-CSRFToken": part("[name=csrfmiddlewaretoken]").value };
+    const answer = await fetch(desk.dataset.ahead, { method: "POST", headers });
+    const { next } = answer.ok ? await answer.json() : {};
+    if (!next) return;
+    const page = await fetch(next, { headers: { "X-Look-Ahead": "1" } });
+    const found = new DOMParser().parseFromString(await page.text(), "text/html").querySelector("[data-desk]");
+    // Its pictures begin to load as soon as it belongs to this document.
+    if (found && page.ok && desk === here) ahead = { next, desk: document.importNode(found, true) };
+}
+
+async function send(event) {
+    const form = event.target;
+    // A second Enter must not decide the next photograph, or this one twice.
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    form.dataset.sent = "1";
+    if (!ahead) return;
+    event.preventDefault();
+    try {
+        const body = new FormData(form, event.submitter);
+        const answer = await fetch(location.href, { method: "POST", body, headers: { Accept: "application/json" } });
+        const { next, last } = await answer.json();
+        if (ahead.next === next) show(last);
+        else location.assign(next);
+    } catch {
+        location.reload();  // it says what became of the answer
+    }
+}
+
+function show(last) {
+    const { next, desk: following } = ahead;
+    ahead = null;
+    desk.replaceWith(following);
+    desk = following;
+    part("[data-take-back]")?.remove();
+    desk.insertAdjacentHTML("afterbegin", last);
+    history.pushState(null, "", next);
+    desk.dispatchEvent(new Event("pictures", { bubbles: true }));
+    desk.focus({ preventScroll: true });
+    scrollTo(0, 0);
+    open();
+}
+
+function press(event) {
+    const typing = event.target.matches("input[type=text], input[type=search], textarea, select");
+    const last = part("[data-take-back]"), form = part("[data-review]");
     if (last && !typing && event.key === "z" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         last.requestSubmit(last.querySelector("button"));
+        return;
     }
-});
-
-if (form) {
-    const submit = form.querySelector("[data-submit]"), note = form.querySelector("[data-note]");
-    const ready = () => { submit.disabled = !form.querySelector("[name=answer]:checked"); };
-    form.addEventListener("change", ready);
-    ready();  // the browser may have kept a choice over a reload
-
-    document.addEventListener("keydown", (event) => {
-        const typing = event.target.matches("input[type=text], input[type=search], textarea, select");
-        if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-        if (event.key === "Enter") {
-            if (submit.disabled || event.target.closest("a, summary, button:not([data-submit])")) return;
-            event.preventDefault();
-            form.requestSubmit(submit);
-            return;
-        }
-        if (event.key === "Escape" && event.target === note) { note.blur(); return; }
-        if (typing) return;
-        const key = event.key.toLowerCase();
-        const choice = form.querySelector(`[data-key="${CSS.escape(key)}"]`);
-        if (choice) {
-            choice.checked = true;
-            choice.focus({ preventScroll: true });
-            ready();
-        } else if (key === "n") note.focus();
-        else if (key === "s") form.requestSubmit(form.querySelector("[data-skip]"));
-        else return;
+    if (!form || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const submit = part("[data-submit]"), note = part("[data-note]");
+    if (event.key === "Enter") {
+        if (submit.disabled || event.target.closest("a, summary, button:not([data-submit])")) return;
         event.preventDefault();
-    });
+        form.requestSubmit(submit);
+        return;
+    }
+    if (event.key === "Escape" && event.target === note) { note.blur(); return; }
+    if (typing) return;
+    const key = event.key.toLowerCase();
+    const choice = form.querySelector(`[data-key="${CSS.escape(key)}"]`);
+    if (choice) {
+        choice.checked = choice.type !== "checkbox" || !choice.checked;
+        choice.focus({ preventScroll: true });
+        ready();
+    } else if (key === "n") note.focus();
+    else if (key === "s") form.requestSubmit(form.querySelector("[data-skip]"));
+    else return;
+    event.preventDefault();
+}
 
-    form.addEventListener("submit", (event) => {
-        // A second Enter must not decide the next photograph, or this one twice.
-        if (form.dataset.sent) event.preventDefault();
-        form.dataset.sent = "1";
-    });
-    window.addEventListener("pageshow", () => { delete form.dataset.sent; });
+if (desk) {
+    open();
+    document.addEventListener("keydown", press);
+    window.addEventListener("popstate", () => location.reload());
+    window.addEventListener("pageshow", () => { delete part("[data-review]")?.dataset.sent; });
 }

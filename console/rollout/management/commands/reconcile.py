@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, close_old_connections
 
-from console.pulse.models import Service
-from console.pulse.services import beat
-from console.rollout.queries import wanted_backend_versions
-from console.torchserve import connections
-from console.torchserve.errors import WantedUnknown
-from console.torchserve.management import BackendVersion
-from console.torchserve.reconcile import INTERVAL_S, only_one, run
+from console.rollout.keeping import AnotherAtWork, keep_torchserve
+from console.torchserve.reconcile import INTERVAL_S
 
 
 class Command(BaseCommand):
@@ -28,24 +20,10 @@ class Command(BaseCommand):
         parser.add_argument("--interval", type=float, default=INTERVAL_S, help="Seconds between two looks.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        stop = threading.Event()
+        stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        with only_one(settings.AMULET.data_dir / "reconcile.lock") as alone:
-            if not alone:
-                raise CommandError("another reconciler is at work on this state folder")
-            run(
-                connections.management(),
-                _wanted,
-                wait=stop.wait,
-                interval_s=options["interval"],
-                looked=partial(beat, Service.TORCHSERVE),
-            )
-
-
-def _wanted() -> set[BackendVersion]:
-    close_old_connections()
-    try:
-        return wanted_backend_versions()
-    except DatabaseError as error:
-        raise WantedUnknown(f"the database does not answer: {type(error).__name__}") from None
+            signal.signal(number, lambda *_: stopped.set())
+        try:
+            keep_torchserve(stopped=stopped, interval_s=options["interval"])
+        except AnotherAtWork as error:
+            raise CommandError(str(error)) from None

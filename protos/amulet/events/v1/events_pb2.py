@@ -27,7 +27,7 @@ from protos.amulet.v1 import vocabulary_pb2 as amulet_dot_v1_dot_vocabulary__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61mulet/events/v1/events.proto\x12\x10\x61mulet.events.v1\x1a\x1a\x61mulet/v1/prediction.proto\x1a\x1a\x61mulet/v1/vocabulary.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12/\n\x0bhappened_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\nprediction\x18\x04 \x01(\x0b\x32 .amulet.events.v1.PredictionMadeH\x00\x12\x33\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x0b\x32\x1f.amulet.events.v1.FeedbackGivenH\x00\x12/\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x1d.amulet.events.v1.CallsFailedH\x00\x12\x32\n\x06shadow\x18\x07 \x01(\x0b\x32 .amulet.events.v1.ShadowFollowedH\x00\x42\x06\n\x04\x62ody\"\x8b\x05\n\x0ePredictionMade\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12#\n\x07verdict\x18\x06 \x01(\x0e\x32\x12.amulet.v1.Verdict\x12\"\n\x07reasons\x18\x07 \x03(\x0e\x32\x11.amulet.v1.Reason\x12(\n\ncandidates\x18\x08 \x03(\x0b\x32\x14.amulet.v1.Candidate\x12\'\n\nood_scores\x18\t \x03(\x0b\x32\x13.amulet.v1.OodScore\x12+\n\x05views\x18\n \x03(\x0b\x32\x1c.amulet.events.v1.ViewRecord\x12*\n\x07subject\x18\x0b \x01(\x0b\x32\x19.amulet.events.v1.Subject\x12\x14\n\x0cwants_review\x18\x0c \x01(\x08\x12\x1d\n\x15review_sampling_ratio\x18\r \x01(\x01\x12\x10\n\x08total_ms\x18\x0e \x01(\x01\x12\x14\n\x0cinference_ms\x18\x0f \x01(\x01\x12/\n\x07shadows\x18\x10 \x03(\x0b\x32\x1e.amulet.events.v1.ShadowAnswer\x12\x15\n\rpolicy_digest\x18\x11 \x01(\x0c\x12\x1e\n\x16idempotency_key_digest\x18\x12 \x01(\t\x12\x16\n\x0eprediction_set\x18\x13 \x03(\t\x12\x15\n\rversion_named\x18\x14 \x01(\x08\x12\r\n\x05level\x18\x15 \x01(\t\x12#\n\x05group\x18\x16 \x01(\x0b\x32\x14.amulet.v1.Candidate\"\xae\x02\n\nViewRecord\x12\x12\n\ninput_hash\x18\x01 \x01(\x0c\x12\x1d\n\x04side\x18\x02 \x01(\x0e\x32\x0f.amulet.v1.Side\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12#\n\x07quality\x18\x05 \x01(\x0b\x32\x12.amulet.v1.Quality\x12\x14\n\x0cweight_ratio\x18\x06 \x01(\x01\x12\x15\n\rheat_map_rows\x18\x07 \x01(\x05\x12\x18\n\x10heat_map_columns\x18\x08 \x01(\x05\x12\x10\n\x08heat_map\x18\t \x01(\x0c\x12\x1c\n\x14\x65mbedding_projection\x18\n \x01(\x0c\x12,\n\x05photo\x18\x0b \x01(\x0b\x32\x1d.amulet.events.v1.SealedPhoto\"N\n\x0bSealedPhoto\x12\x1c\n\x14\x65phemeral_public_key\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"`\n\x07Subject\x12\x11\n\tpseudonym\x18\x01 \x01(\t\x12\x19\n\x11\x63onsent_reference\x18\x02 \x01(\t\x12\'\n\tretention\x18\x03 \x01(\x0e\x32\x14.amulet.v1.Retention\"\xad\x01\n\x0cShadowAnswer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.amulet.v1.Verdict\x12(\n\ncandidates\x18\x03 \x03(\x0b\x32\x14.amulet.v1.Candidate\x12\'\n\nood_scores\x18\x04 \x03(\x0b\x32\x13.amulet.v1.OodScore\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\"W\n\x0eShadowFollowed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12.\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1e.amulet.events.v1.ShadowAnswer\"\xab\x01\n\rFeedbackGiven\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rtrue_class_id\x18\x04 \x01(\t\x12\x33\n\x04kind\x18\x05 \x01(\x0e\x32%.amulet.v1.SubmitFeedbackRequest.Kind\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\"_\n\x0b\x43\x61llsFailed\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.amulet.v1.Reason\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x05\"5\n\nEventBatch\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.amulet.events.v1.Event\"\x9b\x01\n\x0c\x45ventReceipt\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\x05\x12\x14\n\x0cknown_before\x18\x02 \x01(\x05\x12\x39\n\x08rejected\x18\x03 \x03(\x0b\x32\'.amulet.events.v1.EventReceipt.Rejected\x1a)\n\x08Rejected\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61mulet/events/v1/events.proto\x12\x10\x61mulet.events.v1\x1a\x1a\x61mulet/v1/prediction.proto\x1a\x1a\x61mulet/v1/vocabulary.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x02\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x12\n\ngateway_id\x18\x02 \x01(\t\x12/\n\x0bhappened_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\nprediction\x18\x04 \x01(\x0b\x32 .amulet.events.v1.PredictionMadeH\x00\x12\x33\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x05 \x01(\x0b\x32\x1f.amulet.events.v1.FeedbackGivenH\x00\x12/\n\x06\x66\x61iled\x18\x06 \x01(\x0b\x32\x1d.amulet.events.v1.CallsFailedH\x00\x12\x32\n\x06shadow\x18\x07 \x01(\x0b\x32 .amulet.events.v1.ShadowFollowedH\x00\x12(\n\x06replay\x18\x08 \x01(\x0b\x32\x18.amulet.events.v1.Replay\x12\x13\n\x0btraceparent\x18\t \x01(\tB\x06\n\x04\x62ody\"?\n\x06Replay\x12\r\n\x05place\x18\x01 \x01(\x0c\x12\x16\n\x0erequest_digest\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\x0c\"\xb9\x05\n\x0ePredictionMade\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12#\n\x07verdict\x18\x06 \x01(\x0e\x32\x12.amulet.v1.Verdict\x12\"\n\x07reasons\x18\x07 \x03(\x0e\x32\x11.amulet.v1.Reason\x12(\n\ncandidates\x18\x08 \x03(\x0b\x32\x14.amulet.v1.Candidate\x12\'\n\nood_scores\x18\t \x03(\x0b\x32\x13.amulet.v1.OodScore\x12+\n\x05views\x18\n \x03(\x0b\x32\x1c.amulet.events.v1.ViewRecord\x12*\n\x07subject\x18\x0b \x01(\x0b\x32\x19.amulet.events.v1.Subject\x12\x14\n\x0cwants_review\x18\x0c \x01(\x08\x12\x1d\n\x15review_sampling_ratio\x18\r \x01(\x01\x12\x10\n\x08total_ms\x18\x0e \x01(\x01\x12\x14\n\x0cinference_ms\x18\x0f \x01(\x01\x12/\n\x07shadows\x18\x10 \x03(\x0b\x32\x1e.amulet.events.v1.ShadowAnswer\x12\x15\n\rpolicy_digest\x18\x11 \x01(\x0c\x12\x1e\n\x16idempotency_key_digest\x18\x12 \x01(\t\x12\x16\n\x0eprediction_set\x18\x13 \x03(\t\x12\x15\n\rversion_named\x18\x14 \x01(\x08\x12\r\n\x05level\x18\x15 \x01(\t\x12#\n\x05group\x18\x16 \x01(\x0b\x32\x14.amulet.v1.Candidate\x12,\n\x10nearest_examples\x18\x17 \x03(\x0b\x32\x12.amulet.v1.Example\"\xae\x02\n\nViewRecord\x12\x12\n\ninput_hash\x18\x01 \x01(\x0c\x12\x1d\n\x04side\x18\x02 \x01(\x0e\x32\x0f.amulet.v1.Side\x12\x10\n\x08width_px\x18\x03 \x01(\x05\x12\x11\n\theight_px\x18\x04 \x01(\x05\x12#\n\x07quality\x18\x05 \x01(\x0b\x32\x12.amulet.v1.Quality\x12\x14\n\x0cweight_ratio\x18\x06 \x01(\x01\x12\x15\n\rheat_map_rows\x18\x07 \x01(\x05\x12\x18\n\x10heat_map_columns\x18\x08 \x01(\x05\x12\x10\n\x08heat_map\x18\t \x01(\x0c\x12\x1c\n\x14\x65mbedding_projection\x18\n \x01(\x0c\x12,\n\x05photo\x18\x0b \x01(\x0b\x32\x1d.amulet.events.v1.SealedPhoto\"N\n\x0bSealedPhoto\x12\x1c\n\x14\x65phemeral_public_key\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\x12\n\nciphertext\x18\x03 \x01(\x0c\"`\n\x07Subject\x12\x11\n\tpseudonym\x18\x01 \x01(\t\x12\x19\n\x11\x63onsent_reference\x18\x02 \x01(\t\x12\'\n\tretention\x18\x03 \x01(\x0e\x32\x14.amulet.v1.Retention\"\xad\x01\n\x0cShadowAnswer\x12\x0f\n\x07version\x18\x01 \x01(\t\x12#\n\x07verdict\x18\x02 \x01(\x0e\x32\x12.amulet.v1.Verdict\x12(\n\ncandidates\x18\x03 \x03(\x0b\x32\x14.amulet.v1.Candidate\x12\'\n\nood_scores\x18\x04 \x03(\x0b\x32\x13.amulet.v1.OodScore\x12\x14\n\x0cinference_ms\x18\x05 \x01(\x01\"W\n\x0eShadowFollowed\x12\x15\n\rprediction_id\x18\x01 \x01(\t\x12.\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1e.amulet.events.v1.ShadowAnswer\"\xab\x01\n\rFeedbackGiven\x12\x13\n\x0b\x66\x65\x65\x64\x62\x61\x63k_id\x18\x01 \x01(\t\x12\x15\n\rprediction_id\x18\x02 \x01(\t\x12\x11\n\tclient_id\x18\x03 \x01(\t\x12\x15\n\rtrue_class_id\x18\x04 \x01(\t\x12\x33\n\x04kind\x18\x05 \x01(\x0e\x32%.amulet.v1.SubmitFeedbackRequest.Kind\x12\x0f\n\x07\x63omment\x18\x06 \x01(\t\"_\n\x0b\x43\x61llsFailed\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.amulet.v1.Reason\x12\r\n\x05\x63\x61lls\x18\x04 \x01(\x05\"5\n\nEventBatch\x12\'\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x17.amulet.events.v1.Event\"\x9b\x01\n\x0c\x45ventReceipt\x12\x0f\n\x07\x61pplied\x18\x01 \x01(\x05\x12\x14\n\x0cknown_before\x18\x02 \x01(\x05\x12\x39\n\x08rejected\x18\x03 \x03(\x0b\x32\'.amulet.events.v1.EventReceipt.Rejected\x1a)\n\x08Rejected\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,27 +35,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.amulet.events.v1.eve
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENT']._serialized_start=141
-  _globals['_EVENT']._serialized_end=453
-  _globals['_PREDICTIONMADE']._serialized_start=456
-  _globals['_PREDICTIONMADE']._serialized_end=1107
-  _globals['_VIEWRECORD']._serialized_start=1110
-  _globals['_VIEWRECORD']._serialized_end=1412
-  _globals['_SEALEDPHOTO']._serialized_start=1414
-  _globals['_SEALEDPHOTO']._serialized_end=1492
-  _globals['_SUBJECT']._serialized_start=1494
-  _globals['_SUBJECT']._serialized_end=1590
-  _globals['_SHADOWANSWER']._serialized_start=1593
-  _globals['_SHADOWANSWER']._serialized_end=1766
-  _globals['_SHADOWFOLLOWED']._serialized_start=1768
-  _globals['_SHADOWFOLLOWED']._serialized_end=1855
-  _globals['_FEEDBACKGIVEN']._serialized_start=1858
-  _globals['_FEEDBACKGIVEN']._serialized_end=2029
-  _globals['_CALLSFAILED']._serialized_start=2031
-  _globals['_CALLSFAILED']._serialized_end=2126
-  _globals['_EVENTBATCH']._serialized_start=2128
-  _globals['_EVENTBATCH']._serialized_end=2181
-  _globals['_EVENTRECEIPT']._serialized_start=2184
-  _globals['_EVENTRECEIPT']._serialized_end=2339
-  _globals['_EVENTRECEIPT_REJECTED']._serialized_start=2298
-  _globals['_EVENTRECEIPT_REJECTED']._serialized_end=2339
+  _globals['_EVENT']._serialized_end=516
+  _globals['_REPLAY']._serialized_start=518
+  _globals['_REPLAY']._serialized_end=581
+  _globals['_PREDICTIONMADE']._serialized_start=584
+  _globals['_PREDICTIONMADE']._serialized_end=1281
+  _globals['_VIEWRECORD']._serialized_start=1284
+  _globals['_VIEWRECORD']._serialized_end=1586
+  _globals['_SEALEDPHOTO']._serialized_start=1588
+  _globals['_SEALEDPHOTO']._serialized_end=1666
+  _globals['_SUBJECT']._serialized_start=1668
+  _globals['_SUBJECT']._serialized_end=1764
+  _globals['_SHADOWANSWER']._serialized_start=1767
+  _globals['_SHADOWANSWER']._serialized_end=1940
+  _globals['_SHADOWFOLLOWED']._serialized_start=1942
+  _globals['_SHADOWFOLLOWED']._serialized_end=2029
+  _globals['_FEEDBACKGIVEN']._serialized_start=2032
+  _globals['_FEEDBACKGIVEN']._serialized_end=2203
+  _globals['_CALLSFAILED']._serialized_start=2205
+  _globals['_CALLSFAILED']._serialized_end=2300
+  _globals['_EVENTBATCH']._serialized_start=2302
+  _globals['_EVENTBATCH']._serialized_end=2355
+  _globals['_EVENTRECEIPT']._serialized_start=2358
+  _globals['_EVENTRECEIPT']._serialized_end=2513
+  _globals['_EVENTRECEIPT_REJECTED']._serialized_start=2472
+  _globals['_EVENTRECEIPT_REJECTED']._serialized_end=2513
 # @@protoc_insertion_point(module_scope)

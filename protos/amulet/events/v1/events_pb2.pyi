@@ -34,9 +34,13 @@ class Event(_message.Message):
     FEEDBACK_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     SHADOW_FIELD_NUMBER: _builtins.int
+    REPLAY_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """UUIDv7, unique for ever"""
     gateway_id: _builtins.str
+    traceparent: _builtins.str
+    """W3C Trace Context of the call, where it is traced: what the console does with the event stands below it."""
     @_builtins.property
     def happened_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -47,6 +51,10 @@ class Event(_message.Message):
     def failed(self) -> Global___CallsFailed: ...
     @_builtins.property
     def shadow(self) -> Global___ShadowFollowed: ...
+    @_builtins.property
+    def replay(self) -> Global___Replay:
+        """Stays in the gateway's journal, and is taken off before the event travels."""
+
     def __init__(
         self,
         *,
@@ -57,16 +65,48 @@ class Event(_message.Message):
         feedback: Global___FeedbackGiven | None = ...,
         failed: Global___CallsFailed | None = ...,
         shadow: Global___ShadowFollowed | None = ...,
+        replay: Global___Replay | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction", "shadow", b"shadow"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "failed", b"failed", "feedback", b"feedback", "happened_at", b"happened_at", "prediction", b"prediction", "replay", b"replay", "shadow", b"shadow"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "failed", b"failed", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction", "shadow", b"shadow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "event_id", b"event_id", "failed", b"failed", "feedback", b"feedback", "gateway_id", b"gateway_id", "happened_at", b"happened_at", "prediction", b"prediction", "replay", b"replay", "shadow", b"shadow", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["prediction", "feedback", "failed", "shadow"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_body) -> _WhichOneofReturnType_body | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class Replay(_message.Message):
+    """What a second call under the same idempotency key is answered with, also after a restart of the gateway."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_DIGEST_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    place: _builtins.bytes
+    """SHA-256 of the client and its key"""
+    request_digest: _builtins.bytes
+    """of what makes another request another one"""
+    answer: _builtins.bytes
+    """what was answered, serialised; a prediction's without drawings on its photographs"""
+    def __init__(
+        self,
+        *,
+        place: _builtins.bytes = ...,
+        request_digest: _builtins.bytes = ...,
+        answer: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "place", b"place", "request_digest", b"request_digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Replay: _TypeAlias = Replay  # noqa: Y015
 
 @_typing.final
 class PredictionMade(_message.Message):
@@ -94,6 +134,7 @@ class PredictionMade(_message.Message):
     VERSION_NAMED_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    NEAREST_EXAMPLES_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     request_id: _builtins.str
     client_id: _builtins.str
@@ -133,6 +174,10 @@ class PredictionMade(_message.Message):
     def group(self) -> _prediction_pb2.Candidate:
         """the best at that level, name left out"""
 
+    @_builtins.property
+    def nearest_examples(self) -> _containers.RepeatedCompositeFieldContainer[_prediction_pb2.Example]:
+        """nearest first, names and pictures left out"""
+
     def __init__(
         self,
         *,
@@ -158,10 +203,11 @@ class PredictionMade(_message.Message):
         version_named: _builtins.bool = ...,
         level: _builtins.str = ...,
         group: _prediction_pb2.Candidate | None = ...,
+        nearest_examples: _abc.Iterable[_prediction_pb2.Example] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "group", b"group", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "level", b"level", "model", b"model", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "version_named", b"version_named", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "client_id", b"client_id", "group", b"group", "idempotency_key_digest", b"idempotency_key_digest", "inference_ms", b"inference_ms", "level", b"level", "model", b"model", "nearest_examples", b"nearest_examples", "ood_scores", b"ood_scores", "policy_digest", b"policy_digest", "prediction_id", b"prediction_id", "prediction_set", b"prediction_set", "reasons", b"reasons", "request_id", b"request_id", "review_sampling_ratio", b"review_sampling_ratio", "shadows", b"shadows", "subject", b"subject", "total_ms", b"total_ms", "verdict", b"verdict", "version", b"version", "version_named", b"version_named", "views", b"views", "wants_review", b"wants_review"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,6 +98,7 @@ class GraphAnswer(_message.Message):
     FAULT_FIELD_NUMBER: _builtins.int
     GRAPH_MS_FIELD_NUMBER: _builtins.int
     BATCH_IMAGES_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     graph_ms: _builtins.float
@@ -110,6 +111,10 @@ class GraphAnswer(_message.Message):
 
     @_builtins.property
     def fault(self) -> Global___Fault: ...
+    @_builtins.property
+    def steps(self) -> Global___Steps:
+        """absent from handlers older than it"""
+
     def __init__(
         self,
         *,
@@ -119,14 +124,52 @@ class GraphAnswer(_message.Message):
         fault: Global___Fault | None = ...,
         graph_ms: _builtins.float = ...,
         batch_images: _builtins.int = ...,
+        steps: Global___Steps | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_images", b"batch_images", "fault", b"fault", "graph_ms", b"graph_ms", "model", b"model", "outputs", b"outputs", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_images", b"batch_images", "fault", b"fault", "graph_ms", b"graph_ms", "model", b"model", "outputs", b"outputs", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GraphAnswer: _TypeAlias = GraphAnswer  # noqa: Y015
+
+@_typing.final
+class Steps(_message.Message):
+    """When the handler did what, for traces: milliseconds since it was given the batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEGAN_UNIX_NS_FIELD_NUMBER: _builtins.int
+    PREPARED_MS_FIELD_NUMBER: _builtins.int
+    GRAPH_FROM_MS_FIELD_NUMBER: _builtins.int
+    GRAPH_TO_MS_FIELD_NUMBER: _builtins.int
+    ANSWERED_MS_FIELD_NUMBER: _builtins.int
+    began_unix_ns: _builtins.int
+    """when it was given the batch, by the clock of its machine"""
+    prepared_ms: _builtins.float
+    """requests read, photographs decoded that came encoded"""
+    graph_from_ms: _builtins.float
+    """the run of the graph that these images had a part in, heat maps included"""
+    graph_to_ms: _builtins.float
+    answered_ms: _builtins.float
+    """this answer made, all but its last bytes"""
+    def __init__(
+        self,
+        *,
+        began_unix_ns: _builtins.int = ...,
+        prepared_ms: _builtins.float = ...,
+        graph_from_ms: _builtins.float = ...,
+        graph_to_ms: _builtins.float = ...,
+        answered_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_ms", b"answered_ms", "began_unix_ns", b"began_unix_ns", "graph_from_ms", b"graph_from_ms", "graph_to_ms", b"graph_to_ms", "prepared_ms", b"prepared_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Steps: _TypeAlias = Steps  # noqa: Y015
 
 @_typing.final
 class Output(_message.Message):

@@ -13,7 +13,7 @@ from console.registry.models import State
 from model_store.verification import RULES
 
 CONSOLE = Path(__file__).parents[4] / "console"
-WRITERS = {"record", "_record", "_move", "NewEntry"}
+WRITERS = {"record", "_record", "_move", "_told", "NewEntry"}
 TYPE = re.compile(r"[a-z_]+\.[a-z_]+")
 
 

@@ -20,7 +20,7 @@ from console.staff.models import User
 from console.vault.services import withdraw_consent
 from tests.console_events import CLASSES
 from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
-from tests.unit.console.people import member
+from tests.unit.console.people import caller, member
 from tests.unit.console.versions import a_version
 
 pytestmark = pytest.mark.django_db
@@ -62,6 +62,8 @@ def test_enough_new_labels_propose_it_once_and_an_export_begins_to_count_anew(
     assert standing() == []
     labelled(expert, "shop-1", is_a(CLASSES[1]))
     assert standing() == [(MODEL, 2, 0)]
+    (told,) = caller(Role.APPROVER).get("/api/v1/retraining-proposals/").json()["results"]
+    assert (told["model"], told["labels"], told["alerts"]) == (MODEL, 2, 0)
     since = Proposal.objects.get().since
     assert standing() == [(MODEL, 2, 0)]
     assert Proposal.objects.get().since == since

@@ -14,7 +14,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
 from console.drift import plots, queries, services, tasks
-from console.drift.models import Against, Distribution, Finding, Outcome, Pending, Span
+from console.drift.finding_page import finding_context
+from console.drift.models import EVERYBODY, Against, Distribution, Finding, Outcome, Pending, Span
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
@@ -47,6 +48,12 @@ def events(count: int, *, at: datetime, seed: int = 1, worse: bool = False) -> l
     ]
 
 
+def told(kind: str) -> int:
+    """How many entries say it of everybody's confidence."""
+    about = Entry.objects.filter(type=kind, payload__text__contains='"confidence"')
+    return about.exclude(payload__text__contains='"client"').count()
+
+
 def test_what_ingest_adds_is_folded_once_into_its_hour_and_day() -> None:
     batch = [*events(30, at=NOON), *events(20, at=NOON + timedelta(hours=1), seed=2)]
     apply_batch(batch)
@@ -57,17 +64,17 @@ def test_what_ingest_adds_is_folded_once_into_its_hour_and_day() -> None:
     assert not Pending.objects.exists()
     hours = list(Distribution.objects.filter(span=Span.HOUR).order_by("begins_at"))
     assert [row.reference().samples["confidence"].count for row in hours] == [30, 20]
-    day = Distribution.objects.get(span=Span.DAY)
+    day = Distribution.objects.get(client=EVERYBODY, span=Span.DAY)
     assert day.begins_at == NOON.replace(hour=0)
-    told = day.reference()
-    assert told.samples["confidence"].count == told.samples["score_mahalanobis"].count == 50
-    assert told.samples["brightness_ratio"].count == 50
-    assert sum(told.counts["predicted_class"].values()) == 50
-    assert told.counts["verdict"] == {"IN_DOMAIN": 50}
+    kept = day.reference()
+    assert kept.samples["confidence"].count == kept.samples["score_mahalanobis"].count == 50
+    assert kept.samples["brightness_ratio"].count == 50
+    assert sum(kept.counts["predicted_class"].values()) == 50
+    assert kept.counts["verdict"] == {"IN_DOMAIN": 50}
     apply_batch(events(5, at=NOON, seed=3))
     services.fold()
-    assert Distribution.objects.get(span=Span.DAY).reference().samples["confidence"].count == 55
-    assert Distribution.objects.count() == 3
+    assert Distribution.objects.get(client=EVERYBODY, span=Span.DAY).reference().samples["confidence"].count == 55
+    assert Distribution.objects.filter(client=EVERYBODY).count() == 3
 
 
 def test_a_distribution_says_what_the_predictions_say() -> None:
@@ -92,20 +99,20 @@ def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
     apply_batch(events(300, at=NOON, seed=5, worse=True))
     services.fold()
     assert services.watch(at=NOON) > 0
-    alert = Finding.objects.get(measure="confidence", against=Against.PREVIOUS)
+    alert = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
     assert (alert.outcome, alert.since, alert.n_window, alert.n_reference) == (Outcome.DRIFT, NOON, 300, 300)
-    assert Finding.objects.get(measure="predicted_class").outcome == Outcome.NONE
+    assert Finding.objects.get(client=EVERYBODY, measure="predicted_class").outcome == Outcome.NONE
     assert services.watch(at=NOON + timedelta(hours=1)) > 0
     alert.refresh_from_db()
     assert alert.since == NOON
-    assert Entry.objects.filter(type="drift.alert_opened", payload__text__contains='"confidence"').count() == 1
+    assert told("drift.alert_opened") == 1
     later = NOON + timedelta(days=7)
     apply_batch(events(300, at=later, seed=6, worse=True))
     services.fold()
     services.watch(at=later)
     alert.refresh_from_db()
     assert (alert.outcome, alert.since) == (Outcome.NONE, None)
-    assert Entry.objects.filter(type="drift.alert_closed", payload__text__contains='"confidence"').count() == 1
+    assert told("drift.alert_closed") == 1
 
 
 def test_a_few_predictions_are_no_drift() -> None:
@@ -133,11 +140,13 @@ def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
     apply_batch(batch)
     services.fold()
     services.watch(at=NOON)
-    found = Finding.objects.get(against=Against.REFERENCE, measure="confidence")
+    found = Finding.objects.get(client=EVERYBODY, against=Against.REFERENCE, measure="confidence")
     reference = queries.reference_of(version.version)
     assert reference is not None
     assert (found.n_reference, found.n_window) == (reference.samples["confidence"].count, 300)
     assert found.outcome == Outcome.TOO_FEW  # the tiny model was measured on a dozen
+    told = finding_context(found, person=member(Role.VIEWER), at=NOON)["sentence"]
+    assert told == "What it is compared with are fewer than 30 predictions: nothing can be said."
 
 
 def test_what_is_too_old_is_dropped() -> None:
@@ -145,8 +154,8 @@ def test_what_is_too_old_is_dropped() -> None:
     apply_batch(events(2, at=NOON - timedelta(days=20), seed=2))
     apply_batch(events(2, at=NOON, seed=3))
     services.fold()
-    assert services.tidy(at=NOON) == 3
-    assert Distribution.objects.filter(span=Span.DAY).count() == 2
+    assert services.tidy(at=NOON) == 5  # with the two days of the client
+    assert Distribution.objects.filter(client=EVERYBODY, span=Span.DAY).count() == 2
     assert Distribution.objects.filter(span=Span.HOUR).count() == 1
 
 
@@ -184,10 +193,10 @@ def test_the_pages_show_it_in_both_languages_with_a_plot() -> None:
     first = listed.context["cl"].result_list[0]
     assert first.outcome == Outcome.DRIFT
     for measure in ("confidence", "verdict"):
-        row = Finding.objects.get(measure=measure, against=Against.PREVIOUS)
+        row = Finding.objects.get(client=EVERYBODY, measure=measure, against=Against.PREVIOUS)
         page = viewer.get(reverse("admin:drift_finding_change", args=[row.pk])).content.decode()
         assert 'class="d-plot"' in page
-    row = Finding.objects.get(measure="confidence", against=Against.PREVIOUS)
+    row = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
     page = viewer.get(
         reverse("admin:drift_finding_change", args=[row.pk]), headers={"Accept-Language": "th"}
     ).content.decode()
@@ -203,3 +212,37 @@ def test_a_plot_holds_no_markup_of_others() -> None:
     assert "<script>" not in drawn
     assert "<b>" not in drawn
     assert plots.lines(Sketch([1.0, 1.0]), Sketch([1.0]), title="t").count("<path") == 2
+
+
+def test_confidence_is_looked_at_by_class_too() -> None:
+    """One class of six becomes unsure, which is too little for everybody's confidence to say so."""
+    before, after = (events(1500, at=at, seed=seed) for at, seed in ((NOON - services.WINDOW, 7), (NOON, 8)))
+    moved = [event for event in after if event.prediction.candidates[0].class_id == CLASSES[2]]
+    for number, event in enumerate(moved):
+        event.prediction.candidates[0].probability = 0.4 + number / 10_000
+    apply_batch([*before, *after])
+    services.fold()
+    services.watch(at=NOON)
+    found = Finding.objects.filter(client=EVERYBODY, against=Against.PREVIOUS, measure__startswith="confidence")
+    drifted = {row.measure for row in found.filter(outcome=Outcome.DRIFT)}
+    assert f"confidence.{CLASSES[2]}" in drifted
+    assert not {f"confidence.{name}" for name in CLASSES if name != CLASSES[2]} & drifted
+    assert found.count() == 1 + len(CLASSES)
+
+
+def test_only_so_many_classes_are_kept_apart_and_the_places_stay_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "CLASSES_MAX", 2)
+
+    def asked(*counts: int) -> None:
+        for name, count in zip(CLASSES, counts, strict=False):
+            apply_batch([prediction_event(top_class=name, happened_at=NOON) for _ in range(count)])
+        services.fold()
+
+    asked(1, 3, 2)
+    asked(9)
+    day = Distribution.objects.get(client=EVERYBODY, span=Span.DAY).reference()
+    apart = {name: sketch.count for name, sketch in day.samples.items() if name.startswith("confidence.")}
+    assert apart == {f"confidence.{CLASSES[1]}": 3, f"confidence.{CLASSES[2]}": 2}
+    assert day.samples["confidence"].count == 15
+    others = Distribution.objects.exclude(client=EVERYBODY, span=Span.DAY)
+    assert not any(name.startswith("confidence.") for row in others for name in row.reference().samples)

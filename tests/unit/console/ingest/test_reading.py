@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.ingest.reading import FeedbackEvent, PredictionEvent, Unfit, read_event
-from console.predictions.detail import Detail, Group
+from console.predictions.detail import Detail, Group, Neighbour
 from console.predictions.models import FeedbackKind, Verdict
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
@@ -61,6 +61,23 @@ def test_what_no_gateway_can_have_written_is_named(spoil: object, why: str) -> N
         read_event(event)
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (f"00-{'a1' * 16}-{'b2' * 8}-01", f"00-{'a1' * 16}-{'b2' * 8}-01"),
+        (f"00-{'a1' * 16}-{'b2' * 8}-00", ""),  # its caller traces nothing
+        (f"00-{'00' * 16}-{'b2' * 8}-01", ""),
+        ("<script>", ""),
+        ("", ""),
+    ],
+)
+def test_what_names_no_trace_is_none_and_holds_up_no_event(sent: str, read: str) -> None:
+    made = prediction_event()
+    given = feedback_event(made.prediction.prediction_id)
+    made.traceparent = given.traceparent = sent
+    assert [read_event(event).traceparent for event in (made, given)] == [read, read]  # type: ignore[union-attr]
+
+
 def test_values_that_no_database_holds_are_bounded_and_not_lost() -> None:
     """An acknowledged prediction keeps its record even where a number in it is absurd."""
     event = prediction_event(
@@ -102,6 +119,7 @@ def test_a_detail_survives_its_document() -> None:
     event = prediction_event(views=[view_record(), view_record()])
     event.prediction.level = "family"
     event.prediction.group.CopyFrom(prediction_pb2.Candidate(class_id="seated", probability=0.75))
+    event.prediction.nearest_examples.add(example_id="00ff", class_id="somdej", similarity_ratio=float("nan"))
     read = read_event(event)
     assert isinstance(read, PredictionEvent)
     detail = Detail(
@@ -116,8 +134,10 @@ def test_a_detail_survives_its_document() -> None:
         policy_digest=read.policy_digest,
         idempotency_key_digest=read.idempotency_key_digest,
         group=read.group,
+        nearest=read.nearest,
     )
     assert detail.group == Group("family", "seated", 0.75)
+    assert detail.nearest == (Neighbour("00ff", "somdej", 0.0),)
     assert Detail.parse(json.loads(json.dumps(detail.render()))) == detail
     with pytest.raises(ValueError, match="not of its form"):
         Detail.parse({})

@@ -19,6 +19,7 @@ from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision, decide, take
 from console.site.roles import Role
 from console.vault import queries as vault
+from console.vault import restriction
 from console.vault import services as vault_services
 from console.vault.models import Consent, Kind, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
@@ -222,6 +223,17 @@ class TestRetention:
             actor=member(Role.PRIVACY_OFFICER, "second-officer"), reference="c-1", channel="web"
         )
         assert self.outcome(event) == "no_consent"
+
+    @pytest.mark.parametrize("pseudonym", ["shop-17", ""])
+    def test_of_somebody_who_restricted_it_nothing_is_added_and_the_record_says_why(
+        self, consent: Consent, pseudonym: str
+    ) -> None:
+        officer = member(Role.PRIVACY_OFFICER, "second-officer")
+        restriction.restrict(actor=officer, found_by=bytes(consent.subject.found_by))
+        assert self.outcome(self.event(pseudonym=pseudonym)) == "restricted"
+        assert Prediction.objects.get().subject_id == consent.subject_id
+        restriction.lift(actor=officer, subject_id=consent.subject_id, reason="it was agreed")
+        assert self.outcome(self.event(pseudonym=pseudonym)) == "kept"
 
     def test_a_photograph_sealed_for_somebody_else_is_recorded_as_unreadable(self, consent: Consent) -> None:
         event = self.event(recipient=X25519PrivateKey.generate().public_key())

@@ -10,8 +10,6 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
-from django_otp import DEVICE_ID_SESSION_KEY
-from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
@@ -19,14 +17,13 @@ from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.review.models import ExpertDecision, ReviewItem, State
 from console.site.roles import Role
-from console.staff.models import User
 from console.vault.models import Consent, StoredObject
 from console.vault.services import give_consent
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
 from tests.console_events import CLASSES, feedback_event, kept_event, prediction_event
-from tests.unit.console.people import member
+from tests.unit.console.people import browser, member
 
 pytestmark = pytest.mark.django_db
 QUERIES_MAX = 15
@@ -47,16 +44,6 @@ def _plain_static_files(settings: object) -> None:
         **settings.STORAGES,  # type: ignore[attr-defined]
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
-
-
-def browser(user: User) -> Client:
-    """A browser in which this person has logged in with the second factor."""
-    client = Client()
-    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
-    session = client.session
-    session[DEVICE_ID_SESSION_KEY] = TOTPDevice.objects.get(user=user).persistent_id
-    session.save()
-    return client
 
 
 @pytest.fixture
@@ -212,6 +199,17 @@ class TestPrediction:
         (found,) = page.context["cl"].result_list
         assert str(found.pk) == event.prediction.prediction_id
 
+    @pytest.mark.parametrize("traced", [True, False])
+    def test_its_page_names_the_trace_that_it_is_found_in(self, traced: bool) -> None:
+        event = prediction_event()
+        if traced:
+            event.traceparent = f"00-{'a1' * 16}-{'b2' * 8}-01"
+        apply_batch([event])
+        page = browser(member(Role.VIEWER)).get(
+            reverse("admin:predictions_prediction_change", args=[event.prediction.prediction_id])
+        )
+        assert ("a1" * 16 in page.content.decode()) == traced
+
 
 class TestReview:
     next_page = "/admin/review/reviewitem/next/"
@@ -338,4 +336,4 @@ class TestVault:
         officer = browser(member(Role.PRIVACY_OFFICER))
         asked = {"subject": "shop-17", "purpose": "keep_photograph", "text_version": "1", "channel": "web"}
         answer = officer.post("/admin/vault/consent/give/", {**asked, "reference": "two words"})
-        assert "a reference has 1 to 128 letters" in answer.content.decode()
+        assert "A reference has 1 to 128 letters" in answer.content.decode()

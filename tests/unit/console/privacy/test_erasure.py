@@ -26,6 +26,7 @@ from console.audit.verifier import verify
 from console.errors import Conflict, NotAvailable, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Feedback, Prediction
+from console.predictions.services import discard_orphan_feedback
 from console.privacy import erasure, ledger, services, tasks
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
@@ -125,7 +126,9 @@ def test_the_chain_verifies_afterwards_and_the_certificate_proves_itself(
 
 def test_what_comes_late_brings_nobody_back(officer: User, expert: User) -> None:
     plant(officer, expert)
-    early = [late_event(), late_event()]
+    early, traced = [late_event(), late_event()], f"00-{'a1' * 16}-{'b2' * 8}-01"
+    for event in early:
+        event.traceparent = traced
     request = ask_erasure(officer)
     erasure._advance(request.pk)  # the records are shut
     assert apply_batch(early[:1]).applied == 1
@@ -134,12 +137,14 @@ def test_what_comes_late_brings_nobody_back(officer: User, expert: User) -> None
     assert not Subject.objects.exists()
     for event in early:
         row = Prediction.objects.get(pk=event.prediction.prediction_id)
-        assert (row.subject_id, row.request_id) == (None, "")
+        assert (row.subject_id, row.request_id, row.detail().trace_id) == (None, "", "")
     # Whoever comes back is somebody new.
     fresh = late_event()
+    fresh.traceparent = traced
     fresh.happened_at.FromDatetime(now() + timedelta(seconds=1))
     assert apply_batch([fresh]).applied == 1
-    assert Prediction.objects.get(pk=fresh.prediction.prediction_id).request_id == CALL
+    row = Prediction.objects.get(pk=fresh.prediction.prediction_id)
+    assert (row.request_id, row.detail().trace_id) == (CALL, "a1" * 16)
     assert Subject.objects.count() == 1
 
 
@@ -316,14 +321,14 @@ def test_a_late_word_on_a_prediction_that_was_erased_stays_without_a_person(offi
     assert erasure.carry_out(ask_erasure(officer).pk)
     apply_batch([feedback_event(str(mine.prediction_ids[0]), comment="canary-late")])
     assert Feedback.objects.count() == 1
-    tasks.discard_orphans()
+    discard_orphan_feedback(before=now() - vault.LATE_EVENTS_MAX)
     assert Feedback.objects.count() == 1  # its prediction may still come
     Feedback.objects.update(happened_at=now() - vault.LATE_EVENTS_MAX - timedelta(days=1))
     event = prediction_event()
     told = feedback_event(event.prediction.prediction_id)
     told.happened_at.FromDatetime(now() - timedelta(days=90))
     apply_batch([event, told])
-    tasks.discard_orphans()
+    discard_orphan_feedback(before=now() - vault.LATE_EVENTS_MAX)
     assert list(Feedback.objects.values_list("prediction_id", flat=True)) == [UUID(event.prediction.prediction_id)]
 
 

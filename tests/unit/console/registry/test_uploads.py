@@ -56,6 +56,13 @@ def test_announcing_the_same_bytes_again_resumes(malee: User) -> None:
     assert (again.pk, again.offset_bytes) == (upload.pk, 100)
 
 
+def test_whoever_resumes_may_note_something_else(malee: User) -> None:
+    upload = announce(malee, note="More backs.")
+    assert announce(malee).note == "More backs."
+    again = announce(malee, note="More backs of wat_nong_e_duk.")
+    assert (again.pk, again.note) == (upload.pk, "More backs of wat_nong_e_duk.")
+
+
 def test_what_arrived_before_the_sender_broke_off_counts(malee: User) -> None:
     upload = announce(malee)
 

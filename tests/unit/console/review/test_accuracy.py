@@ -18,7 +18,7 @@ from console.review.services import Decision
 from console.site.roles import Role
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, feedback_event, prediction_event
-from tests.unit.console.people import member
+from tests.unit.console.people import caller, member
 from tests.unit.console.predictions.test_pages import browser
 
 WORLDS = 3000
@@ -157,3 +157,18 @@ class TestInTheDatabase:
         assert "v20261123_tiny_0.900" in page
         assert "100.0 %" in page
         assert "1 answers, 1 of them judged by experts" in page
+
+    def test_a_script_reads_the_same_figures(self) -> None:
+        expert, script = member(Role.REVIEWER), caller(Role.MODEL_ENGINEER)
+        apply_batch([prediction_event(confidence=0.5) for _ in range(2)])
+        assert script.get("/api/v1/reviews/accuracy/").json() == []
+        item = ReviewItem.objects.first()
+        assert item is not None
+        services.take(actor=expert, item_id=item.pk)
+        services.decide(actor=expert, item_id=item.pk, decision=Decision(Decided.CLASS, CLASSES[1]))
+        (told,) = script.get("/api/v1/reviews/accuracy/").json()
+        (found,) = queries.accuracy_lately()
+        assert (told["version"], told["answers"]) == ("v20261123_tiny_0.900", 2)
+        assert found.accuracy is not None
+        assert told["accuracy"] == {name: getattr(found.accuracy, name) for name in ("value", "low", "high", "n")}
+        assert told["in_queue"]["value"] == 0

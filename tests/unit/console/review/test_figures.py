@@ -88,7 +88,7 @@ def test_the_page_costs_the_same_with_more_reviews_and_shows_pairs_to_who_leads_
         session = client.session
         session[DEVICE_ID_SESSION_KEY] = person.totpdevice_set.get().persistent_id
         session.save()
-        with django_assert_max_num_queries(9):
+        with django_assert_max_num_queries(12):
             answer = client.get(reverse("admin:review_reviewitem_own_figures"))
         assert answer.status_code == 200
         return answer.content.decode()

@@ -15,11 +15,15 @@ from django.utils.timezone import localtime, now
 from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from console.drift.models import EVERYBODY, Against, Finding, Outcome
 from console.ingest.services import apply_batch
 from console.predictions.detail import Detail
 from console.predictions.models import Span, Tally, Verdict
 from console.predictions.services import NewPrediction, add_predictions
 from console.predictions.tallies import Tallied, tally
+from console.privacy import services as privacy
+from console.privacy.clocks import day_of
+from console.privacy.models import Kind, PrivacyRequest
 from console.pulse import services as pulse
 from console.pulse.models import Pulse, Service
 from console.pulse.queries import Health, service_states
@@ -29,7 +33,7 @@ from console.site.roles import Role
 from console.site.traffic import DAYS, traffic
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import prediction_event
+from tests.console_events import CLASSES, prediction_event
 from tests.unit.console.people import member
 from tests.unit.console.versions import a_version
 
@@ -168,7 +172,7 @@ def add_history(rows: int) -> None:
 def test_home_says_which_service_is_silent_and_which_has_a_problem() -> None:
     pulse.beat(Service.GATEWAY)
     pulse.beat(Service.TORCHSERVE, "TorchServe does not answer")
-    assert [state.health for state in service_states()] == [Health.WELL, Health.UNWELL, Health.UNKNOWN]
+    assert [state.health for state in service_states()] == [Health.WELL, Health.UNWELL, Health.UNKNOWN, Health.UNKNOWN]
     Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() - timedelta(minutes=5))
     assert service_states()[0].health is Health.SILENT
     page = shown(at_home(member(Role.VIEWER)))
@@ -205,3 +209,76 @@ def test_an_empty_console_says_what_comes_first() -> None:
     assert "Nothing waits for you." in page
     assert reverse("admin:review_reviewitem_changelist") in page
     assert str(Why.UNSURE.label) not in page
+
+
+def an_alert(measure: str = "confidence", *, client: str = EVERYBODY) -> Finding:
+    return Finding.objects.create(
+        version="v20261123_tiny_0.900",
+        client=client,
+        against=Against.PREVIOUS,
+        measure=measure,
+        outcome=Outcome.DRIFT,
+        test="ks",
+        statistic=0.5,
+        effect=0.5,
+        psi=1,
+        p=0,
+        q=0,
+        n_reference=300,
+        n_window=300,
+        error=0,
+        since=now() - timedelta(days=3),
+        looked_at=now(),
+    )
+
+
+def a_request(*, received_days_ago: int) -> PrivacyRequest:
+    return privacy.receive(
+        actor=member(Role.PRIVACY_OFFICER, f"wipa-{received_days_ago}"),
+        pseudonym=f"shop-{received_days_ago}",
+        kind=Kind.ACCESS,
+        laws="both",
+        channel="web",
+        received_at=now() - timedelta(days=received_days_ago),
+    )
+
+
+def test_open_alerts_stand_on_home_with_their_version_and_measure() -> None:
+    alert, by_class = an_alert(), an_alert(f"confidence.{CLASSES[0]}", client="c-1")
+    Finding.objects.filter(pk=alert.pk).update(since=now() - timedelta(days=5))
+    page = shown(at_home(member(Role.VIEWER)))
+    assert "v20261123_tiny_0.900: confidence</a>" in page
+    assert "drift, compared with: the seven days before" in page
+    assert f"v20261123_tiny_0.900: confidence in {CLASSES[0]}</a>" in page
+    assert "drift of one client" in page
+    order = [page.index(reverse("admin:drift_finding_change", args=[row.pk])) for row in (alert, by_class)]
+    assert order == sorted(order)
+
+
+def test_privacy_requests_stand_on_home_with_their_days_for_those_who_answer_them() -> None:
+    late, urgent, fresh = (a_request(received_days_ago=days) for days in (40, 25, 1))
+    page = shown(at_home(member(Role.PRIVACY_OFFICER)))
+    places = [
+        page.index(reverse("admin:privacy_privacyrequest_change", args=[row.pk])) for row in (late, urgent, fresh)
+    ]
+    assert places == sorted(places)
+    for row in (late, urgent, fresh):
+        left = row.days_left(day_of(now()))
+        assert (f"{-left} days too late" if left < 0 else f"{left} days left") in page
+    assert "shop-25" not in page
+    assert "/admin/privacy/privacyrequest/" not in shown(at_home(member(Role.REVIEWER)))
+
+
+def test_a_full_home_costs_few_queries() -> None:
+    suda = member(Role.ADMINISTRATOR)
+    a_version(suda, state=State.SMOKE_TESTED)
+    apply_batch([prediction_event(confidence=0.5) for _ in range(7)])
+    an_alert(f"confidence.{CLASSES[0]}")
+    for days in range(1, 8):
+        a_request(received_days_ago=days)
+    home = at_home(suda)
+    page = shown(home)
+    assert page.count('href="/admin/privacy/privacyrequest/') >= 5
+    with CaptureQueriesContext(connection) as queries:
+        shown(home)
+    assert len(queries) <= 15

@@ -9,7 +9,7 @@ START_OF_A_WORKER = """
 import sys
 from console.celery_app import app
 app.loader.import_default_modules()
-print(*{"numpy", "datasketches", "scipy", "PIL"} & set(sys.modules))
+print(*{"numpy", "datasketches", "scipy", "PIL", "fpdf", "fontTools"} & set(sys.modules))
 """
 
 

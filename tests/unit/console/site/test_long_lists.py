@@ -7,13 +7,16 @@ from uuid import UUID
 
 import pytest
 from django.apps import apps
+from django.core.paginator import InvalidPage
 from django.db import connection, models
 from django.db.migrations.state import ProjectState
 from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from console.audit import services as audit
 from console.audit.models import Entry
+from console.history import DeepPaginator
 from console.indexes import AddIndexUnblocked, RemoveIndexUnblocked
 from console.ingest.services import apply_batch
 from console.review.models import ReviewItem
@@ -111,3 +114,21 @@ def test_a_migration_that_builds_indexes_unblocked_holds_no_transaction() -> Non
         if "IndexUnblocked(" in text:
             assert "atomic = False" in text, file
             assert "RunPython" not in text, file
+
+
+@pytest.mark.django_db
+def test_a_page_far_down_reads_its_own_rows_alone() -> None:
+    apply_batch([prediction_event(confidence=0.5) for _ in range(25)])
+    rows = ReviewItem.objects.select_related("prediction").order_by("-created_at", "-pk")
+    whole = list(rows)
+    pages = DeepPaginator(rows, 10)
+    assert [item for number in (1, 2, 3) for item in pages.page(number).object_list] == whole
+    assert list(pages.page(4).object_list) == []
+    with CaptureQueriesContext(connection) as captured:
+        assert [item.prediction.confidence for item in pages.page(3).object_list] == [0.5] * 5
+    keys, page = (query["sql"] for query in captured.captured_queries)
+    assert "OFFSET 20" in keys
+    assert "predictions_prediction" not in keys
+    assert "OFFSET" not in page
+    with pytest.raises(InvalidPage):
+        pages.page("next")

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django_otp.oath import TOTP
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from console.audit.queries import entries_about
 from console.clients import services as clients
 from console.clients.models import ApiKey, Client
 from console.registry.models import ModelVersion, State
@@ -24,38 +25,6 @@ from tests.unit.console.people import member
 from tests.unit.console.versions import TorchServeInMemory, a_version
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
-
-# Page -> letters of the roles that see it, as in the matrix of the REST interface.
-LETTERS = dict(zip("vrmapux", Role, strict=True))
-PAGES = {
-    "admin:index": "vrmapux",
-    "admin:registry_modelversion_changelist": "vrmapux",
-    "admin:registry_modelversion_upload": "mx",
-    "admin:registry_modelversion_compare": "vrmapux",
-    "admin:rollout_route_changelist": "vrmapux",
-    "admin:rollout_route_then": "vrmapux",
-    "admin:rollout_experiment_changelist": "vrmapux",
-    "admin:clients_client_changelist": "mx",
-    "admin:clients_client_add": "x",
-    "admin:clients_apikey_changelist": "mx",
-    "admin:staff_user_changelist": "ux",
-    "admin:staff_user_add_staff": "x",
-    "admin:staff_apitoken_changelist": "vrmapux",
-    "admin:staff_apitoken_new_token": "vrmapux",
-    "admin:password_change": "vrmapux",
-    "admin:predictions_prediction_changelist": "vrmapux",
-    "admin:review_reviewitem_changelist": "rmx",
-    "admin:review_reviewitem_accuracy": "rmx",
-    "admin:review_reviewitem_own_figures": "rx",
-    "admin:datasets_dataset_changelist": "max",
-    "admin:datasets_dataset_export": "mx",
-    "admin:audit_entry_changelist": "ux",
-    "admin:vault_consent_changelist": "px",
-    "admin:drift_finding_changelist": "vrmapux",
-    "try_it": "vrmapux",
-    "admin:privacy_privacyrequest_changelist": "pux",
-    "admin:privacy_privacyrequest_enter": "p",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +43,9 @@ def at_the_desk(role: Role, name: str = "desk") -> tuple[Browser, User]:
     return browser, staff.user
 
 
-@pytest.mark.parametrize("letter", LETTERS)
-def test_each_role_sees_its_pages_and_no_others(letter: str) -> None:
-    browser, _ = at_the_desk(LETTERS[letter])
-    seen = {page: browser.get(reverse(page), follow=True).status_code for page in PAGES}
-    assert seen == {page: 200 if letter in letters else 403 for page, letters in PAGES.items()}
+@pytest.mark.parametrize("role", Role)
+def test_each_role_is_led_to_pages_that_it_sees(role: Role) -> None:
+    browser, _ = at_the_desk(role)
     links = re.findall(r'href="(/admin/[^"]*)" class="flex h-\[38px\]', browser.get("/admin/").content.decode())
     assert links
     assert all(browser.get(link, follow=True).status_code == 200 for link in links)
@@ -115,6 +82,77 @@ def test_a_version_is_approved_and_rolled_back_from_its_page() -> None:
     assert old.version in browser.get(back).content.decode()  # the page says where it leads
     assert browser.post(back, {"reason": "bad"}).status_code == 302
     assert Route.objects.get(ended_at=None).version == old
+
+
+def three_in_a_row(somchai: User) -> list[ModelVersion]:
+    """Versions that were in production one after the other; the last one is."""
+    malee = member(Role.MODEL_ENGINEER)
+    versions = [a_version(malee, state=State.APPROVED, number=number, approver=somchai) for number in (1, 2, 3)]
+    for version in versions:
+        rollout.roll_out(
+            actor=somchai, version_id=version.pk, mode=Mode.PRODUCTION, weight_ratio=1.0, reason="go",
+            backend=TorchServeInMemory,
+        )  # fmt: skip
+    return versions
+
+
+def given_by(form: str) -> dict[str, str]:
+    """What a form sends when nobody changes it."""
+    reason = re.search(r'<textarea name="reason"[^>]*>\s*([^<]*)</textarea>', form)
+    ends = re.search(r'name="ends" value="(\d*)"', form)
+    assert reason is not None
+    assert ends is not None
+    return {"reason": reason[1].strip(), "ends": ends[1]}
+
+
+@pytest.mark.parametrize("where", ["home", "route", "routes", "version"])
+def test_a_rollback_is_one_click_and_a_confirmation_away(where: str) -> None:
+    browser, somchai = at_the_desk(Role.APPROVER)
+    _first, second, third = three_in_a_row(somchai)
+    route = Route.objects.get(ended_at=None)
+    page = {
+        "home": "/admin/",
+        "route": reverse("admin:rollout_route_change", args=[route.pk]),
+        "routes": reverse("admin:rollout_route_changelist"),
+        "version": reverse("admin:registry_modelversion_change", args=[third.pk]),
+    }[where]
+    address = reverse("admin:registry_modelversion_roll_back", args=[third.pk])
+    found = re.search(rf'href="({address}[^"]*)"', browser.get(page).content.decode())
+    assert found is not None
+    asked = browser.get(found[1]).content.decode()
+    assert f"<strong>{second.version}</strong>" in asked  # what answers afterwards
+    done = browser.post(found[1], given_by(asked), follow=True)
+    assert done.redirect_chain[0][0] == (
+        page if where in ("home", "version") else reverse("admin:rollout_route_changelist")
+    )
+    assert f"{second} is in production" in done.content.decode()
+    assert Route.objects.get(ended_at=None).version == second
+    told = entries_about("model", "tiny").last()
+    assert told is not None
+    assert told.type == "rollout.rolled_back"
+    assert '"reason":"It had to be quick: the cause is looked for afterwards."' in told.payload.text
+
+
+def test_a_rollback_is_offered_to_whom_it_is_allowed() -> None:
+    _, somchai = at_the_desk(Role.APPROVER)
+    three_in_a_row(somchai)
+    for role, offered in ((Role.VIEWER, False), (Role.AUDITOR, False), (Role.MODEL_ENGINEER, True)):
+        browser, _ = at_the_desk(role, f"desk-{role.name.lower()}")
+        assert ("/roll-back" in browser.get("/admin/").content.decode()) is offered
+
+
+def test_a_rollback_undoes_what_was_seen_and_not_what_came_of_it_since() -> None:
+    browser, somchai = at_the_desk(Role.APPROVER)
+    first, second, third = three_in_a_row(somchai)
+    address = reverse("admin:registry_modelversion_roll_back", args=[third.pk])
+    seen = given_by(browser.get(address).content.decode())
+    rollout.roll_back(actor=somchai, model="tiny", reason="a colleague was faster")
+    late = browser.post(address, seen)
+    assert late.status_code == 200
+    assert "at the same moment" in late.content.decode()
+    assert Route.objects.get(ended_at=None).version == second
+    assert browser.post(address, given_by(late.content.decode())).status_code == 302  # what the page shows by now
+    assert Route.objects.get(ended_at=None).version == first
 
 
 def test_a_refusal_stands_beside_its_field_and_changes_nothing() -> None:

@@ -10,11 +10,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import Group
 from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 
+from console.clients.models import Client
+from console.errors import Invalid
 from console.site.roles import PERMISSIONS, Role
-from tests.unit.console.people import caller
+from console.staff.scopes import WRITING, Scope, needed
+from console.staff.services import create_token
+from tests.unit.console.people import caller, member
 
 pytestmark = pytest.mark.django_db
 LETTERS = dict(zip("vrmapux", Role, strict=True))
@@ -38,6 +43,13 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "uploads/": {"POST": ("mx", UPLOAD)},
     "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
     "uploads/<uuid:pk>/finish/": {"POST": ("mx", None)},
+    "staff/": {"GET": ("ux", None)},
+    "staff/tokens/": {"GET": (EVERYBODY, None)},
+    "subjects/": {"GET": ("px", None)},
+    "subjects/<uuid:pk>/": {"GET": ("px", None)},
+    "subjects/<uuid:pk>/predictions/": {"GET": ("px", None)},
+    "reviews/accuracy/": {"GET": ("rmx", None)},
+    "retraining-proposals/": {"GET": ("max", None)},
     "versions/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/approve/": {"POST": ("ax", REASON)},
@@ -69,8 +81,15 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "privacy/requests/<int:pk>/extend/": {"POST": ("p", REASON)},
     "privacy/requests/<int:pk>/refuse/": {"POST": ("p", REASON)},
     "privacy/requests/<int:pk>/finish/": {"POST": ("p", {"outcome": "handed out"})},
+    "privacy/requests/<int:pk>/lift/": {"POST": ("p", REASON)},
     "privacy/requests/<int:pk>/export/": {"POST": ("p", None)},
     "privacy/requests/<int:pk>/certificate/": {"GET": ("pux", None)},
+    "privacy/requests/<int:pk>/certificate/pdf/": {"GET": ("pux", None)},
+    "privacy/retention/": {"GET": ("pux", None)},
+    "drift/findings/": {"GET": (EVERYBODY, None)},
+    "drift/findings/<int:pk>/": {"GET": (EVERYBODY, None)},
+    "drift/performance/": {"GET": (EVERYBODY, None)},
+    "privacy/record/": {"GET": ("pux", None)},
     "predictions/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
     "reviews/": {"GET": ("rmx", None)},
@@ -79,8 +98,18 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "reviews/<int:pk>/give-back/": {"POST": (EVERYBODY, None)},
     "reviews/<int:pk>/decide/": {"POST": ("rx", {"decided": "unsure"})},
     "reviews/<int:pk>/take-back/": {"POST": ("rx", None)},
+    "reviews/<int:pk>/gold/": {"POST": ("x", {"reason": "a certificate"})},
+    "reviews/gold/": {"GET": ("x", None)},
+    "reviews/gold/<int:pk>/retire/": {"POST": ("x", {"reason": "a certificate"})},
     "datasets/": {"GET": ("max", None), "POST": ("mx", {"model": "no-such"})},
     "datasets/<int:pk>/": {"GET": ("max", None)},
+    "retraining-plans/": {"GET": ("max", None)},
+    "training-jobs/": {"GET": ("max", None), "POST": ("mx", {"model": "no-such"})},
+    "training-jobs/<int:pk>/": {"GET": ("max", None)},
+    "training-jobs/<int:pk>/cancel/": {"POST": ("mx", None)},
+    "sheets/": {"GET": ("rmx", None), "POST": ("mx", b"")},
+    "sheets/<int:pk>/": {"GET": ("rmx", None), "DELETE": ("mx", REASON)},
+    "sheets/<int:pk>/answers/": {"GET": ("mx", None)},
     "webhooks/": {"GET": ("x", None), "POST": ("x", {"url": "ftp://nowhere", "events": ["drift.alert_opened"]})},
     "webhooks/<int:pk>/": {"GET": ("x", None), "PUT": ("x", {"active": True}), "DELETE": ("x", None)},
     "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
@@ -146,6 +175,68 @@ def test_each_role_may_exactly_what_the_table_says(letter: str) -> None:
     assert wrong == []
 
 
+# What a token needs besides its owner's rights: reading, or the area that is written to.
+AREAS = {
+    "models:write": ("uploads/", "versions/", "models/", "routes/", "guardrails/"),
+    "training:write": ("datasets/", "training-jobs/"),
+    "reviews:write": ("reviews/", "sheets/"),
+    "clients:write": ("clients/", "keys/"),
+    "privacy:write": ("consents/", "privacy/"),
+    "webhooks:write": ("webhooks/",),
+}
+
+
+def scope_of(route: str, method: str) -> str:
+    if route == "audit/export/":
+        return "audit:export"
+    if method == "GET":
+        return "read"
+    (area,) = (area for area, beginnings in AREAS.items() if route.startswith(beginnings))
+    return area
+
+
+@pytest.mark.parametrize("scope", Scope.values)
+def test_a_token_may_what_its_owner_may_within_its_scope(scope: str) -> None:
+    owner = member(Role.ADMINISTRATOR, "owner")
+    owner.groups.set(Group.objects.all())
+    client = APIClient()
+    token = create_token(user=owner, name="narrow", actor=owner, scopes=[scope])
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    wrong = [
+        f"{method} {route}"
+        for route, methods in MATRIX.items()
+        for method, (_roles, body) in methods.items()
+        if (status_of(client, method, route, body) != 403) != (scope in ("all", scope_of(route, method)))
+    ]
+    assert wrong == []
+
+
+def test_every_first_part_of_an_address_says_what_writing_there_needs() -> None:
+    assert {route.partition("/")[0] for route in routes()} == WRITING.keys()
+    assert needed("GET", "not-declared/") == needed("POST", "not-declared/") == needed("POST", "schema") == Scope.ALL
+
+
+def test_a_token_that_lacks_a_scope_is_told_which_and_does_nothing() -> None:
+    owner = member(Role.ADMINISTRATOR, "owner")
+    client = APIClient()
+    token = create_token(user=owner, name="looks", actor=owner, scopes=["read"])
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    keyed = {"HTTP_IDEMPOTENCY_KEY": "k" * 16}
+    for extra in ({}, keyed, keyed):
+        refused = client.post("/api/v1/clients/", {"name": "a client"}, **extra)  # type: ignore[arg-type]  # headers
+        assert (refused.status_code, refused.json()["reason"]) == (403, "insufficient_scope")
+        assert refused.json()["detail"] == "This token lacks the scope clients:write."
+    assert not Client.objects.exists()
+
+
+@pytest.mark.parametrize("scopes", [[], ["admin"]])
+def test_a_token_has_scopes_that_there_are(scopes: list[str]) -> None:
+    owner = member(Role.VIEWER)
+    with pytest.raises(Invalid) as refused:
+        create_token(user=owner, name="odd", actor=owner, scopes=scopes)
+    assert refused.value.field == "scopes"
+
+
 def test_without_a_token_every_route_answers_401() -> None:
     client = APIClient()
     answers = {
@@ -158,7 +249,7 @@ def test_without_a_token_every_route_answers_401() -> None:
 
 
 def test_every_permission_that_a_role_names_exists() -> None:
-    from django.contrib.auth.models import Group, Permission
+    from django.contrib.auth.models import Permission
 
     known = {f"{app}.{name}" for app, name in Permission.objects.values_list("content_type__app_label", "codename")}
     for role, permissions in PERMISSIONS.items():

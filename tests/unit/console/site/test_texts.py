@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import gettext
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,34 @@ def texts_in_code() -> Iterator[tuple[Path, str]]:
             name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
             if name in CALLS and isinstance(node.args[0].value, str) and node.args[0].value:
                 yield file, node.args[0].value
+
+
+def refusals_in_code() -> Iterator[tuple[str, int]]:
+    """Where a refusal, ours or REST's, is made with a sentence that no catalogue can know."""
+    ours = {
+        node.name for node in ast.walk(ast.parse((CONSOLE / "errors.py").read_text())) if isinstance(node, ast.ClassDef)
+    }
+    for file in CONSOLE.rglob("*.py"):
+        if file.relative_to(CONSOLE).parts[0] == "ingest":  # gateways read those
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id in ours | {"AuthenticationFailed", "ValidationError", "PermissionDenied"} and any(
+                isinstance(part, ast.Constant) and isinstance(part.value, str) and " " in part.value
+                for part in _outside_gettext(node.args[:1])
+            ):
+                yield str(file.relative_to(CONSOLE)), node.lineno
+
+
+def _outside_gettext(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in nodes:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in CALLS:
+            continue
+        yield node
+        # Of a join only what is joined: what stands between is no word.
+        joins = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join"
+        yield from _outside_gettext(node.args if joins else ast.iter_child_nodes(node))
 
 
 def texts_in_templates() -> Iterator[tuple[Path, str]]:
@@ -78,3 +106,7 @@ def test_every_text_in_the_code_is_in_a_catalogue(app: str) -> None:
         if file.relative_to(CONSOLE).parts[0] == app and text not in known
     ]
     assert missing == []
+
+
+def test_every_refusal_is_worded_for_both_languages() -> None:
+    assert list(refusals_in_code()) == []

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 
 import pytest
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client as Browser
+from django.utils.timezone import now
 from django_otp.oath import TOTP
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
+from console.audit.models import Payload
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff import services
-from console.staff.models import ApiToken, User
+from console.staff.models import ApiToken, FailedSignIns, User
 from console.staff.services import NewStaff, create_user
+from console.staff.sign_ins import WINDOW
 from tests.unit.console.people import member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -87,6 +92,73 @@ def test_five_wrong_guesses_lock_the_guesser_out_and_not_the_person(anong: NewSt
     assert answers[-1] == 429
     assert log_in(stranger, anong) == 429  # even with all of it right
     assert log_in(person, anong) == 302
+
+
+def test_wrong_codes_lock_as_wrong_passwords_do(anong: NewStaff) -> None:
+    """Else whoever is never locked out has been told that the password is right."""
+    stranger = Browser(REMOTE_ADDR="203.0.113.9")
+    answers = [log_in(stranger, anong, code="000000") for _number in range(6)]
+    assert answers[-1] == 429
+
+
+def test_another_role_ends_sessions_and_tokens(anong: NewStaff) -> None:
+    browser, script = Browser(), APIClient()
+    script.credentials(HTTP_AUTHORIZATION=f"Token {anong.token}")
+    log_in(browser, anong)
+    boss = member(Role.ADMINISTRATOR)
+    services.set_role(actor=boss, user_id=anong.user.pk, role=Role.VIEWER)  # what she is already
+    assert (browser.get("/admin/").status_code, script.get("/api/v1/versions/").status_code) == (200, 200)
+    services.set_role(actor=boss, user_id=anong.user.pk, role=Role.ADMINISTRATOR)
+    assert (browser.get("/admin/").status_code, script.get("/api/v1/versions/").status_code) == (302, 401)
+
+
+def test_who_is_let_in_again_signs_in_again(anong: NewStaff) -> None:
+    browser, boss = Browser(), member(Role.ADMINISTRATOR)
+    log_in(browser, anong)
+    for active in (False, True):
+        services.set_active(actor=boss, user_id=anong.user.pk, active=active)
+    assert browser.get("/admin/").status_code == 302
+
+
+def told(about: str) -> list[tuple[str, dict[str, object]]]:
+    """Types and details of the entries about a member of staff's coming and going, oldest first."""
+    found = [(entry.type, json.loads(entry.payload.text)) for entry in entries_about("user", about)]
+    kinds = ("staff.signed", "staff.sign_in", "staff.locked", "staff.second")
+    return [(kind, {**said, "about": None}) for kind, said in found if kind.startswith(kinds)]
+
+
+def test_coming_and_going_is_in_the_audit_trail(anong: NewStaff) -> None:
+    browser = Browser()
+    log_in(browser, anong, password="guess")
+    log_in(browser, anong, password="guess again")
+    log_in(browser, anong)
+    browser.post("/admin/logout/")
+    services.reset_access(actor=member(Role.ADMINISTRATOR), user_id=anong.user.pk)
+    assert told(str(anong.user.pseudonym)) == [
+        ("staff.second_factor_added", {"about": None}),
+        ("staff.sign_in_failed", {"about": None, "failures": 1}),
+        ("staff.signed_in", {"about": None, "failures": 1}),
+        ("staff.signed_out", {"about": None}),
+        ("staff.second_factor_reset", {"about": None}),
+    ]
+
+
+def test_however_many_failures_there_are_two_entries_a_quarter_of_an_hour_tell_of_all(anong: NewStaff) -> None:
+    for number in range(9):
+        log_in(Browser(REMOTE_ADDR=f"203.0.113.{number // 6}"), anong, password="guess")
+    of_anong = told(str(anong.user.pseudonym))[1:]
+    assert [kind for kind, _said in of_anong] == ["staff.sign_in_failed", "staff.locked_out"]
+    FailedSignIns.objects.update(failed_told_at=now() - WINDOW)
+    log_in(Browser(REMOTE_ADDR="203.0.113.7"), anong, password="guess")
+    assert sum(int(str(said["failures"])) for _kind, said in told(str(anong.user.pseudonym))[1:]) == 10
+
+
+def test_a_name_that_nobody_has_is_written_nowhere_but_where_it_is_counted(anong: NewStaff) -> None:
+    for number in range(3):
+        log_in(Browser(), anong, username=f"typed-password-{number}")
+    assert told("") == [("staff.sign_in_failed", {"about": None, "failures": 1, "account": "unknown"})]
+    assert not any("typed-password" in text for text in Payload.objects.values_list("text", flat=True))
+    assert not any("typed-password" in text for text in AccessAttempt.objects.values_list("post_data", flat=True))
 
 
 def test_a_disabled_persons_session_and_token_end_with_the_next_request(anong: NewStaff) -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, RedisWindow, Window
+from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, Window
+from gateway.admission.shared_limits import RedisWindow
 
 REDIS_URL = os.environ.get("AMULET_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 

@@ -1,107 +1,208 @@
-"""Load shedding: a full house refuses at once."""
+"""Load shedding: a full house refuses at once, and shares its places among its clients."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Final
 
 import pytest
 
 from gateway import errors
 from gateway.admission.shedding import CALLS_A_CORE, COMFORT_S, STANDING_S, Shedder
+from gateway.deadline import Deadline
+
+LATER: Final = Deadline(float("inf"))
+FLOOD, POLITE = "client-flood", "client-polite"
 
 
-def test_the_call_after_the_last_place_is_refused_until_a_place_is_free() -> None:
+async def test_the_call_after_the_last_place_is_refused_until_a_place_is_free() -> None:
     shedder = Shedder(2)
-    with shedder.place():
-        with shedder.place(), pytest.raises(errors.Overloaded) as refused, shedder.place():
-            pass
-        with shedder.place():
+    async with shedder.place(FLOOD, LATER):
+        async with shedder.place(FLOOD, LATER):
+            with pytest.raises(errors.Overloaded) as refused:
+                shedder.check(FLOOD)
+        async with shedder.place(FLOOD, LATER):
             assert shedder.in_flight == 2
 
     assert shedder.in_flight == 0
     assert refused.value.retry_after_s
 
 
-def test_a_call_that_fails_gives_its_place_back() -> None:
+async def test_a_call_that_fails_gives_its_place_back() -> None:
     shedder = Shedder(1)
-    with pytest.raises(ValueError), shedder.place():
-        raise ValueError
+    with pytest.raises(ValueError):
+        async with shedder.place(FLOOD, LATER):
+            raise ValueError
 
     assert shedder.in_flight == 0
 
 
 class House:
-    """A shedder with a clock that is turned by hand, and calls that stay."""
+    """A shedder with a clock that is turned by hand, and calls that stay until they are told to leave."""
 
     def __init__(self, calls_in_flight_max: int) -> None:
         self.now_s = 0.0
         self.shedder = Shedder(calls_in_flight_max, cores=1, clock=lambda: self.now_s)
-        self._inside: list[AbstractContextManager[None]] = []
+        self.worked_on: list[tuple[str, asyncio.Event]] = []  # in the order in which they were called in
+        self.began: list[str] = []  # their clients, those that have left included
+        self.shed: Counter[str] = Counter()
+        self._calls: set[asyncio.Task[None]] = set()
 
-    def enter(self, calls: int) -> int:
-        """How many of them got in."""
-        before = len(self._inside)
+    async def enter(self, calls: int, client: str = FLOOD, deadline: Deadline = LATER) -> int:
+        """How many of them got in, to be worked on or to wait."""
+        before = self.shedder.in_flight
         for _ in range(calls):
-            place = self.shedder.place()
-            try:
-                place.__enter__()
-            except errors.Overloaded:
-                break
-            self._inside.append(place)
-        return len(self._inside) - before
+            call = asyncio.create_task(self._call(client, deadline))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+        await self.settle()
+        return self.shedder.in_flight - before
 
-    def leave(self, calls: int) -> None:
+    async def leave(self, calls: int) -> None:
+        """The oldest of those worked on, one after the other."""
         for _ in range(calls):
-            self._inside.pop().__exit__(None, None, None)
+            self.worked_on.pop(0)[1].set()
+            await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(5):  # turns of the loop in which nothing else is due
+            await asyncio.sleep(0)
+
+    async def _call(self, client: str, deadline: Deadline) -> None:
+        leaving = asyncio.Event()
+        try:
+            async with self.shedder.place(client, deadline):
+                self.worked_on.append((client, leaving))
+                self.began.append(client)
+                await leaving.wait()
+        except errors.Overloaded:
+            self.shed[client] += 1
 
 
-def test_a_burst_fills_the_house_and_a_queue_that_stands_does_not() -> None:
+async def test_a_burst_fills_the_house_and_a_queue_that_stands_does_not() -> None:
     house = House(64)
-    assert house.enter(100) == 64
+    assert await house.enter(100) == 64
 
-    house.leave(1)
+    await house.leave(1)
     house.now_s += STANDING_S
-    assert house.enter(1) == 0  # far more than comfortable, for a second
+    assert await house.enter(1) == 0  # far more than comfortable, for a second
 
-    house.leave(63 - CALLS_A_CORE + 1)
-    assert house.enter(100) == 1  # the comfortable number, no more
+    await house.leave(63 - CALLS_A_CORE + 1)
+    assert await house.enter(100) == 1  # the comfortable number, no more
 
 
-def test_a_house_that_was_half_empty_takes_bursts_again() -> None:
+async def test_a_house_that_was_half_empty_takes_bursts_again() -> None:
     house = House(64)
-    house.enter(64)
+    await house.enter(64)
     house.now_s += STANDING_S
-    house.leave(64 - CALLS_A_CORE // 2 + 1)
+    await house.leave(64 - CALLS_A_CORE // 2 + 1)
 
-    assert house.enter(100) == 64 - CALLS_A_CORE // 2 + 1
+    assert await house.enter(100) == 64 - CALLS_A_CORE // 2 + 1
 
 
-def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_that_stands() -> None:
+async def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_that_stands() -> None:
     house = House(64)
-    house.enter(64)
-    house.leave(1)
+    await house.enter(64)
+    await house.leave(1)
     house.now_s += STANDING_S
-    assert house.enter(1) == 0
+    assert await house.enter(1) == 0
 
-    house.leave(63)
-    assert house.enter(100) == CALLS_A_CORE
+    await house.leave(63)
+    assert await house.enter(100) == CALLS_A_CORE
     house.now_s += STANDING_S * 0.9
-    house.leave(CALLS_A_CORE)
-    assert house.enter(100) == CALLS_A_CORE
+    await house.leave(CALLS_A_CORE)
+    assert await house.enter(100) == CALLS_A_CORE
 
-    house.leave(CALLS_A_CORE)
+    await house.leave(CALLS_A_CORE)
     house.now_s += STANDING_S  # in which nobody was refused
-    assert house.enter(100) == 64
+    assert await house.enter(100) == 64
 
 
-def test_what_is_comfortable_follows_what_was_answered_in_a_second() -> None:
+async def test_what_is_comfortable_follows_what_was_answered_in_a_second() -> None:
     house = House(64)
     for _ in range(300):
-        with house.shedder.place():
+        async with house.shedder.place(FLOOD, LATER):
             house.now_s += 1 / 300
 
     assert house.shedder.comfortable == round(300 * COMFORT_S)
-    with ExitStack() as later:
+    async with AsyncExitStack() as later:
         house.now_s += 31.0
-        later.enter_context(house.shedder.place())
+        await later.enter_async_context(house.shedder.place(FLOOD, LATER))
     assert house.shedder.comfortable == CALLS_A_CORE
+
+
+async def test_the_waiting_take_turns_by_client() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE + 20)
+    await house.enter(1, POLITE)
+    await house.enter(3, "client-third")
+
+    await house.leave(6)
+
+    assert house.began[CALLS_A_CORE:] == [FLOOD, POLITE, "client-third", FLOOD, "client-third", FLOOD]
+
+
+async def test_a_full_house_sheds_the_newest_call_of_whoever_has_most_for_a_client_with_less_than_its_share() -> None:
+    house = House(16)
+    assert await house.enter(100) == 16
+    refused = house.shed[FLOOD]
+
+    assert await house.enter(100, POLITE) == 0  # one for one
+    assert (house.shed[FLOOD] - refused, house.shed[POLITE]) == (8, 92)  # half of the house each
+    assert house.shedder.in_flight == 16
+
+    await house.leave(8)  # all that was worked on is the flood's, and its waiting calls are gone
+    assert Counter(house.began[CALLS_A_CORE:]) == {POLITE: 8}
+
+
+async def test_where_all_are_worked_on_a_client_with_less_than_its_share_waits_for_the_next_place() -> None:
+    house = House(CALLS_A_CORE)
+    await house.enter(50)
+
+    assert await house.enter(1, POLITE) == 1
+    await house.enter(50)
+    await house.leave(1)
+
+    assert house.began[-1] == POLITE
+    assert house.shed[POLITE] == 0
+
+
+async def test_a_queue_that_stands_does_not_keep_out_whoever_sends_one_at_a_time() -> None:
+    house = House(64)
+    await house.enter(64)
+    house.now_s += STANDING_S
+    assert await house.enter(1) == 0
+    while house.shedder.waiting:
+        await house.leave(1)
+    assert await house.enter(100) == 0
+
+    assert await house.enter(1, POLITE) == 1
+    await house.leave(1)
+    assert house.began[-1] == POLITE
+
+
+async def test_who_leaves_while_waiting_or_has_no_time_left_leaves_nothing_behind() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE)
+    waiting = asyncio.create_task(house._call(POLITE, LATER))
+    await house.settle()
+    waiting.cancel()
+    with pytest.raises(errors.DeadlineExceeded, match="waiting for a place"):
+        async with house.shedder.place(POLITE, Deadline(0.0)):
+            pass
+    await house.settle()
+
+    called_in_and_gone = asyncio.create_task(house._call(POLITE, LATER))
+    await house.settle()
+    house.worked_on.pop(0)[1].set()
+    await asyncio.sleep(0)  # its place is given up, and given on
+    called_in_and_gone.cancel()
+    await house.settle()
+
+    assert (house.shedder.in_flight, house.shedder.waiting) == (CALLS_A_CORE - 1, 0)
+    assert await house.enter(1) == 1
+    assert house.began[-1] == FLOOD
+    await house.leave(CALLS_A_CORE)
+    assert house.shedder.in_flight == 0

@@ -139,7 +139,7 @@ def test_a_file_of_nothing_but_segments_costs_little(magic: bytes) -> None:
     with pytest.raises(errors.PhotoCorrupt, match="too many"):
         read_header(photo, LIMITS)
 
-    assert time.thread_time() - began_s < 0.1
+    assert time.thread_time() - began_s < 1.0  # 8 ms; a walk to the end takes many seconds
 
 
 def test_a_run_of_padding_costs_little() -> None:
@@ -149,4 +149,4 @@ def test_a_run_of_padding_costs_little() -> None:
     with pytest.raises(errors.PhotoCorrupt):
         read_header(photo, LIMITS)
 
-    assert time.thread_time() - began_s < 0.2
+    assert time.thread_time() - began_s < 1.0  # 12 ms; byte by byte it takes several seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,7 +15,15 @@ from hypothesis import strategies as st
 
 from gateway.errors import BackendUnavailable, DeadlineExceeded
 from gateway.serving.batches import IMAGES_MAX, Batches
-from gateway.serving.torchserve import BackendFaulty, GraphImage, GraphOutput, GraphResult, TorchServe
+from gateway.serving.torchserve import (
+    NO_EXTRAS,
+    BackendFaulty,
+    Extras,
+    GraphImage,
+    GraphOutput,
+    GraphResult,
+    TorchServe,
+)
 from tests.unit.gateway.serving.backend import NAME, VERSION, FakeTorchServe
 
 FAULTY = b"faulty"
@@ -26,7 +35,7 @@ def image(name: str) -> GraphImage:
 
 @dataclass
 class Request:
-    kind: tuple[str, str, bool, bool]
+    kind: tuple[str, str, Extras]
     images: list[bytes]
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -47,15 +56,12 @@ class Held:
         version: str,
         images: Sequence[GraphImage],
         *,
-        heat_map: bool = False,
-        plus_plus: bool = False,
-        neighbours: int = 0,
-        embedding: bool = False,
+        extras: Extras = NO_EXTRAS,
         deadline_s: float,
     ) -> GraphResult:
         assert deadline_s > 0
         names = [one.encoded or b"" for one in images]
-        request = Request((backend_name, version, heat_map, embedding), names)
+        request = Request((backend_name, version, extras), names)
         self.requests.append(request)
         await request.answer
         if FAULTY in names:
@@ -89,12 +95,10 @@ async def batches(held: Held) -> AsyncIterator[Batches]:
 
 
 async def ask(
-    batches: Batches, *names: str, version: str = VERSION, heat_map: bool = False, deadline_s: float = 30.0
+    batches: Batches, *names: str, version: str = VERSION, extras: Extras = NO_EXTRAS, deadline_s: float = 30.0
 ) -> list[str]:
     """The names of the images whose outputs came back."""
-    result = await batches.predict(
-        NAME, version, [image(name) for name in names], heat_map=heat_map, deadline_s=deadline_s
-    )
+    result = await batches.predict(NAME, version, [image(name) for name in names], extras=extras, deadline_s=deadline_s)
     return [name for output in result.outputs for name in output.scores]
 
 
@@ -133,12 +137,19 @@ async def test_a_full_request_does_not_wait_for_the_one_under_way(held: Held, ba
 
 
 async def test_versions_and_wishes_never_mix(held: Held, batches: Batches) -> None:
+    wishes = (
+        NO_EXTRAS,
+        Extras(heat_map=True),
+        Extras(heat_map=True, plus_plus=True),
+        Extras(embedding=True),
+        Extras(neighbours=3),
+    )
     for version in ("one", "other"):
-        for heat_map in (False, True):
-            await begin(batches, "image", version=version, heat_map=heat_map)
+        for extras in wishes:
+            await begin(batches, "image", version=version, extras=extras)
 
     assert {request.kind for request in held.requests} == {
-        (NAME, version, heat_map, False) for version in ("one", "other") for heat_map in (False, True)
+        (NAME, version, extras) for version in ("one", "other") for extras in wishes
     }
     for request in held.open:
         await request.finish()
@@ -208,6 +219,28 @@ async def test_a_backend_that_is_down_is_not_asked_again_for_each(held: Held, ba
     assert len(held.requests) == 2
 
 
+async def test_a_refusal_leaves_nothing_that_only_the_collection_of_garbage_frees(held: Held, batches: Batches) -> None:
+    calls = [await begin(batches, name) for name in ("first", "second", "third")]
+    await held.requests[0].finish()
+    gc.collect()
+    gc.disable()
+    try:
+        held.requests[1].answer.set_exception(BackendUnavailable("the model's worker died"))
+        await asyncio.gather(*calls, return_exceptions=True)
+        held.requests.clear()
+        calls.clear()
+        await settle()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept = [found for found in gc.garbage if isinstance(found, BackendUnavailable)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert not kept
+
+
 Step = tuple[str, int]
 STEPS = st.lists(st.tuples(st.sampled_from(["ask", "finish", "leave"]), st.integers(0, 7)), max_size=60)
 
@@ -247,7 +280,10 @@ async def _play(steps: Sequence[Step]) -> None:
 async def test_it_speaks_to_torchserve_as_one_caller_would(fake: FakeTorchServe, torchserve: TorchServe) -> None:
     async with Batches(torchserve) as batches:
         results = await asyncio.gather(
-            *(batches.predict(NAME, VERSION, [image(str(number))], heat_map=True, deadline_s=20) for number in range(5))
+            *(
+                batches.predict(NAME, VERSION, [image(str(number))], extras=Extras(heat_map=True), deadline_s=20)
+                for number in range(5)
+            )
         )
 
     assert [len(request.images) for request in fake.requests] == [1, 4]

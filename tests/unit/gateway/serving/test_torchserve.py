@@ -11,7 +11,7 @@ import pytest
 
 from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded
 from gateway.serving.tokens import Tokens
-from gateway.serving.torchserve import BackendFaulty, GraphImage, TorchServe
+from gateway.serving.torchserve import BackendFaulty, Extras, GraphImage, TorchServe
 from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.gateway.serving.backend import (
@@ -33,7 +33,7 @@ async def predict(torchserve: TorchServe, *images: GraphImage, deadline_s: float
 async def test_what_goes_in_and_comes_out_is_typed(fake: FakeTorchServe, torchserve: TorchServe) -> None:
     photo = GraphImage(encoded=b"photo")
 
-    result = await torchserve.predict(NAME, VERSION, [IMAGE, photo], heat_map=True, deadline_s=5)
+    result = await torchserve.predict(NAME, VERSION, [IMAGE, photo], extras=Extras(heat_map=True), deadline_s=5)
 
     [request] = fake.requests
     assert IMAGE.pixels is not None

@@ -175,3 +175,24 @@ def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray)
     ):
         with pytest.raises(ValueError, match="probabilit"):
             measure(rows, labels)
+
+
+def test_few_photographs_make_an_error_of_answers_that_mean_what_they_say() -> None:
+    confidence = np.random.default_rng(0).uniform(0.4, 1.0, 130)
+    few = metrics.luck_of_calibration(confidence, 0.06, seed=1)
+    many = metrics.luck_of_calibration(np.tile(confidence, 100), 0.06, seed=1, draws=200)
+    assert 0.05 < few.mean < 0.11
+    assert few.low < few.mean < few.high
+    assert many.mean == pytest.approx(few.mean / 10, rel=0.15)  # as the root of their number
+    assert few.p_value > 0.5
+    assert many.p_value == pytest.approx(1 / 201)
+
+
+def test_luck_explains_five_percent_of_what_is_calibrated_at_five_percent() -> None:
+    rng = np.random.default_rng(2)
+    found = []
+    for seed in range(300):
+        confidence = rng.uniform(0.3, 1.0, 100)
+        error = metrics.confidence_error(confidence, rng.random(100) < confidence)
+        found.append(metrics.luck_of_calibration(confidence, error, seed=seed, draws=200).p_value)
+    assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.04)  # three standard deviations

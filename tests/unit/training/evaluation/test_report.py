@@ -18,6 +18,7 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
 from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
+from training.evaluation.metrics import CalibrationLuck
 from training.evaluation.report import Subject
 
 
@@ -139,6 +140,12 @@ def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> 
     ):
         assert not worse.passed
         assert worse.bad
+    lucky, unlucky = CalibrationLuck(0.07, 0.04, 0.1, 0.6), CalibrationLuck(0.02, 0.01, 0.03, 0.001)
+    beyond = replace(clean, figures={**clean.figures, "ece": Interval(0.06, 0.05, 0.1)})
+    for luck, is_excused in ((lucky, True), (unlucky, False)):
+        said = judgement.judge(replace(beyond, calibration_luck=luck), seen, {})
+        assert not said.passed  # told, and still beyond the limit
+        assert any("would show 0.070 (0.040 to 0.100)" in sentence for sentence in said.bad) is is_excused
 
 
 def test_frequent_confusions_are_named_and_rare_ones_are_not(found: Evaluation) -> None:

@@ -6,6 +6,7 @@ On a small convolutional network in place of the real backbone: exporting it tak
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -58,12 +59,14 @@ class Made:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    folder = load_folder(
-        write_folder(tmp_path_factory.mktemp("parity") / "data", {"apple": 8, "berry": 8, "cherry": 8})
-    )
+    return made_with(tmp_path_factory.mktemp("parity") / "data", views=2)
+
+
+def made_with(place: Path, *, views: int) -> Made:
+    folder = load_folder(write_folder(place, {"apple": 8, "berry": 8, "cherry": 8}))
     recipe = with_settings(
         recipe_of("standard"),
-        {"levels": ["block0", "head"], "input_px": SIDE_PX, "views": 2, "forest_trees": 10},
+        {"levels": ["block0", "head"], "input_px": SIDE_PX, "views": views, "forest_trees": 10},
     )
     torch.manual_seed(0)
     backbone = SmallBackbone().eval().requires_grad_(False)
@@ -72,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     version = fit_on(
         [(photo,) for photo in folder.photos],
         {photo.relative: row for row, photo in enumerate(folder.photos)},
-        still(Sight(eye.features(folder.photos, seed=0, views=2), Outside(np.zeros((0, 16), np.float32)))),
+        still(Sight(eye.features(folder.photos, seed=0, views=views), Outside(np.zeros((0, 16), np.float32)))),
         labels_of(folder),
         classes=3,
         recipe=recipe,
@@ -91,6 +94,11 @@ def test_the_graph_answers_as_what_was_trained(made: Made) -> None:
     assert found.combination_abs_max < 1e-3
     assert found.heat_map_plus_plus_rel_max < 1e-4
     assert found.nearest_cosine_abs_max < 1e-5
+
+
+def test_a_photograph_that_is_its_own_reference_is_compared_too(tmp_path: Path) -> None:
+    own = made_with(tmp_path / "data", views=0)
+    assert parity.check(own.network, own.fitted, own.graph, own.images).nearest_neighbour_abs_max < 1e-5
 
 
 def test_the_same_fit_gives_the_same_bytes(made: Made) -> None:

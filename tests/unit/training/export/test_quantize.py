@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -139,3 +140,15 @@ def test_the_command_prints_what_was_measured(tmp_path: Path) -> None:
     assert said["run"] == str(tmp_path / "run-int8")
     assert said["same_best"] == 1.0
     assert (tmp_path / "run-int8" / "quantized.json").exists()
+
+
+def test_a_disk_that_fills_up_is_named_and_not_the_half_of_a_graph(tmp_path: Path) -> None:
+    """onnx writes a graph of its own in between, and does not notice that it is cut off."""
+    graph = (run_of(tmp_path / "run") / "model.onnx").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(graph) + 100, hard))
+    try:
+        with pytest.raises(OSError, match=r"No space left on device|File too large"):
+            quantised(graph, [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 
-from model_store import examples
+from model_store import examples, reference
 from model_store.archive import Archive
 from model_store.card import Card, ExamplesCard
 from model_store.signing import generate_key
@@ -38,6 +38,17 @@ def test_a_run_holds_its_files_and_nothing_half_done(small_run: SmallRun) -> Non
     assert [path.name for path in small_run.run.parent.iterdir() if path.name.startswith(".")] == []
 
 
+def test_the_reference_holds_what_callers_photographs_are_compared_with(small_run: SmallRun) -> None:
+    known = reference.parse((small_run.run / "reference.json").read_bytes())
+    photos = load_folder(small_run.data).photos
+    for name in ("confidence", "sharpness_var", "brightness_ratio", "contrast_ratio", "shorter_side_px"):
+        assert known.samples[name].count == len(photos)
+    sides = sorted(min(photo.width_px, photo.height_px) for photo in photos)
+    assert known.samples["shorter_side_px"].range == (sides[0], sides[-1])
+    said = known.counts["predicted_class"]
+    assert {name: known.samples[reference.confidence_in(name)].count for name in said} == dict(said)
+
+
 def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     card, folder = card_of(small_run), load_folder(small_run.data)
     assert card.name == "fruit"
@@ -58,6 +69,24 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     assert (card.temperature == 1.0) == bool(card.calibration.refused)
     assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
     assert all(item.low <= item.value <= item.high for item in card.metrics)
+
+
+def test_the_tables_on_the_card_are_those_behind_its_figures(small_run: SmallRun) -> None:
+    card, records = card_of(small_run), json.loads((small_run.run / "metrics.json").read_text("utf-8"))
+    confusion, reliability = card.confusion, card.reliability
+    assert confusion is not None
+    assert reliability is not None
+    matrix = records["confusion_matrix"]
+    labels = matrix["labels"]
+    assert [[confusion.count(shown, said) for said in labels] for shown in labels] == matrix["counts"]
+    right = sum(confusion.count(label, label) for label in labels) / confusion.photos
+    assert right == pytest.approx(_figure(card, "accuracy"))
+    gaps = [abs(each.accuracy - each.confidence) * each.photos for each in reliability.bins]
+    assert sum(gaps) / reliability.photos == pytest.approx(_figure(card, "ece"))
+    for table, figure in ((confusion, "accuracy"), (reliability, "ece")):
+        metric = card.metric(figure)
+        assert metric is not None
+        assert (table.photos, table.data) == (24, metric.data)
 
 
 def test_the_references_are_named_in_the_graphs_order_and_none_is_shown_without_leave(small_run: SmallRun) -> None:

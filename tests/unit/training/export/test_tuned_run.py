@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_computed(tmp_path:
         pipeline.train(request_of(tmp_path, recipe_of("neighbours")))
     with pytest.raises(WeightsMissing, match="small_cnn has no pretrained weights and cannot stay frozen"):
         pipeline.train(request_of(tmp_path, with_settings(recipe_of("standard"), {"backbone": "small_cnn"})))
+    with pytest.raises(SettingWrong, match="'Job 12' is no suffix of a version name"):
+        pipeline.train(replace(request_of(tmp_path, recipe_of("standard")), suffix="Job 12"))
     assert not (tmp_path / "run").exists()
 
 

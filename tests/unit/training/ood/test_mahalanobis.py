@@ -13,7 +13,7 @@ from training.fitting.head_only import within_class
 def test_the_score_is_the_distance_to_the_nearest_class_mean() -> None:
     known = world()
     statistics = within_class(known.embedding, known.labels, classes=CLASSES, shrinkage=0.2)
-    precision = np.linalg.inv(statistics.covariance)
+    precision = np.linalg.inv(statistics.covariance.matrix())
     rows = np.random.default_rng(1).normal(0.0, 2.0, (20, SIZE))
 
     scores = known.detector().score(rows)
@@ -34,6 +34,6 @@ def test_white_rows_of_one_class_vary_alike_in_every_direction() -> None:
     detector = known.detector()
 
     root = detector.spread.white(np.eye(SIZE))
-    covariance = root.T @ statistics.covariance @ root
+    covariance = root.T @ statistics.covariance.matrix() @ root
 
     assert covariance == pytest.approx(np.eye(SIZE), abs=1e-9)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tests.unit.training.ood.cast import SIZE
+from training.fitting.covariance import Covariance
 from training.ood import spread
 
 
-def covariance_of(variances: np.ndarray) -> np.ndarray:
+def covariance_of(variances: np.ndarray) -> Covariance:
     axes, _ = np.linalg.qr(np.random.default_rng(2).normal(size=(len(variances), len(variances))))
-    return np.asarray((axes * variances) @ axes.T)
+    return Covariance((axes * variances) @ axes.T, None, 1.0, 0.0, len(variances))
 
 
 def test_a_covariance_that_is_flat_beyond_the_kept_directions_is_inverted_exactly() -> None:
@@ -19,7 +20,9 @@ def test_a_covariance_that_is_flat_beyond_the_kept_directions_is_inverted_exactl
     found = spread.of_covariance(covariance, directions=3)
     rows = np.random.default_rng(3).normal(size=(5, SIZE))
 
-    assert found.white(rows) @ found.white(rows).T == pytest.approx(rows @ np.linalg.inv(covariance) @ rows.T, rel=1e-9)
+    assert found.white(rows) @ found.white(rows).T == pytest.approx(
+        rows @ np.linalg.inv(covariance.matrix()) @ rows.T, rel=1e-9
+    )
 
 
 def test_directions_that_are_not_kept_share_the_mean_of_their_variances() -> None:
@@ -34,4 +37,6 @@ def test_more_directions_than_there_are_keep_all_but_one() -> None:
 
     found = spread.of_covariance(covariance, directions=10 * SIZE)
 
-    assert found.white(rows) @ found.white(rows).T == pytest.approx(rows @ np.linalg.inv(covariance) @ rows.T, rel=1e-9)
+    assert found.white(rows) @ found.white(rows).T == pytest.approx(
+        rows @ np.linalg.inv(covariance.matrix()) @ rows.T, rel=1e-9
+    )

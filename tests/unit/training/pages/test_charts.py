@@ -13,7 +13,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from training.pages import charts, pictures
-from training.pages.charts import Border, Line
+from training.pages.charts import Border, Dot, Line
 
 EVIL = '<script>alert("x")</script>&'
 
@@ -33,6 +33,16 @@ def every_chart(name: str) -> list[Markup]:
             [Border(1.0, name)],
             x_name=name,
             x_range=(-1.0, 4.0),
+        ),
+        charts.scatter(
+            [Dot(1.0, 0.5, name), Dot(2.0, 0.9, "b"), Dot(3.0, 0.2, "c")],
+            x_name=name,
+            y_name=name,
+            x_ticks=[(1.0, name)],
+            x_range=(0.5, 3.5),
+            y_range=(0.0, 1.0),
+            best_so_far=True,
+            guides=(0.7,),
         ),
         charts.whisker(0.5, 0.4, 0.7, guide=0.0),
         charts.whisker(7.0, -3.0, 9.0),

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from model_store.review_sheet import SHEET
 from tests.unit.training.data.cast import write_folder
 from training.data.errors import DataWrong
 from training.data.folder import scan_folder
 from training.synthetic.commands import synth
-from training.synthetic.review_sheet import SHEET, read_answers, reviewed, write_sheet
+from training.synthetic.review_sheet import read_answers, reviewed, write_sheet
 
 
 def row(

@@ -1,0 +1,86 @@
+"""Latency against load, drawn from what `amulet bench serving --json` wrote.
+
+    python -m benchmarks.picture benchmarks/results/serving.json benchmarks/results/serving.svg
+
+Each system is a line through its closed loops, from one connection to sixteen: how many photographs a
+second it answered, and how long one took. The same file gives the same picture, byte by byte.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+mpl.use("svg")
+
+NAMES: Final[Mapping[str, str]] = {
+    "amulet": "Amulet",
+    "litserve": "LitServe, bare",
+    "bentoml": "BentoML, bare",
+    "torchserve_stock": "TorchServe, stock handler",
+    "limit": "no server at all",
+}
+# Okabe and Ito's colours, which are told apart by everybody; ours stands out.
+_COLOURS: Final = {
+    "amulet": "#0072B2",
+    "litserve": "#E69F00",
+    "bentoml": "#009E73",
+    "torchserve_stock": "#CC79A7",
+    "limit": "#888888",
+}
+_PANELS: Final = (("p50_ms", "half are faster than, ms"), ("p99_ms", "99 of 100 are faster than, ms"))
+
+
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """document: the JSON of `amulet bench serving`. Raises KeyError or TypeError for another, OSError."""
+    with mpl.rc_context({"svg.hashsalt": "amulet", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        for place, (field, y_name) in enumerate(_PANELS, 1):
+            axes = figure.add_subplot(1, 2, place)
+            for system, cases in document["systems"].items():
+                loops = [(name, row) for name, row in cases.items() if name.startswith("c")]
+                x, y = [row["rps"] for _, row in loops], [row[field] for _, row in loops]
+                axes.plot(
+                    x,
+                    y,
+                    marker="o",
+                    label=NAMES.get(system, system),
+                    color=_COLOURS.get(system),
+                    linewidth=2.5 if system == "amulet" else 1.2,
+                    linestyle=":" if system == "limit" else "-",
+                )
+                for (name, _), at_x, at_y in zip(loops, x, y, strict=True):
+                    if system in ("amulet", "litserve"):
+                        axes.annotate(name.removeprefix("c"), (at_x, at_y), (5, 4), textcoords="offset points", size=8)
+            axes.set(xlabel="photographs answered a second", ylabel=y_name, yscale="log", xlim=(0, None))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.grid(visible=True, which="both", alpha=0.25)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+        machine = document["machine"]
+        figure.suptitle(
+            f"Latency against load, {machine['cpus']} cores; numbers at the dots are connections", fontsize=10
+        )
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        sys.stderr.write("picture: name the JSON of `amulet bench serving` and the SVG to write\n")
+        return 2
+    source, picture = map(Path, arguments)
+    try:
+        draw(json.loads(source.read_bytes()), picture)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.stderr.write(f"picture: {source} and {picture}: {error!r}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""What all commands that ask the console share: their options, whole lists, and a version by its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.connection import ConsoleConnection, RemoteError, console_connection
+from cli.layout import Layout
+from cli.stack import STATE_DIR_DEFAULT
+
+
+def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option("--json", "as_json", is_flag=True, help="Print the console's answer as JSON.")(command)
+    return click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="AMULET_STATE_DIR",
+        default=STATE_DIR_DEFAULT,
+        show_default=True,
+        help="The folder of a local stack; AMULET_CONSOLE_URL names another console.",
+    )(command)
+
+
+def reason_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--reason", required=True, help="Kept in the audit log.")(command)
+
+
+def console_of(state: Path) -> ConsoleConnection:
+    """Raises RemoteError when no token is to be found."""
+    return console_connection(Layout.of(state))
+
+
+def find_version(console: ConsoleConnection, name: str) -> dict[str, Any]:
+    """The newest version of that name. Raises RemoteError where there is none."""
+    found = every(console, "versions/", {"version": name})
+    if not found:
+        raise RemoteError(f"there is no version {name}: `amulet models list` shows those there are")
+    first: dict[str, Any] = found[0]
+    return first
+
+
+def every(console: ConsoleConnection, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """All pages of a list."""
+    answer = console.call("GET", path, params=parameters)
+    if isinstance(answer, list):
+        return answer
+    results: list[dict[str, Any]] = answer["results"]
+    while answer.get("next"):
+        answer = console.call("GET", answer["next"].split("/api/v1/", 1)[1])
+        results += answer["results"]
+    return results
+
+
+def print_json(answer: Any) -> None:
+    click.echo(json.dumps(answer, ensure_ascii=False))

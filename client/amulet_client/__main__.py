@@ -1,0 +1,18 @@
+"""`amulet-client`, and `python -m amulet_client`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    try:
+        from amulet_client.command import main as run
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"{error.name} is missing: pip install 'amulet-client[cli]'\n")
+        return 2
+    return run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

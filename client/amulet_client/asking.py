@@ -1,0 +1,94 @@
+"""Photographs asked about from a command line: what is printed, what is kept, and what goes on after a break."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from amulet_client.answers import Prediction, Wishes
+from amulet_client.bulk import Outcome, name_of, predict_many
+from amulet_client.reading import describe
+from amulet_client.results import ResultsFile, document_of, worded
+from amulet_client.synchronous import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How outcomes are told."""
+
+    language: str
+    as_json: bool  # JSON lines on standard output, and not text for people
+    out: Path | None  # JSON lines in this file, which an earlier run may have begun; nothing on standard output then
+    shrink: bool  # send no more pixels than the version can use
+
+
+def ask(
+    client: Client,
+    objects: Sequence[tuple[Path, ...]],
+    manner: Manner,
+    wishes: Wishes,
+    *,
+    further: Callable[[Outcome], dict[str, Any]] = lambda _: {},
+) -> int:
+    """Ask about each object and tell what came; how many were refused. Those are named on standard error.
+
+    further: fields that take the place of an answer's in its JSON line.
+    Raises Refused or Unreachable as `predict_many`; ValueError or OSError for a file of results that is none.
+    """
+    refused = 0
+    with ResultsFile(manner.out) if manner.out is not None else nullcontext() as results:
+        left = [each for each in objects if results is None or name_of(each) not in results.answered]
+        if len(left) < len(objects):
+            click.echo(f"{len(objects) - len(left)} of {len(objects)} were answered before", err=True)
+        with _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance:
+            for outcome in _outcomes(client, left, manner, wishes):
+                more = further(outcome) if isinstance(outcome.result, Prediction) else {}
+                if results is not None:
+                    results.write(document_of(outcome, **more))
+                if not isinstance(outcome.result, Prediction):
+                    refused += 1
+                    click.echo(f"{outcome.name}: {worded(outcome.result)}", err=True)
+                elif results is None and manner.as_json:
+                    click.echo(json.dumps(document_of(outcome, **more), ensure_ascii=False))
+                elif results is None:
+                    click.echo(f"{outcome.name}: {describe(outcome.result, manner.language)}\n")
+                advance()
+    return refused
+
+
+def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manner, wishes: Wishes) -> Iterator[Outcome]:
+    if not objects:
+        return
+    prepare = None
+    if manner.shrink:
+        from amulet_client.photos import shrink_for
+
+        card = client.get_model(wishes.get("model") or client.list_models()[0].name, wishes.get("version", "")).card
+        if card is not None:
+            known = card
+
+            def prepare(photo: bytes) -> bytes:
+                try:
+                    return shrink_for(photo, known)
+                except Exception:  # what Pillow's parsers raise of broken files has no common base
+                    return photo  # the gateway says what is wrong with it
+
+    given = wishes.get("request_id", "")
+    for outcome in predict_many(client, objects, prepare=prepare, **wishes):
+        result = outcome.result
+        # The number under which it travelled is nobody's but ours.
+        yield replace(outcome, result=replace(result, request_id=given)) if isinstance(result, Prediction) else outcome
+
+
+@contextmanager
+def _progress(length: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    hidden = not shown or length < 2 or not sys.stderr.isatty()
+    with click.progressbar(length=length, label="Asking", hidden=hidden, file=sys.stderr, show_pos=True) as bar:
+        yield lambda: bar.update(1)

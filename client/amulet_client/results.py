@@ -1,0 +1,88 @@
+"""Outcomes as JSON lines, one an object, and the file of them that an interrupted run goes on with."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from amulet_client.answers import Prediction
+from amulet_client.bulk import Outcome
+from amulet_client.errors import Refused
+
+
+def document_of(outcome: Outcome, **further: Any) -> dict[str, Any]:
+    """`file` and every field of the answer, or `file` and `error`; further: fields in place of the answer's."""
+    if not isinstance(outcome.result, Prediction):
+        return {"file": outcome.name, "error": _error(outcome.result)}
+    answer = outcome.result
+    document = {"file": outcome.name, **asdict(answer), "answered_at": answer.answered_at.isoformat(), "heat_maps": []}
+    del document["audit_checkpoint"]
+    for example in document["nearest_examples"]:
+        example["thumbnail_jpeg"] = base64.b64encode(example["thumbnail_jpeg"]).decode("ascii")
+    return document | further
+
+
+def _error(error: Refused | OSError | ValueError) -> dict[str, str]:
+    if isinstance(error, Refused):
+        return {"reason": error.reason, "code": error.code, "field": error.field, "message": error.message}
+    return {"reason": "", "code": "", "field": "", "message": worded(error)}
+
+
+def worded(error: Exception) -> str:
+    """One sentence for people."""
+    if isinstance(error, OSError):
+        return f"cannot be read: {error.strerror or 'it is no photograph that can be opened'}"
+    return str(error)
+
+
+class ResultsFile:
+    """A file of JSON lines that grows. What it holds an answer for need not be asked again."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the answers of an earlier run, without its refusals and a line that was cut off.
+
+        Raises ValueError when the file holds something else, which is left alone; OSError.
+        """
+        self.answered: frozenset[str] = frozenset()
+        if path.exists():
+            kept = dict(_answers(path))
+            beside = path.with_name(f"{path.name}.new")
+            beside.write_text("".join(kept.values()), "utf-8")
+            beside.replace(path)
+            self.answered = frozenset(kept)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, document: Mapping[str, Any]) -> None:
+        """In the file when it returns, whatever becomes of this process."""
+        self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _answers(path: Path) -> list[tuple[str, str]]:
+    """The lines that hold an answer, by what it is an answer for."""
+    found = []
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        try:
+            document = json.loads(line)
+            name = document["file"]
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines) and not line.endswith(b"\n"):
+                break  # the writer was killed in the midst of it
+            raise ValueError(f"{path} holds something else than results in line {number}: name another file") from None
+        if "error" not in document and line.endswith(b"\n"):
+            found.append((str(name), line.decode("utf-8")))
+    return found

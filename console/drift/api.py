@@ -1,0 +1,147 @@
+"""Drift for scripts: `drift/findings/`, `drift/findings/{id}/`, `drift/performance/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import path
+from django.utils.timezone import now
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema, extend_schema_field
+from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from console.drift import expectations, queries
+from console.drift.finding_page import compared
+from console.drift.models import Finding
+from console.drift.moved import Grown, Tail, what_grew
+from console.registry.models import ModelVersion
+from console.staff.permissions import may
+
+
+class FindingSerializer(serializers.ModelSerializer[Finding]):
+    class Meta:
+        model = Finding
+        fields: tuple[str, ...] = (
+            "id",
+            "version",
+            "client",
+            "against",
+            "measure",
+            "outcome",
+            "test",
+            "statistic",
+            "effect",
+            "psi",
+            "p",
+            "q",
+            "n_reference",
+            "n_window",
+            "error",
+            "since",
+            "looked_at",
+        )
+
+
+class GrewSerializer(serializers.Serializer[Tail | Grown]):
+    """Of a number a side of a bound, of choices one; with its share before and now."""
+
+    bound = serializers.FloatField(default=None, allow_null=True)
+    is_low = serializers.BooleanField(
+        default=None, allow_null=True, help_text="Whether the values up to the bound grew, or those above it."
+    )
+    choice = serializers.CharField(default=None, allow_null=True)
+    before = serializers.FloatField()
+    now = serializers.FloatField()
+
+
+class WholeFindingSerializer(FindingSerializer):
+    grew = serializers.SerializerMethodField()
+
+    class Meta(FindingSerializer.Meta):
+        fields = (*FindingSerializer.Meta.fields, "grew")
+
+    @extend_schema_field(GrewSerializer(allow_null=True))
+    def get_grew(self, row: Finding) -> dict[str, Any] | None:
+        before, window = compared(row, at=now())
+        grown = None if before is None else what_grew(row.measure, before, window)
+        return None if grown is None else dict(GrewSerializer(grown).data)
+
+
+class EstimateSerializer(serializers.Serializer[Any]):
+    """A share with its 95 % interval, 0 to 1, and how many reviews it stands on."""
+
+    value = serializers.FloatField()
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    n = serializers.IntegerField()
+
+
+class EstimateOfDaySerializer(EstimateSerializer):
+    begins_at = serializers.DateTimeField()
+
+
+class ExpectedSerializer(serializers.Serializer[Any]):
+    """How often a version is right, as a share of all its answers that an expert would confirm."""
+
+    model = serializers.CharField()
+    version = serializers.CharField()
+    answers = serializers.IntegerField()
+    from_confidence = serializers.FloatField(allow_null=True, help_text="Without any label.")
+    from_reviews = EstimateSerializer(allow_null=True, help_text="From what experts said alone.")
+    corrected = EstimateSerializer(allow_null=True, help_text="From both together: the narrower interval.")
+    factor = serializers.FloatField(help_text="How far confidence is believed, 0 to 1.")
+    days = serializers.SerializerMethodField()
+
+    @extend_schema_field(EstimateOfDaySerializer(many=True))
+    def get_days(self, found: expectations.Expected) -> list[dict[str, Any]]:
+        return [{"begins_at": day, **EstimateSerializer(share).data} for day, share in sorted(found.days.items())]
+
+
+class FindingFilter(filters.FilterSet):
+    model = filters.CharFilter(method="of_model")
+
+    class Meta:
+        model = Finding
+        fields = ("version", "client", "against", "measure", "outcome")
+
+    def of_model(self, rows: QuerySet[Finding], name: str, value: str) -> QuerySet[Finding]:
+        return rows.filter(version__in=ModelVersion.objects.filter(model=value).values("version"))
+
+
+class FindingList(generics.ListAPIView[Finding]):
+    """The newest comparison of each measure. An empty client: all clients together."""
+
+    permission_classes = (may("drift.view_finding"),)
+    serializer_class = FindingSerializer
+    page_order = ("pk",)  # an effect changes with every look; a row keeps its number as long as its version answers
+    filterset_class = FindingFilter
+    queryset = queries.findings()
+
+
+class FindingDetail(generics.RetrieveAPIView[Finding]):
+    """One comparison, and which part of the distribution grew."""
+
+    permission_classes = (may("drift.view_finding"),)
+    serializer_class = WholeFindingSerializer
+    queryset = queries.findings()
+
+
+class Performance(APIView):
+    permission_classes = (may("drift.view_finding"),)
+
+    @extend_schema(responses=ExpectedSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """How often each version was right in the last thirty days and on each, the one with the most answers first."""
+        found = expectations.expected_since(expectations.window_begins(now()))
+        return Response(ExpectedSerializer(found, many=True).data)
+
+
+urlpatterns = [
+    path("drift/findings/", FindingList.as_view()),
+    path("drift/findings/<int:pk>/", FindingDetail.as_view()),
+    path("drift/performance/", Performance.as_view()),
+]

@@ -1,0 +1,21 @@
+"""`python -m console.manage train`: carry out the training jobs that wait, and end."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from console.retraining import demand, programs, work
+
+
+class Command(BaseCommand):
+    help = "Carries out the training jobs that wait, one after another, and ends when none does."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: programs.leaving.set())
+        demand.taken()  # before looking: a job that comes after the last look asks again
+        work.carry_out_waiting()

@@ -1,0 +1,96 @@
+"""One person at the queue: the next photograph, what they say of it, and second thoughts.
+
+Whether a photograph waits for an answer or its answer is known makes no difference here, nor to the person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.timezone import now
+
+from console.errors import Conflict
+from console.review import gold, queries, services
+from console.review.models import GoldAnswer, ReviewItem, State
+from console.review.services import Decision
+from console.staff.models import User
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An item as its page is to treat it for one person."""
+
+    item: ReviewItem
+    question: GoldAnswer | None  # not None: its answer is known, which the page must not let on
+
+    @property
+    def withheld(self) -> bool:
+        """Whether the model's answer must not reach a person who may decide."""
+        return queries.withholds(self.item) if self.question is None else self.question.blind
+
+    @property
+    def set_aside(self) -> bool:
+        """Whether a known answer's person is restricted: then its page lets on as little as that of an open item."""
+        subject = self.question.gold.item.prediction.subject if self.question is not None else None
+        return subject is not None and subject.restricted_at is not None
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits for an answer."""
+        return self.question is not None or self.item.state != State.DECIDED
+
+
+def seat(actor: User, item: ReviewItem) -> Seat:
+    """One query, for what is decided and whoever may decide."""
+    may_be_asked = item.state == State.DECIDED and actor.has_perm("review.decide_reviewitem")
+    return Seat(item, gold.question_on(actor, item.pk) if may_be_asked else None)
+
+
+def next_item(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> int | None:
+    """The number of the item to look at next, held for this person; None when nothing waits. Raises NotAllowed.
+
+    What they hold comes first: what was fetched ahead, or left open when the browser was closed.
+    """
+    held = services.held_by(actor, passing_over=passing_over, state=state)
+    if held is not None:
+        try:
+            return services.take(actor=actor, item_id=held.pk).pk
+        except Conflict:
+            pass  # their time ran out this moment, and somebody was faster
+    if state == State.OPEN and services.anything_waits(actor):
+        question = gold.next_question(actor, passing_over=passing_over)
+        if question is not None:
+            return question.gold.item_id
+    item = services.take_next(actor=actor, passing_over=passing_over, state=state)
+    return None if item is None else item.pk
+
+
+def look_ahead(*, actor: User, after: int) -> int | None:
+    """What comes when the open item `after` is decided, held and not begun; None when nothing does."""
+    number = next_item(actor=actor, passing_over=after)
+    if number is not None:
+        services.reserve(actor=actor, item_id=number)
+    return number
+
+
+def decide(*, actor: User, at: Seat, decision: Decision) -> datetime:
+    """When it was decided. Raises what `services.decide` does."""
+    if at.question is None:
+        return services.decide(actor=actor, item_id=at.item.pk, decision=decision).decided_at
+    gold.answer(actor=actor, question=at.question, decision=decision)
+    return now()
+
+
+def skip(*, actor: User, at: Seat) -> None:
+    """Let it go, for another time or for somebody else."""
+    if at.question is None:
+        services.give_back(actor=actor, item_id=at.item.pk)
+    else:
+        gold.skip(actor=actor, item_id=at.item.pk)
+
+
+def take_back(*, actor: User, item_id: int) -> None:
+    """Undo one's own newest decision while it is fresh. Raises what `services.take_back` does."""
+    if not gold.take_back(actor=actor, item_id=item_id):
+        services.take_back(actor=actor, item_id=item_id)

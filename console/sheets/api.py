@@ -1,0 +1,92 @@
+"""Review sheets for scripts: `sheets/`, `sheets/{id}/`, `sheets/{id}/answers/`. They are judged on their page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers, status
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from console.sheets import queries, services
+from console.sheets.models import Sheet
+from console.staff.permissions import may
+from console.staff.rest import actor_of, read
+
+PIECE_BYTES: Final = 256 * 1024
+
+
+class SheetSerializer(serializers.ModelSerializer[Sheet]):
+    imported_by = serializers.CharField(source="imported_by.username", read_only=True)
+
+    class Meta:
+        model = Sheet
+        fields = ("id", "kind", "model", "size", "sha256", "imported_by", "imported_at")
+        read_only_fields = fields
+
+
+class ReasonSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=2000)
+
+
+class ZipParser(BaseParser):
+    """Leaves the bytes where they are: the sheet is streamed to a file."""
+
+    media_type = "application/zip"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> dict[str, Any]:
+        return {}
+
+
+class SheetList(generics.ListAPIView[Sheet]):
+    """Review sheets, newest first."""
+
+    permission_classes = (may("sheets.view_sheet"),)
+    parser_classes = (ZipParser,)
+    serializer_class = SheetSerializer
+    queryset = queries.sheets()
+
+    @extend_schema(request={"application/zip": OpenApiTypes.BINARY}, responses={201: SheetSerializer})
+    def post(self, request: Request) -> Response:
+        """Import a sheet that `amulet explain --review-sheet` or `amulet synth sheet` wrote."""
+        sheet = services.import_sheet(actor=actor_of(request), pieces=_pieces(request))
+        return Response(SheetSerializer(sheet).data, status=status.HTTP_201_CREATED)
+
+
+class SheetDetail(APIView):
+    @extend_schema(responses=SheetSerializer)
+    def get(self, request: Request, pk: int) -> Response:
+        """One sheet."""
+        return Response(SheetSerializer(services.find(actor=actor_of(request), sheet_id=pk)).data)
+
+    @extend_schema(request=ReasonSerializer, responses={204: None})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Delete a sheet with its pictures and answers."""
+        services.remove_sheet(actor=actor_of(request), sheet_id=pk, reason=read(ReasonSerializer, request)["reason"])
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+
+class SheetAnswers(APIView):
+    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    def get(self, request: Request, pk: int) -> Response:
+        """What everybody said, as `amulet synth reviewed` takes it; each export is in the audit trail."""
+        answers = services.export_answers(actor=actor_of(request), sheet_id=pk)
+        return Response(answers, headers={"Cache-Control": "no-store"})
+
+
+def _pieces(request: Request) -> Iterator[bytes]:
+    while piece := request._request.read(PIECE_BYTES):
+        yield piece
+
+
+urlpatterns = [
+    path("sheets/", SheetList.as_view()),
+    path("sheets/<int:pk>/", SheetDetail.as_view()),
+    path("sheets/<int:pk>/answers/", SheetAnswers.as_view()),
+]

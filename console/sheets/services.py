@@ -1,0 +1,211 @@
+"""What changes sheets and answers."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from console.audit.services import record
+from console.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from console.predictions.models import Prediction
+from console.sheets import queries
+from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem, Verdict
+from console.staff.models import User
+from console.staff.services import require
+from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, SheetRefused, read_sheet
+
+NOTE_MAX: Final = 500
+VERDICTS_OF: Final = {
+    Kind.HEAT_MAPS: (Verdict.YES, Verdict.NO, Verdict.UNSURE),
+    Kind.SYNTHETIC: tuple(map(Verdict, VERDICTS)),
+}
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one person says of one item. Problems go with synthetic photographs only."""
+
+    verdict: str
+    problems: Sequence[str] = ()
+    note: str = ""
+
+
+def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
+    """Read a sheet and keep it with its pictures.
+
+    Raises NotAllowed; TooLarge; Invalid with what is wrong in the file; Conflict when it was imported before.
+    """
+    require(actor, "sheets.import_sheet")
+    staging: Path = settings.AMULET.staging_dir
+    staging.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=staging, suffix=".zip") as file:
+        for piece in pieces:
+            if file.tell() + len(piece) > SHEET_BYTES_MAX:
+                raise TooLarge(_("A sheet may have at most {most} bytes.").format(most=SHEET_BYTES_MAX), field="file")
+            file.write(piece)
+        file.flush()
+        try:
+            read = read_sheet(Path(file.name))
+        except SheetRefused as refused:
+            raise Invalid(_("This is no review sheet: {why}.").format(why=refused), field="file") from None
+    predictions = _predictions_in([item.name for item in read.items])
+    try:
+        with transaction.atomic():
+            sheet = Sheet.objects.create(
+                kind=read.kind, model=read.model, sha256=read.sha256, size=len(read.items), imported_by=actor
+            )
+            SheetItem.objects.bulk_create(
+                [
+                    SheetItem(
+                        sheet=sheet,
+                        number=number,
+                        name=item.name,
+                        prediction_id=predictions.get(item.name),
+                        photo=item.photo,
+                        overlay=item.overlay,
+                        label=item.label or "",
+                        predicted=item.predicted,
+                        confidence=item.confidence,
+                        origin=item.origin or "",
+                    )
+                    for number, item in enumerate(read.items, start=1)
+                ],
+                batch_size=50,
+            )
+            _record(actor, "sheets.imported", sheet, {"sha256": sheet.sha256, "model": sheet.model})
+    except IntegrityError:
+        raise Conflict(_("This sheet was imported before."), reason="imported_before", field="file") from None
+    return sheet
+
+
+@transaction.atomic
+def answer(*, actor: User, sheet_id: int, number: int, given: Answer) -> SheetAnswer:
+    """Judge one item. The audit trail learns that a person is through, and not what was said.
+
+    Raises NotAllowed, NotFound, Invalid; Conflict when this person has judged it.
+    """
+    require(actor, "sheets.answer_sheet")
+    item = SheetItem.objects.select_related("sheet").filter(sheet=sheet_id, number=number).first()
+    if item is None:
+        raise NotFound(_("There is no item {number} on this sheet.").format(number=number))
+    _check(given, Kind(item.sheet.kind))
+    made, new = SheetAnswer.objects.get_or_create(
+        item=item,
+        expert=actor,
+        defaults={"verdict": given.verdict, "problems": sorted(set(given.problems)), "note": given.note},
+    )
+    if not new:
+        raise Conflict(_("You have judged this one."), reason="already_answered")
+    if queries.next_item(actor, item.sheet) is None:
+        _record(actor, "sheets.answered", item.sheet, {})
+    return made
+
+
+@transaction.atomic
+def take_back(*, actor: User, sheet_id: int) -> int:
+    """Undo one's own newest answer while items are left; the number of its item.
+
+    Raises NotAllowed, NotFound; Conflict when everything is answered: results may have been seen.
+    """
+    require(actor, "sheets.answer_sheet")
+    sheet = find(actor=actor, sheet_id=sheet_id)
+    made = SheetAnswer.objects.filter(item__sheet=sheet, expert=actor).order_by("-pk").select_related("item").first()
+    if made is None:
+        raise NotFound(_("There is no answer to take back."))
+    if queries.next_item(actor, sheet) is None:
+        raise Conflict(_("You have answered everything: nothing is taken back any more."), reason="too_late")
+    made.delete()
+    return made.item.number
+
+
+@transaction.atomic
+def export_answers(*, actor: User, sheet_id: int) -> dict[str, Any]:
+    """All answers, as `amulet synth reviewed` takes them. People are named as in the audit trail: by pseudonym.
+
+    Raises NotFound; NotAllowed for who may answer and has not yet.
+    """
+    require(actor, "sheets.import_sheet")
+    sheet = find(actor=actor, sheet_id=sheet_id)
+    if not queries.sees_results(actor, sheet):
+        raise NotAllowed(_("Who may answer this sheet sees what others said after answering all of it."))
+    rows = (
+        SheetAnswer.objects.filter(item__sheet=sheet)
+        .select_related("item", "expert")
+        .defer("item__photo", "item__overlay")
+        .order_by("item__number", "pk")
+    )
+    answers = [_exported(row, Kind(sheet.kind)) for row in rows]
+    _record(actor, "sheets.exported", sheet, {"answers": len(answers)})
+    return {"kind": sheet.kind, "model": sheet.model, "answers": answers}
+
+
+@transaction.atomic
+def remove_sheet(*, actor: User, sheet_id: int, reason: str) -> None:
+    """Delete a sheet with its pictures and answers. Raises NotAllowed, NotFound."""
+    require(actor, "sheets.import_sheet")
+    sheet = find(actor=actor, sheet_id=sheet_id)
+    _record(actor, "sheets.removed", sheet, {"reason": reason})
+    sheet.delete()
+
+
+def find(*, actor: User, sheet_id: int) -> Sheet:
+    """Raises NotAllowed, NotFound."""
+    require(actor, "sheets.view_sheet")
+    sheet = queries.sheets().filter(pk=sheet_id).first()
+    if sheet is None:
+        raise NotFound(_("There is no review sheet {id}.").format(id=sheet_id))
+    return sheet
+
+
+def _check(given: Answer, kind: Kind) -> None:
+    verdicts = VERDICTS_OF[kind]
+    if given.verdict not in verdicts:
+        raise Invalid(_("The answers are: {answers}.").format(answers=", ".join(verdicts)), field="verdict")
+    if given.problems and (kind != Kind.SYNTHETIC or not set(given.problems) <= set(PROBLEMS)):
+        raise Invalid(
+            _("Problems are of synthetic photographs: {problems}.").format(problems=", ".join(PROBLEMS)),
+            field="problems",
+        )
+    if len(given.note) > NOTE_MAX:
+        raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
+
+
+def _predictions_in(names: Iterable[str]) -> dict[str, UUID]:
+    """Name -> the prediction that it names, where the console knows one."""
+    named = {name: UUID(found[0]) for name in names if (found := _UUID.search(name))}
+    known = set(Prediction.objects.filter(pk__in=set(named.values())).values_list("pk", flat=True))
+    return {name: key for name, key in named.items() if key in known}
+
+
+def _exported(row: SheetAnswer, kind: Kind) -> dict[str, Any]:
+    item = row.item
+    said = {
+        "name": item.name,
+        "reviewer": str(row.expert.pseudonym),
+        "verdict": row.verdict,
+        "note": row.note,
+        "answered_at": row.answered_at.isoformat(),
+    }
+    if kind == Kind.SYNTHETIC:
+        return {**said, "class": item.label, "origin": item.origin, "problems": row.problems}
+    return {**said, "label": item.label or None, "predicted": item.predicted, "confidence": item.confidence}
+
+
+def _record(actor: User, action: str, sheet: Sheet, details: dict[str, Any]) -> None:
+    record(
+        actor=actor,
+        action=action,
+        subject_type="review_sheet",
+        subject_id=str(sheet.pk),
+        details={"kind": sheet.kind, "items": sheet.size, **details},
+    )

@@ -1,0 +1,169 @@
+"""`amulet-client` as callers type it: a process of its own, a real gateway's port."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from protos.wording import DISCLAIMER
+from tests.tiny_archive import NAME, VERSION
+from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, running_gateway, until
+
+COMMAND = Path(sys.executable).with_name("amulet-client")
+
+
+@pytest_asyncio.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+    rules = policy(clients=[client(SOMCHAI, calls_per_minute=10_000)])
+    async with running_gateway(tmp_path / "gateway", policy=rules) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    photos = tmp_path / "photos" / "deep"
+    photos.mkdir(parents=True)
+    for number, colour in enumerate(("red", "green", "blue", "red")):
+        (photos / f"{number}.png").write_bytes(photo(colour, seed=number, side_px=700))
+    return photos.parent
+
+
+def environment(gateway: Gateway, key: str = SOMCHAI.text) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "AMULET_GATEWAY": f"127.0.0.1:{gateway.listening.grpc_port}",
+        "AMULET_API_KEY": key,
+        "AMULET_INSECURE": "1",
+    }
+
+
+async def typed(gateway: Gateway, *arguments: object, key: str = SOMCHAI.text) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        *map(str, arguments),
+        env=environment(gateway, key),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    out, error = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode or 0, out.decode(), error.decode()
+
+
+async def test_a_folder_is_answered_in_order_as_text_and_as_json(gateway: Gateway, folder: Path) -> None:
+    status, text, _ = await typed(gateway, "predict", folder, "--language", "th")
+    assert status == 0
+    assert text.count(DISCLAIMER["th"]) == 4
+
+    status, lines, _ = await typed(gateway, "predict", folder, "--json")
+    found = [json.loads(line) for line in lines.splitlines()]
+    assert status == 0
+    assert [Path(each["file"]).name for each in found] == ["0.png", "1.png", "2.png", "3.png"]
+    assert [each["candidates"][0]["class_id"] for each in found] == ["red", "green", "blue", "red"]
+    assert {each["request_id"] for each in found} == {""}
+
+
+async def test_a_killed_run_goes_on_where_it_stopped(gateway: Gateway, folder: Path, tmp_path: Path) -> None:
+    results, photos = tmp_path / "results.jsonl", 40
+    for number in range(4, photos):
+        (folder / f"{number}.png").write_bytes(photo(seed=number))
+    gateway.graph.wait_s = 0.2  # so that most are still to come when the first is there
+    running = await asyncio.create_subprocess_exec(
+        COMMAND, "predict", folder, "--out", results, env=environment(gateway), stderr=subprocess.DEVNULL
+    )
+    await until(lambda: results.exists() and b"\n" in results.read_bytes(), what="an answer is in the file")
+    running.kill()
+    await running.wait()
+    kept = results.read_text().splitlines(keepends=True)
+    results.write_text("".join(kept) + '{"file": "cut o')
+    gateway.graph.renew()
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+
+    status, _, told = await typed(gateway, "predict", folder, "--out", results)
+
+    assert status == 1
+    assert f"{len(kept)} of {photos + 1} were answered before" in told
+    assert "broken.jpg" in told
+    lines = results.read_text().splitlines(keepends=True)
+    assert lines[: len(kept)] == kept
+    assert sorted(Path(json.loads(line)["file"]).name for line in lines) == [
+        *sorted(f"{number}.png" for number in range(photos)),
+        "broken.jpg",
+    ]
+    assert 0 < len(gateway.graph.versions_asked) == photos - len(kept)
+
+    (folder / "broken.jpg").write_bytes(photo("green"))
+    status, _, _ = await typed(gateway, "predict", folder, "--out", results)  # what was refused is asked again
+    assert status == 0
+    assert len(results.read_text().splitlines()) == photos + 1
+
+
+async def test_a_file_that_holds_something_else_is_left_alone(gateway: Gateway, folder: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine\n")
+
+    status, _, told = await typed(gateway, "predict", folder, "--out", notes)
+
+    assert (status, notes.read_text()) == (1, "mine\n")
+    assert told == f"Error: {notes} holds something else than results in line 1: name another file\n"
+
+
+async def test_shrunk_photographs_get_the_same_answer_with_fewer_pixels(gateway: Gateway, folder: Path) -> None:
+    answers = {}
+    for shrink in ([], ["--shrink"]):
+        _, lines, _ = await typed(gateway, "predict", folder, "--json", *shrink)
+        answers[bool(shrink)] = [json.loads(line) for line in lines.splitlines()]
+
+    assert {each["views"][0]["width_px"] for each in answers[False]} == {700}
+    assert {each["views"][0]["width_px"] for each in answers[True]} == {512}
+    for whole, shrunk in zip(answers[False], answers[True], strict=True):
+        assert whole["verdict"] == shrunk["verdict"]
+        assert whole["candidates"][0]["class_id"] == shrunk["candidates"][0]["class_id"]
+
+
+async def test_health_card_and_feedback(gateway: Gateway, folder: Path) -> None:
+    assert await typed(gateway, "health", key="") == (0, "SERVING\n", "")
+    assert (await typed(gateway, "health", "--service", "model:nobody"))[:2] == (1, "SERVICE_UNKNOWN\n")
+    assert (await typed(gateway, "card"))[:2] == (0, f"{NAME} {VERSION} ready\n")
+    status, card, _ = await typed(gateway, "card", NAME)
+    assert (status, json.loads(card)["version"]) == (0, VERSION)
+    _, lines, _ = await typed(gateway, "predict", folder / "deep" / "0.png", "--json")
+    prediction_id = json.loads(lines)["prediction_id"]
+    status, feedback_id, _ = await typed(gateway, "feedback", prediction_id, "--kind", "wrong", "--class", "green")
+    assert status == 0
+    assert len(feedback_id.strip()) == 36
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "status", "sentence"),
+    [
+        (["predict"], "his", 2, "Error: Missing argument 'PATHS...'."),
+        (["predict", "x.jpg"], "", 1, "Error: no API key: name its file with --key-file, or set AMULET_API_KEY"),
+        (["predict", "/dev/null/x.jpg"], "his", 1, "/dev/null/x.jpg: cannot be read: Not a directory"),
+        (
+            ["predict", "protos"],
+            "amk_wrong",
+            1,
+            "Error: no photographs in protos: JPEG, PNG and WebP files are looked for",
+        ),
+        (["card", "nobody"], "his", 1, "[REASON_MODEL_NOT_FOUND]"),
+        (["card"], "amk_wrong", 1, "[REASON_KEY_UNKNOWN]"),
+        (["card", "--ca", "/nowhere.pem"], "his", 0, ""),
+    ],
+)
+async def test_what_is_wrong_is_one_sentence(
+    gateway: Gateway, arguments: list[str], key: str, status: int, sentence: str
+) -> None:
+    found, _, told = await typed(gateway, *arguments, key=SOMCHAI.text if key == "his" else key)
+
+    assert found == status
+    assert sentence in told
+    assert "Traceback" not in told

@@ -1,0 +1,170 @@
+"""The page of a finding: the photographs that moved most, to whom they are shown, and a measure day by day."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
+
+from console.drift import moved, tasks
+from console.drift.course import course_of_choice, course_of_number
+from console.drift.models import EVERYBODY, Against, Finding
+from console.drift.queries import Day
+from console.ingest.retention import photo_key
+from console.ingest.services import apply_batch
+from console.review.models import ReviewItem
+from console.site.roles import Role
+from console.vault.models import Consent
+from console.vault.services import give_consent, withdraw_consent
+from model_store.reference import Reference, Sketch
+from protos.amulet.events.v1 import events_pb2 as pb
+from tests.console_events import kept_event, prediction_event
+from tests.unit.console.people import browser, member
+
+WEEK = timedelta(days=7)
+
+
+@pytest.fixture
+def consent() -> Consent:
+    return give_consent(
+        actor=member(Role.PRIVACY_OFFICER),
+        pseudonym="shop-17",
+        reference="c-1",
+        purpose="keep_photograph",
+        text_version="1",
+        channel="web",
+        given_at=now() - timedelta(days=30),
+    )
+
+
+def kept(**changes: object) -> pb.Event:
+    values = {"pseudonym": "shop-17", "consent": "c-1", "recipient": photo_key().public_key(), **changes}
+    return kept_event(**values)  # type: ignore[arg-type]
+
+
+def a_worse_week(*, side_px: int = 1200) -> list[pb.Event]:
+    """220 sure answers last week, 220 half-sure ones now, of which two have a photograph, as have two sure ones."""
+    before = [prediction_event(confidence=0.9 + n / 5000, happened_at=now() - WEEK) for n in range(220)]
+    after = [prediction_event(confidence=0.4 + n / 2000, happened_at=now() - timedelta(hours=2)) for n in range(216)]
+    shown = [kept(confidence=confidence) for confidence in (0.42, 0.31, 0.93, 0.95)]
+    for event in (*after, shown[0]):
+        event.prediction.views[0].width_px = side_px
+    apply_batch([*before, *after, *shown])
+    tasks.watch()
+    return shown
+
+
+def page_of(measure: str, role: Role = Role.ADMINISTRATOR) -> str:
+    row = Finding.objects.get(client=EVERYBODY, measure=measure, against=Against.PREVIOUS)
+    address = reverse("admin:drift_finding_change", args=[row.pk])
+    person = member(role, f"{role.name}-{measure}")
+    return browser(person).get(address).content.decode()
+
+
+def picture(event: pb.Event) -> str:
+    return reverse("admin:predictions_prediction_photograph", args=[event.prediction.prediction_id, 0])
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("static_files", "consent")
+class TestPhotographsThatMoved:
+    def test_those_in_the_part_that_grew_are_shown_the_furthest_out_first(self) -> None:
+        low, lowest, high, highest = a_worse_week()
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        page = page_of("confidence")
+        assert "more values up to" in page
+        assert 0 < page.index(picture(lowest)) < page.index(picture(low))
+        for event in (high, highest):
+            assert picture(event) not in page
+        assert f'<img src="{picture(low)}"' in page
+
+    def test_who_may_not_see_photographs_sees_none(self) -> None:
+        shown = a_worse_week()
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        page = page_of("confidence", Role.VIEWER)
+        assert "Your roles do not let you see photographs." in page
+        assert not any(picture(event) in page for event in shown)
+
+    def test_a_photograph_whose_answer_is_withheld_is_shown_to_nobody(self) -> None:
+        low, lowest, *_ = a_worse_week()
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        hidden = ReviewItem.objects.filter(prediction=lowest.prediction.prediction_id)
+        assert hidden.update(blind=True, withheld_until=now() + timedelta(minutes=5)) == 1
+        for role in (Role.ADMINISTRATOR, Role.PRIVACY_OFFICER):
+            page = page_of("confidence", role)
+            assert picture(low) in page
+            assert picture(lowest) not in page
+
+    def test_a_photograph_without_consent_is_not_shown(self, consent: Consent) -> None:
+        shown = a_worse_week()
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        Consent.objects.update(expires_at=now() - timedelta(minutes=1))  # its daily deletion has not come yet
+        page = page_of("confidence")
+        assert "no photograph is kept" in page
+        withdraw_consent(actor=member(Role.PRIVACY_OFFICER, "wipa-2"), reference="c-1", channel="web")
+        assert not any(picture(event) in page for event in shown)
+
+    def test_smaller_photographs_are_found_by_their_shorter_side(self) -> None:
+        low, *others = a_worse_week(side_px=300)
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        page = page_of("shorter_side_px")
+        assert "more values up to 300" in page
+        assert picture(low) in page
+        assert not any(picture(event) in page for event in others)  # as large as ever
+
+    def test_a_page_costs_as_much_however_many_photographs_there_are(
+        self, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        a_worse_week()
+        row = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
+        desk = browser(member(Role.ADMINISTRATOR))
+        address = reverse("admin:drift_finding_change", args=[row.pk])
+        with django_assert_max_num_queries(15):
+            desk.get(address)
+        monkeypatch.setattr(moved, "LOOKED_AT", 3)  # of the newest four, that are kept, the oldest is not looked at
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        assert desk.get(address).content.decode().count("<img src=") <= 3
+
+
+def test_the_tail_that_grew_is_where_distributions_lie_furthest_apart() -> None:
+    found = moved.tail_that_grew(Sketch([0.1, 0.9, 0.9, 0.9]), Sketch([0.1, 0.2, 0.3, 0.9]))
+    assert found == moved.Tail(bound=0.3, is_low=True, before=0.25, now=0.75)
+    assert [found.has(value) for value in (0.3, 0.31)] == [True, False]
+    found = moved.tail_that_grew(Sketch([1.0, 2.0]), Sketch([2.0, 3.0]))
+    assert found == moved.Tail(bound=1.0, is_low=False, before=0.5, now=1.0)
+    assert found.depth(3.0) > found.depth(2.0)
+    assert moved.tail_that_grew(Sketch([1.0]), Sketch([1.0])) is None
+
+
+def test_the_choice_that_grew_is_the_one_with_more_of_the_whole() -> None:
+    found = moved.choice_that_grew({"a": 8, "b": 2}, {"a": 50, "b": 30, "c": 20})
+    assert found == moved.Grown("c", 0.0, 0.2)
+    assert moved.choice_that_grew({"a": 1}, {"a": 9}) is None
+    assert moved.choice_that_grew({}, {"a": 1}) is None
+
+
+def test_a_course_draws_each_day_on_one_scale_with_what_it_is_compared_with() -> None:
+    at = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    today = at.replace(hour=0)
+    days = [
+        Day(today - timedelta(days=2), Reference({"x": Sketch([0.0, 5.0, 10.0])}, {"c": {"a": 3, "b": 1}})),
+        Day(today, Reference({"x": Sketch([5.0])}, {"c": {"b": 2}})),
+    ]
+    before = Reference({"x": Sketch([0.0, 2.5, 10.0])}, {"c": {"a": 1, "b": 1}})
+    drawn = course_of_number("x", days, before=before, at=at)
+    assert drawn is not None
+    assert drawn.ticks == ("10", "5", "0")
+    assert drawn.before == (0.0, 100.0, 75.0)
+    assert [(round(y), text[-14:]) for _x, y, text in drawn.ribbon.points] == [
+        (50, " 3 predictions"),
+        (50, " 1 predictions"),
+    ]
+    share = course_of_choice("c", "b", days, before=before, at=at)
+    assert share is not None
+    assert "25.0% of 4" in share.ribbon.points[0][2]
+    assert share.ticks[0] == "100.0%"
+    assert course_of_number("y", days, before=before, at=at) is None
+    assert course_of_choice("y", "b", days, before=None, at=at) is None

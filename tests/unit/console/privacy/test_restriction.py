@@ -1,0 +1,129 @@
+"""A restriction or an objection is done when nobody works with what is kept, and undone when it is lifted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils.timezone import now
+
+from console.datasets.services import export_zip
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.privacy import services
+from console.privacy.access import export_person
+from console.privacy.models import PrivacyRequest
+from console.retention.services import apply_due
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault import queries as vault_queries
+from console.vault import services as vault
+from console.vault.models import Consent, Kind, StoredObject, Subject
+from tests.console_events import CLASSES
+from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
+from tests.unit.console.people import caller, member
+
+pytestmark = pytest.mark.django_db
+PERSON = "shop-1"
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+def begun(officer: User, kind: str, person: str = PERSON) -> PrivacyRequest:
+    request = services.receive(actor=officer, pseudonym=person, kind=kind, laws="both", channel="letter")
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    return services.start(actor=officer, request_id=request.pk)
+
+
+def is_restricted(person: str = PERSON) -> bool:
+    subject = vault_queries.subject_of(person)
+    assert subject is not None
+    return subject.restricted_at is not None
+
+
+@pytest.mark.parametrize("kind", ["restriction", "objection"])
+def test_what_is_kept_is_neither_opened_nor_learnt_from_until_it_is_lifted(
+    officer: User, expert: User, kind: str
+) -> None:
+    engineer = member(Role.MODEL_ENGINEER)
+    for person in (PERSON, "shop-2"):
+        consenting(officer, person)
+    mine = str(labelled(expert, PERSON, is_a(CLASSES[0])))
+    labelled(expert, "shop-2", is_a(CLASSES[1]))
+    request = begun(officer, kind)
+    services.finish(actor=officer, request_id=request.pk, outcome="restricted")
+
+    with pytest.raises(NotFound, match="restricted"):
+        vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
+    assert vault_queries.kept_of([mine]) == {}
+    made, content = export_zip(actor=engineer, model=MODEL)
+    content.close()
+    assert (made.photographs, made.left_out) == (1, 1)
+
+    services.lift_restriction(actor=officer, request_id=request.pk, reason="the data were corrected")
+    assert vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
+    made, content = export_zip(actor=engineer, model=MODEL)
+    content.close()
+    assert (made.photographs, made.left_out) == (2, 0)
+    with pytest.raises(Conflict):
+        services.lift_restriction(actor=officer, request_id=request.pk, reason="again")
+
+
+def test_the_person_gets_their_data_all_the_same(officer: User, expert: User) -> None:
+    consenting(officer, PERSON)
+    labelled(expert, PERSON, is_a(CLASSES[0]))
+    begun(officer, "restriction")
+    with export_person(actor=officer, request_id=begun(officer, "access").pk) as file:
+        assert b"photographs/" in file.read()
+
+
+def test_what_has_run_out_is_held_while_it_is_restricted(officer: User, expert: User) -> None:
+    consenting(officer, PERSON)
+    labelled(expert, PERSON, is_a(CLASSES[0]))
+    request = begun(officer, "restriction")
+    Consent.objects.update(expires_at=now() - timedelta(minutes=1))
+    kept = StoredObject.objects.count()
+    assert apply_due(at=now()) == 0
+    told = {row["rule"]: row for row in caller(Role.AUDITOR).get("/api/v1/privacy/retention/").json()}["photographs"]
+    assert (told["held"], told["overdue"]) == (kept, False)
+    services.lift_restriction(actor=officer, request_id=request.pk, reason="settled")
+    assert apply_due(at=now() + timedelta(minutes=11)) == kept
+
+
+def test_it_begins_with_the_work_and_ends_with_a_refusal_unless_another_keeps_it(officer: User) -> None:
+    consenting(officer, PERSON)
+    services.receive(actor=officer, pseudonym=PERSON, kind="restriction", laws="both", channel="letter")
+    assert not is_restricted()
+    objection = begun(officer, "objection")
+    assert is_restricted()
+    PrivacyRequest.objects.filter(kind="restriction").delete()
+    restriction = begun(officer, "restriction")
+    services.refuse(actor=officer, request_id=objection.pk, reason="our reasons weigh more")
+    assert is_restricted()
+    services.refuse(actor=officer, request_id=restriction.pk, reason="unfounded")
+    assert not is_restricted()
+
+
+def test_somebody_who_is_not_known_yet_is_restricted_from_the_first_photograph_on(officer: User) -> None:
+    begun(officer, "objection", "newcomer")
+    assert is_restricted("newcomer")
+    assert Subject.objects.count() == 1
+
+
+def test_lifting_takes_a_privacy_officer_and_a_reason(officer: User) -> None:
+    request = begun(officer, "restriction")
+    with pytest.raises(NotAllowed):
+        services.lift_restriction(actor=member(Role.AUDITOR), request_id=request.pk, reason="because")
+    with pytest.raises(Invalid):
+        services.lift_restriction(actor=officer, request_id=request.pk, reason=" ")
+    script = caller(Role.PRIVACY_OFFICER)
+    address = f"/api/v1/privacy/requests/{request.pk}/"
+    assert script.get(address).json()["restricted"] is True
+    assert script.post(f"{address}lift/", {"reason": "settled"}).json()["restricted"] is False

@@ -1,0 +1,110 @@
+"""The photograph after this one is fetched while this one is looked at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from console.ingest.services import apply_batch
+from console.review import desk, services
+from console.review.models import Decided, ExpertDecision, ReviewItem, State
+from console.review.services import Decision
+from console.site.roles import Role
+from console.staff.models import User
+from tests.console_events import prediction_event
+from tests.unit.console.people import browser, member
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+AHEAD = {"X-Look-Ahead": "1"}
+SCRIPT = {"Accept": "application/json"}
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+@pytest.fixture
+def at(expert: User) -> Client:
+    return browser(expert)
+
+
+@pytest.fixture
+def items() -> list[ReviewItem]:
+    apply_batch([prediction_event(confidence=0.5) for _ in range(3)])
+    return list(ReviewItem.objects.order_by("created_at", "pk"))
+
+
+def page_of(item: ReviewItem | int) -> str:
+    return reverse("admin:review_reviewitem_change", args=[item if isinstance(item, int) else item.pk])
+
+
+def looked_ahead(at: Client, after: ReviewItem | int) -> str:
+    after_id = after if isinstance(after, int) else after.pk
+    answer = at.post(f"{reverse('admin:review_reviewitem_look_ahead')}?after={after_id}")
+    assert answer.status_code == 200
+    return str(answer.json()["next"])
+
+
+def test_what_was_fetched_ahead_is_what_comes_next_and_its_time_begins_then(
+    at: Client, expert: User, items: list[ReviewItem]
+) -> None:
+    first = desk.next_item(actor=expert)
+    assert first is not None
+    ahead = looked_ahead(at, first)
+    assert ahead != page_of(first)
+    assert "data-review" in at.get(ahead, headers=AHEAD).content.decode()
+    held = ReviewItem.objects.get(held_by=expert, held_since=None)
+    assert page_of(held) == ahead
+
+    done = at.post(page_of(first), {"answer": "unsure"}, headers=SCRIPT).json()
+    assert done["next"] == ahead
+    assert "Decided: cannot be told from this photograph" in done["last"]
+    held.refresh_from_db()
+    decided = ExpertDecision.objects.get()
+    assert held.held_since is not None
+    assert held.held_since >= decided.decided_at
+    at.post(page_of(held), {"answer": "unsure"}, headers=SCRIPT)
+    assert ExpertDecision.objects.get(item=held).took_s is not None
+
+
+def test_nobody_else_gets_what_was_fetched_ahead(at: Client, expert: User, items: list[ReviewItem]) -> None:
+    first = desk.next_item(actor=expert)
+    assert first is not None
+    looked_ahead(at, first)
+    other = services.take_next(actor=member(Role.REVIEWER, "ladda"))
+    assert other is not None
+    assert other.held_by is not None
+    assert ReviewItem.objects.filter(held_by=expert).count() == 2
+
+
+def test_at_the_end_of_the_queue_there_is_nothing_ahead(at: Client, expert: User, items: list[ReviewItem]) -> None:
+    ReviewItem.objects.exclude(pk=items[0].pk).update(state=State.DECIDED)
+    assert looked_ahead(at, items[0]) == ""
+    services.take(actor=expert, item_id=items[0].pk)
+    done = at.post(page_of(items[0]), {"answer": "unsure"}, headers=SCRIPT).json()
+    assert done["next"] == reverse("admin:review_reviewitem_changelist")
+
+
+def test_a_refusal_leads_back_to_the_page_that_says_it(at: Client, expert: User, items: list[ReviewItem]) -> None:
+    services.take(actor=expert, item_id=items[0].pk)
+    services.decide(actor=expert, item_id=items[0].pk, decision=Decision(Decided.UNSURE))
+    done = at.post(page_of(items[0]), {"answer": "unsure"}, headers=SCRIPT).json()
+    assert done["next"] == page_of(items[0])
+    assert "It has been decided already." in at.get(done["next"]).content.decode()
+
+
+def test_whoever_closed_the_browser_goes_on_where_they_were(expert: User, items: list[ReviewItem]) -> None:
+    services.take(actor=expert, item_id=items[2].pk)
+    assert desk.next_item(actor=expert) == items[2].pk
+    assert desk.next_item(actor=expert, passing_over=items[2].pk) != items[2].pk
+
+
+@pytest.mark.parametrize("after", ["", "x", "9" * 30])
+def test_a_wrong_address_leads_nowhere(at: Client, after: str) -> None:
+    assert at.post(f"{reverse('admin:review_reviewitem_look_ahead')}?after={after}").status_code == 404
+    answer: Any = at.get(reverse("admin:review_reviewitem_look_ahead"))
+    assert answer.status_code == 405

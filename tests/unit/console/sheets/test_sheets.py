@@ -1,0 +1,187 @@
+"""A sheet's whole way: from training's writer over experts' keyboards to what `amulet synth reviewed` reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from django.urls import reverse
+from PIL import Image
+
+from console.audit.models import Entry
+from console.errors import Conflict, Invalid, NotAllowed, TooLarge
+from console.ingest.services import apply_batch
+from console.predictions.models import Prediction
+from console.sheets import queries, services
+from console.sheets.models import Sheet, SheetAnswer, SheetItem
+from console.sheets.services import Answer
+from console.site.roles import Role
+from console.staff.models import User
+from model_store.review_sheet import SHEET_BYTES_MAX, Item, Kind, Origin, jpeg, write_sheet
+from tests.console_events import prediction_event
+from tests.unit.console.people import caller, member
+from tests.unit.console.site.test_pages import at_the_desk
+from training.synthetic.commands import synth
+
+pytestmark = pytest.mark.django_db
+RED = jpeg(Image.new("RGB", (8, 8), "red"))
+BLUE = jpeg(Image.new("RGB", (8, 8), "blue"))
+
+
+@pytest.fixture
+def engineer() -> User:
+    return member(Role.MODEL_ENGINEER)
+
+
+@pytest.fixture
+def synthetic(tmp_path: Path) -> bytes:
+    """Four of one class; the third is real."""
+    origins = [Origin.SYNTHETIC, Origin.SYNTHETIC, Origin.REAL, Origin.SYNTHETIC]
+    path = tmp_path / "synthetic.zip"
+    write_sheet(path, (Item("", RED, "apple", origin=origin) for origin in origins), kind=Kind.SYNTHETIC)
+    return path.read_bytes()
+
+
+def heat_maps(folder: Path, *names: str) -> bytes:
+    path = folder / "maps.zip"
+    write_sheet(path, (Item(name, RED, "apple", BLUE, "pear", 0.75) for name in names), kind=Kind.HEAT_MAPS, model="v1")
+    return path.read_bytes()
+
+
+def audited() -> list[str]:
+    return list(Entry.objects.filter(type__startswith="sheets.").order_by("sequence").values_list("type", flat=True))
+
+
+def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
+    engineer: User, synthetic: bytes, tmp_path: Path
+) -> None:
+    sheet = services.import_sheet(actor=engineer, pieces=[synthetic])
+    with pytest.raises(Conflict, match="imported before"):
+        services.import_sheet(actor=engineer, pieces=[synthetic])
+    said = {
+        "prasert": ("plausible", "plausible", "plausible", "not"),
+        "anong": ("plausible", "not", "plausible", "not"),
+    }
+    for name, verdicts in said.items():
+        expert = member(Role.REVIEWER, name)
+        for number, verdict in enumerate(verdicts, start=1):
+            problems = ("texture",) if verdict == "not" else ()
+            services.answer(actor=expert, sheet_id=sheet.pk, number=number, given=Answer(verdict, problems))
+        with pytest.raises(Conflict):
+            services.answer(actor=expert, sheet_id=sheet.pk, number=1, given=Answer("not"))
+        with pytest.raises(Conflict):
+            services.take_back(actor=expert, sheet_id=sheet.pk)
+        with pytest.raises(NotAllowed):
+            services.export_answers(actor=expert, sheet_id=sheet.pk)
+
+    found = queries.results(sheet)
+    assert (found.all.answers, found.all.share.value, found.all.share.n) == (8, 0.625, 4)
+    assert {part.name: part.share.value for part in found.origins} == {"real": 1.0, "synthetic": 0.5}
+    assert found.problems == {"texture": 3}
+    # Of four, three alike: 0.75. By chance: 1/2 * 3/4 + 1/2 * 1/4 = 0.5.
+    assert [pair.concord.kappa for pair in found.pairs] == [0.5]
+
+    answers = caller(Role.MODEL_ENGINEER).get(f"/api/v1/sheets/{sheet.pk}/answers/").json()
+    assert {row["reviewer"] for row in answers["answers"]} == {
+        str(user.pseudonym) for user in User.objects.filter(username__in=said)
+    }
+    (tmp_path / "answers.json").write_text(json.dumps(answers))
+    told = CliRunner().invoke(synth, ["reviewed", str(tmp_path / "answers.json"), "--json"])
+    assert told.exit_code == 0, told.output
+    read = json.loads(told.output)
+    assert (read["synthetic"]["acceptance"], read["real"]["acceptance"]) == (0.5, 1.0)
+    assert (read["reviewers"], read["cohen_kappa"]) == (2, 0.5)
+
+    services.remove_sheet(actor=engineer, sheet_id=sheet.pk, reason="read")
+    assert not Sheet.objects.exists()
+    assert not SheetAnswer.objects.exists()
+    assert audited() == [
+        "sheets.imported", "sheets.answered", "sheets.answered", "sheets.exported", "sheets.removed",
+    ]  # fmt: skip
+
+
+def test_who_may_answer_sees_nothing_of_others_before_the_last_answer(engineer: User, synthetic: bytes) -> None:
+    sheet, suda = services.import_sheet(actor=engineer, pieces=[synthetic]), member(Role.ADMINISTRATOR)
+    for number in (1, 2, 3):
+        services.answer(actor=suda, sheet_id=sheet.pk, number=number, given=Answer("plausible"))
+    assert services.take_back(actor=suda, sheet_id=sheet.pk) == 3
+    with pytest.raises(NotAllowed, match="after answering all"):
+        services.export_answers(actor=suda, sheet_id=sheet.pk)
+    for number in (3, 4):
+        services.answer(actor=suda, sheet_id=sheet.pk, number=number, given=Answer("unsure"))
+    assert len(services.export_answers(actor=suda, sheet_id=sheet.pk)["answers"]) == 4
+
+
+def test_a_photograph_that_the_console_exported_goes_with_its_person(engineer: User, tmp_path: Path) -> None:
+    event = prediction_event()
+    apply_batch([event])
+    key = event.prediction.prediction_id
+    sheet = services.import_sheet(
+        actor=engineer, pieces=[heat_maps(tmp_path, f"apple/top_{key}_0.png", "apple/other.png")]
+    )
+    services.answer(actor=member(Role.REVIEWER), sheet_id=sheet.pk, number=1, given=Answer("yes"))
+    Prediction.objects.filter(pk=key).delete()
+    assert list(SheetItem.objects.values_list("name", flat=True)) == ["apple/other.png"]
+
+
+def test_what_is_no_sheet_is_refused_with_a_sentence(engineer: User, tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="This is no review sheet: it is no zip archive"):
+        services.import_sheet(actor=engineer, pieces=[b"hello"])
+    with pytest.raises(TooLarge):
+        services.import_sheet(actor=engineer, pieces=[b"0" * SHEET_BYTES_MAX, b"0"])
+    sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "a.png")])
+    expert = member(Role.REVIEWER)
+    for given, sentence in (
+        (Answer("plausible"), "The answers are: yes, no, unsure"),
+        (Answer("yes", ["shape"]), "Problems are of synthetic photographs"),
+        (Answer("yes", note="x" * 501), "at most 500"),
+    ):
+        with pytest.raises(Invalid, match=sentence):
+            services.answer(actor=expert, sheet_id=sheet.pk, number=1, given=given)
+    refused = caller(Role.MODEL_ENGINEER).generic("POST", "/api/v1/sheets/", "no", content_type="application/zip")
+    assert (refused.status_code, refused.json()["reason"]) == (400, "invalid")
+
+
+@pytest.mark.usefixtures("static_files")
+def test_on_the_pages_an_expert_is_never_told_what_is_real(engineer: User, synthetic: bytes) -> None:
+    sheet = services.import_sheet(actor=engineer, pieces=[synthetic])
+    browser, _expert = at_the_desk(Role.REVIEWER)
+    judge = reverse("admin:sheets_sheet_judge", args=[sheet.pk])
+    pages = []
+    for number in range(1, 5):
+        page = browser.get(judge, follow=True).content.decode()
+        assert f'name="number" value="{number}"' in page
+        assert "data:image/jpeg;base64," in page
+        assert not any(word in page for word in ('"real"', '"synthetic"', "origin", ">real<", "001"))
+        pages.append(page)
+        given = {"number": number, "answer": "plausible", "problems": ["shape"], "note": "so"}
+        assert browser.post(judge, given).status_code == 302
+    whole = browser.get(reverse("admin:sheets_sheet_change", args=[sheet.pk])).content.decode()
+    assert "You have judged 4 of 4." in whole
+    assert "Found good" not in whole
+    assert SheetAnswer.objects.filter(problems=["shape"], note="so").count() == 4
+
+    desk, _ = at_the_desk(Role.MODEL_ENGINEER, "desk-2")
+    seen = desk.get(reverse("admin:sheets_sheet_change", args=[sheet.pk]))
+    assert "Found good" in seen.content.decode()
+    assert "100 %" in seen.content.decode()
+
+
+@pytest.mark.usefixtures("static_files")
+def test_an_engineer_imports_exports_and_removes_on_the_pages(tmp_path: Path) -> None:
+    desk, _ = at_the_desk(Role.MODEL_ENGINEER)
+    file = tmp_path / "sheet.zip"
+    file.write_bytes(heat_maps(tmp_path, "a.png"))
+    with file.open("rb") as content:
+        assert desk.post(reverse("admin:sheets_sheet_take_in"), {"file": content}).status_code == 302
+    sheet = Sheet.objects.get()
+    expert, _ = at_the_desk(Role.REVIEWER, "expert")
+    page = expert.get(reverse("admin:sheets_sheet_judge", args=[sheet.pk])).content.decode()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "pear" in page
+    answers = desk.get(reverse("admin:sheets_sheet_export", args=[sheet.pk]))
+    assert json.loads(answers.content) == {"kind": "heat_maps", "model": "v1", "answers": []}
+    assert desk.post(reverse("admin:sheets_sheet_remove", args=[sheet.pk]), {"reason": "done"}).status_code == 302
+    assert not Sheet.objects.exists()

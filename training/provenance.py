@@ -1,0 +1,40 @@
+"""Which code made something: its version, its commit, the packages that it ran with."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
+_GIT_S_MAX: Final = 5.0
+
+
+def code_version() -> str:
+    """The installed version, and the commit where the code runs from a checkout."""
+    version = metadata.version("amulet")
+    found = commit()
+    return f"{version}+{found}" if found else version
+
+
+def commit() -> str:
+    """Of the checkout that the code runs from, 12 digits; empty where it runs from none."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_S_MAX,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def packages() -> Mapping[str, str]:
+    """Versions of what decides numbers."""
+    return {package: metadata.version(package) for package in _PACKAGES}

@@ -1,0 +1,38 @@
+"""Work on as many cores as there are, each job on one of its own.
+
+Numerical libraries that share the cores between jobs let each wait for the others at every step, turning;
+here it is jobs that share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
+
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
+
+
+def side_by_side(work: Callable[[_Job], _Result], jobs: Iterable[_Job], *, threads: int) -> Iterator[_Result]:
+    """Results in the order of the jobs.
+
+    Jobs are taken as they are begun and results wait for few: memory stays bounded. The first error ends it.
+    One at a time, a job has all cores.
+    """
+    if threads == 1:
+        yield from map(work, jobs)
+        return
+    source = iter(jobs)
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        running = [pool.submit(work, job) for job in islice(source, 2 * threads)]
+        try:
+            while running:
+                done = running.pop(0)
+                running.extend(pool.submit(work, job) for job in islice(source, 1))
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
