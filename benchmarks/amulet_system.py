@@ -70,16 +70,16 @@ class Amulet(Contender):
         token = (self._layout.secrets / "control_token").read_text()
         self._console = ConsoleStandIn(_policy(self.bench.run, card, entry), token)
         self._console.start()
+        environment = {**self._layout.environment(), "AMULET_CONSOLE_URL": self._console.url, **self._settings}
         out = self.spawn(
             [
                 sys.executable, ROOT / "deploy" / "torchserve" / "launch.py", "--state", self._layout.torchserve,
                 "--model-store", self._layout.models, "--port-offset", str(self._layout.ports.offset),
                 *self._torchserve,
             ],
-            {},
+            {"AMULET_PIXELS_DIR": environment["AMULET_PIXELS_DIR"]},
         )  # fmt: skip
         self._register(made.name, out)
-        environment = {**self._layout.environment(), "AMULET_CONSOLE_URL": self._console.url, **self._settings}
         out = self.spawn([sys.executable, "-m", "gateway"], environment, cwd=ROOT)
         self._until_ready(out)
 

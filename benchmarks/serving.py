@@ -47,8 +47,10 @@ SYSTEMS: Final[Mapping[str, Callable[[Bench], Contender]]] = {
     "litserve": lambda bench: LitServe("litserve", bench),
     "bentoml": lambda bench: BentoML("bentoml", bench),
     "torchserve_stock": lambda bench: TorchServeStock("torchserve_stock", bench),
+    "amulet_sent": lambda bench: Amulet("amulet_sent", bench, settings={"AMULET_PIXELS_DIR": ""}),
 }
-NAMES: Final = (*SYSTEMS, "limit")
+ON_REQUEST: Final = ("amulet_sent",)  # as if TorchServe ran on another machine
+NAMES: Final = (*(name for name in SYSTEMS if name not in ON_REQUEST), "limit")
 
 Profile = dict[str, dict[str, float]]  # role, role/thread or stage -> figures of one call
 

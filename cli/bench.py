@@ -71,7 +71,9 @@ def bench() -> None:
 @_options(seconds=2.0)  # five rounds of every system in ten minutes, the training included
 @click.option("--profile", is_flag=True, help="Also show where a call's time goes, by process and thread.")
 @click.option(
-    "--systems", help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas.  [default: all]"
+    "--systems",
+    help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas; amulet_sent is Amulet that sends "
+    "pixels to TorchServe.  [default: all but amulet_sent]",
 )
 def serving(
     models: tuple[Path, ...],
@@ -87,9 +89,10 @@ def serving(
     from benchmarks.systems import SystemFailed
 
     names = benchmark.NAMES if systems is None else tuple(systems.split(","))
-    unknown = [name for name in names if name not in benchmark.NAMES]
+    known = (*benchmark.NAMES, *benchmark.ON_REQUEST)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise click.UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(benchmark.NAMES)}")
+        raise click.UsageError(f"there is no system {unknown[0]!r}: there are {', '.join(known)}")
     if len(models) > 1:
         raise click.UsageError("serving measures one --model at a time")
     with _ready(models, photos) as (runs, folder):

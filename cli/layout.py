@@ -12,6 +12,7 @@ from typing import Final
 
 HOST: Final = "127.0.0.1"
 PORT_OFFSET_MAX: Final = 50_000
+SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, for this user alone
 UNIX_PATH_BYTES_MAX: Final = 95  # of 107; supervisord adds a suffix while it binds
 
 
@@ -145,6 +146,14 @@ class Layout:
         return Path(tempfile.gettempdir(), f"amulet-{digest}.sock")
 
     @property
+    def pixels(self) -> Path | None:
+        """A folder in memory, for pixels between gateway and TorchServe; None where this machine has no such memory."""
+        if not os.access(SHARED_MEMORY, os.W_OK | os.X_OK):
+            return None
+        digest = hashlib.sha256(os.fsencode(self.state)).hexdigest()[:24]
+        return SHARED_MEMORY / f"amulet-{os.getuid()}-{digest}"
+
+    @property
     def supervisor_config(self) -> Path:
         return self.state / "supervisord.conf"
 
@@ -181,6 +190,7 @@ class Layout:
             "TLS_CERT": self.tls / "server.pem",
             "TLS_KEY": self.tls / "server.key",
             "INPUT_HASH_SECRET_FILE": secrets / "input_hash_secret",
+            "PIXELS_DIR": self.pixels or "",
             "JOURNAL_DIR": self.gateway / "journal",
             "MODEL_STORE": self.models,
             "TRUSTED_KEYS": self.trusted,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -45,6 +46,7 @@ from gateway.routing.router import WhyNotReady
 from gateway.routing.shadow import Shadows
 from gateway.service import PredictionService
 from gateway.serving.batches import Batches
+from gateway.serving.board import Board, BoardImpossible
 from gateway.serving.readiness import Readiness
 from gateway.serving.tokens import Tokens
 from gateway.serving.torchserve import Backend, TorchServe
@@ -83,10 +85,22 @@ class Serving:
 async def torchserve(settings: Settings, down: AsyncExitStack) -> Serving:
     tokens = Tokens(settings.torchserve_key_file, settings.torchserve_management_url)
     down.push_async_callback(tokens.close)
-    direct = await down.enter_async_context(TorchServe(settings.torchserve_grpc, tokens))
+    board = _board(settings.pixels_dir, down)
+    direct = await down.enter_async_context(TorchServe(settings.torchserve_grpc, tokens, board))
     readiness = Readiness(direct)
     batches = await down.enter_async_context(Batches(direct))
     return Serving(batches, readiness.watch, readiness.why_not, (tokens.run, readiness.run))
+
+
+def _board(folder: Path | None, down: AsyncExitStack) -> Board | None:
+    """For pixels that need not be sent; without one they are."""
+    if folder is None:
+        return None
+    try:
+        return down.enter_context(Board(folder))
+    except BoardImpossible as error:
+        _log.warning("pixels_are_sent", why=str(error))
+        return None
 
 
 async def run(

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
         default_factory=_in_state("torchserve", "key_file.json"), description="Where TorchServe writes its tokens."
     )
 
+    pixels_dir: Path | None = Field(
+        default=None,
+        description="Folder in memory (tmpfs) that TorchServe's workers read pixels from, its launcher's --pixels; "
+        "empty: pixels are sent.",
+    )
+
     journal_dir: Path = Field(
         default_factory=_in_state("gateway", "journal"), description="Folder of the durable journal; one per gateway."
     )

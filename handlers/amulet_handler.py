@@ -15,7 +15,9 @@ import base64
 import hashlib
 import json
 import logging
+import mmap
 import os
+import re
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -47,6 +49,12 @@ PIXELS_MAX: Final = 64_000_000  # read from the header, before pixels take memor
 # two runs instead of one: more images at once make none of them cheaper.
 IMAGES_KEPT_MEMORY_FOR: Final = 8
 IMAGES_PER_RUN_MAX: Final = 32
+
+# Pixels may lie on boards, files of this folder, which gateways on this machine write and this handler maps.
+BOARDS_FOLDER: Final = "AMULET_PIXELS_DIR"
+BOARDS_MAX: Final = 16  # a gateway has one; it has another after every start
+TURN_BYTES: Final = 8
+_BOARD_NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 # The few of amulet.v1.Reason that a handler can answer; a test holds them equal to the enum.
 PHOTO_MISSING: Final = 100
@@ -173,6 +181,46 @@ class Begun:
         )
 
 
+class Boards:
+    """The boards of the gateways that have asked, mapped for reading."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._open: dict[str, mmap.mmap] = {}  # the newest last
+
+    def find(self, name: str) -> mmap.mmap | None:
+        """None: nobody shares a folder with this process, or there is no such board in it."""
+        if self._folder is None or not _BOARD_NAME.fullmatch(name):
+            return None
+        board = self._open.get(name)
+        if board is None:
+            try:
+                descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    board = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
+                finally:
+                    os.close(descriptor)
+            except (OSError, ValueError):
+                return None
+            while len(self._open) >= BOARDS_MAX:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[name] = board
+        return board
+
+    def read(self, name: str, place: graph_pb2.Place) -> bytes | None:
+        """A copy of the pixels in that place; None when they are not there, or somebody else's by now."""
+        board = self.find(name)
+        begin = place.offset + TURN_BYTES
+        end = begin + place.size
+        if board is None or not 0 <= place.offset < begin <= end <= len(board):
+            return None
+        copied = board[begin:end]
+        # Looked at after copying: who writes there next takes the turn away first.
+        if int.from_bytes(board[place.offset : begin], "little") != place.turn:
+            return None
+        return copied
+
+
 class AmuletHandler:
     """One loaded model version. TorchServe calls `initialize` once and `handle` per batch, never at once."""
 
@@ -181,6 +229,8 @@ class AmuletHandler:
         self._session: onnxruntime.InferenceSession
         self._examples: tuple[graph_pb2.Neighbour, ...] = ()  # in the order of the graph's references
         self._beside: ThreadPoolExecutor
+        folder = os.environ.get(BOARDS_FOLDER, "")
+        self._boards = Boards(Path(folder) if folder else None)
 
     def initialize(self, context: Any) -> None:
         """Load the graph of the archive that TorchServe unpacked, and run it once.
@@ -279,23 +329,26 @@ class AmuletHandler:
             return Part(request, fault=_fault(FIELD_INVALID, "the graph has no Grad-CAM++", "grad_cam_plus_plus"))
         images: list[NDArray[np.uint8]] = []
         for index, image in enumerate(request.images):
-            found = self._image(image, f"images[{index}]")
+            found = self._image(image, f"images[{index}]", request.board)
             if isinstance(found, graph_pb2.Fault):
                 return Part(request, fault=found)
             images.append(found)
         return Part(request, tuple(images), tuple(image.target for image in request.images))
 
-    def _image(self, image: graph_pb2.Image, field: str) -> NDArray[np.uint8] | graph_pb2.Fault:
+    def _image(self, image: graph_pb2.Image, field: str, board: str) -> NDArray[np.uint8] | graph_pb2.Fault:
         shape = (self.card.height_px, self.card.width_px, 3)
         if not -1 <= image.target < len(self.card.classes):
             wanted = f"-1 or 0 to {len(self.card.classes) - 1}"
             return _fault(CLASS_NOT_FOUND, f"there is no class {image.target}: {wanted}", f"{field}.target")
         match image.WhichOneof("content"):
-            case "pixels":
-                if len(image.pixels) != np.prod(shape):
-                    found, wanted = len(image.pixels), f"{np.prod(shape)} bytes, uint8 {list(shape)}"
+            case "pixels" | "place" as content:
+                pixels = image.pixels if content == "pixels" else self._boards.read(board, image.place)
+                if pixels is None:
+                    return _fault(FIELD_INVALID, "the board does not hold these pixels", f"{field}.place")
+                if len(pixels) != np.prod(shape):
+                    found, wanted = len(pixels), f"{np.prod(shape)} bytes, uint8 {list(shape)}"
                     return _fault(FIELD_INVALID, f"{found} bytes; wanted are {wanted}", f"{field}.pixels")
-                return np.frombuffer(image.pixels, dtype=np.uint8).reshape(shape)
+                return np.frombuffer(pixels, dtype=np.uint8).reshape(shape)
             case "encoded":
                 try:
                     return pixels_of(image.encoded, self.card.height_px, self.card.width_px)
@@ -309,6 +362,7 @@ class AmuletHandler:
 
     def _answer(self, part: Part, ran: Ran, begun: Begun) -> graph_pb2.GraphAnswer:
         answer = graph_pb2.GraphAnswer(model=self.card.name, version=self.card.version)
+        answer.board_open = self._boards.find(part.request.board) is not None
         if part.fault is not None:
             answer.fault.CopyFrom(part.fault)
             return answer

@@ -40,6 +40,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "INSECURE": ("gateway", "console", "cli"),
         "REFLECTION": ("gateway",),
         "INPUT_HASH_SECRET_FILE": ("gateway",),
+        "PIXELS_DIR": ("gateway",),
         "JOURNAL_DIR": ("gateway", "console"),
         "JOURNAL_FREE_MIB_MIN": ("gateway",),
         "JOURNAL_AGE_S_MAX": ("gateway",),

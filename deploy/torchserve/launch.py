@@ -37,6 +37,7 @@ HOST: Final = "127.0.0.1"
 STANDIN: Final = Path(__file__).resolve().with_name("standin")
 UNIX_PATH_BYTES_MAX: Final = 107
 ENVIRONMENT_KEPT: Final = ("TZ", "LD_LIBRARY_PATH")
+PIXELS_DIR: Final = "AMULET_PIXELS_DIR"  # the gateway's setting and the handler's, by one name
 # A pattern of Java that matches no text at all, so that no URL is allowed.
 NOTHING: Final = "(?!)"
 
@@ -60,6 +61,7 @@ class Options:
     job_queue_size: int = 64  # requests that wait for one version; more are refused
     request_mib: int = 16
     response_mib: int = 8
+    pixels: Path | None = None  # folder in memory that gateways on this machine share with the workers
     heap_mib: int = 192  # a full queue of eight views at 224 x 224 takes 77
 
     @property
@@ -177,6 +179,7 @@ def environment(options: Options, scratch: Path, outer: Mapping[str, str]) -> di
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": str(options.threads_of_a_worker),
         "MALLOC_ARENA_MAX": "2",  # glibc would keep eight heaps a core
+        **({PIXELS_DIR: str(options.pixels.absolute())} if options.pixels else {}),
         **{name: outer[name] for name in ENVIRONMENT_KEPT if name in outer},
     }
 
@@ -422,6 +425,13 @@ def _options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--threads", type=_Integer(0, 256), default=0, help="of one worker; 0: cores / workers")
     parser.add_argument(
         "--token-expiration-min", type=float, default=plain.token_expiration_min, help="minutes that a token lives"
+    )
+    pixels = os.environ.get(PIXELS_DIR, "")
+    parser.add_argument(
+        "--pixels",
+        type=Path,
+        default=Path(pixels) if pixels else None,
+        help=f"folder in memory through which gateways on this machine hand over pixels; ${PIXELS_DIR} unless given",
     )
     for name, what in (
         ("response_timeout_s", "seconds for one batch; a worker that takes longer is killed"),

@@ -22,6 +22,7 @@ from grpc import aio
 from numpy.typing import NDArray
 
 from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded, Refusal
+from gateway.serving.board import Board, Placed
 from gateway.serving.tokens import Tokens
 from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -140,8 +141,11 @@ class Backend(Protocol):
 class TorchServe:
     """A connection to TorchServe's inference port. Use it as an async context, or `close` it."""
 
-    def __init__(self, target: str, tokens: Tokens) -> None:
+    def __init__(self, target: str, tokens: Tokens, board: Board | None = None) -> None:
+        """board: for versions whose worker says that it can read it; None: pixels are sent."""
         self._tokens = tokens
+        self._board = board
+        self._reads_board: set[tuple[str, str]] = set()
         self._channel = aio.insecure_channel(target, options=_OPTIONS)
         self._stub = inference_pb2_grpc.InferenceAPIsServiceStub(self._channel)
         self._answered_at_s: dict[tuple[str, str], float] = {}
@@ -180,23 +184,53 @@ class TorchServe:
         """
         if deadline_s <= 0.0:
             raise DeadlineExceeded("no time is left for the model to answer")
-        body = _request_of(images, extras)
-        if self._in_flight_bytes + len(body) > IN_FLIGHT_BYTES_MAX:
-            raise Overloaded("the model is busy with as many photographs as it can hold")
-        request = inference_pb2.PredictionsRequest(
-            model_name=backend_name, model_version=version, input={"request": body}
-        )
-        self._in_flight_bytes += len(body)
+        ends_at_s = time.monotonic() + deadline_s
         try:
             async with asyncio.timeout(deadline_s):
-                response = await self._ask(request, ends_at_s=time.monotonic() + deadline_s)
+                answer = await self._answer(backend_name, version, images, extras, ends_at_s)
         except TimeoutError:
             raise DeadlineExceeded(f"the model did not answer within {deadline_s:.3g} s") from None
-        finally:
-            self._in_flight_bytes -= len(body)
-        result = _result_of(response.prediction, backend_name, version, images=len(images))
+        result = _result_of(answer, backend_name, version, images=len(images))
         self._answered_at_s[backend_name, version] = time.monotonic()
         return result
+
+    async def _answer(
+        self, backend_name: str, version: str, images: Sequence[GraphImage], extras: Extras, ends_at_s: float
+    ) -> graph_pb2.GraphAnswer:
+        """The handler's answer, with pixels on the board where it can read them, else sent."""
+        key = (backend_name, version)
+        request = _request_of(images, extras, self._board.name if self._board else "")
+        if self._board and key in self._reads_board:
+            placed = self._board.place(_checked(image.pixels) for image in images if image.pixels is not None)
+            try:
+                answer = await self._send(backend_name, version, _with_places(request, images, placed), ends_at_s)
+            finally:
+                self._board.take_away(placed)
+            if not _lost_place(answer):
+                return answer
+            self._reads_board.discard(key)  # another worker may be without that folder: it says so below
+        answer = await self._send(backend_name, version, _with_pixels(request, images), ends_at_s)
+        if answer.board_open:
+            self._reads_board.add(key)
+        return answer
+
+    async def _send(
+        self, backend_name: str, version: str, request: graph_pb2.GraphRequest, ends_at_s: float
+    ) -> graph_pb2.GraphAnswer:
+        body = request.SerializeToString()
+        if self._in_flight_bytes + len(body) > IN_FLIGHT_BYTES_MAX:
+            raise Overloaded("the model is busy with as many photographs as it can hold")
+        self._in_flight_bytes += len(body)
+        try:
+            response = await self._ask(
+                inference_pb2.PredictionsRequest(
+                    model_name=backend_name, model_version=version, input={"request": body}
+                ),
+                ends_at_s=ends_at_s,
+            )
+        finally:
+            self._in_flight_bytes -= len(body)
+        return _parsed(response.prediction, backend_name, version)
 
     async def _ask(
         self, request: inference_pb2.PredictionsRequest, *, ends_at_s: float
@@ -222,33 +256,57 @@ class TorchServe:
                     raise _refusal_of(error, request.model_name, request.model_version) from None
 
 
-def _request_of(images: Sequence[GraphImage], extras: Extras) -> bytes:
-    entries = [
-        graph_pb2.Image(encoded=image.encoded or b"", target=image.target)
-        if image.pixels is None
-        else graph_pb2.Image(pixels=_bytes_of(image.pixels), target=image.target)
-        for image in images
-    ]
+def _request_of(images: Sequence[GraphImage], extras: Extras, board: str) -> graph_pb2.GraphRequest:
+    """All of a request but its pixels."""
     return graph_pb2.GraphRequest(
-        images=entries,
+        images=[graph_pb2.Image(encoded=image.encoded or b"", target=image.target) for image in images],
         heat_map=extras.heat_map,
         grad_cam_plus_plus=extras.plus_plus,
         embedding=extras.embedding,
         neighbours=extras.neighbours,
-    ).SerializeToString()
+        board=board,
+    )
 
 
-def _bytes_of(pixels: NDArray[np.uint8]) -> bytes:
+def _with_pixels(request: graph_pb2.GraphRequest, images: Sequence[GraphImage]) -> graph_pb2.GraphRequest:
+    for entry, image in zip(request.images, images, strict=True):
+        if image.pixels is not None:
+            entry.pixels = _checked(image.pixels).tobytes()
+    return request
+
+
+def _with_places(
+    request: graph_pb2.GraphRequest, images: Sequence[GraphImage], placed: Sequence[Placed]
+) -> graph_pb2.GraphRequest:
+    if not placed:  # a full board
+        return _with_pixels(request, images)
+    places = iter(placed)
+    for entry, image in zip(request.images, images, strict=True):
+        if image.pixels is not None:
+            place = next(places)
+            entry.place.offset, entry.place.turn, entry.place.size = place.offset, place.turn, place.size
+    return request
+
+
+def _checked(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"pixels are uint8 [height, width, 3], not {pixels.dtype} {list(pixels.shape)}")
-    return pixels.tobytes()
+    return pixels
 
 
-def _result_of(prediction: bytes, backend_name: str, version: str, *, images: int) -> GraphResult:
+def _parsed(prediction: bytes, backend_name: str, version: str) -> graph_pb2.GraphAnswer:
     try:
-        answer = graph_pb2.GraphAnswer.FromString(prediction)
+        return graph_pb2.GraphAnswer.FromString(prediction)
     except DecodeError:
         raise BackendFaulty(f"{backend_name} {version} answered something else than a GraphAnswer") from None
+
+
+def _lost_place(answer: graph_pb2.GraphAnswer) -> bool:
+    """Whether the handler did not find on the board what it was told to."""
+    return answer.fault.field.endswith(".place")
+
+
+def _result_of(answer: graph_pb2.GraphAnswer, backend_name: str, version: str, *, images: int) -> GraphResult:
     if (answer.model, answer.version) != (backend_name, version):
         raise BackendFaulty(f"{answer.model} {answer.version} answered in place of {backend_name} {version}")
     if answer.HasField("fault"):

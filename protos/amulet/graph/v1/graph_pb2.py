@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61mulet/graph/v1/graph.proto\x12\x0f\x61mulet.graph.v1\"\x8b\x01\n\x0cGraphRequest\x12&\n\x06images\x18\x01 \x03(\x0b\x32\x16.amulet.graph.v1.Image\x12\x10\n\x08heat_map\x18\x02 \x01(\x08\x12\x11\n\tembedding\x18\x03 \x01(\x08\x12\x1a\n\x12grad_cam_plus_plus\x18\x04 \x01(\x08\x12\x12\n\nneighbours\x18\x05 \x01(\x05\"G\n\x05Image\x12\x10\n\x06pixels\x18\x01 \x01(\x0cH\x00\x12\x11\n\x07\x65ncoded\x18\x02 \x01(\x0cH\x00\x12\x0e\n\x06target\x18\x03 \x01(\x03\x42\t\n\x07\x63ontent\"\xcd\x01\n\x0bGraphAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.amulet.graph.v1.Output\x12%\n\x05\x66\x61ult\x18\x04 \x01(\x0b\x32\x16.amulet.graph.v1.Fault\x12\x10\n\x08graph_ms\x18\x05 \x01(\x01\x12\x14\n\x0c\x62\x61tch_images\x18\x06 \x01(\x05\x12%\n\x05steps\x18\x07 \x01(\x0b\x32\x16.amulet.graph.v1.Steps\"t\n\x05Steps\x12\x15\n\rbegan_unix_ns\x18\x01 \x01(\x03\x12\x13\n\x0bprepared_ms\x18\x02 \x01(\x01\x12\x15\n\rgraph_from_ms\x18\x03 \x01(\x01\x12\x13\n\x0bgraph_to_ms\x18\x04 \x01(\x01\x12\x13\n\x0b\x61nswered_ms\x18\x05 \x01(\x01\"\x99\x02\n\x06Output\x12\x0e\n\x06logits\x18\x01 \x03(\x02\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.amulet.graph.v1.Output.ScoresEntry\x12\x11\n\tembedding\x18\x04 \x03(\x02\x12\x15\n\rheat_map_rows\x18\x05 \x01(\x05\x12\x18\n\x10heat_map_columns\x18\x06 \x01(\x05\x12\x10\n\x08heat_map\x18\x07 \x03(\x02\x12.\n\nneighbours\x18\x08 \x03(\x0b\x32\x1a.amulet.graph.v1.Neighbour\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"j\n\tNeighbour\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63lass_index\x18\x02 \x01(\x05\x12\x0c\n\x04side\x18\x03 \x01(\t\x12\x0e\n\x06\x63osine\x18\x04 \x01(\x02\x12\x16\n\x0ethumbnail_jpeg\x18\x05 \x01(\x0c\"7\n\x05\x46\x61ult\x12\x0e\n\x06reason\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61mulet/graph/v1/graph.proto\x12\x0f\x61mulet.graph.v1\"\x9a\x01\n\x0cGraphRequest\x12&\n\x06images\x18\x01 \x03(\x0b\x32\x16.amulet.graph.v1.Image\x12\x10\n\x08heat_map\x18\x02 \x01(\x08\x12\x11\n\tembedding\x18\x03 \x01(\x08\x12\x1a\n\x12grad_cam_plus_plus\x18\x04 \x01(\x08\x12\x12\n\nneighbours\x18\x05 \x01(\x05\x12\r\n\x05\x62oard\x18\x06 \x01(\t\"p\n\x05Image\x12\x10\n\x06pixels\x18\x01 \x01(\x0cH\x00\x12\x11\n\x07\x65ncoded\x18\x02 \x01(\x0cH\x00\x12\'\n\x05place\x18\x04 \x01(\x0b\x32\x16.amulet.graph.v1.PlaceH\x00\x12\x0e\n\x06target\x18\x03 \x01(\x03\x42\t\n\x07\x63ontent\"3\n\x05Place\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04turn\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x03\"\xe1\x01\n\x0bGraphAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x07outputs\x18\x03 \x03(\x0b\x32\x17.amulet.graph.v1.Output\x12%\n\x05\x66\x61ult\x18\x04 \x01(\x0b\x32\x16.amulet.graph.v1.Fault\x12\x10\n\x08graph_ms\x18\x05 \x01(\x01\x12\x14\n\x0c\x62\x61tch_images\x18\x06 \x01(\x05\x12%\n\x05steps\x18\x07 \x01(\x0b\x32\x16.amulet.graph.v1.Steps\x12\x12\n\nboard_open\x18\x08 \x01(\x08\"t\n\x05Steps\x12\x15\n\rbegan_unix_ns\x18\x01 \x01(\x03\x12\x13\n\x0bprepared_ms\x18\x02 \x01(\x01\x12\x15\n\rgraph_from_ms\x18\x03 \x01(\x01\x12\x13\n\x0bgraph_to_ms\x18\x04 \x01(\x01\x12\x13\n\x0b\x61nswered_ms\x18\x05 \x01(\x01\"\x99\x02\n\x06Output\x12\x0e\n\x06logits\x18\x01 \x03(\x02\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x33\n\x06scores\x18\x03 \x03(\x0b\x32#.amulet.graph.v1.Output.ScoresEntry\x12\x11\n\tembedding\x18\x04 \x03(\x02\x12\x15\n\rheat_map_rows\x18\x05 \x01(\x05\x12\x18\n\x10heat_map_columns\x18\x06 \x01(\x05\x12\x10\n\x08heat_map\x18\x07 \x03(\x02\x12.\n\nneighbours\x18\x08 \x03(\x0b\x32\x1a.amulet.graph.v1.Neighbour\x1a-\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\"j\n\tNeighbour\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63lass_index\x18\x02 \x01(\x05\x12\x0c\n\x04side\x18\x03 \x01(\t\x12\x0e\n\x06\x63osine\x18\x04 \x01(\x02\x12\x16\n\x0ethumbnail_jpeg\x18\x05 \x01(\x0c\"7\n\x05\x46\x61ult\x12\x0e\n\x06reason\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUT_SCORESENTRY']._loaded_options = None
   _globals['_OUTPUT_SCORESENTRY']._serialized_options = b'8\001'
   _globals['_GRAPHREQUEST']._serialized_start=49
-  _globals['_GRAPHREQUEST']._serialized_end=188
-  _globals['_IMAGE']._serialized_start=190
-  _globals['_IMAGE']._serialized_end=261
-  _globals['_GRAPHANSWER']._serialized_start=264
-  _globals['_GRAPHANSWER']._serialized_end=469
-  _globals['_STEPS']._serialized_start=471
-  _globals['_STEPS']._serialized_end=587
-  _globals['_OUTPUT']._serialized_start=590
-  _globals['_OUTPUT']._serialized_end=871
-  _globals['_OUTPUT_SCORESENTRY']._serialized_start=826
-  _globals['_OUTPUT_SCORESENTRY']._serialized_end=871
-  _globals['_NEIGHBOUR']._serialized_start=873
-  _globals['_NEIGHBOUR']._serialized_end=979
-  _globals['_FAULT']._serialized_start=981
-  _globals['_FAULT']._serialized_end=1036
+  _globals['_GRAPHREQUEST']._serialized_end=203
+  _globals['_IMAGE']._serialized_start=205
+  _globals['_IMAGE']._serialized_end=317
+  _globals['_PLACE']._serialized_start=319
+  _globals['_PLACE']._serialized_end=370
+  _globals['_GRAPHANSWER']._serialized_start=373
+  _globals['_GRAPHANSWER']._serialized_end=598
+  _globals['_STEPS']._serialized_start=600
+  _globals['_STEPS']._serialized_end=716
+  _globals['_OUTPUT']._serialized_start=719
+  _globals['_OUTPUT']._serialized_end=1000
+  _globals['_OUTPUT_SCORESENTRY']._serialized_start=955
+  _globals['_OUTPUT_SCORESENTRY']._serialized_end=1000
+  _globals['_NEIGHBOUR']._serialized_start=1002
+  _globals['_NEIGHBOUR']._serialized_end=1108
+  _globals['_FAULT']._serialized_start=1110
+  _globals['_FAULT']._serialized_end=1165
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,7 @@ class GraphRequest(_message.Message):
     EMBEDDING_FIELD_NUMBER: _builtins.int
     GRAD_CAM_PLUS_PLUS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    BOARD_FIELD_NUMBER: _builtins.int
     heat_map: _builtins.bool
     """return the heat maps"""
     embedding: _builtins.bool
@@ -37,6 +38,8 @@ class GraphRequest(_message.Message):
     """the heat maps by Grad-CAM++ and not by Grad-CAM"""
     neighbours: _builtins.int
     """so many nearest references with each output, where the archive has them"""
+    board: _builtins.str
+    """Name of the file that holds the pixels of images with a place, in the folder that both sides share; empty: none."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """one to eight"""
@@ -49,10 +52,11 @@ class GraphRequest(_message.Message):
         embedding: _builtins.bool = ...,
         grad_cam_plus_plus: _builtins.bool = ...,
         neighbours: _builtins.int = ...,
+        board: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -64,6 +68,7 @@ class Image(_message.Message):
 
     PIXELS_FIELD_NUMBER: _builtins.int
     ENCODED_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     pixels: _builtins.bytes
     """uint8 [height, width, 3], RGB, row by row, at the model's size"""
@@ -71,22 +76,57 @@ class Image(_message.Message):
     """JPEG, PNG or WebP; oriented and scaled by the handler"""
     target: _builtins.int
     """Index of the class that the heat map explains; -1: the best one."""
+    @_builtins.property
+    def place(self) -> Global___Place:
+        """pixels as above, on the request's board"""
+
     def __init__(
         self,
         *,
         pixels: _builtins.bytes = ...,
         encoded: _builtins.bytes = ...,
+        place: Global___Place | None = ...,
         target: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "encoded", b"encoded", "pixels", b"pixels"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "encoded", b"encoded", "pixels", b"pixels", "place", b"place"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "encoded", b"encoded", "pixels", b"pixels", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "encoded", b"encoded", "pixels", b"pixels", "place", b"place", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["pixels", "encoded"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["pixels", "encoded", "place"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
 Global___Image: _TypeAlias = Image  # noqa: Y015
+
+@_typing.final
+class Place(_message.Message):
+    """Where the pixels of one image lie on a board: eight bytes, which are `turn` (little-endian), and behind them the pixels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSET_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    offset: _builtins.int
+    """of those eight bytes, from the board's beginning"""
+    turn: _builtins.int
+    """another one there: the place has been given to another image meanwhile"""
+    size: _builtins.int
+    """bytes of the pixels"""
+    def __init__(
+        self,
+        *,
+        offset: _builtins.int = ...,
+        turn: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "size", b"size", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Place: _TypeAlias = Place  # noqa: Y015
 
 @_typing.final
 class GraphAnswer(_message.Message):
@@ -99,12 +139,15 @@ class GraphAnswer(_message.Message):
     GRAPH_MS_FIELD_NUMBER: _builtins.int
     BATCH_IMAGES_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    BOARD_OPEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     graph_ms: _builtins.float
     """the graph's run, which a batch shares"""
     batch_images: _builtins.int
     """how many images shared that run"""
+    board_open: _builtins.bool
+    """the request's board can be read here"""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Output]:
         """one per image, in order; empty where there is an error"""
@@ -125,10 +168,11 @@ class GraphAnswer(_message.Message):
         graph_ms: _builtins.float = ...,
         batch_images: _builtins.int = ...,
         steps: Global___Steps | None = ...,
+        board_open: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fault", b"fault", "steps", b"steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_images", b"batch_images", "fault", b"fault", "graph_ms", b"graph_ms", "model", b"model", "outputs", b"outputs", "steps", b"steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_images", b"batch_images", "board_open", b"board_open", "fault", b"fault", "graph_ms", b"graph_ms", "model", b"model", "outputs", b"outputs", "steps", b"steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
 from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded
+from gateway.serving.board import PLACE_BYTES, PLACES, Board
 from gateway.serving.tokens import Tokens
 from gateway.serving.torchserve import BackendFaulty, Extras, GraphImage, TorchServe
 from protos.amulet.graph.v1 import graph_pb2
@@ -261,3 +263,91 @@ async def test_a_token_that_is_refused_for_ever_is_unavailable(fake: FakeTorchSe
     fake.token = "another"
     with pytest.raises(BackendUnavailable, match="token API answered 400"):
         await predict(torchserve)
+
+
+async def open_board(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+    answer = answer_of(request)
+    answer.board_open = bool(request.board)
+    return answer
+
+
+async def test_pixels_are_placed_once_the_worker_says_that_it_reads_them(
+    fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
+) -> None:
+    fake.answer = open_board
+    photo = GraphImage(encoded=b"photo")
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            await predict(torchserve, IMAGE, photo, IMAGE)
+
+        assert [request.board for request in fake.requests] == [board.name, board.name]
+        assert (tmp_path / "pixels" / board.name).read_bytes().count(0) == PLACES * PLACE_BYTES  # wiped
+    first, second = fake.requests
+    assert [image.WhichOneof("content") for image in first.images] == ["pixels"]
+    assert [image.WhichOneof("content") for image in second.images] == ["place", "encoded", "place"]
+    assert [image.target for image in second.images] == [1, -1, 1]
+    assert second.images[0].place.size == 48
+
+
+async def test_a_worker_without_the_board_is_sent_pixels(fake: FakeTorchServe, tokens: Tokens, tmp_path: Path) -> None:
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            await predict(torchserve)
+
+    assert [request.images[0].WhichOneof("content") for request in fake.requests] == ["pixels", "pixels"]
+
+
+async def test_a_worker_that_has_lost_the_board_is_sent_pixels_and_the_caller_notices_nothing(
+    fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
+) -> None:
+    async def lost(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        if request.images[0].HasField("place"):
+            return graph_pb2.GraphAnswer(
+                model=NAME, version=VERSION, fault=graph_pb2.Fault(reason=200, field="images[0].place")
+            )
+        return answer_of(request)
+
+    fake.answer = open_board
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            fake.answer = lost
+            await predict(torchserve)
+            await predict(torchserve)
+
+    contents = [request.images[0].WhichOneof("content") for request in fake.requests]
+    assert contents == ["pixels", "place", "pixels", "pixels"]
+
+
+async def test_a_full_board_means_sending(fake: FakeTorchServe, tokens: Tokens, tmp_path: Path) -> None:
+    fake.answer = open_board
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            taken = board.place([IMAGE.pixels] * PLACES if IMAGE.pixels is not None else [])
+            await predict(torchserve)
+            board.take_away(taken)
+            await predict(torchserve)
+
+    contents = [request.images[0].WhichOneof("content") for request in fake.requests]
+    assert contents == ["pixels", "pixels", "place"]
+
+
+async def test_a_call_that_is_given_up_gives_its_place_back(
+    fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
+) -> None:
+    async def never(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    fake.answer = open_board
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            fake.answer = never
+            with pytest.raises(DeadlineExceeded):
+                await predict(torchserve, deadline_s=0.2)
+
+        assert len(board.place([np.zeros((1, 1, 3), np.uint8)] * PLACES)) == PLACES
