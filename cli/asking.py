@@ -11,19 +11,12 @@ import click
 
 from cli.connection import ConsoleConnection, RemoteError, console_connection
 from cli.layout import Layout
-from cli.stack import STATE_DIR_DEFAULT
+from cli.stack import state_option_for
 
 
 def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option("--json", "as_json", is_flag=True, help="Print the console's answer as JSON.")(command)
-    return click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="AMULET_STATE_DIR",
-        default=STATE_DIR_DEFAULT,
-        show_default=True,
-        help="The folder of a local stack; AMULET_CONSOLE_URL names another console.",
-    )(command)
+    return state_option_for("The folder of a local stack; AMULET_CONSOLE_URL names another console.")(command)
 
 
 def reason_option(command: Callable[..., Any]) -> Callable[..., Any]:

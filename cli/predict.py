@@ -14,6 +14,7 @@ from cryptography import x509
 
 from amulet_client import AmuletError, Client, Prediction, Unreachable, Wishes
 from amulet_client.asking import Manner, ask
+from amulet_client.asking_options import asking_options, language_option
 from amulet_client.bulk import Outcome, name_of, photographs
 from amulet_client.photos import heat_map_png
 from cli.connection import RemoteError, secret
@@ -36,23 +37,12 @@ CAUSES: Final[Mapping[str, str]] = MappingProxyType(
 
 @click.command(epilog="Example: AMULET_API_KEY_FILE=shop.key amulet predict front.jpg --explain maps/ --language th")
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--one-object", is_flag=True, help="All photographs show the same object: one answer for all of them.")
+@asking_options
 @click.option("--explain", type=click.Path(path_type=Path, file_okay=False), help="Write heat maps into this folder.")
 @click.option(
     "--similar", type=click.IntRange(0, 10), default=0, help="Also name so many reference examples that are alike."
 )
-@click.option("--model", default="", help="The model, where the key may use several.")
-@click.option("--version", default="", help="A version; otherwise the route gives one.")
-@click.option(
-    "--language", type=click.Choice(["en", "th"]), default="en", show_default=True, help="Of names and advice."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each answer.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the JSON lines into this file. What it has an answer for is not asked again.",
-)
-@click.option("--shrink", is_flag=True, help="Send no more pixels than the model can use.")
+@language_option
 @state_option
 def predict(
     photos: tuple[Path, ...],

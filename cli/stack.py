@@ -62,15 +62,19 @@ class StackError(click.ClickException):
     """The stack could not be started, asked or stopped."""
 
 
-def state_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def state_option_for(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--state, with what the folder is for this command."""
     return click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="AMULET_STATE_DIR",
         default=STATE_DIR_DEFAULT,
         show_default=True,
-        help="The folder that holds everything the stack keeps.",
-    )(command)
+        help=what,
+    )
+
+
+state_option = state_option_for("The folder that holds everything the stack keeps.")
 
 
 @click.command(epilog="Example: amulet up --state ./demo --detach")

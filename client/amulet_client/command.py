@@ -19,6 +19,7 @@ import click
 
 from amulet_client.answers import Wishes
 from amulet_client.asking import Manner, ask
+from amulet_client.asking_options import asking_options, language_option
 from amulet_client.bulk import photographs
 from amulet_client.errors import AmuletError
 from amulet_client.synchronous import Client
@@ -49,9 +50,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Authority (PEM) that signed the gateway's certificate; otherwise those that the system trusts.",
     )
     @click.option("--insecure", envvar="AMULET_INSECURE", is_flag=True, help="Plain text; to loopback only.")
-    @click.option(
-        "--language", type=click.Choice(["en", "th"]), default="en", show_default=True, help="Of names and advice."
-    )
+    @language_option
     @wraps(command)
     def with_client(
         gateway: str, key_file: Path | None, ca: Path | None, insecure: bool, language: str, **options: Any
@@ -87,16 +86,7 @@ def amulet_client() -> None:
 
 @amulet_client.command(epilog="Example: amulet-client predict photos/ --out results.jsonl --shrink")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--one-object", is_flag=True, help="All photographs show the same object: one answer for all of them.")
-@click.option("--model", default="", help="The model, where the key may use several.")
-@click.option("--version", default="", help="A version; otherwise the route gives one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, one for each answer.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the JSON lines into this file. What it has an answer for is not asked again.",
-)
-@click.option("--shrink", is_flag=True, help="Send no more pixels than the model can use (needs the photos extra).")
+@asking_options
 @connected
 def predict(
     client: Client,
