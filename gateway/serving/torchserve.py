@@ -17,6 +17,7 @@ from typing import Final, Protocol, Self
 
 import grpc
 import numpy as np
+import structlog
 from google.protobuf.message import DecodeError
 from grpc import aio
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.torchserve import inference_pb2, inference_pb2_grpc
 
+_log = structlog.get_logger(__name__)
 # A token can be replaced under a call by whoever else renews it, a connection can be found
 # broken only by using it. Asking again is safe: a prediction changes nothing in TorchServe.
 TOKEN_TRIES: Final = 3
@@ -209,9 +211,11 @@ class TorchServe:
             if not _lost_place(answer):
                 return answer
             self._reads_board.discard(key)  # another worker may be without that folder: it says so below
+            _log.warning("board_lost", model=backend_name, version=version)
         answer = await self._send(backend_name, version, _with_pixels(request, images), ends_at_s)
-        if answer.board_open:
+        if answer.board_open and key not in self._reads_board:
             self._reads_board.add(key)
+            _log.info("pixels_are_shared", model=backend_name, version=version)
         return answer
 
     async def _send(
