@@ -1,4 +1,11 @@
-"""How long a call may take: the caller's own wish, capped by ours."""
+"""How long a call may take: the caller's own wish, capped by ours.
+
+An answer that leaves in the very moment in which its caller stops waiting is lost, and so is the reason
+of a refusal. So a part of what the caller allows is kept back for the way home: for what lies between
+the gateway and the far end, which nobody here can measure, and for a loop or a caller that is late.
+It is a share, since who has a short deadline is near; with a floor, below which a busy machine alone
+would use it up, and a ceiling, for beyond it no network is that far (decision 0128).
+"""
 
 from __future__ import annotations
 
@@ -7,8 +14,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from gateway import errors
+
+WAY_HOME_SHARE: Final = 0.1
+WAY_HOME_S_MIN: Final = 0.005
+WAY_HOME_S_MAX: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +31,12 @@ class Deadline:
 
     @classmethod
     def of_call(cls, remaining_s: float | None, *, request_s_max: float) -> Deadline:
-        """remaining_s: what gRPC says; None: the caller set no deadline, 0.0: it is spent."""
-        budget_s = request_s_max if remaining_s is None else min(remaining_s, request_s_max)
+        """When the answer has to leave.
+
+        remaining_s: what gRPC says; None: the caller set no deadline, 0.0: it is spent.
+        request_s_max: our own bound, with which nobody at the far end breaks off.
+        """
+        budget_s = request_s_max if remaining_s is None else min(remaining_s - way_home_s(remaining_s), request_s_max)
         return cls(time.monotonic() + budget_s)
 
     @property
@@ -40,3 +56,8 @@ class Deadline:
             if not timeout.expired():
                 raise
             raise errors.DeadlineExceeded(f"the deadline passed while {doing}", wanted="allow more time") from None
+
+
+def way_home_s(remaining_s: float) -> float:
+    """What is kept back of so much time: never more than half of it."""
+    return min(max(WAY_HOME_SHARE * remaining_s, WAY_HOME_S_MIN), WAY_HOME_S_MAX, remaining_s / 2)

@@ -9,6 +9,7 @@ caller gets INTERNAL with a request id and no text of ours. Either way one log l
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -23,6 +24,7 @@ from gateway import errors
 from gateway.admission import keys
 from gateway.admission.limits import RateLimiter
 from gateway.admission.shedding import Shedder
+from gateway.admission.streams import Streams
 from gateway.call import Call, current_call, metadata_of
 from gateway.policy import PolicyKeeper
 from gateway.snapshot import Key
@@ -73,8 +75,15 @@ class Admission:
 
 
 class Door(aio.ServerInterceptor):
-    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, is_stopping: Callable[[], bool]) -> None:
-        self._admission, self._metrics, self._traces, self._is_stopping = admission, metrics, traces, is_stopping
+    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Streams) -> None:
+        """strangers: the streams of those who need no key."""
+        self._admission, self._metrics, self._traces, self._strangers = admission, metrics, traces, strangers
+        self._closed = False
+
+    def close(self) -> None:
+        """From now on whoever comes is told that this gateway is shutting down."""
+        self._closed = True
+        self._strangers.close()
 
     async def intercept_service(
         self,
@@ -84,9 +93,12 @@ class Door(aio.ServerInterceptor):
         details = handler_call_details
         handler = await continuation(details)
         service, _, method = details.method.rpartition("/")
-        if handler is None or service not in _OURS or method in _OPEN:
-            return handler  # health and reflection tell nothing that needs a key
+        if handler is None:
+            return None
         metadata = dict(metadata_of(details.invocation_metadata))
+        if service not in _OURS or method in _OPEN:  # health and reflection tell nothing that needs a key
+            language = language_of(metadata.get("accept-language", ""))
+            return self._held(Call(method, language), handler) if handler.response_streaming else handler
         call = Call(
             method,
             language_of(metadata.get("accept-language", "")),
@@ -100,7 +112,7 @@ class Door(aio.ServerInterceptor):
         return self._watched(call, handler)
 
     async def _admit(self, call: Call, metadata: dict[str, str]) -> None:
-        if self._is_stopping():
+        if self._closed:
             raise errors.ShuttingDown("this gateway is shutting down")
         call.key = self._admission.identify(metadata)
         kind = _KIND_OF.get(call.method)
@@ -116,6 +128,28 @@ class Door(aio.ServerInterceptor):
             self._end(call, error, context)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+    def _held(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        """A stream that anybody may open takes a place of whoever its connection comes from."""
+        inner: Any = handler.unary_stream or handler.stream_stream
+
+        async def held(request: object, context: _Context) -> None:
+            try:
+                async with self._strangers.place(_host_of(context.peer()), last=_moment):
+                    if not inspect.isasyncgenfunction(inner):
+                        await inner(request, context)
+                        return
+                    async for response in inner(request, context):
+                        await context.write(response)
+            except errors.Refusal as refusal:
+                self._end(call, refusal, context)
+
+        kind = grpc.unary_stream_rpc_method_handler if handler.unary_stream else grpc.stream_stream_rpc_method_handler
+        return kind(
+            held,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
 
     def _watched(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.unary_unary or handler.stream_stream  # coroutine functions, both
@@ -187,3 +221,13 @@ class Door(aio.ServerInterceptor):
             **call.facts,
         )
         call.trace.end(code, name, {"request_id": call.request_id, **call.facts})
+
+
+async def _moment() -> None:
+    """A watch hears of the gateway's end by itself, as a status: it is given the time to read it."""
+    await asyncio.sleep(0.2)
+
+
+def _host_of(peer: str) -> str:
+    """A connection's far end without its port: "ipv4:10.0.0.7:51012" is "ipv4:10.0.0.7"."""
+    return peer.rpartition(":")[0] or peer

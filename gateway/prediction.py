@@ -55,7 +55,7 @@ from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 _log = structlog.get_logger(__name__)
-# Kept back from the caller's deadline for making the answer durable and sending it.
+# Kept back from the call's deadline for making the answer durable.
 _COMMIT_S_RESERVED: Final = 0.02
 # Of one event: a record of the journal has room for 16 MiB.
 _SEALED_BYTES_MAX: Final = 14 * 2**20

@@ -23,10 +23,11 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 
 from gateway.admission.limits import MemoryWindow, RateLimiter, Window
 from gateway.admission.shedding import Shedder
+from gateway.admission.streams import Streams
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
 from gateway.certificates import Certificates
-from gateway.door import Admission
+from gateway.door import Admission, Door
 from gateway.failures import Failures
 from gateway.health import SERVICE, Health
 from gateway.intake.decoders import Decoders, DecoderSettings
@@ -62,6 +63,13 @@ _MIB: Final = 2**20
 _RESTART_PAUSE_S: Final = 1.0
 # Read for answers to idempotency keys before the port opens, as recovery reads the last segment: seconds at most.
 _RECALLED_BYTES_MAX: Final = 16 * _MIB
+# Watches and reflection, open at once: whoever opens them needs no key.
+STRANGERS_STREAMS_MAX: Final = 64
+
+
+def streams_max(calls_in_flight_max: int) -> int:
+    """With a key, open at once: one has up to eight calls inside, so that far fewer fill the house."""
+    return calls_in_flight_max + 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +152,17 @@ async def run(
         )
         health = Health(policy, journal, why_not_ready)
         shedder = Shedder(settings.calls_in_flight_max, cores=len(os.sched_getaffinity(0)))
+        streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
+        strangers = Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0)
         replays, shadows = Replays(), Shadows(background)
         await asyncio.to_thread(_recall, replays, journal)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
         traces = Traces(settings.otlp_endpoint, ratio=settings.traces_ratio, gateway_id=settings.gateway_id)
         down.push_async_callback(traces.close)
-        metrics.registry.register(States(_states(policy, journal, shipper, decoders, shedder, shadows, why_not_ready)))
+        metrics.registry.register(
+            States(_states(policy, journal, shipper, decoders, shedder, streams, strangers, shadows, why_not_ready))
+        )
         predictor = Predictor(
             gateway_id=settings.gateway_id,
             policy=policy,
@@ -169,12 +181,13 @@ async def run(
             gateway_id=settings.gateway_id,
             request_s_max=settings.request_s_max,
             admission=admission,
+            streams=streams,
             predictor=predictor,
             background=background,
             replays=replays,
             why_not_ready=why_not_ready,
+            door=Door(admission, metrics, traces, strangers),
             metrics=metrics,
-            traces=traces,
         )
         open_inference = OpenInference(
             request_s_max=settings.request_s_max,
@@ -200,7 +213,7 @@ async def run(
                 await stop.wait()
             finally:
                 health.stop()
-                service.stopping.set()
+                service.stop()
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
@@ -246,8 +259,9 @@ async def _start_grpc(
     server = aio.server(
         interceptors=[service.door],
         options=_options(limits),
-        # Health checks, readings and streams come on top of the predictions that are shed by name.
-        maximum_concurrent_rpcs=4 * settings.calls_in_flight_max + 256,
+        # Streams at twice their bound, where all were told to end and none has yet; those of strangers; and
+        # as many calls as may be inside at once, those included that wait beyond the bound, and as many again.
+        maximum_concurrent_rpcs=2 * streams_max(settings.calls_in_flight_max) + 2 * settings.calls_in_flight_max + 128,
     )
     prediction_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)  # type: ignore[arg-type]  # the stubs know streams only as generators
     open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)  # type: ignore[arg-type]  # the same
@@ -304,6 +318,8 @@ def _states(
     shipper: Shipper,
     decoders: Decoders,
     shedder: Shedder,
+    streams: Streams,
+    strangers: Streams,
     shadows: Shadows,
     why_not_ready: WhyNotReady,
 ) -> tuple[State, ...]:
@@ -316,6 +332,8 @@ def _states(
         State("amulet_calls_in_flight", "Predictions inside now, waiting ones included.", lambda: shedder.in_flight),
         State("amulet_calls_waiting", "Predictions that wait for their client's turn.", lambda: shedder.waiting),
         State("amulet_calls_comfortable", "Predictions at once that none waits long for.", lambda: shedder.comfortable),
+        State("amulet_streams_open", "Streams of clients, open now.", lambda: streams.open),
+        State("amulet_streams_open_without_key", "Watches and reflection, open now.", lambda: strangers.open),
         State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
         State(
             "amulet_decoder_restarts",

@@ -16,6 +16,7 @@ from grpc import aio
 
 from gateway import catalogue, errors, feedback
 from gateway.admission.keys import still_valid
+from gateway.admission.streams import Streams
 from gateway.ask import ask_of
 from gateway.background import Background
 from gateway.call import Call, current_call
@@ -27,7 +28,6 @@ from gateway.record import feedback_event
 from gateway.replays import Replays, place_of
 from gateway.routing.router import WhyNotReady
 from gateway.telemetry import Metrics, facts_of
-from gateway.tracing import Traces
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -45,23 +45,29 @@ class PredictionService:
         gateway_id: str,
         request_s_max: float,
         admission: Admission,
+        streams: Streams,
         predictor: Predictor,
         background: Background,
         replays: Replays,
         why_not_ready: WhyNotReady,
+        door: Door,
         metrics: Metrics,
-        traces: Traces,
     ) -> None:
         self._gateway_id = gateway_id
         self._request_s_max = request_s_max
         self._admission = admission
+        self._streams = streams
         self._predictor = predictor
         self._background = background
         self._replays = replays
         self._why_not_ready = why_not_ready
         self._metrics = metrics
-        self.stopping = asyncio.Event()
-        self.door = Door(admission, metrics, traces, self.stopping.is_set)
+        self.door = door
+
+    def stop(self) -> None:
+        """Let nobody in any more; streams end once what was begun in them is answered."""
+        self.door.close()
+        self._streams.close()
 
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         call = current_call.get()
@@ -72,11 +78,13 @@ class PredictionService:
     async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
         """Answers as they come, at most STREAM_REQUESTS_MAX at once; a refused request does not end the stream.
 
-        A revoked key ends it, and so does a shutdown once what was begun is answered.
+        A revoked key ends it; and once what was begun is answered, a shutdown or another client that has fewer do.
         """
         call = current_call.get()
         places = asyncio.Semaphore(STREAM_REQUESTS_MAX)
+        begun: set[asyncio.Task[None]] = set()
         writing = asyncio.Lock()
+        ending = False
 
         async def one(request: pb.PredictRequest) -> None:
             try:
@@ -86,24 +94,25 @@ class PredictionService:
             finally:
                 places.release()
 
-        async def leave_when_stopping() -> None:
-            await self.stopping.wait()
-            for _ in range(STREAM_REQUESTS_MAX - 1):  # one place is the reader's
-                await places.acquire()
-            raise errors.ShuttingDown("this gateway is shutting down")
+        async def what_was_begun() -> None:
+            nonlocal ending
+            ending = True
+            if begun:
+                await asyncio.wait(begun)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                leaving = group.create_task(leave_when_stopping())
-                async with asyncio.TaskGroup() as answering:
-                    await places.acquire()
-                    async for request in requests:
-                        call.key = still_valid(call.owner, self._admission.policy.current.keys)
-                        answering.create_task(one(request))
-                        await places.acquire()
-                leaving.cancel()
-        except ExceptionGroup as failed:
-            raise _first(failed) from None
+        async with (
+            self._streams.place(call.client.client_id, last=what_was_begun),
+            asyncio.TaskGroup() as answering,
+        ):
+            await places.acquire()
+            async for request in requests:
+                if ending:  # not begun: its caller asks again
+                    await asyncio.Event().wait()
+                call.key = still_valid(call.owner, self._admission.policy.current.keys)
+                task = answering.create_task(one(request))
+                begun.add(task)
+                task.add_done_callback(begun.discard)
+                await places.acquire()
 
     async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, context: _Context) -> pb.SubmitFeedbackResponse:
         call = current_call.get()
@@ -149,8 +158,6 @@ class PredictionService:
         """One request of a stream: what a unary call would have answered, errors included."""
         call = Call("PredictStream", stream.language, stream.key, trace=stream.trace.below("request"))
         try:
-            if self.stopping.is_set():
-                raise errors.ShuttingDown("this gateway is shutting down")
             deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
             async with self._admission.shedder.place(call.client.client_id, deadline):
                 await self._admission.count(call, "predictions")
@@ -175,8 +182,3 @@ class PredictionService:
         call.facts.update(facts_of(response))
         self._metrics.answered(response)
         return response
-
-
-def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = failed.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,8 +1,9 @@
 """Many photographs through one stream, each answered or refused, in the order in which they were given.
 
-A gateway that is busy says when to come again, and nothing more is sent until then. A stream that
-ends early (a gateway that restarts, a network that broke) is opened anew and goes on with what was
-not answered; what was under way then is asked again and may leave a second record.
+A gateway that is busy says when to come again, and nothing more is sent until then; the same where it has no
+place for a stream, or no longer. A stream that ends early (a gateway that restarts, a network that broke) is
+opened anew and goes on with what was not answered; what was under way then is asked again and may leave a
+second record.
 """
 
 from __future__ import annotations
@@ -93,13 +94,12 @@ def predict_many(
                     yield from (Outcome(objects[index], outcome) for index, outcome in work.ready())
             except AmuletError as error:
                 in_vain += 1
-                temporary = isinstance(error, Unreachable) or (
-                    isinstance(error, Refused) and error.code == "UNAVAILABLE"
-                )
-                if not temporary or not answered or in_vain > _STREAMS_IN_VAIN_MAX:
+                told_to_wait = isinstance(error, Refused) and error.code == "RESOURCE_EXHAUSTED" and error.retry_after_s
+                broken = isinstance(error, Unreachable) or (isinstance(error, Refused) and error.code == "UNAVAILABLE")
+                if not (told_to_wait or (broken and answered)) or in_vain > _STREAMS_IN_VAIN_MAX:
                     raise
                 work.begin_anew()
-                time.sleep(_REOPEN_S * in_vain)
+                time.sleep(told_to_wait or _REOPEN_S * in_vain)
                 continue
             yield from (Outcome(objects[index], outcome) for index, outcome in work.ready())
             return

@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from amulet_client import Client, Prediction, Refused, Unreachable
 from amulet_client.bulk import AT_ONCE, Outcome, photographs, predict_many
@@ -28,9 +30,12 @@ class Moody(rpc.PredictionServiceServicer):
         self.streams = 0
         self.held: list[pb.PredictRequest] = []
         self.goes_on = threading.Event()
+        self.full = 0  # so many streams are refused
 
     def PredictStream(self, requests: Iterator[pb.PredictRequest], context: Any) -> Iterator[pb.StreamResult]:
         self.streams += 1
+        if self.streams <= self.full:
+            context.abort_with_status(rpc_status.to_status(no_place()))
         for request in requests:
             text = request.views[0].photo.decode()
             self.seen[text] += 1
@@ -54,6 +59,15 @@ class Moody(rpc.PredictionServiceServicer):
         if mood in ("busy", "unavailable"):
             error.retry_after.FromMilliseconds(20)
         return pb.StreamResult(request_id=request.request_id, error=error)
+
+
+def no_place() -> status_pb2.Status:
+    status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="no place")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="REASON_OVERLOADED", domain="amulet"))
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(20)
+    status.details.add().Pack(retry)
+    return status
 
 
 @pytest.fixture
@@ -109,6 +123,24 @@ def test_a_stream_that_ends_goes_on_in_another_with_what_was_not_answered(
     assert all(isinstance(outcome.result, Prediction) for outcome in outcomes)
     assert moody[0].streams == 2
     assert sum(moody[0].seen.values()) <= len(asked) + AT_ONCE  # what was under way, and nothing before it
+
+
+def test_a_gateway_without_a_place_for_a_stream_is_asked_again_when_it_says(
+    moody: tuple[Moody, Client], tmp_path: Path
+) -> None:
+    moody[0].full = 2
+
+    outcomes = list(predict_many(moody[1], objects(tmp_path, "a", "b")))
+
+    assert words_of(outcomes) == ["Prediction", "Prediction"]
+    assert moody[0].streams == 3
+
+
+def test_a_gateway_that_never_has_a_place_ends_the_work(moody: tuple[Moody, Client], tmp_path: Path) -> None:
+    moody[0].full = 1_000
+
+    with pytest.raises(Refused, match="no place"):
+        list(predict_many(moody[1], objects(tmp_path, "a")))
 
 
 def test_a_model_that_stays_away_is_told_of_each_photograph_and_ends(

@@ -17,9 +17,9 @@ import pytest
 from grpc import aio
 
 from amulet_client import AsyncClient, Client, Refused
+from gateway.server import streams_max
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
-from protos.amulet.v1.prediction_pb2_grpc import PredictionServiceStub
 from tests.unit.gateway.cast import SOMCHAI, Gateway, client, kept_revision, photo, policy, running_gateway, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -109,20 +109,9 @@ async def test_a_message_larger_than_the_wire_takes_ends_its_stream_and_tells_wh
 
 
 async def test_a_stream_beyond_the_last_place_is_refused_and_tells_why(tmp_path: Path) -> None:
-    places = 4 * 1 + 256  # of the whole server, whoever calls
-    target_of = "127.0.0.1:{}".format
-    options = (("grpc.use_local_subchannel_pool", 1),)  # a connection of its own: one carries 256 calls
-    async with AsyncExitStack() as open_, running_gateway(tmp_path, policy=policy(), calls_in_flight_max=1) as gateway:
-        channels = [
-            await open_.enter_async_context(
-                aio.insecure_channel(target_of(gateway.listening.grpc_port), options=options)
-            )
-            for _ in range(2)
-        ]
-        held = []
-        for number in range(places):
-            stream = PredictionServiceStub(channels[number % 2]).PredictStream(metadata=SOMCHAI.metadata)
-            held.append(stream)
+    async with running_gateway(tmp_path, policy=policy(), calls_in_flight_max=1) as gateway:
+        held = [gateway.stub.PredictStream(metadata=SOMCHAI.metadata) for _ in range(streams_max(1))]
+        for stream in held:
             await stream.write(pb.PredictRequest())
         assert {(await stream.read()).error.reason for stream in held} <= {
             words.REASON_PHOTO_MISSING,
@@ -132,5 +121,34 @@ async def test_a_stream_beyond_the_last_place_is_refused_and_tells_why(tmp_path:
             ends = [await end_of(caller, requests(20, bytes(10))) for _ in range(20)]
         for stream in held:
             stream.cancel()
+
+    assert {(end.code, end.reason, bool(end.retry_after_s)) for end in ends} == {
+        ("RESOURCE_EXHAUSTED", "REASON_OVERLOADED", True)
+    }
+
+
+async def test_a_stream_beyond_what_the_whole_server_takes_is_refused_and_tells_why(tmp_path: Path) -> None:
+    calls = 4 * 1 + 256  # of all kinds, whoever calls
+    options = (("grpc.use_local_subchannel_pool", 1),)  # a connection of its own: one carries 256 calls
+    async with AsyncExitStack() as open_, running_gateway(tmp_path, policy=policy(), calls_in_flight_max=1) as gateway:
+        target = f"127.0.0.1:{gateway.listening.grpc_port}"
+        held = []
+        for _ in range(2):
+            channel = await open_.enter_async_context(aio.insecure_channel(target, options=options))
+            # A call whose message has yet to come is counted by the server alone.
+            begin = channel.stream_stream("/grpc.health.v1.Health/Check")
+            held += [begin() for _ in range(calls // 2)]
+        async with async_client(gateway) as caller:
+
+            async def the_last_place_is_taken() -> bool:
+                try:
+                    return [_ async for _ in caller.predict_stream([])] != []
+                except Refused:
+                    return True
+
+            await until(the_last_place_is_taken, what="the calls are begun")
+            ends = [await end_of(caller, requests(20, bytes(10))) for _ in range(20)]
+        for call in held:
+            call.cancel()
 
     assert {(end.code, end.message) for end in ends} == {("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!")}

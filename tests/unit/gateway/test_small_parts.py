@@ -30,13 +30,19 @@ def test_identifiers_do_not_repeat_and_nothing_else_is_one() -> None:
     assert not any(map(is_uuid7, ["", "p-1", str(uuid.uuid4()), uuid7().upper(), uuid7() + "\n"]))
 
 
-@pytest.mark.parametrize(("remaining_s", "wanted_s"), [(None, 30), (5, 5), (500, 30)])
-def test_a_call_has_its_own_deadline_capped_by_ours(remaining_s: float | None, wanted_s: float) -> None:
+@pytest.mark.parametrize(
+    ("remaining_s", "wanted_s"),
+    [(None, 30), (500, 30), (30, 29.5), (1, 0.9), (0.05, 0.045), (0.02, 0.015), (0.004, 0.002)],
+)
+def test_a_call_has_its_own_deadline_less_the_way_home_capped_by_ours(
+    remaining_s: float | None, wanted_s: float
+) -> None:
     began_s = time.monotonic()
     left_s = Deadline.of_call(remaining_s, request_s_max=30).left_s
     took_s = time.monotonic() - began_s
 
-    assert wanted_s - took_s <= left_s <= wanted_s
+    assert wanted_s - took_s <= left_s + 1e-9
+    assert left_s <= wanted_s + 1e-9
 
 
 async def test_work_past_the_deadline_is_cancelled_and_named() -> None:

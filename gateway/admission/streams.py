@@ -1,0 +1,117 @@
+"""How many streams are open at once, and whose: they cost little and may stay for days.
+
+A client that is alone may have them all. While they are all taken, who has its share is refused; who
+has less is let in, and the newest stream of whoever has most is ended for it: once what was begun in
+it is answered, so that nothing is lost and its caller opens another when it may. As with calls
+(`shedding`), it is the client that floods that hears of it (decision 0129).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from gateway import errors
+
+_Ended = asyncio.Future[errors.Refusal]
+
+
+async def at_once() -> None:
+    """Nothing is waited for when a stream has to end."""
+
+
+class Streams:
+    def __init__(self, open_max: int, *, last_s_max: float) -> None:
+        """last_s_max: so long a stream that has to end may finish what was begun in it."""
+        self._max, self._last_s_max = open_max, last_s_max
+        self._staying: dict[str, list[_Ended]] = {}  # client -> its streams that were not told to end, oldest first
+        self._open: dict[str, int] = {}  # client -> its streams, those that were told to end included
+        self._closed = False
+        self.open = 0
+
+    @asynccontextmanager
+    async def place(self, client_id: str, *, last: Callable[[], Awaitable[None]] = at_once) -> AsyncIterator[None]:
+        """A place for one stream, which lasts as long as the body.
+
+        last: awaited before a body that has to end is cancelled.
+        Raises Overloaded when there is no place, or when it went to a client that has fewer; ShuttingDown.
+        """
+        loser = self._loser(client_id)
+        if loser:
+            self._staying[loser].pop().set_result(_overloaded("the place went to a client that has fewer open streams"))
+        ended = self._enter(client_id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                leaving = group.create_task(self._leave(ended, last))
+                yield
+                leaving.cancel()
+        except ExceptionGroup as failed:
+            raise _first(failed) from None
+        finally:
+            self._out(client_id, ended)
+
+    def close(self) -> None:
+        """End every stream, those that are still to come as well."""
+        self._closed = True
+        for staying in self._staying.values():
+            for ended in staying:
+                ended.set_result(_shutting_down())
+            staying.clear()
+
+    def _loser(self, client_id: str) -> str:
+        """Whose newest stream has to end for one of this client; empty: nobody's. Raises Overloaded."""
+        if self.open < self._max:
+            return ""
+        own = self._open.get(client_id, 0)
+        share = max(1, self._max // (len(self._open) + (own == 0)))
+        # Those that were told to end and do not (their callers do not read) are as many again at most.
+        if own < share and self.open < 2 * self._max:
+            most = max(self._staying, key=lambda client: len(self._staying[client]))
+            if len(self._staying[most]) > share:
+                return most
+            if sum(map(len, self._staying.values())) < self._max:
+                return ""
+        raise _overloaded(f"{self.open} streams are open already, {own} of them this client's")
+
+    def _enter(self, client_id: str) -> _Ended:
+        ended: _Ended = asyncio.get_running_loop().create_future()
+        staying = self._staying.setdefault(client_id, [])
+        if self._closed:
+            ended.set_result(_shutting_down())
+        else:
+            staying.append(ended)
+        self._open[client_id] = self._open.get(client_id, 0) + 1
+        self.open += 1
+        return ended
+
+    def _out(self, client_id: str, ended: _Ended) -> None:
+        staying = self._staying[client_id]
+        if ended in staying:
+            staying.remove(ended)
+        self.open -= 1
+        self._open[client_id] -= 1
+        if not self._open[client_id]:
+            del self._open[client_id], self._staying[client_id]
+
+    async def _leave(self, ended: _Ended, last: Callable[[], Awaitable[None]]) -> None:
+        refusal = await ended
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._last_s_max):
+                await last()
+        raise refusal
+
+
+def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = failed.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _overloaded(message: str) -> errors.Overloaded:
+    return errors.Overloaded(
+        message, wanted=f"call again in {errors.RETRY_AFTER_S:g} s", retry_after_s=errors.RETRY_AFTER_S
+    )
+
+
+def _shutting_down() -> errors.ShuttingDown:
+    return errors.ShuttingDown("this gateway is shutting down")
