@@ -16,9 +16,10 @@ from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.integration.gateway.conftest import environment
 from tests.integration.gateway.process import GatewayProcess, until
+from tests.integration.torchserve.conftest import ARCHIVE
 from tests.integration.torchserve.server import RunningTorchServe
 from tests.machine import Watch, run_delay_s
-from tests.tiny_archive import NAME, VERSION
+from tests.tiny_archive import CLASSES, NAME, VERSION
 from tests.unit.gateway.cast import Console, photo, refused
 
 pytestmark = pytest.mark.torchserve
@@ -89,6 +90,32 @@ def test_a_key_is_answered_from_the_journal_by_the_gateway_after_a_killed_one(
     # In order, so what came before the last is there: the repeated call left nothing, and no answer travelled.
     assert len({event.event_id for event in console.events() if made_in(event) in ids}) == 2
     assert not any(event.HasField("replay") for event in console.events())
+
+
+def test_pixels_pass_through_memory_and_a_killed_gateway_leaves_none_behind(
+    tmp_path: Path, model_store: Path, console: Console
+) -> None:
+    folder = tmp_path / "pixels"
+    with RunningTorchServe.start(tmp_path / "torchserve", model_store, pixels=folder) as server:
+        server.register(ARCHIVE)
+        variables = {**environment(tmp_path, server, console), "AMULET_PIXELS_DIR": str(folder)}
+        boards = []
+        for log in ("first.log", "second.log"):
+            with GatewayProcess(variables, tmp_path / log) as running:
+                until(lambda: running.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
+                answers = [running.predict(photo(colour)) for colour in CLASSES]
+                assert [answer.candidates[0].class_id for answer in answers] == list(CLASSES)
+                assert [line["event"] for line in running.lines()].count("pixels_are_shared") == 1
+                [board] = folder.iterdir()
+                until(lambda: not board.read_bytes().strip(b"\0"), s_max=30, what="what was answered is wiped")  # noqa: B023
+                boards.append(board.name)
+                if log == "first.log":
+                    running.kill()
+                else:
+                    assert running.stop() == 0
+
+    assert boards[0] != boards[1]
+    assert not folder.exists()
 
 
 def made_in(event: events_pb2.Event) -> str:
