@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 LETTERS = dict(zip("vrmapux", Role, strict=True))
 EVERYBODY = "vrmapux"
 NOBODYS = UUID(int=0)
+LONG_AGO = "2020-01-01T00:00:00Z"
 REASON = {"reason": "because"}
 UPLOAD = {"filename": "a.mar", "size": 1, "sha256": "0" * 64}
 EXPERIMENT = {
@@ -43,8 +44,18 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "uploads/": {"POST": ("mx", UPLOAD)},
     "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
     "uploads/<uuid:pk>/finish/": {"POST": ("mx", None)},
-    "staff/": {"GET": ("ux", None)},
-    "staff/tokens/": {"GET": (EVERYBODY, None)},
+    "staff/": {"GET": ("ux", None), "POST": ("x", {"name": "a b", "role": "viewer"})},
+    "staff/<int:pk>/": {"GET": ("ux", None)},
+    "staff/<int:pk>/role/": {"POST": ("x", {"role": "viewer"})},
+    "staff/<int:pk>/disable/": {"POST": ("x", None)},
+    "staff/<int:pk>/enable/": {"POST": ("x", None)},
+    "staff/<int:pk>/end-sessions/": {"POST": ("x", None)},  # and everybody their own
+    "staff/<int:pk>/reset-access/": {"POST": ("x", None)},
+    "staff/tokens/": {
+        "GET": (EVERYBODY, None),
+        "POST": (EVERYBODY, {"name": "n", "scopes": ["read"], "expires_at": LONG_AGO}),
+    },
+    "staff/tokens/<str:key_id>/revoke/": {"POST": (EVERYBODY, None)},
     "subjects/": {"GET": ("px", None)},
     "subjects/<uuid:pk>/": {"GET": ("px", None)},
     "subjects/<uuid:pk>/predictions/": {"GET": ("px", None)},
@@ -182,6 +193,7 @@ AREAS = {
     "reviews:write": ("reviews/", "sheets/"),
     "clients:write": ("clients/", "keys/"),
     "privacy:write": ("consents/", "privacy/"),
+    "staff:write": ("staff/",),
     "webhooks:write": ("webhooks/",),
 }
 
@@ -200,7 +212,7 @@ def test_a_token_may_what_its_owner_may_within_its_scope(scope: str) -> None:
     owner = member(Role.ADMINISTRATOR, "owner")
     owner.groups.set(Group.objects.all())
     client = APIClient()
-    token = create_token(user=owner, name="narrow", actor=owner, scopes=[scope])
+    token = create_token(user=owner, name="narrow", actor=owner, scopes=[scope]).text
     client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     wrong = [
         f"{method} {route}"
@@ -219,7 +231,7 @@ def test_every_first_part_of_an_address_says_what_writing_there_needs() -> None:
 def test_a_token_that_lacks_a_scope_is_told_which_and_does_nothing() -> None:
     owner = member(Role.ADMINISTRATOR, "owner")
     client = APIClient()
-    token = create_token(user=owner, name="looks", actor=owner, scopes=["read"])
+    token = create_token(user=owner, name="looks", actor=owner, scopes=["read"]).text
     client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     keyed = {"HTTP_IDEMPOTENCY_KEY": "k" * 16}
     for extra in ({}, keyed, keyed):
