@@ -70,7 +70,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "versions/<int:pk>/experiment/": {"POST": ("max", EXPERIMENT)},
     "experiments/": {"GET": (EVERYBODY, None)},
     "experiments/<int:pk>/": {"GET": (EVERYBODY, None)},
-    "models/<str:model>/rollback/": {"POST": ("max", REASON)},
+    "models/<str:model>/rollback/": {"GET": (EVERYBODY, None), "POST": ("max", REASON)},
     "routes/": {"GET": (EVERYBODY, None)},
     "versions/compare/": {"GET": (EVERYBODY, None)},
     "versions/best/": {"GET": (EVERYBODY, None)},
