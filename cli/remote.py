@@ -120,12 +120,25 @@ def rollout(
 @models.command(epilog="Example: amulet models rollback amulets --reason 'confuses two temples'")
 @click.argument("model")
 @reason_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @remote_options
-def rollback(model: str, reason: str, state: Path, as_json: bool) -> None:
-    """Give the traffic back to the version that had it before."""
-    _print(
-        console_of(state).call("POST", f"models/{quote(model, safe='')}/rollback/", json={"reason": reason}), as_json
-    )
+def rollback(model: str, reason: str, yes: bool, state: Path, as_json: bool) -> int:
+    """Give the traffic back to the version that had it before. Says first what it ends, and asks.
+
+    Ends what it said, or nothing: if a guardrail or a colleague was faster, the console refuses.
+    """
+    console = console_of(state)
+    address = f"models/{quote(model, safe='')}/rollback/"
+    would = console.call("GET", address)
+    click.echo(what_would_end(would), err=True)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody can be asked here: --yes rolls back without")
+        if not click.confirm("Roll back?", err=True):
+            click.echo("Nothing was changed.", err=True)
+            return 1
+    _print(console.call("POST", address, json={"reason": reason, "ends": would["ends"]["id"]}), as_json)
+    return 0
 
 
 @models.command(epilog="Example: amulet models retire VERSION --reason 'learnt from photographs with wrong labels'")
@@ -308,6 +321,15 @@ def set_side_by_side(found: dict[str, Any]) -> Iterator[str]:
             for count, table in zip(counts[shown, said], tables, strict=True)
         )
         yield f"{f'{shown} as {said}':<56}  {sides}".rstrip()
+
+
+def what_would_end(would: Mapping[str, Any]) -> str:
+    """What a rollback does, as a person reads it beforehand."""
+    ended = would["ends"]
+    if ended["mode"] == "canary":
+        share = f"{ended['weight_ratio']:.0%} of the calls"
+        return f"The canary {ended['version']} ({share}) ends; {would['serves']} answers all of them."
+    return f"{ended['version']} leaves production; {would['serves']} answers all calls."
 
 
 def _only_model(console: ConsoleConnection) -> str:

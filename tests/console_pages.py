@@ -69,6 +69,7 @@ PAGES: Final[Mapping[str, str]] = {
     "staff/user/<path:object_id>/role/": "x",
     "staff/user/<path:object_id>/disable/": "x",
     "staff/user/<path:object_id>/enable/": "x",
+    "staff/user/<path:object_id>/end-sessions/": "x",
     "staff/user/<path:object_id>/reset-access/": "x",
     "staff/apitoken/new-token/": EVERYBODY,
     "staff/apitoken/<path:object_id>/revoke/": EVERYBODY,

@@ -1,9 +1,11 @@
-"""The audit log for scripts: `audit/entries/` to look at, `audit/export/` to verify offline."""
+"""The audit log for scripts: `audit/entries/` to look at, `audit/checkpoints/` as they were signed, `audit/export/` to
+verify offline.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import transaction
 from django.http import StreamingHttpResponse
@@ -18,7 +20,7 @@ from rest_framework.views import APIView
 
 from console.audit import queries
 from console.audit.export import export
-from console.audit.models import Entry
+from console.audit.models import Checkpoint, Entry
 from console.audit.services import record
 from console.staff.models import User
 from console.staff.permissions import may
@@ -77,6 +79,26 @@ class EntryList(generics.ListAPIView[Entry]):
         return self.get_paginated_response(EntrySerializer(rows, many=True, context=context).data)
 
 
+class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
+    class Meta:
+        model = Checkpoint
+        fields = ("size", "created_at", "note")
+        read_only_fields = fields
+        extra_kwargs: ClassVar = {
+            "size": {"help_text": "It is about the first so many entries."},
+            "note": {"help_text": "The signed text, as it was published."},
+        }
+
+
+class CheckpointList(generics.ListAPIView[Checkpoint]):
+    """Signed checkpoints, newest first: hold them against what was published elsewhere."""
+
+    permission_classes = (may("audit.view_checkpoint"),)
+    serializer_class = CheckpointSerializer
+    page_order = ("-size",)
+    queryset = Checkpoint.objects.defer("frontier")
+
+
 class Export(APIView):
     permission_classes = (may("audit.export_entry"),)
 
@@ -104,5 +126,6 @@ def export_response(actor: User) -> StreamingHttpResponse:
 
 urlpatterns = [
     path("audit/entries/", EntryList.as_view()),
+    path("audit/checkpoints/", CheckpointList.as_view()),
     path("audit/export/", Export.as_view()),
 ]

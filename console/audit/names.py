@@ -75,6 +75,7 @@ TYPES: Final = {
     "staff.role_changed": gettext_noop("role changed"),
     "staff.second_factor_added": gettext_noop("second factor added"),
     "staff.second_factor_reset": gettext_noop("second factor reset"),
+    "staff.sessions_ended": gettext_noop("sessions ended"),
     "staff.sign_in_failed": gettext_noop("sign-in failed"),
     "staff.signed_in": gettext_noop("signed in"),
     "staff.signed_out": gettext_noop("signed out"),

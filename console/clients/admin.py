@@ -17,11 +17,11 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.clients import queries, services
 from console.clients.models import ApiKey, Client
-from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
 from console.staff.rest import actor_of
 
 
@@ -45,15 +45,6 @@ class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the s
 
     def clean_models(self) -> list[str]:
         return [name.strip() for name in self.cleaned_data["models"].split(",") if name.strip()]
-
-
-class KeyForm(forms.Form):
-    expires_at = forms.SplitDateTimeField(
-        label=gettext_lazy("Expires"),
-        required=False,
-        widget=UnfoldAdminSplitDateTimeWidget,
-        help_text=gettext_lazy("Empty: never."),
-    )
 
 
 @admin.register(Client)
@@ -115,7 +106,7 @@ class ClientAdmin(ModelAdmin):
             consequence=_("The key is shown once, on the next page. The gateway accepts it within seconds."),
             button=_("Create the key"),
             back=back,
-            form=KeyForm,
+            form=ExpiryForm,
             act=issue,
         )
 

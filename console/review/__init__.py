@@ -4,6 +4,7 @@
     accuracy    how often a version is right, although the queue prefers hard cases
     agreement   how far experts agree with the model and with each other
     figures     how a person's own reviews went, and how far each two people agree
+    figures_api how reviewing goes, for scripts
     queries     the queue, its counts, what an expert needs to see of one item
     services    put into the queue, take for review, decide, put back
 

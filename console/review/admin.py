@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from django import forms
@@ -36,7 +35,6 @@ from console.staff.models import User
 from console.staff.rest import actor_of
 
 KEYS: Final = "123456789"
-FIGURES_SPAN: Final = timedelta(days=90)
 VERSIONS_SHOWN: Final = 20  # those with the most traffic
 WHY_COLOURS: Final[Mapping[int, str]] = {
     Why.FLAGGED: "danger",
@@ -106,7 +104,7 @@ class ReviewItemAdmin(HistoryAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if "state__exact" not in request.GET and not request.GET:
             return redirect(f"{request.path}?state__exact={State.OPEN}")
-        month = now() - timedelta(days=30)
+        month = now() - queries.LATELY
         waiting = queries.waiting(actor_of(request))
         numbers = {
             "sway": queries.sway_since(month),
@@ -137,7 +135,7 @@ class ReviewItemAdmin(HistoryAdmin):
     @action(description=gettext_lazy("My figures"), icon="self_improvement", url_path="figures", permissions=["decide"])
     def own_figures(self, request: HttpRequest) -> HttpResponse:
         """How one's own reviews went; and for who leads, how far each two people agree. Seven queries."""
-        since, person = now() - FIGURES_SPAN, actor_of(request)
+        since, person = now() - figures.SPAN, actor_of(request)
         return page(
             request,
             self,
@@ -149,7 +147,7 @@ class ReviewItemAdmin(HistoryAdmin):
             people=people_context(gold_figures.people_since(since)) if person.has_perm(gold.LEAD) else None,
             least=figures.PAIR_MIN,
             least_known=gold_figures.PERSON_MIN,
-            days=FIGURES_SPAN.days,
+            days=figures.SPAN.days,
         )
 
     @action(description=gettext_lazy("Known answers"), icon="verified", url_path="known", permissions=["lead"])

@@ -1,5 +1,6 @@
 """The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`,
-`…/take-back/`; and what is known beforehand: `…/gold/`, `reviews/gold/`, `reviews/gold/{id}/retire/`.
+`…/take-back/`; a disagreement: `reviews/settle/`; what is known beforehand: `…/gold/`, `reviews/gold/`,
+`reviews/gold/{id}/retire/`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from rest_framework.views import APIView
 
 from console.predictions.api import PredictionSerializer
 from console.review import gold, gold_figures, queries, services
-from console.review.models import Decided, ExpertDecision, GoldItem, ReviewItem, Why
+from console.review.figures_api import AccuracyReport, Numbers, OwnFigures, People
+from console.review.models import Decided, ExpertDecision, GoldItem, ReviewItem, State, Why
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -31,7 +33,7 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
 
     class Meta:
         model = ReviewItem
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "state",
             "why",
@@ -105,34 +107,6 @@ class ReviewList(generics.ListAPIView[ReviewItem]):
         return {**super().get_serializer_context(), "sees_all": True}  # what is withheld is not in the list
 
 
-class JudgedShareSerializer(serializers.Serializer[Any]):
-    """A share with its 95 % interval, 0 to 1, and how many reviews it stands on."""
-
-    value = serializers.FloatField()
-    low = serializers.FloatField()
-    high = serializers.FloatField()
-    n = serializers.IntegerField()
-
-
-class AccuracySerializer(serializers.Serializer[Any]):
-    """How often a version is right in production, as a share of all its answers that an expert would confirm."""
-
-    model = serializers.CharField()
-    version = serializers.CharField()
-    answers = serializers.IntegerField()
-    accuracy = JudgedShareSerializer(help_text="Each sampled answer stands for those like it that were not drawn.")
-    in_queue = JudgedShareSerializer(help_text="Of what was reviewed alone: mostly hard cases, so not the accuracy.")
-
-
-class AccuracyReport(APIView):
-    permission_classes = (may("review.view_reviewitem"),)
-
-    @extend_schema(responses=AccuracySerializer(many=True))
-    def get(self, request: Request) -> Response:
-        """How often each version was right in the last thirty days, most traffic first; without those nobody judged."""
-        return Response(AccuracySerializer(queries.accuracy_lately(), many=True).data)
-
-
 class Next(APIView):
     @extend_schema(request=None, responses={200: ReviewItemSerializer, 204: None})
     def post(self, request: Request) -> Response:
@@ -141,6 +115,35 @@ class Next(APIView):
         if item is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(ReviewItemSerializer(item).data)
+
+
+class OpinionSerializer(serializers.ModelSerializer[ExpertDecision]):
+    """What was said; who said it is told to nobody who settles."""
+
+    class Meta:
+        model = ExpertDecision
+        fields = ("decided", "class_id", "note")
+
+
+class DisputedItemSerializer(ReviewItemSerializer):
+    opinions = serializers.SerializerMethodField()
+
+    class Meta(ReviewItemSerializer.Meta):
+        fields = (*ReviewItemSerializer.Meta.fields, "opinions")
+
+    @extend_schema_field(OpinionSerializer(many=True))
+    def get_opinions(self, item: ReviewItem) -> list[dict[str, Any]]:
+        return list(OpinionSerializer(queries.decisions_on(item.prediction_id), many=True).data)
+
+
+class Settle(APIView):
+    @extend_schema(request=None, responses={200: DisputedItemSerializer, 204: None})
+    def post(self, request: Request) -> Response:
+        """Take the most urgent disagreement in which you have no part: what you decide counts. 204 without one."""
+        item = services.take_next(actor=actor_of(request), state=State.DISPUTED)
+        if item is None:
+            return Response(status=status.HTTP_204_NO_CONTENT)
+        return Response(DisputedItemSerializer(item).data)
 
 
 class Take(APIView):
@@ -229,7 +232,11 @@ class RetireGold(APIView):
 urlpatterns = [
     path("reviews/", ReviewList.as_view()),
     path("reviews/accuracy/", AccuracyReport.as_view()),
+    path("reviews/agreement/", Numbers.as_view()),
+    path("reviews/figures/", OwnFigures.as_view()),
+    path("reviews/people/", People.as_view()),
     path("reviews/next/", Next.as_view()),
+    path("reviews/settle/", Settle.as_view()),
     path("reviews/<int:pk>/take/", Take.as_view()),
     path("reviews/<int:pk>/give-back/", GiveBack.as_view()),
     path("reviews/<int:pk>/decide/", Decide.as_view()),

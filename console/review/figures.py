@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import combinations
 from typing import Final
 
@@ -19,6 +19,7 @@ from console.review.agreement import Concord, cohen
 from console.review.models import VOICES, ExpertDecision, Part
 from console.staff.models import User
 
+SPAN: Final = timedelta(days=90)  # of what a person sees of their own reviews
 PAIR_MIN: Final = 20  # photographs that two people judged both; of fewer, kappa says nothing
 
 

@@ -21,6 +21,7 @@ from console.staff.models import User
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 ACCURACY_SPAN: Final = timedelta(days=30)
+LATELY: Final = timedelta(days=30)  # of what is told of how experts agree with the model and with each other
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from console.registry.smoke import ensure_ready
 from console.rollout import queries
 from console.rollout.guardrails import Reading, rules_for
 from console.rollout.models import Firing, Mode, Route, Rule
-from console.rollout.queries import Served, rollback_target, served_model
+from console.rollout.queries import Rollback, Served, rollback_of, rollback_target, served_model
 from console.staff.models import User
 from console.staff.services import require
 from console.torchserve.errors import BackendError
@@ -75,6 +75,18 @@ def roll_out(
         )
     share = weight_ratio if mode is Mode.CANARY and weight_ratio is not None else 0.0
     return _start_route(actor, version_id, mode, share, reason, sorted(unguarded))
+
+
+def find_rollback(model: str) -> Rollback:
+    """What a rollback would end and bring back now. Raises NotFound where it would lead nowhere."""
+    found = rollback_of(served_model(model))
+    if found is None:
+        raise NotFound(
+            _("{model} has no earlier production version to return to.").format(model=model),
+            reason="no_earlier_version",
+            field="model",
+        )
+    return found
 
 
 @transaction.atomic

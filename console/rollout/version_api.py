@@ -20,7 +20,7 @@ from console.registry.api import VersionSerializer
 from console.registry.models import ModelVersion, State
 from console.rollout import queries, services
 from console.rollout.models import Mode, Rule
-from console.rollout.route_api import ReasonSerializer
+from console.rollout.route_api import ReasonSerializer, RouteSerializer
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.torchserve import connections
@@ -103,12 +103,35 @@ class VersionRetirement(APIView):
         return _version(pk)
 
 
+class RollbackSerializer(serializers.Serializer[queries.Rollback]):
+    """What a rollback would do now."""
+
+    ends = RouteSerializer(help_text="The canary, or production where there is none.")
+    serves = serializers.CharField(source="serves.version", help_text="What answers every call afterwards.")
+    serves_id = serializers.IntegerField(source="serves.pk")
+
+
+class WantedRollbackSerializer(ReasonSerializer):
+    ends = serializers.IntegerField(
+        default=None,
+        allow_null=True,
+        help_text="The number of the route that you saw would end. If another one would by now, nothing is done.",
+    )
+
+
 class ModelRollback(APIView):
-    @extend_schema(request=ReasonSerializer, responses=VersionSerializer)
+    permission_classes = (may("rollout.view_route"),)
+
+    @extend_schema(responses=RollbackSerializer)
+    def get(self, request: Request, model: str) -> Response:
+        """What a rollback would end now, and what would answer afterwards; 404 where it would lead nowhere."""
+        return Response(RollbackSerializer(services.find_rollback(model)).data)
+
+    @extend_schema(request=WantedRollbackSerializer, responses=VersionSerializer)
     def post(self, request: Request, model: str) -> Response:
         """End the canary, or bring the production version before this one back. Answers with what is in production."""
-        wanted = read(ReasonSerializer, request)
-        route = services.roll_back(actor=actor_of(request), model=model, reason=wanted["reason"])
+        wanted = read(WantedRollbackSerializer, request)
+        route = services.roll_back(actor=actor_of(request), model=model, reason=wanted["reason"], ends=wanted["ends"])
         return _version(route.version_id)
 
 

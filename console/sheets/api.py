@@ -27,8 +27,18 @@ class SheetSerializer(serializers.ModelSerializer[Sheet]):
 
     class Meta:
         model = Sheet
-        fields = ("id", "kind", "model", "size", "sha256", "imported_by", "imported_at")
+        fields: tuple[str, ...] = ("id", "kind", "model", "size", "sha256", "imported_by", "imported_at")
         read_only_fields = fields
+
+
+class JudgedSheetSerializer(SheetSerializer):
+    judged = serializers.SerializerMethodField(help_text="How many of its items you have judged.")
+
+    class Meta(SheetSerializer.Meta):
+        fields = (*SheetSerializer.Meta.fields, "judged")
+
+    def get_judged(self, sheet: Sheet) -> int:
+        return queries.answered_by(self.context["person"], sheet)
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -60,10 +70,12 @@ class SheetList(generics.ListAPIView[Sheet]):
 
 
 class SheetDetail(APIView):
-    @extend_schema(responses=SheetSerializer)
+    @extend_schema(responses=JudgedSheetSerializer)
     def get(self, request: Request, pk: int) -> Response:
-        """One sheet."""
-        return Response(SheetSerializer(services.find(actor=actor_of(request), sheet_id=pk)).data)
+        """One sheet, and how far you are with it."""
+        person = actor_of(request)
+        sheet = services.find(actor=person, sheet_id=pk)
+        return Response(JudgedSheetSerializer(sheet, context={"person": person}).data)
 
     @extend_schema(request=ReasonSerializer, responses={204: None})
     def delete(self, request: Request, pk: int) -> Response:

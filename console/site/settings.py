@@ -257,10 +257,12 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "GuardrailEnum": "console.rollout.models.Rule",
         "ExperimentOutcomeEnum": "console.rollout.models.Outcome",
+        "DecidedEnum": "console.review.models.Decided",
         "DriftOutcomeEnum": "console.drift.models.Outcome",
         "TrainingJobStateEnum": "console.retraining.models.State",
         "KindEnum": "console.privacy.models.Kind",
         "PrivacyRequestStateEnum": "console.privacy.models.State",
+        "ReviewItemStateEnum": "console.review.models.State",
         "SheetKindEnum": "console.sheets.models.Kind",
     },
 }

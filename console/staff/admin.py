@@ -28,7 +28,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
-from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
 from console.staff.rest import actor_of
@@ -52,7 +52,7 @@ class NewStaffForm(RoleForm):
     field_order = ("name", "role")
 
 
-class TokenForm(forms.Form):
+class TokenForm(ExpiryForm):
     name = forms.CharField(
         label=gettext_lazy("Name"),
         max_length=100,
@@ -66,6 +66,7 @@ class TokenForm(forms.Form):
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=gettext_lazy("Never more than you may do yourself. Choose as little as the script needs."),
     )
+    field_order = ("name", "scopes", "expires_at")
 
 
 @admin.register(User)
@@ -75,7 +76,7 @@ class UserAdmin(ReadOnlyAdmin):
     search_fields = ("username", "first_name", "last_name")
     ordering = ("username",)
     actions_list = ("add_staff",)
-    actions_detail = ("change_role", "disable", "enable", "reset_access")
+    actions_detail = ("change_role", "disable", "enable", "end_sessions", "reset_access")
 
     def has_hiring_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm("staff.add_user")
@@ -104,6 +105,7 @@ class UserAdmin(ReadOnlyAdmin):
         wanted = [
             ("change_role", _("Role")),
             ("disable", _("Disable")) if user.is_active else ("enable", _("Enable")),
+            ("end_sessions", _("End sessions")),
             ("reset_access", _("Reset access")),
         ]
         links = [_link(f"admin:staff_user_{name}", user.pk, text) for name, text in wanted]
@@ -160,6 +162,27 @@ class UserAdmin(ReadOnlyAdmin):
     @row_action(description=gettext_lazy("Enable"), permissions=["access"])
     def enable(self, request: HttpRequest, object_id: int) -> HttpResponse:
         return self._set_active(request, object_id, active=True)
+
+    @row_action(description=gettext_lazy("End sessions"), url_path="end-sessions", permissions=["access"])
+    def end_sessions(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        user = get_object_or_404(User, pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.end_sessions(actor=actor_of(request), user_id=object_id)
+            return _("{user} is signed out everywhere.").format(user=user)
+
+        return ask(
+            request,
+            self,
+            title=_("End the sessions of {user}").format(user=user),
+            consequence=_(
+                "Every session of {user} ends, on every device; password, second factor and tokens stay."
+            ).format(user=user),
+            button=_("End sessions"),
+            back=reverse("admin:staff_user_changelist"),
+            form=forms.Form,
+            act=act,
+        )
 
     @row_action(description=gettext_lazy("Reset access"), url_path="reset-access", permissions=["access"])
     def reset_access(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -256,8 +279,14 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
         def act(given: dict[str, Any]) -> HttpResponse:
             person = actor_of(request)
-            text = services.create_token(user=person, name=given["name"], actor=person, scopes=given["scopes"])
-            return page(request, self, "console/secret.html", title=_("A new token"), key=text, back=back)
+            made = services.create_token(
+                user=person,
+                name=given["name"],
+                actor=person,
+                scopes=given["scopes"],
+                expires_at=given["expires_at"],
+            )
+            return page(request, self, "console/secret.html", title=_("A new token"), key=made.text, back=back)
 
         return ask(
             request,

@@ -24,6 +24,7 @@ class Scope(models.TextChoices):
     CLIENTS = "clients:write", _("clients and their keys")
     PRIVACY = "privacy:write", _("consents and privacy requests")
     WEBHOOKS = "webhooks:write", _("webhooks")
+    STAFF = "staff:write", _("staff and their roles, and tokens for scripts")
     AUDIT = "audit:export", _("export the audit log")
 
 
@@ -46,7 +47,7 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "routes": Scope.MODELS,
     "schema": None,
     "sheets": Scope.REVIEWS,
-    "staff": None,
+    "staff": Scope.STAFF,
     "subjects": None,
     "training-jobs": Scope.TRAINING,
     "uploads": Scope.MODELS,
@@ -69,6 +70,11 @@ def needed(method: str, route: str) -> Scope:
 
 def covers(scopes: Collection[str], wanted: Scope) -> bool:
     return Scope.ALL in scopes or wanted in scopes
+
+
+def exceeding(scopes: Collection[str], wanted: Collection[str]) -> list[str]:
+    """Which of the wanted scopes a token with these ones lacks."""
+    return [scope for scope in wanted if not covers(scopes, Scope(scope))]
 
 
 def everything() -> list[str]:

@@ -21,7 +21,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, User
-from console.staff.scopes import Scope
+from console.staff.scopes import Scope, exceeding
 
 PASSWORD_BYTES: Final = 15
 
@@ -41,6 +41,17 @@ class NewStaff:
         return f"NewStaff(user={self.user!r}, role={self.role!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A new token with its text, which is shown this once."""
+
+    token: ApiToken
+    text: str
+
+    def __repr__(self) -> str:
+        return f"IssuedToken(key_id={self.token.key_id!r})"
+
+
 def require(actor: User, permission: str) -> None:
     """Raise NotAllowed unless one of the actor's roles carries the permission, `app.codename`."""
     if not actor.is_active or not actor.has_perm(permission):
@@ -53,17 +64,15 @@ def require(actor: User, permission: str) -> None:
 
 @transaction.atomic
 def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
-    """Make a member of staff with one role, a password, a second factor and a token for scripts.
+    """Make a member of staff with one role, a password and a second factor.
 
-    Raises Invalid for an unknown role or an unfit name, Conflict when the name is taken.
+    actor: who hires; None at a first set-up, by whoever has the machine. Only then there is a token for scripts too:
+    one in another's hands would let them act as this person, and more than the token that they hired with may.
+    Raises NotAllowed; Invalid for an unknown role or an unfit name; Conflict when the name is taken.
     """
     if actor is not None:
         require(actor, "staff.add_user")
-    role = role.replace("-", " ").replace("_", " ")
-    group = Group.objects.filter(name=role).first()
-    if group is None:
-        known = ", ".join(Group.objects.order_by("name").values_list("name", flat=True))
-        raise Invalid(_("{role} is not a role; the roles are {known}.").format(role=role, known=known), field="role")
+    group = _role(role)
     try:
         User.username_validator(name)
     except ValidationError as error:
@@ -76,10 +85,10 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
         raise Conflict(_("{name} exists already.").format(name=name), reason="name_taken", field="name") from None
     user.groups.add(group)
     device = _new_second_factor(user)
-    _record(actor, "staff.user_created", user, role=role)
+    _record(actor, "staff.user_created", user, role=group.name)
     _record(actor, "staff.second_factor_added", user)
-    token = create_token(user=user, name="first", actor=actor)
-    return NewStaff(user=user, role=role, password=password, **_shown(device), token=token)
+    token = "" if actor is not None else create_token(user=user, name="first", actor=None).text
+    return NewStaff(user=user, role=group.name, password=password, **_shown(device), token=token)
 
 
 @transaction.atomic
@@ -90,18 +99,16 @@ def set_role(*, actor: User, user_id: int, role: str) -> User:
     The role that somebody has already changes nothing. Raises NotAllowed, NotFound, Invalid, Conflict.
     """
     require(actor, "staff.change_user")
-    group = Group.objects.filter(name=role).first()
-    if group is None:
-        raise Invalid(_("{role} is not a role.").format(role=role), field="role")
+    group = _role(role)
     user = _other(actor, user_id)
     before = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
-    if before == role:
+    if before == group.name:
         return user
     user.groups.set([group])
     _check_administrator_left()
     _end_sessions(user)
     _end_tokens(user)
-    _record(actor, "staff.role_changed", user, before=before, after=role)
+    _record(actor, "staff.role_changed", user, before=before, after=group.name)
     return user
 
 
@@ -109,16 +116,31 @@ def set_role(*, actor: User, user_id: int, role: str) -> User:
 def set_active(*, actor: User, user_id: int, active: bool) -> User:
     """Let a member of staff in, or out: sessions of a disabled one end for good, tokens open nothing meanwhile.
 
-    Raises NotAllowed, NotFound, Conflict for the last administrator.
+    Twice is as good as once. Raises NotAllowed, NotFound, Conflict for the last administrator.
     """
     require(actor, "staff.change_user")
     user = _other(actor, user_id)
+    if not User.objects.filter(pk=user.pk, is_active=not active).update(is_active=active):
+        return user
     user.is_active = active
-    user.save(update_fields=["is_active"])
     _check_administrator_left()
     if not active:
         _end_sessions(user)
     _record(actor, "staff.user_enabled" if active else "staff.user_disabled", user)
+    return user
+
+
+@transaction.atomic
+def end_sessions(*, actor: User, user_id: int) -> User:
+    """Sign somebody out wherever they are signed in; one's own sessions too, the one that asks included.
+
+    Tokens stay. Raises NotAllowed, NotFound.
+    """
+    if user_id != actor.pk:
+        require(actor, "staff.change_user")
+    user = _user(user_id)
+    _end_sessions(user)
+    _record(actor, "staff.sessions_ended", user)
     return user
 
 
@@ -150,21 +172,20 @@ def create_token(
     actor: User | None,
     scopes: Collection[str] = (Scope.ALL,),
     expires_at: datetime | None = None,
-) -> str:
+    asked_with: ApiToken | None = None,
+) -> IssuedToken:
     """Make a token with which scripts act as this person, within its scopes. The text is returned this once.
 
-    Raises Invalid for no scope, or one that there is not.
+    asked_with: the token that asks for it, if one does: the new one may no more, and lasts no longer.
+    Raises Invalid for no scope or one that there is not, and for an expiry in the past; NotAllowed beyond `asked_with`.
     """
-    if unknown := sorted(set(scopes) - set(Scope.values)):
-        raise Invalid(
-            _("{name} is no scope; the scopes are {names}.").format(name=unknown[0], names=", ".join(Scope.values)),
-            field="scopes",
-        )
-    if not scopes:
-        raise Invalid(_("Say what the token may be used for."), field="scopes")
-    kept = [scope for scope in Scope.values if scope in scopes]
+    kept = _checked_scopes(scopes)
+    if expires_at is not None and expires_at <= now():
+        raise Invalid(_("A token must expire in the future."), field="expires_at")
+    if asked_with is not None:
+        _check_within(asked_with, kept, expires_at)
     key = new_key(STAFF_TOKEN)
-    ApiToken.objects.create(
+    token = ApiToken.objects.create(
         user=user, name=name, key_id=key.key_id, digest=key.digest, scopes=kept, expires_at=expires_at
     )
     record(
@@ -172,26 +193,74 @@ def create_token(
         action="staff.token_created",
         subject_type="api_token",
         subject_id=key.key_id,
-        details={"user": str(user.pseudonym), "name": name, "scopes": kept},
+        details={
+            "user": str(user.pseudonym),
+            "name": name,
+            "scopes": kept,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+            "asked_with": asked_with.key_id if asked_with else None,
+        },
     )
-    return key.text
+    return IssuedToken(token=token, text=key.text)
 
 
 @transaction.atomic
-def revoke_token(*, key_id: str, actor: User) -> None:
-    """End a token; from the next call on it opens nothing. Raises NotFound, NotAllowed."""
-    token = ApiToken.objects.filter(key_id=key_id).first()
+def revoke_token(*, key_id: str, actor: User) -> ApiToken:
+    """End a token; from the next call on it opens nothing. Twice is as good as once. Raises NotFound, NotAllowed."""
+    token = ApiToken.objects.select_related("user").filter(key_id=key_id).first()
     if token is None:
         raise NotFound(_("There is no token {key_id}.").format(key_id=key_id), field="key_id")
     if token.user_id != actor.pk:
         require(actor, "staff.change_apitoken")
     if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now()):
         record(actor=actor, action="staff.token_revoked", subject_type="api_token", subject_id=key_id, details={})
+        token.refresh_from_db(fields=["revoked_at"])
+    return token
+
+
+def _checked_scopes(scopes: Collection[str]) -> list[str]:
+    """In the order in which people read them."""
+    if unknown := sorted(set(scopes) - set(Scope.values)):
+        raise Invalid(
+            _("{name} is no scope; the scopes are {names}.").format(name=unknown[0], names=", ".join(Scope.values)),
+            field="scopes",
+        )
+    if not scopes:
+        raise Invalid(_("Say what the token may be used for."), field="scopes")
+    return [scope for scope in Scope.values if scope in scopes]
+
+
+def _check_within(token: ApiToken, scopes: Collection[str], expires_at: datetime | None) -> None:
+    if more := exceeding(token.scopes, scopes):
+        raise NotAllowed(
+            _("This token lacks the scope {scope}: it cannot hand it on.").format(scope=more[0]), field="scopes"
+        )
+    if token.expires_at is not None and (expires_at is None or expires_at > token.expires_at):
+        raise NotAllowed(
+            _("A token that is made with another one must expire no later: at {expires_at}.").format(
+                expires_at=token.expires_at.isoformat()
+            ),
+            field="expires_at",
+        )
+
+
+def _role(name: str) -> Group:
+    """The role of that name, spelled as the shell likes it too. Raises Invalid."""
+    name = name.replace("-", " ").replace("_", " ")
+    group = Group.objects.filter(name=name).first()
+    if group is None:
+        known = ", ".join(Group.objects.order_by("name").values_list("name", flat=True))
+        raise Invalid(_("{role} is not a role; the roles are {known}.").format(role=name, known=known), field="role")
+    return group
 
 
 def _other(actor: User, user_id: int) -> User:
     if user_id == actor.pk:
         raise NotAllowed(_("This is for somebody else to do: nobody changes their own access."))
+    return _user(user_id)
+
+
+def _user(user_id: int) -> User:
     user = User.objects.filter(pk=user_id).first()
     if user is None:
         raise NotFound(_("There is no such member of staff."), field="id")
@@ -199,6 +268,12 @@ def _other(actor: User, user_id: int) -> User:
 
 
 def _check_administrator_left() -> None:
+    """Raise Conflict when the change that was just written leaves no administrator.
+
+    The lock is on what every such change shares: of two administrators who remove each other at one instant, the
+    second looks after the first has committed. SQLite lets one write at a time anyway.
+    """
+    Group.objects.select_for_update().get(name="administrator")
     if not User.objects.filter(is_active=True, groups__name="administrator").exists():
         raise Conflict(_("Somebody has to be administrator."), reason="last_administrator")
 

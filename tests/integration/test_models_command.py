@@ -91,6 +91,16 @@ def test_an_experiment_is_started_looked_at_and_stopped(stack: Stack) -> None:
         models(stack, "experiment", "stop", FIRST, "--reason", "none there")
 
 
+def test_a_rollback_says_what_it_ends_and_needs_a_yes(stack: Stack) -> None:
+    models(stack, "rollout", SECOND, "--mode", "canary", "--weight", "0.5", "--reason", "half of the calls")
+    with pytest.raises(CommandFailed, match="--yes rolls back without"):
+        models(stack, "rollback", "tiny", "--reason", "worse")
+    assert len(stack.console("viewer").call("GET", "routes/")["results"]) == 2
+    assert models(stack, "rollback", "tiny", "--reason", "worse", "--yes")["version"] == FIRST
+    with pytest.raises(CommandFailed, match="no earlier production version"):
+        models(stack, "rollback", "tiny", "--reason", "worse", "--yes")
+
+
 def test_a_version_that_failed_is_tried_again_and_one_of_no_use_retired(stack: Stack) -> None:
     with pytest.raises(CommandFailed, match="it would have to be"):
         models(stack, "retry", THIRD)

@@ -128,3 +128,48 @@ def _decided_once(crew: Crew, items: list[int]) -> None:
         "WHERE type = 'review.decided'"
     )
     assert entries == [(len(items),)]
+
+
+def test_of_two_administrators_who_remove_each_other_one_stays(crew: Crew) -> None:
+    said, left = crew.shell(REMOVE_EACH_OTHER)
+    assert (said, left) == (["last_administrator"], 1)
+
+
+# The second removal begins while the first is done and not committed, so that it cannot see it.
+REMOVE_EACH_OTHER: Final = """
+import threading, time
+from django.db import connection, transaction
+from console.errors import Conflict
+from console.staff.models import User
+from console.staff.services import create_user, set_active
+
+active = list(User.objects.filter(is_active=True, groups__name="administrator").values_list("pk", flat=True))
+User.objects.filter(pk__in=active).update(is_active=False)
+one, other = (create_user(name=name, role="administrator").user for name in ("last-one", "last-other"))
+said = []
+
+def remove_one():
+    try:
+        set_active(actor=other, user_id=one.pk, active=False)
+        said.append("removed")
+    except Conflict as error:
+        said.append(error.reason)
+    finally:
+        connection.close()
+
+def waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+late, until = threading.Thread(target=remove_one), time.monotonic() + 60
+with transaction.atomic():
+    set_active(actor=one, user_id=other.pk, active=False)
+    late.start()
+    while connection.vendor == "postgresql" and not waits() and time.monotonic() < until:
+        pass
+late.join()
+left = User.objects.filter(is_active=True, groups__name="administrator").count()
+User.objects.filter(pk__in=active).update(is_active=True)
+answer = [said, left]
+"""

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
 
-from console.audit.commands import verify
+from console.audit.commands import notes_in, verify
 from console.audit.models import Entry
 from console.audit.services import NewEntry, append
 from console.site.roles import Role
@@ -49,6 +49,18 @@ def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_p
     done = runner.invoke(verify, [*arguments, *kept], standalone_mode=False)
     assert done.return_value == 1
     assert "missing" in done.stdout
+
+
+def test_checkpoints_are_read_as_they_were_published() -> None:
+    auditor = caller(Role.AUDITOR)
+    for count in (3, 4):
+        write(count)
+        call_command("checkpoint")
+    newest, before = auditor.get("/api/v1/audit/checkpoints/").json()["results"]
+    assert newest["size"] == before["size"] + 4
+    published = set(notes_in(settings.AMULET.checkpoint_dir))
+    assert {newest["note"], before["note"]} <= published
+    assert caller(Role.VIEWER).get("/api/v1/audit/checkpoints/").status_code == 403
 
 
 @pytest.mark.parametrize(

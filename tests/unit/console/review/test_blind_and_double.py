@@ -107,6 +107,8 @@ class TestBlind:
         assert "<strong>1</strong> unsure" not in told
         engineer = member(Role.MODEL_ENGINEER)
         assert queries.waiting(engineer).by_why == {Why.UNSURE: 1}
+        for person, waiting in ((experts[0], {}), (engineer, {"UNSURE": 1})):
+            assert at_the_desk(person).get("/api/v1/reviews/agreement/").json()["waiting"]["by_why"] == waiting
         told = sent(at_the_desk(engineer), reverse("admin:review_reviewitem_changelist"))
         assert "<strong>1</strong> unsure" in told
         assert "before the model is heard" not in told
@@ -229,6 +231,27 @@ class TestDouble:
         final = queries.decisions_on(item.prediction_id)[0]
         assert (final.part, final.class_id, final.expert) == (Part.SETTLEMENT, CLASSES[1], experts[2])
         assert services.take_back(actor=experts[2], item_id=item.pk).state == State.DISPUTED
+
+    def test_a_script_of_a_third_person_settles_it_and_is_told_what_was_said_and_not_by_whom(
+        self, experts: tuple[User, User, User]
+    ) -> None:
+        item, third = queued(opinions=2), caller(Role.ADMINISTRATOR)
+        assert third.post("/api/v1/reviews/settle/").status_code == 204
+        say(experts[0], item, SOMDEJ)
+        say(experts[1], item, SIVALI)
+        told = third.get("/api/v1/reviews/agreement/").json()
+        assert (told["waiting"], told["with_model"]["decisions"]) == (
+            {"by_why": {}, "withheld": 0, "disputed": 1}, 2,
+        )  # fmt: skip
+        assert (told["among_experts"]["cases"], told["among_experts"]["agreed"]) == (1, 0)
+        assert at_the_desk(experts[0]).post("/api/v1/reviews/settle/").status_code == 204  # has a part in it
+        taken = third.post("/api/v1/reviews/settle/")
+        assert (taken.status_code, taken.json()["id"], taken.json()["state"]) == (200, item.pk, "disputed")
+        assert [said["class_id"] for said in taken.json()["opinions"]] == [CLASSES[1], CLASSES[0]]
+        assert "ladda" not in taken.content.decode()
+        settled = third.post(f"/api/v1/reviews/{item.pk}/decide/", {"decided": "class", "class_id": CLASSES[1]})
+        assert settled.status_code == 201
+        assert state_of(item) == State.DECIDED
 
     def test_the_database_itself_refuses_a_second_voice_of_one_person(self, experts: tuple[User, User, User]) -> None:
         made = say(experts[0], queued(opinions=2), SOMDEJ)

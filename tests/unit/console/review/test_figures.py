@@ -19,7 +19,7 @@ from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
 from tests.console_events import CLASSES, prediction_event
-from tests.unit.console.people import member
+from tests.unit.console.people import browser, caller, member
 
 pytestmark = pytest.mark.django_db
 A, B = (Decision(Decided.CLASS, name) for name in CLASSES[:2])
@@ -57,6 +57,19 @@ def test_a_person_sees_how_their_own_reviews_went(people: tuple[User, User, User
     assert figures.own_since(MONTH_AGO, expert=third).shared == 0  # settling is no opinion
 
 
+def test_a_script_reads_its_own_figures_and_nobody_elses(people: tuple[User, User, User]) -> None:
+    one, two, third = people
+    judged([(one, A), (two, A)])
+    judged([(one, A), (two, B), (third, A)])
+    mine = browser(one).get("/api/v1/reviews/figures/")
+    found = mine.json()
+    assert (found["decisions"], found["shared"], found["alike"], found["settled"], found["stood"]) == (2, 2, 1, 1, 1)
+    assert (found["known"], found["missed"]) == (None, [])
+    assert browser(two).get("/api/v1/reviews/figures/?expert=prasert").json()["stood"] == 0
+    assert browser(third).get("/api/v1/reviews/figures/").json()["shared"] == 0
+    assert "ladda" not in mine.content.decode()
+
+
 def test_nothing_is_told_of_what_another_is_still_asked_about(people: tuple[User, User, User]) -> None:
     judged([(people[0], A)])
     mine = figures.own_since(MONTH_AGO, expert=people[0])
@@ -72,6 +85,10 @@ def test_two_people_have_a_kappa_from_twenty_photographs_on(people: tuple[User, 
     (pair,) = figures.pairs_since(MONTH_AGO)
     assert (pair.first, pair.second, pair.concord.cases, pair.concord.agreed) == ("ladda", "prasert", 20, 19)
     assert pair.concord.kappa == pytest.approx(0.9)  # 10 against 9 and 11 of each kind: chance is a half
+    told = caller(Role.ADMINISTRATOR).get("/api/v1/reviews/people/").json()
+    ((first, second, concord),) = ((each["first"], each["second"], each["concord"]) for each in told["pairs"])
+    assert (first, second, concord["cases"], concord["kappa"]) == ("ladda", "prasert", 20, pytest.approx(0.9))
+    assert told["people"] == []
 
 
 def test_the_page_costs_the_same_with_more_reviews_and_shows_pairs_to_who_leads_alone(

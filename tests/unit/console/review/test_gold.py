@@ -217,6 +217,22 @@ class TestFigures:
         assert (missed.class_id, missed.gold.class_id) == (CLASSES[1], CLASSES[2])
         assert "person by person" not in told
 
+    def test_a_script_reads_the_same_and_no_sooner(self, lead: User, expert: User) -> None:
+        known(lead)
+        made = known(lead, OTHER)
+        waiting()
+        say(expert, TRUTH)
+        say(expert, TRUTH)
+        address, script = "/api/v1/reviews/figures/", browser(expert)
+        fresh = script.get(address).json()
+        assert (fresh["known"], fresh["missed"]) == (None, [])
+        GoldAnswer.objects.update(answered_at=now() - TAKE_BACK - timedelta(seconds=1))
+        told = script.get(address).json()
+        assert (told["known"]["n"], told["known"]["value"]) == (2, 0.5)
+        [missed] = told["missed"]
+        assert (missed["item"], missed["class_id"], missed["known_class_id"]) == (made.item_id, CLASSES[1], CLASSES[2])
+        assert browser(lead).get(address).json()["missed"] == []
+
     def test_who_leads_sees_everybody_with_answers_enough_and_what_most_contradict(
         self, lead: User, expert: User, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
@@ -227,6 +243,8 @@ class TestFigures:
         since = now() - timedelta(days=1)
         [person] = gold_figures.people_since(since)
         assert (person.name, person.right.n, person.right.value) == ("chai", gold_figures.PERSON_MIN, 1.0)
+        [told] = browser(lead).get("/api/v1/reviews/people/").json()["people"]
+        assert (told["name"], told["right"]["n"], told["right"]["value"]) == ("chai", gold_figures.PERSON_MIN, 1.0)
         for name in ("ladda", "malee", "nok"):
             other = member(Role.REVIEWER, name)
             GoldAnswer.objects.create(

@@ -204,6 +204,27 @@ def test_versions_through_rest_say_their_share(desk: Desk) -> None:
     assert (nothing.status_code, nothing.json()["reason"]) == (409, "no_earlier_version")
 
 
+def test_a_rollback_through_rest_says_what_it_ends_and_ends_that_alone(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    address, script = "/api/v1/models/tiny/rollback/", caller(Role.APPROVER)
+    nowhere = script.get(address)
+    assert (nowhere.status_code, nowhere.json()["reason"]) == (404, "no_earlier_version")
+    desk.roll_out(desk.second)
+    canary = desk.roll_out(desk.third, Mode.CANARY, 0.25)
+    would = script.get(address).json()
+    assert (would["ends"]["id"], would["ends"]["weight_ratio"]) == (canary.pk, 0.25)
+    assert (would["serves"], would["serves_id"]) == (desk.second.version, desk.second.pk)
+    seen = {"reason": "worse", "ends": canary.pk}
+    assert script.post(address, seen).json()["version"] == desk.second.version
+    late = script.post(address, seen)  # a guardrail or a colleague was faster
+    assert (late.status_code, late.json()["reason"]) == (409, "changed_meanwhile")
+    assert desk.shares() == {desk.second.version: 1.0}
+    would = script.get(address).json()
+    assert (would["ends"]["mode"], would["serves"]) == ("production", desk.first.version)
+    assert script.post(address, {"reason": "worse", "ends": would["ends"]["id"]}).status_code == 200
+    assert desk.shares() == {desk.first.version: 1.0}
+
+
 def test_a_mistyped_setting_is_refused_and_not_ignored(desk: Desk) -> None:
     desk.roll_out(desk.first)
     body = {"mode": "canary", "weight_ratio": 0.5, "ungarded": ["errors"], "reason": "typed in haste"}

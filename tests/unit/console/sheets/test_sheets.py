@@ -21,7 +21,7 @@ from console.site.roles import Role
 from console.staff.models import User
 from model_store.review_sheet import SHEET_BYTES_MAX, Item, Kind, Origin, jpeg, write_sheet
 from tests.console_events import prediction_event
-from tests.unit.console.people import caller, member
+from tests.unit.console.people import browser, caller, member
 from tests.unit.console.site.test_pages import at_the_desk
 from training.synthetic.commands import synth
 
@@ -66,6 +66,7 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
     }
     for name, verdicts in said.items():
         expert = member(Role.REVIEWER, name)
+        assert browser(expert).get(f"/api/v1/sheets/{sheet.pk}/").json()["judged"] == 0
         for number, verdict in enumerate(verdicts, start=1):
             problems = ("texture",) if verdict == "not" else ()
             services.answer(actor=expert, sheet_id=sheet.pk, number=number, given=Answer(verdict, problems))
@@ -75,6 +76,9 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
             services.take_back(actor=expert, sheet_id=sheet.pk)
         with pytest.raises(NotAllowed):
             services.export_answers(actor=expert, sheet_id=sheet.pk)
+
+        own = browser(expert).get(f"/api/v1/sheets/{sheet.pk}/").json()
+        assert (own["judged"], own["size"]) == (4, 4)
 
     found = queries.results(sheet)
     assert (found.all.answers, found.all.share.value, found.all.share.n) == (8, 0.625, 4)

@@ -16,7 +16,7 @@ from console.retraining.models import TrainingJob
 from console.review.models import ReviewItem
 from console.rollout.models import Experiment, Firing, Route
 from console.sheets.models import Sheet
-from console.staff.models import User
+from console.staff.models import ApiToken, User
 from console.vault.models import Consent, Subject
 from console.webhooks.models import Delivery, Endpoint
 from model_store import signing
@@ -39,6 +39,8 @@ NAMED = {
     "reviews": lambda: ReviewItem.objects.values_list("pk", flat=True),
     "datasets": lambda: Dataset.objects.values_list("pk", flat=True),
     "training-jobs": lambda: TrainingJob.objects.values_list("pk", flat=True),
+    "staff": lambda: User.objects.order_by("pk").values_list("pk", flat=True),
+    "tokens": lambda: ApiToken.objects.order_by("pk").values_list("key_id", flat=True),
     "sheets": lambda: Sheet.objects.values_list("pk", flat=True),
     "webhooks": lambda: Endpoint.objects.values_list("pk", flat=True),
 }

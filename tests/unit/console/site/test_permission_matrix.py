@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
 LETTERS = dict(zip("vrmapux", Role, strict=True))
 EVERYBODY = "vrmapux"
 NOBODYS = UUID(int=0)
+LONG_AGO = "2020-01-01T00:00:00Z"
 REASON = {"reason": "because"}
 UPLOAD = {"filename": "a.mar", "size": 1, "sha256": "0" * 64}
 EXPERIMENT = {
@@ -43,8 +44,18 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "uploads/": {"POST": ("mx", UPLOAD)},
     "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
     "uploads/<uuid:pk>/finish/": {"POST": ("mx", None)},
-    "staff/": {"GET": ("ux", None)},
-    "staff/tokens/": {"GET": (EVERYBODY, None)},
+    "staff/": {"GET": ("ux", None), "POST": ("x", {"name": "a b", "role": "viewer"})},
+    "staff/<int:pk>/": {"GET": ("ux", None)},
+    "staff/<int:pk>/role/": {"POST": ("x", {"role": "viewer"})},
+    "staff/<int:pk>/disable/": {"POST": ("x", None)},
+    "staff/<int:pk>/enable/": {"POST": ("x", None)},
+    "staff/<int:pk>/end-sessions/": {"POST": ("x", None)},  # and everybody their own
+    "staff/<int:pk>/reset-access/": {"POST": ("x", None)},
+    "staff/tokens/": {
+        "GET": (EVERYBODY, None),
+        "POST": (EVERYBODY, {"name": "n", "scopes": ["read"], "expires_at": LONG_AGO}),
+    },
+    "staff/tokens/<str:key_id>/revoke/": {"POST": (EVERYBODY, None)},
     "subjects/": {"GET": ("px", None)},
     "subjects/<uuid:pk>/": {"GET": ("px", None)},
     "subjects/<uuid:pk>/predictions/": {"GET": ("px", None)},
@@ -59,7 +70,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "versions/<int:pk>/experiment/": {"POST": ("max", EXPERIMENT)},
     "experiments/": {"GET": (EVERYBODY, None)},
     "experiments/<int:pk>/": {"GET": (EVERYBODY, None)},
-    "models/<str:model>/rollback/": {"POST": ("max", REASON)},
+    "models/<str:model>/rollback/": {"GET": (EVERYBODY, None), "POST": ("max", REASON)},
     "routes/": {"GET": (EVERYBODY, None)},
     "versions/compare/": {"GET": (EVERYBODY, None)},
     "versions/best/": {"GET": (EVERYBODY, None)},
@@ -69,6 +80,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "guardrails/<int:pk>/seen/": {"POST": ("max", None)},
     "routes/<int:pk>/end/": {"POST": ("max", REASON)},
     "audit/entries/": {"GET": ("ux", None)},
+    "audit/checkpoints/": {"GET": ("ux", None)},
     "audit/export/": {"GET": ("ux", None)},
     "consents/": {"GET": ("px", None), "POST": ("p", CONSENT)},
     "consents/<str:reference>/withdraw/": {"POST": ("p", {"channel": "web"})},
@@ -93,6 +105,10 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "predictions/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
     "reviews/": {"GET": ("rmx", None)},
+    "reviews/agreement/": {"GET": ("rmx", None)},
+    "reviews/figures/": {"GET": ("rx", None)},
+    "reviews/people/": {"GET": ("x", None)},
+    "reviews/settle/": {"POST": ("rx", None)},
     "reviews/next/": {"POST": ("rx", None)},
     "reviews/<int:pk>/take/": {"POST": ("rx", None)},
     "reviews/<int:pk>/give-back/": {"POST": (EVERYBODY, None)},
@@ -182,6 +198,7 @@ AREAS = {
     "reviews:write": ("reviews/", "sheets/"),
     "clients:write": ("clients/", "keys/"),
     "privacy:write": ("consents/", "privacy/"),
+    "staff:write": ("staff/",),
     "webhooks:write": ("webhooks/",),
 }
 
@@ -200,7 +217,7 @@ def test_a_token_may_what_its_owner_may_within_its_scope(scope: str) -> None:
     owner = member(Role.ADMINISTRATOR, "owner")
     owner.groups.set(Group.objects.all())
     client = APIClient()
-    token = create_token(user=owner, name="narrow", actor=owner, scopes=[scope])
+    token = create_token(user=owner, name="narrow", actor=owner, scopes=[scope]).text
     client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     wrong = [
         f"{method} {route}"
@@ -219,7 +236,7 @@ def test_every_first_part_of_an_address_says_what_writing_there_needs() -> None:
 def test_a_token_that_lacks_a_scope_is_told_which_and_does_nothing() -> None:
     owner = member(Role.ADMINISTRATOR, "owner")
     client = APIClient()
-    token = create_token(user=owner, name="looks", actor=owner, scopes=["read"])
+    token = create_token(user=owner, name="looks", actor=owner, scopes=["read"]).text
     client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     keyed = {"HTTP_IDEMPOTENCY_KEY": "k" * 16}
     for extra in ({}, keyed, keyed):
