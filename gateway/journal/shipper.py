@@ -10,6 +10,10 @@ cursor moves. Nothing here ever delays an answer of the gateway.
                     └──┘ back-off with jitter, at most about 2 s, so that a console that
                          returns is found soon; the batch halves, so that one event which
                          is too much for the console does not hold up the others
+
+A backlog is delivered beside the calls of now, on processors that the console may share with them. So
+while events arrive a delivery takes four times as many as did since the one before, or a hundred,
+whichever is more: the backlog shrinks three times as fast as it grew, and not all at once.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 from typing import Final, TypeVar
 
 import httpx
@@ -50,7 +55,9 @@ class ShipperSettings:
     answer_s_max: float = 10.0
     retry_s_min: float = 0.05
     retry_s_max: float = 2.0
-    linger_s: float = 0.25  # between two deliveries while there is no backlog, so that a batch can gather
+    linger_s: float = 0.25  # between two deliveries, so that a batch can gather
+    catch_up_ratio: float = 4.0  # of a backlog a delivery takes so many times what arrived since the one before
+    catch_up_records_min: int = 100  # and so many at least
     sweep_s: float = 1.0  # how often old segments are looked for while there is nothing to deliver
 
 
@@ -101,6 +108,7 @@ class Shipper:
         self._rejected = RejectedEvents(journal.folder)
         self._ahead: list[Record] = []
         self._batch_records = settings.batch_records_max
+        self._arrived_before = journal.durable_end
         self._oldest_at_s: float | None = None
         self._trouble: str | None = None
         self._failures_in_a_row = 0
@@ -138,15 +146,17 @@ class Shipper:
         ) as client:
             while True:
                 await self._wait_for_work()
+                portion = self._portion()
                 try:
-                    await self._deliver_batch(client)
+                    await self._deliver_batch(client, min(portion, self._batch_records))
                 except NotDelivered as error:
                     await self._back_off(str(error))
                 except OSError as error:
                     await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
                 else:
+                    paced = portion < self._batch_records
                     self._succeeded()
-                    if not self._ahead:
+                    if paced or not self._ahead:
                         await asyncio.sleep(settings.linger_s)
 
     async def _wait_for_work(self) -> None:
@@ -161,8 +171,16 @@ class Shipper:
                 except OSError as error:
                     _log.warning("delivered segments cannot be deleted: %s", error)
 
-    async def _deliver_batch(self, client: httpx.AsyncClient) -> None:
-        parcel = await _on_disk(self._pack)
+    def _portion(self) -> int:
+        """How many records the next delivery takes at most, so that it leaves room for what arrives."""
+        arrived = self._journal.durable_end - self._arrived_before
+        self._arrived_before += arrived
+        if not arrived:
+            return self._settings.batch_records_max
+        return max(self._settings.catch_up_records_min, ceil(self._settings.catch_up_ratio * arrived))
+
+    async def _deliver_batch(self, client: httpx.AsyncClient, records_max: int) -> None:
+        parcel = await _on_disk(partial(self._pack, records_max))
         if parcel is None:
             if self._reader.position <= self._journal.cursor:
                 raise NotDelivered("the oldest events of the journal cannot be read")
@@ -178,12 +196,12 @@ class Shipper:
         await _on_disk(partial(self._confirm, parcel, rejected))
         del self._ahead[: len(parcel.records)]
 
-    def _pack(self) -> _Parcel | None:
+    def _pack(self, records_max: int) -> _Parcel | None:
         if not self._ahead:
             self._ahead = self._reader.read(
                 bytes_max=self._settings.batch_bytes_max, records_max=self._settings.batch_records_max
             )
-        records = tuple(self._ahead[: self._batch_records])
+        records = tuple(self._ahead[:records_max])
         if not records:
             return None
         batch, not_events, by_event_id = pb.EventBatch(), [], {}

@@ -33,6 +33,11 @@ class ConsolePlace:
         path = self._folder / "applied"
         return path.read_text().split() if path.exists() else []
 
+    @property
+    def batches(self) -> list[int]:
+        """How many events each batch had."""
+        return [int(line) for line in (self._folder / "batches").read_text().split()]
+
     def behave(self, behaviour: str) -> None:
         aside = self._folder / "behaviour.aside"
         aside.write_text(behaviour)

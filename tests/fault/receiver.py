@@ -4,7 +4,8 @@
 
 It prints its port once it listens. FOLDER/applied holds the id of every event in the order in
 which it was first seen, one a line, and is read again after a restart; FOLDER/port keeps the
-port over restarts. FOLDER/behaviour is read before each request:
+port over restarts. FOLDER/batches has the number of events of each batch that was applied, one a line.
+FOLDER/behaviour is read before each request:
 
     ok            answer with a receipt (also when the file is missing)
     500           refuse everything
@@ -33,7 +34,7 @@ class Memory:
 
     def __init__(self, folder: Path) -> None:
         self.behaviour_file = folder / "behaviour"
-        self._applied = folder / "applied"
+        self._applied, self._batches = folder / "applied", folder / "batches"
         self._lock = Lock()
         self._known = set(self._applied.read_text().split()) if self._applied.exists() else set[str]()
 
@@ -55,6 +56,8 @@ class Memory:
                     receipt.applied += 1
             with self._applied.open("a") as file:
                 file.write("".join(f"{event_id}\n" for event_id in new))
+            with self._batches.open("a") as file:
+                file.write(f"{len(batch.events)}\n")
         return receipt
 
 

@@ -95,6 +95,24 @@ async def test_events_arrive_once_and_in_order_and_their_segments_go(
     assert len(list((tmp_path / "journal").glob("*.journal"))) == 1
 
 
+@pytest.mark.parametrize(("arriving", "first"), [(0, 50), (1, 10), (4, 16), (40, 50)])
+async def test_a_backlog_leaves_room_for_what_arrives(
+    journal: Journal, place: ConsolePlace, arriving: int, first: int
+) -> None:
+    await append_events(journal, *names(200))
+    settings = replace(settings_for(place), batch_records_max=50, catch_up_records_min=10, catch_up_ratio=4.0)
+    shipper = Shipper(journal, settings, seed=1)
+    if arriving:
+        await append_events(journal, *names(arriving, first=200))
+    task = asyncio.create_task(shipper.run())
+    await until(shipper, delivered)
+    task.cancel()
+
+    # Only the first delivery had something arrive before it: the others take what the console can.
+    assert place.batches[:2] == [first, 50 - first if first < 50 else 50]
+    assert place.applied == names(200 + arriving)
+
+
 @pytest.mark.parametrize(
     ("behaviour", "sentence"),
     [
