@@ -10,15 +10,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import yaml
+from click.core import ParameterSource
 
 from training.data.errors import DataWrong
 from training.errors import TrainingRefused
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+
+if TYPE_CHECKING:
+    from model_store.card import Card
 
 # The modules that do the work import torch, which takes seconds: `--help` must not.
 
@@ -56,6 +60,14 @@ SEEN_IN_TRAINING: Final = "measured on the photographs that it was trained on: t
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
 @click.option("--name", default="", metavar="MODEL", help="The model's name; by default that of the DATA folder.")
 @click.option(
+    "--from-card",
+    "card_path",
+    type=click.Path(path_type=Path),
+    metavar="CARD",
+    help="Train the version of this card once more: a model.json, a RUN folder or an archive. It decides everything "
+    "but DATA, --ood and --weights, which are compared with it.",
+)
+@click.option(
     "--suffix",
     default="",
     metavar="TEXT",
@@ -79,7 +91,9 @@ SEEN_IN_TRAINING: Final = "measured on the photographs that it was trained on: t
     "--stages", "as_lines", is_flag=True, help="Say on stderr what is being done: STAGE, DONE, TOTAL by tabs."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
 def train(
+    context: click.Context,
     data: Path,
     out: Path,
     outside: tuple[Path, ...],
@@ -89,6 +103,7 @@ def train(
     seed: int,
     config: Path | None,
     name: str,
+    card_path: Path | None,
     suffix: str,
     folds: int,
     thumbnails: bool,
@@ -102,24 +117,31 @@ def train(
     DATA holds one folder for each class. RUN will hold the graph to serve (model.onnx), its card
     (model.json), golden photographs, figures and report.html.
     """
+    if card_path is not None:
+        _refuse_what_the_card_decides(context)
+    kept = None if exports == NOWHERE else Path(exports) if exports else state_folder("exports")
     with worded(), stage_lines() if as_lines else stages() as say:
-        from training import pipeline
+        from training import pipeline, reproduction
         from training.fitting.recipe import recipe_of, with_settings
 
-        settings = {**settings_of(config), **({"backbone": backbone} if backbone else {})}
-        request = pipeline.Request(
-            data=data,
-            out=out,
-            recipe=with_settings(recipe_of(recipe), settings),
-            outside=outside,
-            seed=seed,
-            name=name,
-            suffix=suffix,
-            folds=folds,
-            weights=weights,
-            thumbnails=thumbnails,
-            exports=None if exports == NOWHERE else Path(exports) if exports else state_folder("exports"),
-        )
+        wanted = reproduction.card_at(card_path) if card_path is not None else None
+        if wanted is not None:
+            request = reproduction.request_of(wanted, data, out, outside=outside, weights=weights, exports=kept)
+        else:
+            settings = {**settings_of(config), **({"backbone": backbone} if backbone else {})}
+            request = pipeline.Request(
+                data=data,
+                out=out,
+                recipe=with_settings(recipe_of(recipe), settings),
+                outside=outside,
+                seed=seed,
+                name=name,
+                suffix=suffix,
+                folds=folds,
+                weights=weights,
+                thumbnails=thumbnails,
+                exports=kept,
+            )
         started = time.monotonic()
         run = pipeline.train(request, say=say)
         seconds = time.monotonic() - started
@@ -129,8 +151,10 @@ def train(
                 figures={item.name: item.value for item in run.card.metrics},
                 parameters=run.card.training.config,
                 name=run.card.version,
-                seed=seed,
-                artefacts=[out / file for file in ("model.json", "model.onnx", "metrics.json", "report.html")],
+                seed=request.seed,
+                artefacts=[
+                    out / file for file in ("model.json", "model.onnx", "metrics.json", "report.html", "card.html")
+                ],
             )
         )
     if as_json:
@@ -141,14 +165,35 @@ def train(
             "version": run.card.version,
             "seconds": round(seconds, 1),
             "metrics": figures,
+            **({"differs_from_card": reproduction.differences(wanted, run.card)} if wanted is not None else {}),
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
-        return
-    click.echo(f"{run.card.name} {run.card.version} in {out}, after {seconds:.0f} s")
-    for item in run.card.metrics:
-        click.echo(f"  {item.name:<30} {item.value:6.3f}   [{item.low:.3f}, {item.high:.3f}]")
-    click.echo(f"Report: {out / 'report.html'}")
-    click.echo(f"Next: amulet package {out} --out {run.card.name}.mar --sign KEY")
+    else:
+        click.echo(f"{run.card.name} {run.card.version} in {out}, after {seconds:.0f} s")
+        for item in run.card.metrics:
+            click.echo(f"  {item.name:<30} {item.value:6.3f}   [{item.low:.3f}, {item.high:.3f}]")
+        click.echo(f"Report: {out / 'report.html'}")
+        click.echo(f"Next: amulet package {out} --out {run.card.name}.mar --sign KEY")
+    if wanted is not None:
+        _say_whether_it_is_the_same(wanted, run.card)
+
+
+def _refuse_what_the_card_decides(context: click.Context) -> None:
+    for name in ("backbone", "recipe", "seed", "config", "name", "suffix", "folds", "thumbnails"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is decided by the card: leave it out, or leave out --from-card")
+
+
+def _say_whether_it_is_the_same(wanted: Card, made: Card) -> None:
+    """On stderr; a run that is not what the card says is a failure, though it is kept."""
+    from training import reproduction
+
+    why = ", ".join(reproduction.reasons(wanted, made))
+    differs = reproduction.differences(wanted, made)
+    if differs:
+        because = f"made by {why}" if why else "by the same code and packages: another processor adds in another order"
+        raise click.ClickException(f"this run is not that of the card: {', '.join(differs)} differ, {because}")
+    click.echo(f"The same version as the card's, bit for bit{f', though made by {why}' if why else ''}.", err=True)
 
 
 @click.command(epilog="Example: amulet evaluate run photographs --ood coins=photographs/ood/coins --html report.html")

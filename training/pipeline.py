@@ -21,7 +21,7 @@ from model_store.card import Card, ExamplesCard, check_suffix
 from training.data import splits
 from training.data.duplicates import groups, near_duplicates
 from training.data.errors import DataWrong
-from training.data.folder import Folder, Photo, load_folder, load_outside
+from training.data.folder import Folder, Photo, load_folder, load_outside, set_fingerprint
 from training.data.splits import Split
 from training.errors import DataTooSmall, SettingWrong
 from training.evaluation import crossvalidation, report, subjects
@@ -29,7 +29,7 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
-from training.export import fused_graph, parity, run_folder
+from training.export import card_page, fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
 from training.fitting import head_only, lenses
@@ -170,7 +170,11 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         division=division,
         recipe=recipe,
         seed=request.seed,
-        settings={"folds": request.folds, "outside": sorted(others)},
+        settings={
+            "folds": request.folds,
+            "outside": sorted(others),
+            "outside_fingerprints": {each: set_fingerprint(photos) for each, photos in sorted(others.items())},
+        },
         version=version,
         figures=figures,
         confusion=confusion_of(assessment, source),
@@ -200,6 +204,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         run_folder.write_json(place, run_folder.METRICS, document)
         page = report.page(subjects.of_run(model, folder, found, answered, assessment, left_out))
         (place / run_folder.REPORT).write_text(page, "utf-8")
+        (place / run_folder.CARD_PAGE).write_text(card_page.page(card), "utf-8")
     shutil.rmtree(_tuning_folder(request.out), ignore_errors=True)
     return Run(request.out, card, equal)
 

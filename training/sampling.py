@@ -33,16 +33,35 @@ def variance_aware(embedding: NDArray[np.floating], labels: NDArray[np.integer])
     within half and twice that of the class in the middle. A class of one photograph has no spread: it gets the
     share of the middle.
     """
-    classes = np.unique(labels)
-    spreads = np.full(int(labels.max()) + 1, np.nan)
-    for label in classes:
-        rows = np.asarray(embedding[labels == label], np.float64)
-        if len(rows) > 1:
-            spreads[label] = ((rows - rows.mean(axis=0)) ** 2).sum() / (len(rows) - 1)
-    known = spreads[classes][~np.isnan(spreads[classes])]
-    middle = float(np.median(known)) if len(known) else 0.0
-    if not middle > 0.0:
-        return balanced(labels)
-    shares = np.clip(np.nan_to_num(spreads / middle, nan=1.0), _LESS_MAX, _MORE_MAX)
+    return _weighted(labels, _shares(embedding, labels, classes=int(labels.max()) + 1))
+
+
+def loss_aware(
+    losses: NDArray[np.floating], labels: NDArray[np.integer], drawn: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Weights [m] of photographs with the labels `drawn` [m]; a class whose losses elsewhere vary more is drawn more.
+
+    losses [n] with labels [n]: of photographs that are not learnt from. Shares are bounded as by `variance_aware`;
+    a class with fewer than two losses gets the share of the middle.
+    """
+    classes = 1 + max(int(labels.max()), int(drawn.max()))
+    return _weighted(drawn, _shares(np.asarray(losses)[:, None], labels, classes=classes))
+
+
+def _weighted(labels: NDArray[np.integer], shares: NDArray[np.float64]) -> NDArray[np.float64]:
     weights = balanced(labels) * shares[labels]
     return np.asarray(weights / weights.sum())
+
+
+def _shares(rows: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int) -> NDArray[np.float64]:
+    """[classes]: each class's spread by that of the class in the middle, bounded; 1 where nothing is known."""
+    spreads = np.full(classes, np.nan)
+    for label in np.unique(labels):
+        own = np.asarray(rows[labels == label], np.float64)
+        if len(own) > 1:
+            spreads[label] = ((own - own.mean(axis=0)) ** 2).sum() / (len(own) - 1)
+    known = spreads[~np.isnan(spreads)]
+    middle = float(np.median(known)) if len(known) else 0.0
+    if not middle > 0.0:
+        return np.ones(classes)
+    return np.asarray(np.clip(np.nan_to_num(spreads / middle, nan=1.0), _LESS_MAX, _MORE_MAX))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.duplicates import Pair, groups, near_duplicates, shared_photos
+from training.data.duplicates import Pair, copies, groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken
 from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
 from training.data.labels import Array, Suspect, shape_features, suspects
@@ -206,7 +206,7 @@ def check_folder(
             for photo, quality in zip(scan.photos, measures, strict=True)
             if (found := flaws(quality, width_px=photo.width_px, height_px=photo.height_px))
         ),
-        copies=tuple(members for members in together if len(members) > 1),
+        copies=tuple(members for members in copies(scan.photos, pairs) if len(members) > 1),
         against=None if against is None else _compared(scan.photos, against, progress("Reading the other folder")),
         suspects=doubtful,
         labels_seen_by=seen_by,

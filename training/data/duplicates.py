@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -77,16 +78,30 @@ def shared_photos(photos: Sequence[Photo], others: Sequence[Photo]) -> tuple[Pai
 
 
 def groups(photos: Sequence[Photo], pairs: Iterable[Pair]) -> tuple[tuple[Photo, ...], ...]:
-    """The photographs in groups that must stay together; most groups have one member.
+    """The photographs in groups that must stay together: copies, and views of one object where their names say so.
 
-    Being a copy is taken as transitive: a copy of a copy belongs to the group. Sorted, and
-    sorted within.
+    Most groups have one member. Being together is transitive: a copy of a view of the object belongs to
+    the group. Sorted, and sorted within.
     """
+    views: dict[str, list[Photo]] = {}
+    for photo in photos:
+        if photo.object:
+            views.setdefault(photo.object, []).append(photo)
+    same_object = ((members[0], other) for members in views.values() for other in members[1:])
+    return _connected(photos, chain(((pair.first, pair.second) for pair in pairs), same_object))
+
+
+def copies(photos: Sequence[Photo], pairs: Iterable[Pair]) -> tuple[tuple[Photo, ...], ...]:
+    """As `groups`, of copies alone: views of one object are not the same photograph."""
+    return _connected(photos, ((pair.first, pair.second) for pair in pairs))
+
+
+def _connected(photos: Sequence[Photo], connections: Iterable[tuple[Photo, Photo]]) -> tuple[tuple[Photo, ...], ...]:
     ordered = sorted(photos, key=lambda photo: photo.relative)
     place = {photo.relative: index for index, photo in enumerate(ordered)}
     joined = _Joined(len(ordered))
-    for pair in pairs:
-        joined.join(place[pair.first.relative], place[pair.second.relative])
+    for first, second in connections:
+        joined.join(place[first.relative], place[second.relative])
     together: dict[int, list[Photo]] = {}
     for index, photo in enumerate(ordered):
         together.setdefault(joined.root(index), []).append(photo)

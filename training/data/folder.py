@@ -4,6 +4,7 @@
       classes.yaml            display names and class tree; may be missing
       phra_sivali/            a class: its id is the folder's name
         front_001.jpg         SIDE_anything: front_, back_, edge_ or detail_; else the side is unknown
+        back_obj17_2.jpg      objNUMBER between _ and _: every photograph with it shows that one object of the class
       ood/                    never a class: photographs of other things, a set per folder inside
 
 What `classes.yaml` holds is said in `training.data.names`.
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +42,7 @@ SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
 # Left by file managers and by people who describe their data; anything else is named as an error.
 _IGNORED_SUFFIXES: Final = frozenset({".txt", ".md", ".yaml", ".yml", ".json", ".csv", ".ini", ".db", ".html"})
 _CLASS_NAME_CHARACTERS_MAX: Final = 128
+_OBJECT: Final = re.compile(r"(?:^|_)obj([0-9][a-z0-9-]*)(?:_|$)", re.IGNORECASE)
 _BROKEN: Final = (OSError, SyntaxError, ValueError, MemoryError, NotImplementedError, OverflowError, EOFError)
 
 Progress = Callable[[int, int], None]  # photographs read so far, photographs in all
@@ -57,6 +60,7 @@ class Photo:
     width_px: int  # upright
     height_px: int
     look: bytes = field(repr=False)  # uint8 [LOOK_PX, LOOK_PX] luma of the centred square, as a model sees it
+    object: str = ""  # which one it shows: the same for all its views, and for no other; empty: the name does not say
 
     @property
     def side_name(self) -> str:
@@ -200,6 +204,7 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
         width_px=width_px,
         height_px=height_px,
         look=look.tobytes(),
+        object=_object_of(path.stem, label),
     )
 
 
@@ -243,6 +248,11 @@ def fingerprint(photos: Iterable[Photo]) -> str:
     """
     lines = sorted(f"{photo.relative} {photo.sha256}\n" for photo in photos)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def set_fingerprint(photos: Iterable[Photo]) -> str:
+    """As `fingerprint`, of a set of other things: the same whether it was read alone or beside others."""
+    return fingerprint(replace(photo, relative=photo.path.name) for photo in photos)
 
 
 def _read_all(
@@ -318,6 +328,11 @@ def _no_folder(path: Path) -> str:
     if path.exists():
         return f"{path} is a file, not a folder of photographs"
     return f"there is no folder {path}: give the folder that holds one folder for each class"
+
+
+def _object_of(stem: str, label: str) -> str:
+    found = _OBJECT.search(stem)
+    return f"{label}/{found[1].lower()}" if found else ""
 
 
 def _side_of(name: str) -> words.Side.ValueType:

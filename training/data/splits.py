@@ -1,8 +1,8 @@
-"""Who may learn from which photograph: divisions that keep copies of one photograph together.
+"""Who may learn from which photograph: divisions that keep copies of one photograph and views of one object together.
 
 Every part has its share of each class and, as far as that allows, of each side. Copies of
-one photograph (`duplicates`) are one group and never stand in two parts, whatever their
-labels say.
+one photograph (`duplicates`) and photographs whose names say that they show one object are
+one group and never stand in two parts, whatever their labels say.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.data.folder import Folder, Photo
 PARTS: Final[Mapping[str, float]] = MappingProxyType(
     {"train": 0.6, "calibration": 0.15, "thresholds": 0.1, "test": 0.15}
 )
-METHOD: Final = "grouped by near-duplicates, stratified by class, then by side"
+METHOD: Final = "grouped by near-duplicates and by object, stratified by class, then by side"
 # A side's deficit, and then the part's own, decide only between parts that a class's deficit leaves nearly tied.
 _SIDE_WEIGHT: Final = 0.25
 _PART_WEIGHT: Final = 0.05
@@ -83,10 +83,10 @@ def folds(folder: Folder, k: int, seed: int) -> tuple[Fold, ...]:
 
 
 def leaks(division: Split, together: Sequence[Sequence[Photo]] | None = None) -> tuple[tuple[str, str], ...]:
-    """Pairs of relative paths that are copies of one photograph and stand in two parts.
+    """Pairs of relative paths that are copies of one photograph, or views of one object, and stand in two parts.
 
-    together: the groups of copies among its photographs, where somebody has looked for them already; the parts
-    themselves are not trusted. Of a group of copies, each member that is not in the first one's part is named with
+    together: the groups among its photographs, where somebody has looked for them already; the parts
+    themselves are not trusted. Of a group, each member that is not in the first one's part is named with
     that first one.
     """
     part_of = {photo.relative: name for name, photos in division.parts.items() for photo in photos}

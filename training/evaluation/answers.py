@@ -92,7 +92,7 @@ class GraphModel:
 
         Raises ModelUnreadable saying what is missing.
         """
-        card, graph = _read(path)
+        card, graph = read_model(path)
         return GraphModel(card, graph, threads=threads)
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
@@ -166,7 +166,11 @@ def _before_relu(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def _read(path: Path) -> tuple[Card, bytes]:
+def read_model(path: Path) -> tuple[Card, bytes]:
+    """Card and graph of a RUN folder, an archive, or a model.onnx with its model.json beside it.
+
+    Raises ModelUnreadable saying what is missing.
+    """
     if not path.exists():
         raise ModelUnreadable(f"there is no model {path}: name a RUN folder, an archive (.mar) or a {GRAPH}")
     if path.is_dir() or path.suffix == ".onnx":

@@ -25,6 +25,7 @@ from training.evaluation.intervals import Interval, bootstrap_all
 from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
+from training.evaluation.views import MultiView, multi_view
 
 FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll", "aurc")
 BINNINGS: Final = (5, 10, 15, 20)
@@ -56,6 +57,8 @@ class Answered:
     flaws: tuple[tuple[Flaw, ...], ...]
     levels: tuple[Grouping, ...] = ()  # of the class tree, lowest first
     above: tuple[Above, ...] = ()  # what is said at them; empty without a tree
+    objects: tuple[str, ...] = ()  # which one each photograph shows, "" where its name does not say; empty: none does
+    tables: tuple[str, ...] = ()  # what each stands on, as `evaluation.tables` names it; empty: nobody looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,8 @@ class Assessment:
     by_quality: tuple[GroupRow, ...]
     levels: tuple[LevelRow, ...] = ()  # of the class tree, lowest first
     look_alikes: tuple[LookAlikes, ...] = ()
+    by_table: tuple[GroupRow, ...] = ()
+    multi_view: MultiView | None = None  # None: no object is known to have several photographs
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it: the contract's names, and those added to them."""
@@ -134,6 +139,8 @@ class Assessment:
             "look_alikes": [asdict(pair) for pair in self.look_alikes],
             "by_side": {row.name: _group_document(row) for row in self.by_side},
             "by_quality": {row.name: _group_document(row) for row in self.by_quality},
+            "by_backdrop": {row.name: _group_document(row) for row in self.by_table},
+            "multi_view": self.multi_view.document() if self.multi_view else None,
             "intervals": {name: self.figures[name].pair() for name in FIGURES},
         }
 
@@ -171,6 +178,8 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         set_size=float(sizes.mean()) if promised else None,
         by_side=_groups(answered, dict(_sides(answered.sides)), accepted, seed=seed),
         by_quality=_groups(answered, dict(_qualities(answered)), accepted, seed=seed),
+        by_table=_groups(answered, dict(_named(answered.tables)), accepted, seed=seed),
+        multi_view=multi_view(answered.objects, probabilities, labels, seed=seed),
         look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides),
         levels=level_rows(answered.levels, answered.above, probabilities, labels, seed=seed),
     )
@@ -244,9 +253,13 @@ def _calibration_errors(probabilities: NDArray[np.floating], labels: NDArray[np.
 
 def _sides(sides: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Nothing where no photograph says which side it shows."""
-    names = np.array(sides)
     if set(sides) != {"unknown"}:
-        yield from ((str(name), names == name) for name in np.unique(names))
+        yield from _named(sides)
+
+
+def _named(values: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    names = np.array(values)
+    yield from ((str(name), names == name) for name in np.unique(names))
 
 
 def _qualities(answered: Answered) -> Iterator[tuple[str, NDArray[np.bool_]]]:

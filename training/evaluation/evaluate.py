@@ -26,6 +26,7 @@ from training.evaluation.answers import Answers, GraphModel, Progress, reason_na
 from training.evaluation.assessment import Answered, Assessment, assess
 from training.evaluation.intervals import Interval, bootstrap_all
 from training.evaluation.levels import Above, level_name
+from training.evaluation.tables import tables
 
 _SEED: Final = 0  # of the bootstrap: the same photographs give the same intervals
 
@@ -232,6 +233,8 @@ def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered
             flaws(quality, width_px=photo.width_px, height_px=photo.height_px)
             for photo, quality in zip(known.photos, measures, strict=True)
         ),
+        objects=tuple(photo.object for photo in known.photos),
+        tables=tables(known.photos),
     )
 
 

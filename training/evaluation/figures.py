@@ -18,6 +18,7 @@ from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.intervals import Interval, bootstrap
 from training.evaluation.levels import LevelRow, level_rows
+from training.evaluation.views import multi_view
 
 LeftOut = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -92,6 +93,7 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
     for row in level_rows(cuts_of(folder), found.above, probabilities, labels, seed=source.seed):
         cards.extend(_of_level(row, whole))
     cards.extend(_by_side(folder, found, heads, source.seed))
+    cards.extend(_by_object(folder, found, whole, source.seed))
     cards.extend(_outside(found, left_out, whole, source.seed))
     return tuple(cards)
 
@@ -154,6 +156,20 @@ def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[Me
             )
         )
     return cards
+
+
+def _by_object(folder: Folder, found: OutOfFold, whole: str, seed: int) -> list[MetricCard]:
+    several = multi_view([photo.object for photo in folder.photos], found.probabilities, found.labels, seed=seed)
+    if several is None:
+        return []
+    where = f"{whole}; {several.objects} objects with {several.photos} photographs"
+    return [
+        MetricCard(name, interval.value, interval.low, interval.high, f"{where}, {how}")
+        for name, interval, how in (
+            ("accuracy_one_view", several.single, "each photograph answered alone"),
+            ("accuracy_all_views", several.fused, "all photographs of an object answered together"),
+        )
+    ]
 
 
 def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list[MetricCard]:

@@ -19,6 +19,7 @@ from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.figures import LeftOut
 from training.evaluation.levels import level_name
+from training.evaluation.tables import tables
 
 QUALITIES: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
 
@@ -68,6 +69,8 @@ def answered_of(folder: Folder, found: OutOfFold, *, set_coverage: float) -> Ans
         ),
         levels=cuts_of(folder),
         above=found.above,
+        objects=tuple(photo.object for photo in folder.photos),
+        tables=tables(folder.photos),
     )
 
 

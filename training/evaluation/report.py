@@ -116,6 +116,7 @@ def page(subject: Subject) -> str:
         whisker=lambda interval, **more: charts.whisker(interval.value, interval.low, interval.high, width=90, **more),
         by_side=[_group_cells(row) for row in found.by_side],
         by_quality=[_group_cells(row) for row in found.by_quality],
+        by_table=[_group_cells(row) for row in found.by_table],
         failures=failures_of(subject.mistakes, found.look_alikes),
         settings=_flat(subject.card.training.config),
     )

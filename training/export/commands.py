@@ -1,4 +1,4 @@
-"""`amulet quantize` and `amulet export`."""
+"""`amulet quantize`, `amulet export` and `amulet card`."""
 
 from __future__ import annotations
 
@@ -70,14 +70,17 @@ def quantize(run: Path, data: Path, outside: tuple[Path, ...], out: Path | None,
     metavar="DIR",
     help="Photographs of other things, for int8's limits. May be repeated.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Files and forms.json.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Files, forms.json and forms.html."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write the deployable forms of a run, each with its measured accuracy, size, latency and memory."""
     with worded(), stages() as say:
-        from training.export import comparison
+        from training.export import comparison, forms_page
 
         found = comparison.export(run, data, out, forms=forms, outside=outside, progress=say)
+        (out / "forms.html").write_text(forms_page.page(found), "utf-8")
     if as_json:
         click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
         return
@@ -99,3 +102,26 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     click.echo(f"  decoding a photograph: {found.decode_ms:.1f} ms")
     for name, why in found.refused.items():
         click.echo(f"  no {name}: {why}")
+    click.echo(f"Report: {out / 'forms.html'}")
+
+
+@click.command(epilog="Example: amulet card tablets.mar --html card.html")
+@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("card.html"),
+    show_default=True,
+    metavar="FILE",
+    help="The page.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the card itself.")
+def card(model: Path, html: Path, as_json: bool) -> None:
+    """Write a version's card as a page for people. MODEL is a RUN folder, an archive (.mar) or a model.json."""
+    with worded():
+        from training.export import card_page
+        from training.reproduction import card_at
+
+        found = card_at(model)
+        html.write_text(card_page.page(found), "utf-8")
+    click.echo(found.render() if as_json else f"{found.name} {found.version}: {html}", nl=not as_json)

@@ -5,6 +5,7 @@ model.json       its card             checkpoint.pt     the fitted tensors, for 
 golden_N.png     known answers        metrics.json      every figure and out-of-fold prediction
 examples.json    the references that answers name as nearest
 report.html      for people           tuning.json       how the backbone was fine-tuned, where it was
+card.html        its card, for people
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ CHECKPOINT: Final = "checkpoint.pt"
 METRICS: Final = "metrics.json"
 TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
+CARD_PAGE: Final = "card.html"
 GOLDEN_MAX: Final = 6
 ID_DIGITS: Final = 16  # of a photograph's SHA-256: two of a data set that share them are not to be expected
 _THUMBNAIL_QUALITY: Final = 80

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -342,6 +343,9 @@ class _Course:
         fit = self._logits(self._pixels(self._lesson.photos[row]) for row in self._fit)
         away = self._logits(self._views(self._watch, _WATCH_VIEWS))
         temperature = _temperature(away, labels[seen])
+        if self._tuning.sampler == "loss":
+            losses = -log_softmax(away / temperature, axis=1)[np.arange(len(seen)), labels[seen]]
+            self._weights = sampling.loss_aware(losses, labels[seen], labels[self._fit])
         noted = Epoch(
             number=len(self.epochs),
             stage=stage,

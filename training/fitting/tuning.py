@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-SAMPLERS: Final = ("variance", "balanced", "as_given")
+# variance: of embeddings; loss: of the watched photographs' losses, anew after each epoch.
+SAMPLERS: Final = ("variance", "loss", "balanced", "as_given")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.sampling import balanced, minorities, variance_aware
+from training.sampling import balanced, loss_aware, minorities, variance_aware
 
 
 def test_every_class_weighs_the_same() -> None:
@@ -33,6 +33,21 @@ def test_no_class_is_drawn_more_than_twice_or_less_than_half_as_often_as_the_mid
 def test_without_any_spread_classes_weigh_the_same() -> None:
     labels = np.array([0, 0, 1])
     assert variance_aware(np.zeros((3, 2)), labels) == pytest.approx(balanced(labels))
+
+
+def test_a_class_whose_losses_vary_more_is_drawn_more_from_the_photographs_that_are_learnt_from() -> None:
+    # Variances by hand, with n - 1: 2, 2 and 3; the class of one loss gets the share of the middle.
+    losses = np.array([0.0, 2.0, 1.0, 3.0, 0.0, 6**0.5, 9.0])
+    drawn = np.array([0, 0, 0, 1, 2, 2, 3])
+    weights = loss_aware(losses, np.array([0, 0, 1, 1, 2, 2, 3]), drawn)
+    shares = np.array([weights[drawn == label].sum() for label in range(4)])
+    assert shares == pytest.approx(np.array([1.0, 1.0, 1.5, 1.0]) / 4.5)
+    assert len(set(weights[drawn == 0])) == 1
+
+
+def test_a_class_without_any_loss_is_drawn_as_the_others() -> None:
+    weights = loss_aware(np.array([0.1, 0.1]), np.array([0, 0]), np.array([0, 1, 1]))
+    assert weights == pytest.approx(balanced(np.array([0, 1, 1])))
 
 
 def test_small_classes_are_those_below_the_one_in_the_middle() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.training.data.cast import photo, picture, write_folder
+from training.data.duplicates import copies, groups, near_duplicates
 from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo, load_folder
 from training.data.splits import PARTS, Split, divide, folds, leaks, split
@@ -151,3 +152,36 @@ def test_shares_that_are_none_are_our_own_mistake(tmp_path: Path) -> None:
         split(folder, seed=0, parts={"train": 1.0, "test": 0.0})
     with pytest.raises(ValueError, match="at least 2 folds"):
         folds(folder, 1, seed=0)
+
+
+def test_views_of_one_object_stay_together_and_are_a_leak_where_they_do_not(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, {"a": 12, "b": 12})
+    for label in ("a", "b"):
+        for number, file in enumerate(sorted((root / label).iterdir())):
+            file.rename(file.with_name(f"{file.name.partition('_')[0]}_obj{number % 6}_{number}.jpg"))
+    folder = load_folder(root)
+    for seed in range(5):
+        division = split(folder, seed=seed, parts={"one": 1.0, "other": 1.0})
+        assert all(len({photo.object for photo in photos}) == len(photos) / 2 for photos in division.parts.values())
+        assert leaks(division) == ()
+    first, second, *others = sorted(folder.photos, key=lambda photo: photo.object)
+    assert first.object == second.object == "a/0"
+    careless = Split(seed=0, method="", parts={"one": (first,), "other": (second, *others)})
+    assert leaks(careless) == (tuple(sorted((first.relative, second.relative))),)
+
+
+def test_objects_of_the_same_number_in_two_classes_are_two(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, {"a": 2, "b": 2})
+    for label in ("a", "b"):
+        (root / label / "front_000.jpg").rename(root / label / "front_obj1.jpg")
+        (root / label / "back_001.jpg").rename(root / label / "back_OBJ1_001.jpg")
+    photos = load_folder(root).photos
+    assert [len(members) for members in groups(photos, near_duplicates(photos))] == [2, 2]
+    assert [len(members) for members in copies(photos, near_duplicates(photos))] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["front_001.jpg", "object_1.jpg", "front_objects_obj.jpg", "robj1.jpg"])
+def test_a_name_that_says_nothing_of_an_object_makes_none(tmp_path: Path, name: str) -> None:
+    root = write_folder(tmp_path, {"a": 1, "b": 1})
+    (root / "a/front_000.jpg").rename(root / "a" / name)
+    assert {photo.object for photo in load_folder(root).photos} == {""}

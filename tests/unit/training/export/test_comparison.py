@@ -30,6 +30,7 @@ def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibra
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document == json.loads((out / "forms.json").read_text())
+    assert "Where the graph's time goes" in (out / "forms.html").read_text("utf-8")
     assert [form["name"] for form in document["forms"]] == ["onnx", "int8", "dynamic"]
     assert document["photos"] == len(load_folder(data).photos) // 2
     for form in document["forms"]:

@@ -91,6 +91,22 @@ def test_only_the_images_of_small_classes_are_degraded_once_more(folder: Path, t
     assert not same(once(fewer, 1.0), once(fewer, 0.0))
 
 
+def test_drawn_by_losses_it_goes_on_as_if_it_had_not_been_interrupted(folder: Path, tmp_path: Path) -> None:
+    def with_epochs(keep: Path | None, **more: int | str) -> Tuned:
+        return cast.tune(folder, keep, **{"head_epochs": 0, "epochs": 3, "sampler": "loss", **more})
+
+    whole = with_epochs(None)
+    assert not same(whole, with_epochs(None, sampler="balanced"))
+
+    def stop(number: int, _total: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cast.tune(folder, tmp_path, progress=stop, head_epochs=0, epochs=3, sampler="loss")
+    assert same(with_epochs(tmp_path), whole)
+
+
 def test_it_stops_when_patience_ends(folder: Path) -> None:
     still = cast.tune(folder, None, head_epochs=0, epochs=30, rate=0.0, head_rate=0.0, patience=2, learn_norms=False)
     assert len(still.epochs) == 3

@@ -1,0 +1,59 @@
+"""The deployable forms of a run as people read them: which one to take first, then what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from training.export.comparison import FP32, PARTS, Form, Forms
+from training.export.forms import GAIN_MIN, LOSS_MAX
+from training.pages import render
+
+
+def page(found: Forms) -> str:
+    """The whole report as one HTML file that needs nothing else."""
+    longest = max(form.p99_ms for form in found.forms)
+    return render(
+        "export/forms.html.j2",
+        found=found,
+        sentences=list(sentences(found)),
+        rows=[
+            {
+                "form": form,
+                "bars": {name: 100.0 * getattr(form, name) / longest for name in ("p50_ms", "p95_ms", "p99_ms")},
+            }
+            for form in found.forms
+        ],
+        parts=PARTS,
+    )
+
+
+def sentences(found: Forms) -> Iterator[str]:
+    """Which form to take, and what forbids to take the figures at their word."""
+    full = next(form for form in found.forms if form.name == FP32)
+    # TorchScript lacks detectors and heat maps, CUDA another machine: neither is an archive's graph.
+    worth = [form for form in found.forms if form.name in ("int8", "dynamic") and _worth(form, full)]
+    if worth:
+        best = min(worth, key=lambda form: form.cpu_ms)
+        yield (
+            f"Take {best.name}: {full.cpu_ms / best.cpu_ms:.2f} times as fast as fp32 on this processor and "
+            f"{best.times_smaller:.1f} times smaller, for {_points(best)} of accuracy."
+        )
+    else:
+        yield (
+            f"Stay with fp32: no 8-bit form is {GAIN_MIN} times as fast on this processor and loses at most "
+            f"{LOSS_MAX:.0%} of accuracy."
+        )
+    if found.seen_in_training:
+        yield "The run was trained on these photographs: accuracies are too good, what is lost is not."
+    yield (
+        f"Measured on {found.photos} photographs that nothing was calibrated on: one more mistake is "
+        f"{1.0 / found.photos:.1%} of accuracy."
+    )
+
+
+def _worth(form: Form, full: Form) -> bool:
+    return full.cpu_ms >= GAIN_MIN * form.cpu_ms and form.accuracy_lost <= LOSS_MAX
+
+
+def _points(form: Form) -> str:
+    return f"{100.0 * form.accuracy_lost:.1f} points" if form.accuracy_lost > 0.0 else "no loss"
