@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -162,14 +163,15 @@ def look(layout: Layout) -> StackReport:
 def stop(layout: Layout) -> bool:
     """Stop the stack and wait until its last process has ended; False when none ran."""
     supervisor = supervision.pid(layout)
-    if supervisor is None:
-        return False
-    family = _family(supervisor)
-    supervision.stop(layout)
-    _, alive = psutil.wait_procs(family, timeout=STOP_S_MAX)
-    for process in alive:  # a stray that ignored its parent's end must not hold the ports
-        process.kill()
-    return True
+    if supervisor is not None:
+        family = _family(supervisor)
+        supervision.stop(layout)
+        _, alive = psutil.wait_procs(family, timeout=STOP_S_MAX)
+        for process in alive:  # a stray that ignored its parent's end must not hold the ports
+            process.kill()
+    if layout.pixels is not None:  # a gateway that was killed leaves its board, in memory
+        shutil.rmtree(layout.pixels, ignore_errors=True)
+    return supervisor is not None
 
 
 def _start(layout: Layout, *, quiet: bool) -> None:

@@ -3,7 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from cli import layout
 from cli.layout import Layout, Ports
+from cli.stack import stop
+from gateway.serving.board import Board
 from protos.environment import PREFIX, VARIABLES
 
 
@@ -47,3 +50,22 @@ def test_the_supervisors_socket_fits_a_sockets_address(tmp_path: Path) -> None:
 def test_a_negative_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="0 to"):
         Ports(-1)
+
+
+@pytest.mark.skipif(not layout.SHARED_MEMORY.is_dir(), reason="this machine shares no memory between processes")
+def test_each_folder_of_state_has_pixels_of_its_own_and_stopping_leaves_none(tmp_path: Path) -> None:
+    one, other = Layout.of(tmp_path / "one"), Layout.of(tmp_path / "other")
+    assert one.pixels is not None
+    assert one.pixels != other.pixels
+    board = Board(one.pixels)  # whose gateway was killed: nobody leaves it
+    assert (one.pixels / board.name).exists()
+
+    assert not stop(one)
+
+    assert not one.pixels.exists()
+
+
+def test_without_memory_to_share_pixels_are_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "SHARED_MEMORY", tmp_path / "none")
+
+    assert Layout.of(tmp_path).environment()["AMULET_PIXELS_DIR"] == ""
