@@ -107,7 +107,12 @@ async def test_a_new_worker_finds_the_board_again(sharing: RunningTorchServe, to
     await torchserve.predict(NAME, VERSION, [image_of("red")], deadline_s=10)
     old = sharing.worker()
     old.kill()
-    until(lambda: [each.pid for each in sharing.workers()] not in ([], [old.pid]), s_max=30, what="another worker")
+
+    def another_is_ready() -> bool:
+        [told] = sharing.describe(NAME)["workers"]
+        return told["status"] == "READY" and told["pid"] not in (0, old.pid)
+
+    until(another_is_ready, s_max=60, what="another worker is ready")
 
     result = await torchserve.predict(NAME, VERSION, [image_of("blue")], deadline_s=20)
 
