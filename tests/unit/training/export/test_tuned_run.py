@@ -61,7 +61,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_computed(tmp_path:
 def test_settings_of_tuning_are_checked_by_name() -> None:
     with pytest.raises(SettingWrong, match="did you mean epochs"):
         tiny(tuning={"epoch": 3})
-    with pytest.raises(SettingWrong, match=r"tuning\.sampler must be variance or loss or balanced or as_given, not fair"):
+    with pytest.raises(
+        SettingWrong, match=r"tuning\.sampler must be variance or loss or balanced or as_given, not fair"
+    ):
         tiny(tuning={"sampler": "fair"})
     with pytest.raises(SettingWrong, match=r"tuning\.watch_share must lie between 0 and 0\.5"):
         tiny(tuning={"watch_share": 0.7})
