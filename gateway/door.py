@@ -1,7 +1,9 @@
 """The door of the gRPC server: every call of ours comes and goes through it.
 
 Coming in: key, overload and rate limit are asked before a byte of the message is read, so
-that a stranger cannot make us hold twenty photographs. Going out: a refusal becomes its
+that a stranger cannot make us hold twenty photographs, and the message has a time in which to
+come. To the wire a call with one message is a stream of one, hence every method is served as
+one that reads for itself. Going out: a refusal becomes its
 status with details; anything else is our own fault, logged once with its trace, and the
 caller gets INTERNAL with a request id and no text of ours. Either way one log line, one count.
 """
@@ -12,6 +14,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -22,6 +25,7 @@ from grpc import aio
 
 from gateway import errors
 from gateway.admission import keys
+from gateway.admission.arrivals import Arrivals
 from gateway.admission.limits import RateLimiter
 from gateway.admission.shedding import Shedder
 from gateway.admission.streams import Streams
@@ -61,8 +65,11 @@ class _Ending:
 class Admission:
     """Who may come in now. One for all calls and all requests of streams."""
 
-    def __init__(self, policy: PolicyKeeper, limiter: RateLimiter, shedder: Shedder, *, key_secret: bytes) -> None:
-        self.policy, self.limiter, self.shedder, self._key_secret = policy, limiter, shedder, key_secret
+    def __init__(
+        self, policy: PolicyKeeper, limiter: RateLimiter, shedder: Shedder, arrivals: Arrivals, *, key_secret: bytes
+    ) -> None:
+        self.policy, self.limiter, self.shedder, self.arrivals = policy, limiter, shedder, arrivals
+        self._key_secret = key_secret
 
     def identify(self, metadata: dict[str, str]) -> Key:
         """Raises KeyMissing, KeyUnknown, KeyRevoked or PolicyMissing."""
@@ -74,16 +81,25 @@ class Admission:
         await self.limiter.admit(call.client.client_id, kind=kind, calls_per_minute=call.client.calls_per_minute)
 
 
+@dataclass(frozen=True, slots=True)
+class Strangers:
+    """What those have open who need no key, by the address that they come from."""
+
+    arrivals: Arrivals
+    streams: Streams
+
+
 class Door(aio.ServerInterceptor):
-    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Streams) -> None:
-        """strangers: the streams of those who need no key."""
+    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Strangers) -> None:
         self._admission, self._metrics, self._traces, self._strangers = admission, metrics, traces, strangers
         self._closed = False
 
     def close(self) -> None:
         """From now on whoever comes is told that this gateway is shutting down."""
         self._closed = True
-        self._strangers.close()
+        self._admission.arrivals.close()
+        self._strangers.arrivals.close()
+        self._strangers.streams.close()
 
     async def intercept_service(
         self,
@@ -98,7 +114,7 @@ class Door(aio.ServerInterceptor):
         metadata = dict(metadata_of(details.invocation_metadata))
         if service not in _OURS or method in _OPEN:  # health and reflection tell nothing that needs a key
             language = language_of(metadata.get("accept-language", ""))
-            return self._held(Call(method, language), handler) if handler.response_streaming else handler
+            return self._open(Call(method, language), handler)
         call = Call(
             method,
             language_of(metadata.get("accept-language", "")),
@@ -129,34 +145,42 @@ class Door(aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
-    def _held(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
-        """A stream that anybody may open takes a place of whoever its connection comes from."""
-        inner: Any = handler.unary_stream or handler.stream_stream
+    def _open(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+        """What anybody may call is held by whoever its connection comes from; a stream for as long as it is open."""
+        inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
 
-        async def held(request: object, context: _Context) -> None:
+        async def message(context: _Context) -> Any:
+            return await self._strangers.arrivals.message(_host_of(context.peer()), partial(_message, context))
+
+        async def one(_: object, context: _Context) -> Any:
             try:
-                async with self._strangers.place(_host_of(context.peer()), last=_moment):
+                request = await message(context)
+            except errors.Refusal as refusal:
+                self._end(call, refusal, context)
+                return None
+            return await inner(request, context)
+
+        async def many(requests: object, context: _Context) -> None:
+            try:
+                async with self._strangers.streams.place(_host_of(context.peer()), last=_moment):
+                    asked = requests if handler.request_streaming else await message(context)
                     if not inspect.isasyncgenfunction(inner):
-                        await inner(request, context)
+                        await inner(asked, context)
                         return
-                    async for response in inner(request, context):
+                    async for response in inner(asked, context):
                         await context.write(response)
             except errors.Refusal as refusal:
                 self._end(call, refusal, context)
 
-        kind = grpc.unary_stream_rpc_method_handler if handler.unary_stream else grpc.stream_stream_rpc_method_handler
-        return kind(
-            held,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return _reading(many if handler.response_streaming else one, handler)
 
     def _watched(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.unary_unary or handler.stream_stream  # coroutine functions, both
 
-        async def watched(request: object, context: _Context) -> Any:
+        async def watched(requests: object, context: _Context) -> Any:
             try:
-                response = await inner(request, context)
+                asked = requests if handler.request_streaming else await self._message(call, context)
+                response = await inner(asked, context)
             except asyncio.CancelledError:
                 self.tell(call, grpc.StatusCode.CANCELLED)
                 raise
@@ -169,12 +193,13 @@ class Door(aio.ServerInterceptor):
             context.set_trailing_metadata((("x-request-id", call.request_id),))
             return response
 
-        kind = grpc.unary_unary_rpc_method_handler if handler.unary_unary else grpc.stream_stream_rpc_method_handler
-        return kind(
-            watched,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return _reading(watched, handler)
+
+    async def _message(self, call: Call, context: _Context) -> Any:
+        """The one message of this call. Its key may have been revoked while it was on its way."""
+        message = await self._admission.arrivals.message(call.client.client_id, partial(_message, context))
+        call.key = keys.still_valid(call.owner, self._admission.policy.current.keys)
+        return message
 
     def _end(self, call: Call, error: Exception, context: _Context) -> None:
         """What `abort` does, which raises through the library: a quarter of what a refusal costs under overload. And
@@ -221,6 +246,22 @@ class Door(aio.ServerInterceptor):
             **call.facts,
         )
         call.trace.end(code, name, {"request_id": call.request_id, **call.facts})
+
+
+async def _message(context: _Context) -> Any:
+    """Raises FieldInvalid when the call ends without one."""
+    message = await context.read()
+    if message is aio.EOF:
+        raise errors.FieldInvalid("the call ended without a message", wanted="send one")
+    return message
+
+
+def _reading(
+    serve: Callable[[object, _Context], Awaitable[Any]], like: grpc.RpcMethodHandler[Any, Any]
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """This handler's method, served by what reads its messages itself."""
+    kind = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
+    return kind(serve, request_deserializer=like.request_deserializer, response_serializer=like.response_serializer)
 
 
 async def _moment() -> None:

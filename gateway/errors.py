@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import grpc
 from google.protobuf import duration_pb2
@@ -149,6 +149,11 @@ class RateLimited(CallerRefused):
 
 class Overloaded(CallerRefused):
     reason = words.REASON_OVERLOADED
+
+    @classmethod
+    def for_now(cls, message: str, *, retry_after_s: float = RETRY_AFTER_S) -> Self:
+        """It will pass, in about so many seconds."""
+        return cls(message, wanted=f"call again in {retry_after_s:g} s", retry_after_s=retry_after_s)
 
 
 class NotNow(Refusal):

@@ -21,13 +21,14 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # ships without stubs
 
+from gateway.admission.arrivals import Arrivals
 from gateway.admission.limits import MemoryWindow, RateLimiter, Window
 from gateway.admission.shedding import Shedder
 from gateway.admission.streams import Streams
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
 from gateway.certificates import Certificates
-from gateway.door import Admission, Door
+from gateway.door import Admission, Door, Strangers
 from gateway.failures import Failures
 from gateway.health import SERVICE, Health
 from gateway.intake.decoders import Decoders, DecoderSettings
@@ -65,11 +66,18 @@ _RESTART_PAUSE_S: Final = 1.0
 _RECALLED_BYTES_MAX: Final = 16 * _MIB
 # Watches and reflection, open at once: whoever opens them needs no key.
 STRANGERS_STREAMS_MAX: Final = 64
+# Health checks and the like whose message is not here yet.
+STRANGERS_AWAITED_MAX: Final = 64
 
 
 def streams_max(calls_in_flight_max: int) -> int:
     """With a key, open at once: one has up to eight calls inside, so that far fewer fill the house."""
     return calls_in_flight_max + 64
+
+
+def awaited_max(calls_in_flight_max: int) -> int:
+    """Calls with a key whose message is not here yet: in a burst most are refused only when it is."""
+    return 4 * calls_in_flight_max
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +161,11 @@ async def run(
         health = Health(policy, journal, why_not_ready)
         shedder = Shedder(settings.calls_in_flight_max, cores=len(os.sched_getaffinity(0)))
         streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
-        strangers = Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0)
+        arrivals = Arrivals(awaited_max(settings.calls_in_flight_max), arrive_s_max=settings.request_s_max)
+        strangers = Strangers(
+            Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=settings.request_s_max),
+            Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
+        )
         replays, shadows = Replays(), Shadows(background)
         await asyncio.to_thread(_recall, replays, journal)
         failures = Failures(journal, gateway_id=settings.gateway_id)
@@ -161,7 +173,11 @@ async def run(
         traces = Traces(settings.otlp_endpoint, ratio=settings.traces_ratio, gateway_id=settings.gateway_id)
         down.push_async_callback(traces.close)
         metrics.registry.register(
-            States(_states(policy, journal, shipper, decoders, shedder, streams, strangers, shadows, why_not_ready))
+            States(
+                _states(
+                    policy, journal, shipper, decoders, shedder, arrivals, streams, strangers, shadows, why_not_ready
+                )
+            )
         )
         predictor = Predictor(
             gateway_id=settings.gateway_id,
@@ -176,7 +192,7 @@ async def run(
             shadows=shadows,
             failures=failures,
         )
-        admission = Admission(policy, RateLimiter(window), shedder, key_secret=settings.secret("key_secret"))
+        admission = Admission(policy, RateLimiter(window), shedder, arrivals, key_secret=settings.secret("key_secret"))
         service = PredictionService(
             gateway_id=settings.gateway_id,
             request_s_max=settings.request_s_max,
@@ -259,9 +275,15 @@ async def _start_grpc(
     server = aio.server(
         interceptors=[service.door],
         options=_options(limits),
-        # Streams at twice their bound, where all were told to end and none has yet; those of strangers; and
-        # as many calls as may be inside at once, those included that wait beyond the bound, and as many again.
-        maximum_concurrent_rpcs=2 * streams_max(settings.calls_in_flight_max) + 2 * settings.calls_in_flight_max + 128,
+        # Never reached, for whoever is refused here is told neither why nor when to come again: streams at
+        # twice their bound, where all were told to end and none has yet; calls on their way; calls inside,
+        # those included that wait beyond the bound; what strangers have; and some that just end.
+        maximum_concurrent_rpcs=2 * streams_max(settings.calls_in_flight_max)
+        + awaited_max(settings.calls_in_flight_max)
+        + 2 * settings.calls_in_flight_max
+        + 2 * STRANGERS_STREAMS_MAX
+        + STRANGERS_AWAITED_MAX
+        + 128,
     )
     prediction_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)  # type: ignore[arg-type]  # the stubs know streams only as generators
     open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(open_inference, server)  # type: ignore[arg-type]  # the same
@@ -318,8 +340,9 @@ def _states(
     shipper: Shipper,
     decoders: Decoders,
     shedder: Shedder,
+    arrivals: Arrivals,
     streams: Streams,
-    strangers: Streams,
+    strangers: Strangers,
     shadows: Shadows,
     why_not_ready: WhyNotReady,
 ) -> tuple[State, ...]:
@@ -333,7 +356,13 @@ def _states(
         State("amulet_calls_waiting", "Predictions that wait for their client's turn.", lambda: shedder.waiting),
         State("amulet_calls_comfortable", "Predictions at once that none waits long for.", lambda: shedder.comfortable),
         State("amulet_streams_open", "Streams of clients, open now.", lambda: streams.open),
-        State("amulet_streams_open_without_key", "Watches and reflection, open now.", lambda: strangers.open),
+        State("amulet_streams_open_without_key", "Watches and reflection, open now.", lambda: strangers.streams.open),
+        State("amulet_calls_awaited", "Calls whose message is not here yet.", lambda: arrivals.awaited),
+        State(
+            "amulet_calls_awaited_without_key",
+            "Health checks and the like whose message is not here yet.",
+            lambda: strangers.arrivals.awaited,
+        ),
         State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
         State(
             "amulet_decoder_restarts",

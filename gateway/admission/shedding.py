@@ -101,7 +101,10 @@ class Shedder:
                 return most
             if self.waiting < places:
                 return ""
-        raise _overloaded(f"{self.in_flight} calls are being answered already, {own} of them this client's")
+        raise errors.Overloaded.for_now(
+            f"{self.in_flight} calls are being answered already, {own} of them this client's",
+            retry_after_s=_RETRY_AFTER_S,
+        )
 
     async def _wait(self, client_id: str, deadline: Deadline) -> None:
         turn = asyncio.get_running_loop().create_future()
@@ -132,7 +135,11 @@ class Shedder:
     def _shed_newest(self, client_id: str) -> None:
         turn = self._turns.drop_newest(client_id)
         if not turn.done():
-            turn.set_exception(_overloaded("the place went to a client that has fewer calls inside"))
+            turn.set_exception(
+                errors.Overloaded.for_now(
+                    "the place went to a client that has fewer calls inside", retry_after_s=_RETRY_AFTER_S
+                )
+            )
             self._out(client_id)
 
     def _out(self, client_id: str) -> None:
@@ -163,7 +170,3 @@ class Shedder:
             self._second_began_s += passed
             self._answered.extend([0] * min(passed, _PACE_SECONDS))
         self._answered[-1] += 1
-
-
-def _overloaded(message: str) -> errors.Overloaded:
-    return errors.Overloaded(message, wanted=f"call again in {_RETRY_AFTER_S:g} s", retry_after_s=_RETRY_AFTER_S)

@@ -39,7 +39,9 @@ class Streams:
         """
         loser = self._loser(client_id)
         if loser:
-            self._staying[loser].pop().set_result(_overloaded("the place went to a client that has fewer open streams"))
+            self._staying[loser].pop().set_result(
+                errors.Overloaded.for_now("the place went to a client that has fewer open streams")
+            )
         ended = self._enter(client_id)
         try:
             async with asyncio.TaskGroup() as group:
@@ -72,7 +74,7 @@ class Streams:
                 return most
             if sum(map(len, self._staying.values())) < self._max:
                 return ""
-        raise _overloaded(f"{self.open} streams are open already, {own} of them this client's")
+        raise errors.Overloaded.for_now(f"{self.open} streams are open already, {own} of them this client's")
 
     def _enter(self, client_id: str) -> _Ended:
         ended: _Ended = asyncio.get_running_loop().create_future()
@@ -105,12 +107,6 @@ class Streams:
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:
     first = failed.exceptions[0]
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _overloaded(message: str) -> errors.Overloaded:
-    return errors.Overloaded(
-        message, wanted=f"call again in {errors.RETRY_AFTER_S:g} s", retry_after_s=errors.RETRY_AFTER_S
-    )
 
 
 def _shutting_down() -> errors.ShuttingDown:

@@ -1,0 +1,193 @@
+"""Calls that begin and whose message does not come, over a real port."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
+
+from gateway import errors
+from gateway.admission.arrivals import Arrivals
+from gateway.server import STRANGERS_AWAITED_MAX, awaited_max
+from protos.amulet.v1 import prediction_pb2 as pb
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.unit.gateway.cast import (
+    SOMCHAI,
+    ApiKey,
+    Gateway,
+    Refused,
+    client,
+    kept_revision,
+    new_key,
+    photo,
+    policy,
+    refusal_of,
+    running_gateway,
+    until,
+)
+
+CALLS: Final = 2
+PLACES: Final = awaited_max(CALLS)
+GREEDY: Final = new_key()
+CLIENTS: Final = [
+    client(SOMCHAI, calls_per_minute=10_000),
+    client(GREEDY, client_id="client-greedy", calls_per_minute=10_000),
+]
+LATE_S: Final = 0.5
+
+
+class Begun:
+    """Calls with one message that send what they are told to: to the wire a call with one is a stream of one."""
+
+    def __init__(self, gateway: Gateway, method: str = "/amulet.v1.PredictionService/Predict") -> None:
+        self._gateway = gateway
+        self._method: Any = gateway.channel.stream_unary(method)  # bytes as they are
+        self._metric = f"amulet_calls_awaited{'' if 'amulet' in method else '_without_key'}"
+        self.calls: list[Any] = []
+
+    def one(self, key: ApiKey | None) -> Any:
+        return self._method(metadata=key.metadata if key else None)
+
+    async def more(self, count: int, key: ApiKey | None) -> None:
+        """Once the gateway waits for their messages."""
+        awaited = await self._gateway.metric(self._metric)
+        self.calls += [self.one(key) for _ in range(count)]
+
+        async def here() -> bool:
+            return await self._gateway.metric(self._metric) == awaited + count
+
+        await until(here, what="the gateway waits for the messages")
+
+    async def until_none_is_awaited(self) -> None:
+        async def none() -> bool:
+            return await self._gateway.metric(self._metric) == 0
+
+        await until(none, what="the places are given back")
+
+    def leave(self) -> None:
+        for call in self.calls:
+            call.cancel()
+
+
+def is_told_to_wait(found: Refused) -> bool:
+    return (found.code, found.reason, bool(found.retry_after_s)) == (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        words.REASON_OVERLOADED,
+        True,
+    )
+
+
+async def test_who_begins_calls_and_sends_nothing_leaves_room_for_others(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(clients=CLIENTS), calls_in_flight_max=CALLS) as gateway:
+        greedy = Begun(gateway)
+        await greedy.more(PLACES, GREEDY)
+        beyond = await refusal_of(greedy.one(GREEDY))
+        answered = await gateway.predict(photo())
+        ended = await refusal_of(greedy.calls[-1])
+        await greedy.calls[0].write(pb.PredictRequest(views=[pb.View(photo=photo())]).SerializeToString())
+        await greedy.calls[0].done_writing()
+        late = pb.PredictResponse.FromString(await greedy.calls[0])
+        greedy.leave()
+        await greedy.until_none_is_awaited()
+
+    assert is_told_to_wait(beyond)
+    assert f"{PLACES} calls are awaited already, {PLACES} of them this client's" in beyond.message
+    assert answered.prediction_id
+    assert is_told_to_wait(ended)
+    assert "went to a client that has fewer" in ended.message
+    assert late.prediction_id
+
+
+async def test_health_checks_that_send_nothing_leave_room_for_those_with_a_key(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(), calls_in_flight_max=CALLS) as gateway:
+        checks = Begun(gateway, "/grpc.health.v1.Health/Check")
+        await checks.more(STRANGERS_AWAITED_MAX, None)
+        beyond = await refusal_of(checks.one(None))
+        answered = await gateway.predict(photo())
+        checks.leave()
+        await checks.until_none_is_awaited()
+        found = await health_pb2_grpc.HealthStub(gateway.channel).Check(health_pb2.HealthCheckRequest())
+
+    assert is_told_to_wait(beyond)
+    assert answered.prediction_id
+    assert found.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_message_that_does_not_come_ends_its_call(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(), request_s_max=LATE_S) as gateway:
+        found = await refusal_of(Begun(gateway).one(SOMCHAI))
+
+    assert (found.code, found.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, words.REASON_DEADLINE_EXCEEDED)
+    assert f"the message was not here {LATE_S:g} s after the call began" in found.message
+
+
+async def test_a_call_without_a_message_is_told_to_send_one(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        call = Begun(gateway).one(SOMCHAI)
+        await call.done_writing()
+        found = await refusal_of(call)
+
+    assert (found.code, found.reason) == (grpc.StatusCode.INVALID_ARGUMENT, words.REASON_FIELD_INVALID)
+    assert found.message == "the call ended without a message; send one"
+
+
+async def test_a_key_revoked_while_the_message_is_on_its_way_is_revoked(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        begun = Begun(gateway)
+        await begun.more(1, SOMCHAI)
+        gateway.console.issue(policy(revision=2, clients=[client(revoked=True)]))
+        await until(lambda: kept_revision(gateway) == 2, what="the policy is heard")
+        (call,) = begun.calls
+        await call.write(pb.PredictRequest(views=[pb.View(photo=photo())]).SerializeToString())
+        await call.done_writing()
+        found = await refusal_of(call)
+
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, words.REASON_KEY_REVOKED)
+
+
+async def test_calls_whose_message_never_comes_do_not_hold_up_the_gateways_end(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(), request_s_max=600.0) as gateway:
+        begun = Begun(gateway)
+        await begun.more(1, SOMCHAI)
+        gateway.stop.set()
+        (call,) = begun.calls
+        found = await refusal_of(call)
+        async with asyncio.timeout(60):
+            await gateway.task
+
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, words.REASON_SHUTTING_DOWN)
+
+
+async def test_a_fault_of_the_reader_is_no_lateness() -> None:
+    async def fault() -> None:
+        raise TimeoutError("of its own")
+
+    arrivals = Arrivals(2, arrive_s_max=60)
+    with pytest.raises(TimeoutError, match="of its own"):
+        await arrivals.message("a", fault)
+    assert arrivals.awaited == 0
+
+
+async def test_a_place_goes_to_who_has_fewer_and_never_from_who_has_as_few() -> None:
+    arrivals, never = Arrivals(4, arrive_s_max=60), asyncio.Event()
+
+    async def begin(client_id: str) -> asyncio.Task[Any]:
+        task = asyncio.create_task(arrivals.message(client_id, never.wait))
+        await asyncio.sleep(0)
+        return task
+
+    first = [await begin("a") for _ in range(4)]
+    second = [await begin("b") for _ in range(2)]
+    found = await asyncio.gather(*first[2:], *(await begin("a"), await begin("b")), return_exceptions=True)
+
+    assert [type(each) for each in found] == [errors.Overloaded] * 4
+    assert not any(task.done() for task in (*first[:2], *second))
+    assert arrivals.awaited == 4
+    arrivals.close()
+    ended = await asyncio.gather(*first[:2], *second, return_exceptions=True)
+    assert [type(each) for each in ended] == [errors.ShuttingDown] * 4
+    assert arrivals.awaited == 0
