@@ -27,6 +27,8 @@ RESTART_WAIT_S_MAX: Final = (
     5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
 )
 IDLE: Final = "IDLE"
+# A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
+_YIELDING: Final = ("nice", "-n", "10")
 # What a process needs from the caller's environment besides Amulet's own settings.
 INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
 
@@ -38,6 +40,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     stop_s_max: int = 20
+    yields: bool = False  # it stands in no answer's way: where cores are short, those that answer come first
     wanted: Path | None = None  # it runs only while there is something to do, and is started while this file is there
 
 
@@ -69,10 +72,10 @@ def programs(layout: Layout) -> tuple[Program, ...]:
             ),
             stop_s_max=30,
         ),
-        Program("console", (*python, "console.serve")),
-        Program("keeper", (*manage, "keep")),
-        Program("worker", (*python, "console.worker", "--schedule", str(layout.console / "beat"))),
-        Program("trainer", (*manage, "train"), wanted=layout.training_wanted),
+        Program("console", (*python, "console.serve"), yields=True),
+        Program("keeper", (*manage, "keep"), yields=True),
+        Program("worker", (*python, "console.worker", "--schedule", str(layout.console / "beat")), yields=True),
+        Program("trainer", (*manage, "train"), yields=True, wanted=layout.training_wanted),
         Program("gateway", (*python, "gateway")),
     )
 
@@ -129,7 +132,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
                 )
             )
         options = {
-            "command": shlex.join(program.command),
+            "command": shlex.join((*(_YIELDING if program.yields else ()), *program.command)),
             "priority": priority,
             "autostart": str(always).lower(),
             "autorestart": str(always).lower(),
