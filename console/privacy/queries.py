@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
-from django.db.models import Count, F, Q, QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Q, QuerySet
 
 from console.privacy import clocks
-from console.privacy.models import RESTRICTS, Erasure, Kind, PrivacyRequest, State, Step
+from console.privacy.models import END, RESTRICTS, Erasure, Kind, PrivacyRequest, State, Step
 
 # Open ones by what is left, then closed ones, the newest first.
-URGENT_FIRST: Final = (F("closed_at").desc(nulls_first=True), "due_at", "pk")
-# The same order without nulls, for `with_end`.
-PAGE_ORDER: Final = ("-end", "due_at", "pk")
-_NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
+URGENT_FIRST: Final = (END.desc(), "due_at", "pk")
+PAGE_ORDER: Final = ("-end", "due_at", "pk")  # the same, for `with_end`
 
 
 def requests() -> QuerySet[PrivacyRequest]:
@@ -25,8 +22,7 @@ def requests() -> QuerySet[PrivacyRequest]:
 
 
 def with_end(rows: QuerySet[PrivacyRequest]) -> QuerySet[PrivacyRequest]:
-    """Each with `end`: when it was closed, or a day that nobody will see while it is open."""
-    return rows.annotate(end=Coalesce("closed_at", Value(_NOT_YET)))
+    return rows.annotate(end=END)
 
 
 def open_requests() -> QuerySet[PrivacyRequest]:
