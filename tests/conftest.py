@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from hypothesis import settings
 
 # No bound on an example's time, which a busy machine would break.
@@ -20,3 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["AMULET_RUNS"] = "none"
 os.environ["AMULET_EXPORTS"] = "none"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Processes side by side set Django up themselves, each with a state folder of its own: with the name of the
+    settings in their environment they would read it before, and with it this process's folder."""
+    os.environ.pop("DJANGO_SETTINGS_MODULE", None)

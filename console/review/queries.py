@@ -22,6 +22,7 @@ from console.staff.models import User
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 ACCURACY_SPAN: Final = timedelta(days=30)
 LATELY: Final = timedelta(days=30)  # of what is told of how experts agree with the model and with each other
+BACKLOG_MAX: Final = timedelta(days=90)  # what waited longer before it was decided is left out where that costs time
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,14 @@ def sway_since(moment: datetime) -> Sway:
     """How often experts agree with the model before and after they heard it. One query.
 
     Blind reviews are drawn at random among items with a photograph; what callers flagged later
-    is never blind. Only what could have been either is compared.
+    is never blind. Only what could have been either is compared. Of items that came at most BACKLOG_MAX before:
+    else all that ever had a photograph is gone through, more with each year.
     """
     rows = ExpertDecision.objects.filter(
-        decided_at__gte=moment, agrees__isnull=False, item__with_photograph=True
+        decided_at__gte=moment,
+        agrees__isnull=False,
+        item__with_photograph=True,
+        item__created_at__gte=moment - BACKLOG_MAX,
     ).exclude(Q(part=Part.SETTLEMENT) | Q(item__why=Why.FLAGGED))
     counted = rows.aggregate(
         blind_agreed=Count("pk", filter=Q(blind=True, agrees=True)),
@@ -161,6 +166,7 @@ def accuracy_since(moment: datetime) -> list[Measured]:
     queued = {tuple(key): n for *key, n in since.values_list(*columns).annotate(Count("pk"))}
     in_force = ExpertDecision.objects.filter(
         decided_at__gte=soonest,
+        item__created_at__gte=soonest,
         item__prediction__happened_at__gte=moment,
         item__state=State.DECIDED,
         round=F("item__rounds"),
