@@ -14,7 +14,7 @@ from model_store.card import Card, MetricCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from training.data.folder import Photo
-from training.evaluation import judgement
+from training.evaluation import course, judgement
 from training.evaluation.answers import GraphModel, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, ClassRow, GroupRow
 from training.evaluation.intervals import Interval
@@ -79,6 +79,7 @@ class Subject:
     card_figures: tuple[MetricCard, ...]  # shown as they stand on the card; empty for another data set than the card's
     facts: tuple[tuple[str, str], ...]  # of the data that was measured on
     seen_in_training: bool = False
+    course: Mapping[str, Any] | None = None  # how the network was tuned: `finetune.Tuned.document`
 
 
 def page(subject: Subject) -> str:
@@ -118,6 +119,7 @@ def page(subject: Subject) -> str:
         by_quality=[_group_cells(row) for row in found.by_quality],
         by_table=[_group_cells(row) for row in found.by_table],
         failures=failures_of(subject.mistakes, found.look_alikes),
+        course=course.shown(subject.course),
         settings=_flat(subject.card.training.config),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,12 @@ def of_run(
     answered: Answered,
     assessment: Assessment,
     left_out: LeftOut,
+    *,
+    course: Mapping[str, Any] | None = None,
 ) -> Subject:
     """A training's own report: every photograph answered by versions that never saw it.
 
-    model: the version that is served; it draws the heat maps.
+    model: the version that is served; it draws the heat maps.  course: how its network was tuned.
     """
     card = model.card
     folds = int(found.fold.max()) + 1
@@ -51,6 +54,7 @@ def of_run(
         mistakes_in_all=in_all,
         card_figures=card.metrics,
         facts=_facts(folder.path.resolve().name, folder.fingerprint, folder.per_class, {"folds": str(folds)}),
+        course=course,
     )
 
 

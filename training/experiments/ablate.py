@@ -29,8 +29,9 @@ from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Groups
 from training.evaluation.intervals import Interval, bootstrap_all
 from training.export import fused_graph
+from training.fitting.companion import FEATURES, JOINED
 from training.fitting.features import Eye
-from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, starting_backbone
+from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, pair_of, starting_backbone
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.fitting.tuning import Tuning
@@ -231,6 +232,32 @@ def of_minorities(recipe: Recipe) -> tuple[Variant, ...]:
     )
 
 
+def of_companions(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, and with a second network: its own at a larger size, or a larger one at its size.
+
+    Both look at the same views. Each pair once with one head on the features of both, once with the answers of a
+    head for each averaged; last the larger size and the larger network alone, as far as their weights are installed.
+    """
+    seconds = [
+        (name, input_px)
+        for name, input_px in ((recipe.backbone, 288), ("tf_efficientnet_lite1", recipe.input_px))
+        if weights.installed(name)
+    ]
+    beside = [
+        Variant(
+            f"and {name} at {input_px} px, {joined}",
+            with_settings(recipe, {"companion": {"backbone": name, "input_px": input_px, "joined": joined}}),
+        )
+        for name, input_px in seconds
+        for joined in JOINED
+    ]
+    alone = [
+        Variant(f"{name} at {input_px} px alone", with_settings(recipe, {"backbone": name, "input_px": input_px}))
+        for name, input_px in seconds
+    ]
+    return (Variant(BASE, recipe), *beside, *alone)
+
+
 # What `amulet ablate --over` may name.
 SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProxyType(
     {
@@ -239,6 +266,7 @@ SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProx
         "tunings": of_tunings,
         "mixes": of_mixes,
         "minorities": of_minorities,
+        "companions": of_companions,
     }
 )
 
@@ -264,8 +292,16 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
 def pretrained_eyes(*, threads: int) -> EyesOf:
     """The eyes of a recipe's network; each is exported once before it learns."""
     lenses: dict[tuple[str, tuple[str, ...], int, int], Lens] = {}
+    pairs: dict[tuple[Any, ...], bytes] = {}
 
     def see(recipe: Recipe, look: Look, together: Groups, seed: int) -> Eyes:
+        if recipe.companion is not None:
+            companion = replace(recipe.companion, joined=FEATURES)
+            own = (recipe.backbone, recipe.levels, recipe.input_px, companion)
+            if own not in pairs:
+                pair = pair_of(recipe, companion)
+                pairs[own] = fused_graph.to_bytes(fused_graph.export_backbone(pair, input_px=recipe.seen_px))
+            return still(look(Eye(pairs[own], recipe, threads=threads)))
         drawn = seed if recipe.tuning is not None else 0
         key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
         if key not in lenses:
@@ -321,7 +357,8 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
 
 def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
     """What of a recipe decides what its network shows."""
-    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning)
+    companion = replace(recipe.companion, joined=FEATURES) if recipe.companion is not None else None
+    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion)
 
 
 def look_of(photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], *, views: int, seed: int) -> Look:

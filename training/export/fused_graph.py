@@ -38,6 +38,7 @@ from training.explanation.gradcam import ORDER_MIN
 from training.export import forest
 from training.models.backbones import Backbone
 from training.models.heads import LENGTH_MIN, Head, LinearHead
+from training.models.pair import Pair
 from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour
 from training.ood.combination import Combination, Scale
 from training.ood.mahalanobis import Mahalanobis
@@ -68,7 +69,7 @@ class Fitted:
 
 
 class _Exported(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone | Pair) -> None:
         super().__init__()
         self.backbone = backbone
 
@@ -77,7 +78,7 @@ class _Exported(nn.Module):
         return (*seen.pooled, seen.last_map)
 
 
-def export_backbone(backbone: Backbone, *, input_px: int) -> ModelProto:
+def export_backbone(backbone: Backbone | Pair, *, input_px: int) -> ModelProto:
     """The backbone alone: `image` in, `pooled_LEVEL` [N, channels] and `last_map` out.
 
     The same network gives the same bytes; nothing of the machine that exported it is inside.

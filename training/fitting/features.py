@@ -85,8 +85,8 @@ class Eye:
         self._threads = threads
 
     def pixels(self, photo: Photo) -> NDArray[np.uint8]:
-        """`pixels_seen` at the recipe's size."""
-        return pixels_seen(photo, self._recipe.input_px)
+        """`pixels_seen` at the size that the recipe's networks are given."""
+        return pixels_seen(photo, self._recipe.seen_px)
 
     def look(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embeddings [n, size] of images of the model's size."""

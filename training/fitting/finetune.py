@@ -16,7 +16,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +72,7 @@ class Epoch:
     stage: str  # "start", "head" or "blocks"
     loss: float  # of the augmented batches
     fit_nll: float  # of the photographs that it learns from, as they are
+    fit_accuracy: float
     watch_nll: float  # of those that it does not, and of views of them
     watch_accuracy: float
 
@@ -351,6 +352,7 @@ class _Course:
             stage=stage,
             loss=loss,
             fit_nll=_nll(fit / temperature, labels[self._fit]),
+            fit_accuracy=float((fit.argmax(axis=1) == labels[self._fit]).mean()),
             watch_nll=_nll(away / temperature, labels[seen]),
             watch_accuracy=float((away.argmax(axis=1) == labels[seen]).mean()),
         )
@@ -408,6 +410,7 @@ def _key(backbone: Backbone, lesson: Lesson, recipe: Recipe, tuning: Tuning, see
         "weights": backbone.origin.described,
         "levels": backbone.levels,
         "seed": seed,
+        "noted": [item.name for item in fields(Epoch)],  # a course that noted less cannot go on
         "torch": torch.__version__,
     }
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]

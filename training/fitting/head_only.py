@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from training.blocks import in_blocks
+from training.fitting.companion import ANSWERS, Companion
 from training.fitting.covariance import Covariance
 from training.fitting.recipe import NEIGHBOURS, Recipe
+from training.models.backbones import spec_of
 from training.models.heads import Head, LinearHead, NeighbourHead
 
 
@@ -68,15 +70,49 @@ def fit_head(
     """
     if recipe.head == NEIGHBOURS:
         return _neighbours(embedding, labels, classes, recipe.head_neighbours)
+    if recipe.companion is not None and recipe.companion.joined == ANSWERS:
+        return _spread_by_one(*_averaged(embedding, labels, classes, recipe, recipe.companion), embedding)
     if statistics is None:
         statistics = within_class(embedding, labels, classes=classes, shrinkage=recipe.head_shrinkage)
     weight, bias = LINEAR[recipe.head](_Rows(embedding, labels, classes, statistics), recipe)
+    return _spread_by_one(weight, bias, embedding)
+
+
+def _spread_by_one(
+    weight: NDArray[np.floating], bias: NDArray[np.floating], embedding: NDArray[np.floating]
+) -> LinearHead:
     # What is common to all classes changes no probability, but costs digits in float32.
     weight, bias = weight - weight.mean(axis=0), bias - bias.mean()
     spread = float(
         in_blocks(lambda rows: (np.asarray(rows, np.float64) @ weight.T + bias).std(axis=1), embedding).mean()
     )
     return LinearHead((weight / spread).astype(np.float32), (bias / spread).astype(np.float32))
+
+
+def _averaged(
+    embedding: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    classes: int,
+    recipe: Recipe,
+    companion: Companion,
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """A head for each network, as one plane over the levels of both, in the order of `Pair`.
+
+    The mean of two logarithms of softmax is the mean of the scores less a number that is the same for all classes,
+    so that it is again a linear layer.
+    """
+    channels = spec_of(companion.backbone).levels
+    cut = sum(channels[level] for level in companion.levels)
+    counts = (len(companion.levels), len(recipe.levels))
+    alone = replace(recipe, companion=None)
+    weights, biases = [], []
+    for part, count in zip((embedding[:, :cut], embedding[:, cut:]), counts, strict=True):
+        scale = np.float32(np.sqrt(sum(counts) / count))  # of length 1 again, as a network alone is seen
+        head = fit_head(part * scale, labels, classes=classes, recipe=alone)
+        assert isinstance(head, LinearHead)
+        weights.append(head.weight * scale / 2.0)
+        biases.append(head.bias / 2.0)
+    return np.concatenate(weights, axis=1), biases[0] + biases[1]
 
 
 def _discriminant(rows: _Rows, _recipe: Recipe) -> _Plane:

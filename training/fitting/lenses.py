@@ -11,13 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.folder import Photo
+from training.errors import SettingWrong
 from training.export import fused_graph, kept_graphs
+from training.fitting.companion import Companion
 from training.fitting.features import Eye, Progress, pixels_seen
 from training.fitting.finetune import Lesson, finetune
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Sight, still
 from training.models import backbones
 from training.models.backbones import Backbone
+from training.models.pair import Pair
 
 Look = Callable[[Eye], Sight]
 
@@ -34,14 +37,25 @@ class Tutor:
 def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) -> Backbone:
     """With its pretrained weights; a network that has none and will be tuned starts from numbers drawn by the seed.
 
-    file: as for `backbones.pretrained`. Raises WeightsMissing.
+    file: as for `backbones.pretrained`. Raises WeightsMissing, and SettingWrong for a recipe of two networks.
     """
+    if recipe.companion is not None:
+        raise SettingWrong(
+            "a companion is no part of a graph: it is there to be compared (amulet ablate --over companions)"
+        )
     spec = backbones.spec_of(recipe.backbone)
     if recipe.tuning is None or spec.pretrainable:
         return backbones.pretrained(spec, recipe.levels, file=file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Backbone(spec, recipe.levels).eval().requires_grad_(False)
+
+
+def pair_of(recipe: Recipe, companion: Companion) -> Pair:
+    """The recipe's network and its companion, with their pretrained weights. Raises WeightsMissing, SettingWrong."""
+    first = backbones.pretrained(backbones.spec_of(recipe.backbone), recipe.levels)
+    second = backbones.pretrained(backbones.spec_of(companion.backbone), companion.levels)
+    return Pair(first, second, sides_px=(recipe.input_px, companion.input_px))
 
 
 def lens_of(backbone: Backbone, recipe: Recipe, *, threads: int, kept: Path | None = None) -> Lens:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from training.augmentation.standard import Strength
 from training.errors import SettingWrong
+from training.fitting.companion import ANSWERS, JOINED, Companion
 from training.fitting.tuning import SAMPLERS, Tuning
 from training.models.backbones import spec_of
 
@@ -48,11 +49,19 @@ class Recipe:
     margin_min: float = 0.1
     set_coverage: float = 0.9
     tuning: Tuning | None = None  # None: the backbone stays as it is
+    companion: Companion | None = None  # None: the backbone looks alone
+
+    @property
+    def seen_px(self) -> int:
+        """The side of the photographs that its networks are given: that of the largest."""
+        return max(self.input_px, self.companion.input_px if self.companion else 0)
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it; `with_settings` reads it back."""
         document = dataclasses.asdict(self)
         document["levels"] = list(self.levels)
+        if self.companion is not None:
+            document["companion"]["levels"] = list(self.companion.levels)
         return document
 
 
@@ -107,10 +116,12 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             raise SettingWrong("tuning must be a mapping of its own fields, or null for a backbone that stays as it is")
         own = _checked(Tuning, changes["tuning"])
         changes["tuning"] = dataclasses.replace(recipe.tuning or Tuning(), **own)
-    if "levels" in changes:
-        if isinstance(changes["levels"], str) or not all(isinstance(item, str) for item in changes["levels"]):
-            raise SettingWrong("levels must be a list of names")
-        changes["levels"] = tuple(changes["levels"])
+    if changes.get("companion") is not None:
+        if not isinstance(changes["companion"], Mapping):
+            raise SettingWrong("companion must be a mapping of its own fields, or null for a backbone that looks alone")
+        own = _with_levels(_checked(Companion, changes["companion"]))
+        changes["companion"] = dataclasses.replace(recipe.companion or Companion(), **own)
+    changes = _with_levels(changes)
     changed = dataclasses.replace(recipe, **changes)
     if "backbone" in changes and "levels" not in changes:
         changed = dataclasses.replace(changed, levels=_levels_of(changed))
@@ -122,6 +133,14 @@ def _levels_of(recipe: Recipe) -> tuple[str, ...]:
     """The recipe's levels, or where its backbone has not all of them, those that suit the backbone."""
     spec = spec_of(recipe.backbone)
     return recipe.levels if set(recipe.levels) <= set(spec.levels) else spec.standard_levels
+
+
+def _with_levels(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """With levels, where there are any, as a recipe has them."""
+    levels = settings.get("levels", ())
+    if isinstance(levels, str) or not all(isinstance(item, str) for item in levels):
+        raise SettingWrong("levels must be a list of names")
+    return {**settings, **({"levels": tuple(levels)} if "levels" in settings else {})}
 
 
 def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -158,16 +177,33 @@ def _check_ranges(recipe: Recipe) -> None:
         raise SettingWrong(f"the setting head must be {' or '.join(HEADS)}, not {recipe.head}")
     if not 1 <= recipe.head_neighbours <= 1000:
         raise SettingWrong(f"the setting head_neighbours must lie between 1 and 1000, not {recipe.head_neighbours}")
-    if not 32 <= recipe.input_px <= 1024 or recipe.input_px % 32:
-        raise SettingWrong(f"the setting input_px must be a multiple of 32 from 32 to 1024, not {recipe.input_px}")
+    _check_side("input_px", recipe.input_px)
     if not 0 <= recipe.views <= 200:
         raise SettingWrong(f"the setting views must lie between 0 and 200, not {recipe.views}")
     if not 1 <= recipe.forest_trees <= 1000 or not 2 <= recipe.forest_samples <= 4096:
         raise SettingWrong("forest_trees must lie between 1 and 1000, and forest_samples between 2 and 4096")
     if recipe.tuning is not None:
         _check_tuning(recipe.tuning)
+    if recipe.companion is not None:
+        _check_companion(recipe, recipe.companion)
     if recipe.head_inverse_penalty <= 0:
         raise SettingWrong(f"the setting head_inverse_penalty must be above 0, not {recipe.head_inverse_penalty}")
+
+
+def _check_side(name: str, side_px: int) -> None:
+    if not 32 <= side_px <= 1024 or side_px % 32:
+        raise SettingWrong(f"the setting {name} must be a multiple of 32 from 32 to 1024, not {side_px}")
+
+
+def _check_companion(recipe: Recipe, companion: Companion) -> None:
+    spec_of(companion.backbone)
+    _check_side("companion.input_px", companion.input_px)
+    if companion.joined not in JOINED:
+        raise SettingWrong(f"the setting companion.joined must be {' or '.join(JOINED)}, not {companion.joined}")
+    if companion.joined == ANSWERS and recipe.head == NEIGHBOURS:
+        raise SettingWrong(f"answers of the head {NEIGHBOURS} are not averaged: take companion.joined features")
+    if recipe.tuning is not None:
+        raise SettingWrong("a network that learns has no companion: set tuning or companion to null")
 
 
 def _check_tuning(tuning: Tuning) -> None:

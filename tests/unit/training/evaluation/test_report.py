@@ -15,6 +15,7 @@ from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.commands import evaluate as command
 from training.evaluation import judgement, report, subjects
 from training.evaluation.answers import GraphModel
+from training.evaluation.course import CURVES
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
 from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
@@ -109,6 +110,23 @@ def test_photographs_that_were_trained_on_are_warned_about_first(subject: Subjec
     page = report.page(replace(subject, seen_in_training=True))
     assert "every figure here is too good" in page
     assert "every figure here is too good" not in report.page(subject)
+
+
+def test_a_network_that_learnt_shows_both_curves_and_the_gap_of_the_epoch_that_was_kept(subject: Subject) -> None:
+    epochs = [
+        {"number": 0, "fit_nll": 1.0, "watch_nll": 1.1, "fit_accuracy": 0.5, "watch_accuracy": 0.4, "gap": 0.1},
+        {"number": 1, "fit_nll": 0.4, "watch_nll": 0.7, "fit_accuracy": 0.9, "watch_accuracy": 0.8, "gap": 0.3},
+        {"number": 2, "fit_nll": 0.1, "watch_nll": 0.9, "fit_accuracy": 1.0, "watch_accuracy": 0.7, "gap": 0.8},
+    ]
+    page = report.page(replace(subject, course={"best": 1, "epochs": epochs}))
+    text = " ".join(" ".join(read(page).text).split())
+    assert "Of 2 epochs the network after epoch 1 was kept" in text
+    assert "by 0.700 nats, and those that it learns from by 0.400, a gap of +0.300" in text
+    assert "after the last epoch it is +0.800" in text
+    for name, values in zip(CURVES, (("0.100", "1.000"), ("0.900", "0.700")), strict=True):
+        for value in values:
+            assert f"<title>{name}: {value}</title>" in page
+    assert "How its network learnt" not in report.page(subject)
 
 
 def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> None:

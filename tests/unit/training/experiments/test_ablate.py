@@ -20,14 +20,16 @@ from training.experiments.ablate import (
     Variant,
     ablate,
     of_augmentations,
+    of_companions,
     of_minorities,
     of_mixes,
     of_models,
     of_settings,
 )
 from training.experiments.page import ablation_page, ablation_sentences
+from training.fitting.companion import Companion
 from training.fitting.features import Eye
-from training.fitting.lenses import Look
+from training.fitting.lenses import Look, starting_backbone
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, still
 from training.fitting.tuning import Tuning
@@ -133,6 +135,39 @@ def test_models_are_compared_as_far_as_their_weights_are_here() -> None:
     assert by_name["recipe baseline"] == recipe_of("baseline")
     assert by_name["tf_efficientnet_lite0 lda at 288 px"].input_px == 288
     assert len({str(recipe) for recipe in by_name.values()}) == len(by_name)
+
+
+def test_a_second_network_is_joined_in_each_way_and_measured_alone() -> None:
+    by_name = {variant.name: variant.recipe for variant in of_companions(recipe_of("standard"))}
+    assert by_name[BASE] == recipe_of("standard")
+    joined = by_name["and tf_efficientnet_lite0 at 288 px, features"]
+    assert joined.companion == Companion(input_px=288)
+    assert (joined.input_px, joined.seen_px) == (224, 288)
+    averaged = by_name["and tf_efficientnet_lite0 at 288 px, answers"].companion
+    assert averaged == replace(joined.companion, joined="answers")
+    assert by_name["tf_efficientnet_lite0 at 288 px alone"] == with_settings(recipe_of("standard"), {"input_px": 288})
+
+
+def test_a_companion_is_checked_by_name_and_read_back_from_its_document() -> None:
+    recipe = with_settings(RECIPE, {"companion": {"input_px": 320, "levels": ["head"]}})
+    assert with_settings(RECIPE, json.loads(json.dumps(recipe.document()))) == recipe
+    assert with_settings(recipe, {"companion": None}) == RECIPE
+    for wrong, sentence in (
+        ({"companion": {"joint": "features"}}, "did you mean joined"),
+        ({"companion": {"joined": "votes"}}, "must be features or answers, not votes"),
+        ({"companion": {"input_px": 100}}, r"companion\.input_px must be a multiple of 32"),
+        ({"companion": {"backbone": "alexnet"}}, "there is no backbone alexnet"),
+        ({"companion": 3}, "companion must be a mapping"),
+        ({"companion": {"joined": "answers"}, "head": "neighbours"}, "are not averaged"),
+        ({"companion": {}, "tuning": {}}, "a network that learns has no companion"),
+    ):
+        with pytest.raises(SettingWrong, match=sentence):
+            with_settings(RECIPE, wrong)
+
+
+def test_a_version_of_two_networks_is_refused_before_anything_is_fitted() -> None:
+    with pytest.raises(SettingWrong, match="a companion is no part of a graph"):
+        starting_backbone(with_settings(RECIPE, {"companion": {}}), seed=0)
 
 
 def test_f1_of_the_small_classes_stands_beside_that_of_all(tmp_path: Path) -> None:

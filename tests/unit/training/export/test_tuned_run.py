@@ -43,6 +43,7 @@ def test_a_network_from_nothing_ends_in_the_graph_that_is_served(tmp_path: Path)
     assert answers.probabilities.sum() == pytest.approx(1.0, abs=1e-5)
     course = json.loads((run.path / "tuning.json").read_text("utf-8"))
     assert [epoch["stage"] for epoch in course["epochs"]] == ["start", "head", "blocks"]
+    assert "How its network learnt" in (run.path / "report.html").read_text("utf-8")
     # What an interrupted run would go on from is gone.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
 

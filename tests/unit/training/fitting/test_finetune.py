@@ -43,6 +43,7 @@ def test_it_learns_and_keeps_the_best_epoch(whole: Tuned) -> None:
     assert best.watch_nll == min(epoch.watch_nll for epoch in whole.epochs)
     assert best.watch_nll < 0.9 * whole.epochs[0].watch_nll
     assert best.gap == best.watch_nll - best.fit_nll
+    assert 0.9 < best.fit_accuracy <= 1.0
     assert not any(parameter.requires_grad for parameter in whole.backbone.parameters())
 
 

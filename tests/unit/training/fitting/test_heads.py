@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -83,6 +84,26 @@ def test_a_large_class_does_not_outvote_a_small_one() -> None:
     )
     first, second = np.exp(head.logits(np.array([[1.0, 0.0]])))[0]
     assert first == pytest.approx(second, rel=0.05)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_averaged_answers_are_the_mean_of_both_networks_log_probabilities(name: str) -> None:
+    (first, labels), (second, _) = blobs(8), blobs(9)
+    alone = with_settings(recipe_of("standard"), {"head": name, "backbone": "small_cnn"})
+    # Levels of the second network come first, and each counts the same: one of 256 against two of 384.
+    companion = {"backbone": "small_cnn", "levels": ["block1", "head"], "joined": "answers"}
+    both = with_settings(alone, {"companion": companion})
+    second, first = _wide(second, 384), _wide(first, 256)
+    parts = (second * np.float32(np.sqrt(2 / 3)), first * np.float32(np.sqrt(1 / 3)))
+    joined = fit_head(np.concatenate(parts, axis=1), labels, classes=CLASSES, recipe=both)
+    logits = [fit_head(rows, labels, classes=CLASSES, recipe=alone).logits(rows) for rows in (second, first)]
+    mean = np.mean([log_softmax(each, axis=1) for each in logits], axis=0)
+    ours = log_softmax(joined.logits(np.concatenate(parts, axis=1)) * mean.std(axis=1).mean(), axis=1)
+    np.testing.assert_allclose(ours, log_softmax(mean, axis=1), atol=1e-4)
+
+
+def _wide(rows: np.ndarray, channels: int) -> np.ndarray:
+    return np.pad(rows, ((0, 0), (0, channels - rows.shape[1])))
 
 
 def test_what_is_no_linear_layer_is_refused_by_the_graph() -> None:
