@@ -120,7 +120,7 @@ class ReviewItemAdmin(HistoryAdmin):
 
     @action(description=gettext_lazy("Accuracy"), icon="monitoring", url_path="accuracy", permissions=["view"])
     def accuracy(self, request: HttpRequest) -> HttpResponse:
-        """How often each version is right in production. Three queries."""
+        """How often each version is right in production. Two queries."""
         measured = [(item, _drawn(item.accuracy)) for item in queries.accuracy_lately() if item.accuracy is not None]
         return page(
             request,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, F, Q, QuerySet, Sum
+from django.db.models import Avg, Count, F, FilteredRelation, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -151,39 +151,31 @@ def concord_since(moment: datetime) -> Concord:
 
 
 def accuracy_since(moment: datetime) -> list[Measured]:
-    """What production did since the day that began then, by model and version, most traffic first. Three queries.
+    """What production did since the day that began then, by model and version, most traffic first. Two queries.
 
     Each answer is in the stratum of the reason for which it came before a person; those that came for none
     are in the stratum of the sample. All that waits or waited counts as queued, decisions in force as reviewed.
     """
     days = Tally.objects.filter(span=Span.DAY, begins_at__gte=moment).order_by()
     traffic = {tuple(key): n for *key, n in days.values_list("model", "version").annotate(Sum("count"))}
-    columns = ("prediction__model", "prediction__version", "why", "sampling_ratio")
-    # An item is made, and judged, after its answer was given: by these times their indexes find the few that
-    # matter, whatever came before. A gateway whose clock is ahead is allowed for.
-    soonest = moment - CLOCKS_APART_MAX
-    since = ReviewItem.objects.filter(created_at__gte=soonest, prediction__happened_at__gte=moment).order_by()
-    queued = {tuple(key): n for *key, n in since.values_list(*columns).annotate(Count("pk"))}
-    in_force = ExpertDecision.objects.filter(
-        decided_at__gte=soonest,
-        item__created_at__gte=soonest,
-        item__prediction__happened_at__gte=moment,
-        item__state=State.DECIDED,
-        round=F("item__rounds"),
-        agrees__isnull=False,
-    )
+    # An item is made after its answer was given: by this time its index finds the few that matter, whatever
+    # came before. A gateway whose clock is ahead is allowed for.
+    since = ReviewItem.objects.filter(
+        created_at__gte=moment - CLOCKS_APART_MAX, prediction__happened_at__gte=moment
+    ).annotate(in_force=FilteredRelation("decisions", condition=Q(decisions__round=F("rounds"))))
+    judged = Q(state=State.DECIDED, in_force__agrees__isnull=False)
     counted = (
-        in_force.values_list(*(f"item__{column}" for column in columns))
-        .annotate(compared=Count("pk"), agreed=Count("pk", filter=Q(agrees=True)))
+        since.values_list("prediction__model", "prediction__version", "why", "sampling_ratio")
+        .annotate(
+            queued=Count("pk"),
+            compared=Count("pk", filter=judged),
+            agreed=Count("pk", filter=judged & Q(in_force__agrees=True)),
+        )
         .order_by()
     )
-    reviewed = {tuple(key): (compared, agreed) for *key, compared, agreed in counted}
     groups: dict[tuple[str, str], dict[Why, list[Group]]] = {}
-    for (model, version, why, ratio), n in queued.items():
-        compared, agreed = reviewed.get((model, version, why, ratio), (0, 0))
-        # Decided since they were counted: never more reviewed than queued.
-        group = Group(ratio, max(n, compared), compared, agreed)
-        groups.setdefault((model, version), {}).setdefault(Why(why), []).append(group)
+    for model, version, why, ratio, queued, compared, agreed in counted:
+        groups.setdefault((model, version), {}).setdefault(Why(why), []).append(Group(ratio, queued, compared, agreed))
     measured = [_measured(*key, traffic.get(key, 0), by_why) for key, by_why in groups.items()]
     return sorted(measured, key=lambda found: -found.answers)
 
