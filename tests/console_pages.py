@@ -81,7 +81,7 @@ PAGES: Final[Mapping[str, str]] = {
     "clients/client/<path:object_id>/keys/": "mx",
     "clients/apikey/<path:object_id>/revoke/": "x",
     "predictions/prediction/<uuid:prediction_id>/photograph/<int:part>.png": "rpx",
-    "predictions/prediction/<uuid:prediction_id>/heat-map/<int:part>.png": EVERYBODY,
+    "predictions/prediction/<uuid:prediction_id>/heat-map/<int:part>.png": "rpx",
     "review/reviewitem/next/": "rx",
     "review/reviewitem/settle/": "rx",
     "review/reviewitem/accuracy/": "rmx",

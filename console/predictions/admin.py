@@ -14,17 +14,14 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from console.errors import NotFound
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import page
 from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import class_names, client_names
-from console.predictions.overlay import heat_map_png
 from console.predictions.page import DISCLAIMERS, VERDICT_COLOURS, prediction_context
+from console.predictions.pictures import heat_map_response, photograph_response
 from console.staff.rest import actor_of
-from console.vault.models import Kind
-from console.vault.services import open_kept
 
 
 class ClassFilter(DistinctFilter):
@@ -135,22 +132,7 @@ class PredictionAdmin(HistoryAdmin):
         ]
 
     def photograph(self, request: HttpRequest, prediction_id: UUID, part: int) -> HttpResponse:
-        """The photograph, decrypted on the way, for whoever may open it; leaves an audit entry."""
-        owner = str(prediction_id)
-        return _picture(open_kept(actor=actor_of(request), kind=Kind.PHOTOGRAPH, owner=owner, part=part))
+        return photograph_response(actor=actor_of(request), prediction_id=prediction_id, part=part)
 
     def heat_map(self, request: HttpRequest, prediction_id: UUID, part: int) -> HttpResponse:
-        """The heat map as a transparent picture, under the same conditions."""
-        if queries.is_withheld(actor_of(request), prediction_id):
-            raise NotFound(_("The model's answer is not shown before experts have judged the photograph."))
-        content = open_kept(actor=actor_of(request), kind=Kind.HEAT_MAP, owner=str(prediction_id), part=part)
-        try:
-            return _picture(heat_map_png(content))
-        except ValueError:
-            raise NotFound(_("The heat map cannot be read.")) from None
-
-
-def _picture(content: bytes) -> HttpResponse:
-    # Nothing of it stays behind: not in the browser's cache, not in a proxy's.
-    headers = {"Cache-Control": "no-store, private", "X-Content-Type-Options": "nosniff"}
-    return HttpResponse(content, content_type="image/png", headers=headers)
+        return heat_map_response(actor=actor_of(request), prediction_id=prediction_id, part=part)

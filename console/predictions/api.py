@@ -1,22 +1,30 @@
-"""Predictions for scripts: `predictions/`, `predictions/{id}/`."""
+"""Predictions for scripts: `predictions/`, `predictions/{id}/`, `…/photographs/{part}/`, `…/heat-maps/{part}/`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.views import APIView
 
 from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
+from console.predictions.page import Picture, pictures
+from console.predictions.pictures import CONTENT_TYPE, heat_map_response, photograph_response
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 from protos.wording import DISCLAIMER
+
+ROUTES: Final = "prediction"  # what the names of the routes to pictures begin with
 
 
 class PredictionSerializer(serializers.ModelSerializer[Prediction]):
@@ -48,15 +56,41 @@ class PredictionSerializer(serializers.ModelSerializer[Prediction]):
         return dict(DISCLAIMER)
 
 
+class PictureSerializer(serializers.Serializer[Any]):
+    """One view, and where what is kept of it can be seen now."""
+
+    part = serializers.IntegerField(help_text="From 0.")
+    photograph = serializers.SerializerMethodField(help_text="Its address; null: none is kept, or not for you.")
+    heat_map = serializers.SerializerMethodField(help_text="The same of its heat map.")
+    why_not = serializers.CharField(help_text='Why there is no photograph, for a person; "" where there is one.')
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_photograph(self, picture: Picture) -> str | None:
+        return self._address(picture.photograph)
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_heat_map(self, picture: Picture) -> str | None:
+        return self._address(picture.heat_map)
+
+    def _address(self, path: str) -> str | None:
+        return self.context["request"].build_absolute_uri(path) if path else None
+
+
 class WholePredictionSerializer(PredictionSerializer):
     detail = serializers.SerializerMethodField()
+    pictures = serializers.SerializerMethodField()
 
     class Meta(PredictionSerializer.Meta):
-        fields = (*PredictionSerializer.Meta.fields, "detail")
+        fields = (*PredictionSerializer.Meta.fields, "detail", "pictures")
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_detail(self, prediction: Prediction) -> dict[str, Any]:
         return asdict(prediction.detail())
+
+    @extend_schema_field(PictureSerializer(many=True))
+    def get_pictures(self, prediction: Prediction) -> Any:
+        seen = pictures(prediction, prediction.detail(), actor_of(self.context["request"]), routes=ROUTES)
+        return PictureSerializer(seen, many=True, context=self.context).data
 
 
 class PredictionFilter(filters.FilterSet):
@@ -101,7 +135,27 @@ class PredictionDetail(_Shown, generics.RetrieveAPIView[Prediction]):
     serializer_class = WholePredictionSerializer
 
 
+class Photograph(APIView):
+    permission_classes = (may("vault.open_storedobject"),)
+
+    @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, part: int) -> HttpResponse:
+        """The photograph of one view, while its person's consent holds; each look is in the audit trail."""
+        return photograph_response(actor=actor_of(request), prediction_id=pk, part=part)
+
+
+class HeatMap(APIView):
+    permission_classes = (may("vault.open_storedobject"),)
+
+    @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, part: int) -> HttpResponse:
+        """Where the model looked, as a transparent picture to lie over the photograph; under the same conditions."""
+        return heat_map_response(actor=actor_of(request), prediction_id=pk, part=part)
+
+
 urlpatterns = [
     path("predictions/", PredictionList.as_view()),
     path("predictions/<uuid:pk>/", PredictionDetail.as_view()),
+    path("predictions/<uuid:pk>/photographs/<int:part>/", Photograph.as_view(), name=f"{ROUTES}_photograph"),
+    path("predictions/<uuid:pk>/heat-maps/<int:part>/", HeatMap.as_view(), name=f"{ROUTES}_heat_map"),
 ]

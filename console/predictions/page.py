@@ -23,6 +23,7 @@ from protos.wording import DISCLAIMER
 
 # In both languages, whoever looks: a page is shown to others.
 DISCLAIMERS: Final = (DISCLAIMER["th"], DISCLAIMER["en"])
+PAGES: Final = "admin:predictions_prediction"
 # Names of `amulet.v1.Reason` that an answer can carry, for people.
 REASONS: Final[Mapping[str, str]] = {
     "not_our_kind": gettext_noop("far from everything in training"),
@@ -123,17 +124,18 @@ def shown(prediction: Prediction, detail: Detail, classes: Sequence[KnownClass],
     }
 
 
-def pictures(prediction: Prediction, detail: Detail, person: User) -> list[Picture]:
-    """The views with addresses of what this person may see of them. At most two queries."""
+def pictures(prediction: Prediction, detail: Detail, person: User, *, routes: str = PAGES) -> list[Picture]:
+    """The views with addresses of what this person may see of them. At most two queries.
+
+    routes: what the names of the routes to a photograph and to a heat map begin with.
+    """
     kept = vault.kept_of([str(prediction.pk)]).get(str(prediction.pk), vault.Kept())
     may = person.has_perm("vault.open_storedobject")
     gone = any(view.kept == "kept" and part not in kept.photographs for part, view in enumerate(detail.views))
     restricted = gone and bool(restricted_among([prediction.subject_id] if prediction.subject_id else []))
 
     def address(name: str, part: int, parts: Sequence[int]) -> str:
-        return (
-            reverse(f"admin:predictions_prediction_{name}", args=[prediction.pk, part]) if may and part in parts else ""
-        )
+        return reverse(f"{routes}_{name}", args=[prediction.pk, part]) if may and part in parts else ""
 
     return [
         Picture(

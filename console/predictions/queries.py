@@ -34,11 +34,6 @@ def not_withheld(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
     return rows.exclude(review__withheld_until__gt=now())
 
 
-def is_withheld(person: User, prediction_id: UUID) -> bool:
-    """Whether the model's answer must not reach this person yet. One query."""
-    return not shown_to(person, Prediction.objects.filter(pk=prediction_id)).exists()
-
-
 def withheld_from(person: User, prediction_ids: Collection[str] | None = None) -> frozenset[str]:
     """Ids of the predictions, all or of these, whose answer must not reach this person yet. At most one query."""
     if not person.has_perm("review.decide_reviewitem"):

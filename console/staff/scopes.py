@@ -5,6 +5,7 @@ A scope takes away and gives nothing: whoever's token it is, what that person ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
@@ -25,6 +26,7 @@ class Scope(models.TextChoices):
     PRIVACY = "privacy:write", _("consents and privacy requests")
     WEBHOOKS = "webhooks:write", _("webhooks")
     STAFF = "staff:write", _("staff and their roles, and tokens for scripts")
+    PHOTOGRAPHS = "photographs:read", _("open kept photographs and heat maps")
     AUDIT = "audit:export", _("export the audit log")
 
 
@@ -54,17 +56,23 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "versions": Scope.MODELS,
     "webhooks": Scope.WEBHOOKS,
 }
-# Reading that hands out more than a look.
-_READING_MORE: Final[Mapping[str, Scope]] = {"audit/export/": Scope.AUDIT}
+# Reading that hands out more than a look; `*` stands for a parameter.
+_READING_MORE: Final[Mapping[str, Scope]] = {
+    "audit/export/": Scope.AUDIT,
+    "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
+    "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
+}
+_PARAMETER: Final = re.compile(r"<[^<>]+>|\{[^{}]+\}")
 
 
 def needed(method: str, route: str) -> Scope:
-    """The scope that a call needs. route: as Django's addresses have it, after `PREFIX`.
+    """The scope that a call needs. route: as Django's addresses have it, or OpenAPI's, after `PREFIX`.
 
     What nobody declared needs ALL.
     """
     if method in _READING:
-        return _READING_MORE.get(route, Scope.READ) if _first(route) in WRITING else Scope.ALL
+        more = _READING_MORE.get(_PARAMETER.sub("*", route), Scope.READ)
+        return more if _first(route) in WRITING else Scope.ALL
     return WRITING.get(_first(route)) or Scope.ALL
 
 

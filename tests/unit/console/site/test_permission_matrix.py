@@ -104,6 +104,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "privacy/record/": {"GET": ("pux", None)},
     "predictions/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
+    "predictions/<uuid:pk>/photographs/<int:part>/": {"GET": ("rpx", None)},
+    "predictions/<uuid:pk>/heat-maps/<int:part>/": {"GET": ("rpx", None)},
     "reviews/": {"GET": ("rmx", None)},
     "reviews/agreement/": {"GET": ("rmx", None)},
     "reviews/figures/": {"GET": ("rx", None)},
@@ -148,7 +150,7 @@ def routes() -> list[str]:
 
 
 def url_of(route: str) -> str:
-    for kind, value in (("<int:pk>", "999999"), ("<uuid:pk>", str(NOBODYS)), ("<str:", None)):
+    for kind, value in (("<int:pk>", "999999"), ("<int:part>", "0"), ("<uuid:pk>", str(NOBODYS)), ("<str:", None)):
         if value is not None:
             route = route.replace(kind, value)
     return (
@@ -206,6 +208,8 @@ AREAS = {
 def scope_of(route: str, method: str) -> str:
     if route == "audit/export/":
         return "audit:export"
+    if route.endswith(("/photographs/<int:part>/", "/heat-maps/<int:part>/")):
+        return "photographs:read"
     if method == "GET":
         return "read"
     (area,) = (area for area, beginnings in AREAS.items() if route.startswith(beginnings))
