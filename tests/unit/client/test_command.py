@@ -82,6 +82,11 @@ async def test_a_killed_run_goes_on_where_it_stopped(gateway: Gateway, folder: P
     await until(lambda: results.exists() and b"\n" in results.read_bytes(), what="an answer is in the file")
     running.kill()
     await running.wait()
+
+    async def nothing_of_it_is_under_way() -> bool:
+        return await gateway.metric("amulet_streams_open") == 0
+
+    await until(nothing_of_it_is_under_way, what="the gateway has let go of the killed run")
     kept = results.read_text().splitlines(keepends=True)
     results.write_text("".join(kept) + '{"file": "cut o')
     gateway.graph.renew()
