@@ -107,6 +107,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "predictions/<uuid:pk>/photographs/<int:part>/": {"GET": ("rpx", None)},
     "predictions/<uuid:pk>/heat-maps/<int:part>/": {"GET": ("rpx", None)},
     "reviews/": {"GET": ("rmx", None)},
+    "reviews/<int:pk>/": {"GET": ("rmx", None)},
+    "reviews/<int:pk>/decisions/": {"GET": ("rmx", None)},
     "reviews/agreement/": {"GET": ("rmx", None)},
     "reviews/figures/": {"GET": ("rx", None)},
     "reviews/people/": {"GET": ("x", None)},
