@@ -23,8 +23,8 @@ from unfold.decorators import action, display
 from console.errors import Conflict, Refusal
 from console.history import HistoryAdmin
 from console.pages import NUMBER_DIGITS_MAX, ask, page, row_action
-from console.predictions.names import class_names, classes_of, in_order_of_ids
-from console.predictions.page import DISCLAIMERS, pictures, shown
+from console.predictions.names import class_names, classes_of
+from console.predictions.page import DISCLAIMERS, shown
 from console.review import desk, figures, gold, gold_figures, queries, services
 from console.review.agreement import Share
 from console.review.desk import Seat
@@ -319,13 +319,11 @@ def _last(request: HttpRequest) -> tuple[str, str] | None:
 def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[str, Any]:
     """What the one-item page shows. At most seven queries."""
     item, prediction = at.item, at.item.prediction
-    withheld = at.withheld and actor.has_perm("review.decide_reviewitem")
-    classes = in_order_of_ids(classes_of(prediction)) if withheld else classes_of(prediction)
-    detail = prediction.detail()
+    withheld, classes = desk.withheld_from(actor, at), desk.choices_for(actor, at)
     answer = (
-        {"pictures": [replace(picture, heat_map="") for picture in pictures(prediction, detail, actor)]}
+        {"pictures": desk.pictures_for(actor, at)}
         if withheld
-        else shown(prediction, detail, classes, actor)
+        else shown(prediction, prediction.detail(), classes, actor)
     )
     names = {known.class_id: known.name for known in classes}
     return {
@@ -345,10 +343,7 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
             for place, known in enumerate(classes)
         ],
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
-        "decisions": [
-            (decision, names.get(decision.class_id, decision.class_id))
-            for decision in ([] if at.question or item.hides_opinions else queries.decisions_on(prediction.pk))
-        ],
+        "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(at)],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),
     }

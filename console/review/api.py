@@ -1,6 +1,6 @@
-"""The review queue for scripts: `reviews/`, `reviews/next/`, `reviews/{id}/take/`, `…/give-back/`, `…/decide/`,
-`…/take-back/`; a disagreement: `reviews/settle/`; what is known beforehand: `…/gold/`, `reviews/gold/`,
-`reviews/gold/{id}/retire/`.
+"""The review queue for scripts: `reviews/`, `reviews/{id}/`, `…/decisions/`, `reviews/next/`, `reviews/{id}/take/`,
+`…/give-back/`, `…/decide/`, `…/take-back/`; a disagreement: `reviews/settle/`; what is known beforehand: `…/gold/`,
+`reviews/gold/`, `reviews/gold/{id}/retire/`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from console.predictions.api import PredictionSerializer
-from console.review import gold, gold_figures, queries, services
+from console.predictions.api import ROUTES, PictureSerializer, PredictionSerializer
+from console.review import desk, gold, gold_figures, queries, services
 from console.review.figures_api import AccuracyReport, Numbers, OwnFigures, People
 from console.review.models import Decided, ExpertDecision, GoldItem, ReviewItem, State, Why
+from console.staff.models import User
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -65,11 +66,104 @@ class ReviewItemSerializer(serializers.ModelSerializer[ReviewItem]):
 
 
 class DecisionSerializer(serializers.ModelSerializer[ExpertDecision]):
-    expert = serializers.CharField(source="expert.username", read_only=True)
+    expert = serializers.SerializerMethodField()
+    agrees = serializers.SerializerMethodField(
+        help_text="With the model; null: there is nothing to compare, or it can still be taken back and was blind."
+    )
 
     class Meta:
         model = ExpertDecision
-        fields = ("id", "item", "round", "expert", "decided", "class_id", "agrees", "note", "took_s", "decided_at")
+        fields: tuple[str, ...] = (
+            "id", "item", "round", "expert", "decided", "class_id", "agrees", "note", "took_s", "decided_at",
+        )  # fmt: skip
+
+    def get_expert(self, decision: ExpertDecision) -> str:
+        return decision.expert.get_username()
+
+    @extend_schema_field(serializers.BooleanField(allow_null=True))
+    def get_agrees(self, decision: ExpertDecision) -> bool | None:
+        return None if self._withheld(decision) else decision.agrees
+
+    def _withheld(self, decision: ExpertDecision) -> bool:
+        """Whoever made it may take it back and decide anew: until then it must not say what the model said."""
+        return queries.withholds(decision.item)
+
+
+class SaidSerializer(DecisionSerializer):
+    """What was decided before; how long somebody took is for that person alone."""
+
+    expert = serializers.SerializerMethodField(help_text='"" while experts disagree: who settles it is not told.')
+
+    class Meta(DecisionSerializer.Meta):
+        fields = ("id", "round", "part", "expert", "decided", "class_id", "agrees", "note", "decided_at")
+
+    def get_expert(self, decision: ExpertDecision) -> str:
+        at: desk.Seat = self.context["at"]
+        return "" if at.item.state == State.DISPUTED else super().get_expert(decision)
+
+    def _withheld(self, decision: ExpertDecision) -> bool:
+        return desk.withheld_from(actor_of(self.context["request"]), self.context["at"])
+
+
+class CandidateSerializer(serializers.Serializer[Any]):
+    class_id = serializers.CharField()
+    probability = serializers.FloatField(help_text="Calibrated, 0 to 1.")
+
+
+class ChoiceSerializer(serializers.Serializer[Any]):
+    class_id = serializers.CharField()
+    name = serializers.CharField(help_text="In the language of the call.")
+
+
+class WholeReviewItemSerializer(ReviewItemSerializer):
+    """An item as its page treats it for the caller: what the page withholds is null or left out."""
+
+    state = serializers.SerializerMethodField(help_text="As its page lets on.")
+    blind = serializers.SerializerMethodField()
+    candidates = serializers.SerializerMethodField(help_text="Every class, the model's best first; null: withheld.")
+    choices = serializers.SerializerMethodField(help_text="What can be decided for; by id where the model is withheld.")
+    pictures = serializers.SerializerMethodField()
+    decisions = serializers.SerializerMethodField(help_text="The one in force first.")
+
+    class Meta(ReviewItemSerializer.Meta):
+        fields = (*ReviewItemSerializer.Meta.fields, "candidates", "choices", "pictures", "decisions")
+
+    @extend_schema_field(serializers.ChoiceField(choices=State.choices))
+    def get_state(self, item: ReviewItem) -> str:
+        return State.OPEN if self._at.question is not None else item.state
+
+    def get_blind(self, item: ReviewItem) -> bool:
+        return item.blind if self._at.question is None else self._at.question.blind
+
+    @extend_schema_field(CandidateSerializer(many=True, allow_null=True))
+    def get_candidates(self, item: ReviewItem) -> Any:
+        candidates = item.prediction.detail().candidates
+        return None if self._withheld(item) else CandidateSerializer(candidates, many=True).data
+
+    @extend_schema_field(ChoiceSerializer(many=True))
+    def get_choices(self, item: ReviewItem) -> Any:
+        return ChoiceSerializer(desk.choices_for(self._person, self._at), many=True).data
+
+    @extend_schema_field(PictureSerializer(many=True))
+    def get_pictures(self, item: ReviewItem) -> Any:
+        seen = desk.pictures_for(self._person, self._at, routes=ROUTES)
+        return PictureSerializer(seen, many=True, context=self.context).data
+
+    @extend_schema_field(SaidSerializer(many=True))
+    def get_decisions(self, item: ReviewItem) -> Any:
+        return SaidSerializer(desk.said(self._at), many=True, context=self.context).data
+
+    @property
+    def _at(self) -> desk.Seat:
+        at: desk.Seat = self.context["at"]
+        return at
+
+    @property
+    def _person(self) -> User:
+        return actor_of(self.context["request"])
+
+    def _withheld(self, item: ReviewItem) -> bool:
+        return desk.withheld_from(self._person, self._at)
 
 
 class NewDecisionSerializer(serializers.Serializer[ExpertDecision]):
@@ -105,6 +199,32 @@ class ReviewList(generics.ListAPIView[ReviewItem]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "sees_all": True}  # what is withheld is not in the list
+
+
+class ReviewDetail(generics.RetrieveAPIView[ReviewItem]):
+    """One item with what was decided of it. To look at it holds nothing: take it before you decide."""
+
+    permission_classes = (may("review.view_reviewitem"),)
+    serializer_class = WholeReviewItemSerializer
+    queryset = queries.items()
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        at = desk.seat(actor_of(request), self.get_object())
+        return Response(WholeReviewItemSerializer(at.item, context={"request": request, "at": at}).data)
+
+
+class DecisionsOfItem(generics.ListAPIView[ExpertDecision]):
+    """What was decided of one item, the one in force first; nothing while it would sway whoever is asked next."""
+
+    permission_classes = (may("review.view_reviewitem"),)
+    serializer_class = SaidSerializer
+    page_order = ("-round",)
+    queryset = ExpertDecision.objects.none()
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        at = desk.seat(actor_of(request), generics.get_object_or_404(queries.items(), pk=kwargs["pk"]))
+        rows = self.paginate_queryset(self.filter_queryset(desk.said(at))) or []
+        return self.get_paginated_response(SaidSerializer(rows, many=True, context={"request": request, "at": at}).data)
 
 
 class Next(APIView):
@@ -237,6 +357,8 @@ urlpatterns = [
     path("reviews/people/", People.as_view()),
     path("reviews/next/", Next.as_view()),
     path("reviews/settle/", Settle.as_view()),
+    path("reviews/<int:pk>/", ReviewDetail.as_view()),
+    path("reviews/<int:pk>/decisions/", DecisionsOfItem.as_view()),
     path("reviews/<int:pk>/take/", Take.as_view()),
     path("reviews/<int:pk>/give-back/", GiveBack.as_view()),
     path("reviews/<int:pk>/decide/", Decide.as_view()),

@@ -5,14 +5,18 @@ Whether a photograph waits for an answer or its answer is known makes no differe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from console.errors import Conflict
+from console.predictions.names import KnownClass, classes_of, in_order_of_ids
+from console.predictions.page import PAGES, Picture, pictures
 from console.review import gold, queries, services
-from console.review.models import GoldAnswer, ReviewItem, State
+from console.review.models import ExpertDecision, GoldAnswer, ReviewItem, State
 from console.review.services import Decision
 from console.staff.models import User
 
@@ -45,6 +49,30 @@ def seat(actor: User, item: ReviewItem) -> Seat:
     """One query, for what is decided and whoever may decide."""
     may_be_asked = item.state == State.DECIDED and actor.has_perm("review.decide_reviewitem")
     return Seat(item, gold.question_on(actor, item.pk) if may_be_asked else None)
+
+
+def withheld_from(actor: User, at: Seat) -> bool:
+    """Whether the model's answer must not reach this person yet."""
+    return at.withheld and actor.has_perm("review.decide_reviewitem")
+
+
+def choices_for(actor: User, at: Seat) -> Sequence[KnownClass]:
+    """The classes that it can be, the model's best first where that may be known. One query."""
+    classes = classes_of(at.item.prediction)
+    return in_order_of_ids(classes) if withheld_from(actor, at) else classes
+
+
+def pictures_for(actor: User, at: Seat, *, routes: str = PAGES) -> list[Picture]:
+    """The views with addresses of what this person may see; no heat map before the model is heard. Two queries."""
+    prediction = at.item.prediction
+    seen = pictures(prediction, prediction.detail(), actor, routes=routes)
+    return [replace(picture, heat_map="") for picture in seen] if withheld_from(actor, at) else seen
+
+
+def said(at: Seat) -> QuerySet[ExpertDecision]:
+    """What was decided before, the one in force first; nothing of it where that would sway who is asked now."""
+    decisions = queries.decisions_on(at.item.prediction_id)
+    return decisions.none() if at.question is not None or at.item.hides_opinions else decisions
 
 
 def next_item(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> int | None:

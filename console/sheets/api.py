@@ -7,13 +7,14 @@ from typing import Any, Final
 
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.review.figures_api import JudgedShareSerializer, PairSerializer
 from console.sheets import queries, services
 from console.sheets.models import Sheet
 from console.staff.permissions import may
@@ -31,14 +32,50 @@ class SheetSerializer(serializers.ModelSerializer[Sheet]):
         read_only_fields = fields
 
 
+class SheetPartSerializer(serializers.Serializer[Any]):
+    """How often items of one part of a sheet were found good."""
+
+    name = serializers.CharField(help_text='"synthetic", "real" or a class; "" for all.')
+    answers = serializers.IntegerField()
+    share = JudgedShareSerializer(help_text="Each item once, by the share of its answers that found it good.")
+
+
+class SheetFiguresSerializer(serializers.Serializer[Any]):
+    """What the answers say together so far."""
+
+    all = SheetPartSerializer()
+    origins = SheetPartSerializer(
+        many=True, help_text="Of synthetic photographs: what was made, and the real yardstick."
+    )
+    classes = SheetPartSerializer(many=True, help_text="Without real ones.")
+    problems = serializers.DictField(child=serializers.IntegerField(), help_text="Problem -> how many answers name it.")
+    pairs = PairSerializer(many=True, help_text="How far each two people agree on what both judged.")
+
+
 class JudgedSheetSerializer(SheetSerializer):
     judged = serializers.SerializerMethodField(help_text="How many of its items you have judged.")
+    progress = serializers.SerializerMethodField(
+        help_text="How many each person who began has judged, the most first; null: you import no sheets."
+    )
+    figures = serializers.SerializerMethodField(
+        help_text="Null: you import no sheets, or may judge this one and have not judged all of it."
+    )
 
     class Meta(SheetSerializer.Meta):
-        fields = (*SheetSerializer.Meta.fields, "judged")
+        fields = (*SheetSerializer.Meta.fields, "judged", "progress", "figures")
 
     def get_judged(self, sheet: Sheet) -> int:
         return queries.answered_by(self.context["person"], sheet)
+
+    @extend_schema_field(serializers.ListField(child=serializers.IntegerField(), allow_null=True))
+    def get_progress(self, sheet: Sheet) -> list[int] | None:
+        return queries.progress(sheet) if self.context["person"].has_perm("sheets.import_sheet") else None
+
+    @extend_schema_field(SheetFiguresSerializer(allow_null=True))
+    def get_figures(self, sheet: Sheet) -> Any:
+        if not queries.sees_results(self.context["person"], sheet):
+            return None
+        return SheetFiguresSerializer(queries.results(sheet)).data
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -72,7 +109,7 @@ class SheetList(generics.ListAPIView[Sheet]):
 class SheetDetail(APIView):
     @extend_schema(responses=JudgedSheetSerializer)
     def get(self, request: Request, pk: int) -> Response:
-        """One sheet, and how far you are with it."""
+        """One sheet, how far you are with it and, for who imports sheets, what was said."""
         person = actor_of(request)
         sheet = services.find(actor=person, sheet_id=pk)
         return Response(JudgedSheetSerializer(sheet, context={"person": person}).data)

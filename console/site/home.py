@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final
 
 from django.db.models import CharField, Count, QuerySet, Value
@@ -39,6 +40,7 @@ from console.rollout.queries import rollback_of, served_models, unseen, unseen_f
 from console.rollout.route_page import firing_outcome, firing_sentence
 from console.site.traffic import traffic
 from console.site.urgent import urgent
+from console.staff.models import User
 from console.staff.rest import actor_of
 
 WAITING_MAX: Final = 5
@@ -55,20 +57,50 @@ _SERVICES: Final[Mapping[Service, object]] = {
     Service.SIGNER: gettext_lazy("Signer of the audit trail"),
 }
 
-_VERSIONS: Final[Mapping[State, tuple[object, str]]] = {
-    State.SMOKE_TESTED: (gettext_lazy("versions wait for a second person's approval"), "approval"),
-    State.VERIFIED: (gettext_lazy("versions wait for their smoke test"), "science"),
-    State.FAILED: (gettext_lazy("versions failed their smoke test"), "error"),
+
+class Number(StrEnum):
+    """What a card counts."""
+
+    REVIEWS = "reviews"
+    VERSIONS_SMOKE_TESTED = "versions_smoke_tested"
+    VERSIONS_VERIFIED = "versions_verified"
+    VERSIONS_FAILED = "versions_failed"
+    GUARDRAILS = "guardrails"
+    PROPOSALS = "retraining_proposals"
+    PLANS = "retraining_plans"
+    DRIFT = "drift_findings"
+    RETENTION = "retention_rules"
+    REQUESTS = "privacy_requests"
+
+
+class Thing(StrEnum):
+    """What one thing that waits is."""
+
+    GUARDRAIL = "guardrail"
+    REQUEST = "privacy_request"
+    DRIFT = "drift_finding"
+    VERSION = "version"
+    REVIEW = "review"
+
+
+_VERSIONS: Final[Mapping[State, tuple[Number, object, str]]] = {
+    State.SMOKE_TESTED: (
+        Number.VERSIONS_SMOKE_TESTED,
+        gettext_lazy("versions wait for a second person's approval"),
+        "approval",
+    ),
+    State.VERIFIED: (Number.VERSIONS_VERIFIED, gettext_lazy("versions wait for their smoke test"), "science"),
+    State.FAILED: (Number.VERSIONS_FAILED, gettext_lazy("versions failed their smoke test"), "error"),
 }
-
-
 _AUDIT: Final = "audit"
+_LATE_PLANS: Final = "late_plans"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """A number with what it counts, and where to see to it."""
 
+    what: Number
     number: int
     text: str
     url: str
@@ -80,6 +112,8 @@ class Card:
 class Waiting:
     """One thing that waits for a person."""
 
+    what: Thing
+    id: int
     text: str
     why: str
     since: datetime
@@ -88,17 +122,18 @@ class Waiting:
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the context of the home page what this person may see. At most twelve small queries."""
-    may = request.user.has_perm
+    person = actor_of(request)
+    may = person.has_perm
     served = served_models() if may("rollout.view_route") else []
     sees_predictions = may("predictions.view_prediction")
     drawn = traffic() if sees_predictions else None
-    cards, audit_entries = _cards(request)
+    cards, audit_entries = cards_for(person)
     calls = drawn.calls_by_version if drawn else {}
     return {
         **context,
         "title": _("What needs a person"),
         "cards": cards,
-        "waiting": _waiting(request),
+        "waiting": waiting_for(person),
         "services": [
             (_SERVICES[state.service], *_HEALTH[state.health], state.heard_at, state.problem)
             for state in service_states()
@@ -122,58 +157,61 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cards(request: HttpRequest) -> tuple[Sequence[Card], int | None]:
+def cards_for(person: User) -> tuple[Sequence[Card], int | None]:
     """Also how many entries the audit trail has, which the same query reads; None: not for this person."""
-    may = request.user.has_perm
+    may = person.has_perm
     cards: list[Card] = []
     asked: dict[str, QuerySet[Any]] = {}
     if may("review.view_reviewitem"):
-        asked["reviews"] = open_items()
+        asked[Number.REVIEWS] = open_items()
     if may("datasets.view_dataset"):
-        asked["proposals"] = Proposal.objects.all()
-        asked["plans"] = Plan.objects.all()
-        asked["late_plans"] = Plan.objects.filter(due_at__lt=now())
+        asked[Number.PROPOSALS] = Proposal.objects.all()
+        asked[Number.PLANS] = Plan.objects.all()
+        asked[_LATE_PLANS] = Plan.objects.filter(due_at__lt=now())
     if may("drift.view_finding"):
-        asked["alerts"] = alerts()
+        asked[Number.DRIFT] = alerts()
     if may("privacy.view_privacyrequest"):
-        asked["requests"] = due_within(SOON_DAYS, now())
-        asked["retention"] = overdue(now())
+        asked[Number.REQUESTS] = due_within(SOON_DAYS, now())
+        asked[Number.RETENTION] = overdue(now())
     if may("rollout.view_route"):
-        asked["firings"] = unseen()
+        asked[Number.GUARDRAILS] = unseen()
     if may("registry.view_modelversion"):
-        asked |= {state.value: waiting_in(state) for state in _VERSIONS}
+        asked |= {what: waiting_in(state) for state, (what, _text, _icon) in _VERSIONS.items()}
     sees_audit = may("audit.view_entry")
     number_of = _counted(asked, with_audit=sees_audit)
-    if "reviews" in asked:
+
+    def add(what: Number, text: str, url: str, icon: str, *, is_late: bool = False) -> None:
+        cards.append(Card(what, number_of[what], text, url, icon, is_late))
+
+    if Number.REVIEWS in asked:
         url = reverse("admin:review_reviewitem_changelist")
-        cards.append(Card(number_of["reviews"], _("photographs wait for an expert"), url, "rate_review"))
+        add(Number.REVIEWS, _("photographs wait for an expert"), url, "rate_review")
     if may("registry.view_modelversion"):
         url = reverse("admin:registry_modelversion_changelist")
-        for state, (text, icon) in _VERSIONS.items():
-            cards.append(Card(number_of[state.value], str(text), f"{url}?state__exact={state}", icon))
-    if number_of.get("firings"):
+        for state, (what, text, icon) in _VERSIONS.items():
+            add(what, str(text), f"{url}?state__exact={state}", icon)
+    if number_of.get(Number.GUARDRAILS):
         url = reverse("admin:rollout_route_changelist")
-        cards.append(Card(number_of["firings"], _("guardrails fired and nobody took note"), url, "gpp_maybe"))
-    if number_of.get("proposals"):
+        add(Number.GUARDRAILS, _("guardrails fired and nobody took note"), url, "gpp_maybe")
+    if number_of.get(Number.PROPOSALS):
         url = reverse("admin:datasets_dataset_changelist")
-        cards.append(Card(number_of["proposals"], _("models should learn anew"), url, "model_training"))
-    if number_of.get("plans"):
+        add(Number.PROPOSALS, _("models should learn anew"), url, "model_training")
+    if number_of.get(Number.PLANS):
         url = reverse("admin:retraining_trainingjob_changelist")
-        text, late = _("versions learnt from people who were erased since"), number_of["late_plans"]
+        learnt, late = _("versions learnt from people who were erased since"), number_of[_LATE_PLANS]
         if late:
-            text = _("{text}; {late} of them are overdue").format(text=text, late=late)
-        cards.append(Card(number_of["plans"], text, url, "person_remove", is_late=bool(late)))
-    if "alerts" in asked:
+            learnt = _("{text}; {late} of them are overdue").format(text=learnt, late=late)
+        add(Number.PLANS, learnt, url, "person_remove", is_late=bool(late))
+    if Number.DRIFT in asked:
         url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
-        cards.append(Card(number_of["alerts"], _("drift alerts are open"), url, "monitoring"))
-    if number_of.get("retention"):
+        add(Number.DRIFT, _("drift alerts are open"), url, "monitoring")
+    if number_of.get(Number.RETENTION):
         url = reverse("admin:retention_applied_changelist")
-        text = _("rules of retention are overdue")
-        cards.append(Card(number_of["retention"], text, url, "auto_delete", is_late=True))
-    if "requests" in asked:
+        add(Number.RETENTION, _("rules of retention are overdue"), url, "auto_delete", is_late=True)
+    if Number.REQUESTS in asked:
         url = reverse("admin:privacy_privacyrequest_changelist")
-        text = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
-        cards.append(Card(number_of["requests"], text, url, "shield_person"))
+        due = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
+        add(Number.REQUESTS, due, url, "shield_person")
     return cards, number_of[_AUDIT] if sees_audit else None
 
 
@@ -181,7 +219,10 @@ def _counted(asked: Mapping[str, QuerySet[Any]], *, with_audit: bool) -> Mapping
     """How many rows each has, and the number of the newest audit entry; one query for all."""
     found = dict.fromkeys((*asked, _AUDIT), 0)
     counts = [
-        rows.order_by().values(name=Value(name, CharField())).annotate(number=Count("pk")).values_list("name", "number")
+        rows.order_by()
+        .values(name=Value(str(name), CharField()))
+        .annotate(number=Count("pk"))
+        .values_list("name", "number")
         for name, rows in asked.items()
     ]
     if with_audit:
@@ -191,31 +232,33 @@ def _counted(asked: Mapping[str, QuerySet[Any]], *, with_audit: bool) -> Mapping
     return found
 
 
-def _waiting(request: HttpRequest) -> Sequence[Waiting]:
+def waiting_for(person: User) -> Sequence[Waiting]:
     """What waits for this person's role: guardrails, privacy requests, drift, the oldest versions, photographs."""
     found: list[Waiting] = []
-    if request.user.has_perm("rollout.view_route"):
+    if person.has_perm("rollout.view_route"):
         for firing in unseen_firings(WAITING_MAX):
             url = reverse("admin:rollout_route_change", args=[firing.route_id])
             text = f"{firing.route.version}: {Rule(firing.rule).label}"
             why = f"{firing_sentence(firing)} {firing_outcome(firing)}"
-            found.append(Waiting(text, why, firing.fired_at, url))
-    requests, drifted = urgent(actor_of(request), WAITING_MAX)
-    found += [Waiting(each.text(), each.why(), each.since, each.url()) for each in requests]
-    items = longest_waiting(WAITING_MAX) if request.user.has_perm("review.decide_reviewitem") else []
+            found.append(Waiting(Thing.GUARDRAIL, firing.pk, text, why, firing.fired_at, url))
+    requests, drifted = urgent(person, WAITING_MAX)
+    found += [Waiting(Thing.REQUEST, each.key, each.text(), each.why(), each.since, each.url()) for each in requests]
+    items = longest_waiting(WAITING_MAX) if person.has_perm("review.decide_reviewitem") else []
     names = class_names() if items or any(each.needs_class_names for each in drifted) else {}
-    found += [Waiting(each.text(names), each.why(), each.since, each.url()) for each in drifted]
-    if request.user.has_perm("registry.approve_modelversion"):
+    found += [Waiting(Thing.DRIFT, each.key, each.text(names), each.why(), each.since, each.url()) for each in drifted]
+    if person.has_perm("registry.approve_modelversion"):
         for version in waiting_for_approval(WAITING_MAX):
-            if version.uploaded_by_id != request.user.pk:
+            if version.uploaded_by_id != person.pk:
                 url = reverse("admin:registry_modelversion_change", args=[version.pk])
                 since = version.smoke_tested_at or version.uploaded_at
-                found.append(Waiting(f"{version.model} {version.version}", _("approval"), since, url))
+                text = f"{version.model} {version.version}"
+                found.append(Waiting(Thing.VERSION, version.pk, text, _("approval"), since, url))
     for item in items:
         top = item.prediction.top_class
         url = reverse("admin:review_reviewitem_change", args=[item.pk])
         if withholds(item):
-            found.append(Waiting(_("You answer first"), "", item.created_at, url))
+            found.append(Waiting(Thing.REVIEW, item.pk, _("You answer first"), "", item.created_at, url))
             continue
-        found.append(Waiting(names.get(top, top), str(Why(item.why).label), item.created_at, url))
+        why = str(Why(item.why).label)
+        found.append(Waiting(Thing.REVIEW, item.pk, names.get(top, top), why, item.created_at, url))
     return found

@@ -30,6 +30,7 @@ API = (
     "console.webhooks.api",
     "console.retention.api",
     "console.drift.api",
+    "console.site.api",
 )
 
 handler400 = "console.site.problem.bad_request"

@@ -54,6 +54,7 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "training-jobs": Scope.TRAINING,
     "uploads": Scope.MODELS,
     "versions": Scope.MODELS,
+    "waiting": None,
     "webhooks": Scope.WEBHOOKS,
 }
 # Reading that hands out more than a look; `*` stands for a parameter.

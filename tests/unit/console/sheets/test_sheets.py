@@ -79,6 +79,7 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
 
         own = browser(expert).get(f"/api/v1/sheets/{sheet.pk}/").json()
         assert (own["judged"], own["size"]) == (4, 4)
+        assert (own["progress"], own["figures"]) == (None, None)
 
     found = queries.results(sheet)
     assert (found.all.answers, found.all.share.value, found.all.share.n) == (8, 0.625, 4)
@@ -87,7 +88,19 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
     # Of four, three alike: 0.75. By chance: 1/2 * 3/4 + 1/2 * 1/4 = 0.5.
     assert [pair.concord.kappa for pair in found.pairs] == [0.5]
 
-    answers = caller(Role.MODEL_ENGINEER).get(f"/api/v1/sheets/{sheet.pk}/answers/").json()
+    script = caller(Role.MODEL_ENGINEER)
+    told = script.get(f"/api/v1/sheets/{sheet.pk}/").json()
+    assert (told["judged"], told["progress"]) == (0, [4, 4])
+    assert (told["figures"]["all"]["answers"], told["figures"]["all"]["share"]["value"]) == (8, 0.625)
+    assert {part["name"]: part["share"]["value"] for part in told["figures"]["origins"]} == {
+        "real": 1.0, "synthetic": 0.5,
+    }  # fmt: skip
+    assert [(part["name"], part["share"]["n"]) for part in told["figures"]["classes"]] == [("apple", 3)]
+    assert told["figures"]["problems"] == {"texture": 3}
+    (pair,) = told["figures"]["pairs"]
+    assert (pair["first"], pair["second"], pair["concord"]["kappa"]) == ("anong", "prasert", 0.5)
+
+    answers = script.get(f"/api/v1/sheets/{sheet.pk}/answers/").json()
     assert {row["reviewer"] for row in answers["answers"]} == {
         str(user.pseudonym) for user in User.objects.filter(username__in=said)
     }
@@ -113,9 +126,12 @@ def test_who_may_answer_sees_nothing_of_others_before_the_last_answer(engineer: 
     assert services.take_back(actor=suda, sheet_id=sheet.pk) == 3
     with pytest.raises(NotAllowed, match="after answering all"):
         services.export_answers(actor=suda, sheet_id=sheet.pk)
+    lead, address = browser(suda), f"/api/v1/sheets/{sheet.pk}/"
+    assert (lead.get(address).json()["progress"], lead.get(address).json()["figures"]) == ([2], None)
     for number in (3, 4):
         services.answer(actor=suda, sheet_id=sheet.pk, number=number, given=Answer("unsure"))
     assert len(services.export_answers(actor=suda, sheet_id=sheet.pk)["answers"]) == 4
+    assert lead.get(address).json()["figures"]["all"]["answers"] == 4
 
 
 def test_a_photograph_that_the_console_exported_goes_with_its_person(engineer: User, tmp_path: Path) -> None:

@@ -107,6 +107,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "predictions/<uuid:pk>/photographs/<int:part>/": {"GET": ("rpx", None)},
     "predictions/<uuid:pk>/heat-maps/<int:part>/": {"GET": ("rpx", None)},
     "reviews/": {"GET": ("rmx", None)},
+    "reviews/<int:pk>/": {"GET": ("rmx", None)},
+    "reviews/<int:pk>/decisions/": {"GET": ("rmx", None)},
     "reviews/agreement/": {"GET": ("rmx", None)},
     "reviews/figures/": {"GET": ("rx", None)},
     "reviews/people/": {"GET": ("x", None)},
@@ -132,6 +134,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "webhooks/<int:pk>/": {"GET": ("x", None), "PUT": ("x", {"active": True}), "DELETE": ("x", None)},
     "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
     "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
+    "waiting/": {"GET": (EVERYBODY, None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
