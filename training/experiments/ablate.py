@@ -8,8 +8,7 @@ means over seeds, intervals are over photographs and the photographs of other th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,18 +21,13 @@ from handlers.amulet_handler import pixels_of
 from training import sampling
 from training.augmentation import backdrop
 from training.augmentation.standard import Strength
-from training.data.duplicates import groups, near_duplicates
-from training.data.folder import Folder, Photo, load_folder, load_outside
+from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
-from training.evaluation.crossvalidation import Groups
 from training.evaluation.intervals import Interval, bootstrap_all
-from training.export import fused_graph
-from training.fitting.companion import FEATURES, JOINED
-from training.fitting.features import Eye
-from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, pair_of, starting_backbone
+from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
+from training.fitting.companion import JOINED
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
-from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.fitting.tuning import Tuning
 from training.models import weights
 
@@ -53,8 +47,6 @@ FIGURES: Final = (
 )
 BASE: Final = "as it is"
 Say = Callable[[str, int, int], None]
-# Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
-EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +66,6 @@ class Request:
     outside: tuple[Path, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
     folds: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One variant with one seed; rows in the folder's order."""
-
-    predicted: NDArray[np.intp]  # [n] by heads that never saw the photograph
-    right_other_table: NDArray[np.float64]  # the same with its backdrop replaced
-    confidence: NDArray[np.float64]  # [n] of whole versions
-    confident_right: NDArray[np.bool_]  # [n] whether what they are confident of is right
-    ood_scores: NDArray[np.float64]  # [n] of whole versions
-    outside_scores: Mapping[str, NDArray[np.float64]]  # by set of other things
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,60 +269,27 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def pretrained_eyes(*, threads: int) -> EyesOf:
-    """The eyes of a recipe's network; each is exported once before it learns."""
-    lenses: dict[tuple[str, tuple[str, ...], int, int], Lens] = {}
-    pairs: dict[tuple[Any, ...], bytes] = {}
-
-    def see(recipe: Recipe, look: Look, together: Groups, seed: int) -> Eyes:
-        if recipe.companion is not None:
-            companion = replace(recipe.companion, joined=FEATURES)
-            own = (recipe.backbone, recipe.levels, recipe.input_px, companion)
-            if own not in pairs:
-                pair = pair_of(recipe, companion)
-                pairs[own] = fused_graph.to_bytes(fused_graph.export_backbone(pair, input_px=recipe.seen_px))
-            return still(look(Eye(pairs[own], recipe, threads=threads)))
-        drawn = seed if recipe.tuning is not None else 0
-        key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
-        if key not in lenses:
-            lenses[key] = lens_of(starting_backbone(recipe, seed=drawn), recipe, threads=threads)
-        # The lens's own recipe decides its views: another strength is another eye on the same graph.
-        eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
-        lens = replace(lenses[key], eye=eye)
-        eyes = eyes_of(lens, recipe, look, Tutor(together), seed=seed, threads=threads)
-        if recipe.tuning is not None:
-            return eyes
-        # What was seen stays for all variants that look alike; the session that saw it does not: fifteen
-        # variants and seeds were on their way to 7 GB.
-        return still(replace(eyes(()), lens=None))
-
-    return see
-
-
-def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
+def ablate(request: Request, open_eyes: Callable[[], EyesOf], *, say: Say, jobs: int = 1) -> Ablation:
     """Cross-validate every variant with every seed.
 
-    Raises DataWrong or TrainingRefused, each one sentence.
+    jobs: processes that share the variants and seeds, as `trials_of` says. Raises DataWrong or TrainingRefused,
+    each one sentence.
     """
-    folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
-    together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
-    sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
+    ground = Ground.read(
+        request.data,
+        request.outside,
+        folds=request.folds,
+        progress=lambda done, total: say("Reading photographs", done, total),
+    )
+    folder, labels = ground.folder, crossvalidation.labels_of(ground.folder)
+    tasks = tasks_of([variant.recipe for variant in request.variants], request.seeds)
     total = len(request.variants) * len(request.seeds)
-    seen: dict[tuple[Any, ...], Eyes] = {}  # variants of a head look at the same views
-    trials: list[list[Trial]] = []
-    for number, variant in enumerate(request.variants):
-        own = []
-        for turn, seed in enumerate(request.seeds):
-            say("Cross-validating variants", number * len(request.seeds) + turn, total)
-            key = (_shown_by(variant.recipe), seed)
-            if key not in seen:
-                look = look_of(folder.photos, sets, views=variant.recipe.views, seed=seed)
-                seen[key] = eyes_of(variant.recipe, look, together, seed)
-            eyes = seen[key]
-            own.append(_trial(folder, eyes, together, variant.recipe, seed, request.folds))
-        trials.append(own)
-    say("Cross-validating variants", total, total)
+    say("Cross-validating variants", 0, total)
+    found: dict[tuple[int, int], Trial] = {}
+    for task, own in trials_of(ground, tasks, open_eyes, jobs=jobs):
+        found.update(((place, task.seed), trial) for (place, _), trial in zip(task.recipes, own, strict=True))
+        say("Cross-validating variants", len(found), total)
+    trials = [[found[place, seed] for seed in request.seeds] for place in range(len(request.variants))]
     return Ablation(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
@@ -350,50 +297,9 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
         tables_replaced=_replaceable(folder.photos, request.variants[0].recipe.input_px),
         seeds=request.seeds,
         folds=request.folds,
-        minorities=tuple(folder.classes[label] for label in _minorities(crossvalidation.labels_of(folder))),
-        rows=_rows(request.variants, trials, crossvalidation.labels_of(folder), folder.classes),
+        minorities=tuple(folder.classes[label] for label in _minorities(labels)),
+        rows=_rows(request.variants, trials, labels, folder.classes),
     )
-
-
-def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
-    """What of a recipe decides what its network shows."""
-    companion = replace(recipe.companion, joined=FEATURES) if recipe.companion is not None else None
-    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion)
-
-
-def look_of(photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], *, views: int, seed: int) -> Look:
-    """What an experiment asks of a network: the photographs, views of them, on other tables, and other things."""
-    return partial(_look, photos=photos, sets=sets, views=views, seed=seed)
-
-
-def _look(eye: Eye, *, photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], views: int, seed: int) -> Sight:
-    tables = [_on_another_table(eye.pixels(photo), photo) for photo in photos]
-    return Sight(
-        eye.features(photos, seed=seed, views=views),
-        Outside(
-            np.zeros((0, sum(eye.channels)), np.float32),
-            {name: eye.features(others, seed=0, views=0).plain for name, others in sets.items()},
-        ),
-        elsewhere=eye.look(tables),
-    )
-
-
-def _trial(folder: Folder, eyes: Eyes, together: Groups, recipe: Recipe, seed: int, folds: int) -> Trial:
-    found = crossvalidation.out_of_fold(folder, eyes, together, folds=folds, recipe=recipe, seed=seed)
-    assert found.elsewhere_predicted is not None
-    return Trial(
-        predicted=found.head_predicted,
-        right_other_table=(found.elsewhere_predicted == found.labels).astype(np.float64),
-        confidence=found.probabilities.max(axis=1),
-        confident_right=found.probabilities.argmax(axis=1) == found.labels,
-        ood_scores=found.ratios,
-        outside_scores=found.outside,
-    )
-
-
-def _on_another_table(pixels: NDArray[np.uint8], photo: Photo) -> NDArray[np.uint8]:
-    """On one other backdrop, the same for every variant and seed; the same pixels where none can be replaced."""
-    return backdrop.replaced(pixels, np.random.default_rng(int(photo.sha256[:16], 16)))
 
 
 def _replaceable(photos: Sequence[Photo], side_px: int) -> int:

@@ -23,7 +23,7 @@ from training.data.splits import divide
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
 from training.evaluation.intervals import Interval, bootstrap_all
-from training.experiments.ablate import EyesOf, look_of
+from training.experiments.trials import EyesOf, look_of
 from training.fitting.recipe import Recipe
 from training.fitting.version import scored, scored_inside
 

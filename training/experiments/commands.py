@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -226,6 +227,14 @@ def compare(
     help="Instead of --over, a setting of the recipe and values to try. May be repeated.",
 )
 @_OUTSIDE
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that share the variants and seeds; each takes some 1.5 GB, with a network that learns.",
+)
 @reported
 def ablate(
     data: Path,
@@ -236,6 +245,7 @@ def ablate(
     over: str,
     changes: tuple[str, ...],
     outside: tuple[Path, ...],
+    jobs: int,
     json_file: Path | None,
     html: Path | None,
     tracker: Tracker,
@@ -247,13 +257,15 @@ def ablate(
     with worded(), stages() as say:
         from training.experiments import ablate as experiment
         from training.experiments.page import ablation_page, ablation_sentences
+        from training.experiments.trials import pretrained_eyes
         from training.fitting.features import cores
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         variants = experiment.of_settings(base, changes) if changes else experiment.SETS[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
-        found = experiment.ablate(request, experiment.pretrained_eyes(threads=cores()), say=say)
+        eyes = partial(pretrained_eyes, threads=max(1, cores() // jobs))
+        found = experiment.ablate(request, eyes, say=say, jobs=jobs)
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(ablation_page(found), "utf-8")
@@ -301,8 +313,8 @@ def detectors(
     """
     with worded(), stages() as say:
         from training.experiments import detectors as experiment
-        from training.experiments.ablate import pretrained_eyes
         from training.experiments.page import detectors_page
+        from training.experiments.trials import pretrained_eyes
         from training.fitting.features import cores
         from training.fitting.recipe import recipe_of, with_settings
 
@@ -349,8 +361,8 @@ def calibrators(
     """
     with worded(), stages() as say:
         from training.experiments import calibrators as experiment
-        from training.experiments.ablate import pretrained_eyes
         from training.experiments.page import calibrators_page
+        from training.experiments.trials import pretrained_eyes
         from training.fitting.features import cores
         from training.fitting.recipe import recipe_of, with_settings
 

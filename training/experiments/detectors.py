@@ -22,7 +22,7 @@ from training.errors import DataTooSmall
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
 from training.evaluation.intervals import Interval, bootstrap_all
-from training.experiments.ablate import EyesOf, look_of
+from training.experiments.trials import EyesOf, look_of
 from training.export.fused_graph import linear
 from training.fitting.recipe import Recipe
 from training.ood import (

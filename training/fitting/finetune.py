@@ -46,6 +46,7 @@ Progress = Callable[[int, int], None]
 _FIRST_VIEWS: Final = 2  # of each photograph, for the head to begin with
 _WATCH_VIEWS: Final = 3  # of each watched photograph: a dozen photographs alone would choose the epoch by luck
 _EVALUATED: Final = 32  # images at a time
+_KEPT_BYTES: Final = 2**28  # of watched photographs and their views; more are drawn anew after each epoch
 _SHARPER: Final = 1.0 / 0.3  # a head's scores spread by 1; divided by 0.3 they say what they mean (decision 0011)
 _FINISHED: Final = "finished"
 
@@ -191,6 +192,7 @@ class _Course:
         self._average = self._averaged()
         self._optimizer: torch.optim.Optimizer | None = None
         self._weights = np.full(len(self._fit), 1.0 / len(self._fit))
+        self._watched: Sequence[Pixels] = ()
         self._best: dict[str, torch.Tensor] = {}
         self.epochs: list[Epoch] = []
 
@@ -342,7 +344,7 @@ class _Course:
         labels = self._lesson.labels
         seen = np.concatenate([self._watch, np.repeat(self._watch, _WATCH_VIEWS)])
         fit = self._logits(self._pixels(self._lesson.photos[row]) for row in self._fit)
-        away = self._logits(self._views(self._watch, _WATCH_VIEWS))
+        away = self._logits(self._watched or self._watched_anew())
         temperature = _temperature(away, labels[seen])
         if self._tuning.sampler == "loss":
             losses = -log_softmax(away / temperature, axis=1)[np.arange(len(seen)), labels[seen]]
@@ -361,6 +363,13 @@ class _Course:
             self._best = {
                 name: value.detach().cpu().clone() for name, value in self._average.module.state_dict().items()
             }
+
+    def _watched_anew(self) -> Sequence[Pixels]:
+        """What the network is watched on, kept for the next epochs where it is not too much."""
+        images = self._views(self._watch, _WATCH_VIEWS)
+        if sum(image.nbytes for image in images) <= _KEPT_BYTES:
+            self._watched = images
+        return images
 
     def _views(self, rows: NDArray[np.intp], views: int) -> Sequence[Pixels]:
         """The photographs of these rows as they are, then `views` views of each, the same every time."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
-from training.errors import DataTooSmall, SettingWrong
+from training.errors import DataTooSmall, SettingWrong, WeightsMissing
 from training.experiments.ablate import (
     BASE,
     Ablation,
@@ -27,6 +27,7 @@ from training.experiments.ablate import (
     of_settings,
 )
 from training.experiments.page import ablation_page, ablation_sentences
+from training.experiments.trials import EyesOf
 from training.fitting.companion import Companion
 from training.fitting.features import Eye
 from training.fitting.lenses import Look, starting_backbone
@@ -39,6 +40,17 @@ RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": S
 
 def eyes_of(recipe: Recipe, look: Look, _together: object, _seed: int) -> Eyes:
     return still(look(Eye(colour_graph(), recipe, threads=1)))
+
+
+def open_eyes() -> EyesOf:
+    return eyes_of
+
+
+def open_broken_eyes() -> EyesOf:
+    def see(*_: object) -> Eyes:
+        raise WeightsMissing("no weights for apple")
+
+    return see
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -58,14 +70,19 @@ def write_tables(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Ablation:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
     data = write_tables(tmp_path_factory.mktemp("tables") / "data")
     variants = (Variant(BASE, RECIPE), Variant("the same", RECIPE), *of_settings(RECIPE, ["views=0"])[1:])
     other = data.parent / "other"
     other.mkdir()
     for number in range(3):
         picture(7000 + number).save(other / f"{number}.jpg")
-    return ablate(Request(data, variants, (other,), seeds=(0, 1), folds=3), eyes_of, say=silent)
+    return Request(data, variants, (other,), seeds=(0, 1), folds=3)
+
+
+@pytest.fixture(scope="module")
+def found(asked: Request) -> Ablation:
+    return ablate(asked, open_eyes, say=silent)
 
 
 def test_a_model_that_learnt_the_table_is_found_out_on_another(found: Ablation) -> None:
@@ -80,6 +97,18 @@ def test_a_variant_that_changes_nothing_differs_by_nothing(found: Ablation) -> N
     assert row.figures == found.rows[0].figures
     assert all((gap.low, gap.value, gap.high) == (0.0, 0.0, 0.0) for gap in row.differences.values())
     assert "the same: nothing beyond luck." in list(ablation_sentences(found))
+
+
+def test_processes_side_by_side_find_the_same(found: Ablation, asked: Request) -> None:
+    told: list[tuple[str, int, int]] = []
+    again = ablate(asked, open_eyes, say=lambda *what: told.append(what), jobs=3)
+    assert again.document() == found.document()
+    assert told[-1] == ("Cross-validating variants", 6, 6)
+
+
+def test_what_is_wrong_in_a_process_of_its_own_ends_in_the_same_sentence(asked: Request) -> None:
+    with pytest.raises(WeightsMissing, match="no weights for apple"):
+        ablate(asked, open_broken_eyes, say=silent, jobs=2)
 
 
 def test_the_document_and_the_page_say_the_same(found: Ablation) -> None:
@@ -124,7 +153,7 @@ def test_settings_are_varied_one_at_a_time_and_wrong_ones_are_named() -> None:
 def test_too_few_photographs_end_in_a_sentence(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"apple": 3, "berry": 8})
     with pytest.raises(DataTooSmall, match="class apple has 3 independent photographs"):
-        ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), eyes_of, say=silent)
+        ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0,), folds=5), open_eyes, say=silent)
 
 
 def test_models_are_compared_as_far_as_their_weights_are_here() -> None:
@@ -172,7 +201,7 @@ def test_a_version_of_two_networks_is_refused_before_anything_is_fitted() -> Non
 
 def test_f1_of_the_small_classes_stands_beside_that_of_all(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"apple": 6, "berry": 9, "cherry": 9})
-    found = ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0, 1), folds=2), eyes_of, say=silent)
+    found = ablate(Request(data, (Variant(BASE, RECIPE),), seeds=(0, 1), folds=2), open_eyes, say=silent)
     row = found.rows[0]
     assert found.minorities == ("apple",)
     assert row.figures["minority_f1"] == row.per_class_f1["apple"]
