@@ -25,6 +25,7 @@ from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
 from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
@@ -269,11 +270,14 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def ablate(request: Request, open_eyes: Callable[[], EyesOf], *, say: Say, jobs: int = 1) -> Ablation:
+def ablate(
+    request: Request, open_eyes: Callable[[], EyesOf], *, say: Say, jobs: int = 1, keep: Path | None = None
+) -> Ablation:
     """Cross-validate every variant with every seed.
 
-    jobs: processes that share the variants and seeds, as `trials_of` says. Raises DataWrong or TrainingRefused,
-    each one sentence.
+    jobs: processes that share the variants and seeds, as `trials_of` says.  keep: a folder for finished trials, those
+    of this and of other experiments; what is there is not done again. Raises DataWrong or TrainingRefused, each one
+    sentence.
     """
     ground = Ground.read(
         request.data,
@@ -282,13 +286,21 @@ def ablate(request: Request, open_eyes: Callable[[], EyesOf], *, say: Say, jobs:
         progress=lambda done, total: say("Reading photographs", done, total),
     )
     folder, labels = ground.folder, crossvalidation.labels_of(ground.folder)
-    tasks = tasks_of([variant.recipe for variant in request.variants], request.seeds)
-    total = len(request.variants) * len(request.seeds)
-    say("Cross-validating variants", 0, total)
+    kept = KeptTrials(keep, ground) if keep is not None else None
+    wanted = [(place, each.recipe, seed) for place, each in enumerate(request.variants) for seed in request.seeds]
     found: dict[tuple[int, int], Trial] = {}
+    for place, recipe, seed in wanted:
+        trial = kept.read(recipe, seed) if kept is not None else None
+        if trial is not None:
+            found[place, seed] = trial
+    say("Cross-validating variants", len(found), len(wanted))
+    tasks = tasks_of((place, recipe, seed) for place, recipe, seed in wanted if (place, seed) not in found)
     for task, own in trials_of(ground, tasks, open_eyes, jobs=jobs):
-        found.update(((place, task.seed), trial) for (place, _), trial in zip(task.recipes, own, strict=True))
-        say("Cross-validating variants", len(found), total)
+        for (place, recipe), trial in zip(task.recipes, own, strict=True):
+            found[place, task.seed] = trial
+            if kept is not None:
+                kept.write(recipe, task.seed, trial)
+        say("Cross-validating variants", len(found), len(wanted))
     trials = [[found[place, seed] for seed in request.seeds] for place in range(len(request.variants))]
     return Ablation(
         data=request.data.resolve().name,

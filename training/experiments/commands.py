@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from training.commands import SEEN_IN_TRAINING, named, settings_of, stages, worded, written_files
-from training.experiments.runs import tracked
+from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
 
 # The modules that do the work take seconds to import: `--help` must not.
@@ -235,6 +235,12 @@ def compare(
     metavar="N",
     help="Processes that share the variants and seeds; each takes some 1.5 GB, with a network that learns.",
 )
+@click.option(
+    "--trials",
+    metavar="DIR",
+    help="Where finished trials are kept: an ablation that was killed goes on there; none: nowhere.  "
+    "[default: .amulet/trials]",
+)
 @reported
 def ablate(
     data: Path,
@@ -246,6 +252,7 @@ def ablate(
     changes: tuple[str, ...],
     outside: tuple[Path, ...],
     jobs: int,
+    trials: str | None,
     json_file: Path | None,
     html: Path | None,
     tracker: Tracker,
@@ -265,7 +272,8 @@ def ablate(
         variants = experiment.of_settings(base, changes) if changes else experiment.SETS[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         eyes = partial(pretrained_eyes, threads=max(1, cores() // jobs))
-        found = experiment.ablate(request, eyes, say=say, jobs=jobs)
+        keep = None if trials == NOWHERE else Path(trials) if trials else state_folder("trials")
+        found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep)
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(ablation_page(found), "utf-8")

@@ -6,7 +6,7 @@ takes long; nothing else is shared between trials, so that it does not matter wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,12 +74,12 @@ class Trial:
     outside_scores: Mapping[str, NDArray[np.float64]]  # by set of other things
 
 
-def tasks_of(recipes: Sequence[Recipe], seeds: Sequence[int]) -> tuple[Task, ...]:
-    """Every recipe with every seed."""
+def tasks_of(wanted: Iterable[tuple[int, Recipe, int]]) -> tuple[Task, ...]:
+    """wanted: places, recipes and seeds."""
     alike: dict[tuple[Any, ...], list[tuple[int, Recipe]]] = {}
-    for place, recipe in enumerate(recipes):
-        alike.setdefault(_shown_by(recipe), []).append((place, recipe))
-    return tuple(Task(tuple(own), seed) for own in alike.values() for seed in seeds)
+    for place, recipe, seed in wanted:
+        alike.setdefault((seed, _shown_by(recipe)), []).append((place, recipe))
+    return tuple(Task(tuple(own), seed) for (seed, _), own in alike.items())
 
 
 def trials_of(
@@ -90,6 +90,8 @@ def trials_of(
     jobs: processes; each opens eyes of its own, so `open_eyes` must be picklable where they are more than one. The
     first error ends them all.
     """
+    if not tasks:
+        return
     if jobs == 1:
         eyes_of = open_eyes()
         for task in tasks:

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
 from training.errors import DataTooSmall, SettingWrong, WeightsMissing
+from training.evaluation.crossvalidation import Groups
 from training.experiments.ablate import (
     BASE,
     Ablation,
@@ -104,6 +105,37 @@ def test_processes_side_by_side_find_the_same(found: Ablation, asked: Request) -
     again = ablate(asked, open_eyes, say=lambda *what: told.append(what), jobs=3)
     assert again.document() == found.document()
     assert told[-1] == ("Cross-validating variants", 6, 6)
+
+
+def test_what_was_found_before_an_end_is_not_looked_for_again(found: Ablation, asked: Request, tmp_path: Path) -> None:
+    keep = tmp_path / "trials"
+
+    def told(stage: str, done: int, total: int) -> None:
+        if stage == "Cross-validating variants" and done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ablate(asked, open_eyes, say=told, keep=keep)
+    kept = sorted(keep.iterdir())
+    assert len(kept) == 2  # one for each seed: two of the variants are one recipe
+    kept[0].write_bytes(kept[0].read_bytes()[:100])
+    seen: list[Recipe] = []
+
+    def open_counted() -> EyesOf:
+        def see(recipe: Recipe, look: Look, together: Groups, seed: int) -> Eyes:
+            seen.append(recipe)
+            return eyes_of(recipe, look, together, seed)
+
+        return see
+
+    again = ablate(asked, open_counted, say=silent, keep=keep)
+    assert again.document() == found.document()
+    assert [recipe.views for recipe in seen] == [1, 0, 0]
+    nothing = ablate(asked, open_broken_eyes, say=silent, keep=keep)
+    assert nothing.document() == found.document()
+    fewer = replace(asked, folds=2)
+    with pytest.raises(WeightsMissing):
+        ablate(fewer, open_broken_eyes, say=silent, keep=keep)
 
 
 def test_what_is_wrong_in_a_process_of_its_own_ends_in_the_same_sentence(asked: Request) -> None:
