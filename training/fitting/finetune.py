@@ -15,7 +15,7 @@ import copy
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -37,16 +37,14 @@ from training.data.folder import Photo
 from training.fitting import checkpoints
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
+from training.fitting.shown import Pixels, Shown
 from training.fitting.tuning import Tuning
 from training.models.backbones import Backbone
 from training.models.heads import LinearHead, Network
 
-Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 _FIRST_VIEWS: Final = 2  # of each photograph, for the head to begin with
 _WATCH_VIEWS: Final = 3  # of each watched photograph: a dozen photographs alone would choose the epoch by luck
-_EVALUATED: Final = 32  # images at a time
-_KEPT_BYTES: Final = 2**28  # of watched photographs and their views; more are drawn anew after each epoch
 _SHARPER: Final = 1.0 / 0.3  # a head's scores spread by 1; divided by 0.3 they say what they mean (decision 0011)
 _FINISHED: Final = "finished"
 
@@ -189,10 +187,10 @@ class _Course:
         size = sum(backbone.channels)
         empty = LinearHead(np.zeros((lesson.classes, size), np.float32), np.zeros(lesson.classes, np.float32))
         self._network = Network(copy.deepcopy(backbone), empty).to(self._device).eval()
+        self._shown = Shown(self._network.backbone, self._device, unfrozen=_learning(tuning, backbone))
         self._average = self._averaged()
         self._optimizer: torch.optim.Optimizer | None = None
         self._weights = np.full(len(self._fit), 1.0 / len(self._fit))
-        self._watched: Sequence[Pixels] = ()
         self._best: dict[str, torch.Tensor] = {}
         self.epochs: list[Epoch] = []
 
@@ -343,8 +341,8 @@ class _Course:
         """Look at both parts with the averaged network, and keep it if it is the best so far."""
         labels = self._lesson.labels
         seen = np.concatenate([self._watch, np.repeat(self._watch, _WATCH_VIEWS)])
-        fit = self._logits(self._pixels(self._lesson.photos[row]) for row in self._fit)
-        away = self._logits(self._watched or self._watched_anew())
+        fit = self._logits("fit", lambda: (self._pixels(self._lesson.photos[row]) for row in self._fit))
+        away = self._logits("watched", lambda: self._views(self._watch, _WATCH_VIEWS))
         temperature = _temperature(away, labels[seen])
         if self._tuning.sampler == "loss":
             losses = -log_softmax(away / temperature, axis=1)[np.arange(len(seen)), labels[seen]]
@@ -364,13 +362,6 @@ class _Course:
                 name: value.detach().cpu().clone() for name, value in self._average.module.state_dict().items()
             }
 
-    def _watched_anew(self) -> Sequence[Pixels]:
-        """What the network is watched on, kept for the next epochs where it is not too much."""
-        images = self._views(self._watch, _WATCH_VIEWS)
-        if sum(image.nbytes for image in images) <= _KEPT_BYTES:
-            self._watched = images
-        return images
-
     def _views(self, rows: NDArray[np.intp], views: int) -> Sequence[Pixels]:
         """The photographs of these rows as they are, then `views` views of each, the same every time."""
         images = [self._pixels(self._lesson.photos[row]) for row in rows]
@@ -382,17 +373,17 @@ class _Course:
 
     def _embedding(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            rows = [self._network.embedding(x).cpu().numpy() for x in self._batches(images)]
-        return np.concatenate(rows)
+            return np.concatenate([self._network.embedding(x).cpu().numpy() for x in self._shown.batches(images)])
 
-    def _logits(self, images: Any) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.concatenate([self._average(x).cpu().numpy() for x in self._batches(list(images))])
+    def _logits(self, name: str, images: Callable[[], Iterable[Pixels]]) -> NDArray[np.float32]:
+        network = self._average.module
+        assert isinstance(network, Network)
+        return self._shown.logits(name, images, network)
 
-    def _batches(self, images: Sequence[Pixels]) -> Any:
-        for start in range(0, len(images), _EVALUATED):
-            batch = torch.from_numpy(np.stack(images[start : start + _EVALUATED])).to(self._device)
-            yield self._network.backbone.normalised(batch)
+
+def _learning(tuning: Tuning, backbone: Backbone) -> int:
+    """Blocks from the end that change; one more than there are where the stem does too."""
+    return len(backbone.blocks) + 1 if tuning.learn_norms else tuning.unfrozen
 
 
 def _nll(logits: NDArray[np.floating], labels: NDArray[np.intp]) -> float:

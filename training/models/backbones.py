@@ -127,6 +127,14 @@ class Seen(NamedTuple):
     last_map: torch.Tensor  # float32 [N, channels, rows, columns] of the level "head", before its average
 
 
+class Halfway(NamedTuple):
+    """What the first blocks of a backbone made of a batch."""
+
+    blocks: int  # so many
+    pooled: tuple[torch.Tensor, ...]  # of the levels among them
+    features: torch.Tensor  # float32 [N, channels, rows, columns]
+
+
 class Backbone(nn.Module):
     """A network whose features leave at the named levels, the last always "head"; random until it is filled."""
 
@@ -161,15 +169,25 @@ class Backbone(nn.Module):
 
     def forward(self, x: torch.Tensor) -> Seen:
         """x: float32 [N, 3, H, W], normalised."""
-        pooled = []
-        x = self.stem(x)
-        for number, block in enumerate(self.blocks):
-            x = block(x)
+        return self.beyond(self.halfway(x, blocks=0))
+
+    def halfway(self, x: torch.Tensor, *, blocks: int) -> Halfway:
+        """x as for `forward`, through the stem and so many blocks."""
+        return self._through(Halfway(0, (), self.stem(x)), blocks)
+
+    def beyond(self, half: Halfway) -> Seen:
+        """Through the rest of the blocks and what comes after them."""
+        pooled, features = self._through(half, len(self.blocks))[1:]
+        last_map = self.last(features)
+        return Seen((*pooled, last_map.mean((2, 3))), last_map)
+
+    def _through(self, half: Halfway, blocks: int) -> Halfway:
+        pooled, x = list(half.pooled), half.features
+        for number in range(half.blocks, blocks):
+            x = self.blocks[number](x)
             if f"block{number}" in self.levels:
                 pooled.append(x.mean((2, 3)))
-        last_map = self.last(x)
-        pooled.append(last_map.mean((2, 3)))
-        return Seen(tuple(pooled), last_map)
+        return Halfway(blocks, tuple(pooled), x)
 
 
 def spec_of(name: str) -> BackboneSpec:

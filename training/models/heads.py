@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.blocks import in_blocks
-from training.models.backbones import Backbone
+from training.models.backbones import Backbone, Halfway, Seen
 
 # Below any length seen (a level of photographs is around 1 to 30): only keeps 0 / 0 away.
 LENGTH_MIN: Final = 1e-6
@@ -96,7 +96,15 @@ class Network(nn.Module):
 
     def embedding(self, x: torch.Tensor) -> torch.Tensor:
         """x: float32 [N, 3, H, W], normalised."""
-        levels = self.backbone(x).pooled
+        return self._embedding(self.backbone(x))
+
+    def beyond(self, half: Halfway) -> torch.Tensor:
+        """Logits as of `forward`, from what the first blocks of the backbone made of a batch."""
+        logits: torch.Tensor = self.head(self._embedding(self.backbone.beyond(half)))
+        return logits
+
+    def _embedding(self, seen: Seen) -> torch.Tensor:
+        levels = seen.pooled
         units = [level / level.norm(dim=1, keepdim=True).clamp_min(LENGTH_MIN) for level in levels]
         joined: torch.Tensor = torch.cat(units, dim=1) / len(levels) ** 0.5
         return joined
