@@ -6,11 +6,12 @@ takes long; nothing else is shared between trials, so that it does not matter wh
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -98,21 +99,26 @@ def trials_of(
             yield task, _tried(ground, eyes_of, task)
         return
     # Not forked: onnxruntime's and torch's threads would not be there in the child.
-    with ProcessPoolExecutor(
+    pool = ProcessPoolExecutor(
         min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin, initargs=(ground, open_eyes, jobs)
-    ) as pool:
-        running = {pool.submit(_in_own_process, task): task for task in tasks}
-        try:
-            for done in as_completed(running):
-                yield running[done], done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    )
+    running = {pool.submit(_in_own_process, task): task for task in tasks}
+    try:
+        for done in as_completed(running):
+            yield running[done], done.result()
+    except BaseException:
+        for process in active_children():  # a trial may take minutes, and nobody waits for it any more
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 _own: list[tuple[Ground, EyesOf]] = []  # of a process of the pool, from its beginning on
 
 
 def _begin(ground: Ground, open_eyes: Callable[[], EyesOf], jobs: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # typed at the terminal it reaches every process: no more to say
     threads = max(1, cores() // jobs)
     torch.set_num_threads(threads)
     threadpool_limits(threads)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from multiprocessing import active_children
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -50,6 +52,15 @@ def open_eyes() -> EyesOf:
 def open_broken_eyes() -> EyesOf:
     def see(*_: object) -> Eyes:
         raise WeightsMissing("no weights for apple")
+
+    return see
+
+
+def open_eyes_that_stare() -> EyesOf:
+    def see(recipe: Recipe, look: Look, together: Groups, seed: int) -> Eyes:
+        if seed == 1:
+            Event().wait()
+        return eyes_of(recipe, look, together, seed)
 
     return see
 
@@ -141,6 +152,16 @@ def test_what_was_found_before_an_end_is_not_looked_for_again(found: Ablation, a
 def test_what_is_wrong_in_a_process_of_its_own_ends_in_the_same_sentence(asked: Request) -> None:
     with pytest.raises(WeightsMissing, match="no weights for apple"):
         ablate(asked, open_broken_eyes, say=silent, jobs=2)
+
+
+def test_who_interrupts_waits_for_no_trial(asked: Request) -> None:
+    def told(stage: str, done: int, total: int) -> None:
+        if stage == "Cross-validating variants" and done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ablate(asked, open_eyes_that_stare, say=told, jobs=2)
+    assert active_children() == []
 
 
 def test_the_document_and_the_page_say_the_same(found: Ablation) -> None:
