@@ -3,7 +3,8 @@
 What a request costs besides its images (HTTP/2, protobuf, Java, two sockets, the handler) is then paid
 once for all of them. When to send is Nagle's question, and his answer (RFC 896): at once when nothing of
 the kind is under way, so that a lone call waits for nobody; else when the answer under way has come, or
-when a request is full.
+when a request is full. One thing is added (decision 0140): beside a single request a second one goes out
+as soon as it holds half of those who are here, so that the worker finds it when it ends the first.
 
 Callers share a request and not its fate: each has its own deadline, one who leaves is left out, and a
 request that the backend finds faulty is asked again call by call, so that only the faulty one fails.
@@ -12,6 +13,7 @@ request that the backend finds faulty is asked again call by call, so that only 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +24,7 @@ from gateway.errors import DeadlineExceeded, Refusal
 from gateway.serving.torchserve import NO_EXTRAS, Backend, BackendFaulty, Extras, GraphImage, GraphResult
 
 IMAGES_MAX: Final = 8  # of one request: what a handler takes
+_CROWD_S: Final = 0.2  # how long the most that were here count: some requests long
 
 
 class _Kind(NamedTuple):
@@ -39,13 +42,32 @@ class _Call:
     result: asyncio.Future[GraphResult]  # done when nobody waits for it any more, too
 
 
+@dataclass(slots=True, eq=False)
+class _Request:
+    """Calls that were sent together."""
+
+    calls: Sequence[_Call]
+
+    @property
+    def images(self) -> int:
+        return sum(len(call.images) for call in self.calls)
+
+
 @dataclass(slots=True)
 class _Lane:
     """The calls of one kind."""
 
     kind: _Kind
     waiting: list[_Call] = field(default_factory=list)  # in the order in which they came
-    under_way: int = 0  # requests
+    under_way: set[_Request] = field(default_factory=set)
+    crowd: int = 0  # the most images that lately waited or were under way together
+    crowd_at_s: float = 0.0
+
+    def add(self, call: _Call, now_s: float) -> None:
+        self.waiting.append(call)
+        here = self.images_waiting + sum(request.images for request in self.under_way)
+        if here >= self.crowd or now_s - self.crowd_at_s > _CROWD_S:
+            self.crowd, self.crowd_at_s = here, now_s
 
     def take(self) -> list[_Call]:
         """The next request: as many calls as it has room for, and never none of those that wait."""
@@ -59,10 +81,18 @@ class _Lane:
         return batch
 
     @property
+    def images_waiting(self) -> int:
+        return sum(len(call.images) for call in self.waiting)
+
+    @property
     def is_due(self) -> bool:
-        return bool(self.waiting) and (
-            not self.under_way or sum(len(call.images) for call in self.waiting) >= IMAGES_MAX
-        )
+        if not self.waiting or not self.under_way:
+            return bool(self.waiting)
+        images = self.images_waiting
+        # Two at least: a single one would cost a request of its own and gain little. Two at most under way: they
+        # would become as small as they are many.
+        is_second = len(self.under_way) == 1 and images >= max(2, math.ceil(self.crowd / 2))
+        return is_second or images >= IMAGES_MAX
 
 
 class Batches:
@@ -96,7 +126,7 @@ class Batches:
         kind = _Kind(backend_name, version, extras)
         lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
         call = _Call(images, time.monotonic() + deadline_s, asyncio.get_running_loop().create_future())
-        lane.waiting.append(call)
+        lane.add(call, time.monotonic())
         self._send_what_is_due(lane)
         try:
             async with asyncio.timeout(deadline_s):
@@ -115,22 +145,25 @@ class Batches:
             self._lanes.pop(lane.kind, None)
 
     def _send(self, lane: _Lane, calls: Sequence[_Call]) -> None:
-        lane.under_way += 1
-        request = self._requests.create_task(self._ask(lane, calls))
+        request = _Request(calls)
+        lane.under_way.add(request)
+        task = self._requests.create_task(self._ask(lane, request))
 
         def end_when_nobody_waits(_: object) -> None:
             if all(call.result.done() for call in calls):
-                request.cancel()
-
-        def ended(_: object) -> None:
-            lane.under_way -= 1
-            self._send_what_is_due(lane)
+                task.cancel()
 
         for call in calls:
             call.result.add_done_callback(end_when_nobody_waits)
-        request.add_done_callback(ended)
+        task.add_done_callback(lambda _: self._ended(lane, request))  # also one that was cancelled before it began
 
-    async def _ask(self, lane: _Lane, calls: Sequence[_Call]) -> None:
+    def _ended(self, lane: _Lane, request: _Request) -> None:
+        if request in lane.under_way:
+            lane.under_way.remove(request)
+            self._send_what_is_due(lane)
+
+    async def _ask(self, lane: _Lane, request: _Request) -> None:
+        calls = request.calls
         try:
             result = await self._backend.predict(
                 lane.kind.backend_name,
@@ -151,6 +184,9 @@ class Batches:
                     call.result.set_exception(error)
                     call.result.exception()  # seen, although its caller may leave in this very moment
             return
+        # The worker first, which has nothing to do; those who wait have work of their own, a millisecond each.
+        self._ended(lane, request)
+        await asyncio.sleep(0)
         first = 0
         for call in calls:
             last = first + len(call.images)

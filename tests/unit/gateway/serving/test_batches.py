@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BackendUnavailable, DeadlineExceeded
+from gateway.serving import batches as batches_module
 from gateway.serving.batches import IMAGES_MAX, Batches
 from gateway.serving.torchserve import (
     NO_EXTRAS,
@@ -116,24 +117,71 @@ async def test_a_lone_call_waits_for_nobody(held: Held, batches: Batches) -> Non
     assert await call == ["one"]
 
 
-async def test_calls_that_come_meanwhile_share_the_next_request(held: Held, batches: Batches) -> None:
-    calls = [await begin(batches, name) for name in ("first", "second", "third")]
+async def test_half_of_those_who_are_here_go_out_beside_the_first(held: Held, batches: Batches) -> None:
+    calls = [await begin(batches, name) for name in ("first", "second")]
     assert [request.images for request in held.requests] == [[b"first"]]
-
-    await held.requests[0].finish()
+    calls.append(await begin(batches, "third"))
     assert [request.images for request in held.requests[1:]] == [[b"second", b"third"]]
-    await held.requests[1].finish()
 
+    for request in held.requests:
+        await request.finish()
     assert [await call for call in calls] == [["first"], ["second"], ["third"]]
 
 
-async def test_a_full_request_does_not_wait_for_the_one_under_way(held: Held, batches: Batches) -> None:
-    calls = [await begin(batches, str(number)) for number in range(1 + IMAGES_MAX)]
+async def test_calls_that_come_meanwhile_share_the_next_request(held: Held, batches: Batches) -> None:
+    calls = [await begin(batches, str(number)) for number in range(3)]  # two requests
+    calls += [await begin(batches, str(number)) for number in range(3, 9)]
+    assert [len(request.images) for request in held.requests] == [1, 2]
 
-    assert [len(request.images) for request in held.requests] == [1, IMAGES_MAX]
+    await held.requests[0].finish()
+    assert [len(request.images) for request in held.requests] == [1, 2, 6]
+    calls.append(await begin(batches, "9"))
+    assert len(held.requests) == 3  # one is not half of ten
+    for request in held.requests[1:]:
+        await request.finish()
+    await held.requests[3].finish()
+    assert await asyncio.gather(*calls) == [[str(number)] for number in range(10)]
+
+
+async def test_a_crowd_that_has_gone_holds_nobody_up(
+    held: Held, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "_CROWD_S", 0.0)
+    calls = [await begin(batches, *map(str, range(IMAGES_MAX)))]
+    calls += [await begin(batches, "second"), await begin(batches, "third")]
+    assert [len(request.images) for request in held.requests] == [IMAGES_MAX]
+    await held.requests[0].finish()
+    calls += [await begin(batches, "fourth"), await begin(batches, "fifth")]
+    assert [request.images for request in held.requests[1:]] == [[b"second", b"third"], [b"fourth", b"fifth"]]
+    for request in held.requests[1:]:
+        await request.finish()
+    await asyncio.gather(*calls)
+
+
+async def test_the_next_request_goes_out_before_those_who_have_their_answer_go_on(held: Held, batches: Batches) -> None:
+    order: list[str] = []
+
+    async def first() -> None:
+        await ask(batches, "first")
+        order.append(f"answered after {len(held.requests)} requests")
+
+    task = asyncio.create_task(first())
+    await settle()
+    second = await begin(batches, "second")
+    await held.requests[0].finish()
+    await task
+    assert order == ["answered after 2 requests"]
+    await held.requests[1].finish()
+    await second
+
+
+async def test_a_full_request_does_not_wait_for_those_under_way(held: Held, batches: Batches) -> None:
+    calls = [await begin(batches, str(number)) for number in range(3 + IMAGES_MAX)]
+
+    assert [len(request.images) for request in held.requests] == [1, 2, IMAGES_MAX]
     for request in held.requests:
         await request.finish()
-    assert await asyncio.gather(*calls) == [[str(number)] for number in range(1 + IMAGES_MAX)]
+    assert await asyncio.gather(*calls) == [[str(number)] for number in range(3 + IMAGES_MAX)]
 
 
 async def test_versions_and_wishes_never_mix(held: Held, batches: Batches) -> None:
@@ -184,10 +232,9 @@ async def test_a_request_that_nobody_waits_for_is_ended_and_the_next_one_sent(he
 async def test_each_has_a_deadline_of_its_own(held: Held, batches: Batches) -> None:
     first = await begin(batches, "first")
     hasty = await begin(batches, "hasty", deadline_s=0.01)
-    patient = await begin(batches, "patient")
-
     with pytest.raises(DeadlineExceeded, match=r"0\.01 s"):
         await hasty
+    patient = await begin(batches, "patient")
     await held.requests[0].finish()
     await held.requests[1].finish()
 
@@ -286,5 +333,5 @@ async def test_it_speaks_to_torchserve_as_one_caller_would(fake: FakeTorchServe,
             )
         )
 
-    assert [len(request.images) for request in fake.requests] == [1, 4]
+    assert [len(request.images) for request in fake.requests] == [1, 2, 2]
     assert all(len(result.outputs) == 1 and result.outputs[0].heat_map is not None for result in results)
