@@ -333,5 +333,5 @@ async def test_it_speaks_to_torchserve_as_one_caller_would(fake: FakeTorchServe,
             )
         )
 
-    assert [len(request.images) for request in fake.requests] == [1, 2, 2]
+    assert sorted(len(request.images) for request in fake.requests) == [1, 2, 2]  # the first two in either order
     assert all(len(result.outputs) == 1 and result.outputs[0].heat_map is not None for result in results)
