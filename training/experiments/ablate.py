@@ -258,6 +258,21 @@ def of_companions(recipe: Recipe) -> tuple[Variant, ...]:
     return (Variant(BASE, recipe), *beside, *alone)
 
 
+def of_preprocessing(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, and photographs and views with less noise, more local contrast, or both."""
+    steps: Mapping[str, Mapping[str, Any]] = {
+        "CLAHE, clip 2": {"clahe_clip": 2.0},
+        "CLAHE, clip 4": {"clahe_clip": 4.0},
+        "median of 3 x 3": {"denoise": "median"},
+        "bilateral": {"denoise": "bilateral"},
+        "bilateral, then CLAHE, clip 2": {"denoise": "bilateral", "clahe_clip": 2.0},
+    }
+    return (
+        Variant(BASE, recipe),
+        *(Variant(name, with_settings(recipe, {"preprocessing": how})) for name, how in steps.items()),
+    )
+
+
 # What `amulet ablate --over` may name.
 SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProxyType(
     {
@@ -267,6 +282,7 @@ SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProx
         "mixes": of_mixes,
         "minorities": of_minorities,
         "companions": of_companions,
+        "preprocessing": of_preprocessing,
     }
 )
 
@@ -305,7 +321,9 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
         drawn = seed if recipe.tuning is not None else 0
         key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
         if key not in lenses:
-            lenses[key] = lens_of(starting_backbone(recipe, seed=drawn), recipe, threads=threads)
+            lenses[key] = lens_of(
+                starting_backbone(replace(recipe, preprocessing=None), seed=drawn), recipe, threads=threads
+            )
         # The lens's own recipe decides its views: another strength is another eye on the same graph.
         eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
         lens = replace(lenses[key], eye=eye)
@@ -358,7 +376,10 @@ def ablate(request: Request, eyes_of: EyesOf, *, say: Say) -> Ablation:
 def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
     """What of a recipe decides what its network shows."""
     companion = replace(recipe.companion, joined=FEATURES) if recipe.companion is not None else None
-    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion)
+    return (
+        *(recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion),
+        recipe.preprocessing,
+    )
 
 
 def look_of(photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], *, views: int, seed: int) -> Look:

@@ -212,11 +212,12 @@ def compare(
 @cross_validated
 @click.option(
     "--over",
-    type=click.Choice(["augmentations", "models", "companions", "tunings", "mixes", "minorities"]),
+    type=click.Choice(["augmentations", "models", "companions", "preprocessing", "tunings", "mixes", "minorities"]),
     default="augmentations",
     show_default=True,
     help="What is tried: what the recipe's views are made of; its head and its network; a second network "
-    "beside it; how its network learns, what from, or what helps classes of few photographs.",
+    "beside it; what is done to photographs before; how its network learns, what from, or what helps classes of few "
+    "photographs.",
 )
 @click.option(
     "--vary",
