@@ -91,7 +91,8 @@ def _tone_maps(luma: NDArray[np.uint8], clip: float, tiles: int) -> NDArray[np.f
     limit = clip * sizes / _LEVELS
     excess = np.maximum(counts - limit, 0.0).sum(axis=1, keepdims=True)
     shares = (np.minimum(counts, limit) + excess / _LEVELS) / sizes
-    return (shares.cumsum(axis=1) * (_LEVELS - 1)).astype(np.float32).reshape(tiles, tiles, _LEVELS)
+    maps = shares.cumsum(axis=1) * (_LEVELS - 1)
+    return np.asarray(maps, np.float32).reshape(tiles, tiles, _LEVELS)
 
 
 def _between(side: int, tiles: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
