@@ -99,7 +99,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     for form in found.forms:
         click.echo(
             f"  {form.name:<13}{form.file_bytes / 1e6:5.1f} MB, {form.times_smaller:.1f} times smaller   "
-            f"accuracy {form.accuracy:.3f}, {-form.accuracy_lost:+.3f}   same best class {form.same_best:.1%}"
+            f"accuracy {form.accuracy:.3f}, {0.0 - form.accuracy_lost:+.3f}   same best class {form.same_best:.1%}"
         )
         click.echo(
             f"  {'':<13}p50 {form.p50_ms:.1f}, p95 {form.p95_ms:.1f}, p99 {form.p99_ms:.1f} ms   "
