@@ -11,7 +11,7 @@ import click
 
 from training.commands import SEEN_IN_TRAINING, named, settings_of, stages, worded, written_files
 from training.experiments.runs import tracked
-from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -165,11 +165,12 @@ def compare(
         from training.experiments.page import comparison_page
         from training.fitting.features import cores
 
+        noted = read_runs(tracker.folder)[0] if tracker.folder is not None else ()
         found = (
-            experiment.compare_runs(models, threads=cores(), seed=seed, say=say)
+            experiment.compare_runs(models, threads=cores(), noted=noted, seed=seed, say=say)
             if data is None
             else experiment.compare_models(
-                models, data, [OutsideSet(*item) for item in sets], threads=cores(), seed=seed, say=say
+                models, data, [OutsideSet(*item) for item in sets], threads=cores(), noted=noted, seed=seed, say=say
             )
         )
         write_json(found.document(), json_file)
@@ -184,6 +185,7 @@ def compare(
                         "per_class_f1": each.per_class_f1,
                         "ood_auroc": each.ood_auroc,
                         "p95_ms": each.cost.p95_ms,
+                        "peak_mib": each.cost.peak_mib,
                         "size_mb": each.cost.size_mb,
                     },
                     parameters={"model": each.version, "cross_validated": data is None},
