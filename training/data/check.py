@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from training.data.alike import Alike, most_alike, most_alike_across
 from training.data.duplicates import Pair, copies, groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken
 from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
@@ -50,6 +51,7 @@ class Against:
     path: Path
     photos: int
     shared: tuple[Pair, ...]  # first from the folder checked, second from the other
+    alike: tuple[Alike, ...] = ()  # and what else looks alike, where a second look was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,8 @@ class Check:
     labels_seen_by: str  # what the labels were judged with, or why they were not
     photos: tuple[Photo, ...]
     levels: tuple[NamedLevel, ...]  # of the class tree, lowest first; empty without one
+    alike: tuple[Alike, ...]  # for a second look, where one was asked for: no copies as far as is known
+    alike_by: str  # what features they are alike by
     untranslated: Mapping[str, tuple[str, ...]]  # language of classes.yaml -> ids without a name in it
 
     @property
@@ -151,7 +155,9 @@ class Check:
                     }
                     for pair in self.against.shared
                 ],
+                "alike": _alike(self.against.alike),
             },
+            "alike": _alike(self.alike),
             "suspected_labels": None
             if self.suspects is None
             else [
@@ -179,6 +185,7 @@ def check_folder(
     against: Path | None = None,
     embed: Embed = shape_features,
     embedded_by: str = "edge directions of small pictures",
+    second_look: int = 0,
     seed: int = 0,
     progress: Callable[[str], Progress | None] = _untold,
 ) -> Check:
@@ -186,6 +193,7 @@ def check_folder(
 
     against: another folder, labelled or not, that should have no photograph in common with
     this one.  embed: features that doubtful labels are found by, and what to call them.
+    second_look: how many pairs to list that look most alike by those features and are no copies.
     progress: asked at the start of each stage, by its name, for somebody to tell.
     Raises DataWrong where there is no folder or its layout is not that of a data set.
     """
@@ -194,6 +202,7 @@ def check_folder(
     measures = qualities(scan.photos, progress=progress("Measuring quality"))
     pairs = near_duplicates(scan.photos)
     together = groups(scan.photos, pairs)
+    embed = _once(embed)
     doubtful, seen_by = _doubtful(scan, together, embed, embedded_by, seed)
     return Check(
         path=path,
@@ -207,11 +216,15 @@ def check_folder(
             if (found := flaws(quality, width_px=photo.width_px, height_px=photo.height_px))
         ),
         copies=tuple(members for members in copies(scan.photos, pairs) if len(members) > 1),
-        against=None if against is None else _compared(scan.photos, against, progress("Reading the other folder")),
+        against=None
+        if against is None
+        else _compared(scan.photos, against, progress("Reading the other folder"), embed, second_look),
         suspects=doubtful,
         labels_seen_by=seen_by,
         photos=scan.photos,
         levels=names.levels if names else (),
+        alike=most_alike(together, embed(scan.photos), second_look) if second_look and scan.photos else (),
+        alike_by=embedded_by,
         untranslated=names.untranslated if names else {},
     )
 
@@ -249,13 +262,45 @@ def _doubtful(
     return found, embedded_by
 
 
-def _compared(photos: Sequence[Photo], against: Path, progress: Progress | None) -> Against:
+def _once(embed: Embed) -> Embed:
+    """The same, looking at the same photographs once."""
+    seen: dict[tuple[Path, ...], Mapping[str, Array]] = {}
+
+    def looked(photos: Sequence[Photo]) -> Mapping[str, Array]:
+        key = tuple(photo.path for photo in photos)
+        if key not in seen:
+            seen[key] = embed(photos)
+        return seen[key]
+
+    return looked
+
+
+def _compared(
+    photos: Sequence[Photo], against: Path, progress: Progress | None, embed: Embed, second_look: int
+) -> Against:
     try:
         others: Sequence[Photo] = load_folder(against, progress=progress).photos
     except DataWrong:
         # A folder of one set, of sets of other things, or of one class: whatever can be read counts.
         others = [photo for photos in load_outside(against).values() for photo in photos]
-    return Against(path=against, photos=len(others), shared=shared_photos(photos, others))
+    shared = shared_photos(photos, others)
+    alike: tuple[Alike, ...] = ()
+    if second_look and photos and others:
+        known = [(pair.first.relative, pair.second.relative) for pair in shared]
+        alike = most_alike_across(photos, others, known, (embed(photos), embed(others)), second_look)
+    return Against(path=against, photos=len(others), shared=shared, alike=alike)
+
+
+def _alike(pairs: Sequence[Alike]) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": each.first.relative,
+            "other": each.second.relative,
+            "cosine": round(each.cosine, 4),
+            "labels_differ": each.first.label != each.second.label,
+        }
+        for each in pairs
+    ]
 
 
 def _class_count(scan: Scan, label: str) -> ClassCount:

@@ -141,6 +141,15 @@ def _source(item: str) -> Source:
     help="Where to write the report with thumbnails.",
 )
 @click.option("--quick", is_flag=True, help="Judge labels by simple shapes instead of the backbone's features.")
+@click.option(
+    "--embedding",
+    "second_look",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Also list the N pairs most alike by the features that labels are judged by; they are not taken for copies.",
+)
 @click.option("--strict", is_flag=True, help="Exit 1 on any finding, not only on what keeps training from starting.")
 @click.option(
     "--seed",
@@ -150,7 +159,16 @@ def _source(item: str) -> Source:
     help="Of the folds that labels are judged on.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
-def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: bool, seed: int, as_json: bool) -> None:
+def check(
+    folder: Path,
+    against: Path | None,
+    html: Path,
+    quick: bool,
+    second_look: int,
+    strict: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
     """Look through a folder of photographs: counts, balance, copies, broken and poor files, doubtful labels.
 
     Exits 0 where training would take the folder, 1 where it would not.
@@ -167,7 +185,15 @@ def check(folder: Path, against: Path | None, html: Path, quick: bool, strict: b
             return current.enter_context(progress_bar(name))
 
         embed, embedded_by = _embedding(stage, quick=quick)
-        found = check_folder(folder, against=against, embed=embed, embedded_by=embedded_by, seed=seed, progress=stage)
+        found = check_folder(
+            folder,
+            against=against,
+            embed=embed,
+            embedded_by=embedded_by,
+            second_look=second_look,
+            seed=seed,
+            progress=stage,
+        )
         current.close()
         html.write_text(page(found), "utf-8")
     if as_json:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from PIL import Image
 
+from training.data.alike import Alike
 from training.data.check import Check, Flawed
 from training.data.folder import Photo, open_image, upright
 from training.data.quality import Flaw
@@ -58,6 +59,8 @@ def page(check: Check, *, title: str = "") -> str:
             {"pictures": [_picture(pair.first, "here"), _picture(pair.second, "there")], "differ": False}
             for pair in _shown(check.against.shared if check.against else ())
         ],
+        alike=_second_look(check.alike),
+        alike_across=_second_look(check.against.alike if check.against else ()),
         suspects=[
             _picture(each.photo, f"{each.photo.label} → {each.suggested}, {each.probability:.0%}", warning=True)
             for each in _shown(check.suspects or ())
@@ -107,6 +110,16 @@ def _tiles(check: Check) -> list[dict[str, Any]]:
 
 def _shown(items: Sequence[Each]) -> Sequence[Each]:
     return items[:SHOWN_MAX]
+
+
+def _second_look(pairs: Sequence[Alike]) -> list[dict[str, Any]]:
+    return [
+        {
+            "pictures": [_picture(photo, f"{photo.label}, {each.cosine:.2f}") for photo in (each.first, each.second)],
+            "differ": False,
+        }
+        for each in _shown(pairs)
+    ]
 
 
 def _labels_differ(members: Sequence[Photo]) -> bool:

@@ -28,6 +28,7 @@ from training.evaluation.levels import Above, above
 GRAPH: Final = "model.onnx"
 CARD: Final = "model.json"
 HEAT_MAP: Final = "heatmap"
+HEAT_MAP_PLUS_PLUS: Final = "heatmap_plus_plus"
 _BATCH: Final = 16
 _BAD_GRAPH: Final = (
     onnxruntime_errors.Fail,
@@ -118,15 +119,17 @@ class GraphModel:
         probabilities, embedding, *scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return Answers(probabilities, embedding, dict(zip(self.card.graph.detectors, scores, strict=True)))
 
-    def explain(self, images: Sequence[NDArray[np.uint8]], target: int) -> tuple[Answers, NDArray[np.float32]]:
+    def explain(
+        self, images: Sequence[NDArray[np.uint8]], target: int, *, output: str = HEAT_MAP
+    ) -> tuple[Answers, NDArray[np.float32]]:
         """The answers to one batch, and its heat maps [n, rows, columns]; target -1 is each one's best class.
 
-        Raises ModelUnreadable where the graph draws none.
+        output: the kind of map. Raises ModelUnreadable where the graph draws none.
         """
-        self._check_explains()
+        self.check_draws(output)
         targets = np.full(len(images), target, np.int64)
         probabilities, embedding, *rest = self._session.run(
-            [*self._outputs, HEAT_MAP], {"image": np.stack(images), "target": targets}
+            [*self._outputs, output], {"image": np.stack(images), "target": targets}
         )
         scores = dict(zip(self.card.graph.detectors, rest[:-1], strict=True))
         return Answers(probabilities, embedding, scores), rest[-1]
@@ -136,15 +139,16 @@ class GraphModel:
 
         Raises ModelUnreadable where the graph draws none.
         """
-        self._check_explains()
+        self.check_draws(HEAT_MAP)
         if self._signed is None:
             self._signed = _session(_before_relu(self._graph), self._threads)
         inputs = {"image": np.stack(images), "target": np.full(len(images), target, np.int64)}
         return np.asarray(self._signed.run(None, inputs)[0], np.float64)
 
-    def _check_explains(self) -> None:
-        if HEAT_MAP not in {output.name for output in self._session.get_outputs()}:
-            raise ModelUnreadable(f"{GRAPH} of {self.card.version} has no output {HEAT_MAP}: it cannot explain itself")
+    def check_draws(self, heat_map: str) -> None:
+        """Raises ModelUnreadable where the graph has no such output."""
+        if heat_map not in {output.name for output in self._session.get_outputs()}:
+            raise ModelUnreadable(f"{GRAPH} of {self.card.version} has no output {heat_map}: it cannot explain itself")
 
 
 def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:

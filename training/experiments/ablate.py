@@ -239,6 +239,21 @@ def of_companions(recipe: Recipe) -> tuple[Variant, ...]:
     return (Variant(BASE, recipe), *beside, *alone)
 
 
+def of_preprocessing(recipe: Recipe) -> tuple[Variant, ...]:
+    """The recipe, and photographs and views with less noise, more local contrast, or both."""
+    steps: Mapping[str, Mapping[str, Any]] = {
+        "CLAHE, clip 2": {"clahe_clip": 2.0},
+        "CLAHE, clip 4": {"clahe_clip": 4.0},
+        "median of 3 x 3": {"denoise": "median"},
+        "bilateral": {"denoise": "bilateral"},
+        "bilateral, then CLAHE, clip 2": {"denoise": "bilateral", "clahe_clip": 2.0},
+    }
+    return (
+        Variant(BASE, recipe),
+        *(Variant(name, with_settings(recipe, {"preprocessing": how})) for name, how in steps.items()),
+    )
+
+
 # What `amulet ablate --over` may name.
 SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProxyType(
     {
@@ -248,6 +263,7 @@ SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProx
         "mixes": of_mixes,
         "minorities": of_minorities,
         "companions": of_companions,
+        "preprocessing": of_preprocessing,
     }
 )
 

@@ -12,7 +12,7 @@ import click
 
 from training.commands import SEEN_IN_TRAINING, named, settings_of, stages, worded, written_files
 from training.experiments.runs import NOWHERE, state_folder, tracked
-from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -166,11 +166,12 @@ def compare(
         from training.experiments.page import comparison_page
         from training.fitting.features import cores
 
+        noted = read_runs(tracker.folder)[0] if tracker.folder is not None else ()
         found = (
-            experiment.compare_runs(models, threads=cores(), seed=seed, say=say)
+            experiment.compare_runs(models, threads=cores(), noted=noted, seed=seed, say=say)
             if data is None
             else experiment.compare_models(
-                models, data, [OutsideSet(*item) for item in sets], threads=cores(), seed=seed, say=say
+                models, data, [OutsideSet(*item) for item in sets], threads=cores(), noted=noted, seed=seed, say=say
             )
         )
         write_json(found.document(), json_file)
@@ -185,6 +186,7 @@ def compare(
                         "per_class_f1": each.per_class_f1,
                         "ood_auroc": each.ood_auroc,
                         "p95_ms": each.cost.p95_ms,
+                        "peak_mib": each.cost.peak_mib,
                         "size_mb": each.cost.size_mb,
                     },
                     parameters={"model": each.version, "cross_validated": data is None},
@@ -213,11 +215,12 @@ def compare(
 @cross_validated
 @click.option(
     "--over",
-    type=click.Choice(["augmentations", "models", "companions", "tunings", "mixes", "minorities"]),
+    type=click.Choice(["augmentations", "models", "companions", "preprocessing", "tunings", "mixes", "minorities"]),
     default="augmentations",
     show_default=True,
     help="What is tried: what the recipe's views are made of; its head and its network; a second network "
-    "beside it; how its network learns, what from, or what helps classes of few photographs.",
+    "beside it; what is done to photographs before; how its network learns, what from, or what helps classes of few "
+    "photographs.",
 )
 @click.option(
     "--vary",

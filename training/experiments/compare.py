@@ -7,7 +7,6 @@ ones, so that what is hard for all of them cancels (Efron and Tibshirani 1993, c
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ from numpy.typing import NDArray
 
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
-from training.evaluation.answers import GRAPH, GraphModel
+from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.experiments.cost import Cost, Training, cost_of, training_of
+from training.experiments.tracking import TrackedRun
 from training.export.run_folder import METRICS
 
 # What a version must reach to be taken into service.
@@ -30,8 +31,6 @@ SIZE_MB_MAX: Final = 50.0
 FIGURES: Final = ("balanced_accuracy", "macro_f1", "ece")
 # Of the best one's p95: less of a difference is the machine's noise and nothing that a caller feels.
 _FASTER_SHARE: Final = 0.8
-_LATENCY_RUNS: Final = 40
-_WARM_UP_RUNS: Final = 5
 Progress = Callable[[str, int, int], None]
 
 
@@ -48,15 +47,6 @@ class Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What it takes to answer one photograph, on the machine that compares."""
-
-    size_mb: float
-    p50_ms: float
-    p95_ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """One model."""
 
@@ -68,6 +58,7 @@ class Candidate:
     accepted_accuracy: float | None
     ood_auroc: Mapping[str, float]
     cost: Cost
+    training: Training | None = None  # None: it was noted nowhere that was looked at
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -118,6 +109,9 @@ class Comparison:
                     "size_mb": each.cost.size_mb,
                     "p50_ms": each.cost.p50_ms,
                     "p95_ms": each.cost.p95_ms,
+                    "peak_mib": each.cost.peak_mib,
+                    "training_s": each.training.took_s if each.training else None,
+                    "training_peak_mib": each.training.peak_mib if each.training else None,
                     "criteria_failed": list(each.failed),
                 }
                 for each in self.candidates
@@ -134,8 +128,15 @@ class Comparison:
         }
 
 
-def compare_runs(runs: Sequence[Path], *, threads: int, seed: int = 0, say: Progress | None = None) -> Comparison:
-    """Runs of the same photographs, by the out-of-fold answers that they keep.
+def compare_runs(
+    runs: Sequence[Path],
+    *,
+    threads: int,
+    noted: Sequence[TrackedRun] = (),
+    seed: int = 0,
+    say: Progress | None = None,
+) -> Comparison:
+    """Runs of the same photographs, by the out-of-fold answers that they keep.  noted: where trainings are looked up.
 
     Raises ModelUnreadable for what is no run, SettingWrong where their photographs differ.
     """
@@ -149,7 +150,14 @@ def compare_runs(runs: Sequence[Path], *, threads: int, seed: int = 0, say: Prog
     measured = f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation"
     data = read[0][0].card.data
     return _compared(
-        _names(runs), read, runs, measured=measured, data=data.name, fingerprint=data.fingerprint, seed=seed
+        _names(runs),
+        read,
+        runs,
+        measured=measured,
+        data=data.name,
+        fingerprint=data.fingerprint,
+        noted=noted,
+        seed=seed,
     )
 
 
@@ -159,6 +167,7 @@ def compare_models(
     outside: Sequence[OutsideSet] = (),
     *,
     threads: int,
+    noted: Sequence[TrackedRun] = (),
     seed: int = 0,
     say: Progress | None = None,
 ) -> Comparison:
@@ -184,7 +193,14 @@ def compare_models(
     name = data.resolve().name
     measured = f"{len(read[0][1].files)} photographs of {name}, through the graphs that are served"
     return _compared(
-        _names(models), read, models, measured=measured, data=name, fingerprint=found.fingerprint, seed=seed
+        _names(models),
+        read,
+        models,
+        measured=measured,
+        data=name,
+        fingerprint=found.fingerprint,
+        noted=noted,
+        seed=seed,
     )
 
 
@@ -196,6 +212,7 @@ def _compared(
     measured: str,
     data: str,
     fingerprint: str,
+    noted: Sequence[TrackedRun],
     seed: int,
 ) -> Comparison:
     first = read[0][1]
@@ -221,7 +238,8 @@ def _compared(
             accepted=float(answers.accepted.mean()),
             accepted_accuracy=_accuracy_of_accepted(answers),
             ood_auroc=areas,
-            cost=_cost(model, path),
+            cost=cost_of(model, path),
+            training=training_of(path, noted),
         )
         for number, (name, path, (model, answers, areas)) in enumerate(zip(names, paths, read, strict=True))
     ]
@@ -303,19 +321,6 @@ def _f1(answers: Answers, labels: NDArray[np.intp], classes: Sequence[str]) -> d
 def _accuracy_of_accepted(answers: Answers) -> float | None:
     right = np.array([mine == truth for mine, truth in zip(answers.confident, answers.labels, strict=True)])
     return float(right[answers.accepted].mean()) if answers.accepted.any() else None
-
-
-def _cost(model: GraphModel, path: Path) -> Cost:
-    """Size of the graph, and time of one photograph at a time through it."""
-    image = np.full((model.card.input.height_px, model.card.input.width_px, 3), 127, np.uint8)
-    taken = []
-    for number in range(_WARM_UP_RUNS + _LATENCY_RUNS):
-        started = time.perf_counter()
-        model.answer([image])
-        if number >= _WARM_UP_RUNS:
-            taken.append((time.perf_counter() - started) * 1000.0)
-    file = path / GRAPH if path.is_dir() else path
-    return Cost(file.stat().st_size / 1e6, float(np.quantile(taken, 0.5)), float(np.quantile(taken, 0.95)))
 
 
 def _records(run: Path) -> Mapping[str, Any]:

@@ -37,13 +37,17 @@ def tracked(command: _Command) -> _Command:
 
 
 def _tracker(context: click.Context, _option: click.Parameter, folder: str | None) -> Tracker:
-    places: list[Place] = [] if folder == NOWHERE else [into_folder(Path(folder) if folder else state_folder("runs"))]
+    kept = None if folder == NOWHERE else Path(folder) if folder else state_folder("runs")
+    places: list[Place] = [] if kept is None else [into_folder(kept)]
     uri = os.environ.get(mlflow_server.VARIABLE)
     if uri:
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or mlflow_server.EXPERIMENT
         places.append(mlflow_server.into_mlflow(uri, experiment))
     return Tracker(
-        context.command_path.removeprefix("amulet "), places, lambda warning: click.echo(f"amulet: {warning}", err=True)
+        context.command_path.removeprefix("amulet "),
+        places,
+        lambda warning: click.echo(f"amulet: {warning}", err=True),
+        folder=kept,
     )
 
 

@@ -83,7 +83,11 @@ Place = Callable[[TrackedRun], None]  # raises TrackingFailed
 class Tracker:
     """Notes the runs of one command in every place. What fails is said once, and never ends the command."""
 
-    def __init__(self, command: str, places: Sequence[Place], warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, command: str, places: Sequence[Place], warn: Callable[[str], None], *, folder: Path | None = None
+    ) -> None:
+        """folder: the one of the places that is a folder, for who looks up earlier runs."""
+        self.folder = folder
         self._command, self._places, self._warn = command, list(places), warn
         self._started_at, self._started = datetime.now(UTC), time.monotonic()
         self._group = f"{self._started_at:%Y%m%dT%H%M%S}-{command.replace(' ', '-')}-{secrets.token_hex(2)}"

@@ -154,7 +154,9 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
         drawn = seed if recipe.tuning is not None else 0
         key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
         if key not in lenses:
-            lenses[key] = lens_of(starting_backbone(recipe, seed=drawn), recipe, threads=threads)
+            lenses[key] = lens_of(
+                starting_backbone(replace(recipe, preprocessing=None), seed=drawn), recipe, threads=threads
+            )
         # The lens's own recipe decides its views: another strength is another eye on the same graph.
         eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
         lens = replace(lenses[key], eye=eye)
@@ -171,7 +173,10 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
 def _shown_by(recipe: Recipe) -> tuple[Any, ...]:
     """What of a recipe decides what its network shows."""
     companion = replace(recipe.companion, joined=FEATURES) if recipe.companion is not None else None
-    return (recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion)
+    return (
+        *(recipe.backbone, recipe.levels, recipe.input_px, recipe.views, recipe.strength, recipe.tuning, companion),
+        recipe.preprocessing,
+    )
 
 
 def look_of(photos: Sequence[Photo], sets: Mapping[str, Sequence[Photo]], *, views: int, seed: int) -> Look:

@@ -6,7 +6,7 @@
       maps/CLASS/x.jpg.png   the heat map over what the model saw, by the photograph's place in the folder
       cache/KEY.json, .png   answers by content; may be deleted at any time
 
-KEY is the SHA-256 over the graph, the photograph's bytes and the class explained: the same
+KEY is the SHA-256 over the graph, the photograph's bytes, the method and the class explained: the same
 photograph under another name, or in another folder, is answered without running the graph,
 and another model never meets an old answer. `explanations.json` is written last: while it
 stands, everything that it names is there.
@@ -34,6 +34,7 @@ from training.data.errors import FolderMissing, PhotoBroken
 from training.data.folder import SUFFIXES
 from training.errors import SettingWrong
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
+from training.explanation.methods import GRAD_CAM, MEANS, Explain
 from training.explanation.overlay import overlay_png
 from training.explanation.page import Shown, page
 
@@ -42,7 +43,7 @@ DOCUMENT: Final = "explanations.json"
 MAPS: Final = "maps"
 CACHE: Final = "cache"
 BEST: Final = -1  # the target that asks for the best class
-_FORM: Final = b"amulet explanation 1"  # of what a cache file holds: another form has other keys
+_FORM: Final = b"amulet explanation 2"  # of what a cache file holds: another form has other keys
 _BATCH: Final = 16
 
 
@@ -75,11 +76,14 @@ def explain_folder(
     sample: int | None = None,
     seed: int = 0,
     target: str | None = None,
+    method: str = GRAD_CAM,
+    explain: Explain | None = None,
     progress: Progress | None = None,
 ) -> Explained:
     """Write a heat map for each photograph below `folder`, or for `sample` of them.
 
-    target: the class to explain; by default the best one of each photograph.
+    target: the class to explain; by default the best one of each photograph.  method, explain: how the maps are made,
+    and by what (`methods.method_of`); by default Grad-CAM, by the graph.
     Files that cannot be read are left out and named. Raises FolderMissing where no photograph
     can be read, SettingWrong for a class the model does not know or a place that is in use.
     """
@@ -99,10 +103,10 @@ def explain_folder(
     try:
         with ThreadPoolExecutor(max_workers=4) as pool:
             for first in range(0, len(chosen), _BATCH):
-                jobs = _keyed(chosen[first : first + _BATCH], folder, model, class_index, broken)
+                jobs = _keyed(chosen[first : first + _BATCH], folder, f"{model.sha256} {method} {class_index}", broken)
                 missing = [job for job in jobs if not _is_cached(cache, job.key)]
                 cached += len(jobs) - len(missing)
-                refused = _answer(model, missing, class_index, cache, pool, broken)
+                refused = _answer(model, explain or model.explain, missing, class_index, cache, pool, broken)
                 for job in jobs:
                     if job.key not in refused:
                         rows.append(_row(job, json.loads((cache / f"{job.key}.json").read_bytes()), model))
@@ -111,7 +115,7 @@ def explain_folder(
                     progress(min(first + _BATCH, len(chosen)), len(chosen))
         if not rows:
             raise FolderMissing(f"no photograph of {folder} can be read: {broken[0]}")
-        _publish(scratch, out, _document(model, folder, rows, broken, target))
+        _publish(scratch, out, _document(model, folder, rows, broken, target, method))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     verdicts = Counter(row["verdict"] for row in rows)
@@ -164,9 +168,8 @@ def _check_place(folder: Path, out: Path) -> None:
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, an empty one or an earlier one")
 
 
-def _keyed(
-    files: Sequence[Path], folder: Path, model: GraphModel, target: int, broken: list[PhotoBroken]
-) -> list[_Job]:
+def _keyed(files: Sequence[Path], folder: Path, asked: str, broken: list[PhotoBroken]) -> list[_Job]:
+    """asked: what besides the photograph decides its map."""
     jobs = []
     for file in files:
         try:
@@ -174,7 +177,7 @@ def _keyed(
         except OSError as error:
             broken.append(PhotoBroken(file, f"cannot be read ({error.strerror})"))
             continue
-        key = hashlib.sha256(b"%s %s %s %d" % (_FORM, model.sha256.encode(), digest.encode(), target)).hexdigest()
+        key = hashlib.sha256(b"%s %s %s" % (_FORM, asked.encode(), digest.encode())).hexdigest()
         jobs.append(_Job(file.relative_to(folder).as_posix(), file, key))
     return jobs
 
@@ -190,6 +193,7 @@ def _is_cached(cache: Path, key: str) -> bool:
 
 def _answer(
     model: GraphModel,
+    explain: Explain,
     jobs: Sequence[_Job],
     target: int,
     cache: Path,
@@ -211,7 +215,7 @@ def _answer(
     ready = [(job, found) for job, found in seen if job.key not in refused]
     if not ready:
         return refused
-    answers, grids = model.explain([pixels for _, pixels in ready], target)
+    answers, grids = explain([pixels for _, pixels in ready], target)
 
     def keep(index: int) -> None:
         job, pixels = ready[index]
@@ -250,13 +254,20 @@ def _row(job: _Job, kept: dict[str, Any], model: GraphModel) -> dict[str, Any]:
 
 
 def _document(
-    model: GraphModel, folder: Path, rows: list[dict[str, Any]], broken: Sequence[PhotoBroken], target: str | None
+    model: GraphModel,
+    folder: Path,
+    rows: list[dict[str, Any]],
+    broken: Sequence[PhotoBroken],
+    target: str | None,
+    method: str,
 ) -> dict[str, Any]:
     return {
         "model": model.card.version,
         "graph_sha256": model.sha256,
         "data": str(folder),
         "explains": target or "its best class",
+        "method": method,
+        "means": MEANS[method].format(what=target or "its best class"),
         "disclaimer": dict(DISCLAIMER),
         "photos": rows,
         "left_out": [{"file": str(error.path), "why": error.why} for error in broken],

@@ -23,13 +23,20 @@ THREADS_MAX = 8  # beyond, small batches only wait for each other
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Of the sample.")
 @click.option("--target", metavar="CLASS", help="Explain this class; by default the best one of each photograph.")
 @click.option(
+    "--method",
+    type=click.Choice(["grad_cam", "grad_cam_plus_plus", "saliency"]),
+    default="grad_cam",
+    show_default=True,
+    help="How maps are made; saliency, by captum, needs a RUN folder.",
+)
+@click.option(
     "--faithfulness",
     "measured_on",
     type=click.IntRange(0),
     default=16,
     show_default=True,
     metavar="N",
-    help="Measure on N of the photographs whether the maps show what the model goes by; 0: do not.",
+    help="Measure on N of the photographs whether the maps of each method show what the model goes by; 0: do not.",
 )
 @click.option(
     "--review-sheet",
@@ -45,6 +52,7 @@ def explain(
     sample: int | None,
     seed: int,
     target: str | None,
+    method: str,
     measured_on: int,
     review_sheet: Path | None,
     as_json: bool,
@@ -60,10 +68,12 @@ def explain(
         from training.data.folder import cores
         from training.evaluation.answers import GraphModel
         from training.explanation.batch import INDEX, explain_folder, sampled
-        from training.explanation.faithfulness import faithfulness
+        from training.explanation.faithfulness import faithfulness, said
+        from training.explanation.methods import method_of, methods_of
         from training.explanation.review_sheet import ITEMS, write_sheet
 
         opened = GraphModel.open(model, threads=min(cores(), THREADS_MAX))
+        explained = method_of(opened, model, method)
         done = explain_folder(
             opened,
             folder,
@@ -71,19 +81,22 @@ def explain(
             sample=sample,
             seed=seed,
             target=target,
+            method=method,
+            explain=explained,
             progress=lambda now, total: say("Explaining", now, total),
         )
-        faithful = None
+        faithful = {}
         if measured_on:
             images = [opened.pixels(file) for file in sampled(done.files, folder, measured_on, seed=seed)]
             faithful = faithfulness(
                 opened,
                 images,
                 rng=np.random.default_rng(seed),
+                methods=methods_of(opened, model),
                 progress=lambda now, total: say("Measuring the maps", now, total),
             )
         if review_sheet is not None:
-            write_sheet(opened, folder, sampled(done.files, folder, ITEMS, seed=seed), review_sheet)
+            write_sheet(opened, folder, sampled(done.files, folder, ITEMS, seed=seed), review_sheet, explain=explained)
     left_out = [{"file": str(error.path), "why": error.why} for error in done.left_out]
     if as_json:
         document = {
@@ -92,7 +105,9 @@ def explain(
             "photos": done.photos,
             "from_cache": done.from_cache,
             "verdicts": done.verdicts,
-            "faithfulness": None if faithful is None else asdict(faithful),
+            "method": method,
+            "faithfulness": asdict(faithful[method]) if faithful else None,
+            "faithfulness_of": {name: asdict(each) for name, each in faithful.items()},
             "review_sheet": None if review_sheet is None else str(review_sheet),
             "left_out": left_out,
         }
@@ -100,8 +115,8 @@ def explain(
         return
     verdicts = ", ".join(f"{count} {name.replace('_', ' ').lower()}" for name, count in done.verdicts.items())
     click.echo(f"{done.photos} photographs ({done.from_cache} answered before): {verdicts}. Look at {out / INDEX}")
-    if faithful is not None:
-        click.echo(faithful.said)
+    if faithful:
+        click.echo(said(faithful))
     if review_sheet is not None:
         click.echo(f"For experts to judge: {review_sheet}")
     for item in left_out:

@@ -60,7 +60,8 @@ def flips(model: GraphModel, images: Sequence[NDArray[np.uint8]], *, rng: np.ran
     for pixels, (first, second) in zip(images, best.tolist(), strict=True):
         region = strongest(contrast(model, [pixels], first, second)[0], HIDDEN_SHARE)
         places = [_moved(region, rng) for _ in range(_ELSEWHERE)]
-        shown = [pixels, *(hidden(pixels, place) for place in (region, *places))]
+        soft = blurred(pixels)
+        shown = [pixels, *(hidden(pixels, place, soft) for place in (region, *places))]
         before, after, *others = _margins(model, shown, first, second)
         turned.append(after < 0.0)
         elsewhere.append(np.mean(np.array(others) < 0.0))
@@ -83,12 +84,17 @@ def strongest(grid: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
     return chosen.reshape(grid.shape)
 
 
-def hidden(pixels: NDArray[np.uint8], cells: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The photograph with the cells [rows, columns] blurred away. pixels: uint8 [H, W, 3]."""
+def hidden(
+    pixels: NDArray[np.uint8], cells: NDArray[np.bool_], soft: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
+    """The photograph with the cells [rows, columns] blurred away. pixels: uint8 [H, W, 3].
+
+    soft: what `blurred` makes of it, for who hides many cells of one photograph: blurring costs more than the graph.
+    """
     height, width, _ = pixels.shape
     rows = np.arange(height) * cells.shape[0] // height
     columns = np.arange(width) * cells.shape[1] // width
-    return np.where(cells[rows[:, None], columns[None, :], None], blurred(pixels), pixels)
+    return np.where(cells[rows[:, None], columns[None, :], None], blurred(pixels) if soft is None else soft, pixels)
 
 
 def blurred(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

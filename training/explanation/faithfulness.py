@@ -5,7 +5,7 @@ Each figure stands beside what a map without any sense would reach on the same p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from training.augmentation import backdrop
 from training.evaluation.answers import GraphModel, Progress
-from training.explanation.contrast import Flips, flips, hidden
+from training.explanation.contrast import Flips, blurred, flips, hidden
+from training.explanation.methods import GRAD_CAM, Explain
 
 _STEPS: Final = 10
+_CHANCE: Final = "chance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,68 +35,106 @@ class Faithfulness:
     pointing_random: float | None  # a random cell: the object's share of the photograph
     flips: Flips
 
-    @property
-    def said(self) -> str:
-        """The figures for a person, each beside what chance reaches."""
-        turned = self.flips
-        lines = [
-            f"Whether the maps show what the model goes by, on {self.photos} photographs (what chance reaches behind):",
-            f"  hiding the strongest cells first leaves {self.deletion:.3f} of the answer ({self.deletion_random:.3f})",
-            f"  showing them first gives {self.insertion:.3f} of it ({self.insertion_random:.3f})",
-            f"  hiding what speaks against the second candidate turns the order in {turned.contrast:.0%} "
-            f"({turned.elsewhere:.0%})",
-        ]
-        if self.pointing is not None:
-            lines.append(
-                f"  the strongest cell lies on the object in {self.pointing:.0%} of {self.pointed} "
-                f"({self.pointing_random:.0%})"
-            )
-        return "\n".join(lines)
-
 
 def faithfulness(
     model: GraphModel,
     images: Sequence[NDArray[np.uint8]],
     *,
     rng: np.random.Generator,
+    methods: Mapping[str, Explain] | None = None,
     progress: Progress | None = None,
-) -> Faithfulness:
-    """images: uint8 [H, W, 3] of the model's size, at least one; about 60 runs of the graph for each.
+) -> dict[str, Faithfulness]:
+    """By method, on the same photographs and beside the same chance; by default of the graph's Grad-CAM alone.
 
-    Raises ModelUnreadable where the graph draws no heat maps, ValueError for no photograph.
+    images: uint8 [H, W, 3] of the model's size, at least one; some 30 runs of the graph for each, and 20 for each
+    method. Finer grids are measured in the cells of the graph's own. Raises ModelUnreadable where the graph draws no
+    heat maps, ValueError for no photograph.
     """
     if not images:
         raise ValueError("there is no photograph to measure on")
-    areas, hits, chances = [], [], []
+    methods = {GRAD_CAM: model.explain} if methods is None else methods
+    areas: dict[str, list[tuple[float, float]]] = {name: [] for name in (*methods, _CHANCE)}
+    hits: dict[str, list[float]] = {name: [] for name in (*methods, _CHANCE)}
     for done, pixels in enumerate(images):
         if progress is not None:
             progress(done, len(images))
         answers, maps = model.explain([pixels], -1)
-        best, grid = int(answers.probabilities[0].argmax()), maps[0]
-        by_map = np.argsort(-grid, axis=None, kind="stable")
-        orders = (by_map, rng.permutation(grid.size))
-        areas.append([area for order in orders for area in _areas(model, pixels, order, grid.shape, best)])
+        best, shape = int(answers.probabilities[0].argmax()), maps[0].shape
+        orders = {
+            name: np.argsort(-_in_cells_of(explain([pixels], best)[1][0], shape), axis=None, kind="stable")
+            for name, explain in methods.items()
+        }
+        soft = blurred(pixels)
+        orders[_CHANCE] = rng.permutation(maps[0].size)
+        for name, order in orders.items():
+            areas[name].append(_areas(model, pixels, soft, order, shape, best))
         away = backdrop.mask(pixels)
         if away is not None:
-            objects = _in_cells(~away, grid.shape)
-            hits.append(objects.flat[by_map[0]])
-            chances.append(objects.mean())
-    deletion, insertion, deletion_random, insertion_random = np.mean(areas, axis=0)
-    return Faithfulness(
-        photos=len(images),
-        deletion=float(deletion),
-        deletion_random=float(deletion_random),
-        insertion=float(insertion),
-        insertion_random=float(insertion_random),
-        pointed=len(hits),
-        pointing=float(np.mean(hits)) if hits else None,
-        pointing_random=float(np.mean(chances)) if hits else None,
-        flips=flips(model, images, rng=rng),
+            objects = _in_cells(~away, shape)
+            for name in methods:
+                hits[name].append(float(objects.flat[orders[name][0]]))
+            hits[_CHANCE].append(float(objects.mean()))
+    turned = flips(model, images, rng=rng)
+    random_deletion, random_insertion = np.mean(areas[_CHANCE], axis=0)
+    found = {}
+    for name in methods:
+        deletion, insertion = np.mean(areas[name], axis=0)
+        found[name] = Faithfulness(
+            photos=len(images),
+            deletion=float(deletion),
+            deletion_random=float(random_deletion),
+            insertion=float(insertion),
+            insertion_random=float(random_insertion),
+            pointed=len(hits[name]),
+            pointing=float(np.mean(hits[name])) if hits[name] else None,
+            pointing_random=float(np.mean(hits[_CHANCE])) if hits[_CHANCE] else None,
+            flips=turned,
+        )
+    return found
+
+
+def said(found: Mapping[str, Faithfulness]) -> str:
+    """The figures for a person, each beside what chance reaches."""
+    one = next(iter(found.values()))
+    lines = [
+        f"Whether the maps show what the model goes by, on {one.photos} photographs (what chance reaches behind):",
+        "  hiding the strongest cells first leaves of the answer  "
+        f"{_told(found, lambda each: f'{each.deletion:.3f}')} ({one.deletion_random:.3f})",
+        "  showing them first gives of it  "
+        f"{_told(found, lambda each: f'{each.insertion:.3f}')} ({one.insertion_random:.3f})",
+    ]
+    if one.pointing_random is not None:
+        lines.append(
+            f"  the strongest cell lies on the object, of {one.pointed}  "
+            f"{_told(found, lambda each: f'{each.pointing or 0.0:.0%}')} ({one.pointing_random:.0%})"
+        )
+    lines.append(
+        f"  hiding what speaks against the second candidate turns the order in {one.flips.contrast:.0%} "
+        f"({one.flips.elsewhere:.0%})"
     )
+    return "\n".join(lines)
+
+
+def _told(found: Mapping[str, Faithfulness], figure: Callable[[Faithfulness], str]) -> str:
+    if len(found) == 1:
+        return figure(next(iter(found.values())))
+    return ", ".join(f"{name} {figure(each)}" for name, each in found.items())
+
+
+def _in_cells_of(grid: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """The grid, or the means of a finer one, in cells [rows, columns] of another."""
+    rows, columns = shape
+    finer = grid.reshape(rows, grid.shape[0] // rows, columns, grid.shape[1] // columns)
+    return np.asarray(finer.mean(axis=(1, 3)))
 
 
 def _areas(
-    model: GraphModel, pixels: NDArray[np.uint8], order: NDArray[np.intp], shape: tuple[int, ...], target: int
+    model: GraphModel,
+    pixels: NDArray[np.uint8],
+    soft: NDArray[np.uint8],
+    order: NDArray[np.intp],
+    shape: tuple[int, ...],
+    target: int,
 ) -> tuple[float, float]:
     """Deletion and insertion AUC for one order of the cells, by the trapezoid rule over the share of cells."""
     counts = np.linspace(0, len(order), _STEPS + 1).round().astype(int)
@@ -103,7 +143,7 @@ def _areas(
         cells = np.zeros(len(order), np.bool_)
         cells[order[:count]] = True
         gone.append(cells.reshape(shape))
-    shown = [hidden(pixels, cells) for cells in (*gone, *(~cells for cells in gone))]
+    shown = [hidden(pixels, cells, soft) for cells in (*gone, *(~cells for cells in gone))]
     curve = model.answer(shown).probabilities[:, target].astype(np.float64)
     share = counts / len(order)
     return tuple(float(np.trapezoid(part, share)) for part in np.split(curve, 2))  # type: ignore[return-value]

@@ -37,4 +37,4 @@ def page(shown: Sequence[Shown], document: Mapping[str, Any]) -> str:
 
 def _around(document: Mapping[str, Any]) -> dict[str, Any]:
     """The lines around the pictures."""
-    return {name: document[name] for name in ("model", "data", "explains", "disclaimer", "left_out")}
+    return {name: document[name] for name in ("model", "data", "means", "disclaimer", "left_out")}

@@ -15,28 +15,32 @@ from model_store import review_sheet
 from model_store.review_sheet import Item, Kind, jpeg
 from training.errors import SettingWrong
 from training.evaluation.answers import GraphModel
+from training.explanation.methods import Explain
 from training.explanation.overlay import SIDE_PX, overlaid
 
 ITEMS: Final = 50  # what an expert looks through in a quarter of an hour
 
 
-def write_sheet(model: GraphModel, folder: Path, files: Sequence[Path], out: Path) -> int:
+def write_sheet(
+    model: GraphModel, folder: Path, files: Sequence[Path], out: Path, *, explain: Explain | None = None
+) -> int:
     """How many photographs are on the sheet. files: below `folder`; they are readable photographs.
+    explain: by what maps are made; by default the graph's Grad-CAM.
 
     Raises SettingWrong where `out` exists, PhotoBroken for a file that is no photograph, OSError where the disk
     refuses; then there is no file.
     """
     if out.exists():
         raise SettingWrong(f"{out} exists: name a new file for the review sheet")
-    items = _items(model, folder, files)
+    items = _items(model, folder, files, explain or model.explain)
     return review_sheet.write_sheet(out, items, kind=Kind.HEAT_MAPS, model=model.card.version)
 
 
-def _items(model: GraphModel, folder: Path, files: Sequence[Path]) -> Iterator[Item]:
+def _items(model: GraphModel, folder: Path, files: Sequence[Path], explain: Explain) -> Iterator[Item]:
     classes = [item.id for item in model.card.classes]
     for file in files:
         pixels = model.pixels(file)
-        answers, maps = model.explain([pixels], -1)
+        answers, maps = explain([pixels], -1)
         plain = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
         row = answers.probabilities[0]
         yield Item(

@@ -29,14 +29,22 @@ _FORMS = ("onnx", "torchscript", "int8", "dynamic")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the new run.  [default: RUN-int8]"
 )
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def quantize(run: Path, data: Path, outside: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+def quantize(
+    run: Path, data: Path, outside: tuple[Path, ...], out: Path | None, html: Path | None, as_json: bool
+) -> None:
     """Make an 8-bit form of a run, measured against it; refused when it decides otherwise."""
     out = out or run.with_name(f"{run.name}-int8")
     with worded(), stages() as say:
         from training.export import quantize as quantizing
 
         card, figures = quantizing.quantize(run, data, out, outside=outside, progress=say)
+        if html is not None:
+            from training.export import comparison, forms_page
+
+            say("Measuring both forms", 0, 1)
+            html.write_text(forms_page.page(comparison.quantised(run, out, data), beside=""), "utf-8")
     if as_json:
         click.echo(json.dumps({"run": str(out), "version": card.version, **asdict(figures)}, indent=2))
         return
@@ -91,7 +99,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     for form in found.forms:
         click.echo(
             f"  {form.name:<13}{form.file_bytes / 1e6:5.1f} MB, {form.times_smaller:.1f} times smaller   "
-            f"accuracy {form.accuracy:.3f}, {-form.accuracy_lost:+.3f}   same best class {form.same_best:.1%}"
+            f"accuracy {form.accuracy:.3f}, {0.0 - form.accuracy_lost:+.3f}   same best class {form.same_best:.1%}"
         )
         click.echo(
             f"  {'':<13}p50 {form.p50_ms:.1f}, p95 {form.p95_ms:.1f}, p99 {form.p99_ms:.1f} ms   "

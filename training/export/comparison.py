@@ -20,6 +20,7 @@ from model_store.card import Card
 from training.data.folder import Photo, load_folder
 from training.errors import DataTooSmall, ModelUnreadable, ParityBroken, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
+from training.evaluation.intervals import bootstrap
 from training.export import latency, quantize, run_folder, torchscript
 from training.export.latency import Cost
 from training.export.processor import processor
@@ -42,6 +43,7 @@ class Form:
     times_smaller: float  # than the fp32 graph
     accuracy: float
     accuracy_lost: float  # against fp32, on the same photographs
+    accuracy_lost_interval: tuple[float, float]  # its 95 % bootstrap over photographs
     same_best: float  # share of photographs with the same best class as fp32
     p50_ms: float
     p95_ms: float
@@ -82,53 +84,93 @@ def export(
     data: labelled photographs; what quantisation needs of them is not measured on.
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong.
     """
-    if not (run / CARD).is_file():
-        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
     if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
-    model = GraphModel.open(run, threads=1)
-    folder = load_folder(data)
-    order = [known.id for known in model.card.classes]
-    chosen = quantize.halves(folder, model.card)[1][:_MEASURED_MAX]
-    if len(chosen) < quantize.MEASURED_MIN:
-        raise DataTooSmall(
-            f"{data} leaves {len(chosen)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
-        )
-    decode_ms = _decode_ms(model, chosen)
-    images = np.stack([model.pixels(photo.path) for photo in chosen])
-    labels = np.array([order.index(photo.label) for photo in chosen])
+    chosen = _chosen(run, data)
+    card = Card.parse((run / CARD).read_bytes())
     graph = onnx.load(str(run / GRAPH))
-    fp32 = latency.measure(run / GRAPH, images)
+    fp32 = latency.measure(run / GRAPH, chosen.images)
     measured = []
     refused: dict[str, str] = {}
     with run_folder.written(out) as place:
         for number, name in enumerate(dict.fromkeys((FP32, *forms))):
             progress("Making and measuring", number, len(forms) + 1)
             try:
-                path = _made(name, run, model.card, data, place, outside)
+                path = _made(name, run, card, data, place, outside)
             except ParityBroken as error:
                 refused[name] = str(error)
                 continue
-            cost = fp32 if name == FP32 else latency.measure(path, images)
-            measured.append(_form(name, path, place, cost, fp32, labels, run / GRAPH, graph))
+            cost = fp32 if name == FP32 else latency.measure(path, chosen.images)
+            measured.append(_form(name, path, place, cost, fp32, chosen.labels, run / GRAPH, graph))
         if latency.CUDA in onnxruntime.get_available_providers():
-            cost = latency.measure(run / GRAPH, images, provider=latency.CUDA)
-            measured.append(_form("onnx on CUDA", place / GRAPH, place, cost, fp32, labels, run / GRAPH, graph))
+            cost = latency.measure(run / GRAPH, chosen.images, provider=latency.CUDA)
+            measured.append(_form("onnx on CUDA", place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph))
         else:
             refused["onnx on CUDA"] = (
                 "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
             )
-        found = Forms(
-            version=model.card.version,
-            processor=processor(),
-            photos=len(chosen),
-            seen_in_training=folder.fingerprint == model.card.data.fingerprint,
-            decode_ms=decode_ms,
-            forms=tuple(measured),
-            refused=refused,
-        )
+        found = chosen.found(measured, refused)
         (place / RESULT).write_text(json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
     return found
+
+
+def quantised(run: Path, made: Path, data: Path) -> Forms:
+    """The 8-bit run `made` that `quantize` wrote of `run`, measured against it: the form that is served, and the whole.
+
+    data: as for `export`, whose errors it raises.
+    """
+    chosen = _chosen(run, data)
+    fp32, int8 = (latency.measure(place / GRAPH, chosen.images) for place in (run, made))
+    graph = onnx.load(str(run / GRAPH))
+    return chosen.found(
+        [
+            _form(FP32, run / GRAPH, run, fp32, fp32, chosen.labels, run / GRAPH, graph),
+            _form("int8", made / GRAPH, made, int8, fp32, chosen.labels, run / GRAPH, graph),
+        ],
+        {},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What forms are measured on."""
+
+    version: str
+    seen_in_training: bool
+    images: NDArray[np.uint8]  # [n, H, W, 3]
+    labels: NDArray[np.intp]  # [n]
+    decode_ms: float
+
+    def found(self, forms: Sequence[Form], refused: Mapping[str, str]) -> Forms:
+        return Forms(
+            version=self.version,
+            processor=processor(),
+            photos=len(self.images),
+            seen_in_training=self.seen_in_training,
+            decode_ms=self.decode_ms,
+            forms=tuple(forms),
+            refused=refused,
+        )
+
+
+def _chosen(run: Path, data: Path) -> _Chosen:
+    if not (run / CARD).is_file():
+        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
+    model = GraphModel.open(run, threads=1)
+    folder = load_folder(data)
+    order = [known.id for known in model.card.classes]
+    photos = quantize.halves(folder, model.card)[1][:_MEASURED_MAX]
+    if len(photos) < quantize.MEASURED_MIN:
+        raise DataTooSmall(
+            f"{data} leaves {len(photos)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
+        )
+    return _Chosen(
+        version=model.card.version,
+        seen_in_training=folder.fingerprint == model.card.data.fingerprint,
+        images=np.stack([model.pixels(photo.path) for photo in photos]),
+        labels=np.array([order.index(photo.label) for photo in photos], np.intp),
+        decode_ms=_decode_ms(model, photos),
+    )
 
 
 def part_of_node(graph: onnx.GraphProto) -> dict[str, str]:
@@ -186,15 +228,18 @@ def _form(
     fp32_file: Path,
     graph: onnx.ModelProto,
 ) -> Form:
-    accuracy = [float((np.array(each.best) == labels).mean()) for each in (cost, fp32)]
+    own_right, right = (np.array(each.best) == labels for each in (cost, fp32))
+    missed = right.astype(np.float64) - own_right
+    lost = bootstrap(lambda rows: float(missed[rows].mean()), [labels], seed=0)
     own = onnx.load(str(path)) if path.suffix == ".onnx" and name != FP32 else graph
     return Form(
         name=name,
         path=str(path.relative_to(place)),
         file_bytes=path.stat().st_size,
         times_smaller=fp32_file.stat().st_size / path.stat().st_size,
-        accuracy=accuracy[0],
-        accuracy_lost=accuracy[1] - accuracy[0],
+        accuracy=float(own_right.mean()),
+        accuracy_lost=lost.value,
+        accuracy_lost_interval=(lost.low, lost.high),
         same_best=float((np.array(cost.best) == np.array(fp32.best)).mean()),
         p50_ms=cost.p50_ms,
         p95_ms=cost.p95_ms,

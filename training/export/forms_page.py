@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from training.export.comparison import FP32, PARTS, Form, Forms
+from training.export.comparison import FP32, PARTS, RESULT, Form, Forms
 from training.export.forms import GAIN_MIN, LOSS_MAX
-from training.pages import render
+from training.pages import charts, render
+
+DECODE: Final = "decode"
+_LOSS_SHOWN: Final = 0.05  # of accuracy, either way: the scale of the whiskers, unless an interval is wider
 
 
-def page(found: Forms) -> str:
-    """The whole report as one HTML file that needs nothing else."""
-    longest = max(form.p99_ms for form in found.forms)
+def page(found: Forms, *, beside: str = RESULT) -> str:
+    """The whole report as one HTML file that needs nothing else.
+
+    beside: the file with the same figures; empty: there is none.
+    """
+    ends = max(_LOSS_SHOWN, *(abs(value) for form in found.forms for value in form.accuracy_lost_interval))
+    longest = {name: max(getattr(form, name) for form in found.forms) for name in ("file_bytes", "peak_mib", "p99_ms")}
+    whole_ms = max(form.cpu_ms for form in found.forms) + found.decode_ms
     return render(
         "export/forms.html.j2",
         found=found,
@@ -19,12 +28,32 @@ def page(found: Forms) -> str:
         rows=[
             {
                 "form": form,
-                "bars": {name: 100.0 * getattr(form, name) / longest for name in ("p50_ms", "p95_ms", "p99_ms")},
+                "lost": charts.whisker(
+                    -form.accuracy_lost,
+                    *sorted(-value for value in form.accuracy_lost_interval),
+                    ends=(-ends, ends),
+                    guide=-LOSS_MAX,
+                    width=110,
+                ),
+                "file_share": 100.0 * form.file_bytes / longest["file_bytes"],
+                "memory_share": 100.0 * form.peak_mib / longest["peak_mib"],
+                "bars": {
+                    name: 100.0 * getattr(form, name) / longest["p99_ms"] for name in ("p50_ms", "p95_ms", "p99_ms")
+                },
+                "spent_ms": (spent := _spent_ms(found, form)),
+                "spent_shares": {part: 100.0 * taken / whole_ms for part, taken in spent.items()},
             }
             for form in found.forms
         ],
-        parts=PARTS,
+        parts=(DECODE, *PARTS),
+        footer=f"The same figures are in {beside} beside this page." if beside else "",
     )
+
+
+def _spent_ms(found: Forms, form: Form) -> dict[str, float]:
+    """Of one photograph, decoding included, by part; a form that tells nothing of itself is all backbone's."""
+    shares = form.shares or {PARTS[0]: 1.0}
+    return {DECODE: found.decode_ms, **{part: form.cpu_ms * shares.get(part, 0.0) for part in PARTS}}
 
 
 def sentences(found: Forms) -> Iterator[str]:

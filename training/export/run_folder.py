@@ -29,12 +29,13 @@ from model_store import examples
 from model_store.card import Card, GoldenCard
 from model_store.examples import THUMBNAIL_PX, Example
 from training.data.folder import Photo
-from training.errors import SettingWrong
+from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.export.fused_graph import Fitted
 from training.fitting import checkpoints
-from training.fitting.recipe import Recipe
-from training.models.heads import Network
+from training.fitting.recipe import RECIPES, Recipe, with_settings
+from training.models.backbones import Backbone, spec_of
+from training.models.heads import LinearHead, Network
 
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"
@@ -141,6 +142,19 @@ def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Rec
         }
     )
     (folder / CHECKPOINT).write_bytes(content)
+
+
+def read_network(run: Path) -> Network:
+    """The network of a RUN folder, to be asked only. Raises ModelUnreadable where its checkpoint is missing."""
+    state = checkpoints.read(run / CHECKPOINT)
+    if state is None:
+        raise ModelUnreadable(f"{run} has no {CHECKPOINT}, which its network is made from: train the run again")
+    recipe = with_settings(RECIPES["standard"], json.loads(state["recipe"]))
+    classes, size = state["network"]["head.weight"].shape
+    empty = LinearHead(np.zeros((classes, size), np.float32), np.zeros(classes, np.float32))
+    network = Network(Backbone(spec_of(recipe.backbone), recipe.levels), empty)
+    network.load_state_dict(state["network"])
+    return network.eval().requires_grad_(False)
 
 
 def write_model(folder: Path, card: Card, graph: bytes) -> None:

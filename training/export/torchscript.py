@@ -5,20 +5,15 @@ Detectors and heat map stay with the ONNX graph: whoever takes this form decides
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from model_store.card import Card
-from training.errors import ModelUnreadable
-from training.export.run_folder import CHECKPOINT
-from training.fitting.recipe import RECIPES, with_settings
-from training.models.backbones import Backbone, spec_of
-from training.models.heads import LinearHead, Network
+from training.export import run_folder
+from training.models.heads import Network
 
 
 class _Scripted(nn.Module):
@@ -35,18 +30,8 @@ class _Scripted(nn.Module):
 
 def write(run: Path, card: Card, out: Path) -> None:
     """Trace the network of a RUN folder. Raises ModelUnreadable where its checkpoint is missing."""
-    try:
-        state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
-    except OSError:
-        raise ModelUnreadable(
-            f"{run} has no {CHECKPOINT}, which TorchScript is made from: train the run again"
-        ) from None
-    recipe = with_settings(RECIPES["standard"], json.loads(state["recipe"]))
-    classes, size = state["network"]["head.weight"].shape
-    empty = LinearHead(np.zeros((classes, size), np.float32), np.zeros(classes, np.float32))
-    network = Network(Backbone(spec_of(recipe.backbone), recipe.levels), empty)
-    network.load_state_dict(state["network"])
-    scripted = _Scripted(network.eval(), float(state["temperature"]))
+    network = run_folder.read_network(run)
+    scripted = _Scripted(network, card.temperature)
     example = torch.zeros(2, card.input.height_px, card.input.width_px, 3, dtype=torch.uint8)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls TorchScript old; this form is for those who still run it

@@ -23,6 +23,7 @@ from handlers.amulet_handler import PhotoRefused, pixels_of
 from training.augmentation import standard
 from training.data.errors import DataChanged, PhotoBroken
 from training.data.folder import Photo
+from training.data.preprocessing import prepared
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
 from training.side_by_side import side_by_side
@@ -71,6 +72,7 @@ class Eye:
     """The exported backbone, ready to look.
 
     Each core draws and looks at photographs of its own: cores that share one wait for each other, turning.
+    Whatever the recipe's preprocessing is comes last, after a view was drawn, as it would for a caller's photograph.
     """
 
     def __init__(self, graph: bytes, recipe: Recipe, *, threads: int) -> None:
@@ -124,7 +126,8 @@ class Eye:
         return [np.concatenate(level) for level in zip(*found, strict=True)]
 
     def _seen(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
-        return list(self._session.run(self._outputs, {"image": np.stack(images)}))
+        seen = np.stack([prepared(image, self._recipe.preprocessing) for image in images])
+        return list(self._session.run(self._outputs, {"image": seen}))
 
 
 def cores() -> int:

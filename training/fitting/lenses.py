@@ -37,11 +37,17 @@ class Tutor:
 def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) -> Backbone:
     """With its pretrained weights; a network that has none and will be tuned starts from numbers drawn by the seed.
 
-    file: as for `backbones.pretrained`. Raises WeightsMissing, and SettingWrong for a recipe of two networks.
+    file: as for `backbones.pretrained`. Raises WeightsMissing, and SettingWrong for a recipe that is there to be
+    compared: of two networks, or with preprocessing.
     """
     if recipe.companion is not None:
         raise SettingWrong(
             "a companion is no part of a graph: it is there to be compared (amulet ablate --over companions)"
+        )
+    if recipe.preprocessing is not None:
+        raise SettingWrong(
+            "preprocessing is no part of what is served: it is there to be compared "
+            "(amulet ablate --over preprocessing)"
         )
     spec = backbones.spec_of(recipe.backbone)
     if recipe.tuning is None or spec.pretrainable:

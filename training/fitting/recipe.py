@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from training.augmentation.standard import Strength
+from training.data.preprocessing import DENOISERS, Preprocessing
 from training.errors import SettingWrong
 from training.fitting.companion import ANSWERS, JOINED, Companion
 from training.fitting.tuning import SAMPLERS, Tuning
@@ -50,6 +51,7 @@ class Recipe:
     set_coverage: float = 0.9
     tuning: Tuning | None = None  # None: the backbone stays as it is
     companion: Companion | None = None  # None: the backbone looks alone
+    preprocessing: Preprocessing | None = None  # of every photograph and view; None: they are seen as they are
 
     @property
     def seen_px(self) -> int:
@@ -121,6 +123,11 @@ def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
             raise SettingWrong("companion must be a mapping of its own fields, or null for a backbone that looks alone")
         own = _with_levels(_checked(Companion, changes["companion"]))
         changes["companion"] = dataclasses.replace(recipe.companion or Companion(), **own)
+    if changes.get("preprocessing") is not None:
+        if not isinstance(changes["preprocessing"], Mapping):
+            raise SettingWrong("preprocessing must be a mapping of its own fields, or null for photographs as they are")
+        own = _checked(Preprocessing, changes["preprocessing"])
+        changes["preprocessing"] = dataclasses.replace(recipe.preprocessing or Preprocessing(), **own)
     changes = _with_levels(changes)
     changed = dataclasses.replace(recipe, **changes)
     if "backbone" in changes and "levels" not in changes:
@@ -186,6 +193,8 @@ def _check_ranges(recipe: Recipe) -> None:
         _check_tuning(recipe.tuning)
     if recipe.companion is not None:
         _check_companion(recipe, recipe.companion)
+    if recipe.preprocessing is not None:
+        _check_preprocessing(recipe, recipe.preprocessing)
     if recipe.head_inverse_penalty <= 0:
         raise SettingWrong(f"the setting head_inverse_penalty must be above 0, not {recipe.head_inverse_penalty}")
 
@@ -204,6 +213,19 @@ def _check_companion(recipe: Recipe, companion: Companion) -> None:
         raise SettingWrong(f"answers of the head {NEIGHBOURS} are not averaged: take companion.joined features")
     if recipe.tuning is not None:
         raise SettingWrong("a network that learns has no companion: set tuning or companion to null")
+
+
+def _check_preprocessing(recipe: Recipe, how: Preprocessing) -> None:
+    if how.denoise not in DENOISERS:
+        raise SettingWrong(f"the setting preprocessing.denoise must be {' or '.join(DENOISERS)}, not {how.denoise}")
+    if not 0.0 <= how.clahe_clip <= 256.0:
+        raise SettingWrong(f"the setting preprocessing.clahe_clip must lie between 0 and 256, not {how.clahe_clip}")
+    if not 1 <= how.clahe_tiles <= 32:
+        raise SettingWrong(f"the setting preprocessing.clahe_tiles must lie between 1 and 32, not {how.clahe_tiles}")
+    if recipe.tuning is not None:
+        raise SettingWrong(
+            "a network that learns is shown photographs as they are: set tuning or preprocessing to null"
+        )
 
 
 def _check_tuning(tuning: Tuning) -> None:

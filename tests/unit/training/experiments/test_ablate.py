@@ -27,6 +27,7 @@ from training.experiments.ablate import (
     of_minorities,
     of_mixes,
     of_models,
+    of_preprocessing,
     of_settings,
 )
 from training.experiments.page import ablation_page, ablation_sentences
@@ -228,6 +229,26 @@ def test_a_second_network_is_joined_in_each_way_and_measured_alone() -> None:
     averaged = by_name["and tf_efficientnet_lite0 at 288 px, answers"].companion
     assert averaged == replace(joined.companion, joined="answers")
     assert by_name["tf_efficientnet_lite0 at 288 px alone"] == with_settings(recipe_of("standard"), {"input_px": 288})
+
+
+def test_each_step_before_a_network_is_looked_at_anew(tmp_path: Path) -> None:
+    """What was seen without a step must not stand in for what is seen behind it."""
+    by_name = {variant.name: variant.recipe for variant in of_preprocessing(RECIPE)}
+    assert by_name[BASE] == RECIPE
+    assert len({str(recipe) for recipe in by_name.values()}) == len(by_name) == 6
+    assert {recipe.preprocessing.denoise for recipe in by_name.values() if recipe.preprocessing} >= {
+        "median",
+        "bilateral",
+    }
+    looked: list[Recipe] = []
+
+    def noted(recipe: Recipe, look: Look, together: object, seed: int) -> Eyes:
+        looked.append(recipe)
+        return eyes_of(recipe, look, together, seed)
+
+    data = write_folder(tmp_path / "data", {"apple": 8, "berry": 8})
+    ablate(Request(data, of_preprocessing(RECIPE), seeds=(0,), folds=3), lambda: noted, say=silent)
+    assert looked == list(by_name.values())
 
 
 def test_a_companion_is_checked_by_name_and_read_back_from_its_document() -> None:

@@ -17,7 +17,10 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import evaluate
 from training.evaluation.intervals import Interval
 from training.experiments.commands import compare as command
-from training.experiments.compare import Candidate, Cost, Difference, compare_models, compare_runs, decide
+from training.experiments.compare import Candidate, Difference, compare_models, compare_runs, decide
+from training.experiments.cost import Cost
+from training.experiments.page import comparison_page
+from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, read_runs
 
 LABELS = ["red"] * 8 + ["green"] * 8 + ["blue"] * 8
 CERTAIN = Interval(0.9, 0.9, 0.9)
@@ -49,7 +52,7 @@ def wrong_at(*rows: int) -> list[str]:
 
 def candidate(name: str, f1: float, *, p95_ms: float = 10.0, size_mb: float = 20.0) -> Candidate:
     figures = {"balanced_accuracy": CERTAIN, "macro_f1": Interval(f1, f1 - 0.05, f1 + 0.05), "ece": CERTAIN}
-    return Candidate(name, "v", figures, {}, 1.0, 1.0, {}, Cost(size_mb, p95_ms / 2, p95_ms))
+    return Candidate(name, "v", figures, {}, 1.0, 1.0, {}, Cost(size_mb, p95_ms / 2, p95_ms, 200.0))
 
 
 def behind(name: str, low: float, high: float) -> Difference:
@@ -76,6 +79,28 @@ def test_figures_of_runs_agree_with_scikit_learn_and_the_best_comes_first(tmp_pa
     )
     assert gap.figures["macro_f1"].sure
     assert found.choice == "good"
+
+
+def test_what_a_run_took_to_make_and_takes_to_answer_stands_beside_its_figures(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "noted", LABELS), write_run(tmp_path / "older", wrong_at(0))]
+    photographs = Photographs("data", "f" * 64, 24)
+    tiny_archive.write_run(tmp_path / "older", temperature=2.0)  # another graph
+    told = [("train", runs[0], 41.5), ("evaluate", runs[1], 1.0)]  # looking at a graph is no training of it
+    for name, run, seconds in told:
+        tracker = Tracker(name, [into_folder(tmp_path / "noted-runs")], pytest.fail)
+        tracker.note(Outcome(photographs, {}, {}, artefacts=[run / "model.onnx"]), seconds=seconds)
+    noted, _ = read_runs(tmp_path / "noted-runs")
+    runs[0] = runs[0].rename(tmp_path / "moved")
+    found = compare_runs(runs, threads=1, noted=noted)
+    trained, older = (found.document()["models"][name] for name in ("moved", "older"))
+    assert trained["training_s"] == 41.5
+    assert trained["training_peak_mib"] > 20.0
+    assert (older["training_s"], older["training_peak_mib"]) == (None, None)
+    assert 20.0 < older["peak_mib"] < 1000.0
+    text = comparison_page(found)
+    for shown in (f"{older['peak_mib']:.0f} MiB", "42 s", f"{trained['training_peak_mib']:.0f} MiB"):
+        assert shown in text
+    assert compare_runs(runs, threads=1).document()["models"]["moved"]["training_s"] is None
 
 
 def test_what_is_hard_for_both_cancels(tmp_path: Path) -> None:

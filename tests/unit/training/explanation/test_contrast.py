@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.tiny_archive import CLASSES, SIDE_PX, photo_of, write_run
 from training.evaluation.answers import GraphModel
 from training.explanation.contrast import contrast, contrasted, flips, hidden, strongest
-from training.explanation.faithfulness import faithfulness
+from training.explanation.faithfulness import faithfulness, said
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_picture_shows_both_sides_in_their_own_colour() -> None:
 def test_maps_that_mean_something_beat_random_ones_and_point_at_the_object(model: GraphModel) -> None:
     images = [two_coloured(seed) for seed in range(12)]
 
-    found = faithfulness(model, images, rng=np.random.default_rng(0))
+    found = faithfulness(model, images, rng=np.random.default_rng(0))["grad_cam"]
 
     assert found.photos == 12
     assert found.deletion < found.deletion_random
@@ -95,7 +95,7 @@ def test_maps_that_mean_something_beat_random_ones_and_point_at_the_object(model
     assert found.pointing is not None
     assert found.pointing_random is not None
     assert found.pointing > found.pointing_random + 0.3
-    assert "12 photographs" in found.said
+    assert "12 photographs" in said({"grad_cam": found})
 
 
 def test_without_photographs_there_is_nothing_to_measure(model: GraphModel) -> None:

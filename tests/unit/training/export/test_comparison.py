@@ -19,7 +19,8 @@ from training.errors import DataTooSmall, ModelUnreadable, SettingWrong
 from training.evaluation.answers import GraphModel
 from training.export import torchscript
 from training.export.commands import export as command
-from training.export.comparison import PARTS, export, part_of_node
+from training.export.commands import quantize as quantize_command
+from training.export.comparison import PARTS, export, part_of_node, quantised
 
 
 def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibrated_on(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibra
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document == json.loads((out / "forms.json").read_text())
-    assert "Where the graph's time goes" in (out / "forms.html").read_text("utf-8")
+    assert "Where a photograph's time goes" in (out / "forms.html").read_text("utf-8")
     assert [form["name"] for form in document["forms"]] == ["onnx", "int8", "dynamic"]
     assert document["photos"] == len(load_folder(data).photos) // 2
     for form in document["forms"]:
@@ -39,6 +40,8 @@ def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibra
         assert form["p50_ms"] <= form["p95_ms"] <= form["p99_ms"]
         assert form["peak_mib"] > 10.0
         assert sum(form["shares"].values()) == pytest.approx(1.0)
+        low, high = form["accuracy_lost_interval"]
+        assert low <= form["accuracy_lost"] <= high
     assert document["forms"][0]["accuracy_lost"] == 0.0
     assert GraphModel.open(out / "int8", threads=1).card.graph.form == "int8"
     assert ("onnx on CUDA" in document["refused"]) == (
@@ -49,6 +52,25 @@ def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibra
     assert sorted(path.name for path in out.iterdir()) == ["forms.json", "model.json", "model.onnx"]
     with pytest.raises(SettingWrong, match="holds something else"):
         export(run, data, data, forms=["onnx"])
+
+
+def test_a_quantised_run_comes_with_a_page_of_both_forms_on_wish(tmp_path: Path) -> None:
+    run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
+    html = tmp_path / "int8.html"
+    arguments = [str(run), "--data", str(data), "--ood", str(outside), "--out", str(tmp_path / "int8")]
+    done = CliRunner().invoke(quantize_command, [*arguments, "--html", str(html)])
+    assert done.exit_code == 0, done.output
+    found = quantised(run, tmp_path / "int8", data)
+    assert [form.name for form in found.forms] == ["onnx", "int8"]
+    assert [form.file_bytes for form in found.forms] == [
+        (place / "model.onnx").stat().st_size for place in (run, tmp_path / "int8")
+    ]
+    told = json.loads((tmp_path / "int8" / "quantized.json").read_text("utf-8"))
+    assert found.forms[1].accuracy == pytest.approx(told["accuracy_after"])
+    page = html.read_text("utf-8")
+    assert f"{found.forms[1].file_bytes / 1e6:.1f} MB" in page
+    assert "Where a photograph" in page
+    assert "forms.json" not in page
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
