@@ -10,15 +10,15 @@ from django.utils.timezone import now
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
-from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.review.models import ReviewItem
 from console.site.roles import Role
 from console.staff.services import create_token
 from console.vault.models import Consent, Subject
-from console.vault.services import give_consent, withdraw_consent
-from tests.console_events import kept_event, prediction_event
+from console.vault.services import withdraw_consent
+from tests.console_events import prediction_event
+from tests.unit.console import shop
 from tests.unit.console.people import caller, member
 
 pytestmark = pytest.mark.django_db
@@ -26,20 +26,9 @@ PICTURES = ("photograph", "heat_map")
 
 
 @pytest.fixture
-def kept() -> str:
+def kept(consent: Consent) -> str:
     """A prediction of which everything is kept; its id."""
-    give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(hours=1),
-    )
-    event = kept_event(pseudonym="shop-17", consent="c-1", recipient=photo_key().public_key(), confidence=0.5)
-    assert apply_batch([event]).applied == 1
-    return str(event.prediction.prediction_id)
+    return str(shop.queued().prediction_id)
 
 
 def address(name: str, prediction_id: str, part: int = 0) -> str:
