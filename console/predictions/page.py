@@ -205,6 +205,10 @@ def _scale(score: OodScore) -> Scale:
 def _decisions(prediction: Prediction, person: User) -> list[Any]:
     """What experts said, the one in force first; through the relation, since review stands above this app."""
     item = getattr(prediction, "review", None)
-    if item is None or (item.hides_opinions and person.has_perm("review.decide_reviewitem")):
+    if item is None:
+        return []
+    if person.has_perm("review.decide_reviewitem") and (
+        item.hides_opinions or queries.judged_anew(person, prediction.pk)
+    ):
         return []
     return list(item.decisions.select_related("expert").order_by("-round"))

@@ -205,7 +205,7 @@ TABLES: Final[tuple[Table, ...]] = (
             "decided class_id": _OPINION,
             "note": _NOTE,
             "right": _staff(_("how well somebody judges")),
-            "asked_at answered_at": _PACE,
+            "asked_at answered_at open_until": _PACE,
             "id blind": NOTHING,
         },
         kept=_WITH_PREDICTION, stores=("reviews",),

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from console.predictions.models import Verdict
 from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
+from console.predictions.queries import withheld_from
 from console.rollout import guardrails
 from console.rollout.comparison import QUANTILES, Comparison, Flipped, Reviewed, compare, latencies
 from console.rollout.guardrails import LEVEL, Definition, Reading
@@ -249,12 +250,14 @@ def _bars(production: Mapping[int, int], shadow: Mapping[int, int]) -> list[tupl
 
 
 def _flipped(found: Sequence[Flipped], names: Mapping[str, str], person: User) -> list[FlippedRow]:
-    """With photographs where the subject's consent keeps them and this person may open them. One query."""
-    kept = vault.kept_of([str(item.prediction_id) for item in found])
+    """With photographs where the subject's consent keeps them and this person may open them. At most two queries."""
+    owners = [str(item.prediction_id) for item in found]
+    kept, withheld = vault.kept_of(owners), withheld_from(person, owners)
     may = person.has_perm("vault.open_storedobject")
     rows = []
-    for item in found:
-        owner = str(item.prediction_id)
+    for owner, item in zip(owners, found, strict=True):
+        if owner in withheld:
+            continue
         is_kept = owner in kept and 0 in kept[owner].photographs
         rows.append(
             FlippedRow(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
+from console.audit.queries import withheld_from
 from console.errors import Conflict, NotAllowed
 from console.predictions.models import Prediction
 from console.review import desk, gold, gold_figures, queries, services
@@ -177,6 +180,104 @@ class TestAsking:
         Prediction.objects.filter(pk=made.item.prediction_id).delete()
         assert not GoldItem.objects.exists()
         assert not GoldAnswer.objects.exists()
+
+
+class TestWithheld:
+    """What the page of a known answer keeps back from whoever is asked, no other address tells."""
+
+    @pytest.fixture
+    def asked(self, lead: User, expert: User, settings: Any, request: pytest.FixtureRequest) -> ReviewItem:
+        """What the expert is asked: before the model is heard, where `request.param` is 1."""
+        settings.AMULET = django_settings.AMULET.model_copy(
+            update={"review_gold_ratio": 1.0, "review_blind_ratio": float(request.param)}
+        )
+        item = known(lead).item
+        queued()
+        assert desk.next_item(actor=expert) == item.pk
+        return item
+
+    @pytest.mark.parametrize("asked", [1], indirect=True)
+    def test_before_the_model_is_heard_no_address_has_its_answer(self, asked: ReviewItem, expert: User) -> None:
+        prediction_id, others = str(asked.prediction_id), browser(member(Role.REVIEWER, "ladda"))
+        page, script = reverse("admin:predictions_prediction_changelist"), "/api/v1/predictions/"
+        heat_maps = (f"{page}{prediction_id}/heat-map/0.png", f"{script}{prediction_id}/heat-maps/0/")
+        photographs = (f"{page}{prediction_id}/photograph/0.png", f"{script}{prediction_id}/photographs/0/")
+        answers = (f"{page}{prediction_id}/change/", f"{script}{prediction_id}/")
+        lists = (page, script, "/api/v1/reviews/")
+
+        def told(client: Client) -> tuple[list[int], list[bool]]:
+            pages = [client.get(address).content.decode() for address in lists]
+            listed = [f"/{prediction_id}/" in page or f'"{prediction_id}"' in page for page in pages]
+            return [client.get(address).status_code for address in (*heat_maps, *answers)], listed
+
+        assert told(others) == ([200] * 4, [True] * 3)
+        mine, away = browser(expert), ([404, 404, 302, 404], [False] * 3)
+        assert told(mine) == away
+        assert mine.get(heat_maps[1]).json()["reason"] == "withheld"
+        assert [mine.get(address).status_code for address in photographs] == [200, 200]
+        say(expert, TRUTH)
+        assert told(mine) == away  # they could take it back and say something else
+        _later()
+        assert told(mine) == ([200] * 4, [True] * 3)
+
+    @pytest.mark.parametrize("asked", [1], indirect=True)
+    def test_nor_does_the_audit_trail(self, asked: ReviewItem, lead: User) -> None:
+        boss = member(Role.ADMINISTRATOR, "boonmee")
+        entries = {entry.pk for entry in Entry.objects.filter(payload__subject_id=str(asked.prediction_id))}
+        assert entries
+        assert not {entry for entry in entries if _is_withheld(boss, entry)}
+        assert desk.next_item(actor=boss) == asked.pk
+        assert {entry for entry in entries if _is_withheld(boss, entry)} == entries
+
+    @pytest.mark.parametrize("asked", [0, 1], indirect=True)
+    def test_what_others_decided_is_told_nowhere_while_the_answer_can_change(
+        self, asked: ReviewItem, expert: User
+    ) -> None:
+        mine, script = browser(expert), f"/api/v1/reviews/{asked.pk}/"
+
+        def told() -> tuple[bool, bool, bool]:
+            pages = [
+                _page(asked), reverse("admin:predictions_prediction_change", args=[asked.prediction_id])
+            ]  # fmt: skip
+            on_pages = any("suda" in mine.get(address, follow=True).content.decode() for address in pages)
+            listed = asked.pk in [row["id"] for row in mine.get("/api/v1/reviews/").json()["results"]]
+            return on_pages, bool(mine.get(script).json()["decisions"]), listed
+
+        assert told() == (False, False, False)
+        assert mine.get(script).json()["state"] == "open"
+        say(expert, OTHER)
+        assert mine.get(script).json()["state"] == "decided"
+        assert told()[:2] == (False, False)
+        _later()
+        assert told() == (True, True, True)
+
+    @pytest.mark.parametrize("asked", [0, 1], indirect=True)
+    def test_a_script_is_answered_as_of_any_open_item(self, asked: ReviewItem, expert: User) -> None:
+        mine, plain = browser(expert), queued(blind=bool(asked.gold.answers.get().blind))
+        answers: dict[int, list[Any]] = {asked.pk: [], plain.pk: []}
+        said = {"decided": "class", "class_id": CLASSES[2], "note": "by its base"}
+        for item, found in answers.items():
+            for verb, body in (("take", {}), ("decide", said), ("take-back", {}), ("give-back", {})):
+                answer = mine.post(f"/api/v1/reviews/{item}/{verb}/", json.dumps(body), content_type="application/json")
+                found.append((answer.status_code, answer.json() if answer.content else None))
+        differ = {"id", "item", "created_at", "prediction_id", "prediction", "held_until", "took_s", "decided_at"}
+
+        def alike(found: list[Any]) -> list[Any]:
+            return [(status, {key: body[key] for key in (body or {}).keys() - differ}) for status, body in found]
+
+        assert alike(answers[asked.pk]) == alike(answers[plain.pk])
+        assert [status for status, _body in answers[plain.pk]] == [200, 201, 200, 204]
+        assert list(asked.decisions.values_list("expert__username", flat=True)) == ["suda"]
+        assert not GoldAnswer.objects.exists()  # given back: asked some other time
+
+
+def _later() -> None:
+    """The time in which an answer can be taken back is over."""
+    GoldAnswer.objects.update(answered_at=now() - TAKE_BACK - timedelta(seconds=1), open_until=now())
+
+
+def _is_withheld(person: User, entry: int) -> bool:
+    return bool(withheld_from(person, Entry.objects.select_related("payload").filter(pk=entry)))
 
 
 class TestFigures:
