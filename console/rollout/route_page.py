@@ -258,14 +258,19 @@ def _flipped(found: Sequence[Flipped], names: Mapping[str, str], person: User) -
     for owner, item in zip(owners, found, strict=True):
         if owner in withheld:
             continue
-        is_kept = owner in kept and 0 in kept[owner].photographs
+        of_it = kept.get(owner, vault.Kept())
+        is_kept = 0 in of_it.photographs
         rows.append(
             FlippedRow(
                 url=reverse("admin:predictions_prediction_change", args=[owner]),
                 photograph=reverse("admin:predictions_prediction_photograph", args=[owner, 0])
                 if is_kept and may
                 else "",
-                why_not=_("Your roles do not let you see photographs.") if is_kept else _("Not kept."),
+                why_not=_("Your roles do not let you see photographs.")
+                if is_kept
+                else _("The consent has run out.")
+                if 0 in of_it.run_out
+                else _("Not kept."),
                 happened_at=item.happened_at,
                 production=f"{names.get(item.production, item.production)}, {item.production_confidence:.0%}",
                 shadow=f"{names.get(item.shadow, item.shadow)}, {item.shadow_confidence:.0%}",

@@ -35,9 +35,10 @@ def address(name: str, prediction_id: str, part: int = 0) -> str:
     return f"/api/v1/predictions/{prediction_id}/{name.replace('_', '-')}s/{part}/"
 
 
-def told(script: APIClient, prediction_id: str) -> dict[str, object]:
+def told(script: APIClient, prediction_id: str, language: str = "en") -> dict[str, object]:
     """What a prediction says of its first view."""
-    found: dict[str, object] = script.get(f"/api/v1/predictions/{prediction_id}/").json()["pictures"][0]
+    answer = script.get(f"/api/v1/predictions/{prediction_id}/", HTTP_ACCEPT_LANGUAGE=language)
+    found: dict[str, object] = answer.json()["pictures"][0]
     return found
 
 
@@ -95,6 +96,11 @@ def test_what_must_not_be_opened_any_more_is_refused_with_its_reason(kept: str, 
     assert expert.get(here).status_code == 200
     Consent.objects.update(expires_at=now() - timedelta(minutes=1))  # its daily deletion has not come yet
     assert refused() == (404, "not_kept")
+    assert told(expert, kept) == {
+        "part": 0, "photograph": None, "heat_map": None,
+        "why_not": "Not shown: the consent has run out. It is deleted within a day.",
+    }  # fmt: skip
+    assert told(expert, kept, "th")["why_not"] == "ไม่แสดง เพราะความยินยอมสิ้นอายุแล้ว จะลบภายในหนึ่งวัน"
     Consent.objects.update(expires_at=None)
     withdraw_consent(actor=member(Role.PRIVACY_OFFICER, "wipa-2"), reference="c-1", channel="web")
     assert refused() == (404, "not_kept")
