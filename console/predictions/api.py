@@ -24,6 +24,7 @@ from console.staff.permissions import may
 from console.staff.rest import actor_of
 from protos.wording import DISCLAIMER
 
+VERDICTS: Final = [verdict.name for verdict in Verdict]
 ROUTES: Final = "prediction"  # what the names of the routes to pictures begin with
 
 
@@ -47,7 +48,7 @@ class PredictionSerializer(serializers.ModelSerializer[Prediction]):
             "disclaimer",
         )
 
-    @extend_schema_field(serializers.ChoiceField(choices=[verdict.name for verdict in Verdict]))
+    @extend_schema_field(serializers.ChoiceField(choices=VERDICTS))
     def get_verdict(self, prediction: Prediction) -> str:
         return Verdict(prediction.verdict).name
 

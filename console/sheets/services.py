@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -38,6 +39,13 @@ class Answer:
     verdict: str
     problems: Sequence[str] = ()
     note: str = ""
+
+
+class Picture(Enum):
+    """What is kept of an item."""
+
+    PHOTOGRAPH = auto()
+    HEAT_MAP = auto()
 
 
 def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
@@ -88,6 +96,25 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     return sheet
 
 
+def next_to_judge(*, actor: User, sheet_id: int, after: int = 0) -> SheetItem | None:
+    """The first item that this person has not judged, behind a number if there is one; None when they judged all.
+
+    Raises NotAllowed, NotFound.
+    """
+    require(actor, "sheets.answer_sheet")
+    return queries.next_item(actor, find(actor=actor, sheet_id=sheet_id), after=after)
+
+
+def picture(*, actor: User, sheet_id: int, number: int, kind: Picture) -> bytes:
+    """One picture of a sheet, for who judges it. Raises NotAllowed, NotFound."""
+    require(actor, "sheets.answer_sheet")
+    item = SheetItem.objects.filter(sheet=sheet_id, number=number).first()
+    content = b"" if item is None else bytes(item.overlay if kind == Picture.HEAT_MAP else item.photo)
+    if not content:
+        raise _no_such_item(number)
+    return content
+
+
 @transaction.atomic
 def answer(*, actor: User, sheet_id: int, number: int, given: Answer) -> SheetAnswer:
     """Judge one item. The audit trail learns that a person is through, and not what was said.
@@ -97,7 +124,7 @@ def answer(*, actor: User, sheet_id: int, number: int, given: Answer) -> SheetAn
     require(actor, "sheets.answer_sheet")
     item = SheetItem.objects.select_related("sheet").filter(sheet=sheet_id, number=number).first()
     if item is None:
-        raise NotFound(_("There is no item {number} on this sheet.").format(number=number))
+        raise _no_such_item(number)
     _check(given, Kind(item.sheet.kind))
     made, new = SheetAnswer.objects.get_or_create(
         item=item,
@@ -178,6 +205,10 @@ def _check(given: Answer, kind: Kind) -> None:
         )
     if len(given.note) > NOTE_MAX:
         raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
+
+
+def _no_such_item(number: int) -> NotFound:
+    return NotFound(_("There is no item {number} on this sheet.").format(number=number))
 
 
 def _predictions_in(names: Iterable[str]) -> dict[str, UUID]:

@@ -62,6 +62,8 @@ _READING_MORE: Final[Mapping[str, Scope]] = {
     "audit/export/": Scope.AUDIT,
     "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
     "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
+    "sheets/*/items/*/photograph/": Scope.PHOTOGRAPHS,
+    "sheets/*/items/*/heat-map/": Scope.PHOTOGRAPHS,
 }
 _PARAMETER: Final = re.compile(r"<[^<>]+>|\{[^{}]+\}")
 
