@@ -73,10 +73,7 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
     if actor is not None:
         require(actor, "staff.add_user")
     group = _role(role)
-    try:
-        User.username_validator(name)
-    except ValidationError as error:
-        raise Invalid(" ".join(error.messages), field="name") from None
+    _check_name(name)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     try:
         with transaction.atomic():
@@ -216,6 +213,17 @@ def revoke_token(*, key_id: str, actor: User) -> ApiToken:
         record(actor=actor, action="staff.token_revoked", subject_type="api_token", subject_id=key_id, details={})
         token.refresh_from_db(fields=["revoked_at"])
     return token
+
+
+def _check_name(name: str) -> None:
+    """Raise Invalid for a name that nobody can have. How long it is the database says too late, and SQLite never."""
+    most = User._meta.get_field("username").max_length
+    if most is not None and len(name) > most:
+        raise Invalid(_("A name has at most {most} characters.").format(most=most), field="name")
+    try:
+        User.username_validator(name)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), field="name") from None
 
 
 def _checked_scopes(scopes: Collection[str]) -> list[str]:
