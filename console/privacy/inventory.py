@@ -319,7 +319,7 @@ TABLES: Final[tuple[Table, ...]] = (
             "name": _WRITTEN,
             "key_id digest": _SECRET,
             "created_at expires_at revoked_at": _PACE,
-            "id scopes": NOTHING,
+            "id scopes made_with": NOTHING,
         },
         kept=_WITH_ACCOUNT,
     ),
