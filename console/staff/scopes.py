@@ -52,6 +52,7 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "staff": Scope.STAFF,
     "subjects": None,
     "training-jobs": Scope.TRAINING,
+    "traffic": None,
     "uploads": Scope.MODELS,
     "versions": Scope.MODELS,
     "waiting": None,

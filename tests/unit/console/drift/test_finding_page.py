@@ -21,7 +21,7 @@ from console.vault.services import withdraw_consent
 from model_store.reference import Reference, Sketch
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.console_events import prediction_event
-from tests.unit.console.people import browser, member
+from tests.unit.console.people import browser, caller, member
 from tests.unit.console.shop import agreed, sent
 
 WEEK = timedelta(days=7)
@@ -67,6 +67,14 @@ class TestPhotographsThatMoved:
         for event in (high, highest):
             assert picture(event) not in page
         assert f'<img src="{picture(low)}"' in page
+        row = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
+        script = caller(Role.ADMINISTRATOR)
+        told = script.get(f"/api/v1/drift/findings/{row.pk}/").json()["moved"]
+        assert [(each["prediction_id"], each["value"]) for each in told] == [
+            (lowest.prediction.prediction_id, 0.31), (low.prediction.prediction_id, 0.42),
+        ]  # fmt: skip
+        assert script.get(told[0]["photograph"]).content.startswith(b"\x89PNG")
+        assert caller(Role.VIEWER).get(f"/api/v1/drift/findings/{row.pk}/").json()["moved"] == []
 
     def test_who_may_not_see_photographs_sees_none(self) -> None:
         shown = a_worse_week()

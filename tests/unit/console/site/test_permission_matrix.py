@@ -140,6 +140,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
     "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
     "waiting/": {"GET": (EVERYBODY, None)},
+    "traffic/": {"GET": (EVERYBODY, None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
