@@ -69,6 +69,7 @@ class Seen:
     conclusion: Conclusion
     heats: tuple[Heat, ...]  # empty where they were not asked for
     neighbours: tuple[tuple[Neighbour, ...], ...]  # of each view, nearest first
+    projections: tuple[tuple[float, ...], ...]  # of each view's embedding; empty ones where the handler knows none
     inference_s: float
     steps: HandlerSteps | None  # of the handler
 
@@ -199,6 +200,7 @@ class Predictor:
             heats=[heat for heat in seen.heats if heat.class_index == seen.conclusion.best_index],
             photos=sealed,
             nearest=nearest_of(seen.neighbours, NEAREST_RECORDED),
+            projections=seen.projections,
             shadows=self._shadows.collect(
                 shadows,
                 late=lambda answer: self._journal.append(
@@ -266,6 +268,7 @@ class Predictor:
                     heat_map=heat_map,
                     plus_plus=heat_map and method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS,
                     neighbours=neighbours,
+                    projection=True,
                 ),
                 deadline_s=deadline.left_s,
             )
@@ -289,7 +292,8 @@ class Predictor:
             if output.heat_map is not None
         )
         neighbours_of = tuple(output.neighbours for output in result.outputs)
-        return Seen(conclusion, heats, neighbours_of, inference_s, result.steps)
+        projections = tuple(output.projection for output in result.outputs)
+        return Seen(conclusion, heats, neighbours_of, projections, inference_s, result.steps)
 
     async def _look_aside(
         self,

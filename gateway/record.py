@@ -45,6 +45,7 @@ def prediction_event(
     heats: Sequence[Heat],
     photos: Sequence[Sealed | None],
     nearest: Sequence[Neighbour],
+    projections: Sequence[Sequence[float]],
     shadows: Sequence[ShadowAnswer],
     replay: events_pb2.Replay | None = None,
 ) -> bytes:
@@ -52,8 +53,9 @@ def prediction_event(
 
     heats: those of the best class alone, at most one per view.  photos: sealed, one per view
     (None where there was no room) where they may be kept, else empty.  nearest: references, nearest
-    first.  replay: of a call under a key.  Nothing of a photograph but its heat map, its sealed self,
-    its measurements and its keyed hash is in the event.
+    first.  projections: of each view's embedding, which drift is measured on.  replay: of a call under a
+    key.  Nothing of a photograph but its heat map, its projection, its sealed self, its measurements and
+    its keyed hash is in the event.
     """
     version = conclusion.version
     made = events_pb2.PredictionMade(
@@ -67,7 +69,7 @@ def prediction_event(
         candidates=candidates_of(version.classes, conclusion.probabilities, len(version.classes), None),
         ood_scores=ood_scores_of(version, conclusion.scores),
         views=[
-            _view_record(conclusion, index, heats, photos[index] if photos else None)
+            _view_record(conclusion, index, heats, photos[index] if photos else None, projections[index])
             for index in range(len(conclusion.views))
         ],
         wants_review=around.wants_review,
@@ -158,7 +160,7 @@ def feedback_event(
 
 
 def _view_record(
-    conclusion: Conclusion, index: int, heats: Sequence[Heat], photo: Sealed | None
+    conclusion: Conclusion, index: int, heats: Sequence[Heat], photo: Sealed | None, projection: Sequence[float]
 ) -> events_pb2.ViewRecord:
     view = conclusion.views[index]
     record = events_pb2.ViewRecord(
@@ -168,6 +170,7 @@ def _view_record(
         height_px=view.photo.source_px[1],
         quality=quality_of(view.photo.quality),
         weight_ratio=view.share_ratio,
+        embedding_projection=np.asarray(projection, dtype="<f2").tobytes(),
     )
     for heat in heats:
         if heat.view == index:

@@ -49,6 +49,7 @@ PIXELS_MAX: Final = 64_000_000  # read from the header, before pixels take memor
 # two runs instead of one: more images at once make none of them cheaper.
 IMAGES_KEPT_MEMORY_FOR: Final = 8
 IMAGES_PER_RUN_MAX: Final = 32
+DIRECTIONS: Final = 4  # that an embedding is projected on
 
 # Pixels may lie on boards, files of this folder, which gateways on this machine write and this handler maps.
 BOARDS_FOLDER: Final = "AMULET_PIXELS_DIR"
@@ -228,6 +229,7 @@ class AmuletHandler:
         self.card: Card
         self._session: onnxruntime.InferenceSession
         self._examples: tuple[graph_pb2.Neighbour, ...] = ()  # in the order of the graph's references
+        self._directions: NDArray[np.float32]
         self._beside: ThreadPoolExecutor
         folder = os.environ.get(BOARDS_FOLDER, "")
         self._boards = Boards(Path(folder) if folder else None)
@@ -247,7 +249,9 @@ class AmuletHandler:
         self._beside = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="graph")
         # The first run plans memory and is several times slower: nobody should wait for it.
         blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), dtype=np.uint8)
-        self._session.run(None, {"image": blank, "target": np.array([-1], dtype=np.int64)})
+        outputs = self._session.run(None, {"image": blank, "target": np.array([-1], dtype=np.int64)})
+        names = [output.name for output in self._session.get_outputs()]
+        self._directions = _directions(outputs[names.index("embedding")].shape[1])
         _log.info("loaded %s %s", self.card.name, self.card.version)
 
     def handle(self, data: Sequence[Mapping[str, bytes | bytearray]], context: Any) -> list[bytes]:
@@ -274,7 +278,7 @@ class AmuletHandler:
             names = ["logits", "probabilities", *(f"score_{detector}" for detector in self.card.detectors)]
             requests = [parts[index].request for index in run]
             names += sorted({_heat_map_of(request) for request in requests if request.heat_map})
-            names += ["embedding"] if any(request.embedding for request in requests) else []
+            names += ["embedding"] if any(request.embedding or request.projection for request in requests) else []
             if self._examples and any(request.neighbours > 0 for request in requests):
                 names += ["nearest_index", "nearest_cosine"]
             begin_s = time.perf_counter()
@@ -387,6 +391,8 @@ class AmuletHandler:
         )
         if request.embedding:
             output.embedding.extend(outputs["embedding"][row].tolist())
+        if request.projection:
+            output.projection.extend((outputs["embedding"][row] @ self._directions).tolist())
         if request.heat_map:
             heat_map = outputs[_heat_map_of(request)][row]
             output.heat_map_rows, output.heat_map_columns = heat_map.shape
@@ -568,6 +574,19 @@ def _session_of(path: Path, card: Card) -> onnxruntime.InferenceSession:
     if missing or inputs != wanted:
         raise ArchiveWrong(f"the graph takes {inputs}, wanted {wanted}; it lacks the outputs {sorted(missing)}")
     return session
+
+
+def _directions(size: int) -> NDArray[np.float32]:
+    """[size, DIRECTIONS] of -1 and 1: as `model_store.projection`, where it is said why."""
+    blocks = range(-(-size // 256))
+    digests = [
+        b"".join(hashlib.sha256(f"amulet projection {direction} {block}".encode()).digest() for block in blocks)
+        for direction in range(DIRECTIONS)
+    ]
+    bits = np.stack(
+        [np.unpackbits(np.frombuffer(each, np.uint8), bitorder="little")[:size] for each in digests], axis=1
+    )
+    return bits.astype(np.float32) * 2 - 1
 
 
 def _heat_map_of(request: graph_pb2.GraphRequest) -> str:

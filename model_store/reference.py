@@ -29,6 +29,8 @@ from model_store.errors import ReferenceInvalid
 
 SCHEMA_VERSION: Final = 1
 SKETCH_K: Final = 4096
+# Projections of the embedding: `model_store.projection`.
+EMBEDDING: Final = ("embedding_1", "embedding_2", "embedding_3", "embedding_4")
 _CONFIDENCE_IN: Final = "confidence."
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 

@@ -122,7 +122,7 @@ def kept_event(
     )
 
 
-def view_record(*, photo: pb.SealedPhoto | None = None) -> pb.ViewRecord:
+def view_record(*, photo: pb.SealedPhoto | None = None, projection: Sequence[float] = ()) -> pb.ViewRecord:
     rows, columns = np.mgrid[0:7, 0:7]
     heat = np.exp(-((rows - 2.5) ** 2 + (columns - 4) ** 2) / 4) * 255
     record = pb.ViewRecord(
@@ -135,6 +135,7 @@ def view_record(*, photo: pb.SealedPhoto | None = None) -> pb.ViewRecord:
         heat_map_rows=7,
         heat_map_columns=7,
         heat_map=heat.astype(np.uint8).tobytes(),
+        embedding_projection=np.asarray(projection, "<f2").tobytes(),
     )
     if photo is not None:
         record.photo.CopyFrom(photo)

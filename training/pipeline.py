@@ -196,7 +196,9 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         run_folder.write_model(place, card, graph)
         run_folder.write_checkpoint(place, network, version.fitted, recipe)
         (place / examples.FILE).write_text(listed, "utf-8")
-        (place / run_folder.REFERENCE).write_text(reference_of(folder, found, answered.qualities), "utf-8")
+        (place / run_folder.REFERENCE).write_text(
+            reference_of(folder, found, answered.qualities, unlearnt=_unlearnt(fit, folder)), "utf-8"
+        )
         model = GraphModel(card, graph, threads=threads)
         if lens.course is not None:
             run_folder.write_json(place, run_folder.TUNING, lens.course)
@@ -208,6 +210,17 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         (place / run_folder.CARD_PAGE).write_text(card_page.page(card), "utf-8")
     shutil.rmtree(_tuning_folder(request.out), ignore_errors=True)
     return Run(request.out, card, equal)
+
+
+def _unlearnt(fit: crossvalidation.Fit, folder: Folder) -> NDArray[np.floating]:
+    """[n, size]: what the version's network sees of photographs that it did not learn from: of all, where it learnt
+    from none.
+    """
+    seen: NDArray[np.floating] = fit.sight.features.plain
+    if not fit.sight.tuned:
+        return seen
+    learnt = {photo.relative for photo in fit.learnt_from}
+    return seen[[photo.relative not in learnt for photo in folder.photos]]
 
 
 def _model_name(request: Request) -> str:

@@ -67,6 +67,7 @@ TYPES: Final = {
     "rollout.route_ended": gettext_noop("route ended"),
     "shadow.followed": gettext_noop("a shadow's answer followed"),
     "sheets.answered": gettext_noop("review sheet answered"),
+    "sheets.discarded": gettext_noop("photographs on review sheets deleted, whose people do not agree any more"),
     "sheets.exported": gettext_noop("answers to a review sheet exported"),
     "sheets.imported": gettext_noop("review sheet imported"),
     "sheets.removed": gettext_noop("review sheet removed"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import QuerySet
-from django.urls import path
+from django.urls import path, reverse
 from django.utils.timezone import now
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -17,9 +17,12 @@ from rest_framework.views import APIView
 from console.drift import expectations, queries
 from console.drift.finding_page import compared
 from console.drift.models import Finding
-from console.drift.moved import Grown, Tail, what_grew
+from console.drift.moved import Grown, Moved, Tail, moved, what_grew
+from console.drift.services import WINDOW
+from console.predictions.api import ROUTES
 from console.registry.models import ModelVersion
 from console.staff.permissions import may
+from console.staff.rest import actor_of
 
 
 class FindingSerializer(serializers.ModelSerializer[Finding]):
@@ -58,17 +61,40 @@ class GrewSerializer(serializers.Serializer[Tail | Grown]):
     now = serializers.FloatField()
 
 
+class MovedSerializer(serializers.Serializer[Any]):
+    """A kept photograph in the part that grew."""
+
+    prediction_id = serializers.UUIDField()
+    happened_at = serializers.DateTimeField()
+    class_id = serializers.CharField(source="top_class")
+    value = serializers.FloatField(allow_null=True, help_text="Of the measure; null where it is a choice.")
+    photograph = serializers.SerializerMethodField(help_text="Its address.")
+
+    @extend_schema_field(serializers.URLField())
+    def get_photograph(self, each: Moved) -> str:
+        request: Request = self.context["request"]
+        return request.build_absolute_uri(reverse(f"{ROUTES}_photograph", args=[each.prediction_id, 0]))
+
+
 class WholeFindingSerializer(FindingSerializer):
     grew = serializers.SerializerMethodField()
+    moved = serializers.SerializerMethodField(
+        help_text="Newest photographs of that part, of a number the furthest out first; for who may open them."
+    )
 
     class Meta(FindingSerializer.Meta):
-        fields = (*FindingSerializer.Meta.fields, "grew")
+        fields = (*FindingSerializer.Meta.fields, "grew", "moved")
 
     @extend_schema_field(GrewSerializer(allow_null=True))
     def get_grew(self, row: Finding) -> dict[str, Any] | None:
-        before, window = compared(row, at=now())
-        grown = None if before is None else what_grew(row.measure, before, window)
+        grown = self.context["grown"]
         return None if grown is None else dict(GrewSerializer(grown).data)
+
+    @extend_schema_field(MovedSerializer(many=True))
+    def get_moved(self, row: Finding) -> Any:
+        grown, at, person = self.context["grown"], self.context["at"], actor_of(self.context["request"])
+        found = [] if grown is None else moved(row, grown, person=person, since=at - WINDOW, at=at)
+        return MovedSerializer(found, many=True, context=self.context).data
 
 
 class EstimateSerializer(serializers.Serializer[Any]):
@@ -123,11 +149,17 @@ class FindingList(generics.ListAPIView[Finding]):
 
 
 class FindingDetail(generics.RetrieveAPIView[Finding]):
-    """One comparison, and which part of the distribution grew."""
+    """One comparison, which part of the distribution grew, and photographs in it."""
 
     permission_classes = (may("drift.view_finding"),)
     serializer_class = WholeFindingSerializer
     queryset = queries.findings()
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        row, at = self.get_object(), now()
+        before, window = compared(row, at=at)
+        grown = None if before is None else what_grew(row.measure, before, window)
+        return Response(WholeFindingSerializer(row, context={"request": request, "grown": grown, "at": at}).data)
 
 
 class Performance(APIView):

@@ -8,7 +8,7 @@ from typing import Final
 
 from console.predictions.detail import Detail
 from console.predictions.models import Verdict
-from model_store.reference import confidence_in
+from model_store.reference import EMBEDDING, confidence_in
 
 # Of the first photograph, as it was sent; archives made before these were measured in training do not have them.
 QUALITY: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
@@ -41,4 +41,5 @@ def measure(*, confidence: float, verdict: Verdict, top_class: str, detail: Deta
         samples |= {name: view.quality[name] for name in QUALITY if name in view.quality}
         if view.width_px > 0 and view.height_px > 0:
             samples[SIDE] = min(view.width_px, view.height_px)
+        samples |= dict(zip(EMBEDDING, view.projection, strict=False))
     return Measured(samples, choices)

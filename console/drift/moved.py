@@ -17,7 +17,7 @@ from console.drift.measures import measure
 from console.drift.models import Finding
 from console.drift.statistics import points_of
 from console.predictions.models import Prediction, Verdict
-from console.predictions.queries import not_withheld
+from console.predictions.queries import free_for
 from console.staff.models import User
 from console.vault import queries as vault
 from model_store.reference import Reference, Sketch
@@ -112,7 +112,7 @@ def moved(row: Finding, grown: Tail | Grown, *, person: User, since: datetime, a
     keys = [key for key, version in newest.values_list("pk", "version")[:LOOKED_AT] if version == row.version]
     kept = vault.first_photographs([str(key) for key in keys], at=at)
     wanted = [key for key in keys if str(key) in kept][:READ]
-    rows = not_withheld(Prediction.objects.filter(pk__in=wanted)).order_by("-happened_at")
+    rows = free_for(person, Prediction.objects.filter(pk__in=wanted)).order_by("-happened_at")
     found = [Moved(each.pk, each.happened_at, each.top_class, value) for each, value in _within(rows, row, grown)]
     if isinstance(grown, Tail):
         found.sort(key=lambda each: grown.depth(each.value or 0.0), reverse=True)

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from console.drift.measures import SIDE
-from model_store.reference import confidence_in, is_confidence_in_a_class
+from model_store.reference import EMBEDDING, confidence_in, is_confidence_in_a_class
 
 _NAMES: Final = {
     "confidence": gettext_noop("confidence"),
@@ -33,4 +33,6 @@ def name_of(measure: str, class_names: Mapping[str, str]) -> str:
         return _("confidence in {name}").format(name=known.get(measure, measure.partition(".")[2]))
     if measure.startswith("score_"):
         return _("score of {detector}").format(detector=measure.removeprefix("score_"))
+    if measure in EMBEDDING:
+        return _("direction {number} of what the network sees").format(number=EMBEDDING.index(measure) + 1)
     return _(_NAMES[measure]) if measure in _NAMES else measure

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from uuid import UUID
 
 from console.predictions.detail import Candidate, Group, Neighbour, OodScore, Shadow, View
 from console.predictions.models import TEXT_MAX, FeedbackKind, Verdict
+from model_store.reference import EMBEDDING
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -30,6 +32,7 @@ _LARGEST: Final = 1.7e308
 _TRACED: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf]")
 _FIRST_SECOND: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LAST_SECOND: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
+_PROJECTION: Final = struct.Struct(f"<{len(EMBEDDING)}e")
 _QUALITY: Final = tuple(field.name for field in prediction_pb2.Quality.DESCRIPTOR.fields)
 _VERDICT: Final = {verdict.value: verdict for verdict in Verdict}
 _SIDE: Final = {number: name.removeprefix("SIDE_").lower() for name, number in words.Side.items()}
@@ -262,7 +265,16 @@ def _view(view: pb.ViewRecord) -> View:
         input_hash=view.input_hash[:32].hex(),
         quality={name: _finite(getattr(quality, name)) for name in _QUALITY},
         kept="not_asked",
+        projection=_projection(view.embedding_projection),
     )
+
+
+def _projection(content: bytes) -> tuple[float, ...]:
+    """Numbers of float16, little-endian; none where they are not as many as drift is measured on, or no numbers."""
+    if len(content) != _PROJECTION.size:
+        return ()
+    values = _PROJECTION.unpack(content)
+    return tuple(round(value, 3) for value in values) if all(map(math.isfinite, values)) else ()
 
 
 def _sealed(part: int, view: pb.ViewRecord) -> SealedView:

@@ -17,13 +17,15 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from console.predictions import queries
-from console.predictions.models import Prediction, Verdict
+from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
 from console.predictions.page import Picture, pictures
 from console.predictions.pictures import CONTENT_TYPE, heat_map_response, photograph_response
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 from protos.wording import DISCLAIMER
 
+VERDICTS: Final = [verdict.name for verdict in Verdict]
+FEEDBACK: Final = [kind.name for kind in FeedbackKind]
 ROUTES: Final = "prediction"  # what the names of the routes to pictures begin with
 
 
@@ -47,7 +49,7 @@ class PredictionSerializer(serializers.ModelSerializer[Prediction]):
             "disclaimer",
         )
 
-    @extend_schema_field(serializers.ChoiceField(choices=[verdict.name for verdict in Verdict]))
+    @extend_schema_field(serializers.ChoiceField(choices=VERDICTS))
     def get_verdict(self, prediction: Prediction) -> str:
         return Verdict(prediction.verdict).name
 
@@ -76,12 +78,27 @@ class PictureSerializer(serializers.Serializer[Any]):
         return self.context["request"].build_absolute_uri(path) if path else None
 
 
+class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
+    """What a caller said of an answer later."""
+
+    kind = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Feedback
+        fields = ("feedback_id", "happened_at", "client_id", "kind", "true_class", "comment")
+
+    @extend_schema_field(serializers.ChoiceField(choices=FEEDBACK))
+    def get_kind(self, feedback: Feedback) -> str:
+        return FeedbackKind(feedback.kind).name
+
+
 class WholePredictionSerializer(PredictionSerializer):
     detail = serializers.SerializerMethodField()
     pictures = serializers.SerializerMethodField()
+    feedback = serializers.SerializerMethodField(help_text="Oldest first.")
 
     class Meta(PredictionSerializer.Meta):
-        fields = (*PredictionSerializer.Meta.fields, "detail", "pictures")
+        fields = (*PredictionSerializer.Meta.fields, "detail", "pictures", "feedback")
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_detail(self, prediction: Prediction) -> dict[str, Any]:
@@ -92,6 +109,10 @@ class WholePredictionSerializer(PredictionSerializer):
         seen = pictures(prediction, prediction.detail(), actor_of(self.context["request"]), routes=ROUTES)
         return PictureSerializer(seen, many=True, context=self.context).data
 
+    @extend_schema_field(FeedbackSerializer(many=True))
+    def get_feedback(self, prediction: Prediction) -> Any:
+        return FeedbackSerializer(queries.feedback_on([prediction.pk]).get(prediction.pk, ()), many=True).data
+
 
 class PredictionFilter(filters.FilterSet):
     verdict = filters.ChoiceFilter(
@@ -101,6 +122,7 @@ class PredictionFilter(filters.FilterSet):
     since = filters.IsoDateTimeFilter(field_name="happened_at", lookup_expr="gte")
     until = filters.IsoDateTimeFilter(field_name="happened_at", lookup_expr="lt")
     prediction_id = filters.UUIDFilter()
+    request_id = filters.CharFilter(help_text="The caller's own id, whole.")
 
     class Meta:
         model = Prediction

@@ -34,6 +34,7 @@ class View:
     input_hash: str  # hex
     quality: Mapping[str, float]  # field of `amulet.v1.Quality` -> value
     kept: str  # why the photograph is kept or not: a value of `console.ingest.retention.Outcome`
+    projection: tuple[float, ...] = ()  # of its embedding, for drift; empty: the version's handler knows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,9 @@ class Detail:
             return Detail(
                 candidates=tuple(Candidate(class_id, probability) for class_id, probability in document["candidates"]),
                 ood_scores=tuple(OodScore(*row) for row in document["ood"]),
-                views=tuple(View(**view) for view in document["views"]),
+                views=tuple(
+                    View(**{**view, "projection": tuple(view.get("projection", ()))}) for view in document["views"]
+                ),
                 reasons=tuple(document["reasons"]),
                 prediction_set=tuple(document["set"]),
                 shadows=tuple(Shadow(**shadow) for shadow in document["shadows"]),

@@ -144,7 +144,11 @@ def pictures(prediction: Prediction, detail: Detail, person: User, *, routes: st
             size=f"{view.width_px} × {view.height_px}",
             photograph=address("photograph", part, kept.photographs),
             heat_map=address("heat_map", part, kept.heat_maps),
-            why_not=_why_not("left alone" if restricted else view.kept, part in kept.photographs, may),
+            why_not=_why_not(
+                "left alone" if restricted else "run out" if part in kept.run_out else view.kept,
+                part in kept.photographs,
+                may,
+            ),
         )
         for part, view in enumerate(detail.views)
     ]
@@ -157,6 +161,7 @@ def _why_not(outcome: str, is_kept: bool, may: bool) -> str:
         "kept": _("Deleted: the consent was withdrawn or ran out."),
         "no_consent": _("Not kept: there was no valid consent."),
         "restricted": _("Not kept: its person has restricted what is done."),
+        "run out": _("Not shown: the consent has run out. It is deleted within a day."),
         "left alone": _("Not shown: its person has restricted what is done."),
         "unreadable": _("Not kept: it could not be opened."),
     }.get(outcome, _("Not kept: its caller did not ask for it."))
@@ -205,6 +210,10 @@ def _scale(score: OodScore) -> Scale:
 def _decisions(prediction: Prediction, person: User) -> list[Any]:
     """What experts said, the one in force first; through the relation, since review stands above this app."""
     item = getattr(prediction, "review", None)
-    if item is None or (item.hides_opinions and person.has_perm("review.decide_reviewitem")):
+    if item is None:
+        return []
+    if person.has_perm("review.decide_reviewitem") and (
+        item.hides_opinions or queries.judged_anew(person, prediction.pk)
+    ):
         return []
     return list(item.decisions.select_related("expert").order_by("-round"))

@@ -22,11 +22,17 @@ def newest_first() -> QuerySet[Prediction]:
 
 
 def shown_to(person: User, rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
-    """Without those that this person may be asked about before the model is heard.
+    """Without those that this person may be, or is, asked about before the model is heard."""
+    return free_for(person, rows) if person.has_perm("review.decide_reviewitem") else rows
 
-    Through the relation, since review stands above this app; one look-up by key for each row.
+
+def free_for(person: User, rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
+    """Those whose answer anybody may see now, without what this very person is asked about.
+
+    Through the relations, since review stands above this app; a look-up by key for each row, and one of what the
+    person is asked.
     """
-    return not_withheld(rows) if person.has_perm("review.decide_reviewitem") else rows
+    return not_withheld(rows).exclude(pk__in=_known_and_asked(person).values("pk"))
 
 
 def not_withheld(rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
@@ -38,10 +44,27 @@ def withheld_from(person: User, prediction_ids: Collection[str] | None = None) -
     """Ids of the predictions, all or of these, whose answer must not reach this person yet. At most one query."""
     if not person.has_perm("review.decide_reviewitem"):
         return frozenset()
-    rows = Prediction.objects.filter(review__withheld_until__gt=now())
+    waiting, known = Prediction.objects.filter(review__withheld_until__gt=now()), _known_and_asked(person)
     if prediction_ids is not None:
-        rows = rows.filter(pk__in=list(prediction_ids))
-    return frozenset(map(str, rows.values_list("pk", flat=True)))
+        waiting, known = (rows.filter(pk__in=list(prediction_ids)) for rows in (waiting, known))
+    both = waiting.order_by().values_list("pk", flat=True).union(known.order_by().values_list("pk", flat=True))
+    return frozenset(map(str, both))
+
+
+def judged_anew(person: User, prediction_id: UUID) -> bool:
+    """Whether this person is asked what others have decided already, and must not hear it yet. One query."""
+    return _asked(person).filter(pk=prediction_id).exists()
+
+
+def _known_and_asked(person: User) -> QuerySet[Prediction]:
+    """Predictions whose answer is known and asked of this person before the model is heard."""
+    return _asked(person, review__gold__answers__blind=True)
+
+
+def _asked(person: User, **known: bool) -> QuerySet[Prediction]:
+    return Prediction.objects.filter(
+        review__gold__answers__expert=person, review__gold__answers__open_until__gt=now(), **known
+    )
 
 
 def before(rows: QuerySet[Prediction], happened_at: datetime, prediction_id: UUID) -> QuerySet[Prediction]:

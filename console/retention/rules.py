@@ -23,6 +23,7 @@ from console.privacy import queries as privacy_queries
 from console.privacy import services as privacy
 from console.privacy.models import PrivacyRequest
 from console.retention import predictions
+from console.sheets import withdrawal as sheets
 from console.staff.sign_ins import forget_attempts
 from console.vault import services as vault
 from console.vault.models import Consent, Erased, StoredObject
@@ -119,6 +120,16 @@ RULES: Final[tuple[Rule, ...]] = (
         _photographs,
         lambda _at: vault.discard_expired(),
         held=lambda due: due.exclude(subject__restricted_at=None),
+        why_held=_("their person has restricted what is done"),
+    ),
+    Rule(
+        "sheets",
+        _("photographs on review sheets, to judge what a model learnt from"),
+        _("until their person agrees no longer to training"),
+        timedelta(minutes=10),
+        lambda _at: sheets.withdrawn(),
+        lambda _at: sheets.discard_withdrawn(),
+        held=lambda due: due.exclude(prediction__subject__restricted_at=None),
         why_held=_("their person has restricted what is done"),
     ),
     Rule(

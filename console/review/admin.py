@@ -275,7 +275,7 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
     """Do what the form asks, and go on to the next item."""
     item, was = at.item, State.OPEN if at.question else State(at.item.state)
     if "skip" in request.POST:
-        desk.skip(actor=actor, at=at)
+        desk.give_back(actor=actor, item_id=item.pk)
         return _to_next(request, actor, passing_over=item.pk, state=was)
     if "take-back" in request.POST:
         request.session.pop(_LAST, None)
@@ -290,7 +290,7 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
         return redirect(request.path)
     try:
         decision = form.decision()
-        decided_at = desk.decide(actor=actor, at=at, decision=decision)
+        decided_at = desk.decide(actor=actor, at=at, decision=decision).decided_at
     except Refusal as refusal:
         messages.error(request, refusal.message)
         return redirect(request.path)

@@ -118,8 +118,6 @@ class ChoiceSerializer(serializers.Serializer[Any]):
 class WholeReviewItemSerializer(ReviewItemSerializer):
     """An item as its page treats it for the caller: what the page withholds is null or left out."""
 
-    state = serializers.SerializerMethodField(help_text="As its page lets on.")
-    blind = serializers.SerializerMethodField()
     candidates = serializers.SerializerMethodField(help_text="Every class, the model's best first; null: withheld.")
     choices = serializers.SerializerMethodField(help_text="What can be decided for; by id where the model is withheld.")
     pictures = serializers.SerializerMethodField()
@@ -127,13 +125,6 @@ class WholeReviewItemSerializer(ReviewItemSerializer):
 
     class Meta(ReviewItemSerializer.Meta):
         fields = (*ReviewItemSerializer.Meta.fields, "candidates", "choices", "pictures", "decisions")
-
-    @extend_schema_field(serializers.ChoiceField(choices=State.choices))
-    def get_state(self, item: ReviewItem) -> str:
-        return State.OPEN if self._at.question is not None else item.state
-
-    def get_blind(self, item: ReviewItem) -> bool:
-        return item.blind if self._at.question is None else self._at.question.blind
 
     @extend_schema_field(CandidateSerializer(many=True, allow_null=True))
     def get_candidates(self, item: ReviewItem) -> Any:
@@ -270,14 +261,14 @@ class Take(APIView):
     @extend_schema(request=None, responses=ReviewItemSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """Hold an item for ten minutes, so that nobody else reviews it unknowingly."""
-        return Response(ReviewItemSerializer(services.take(actor=actor_of(request), item_id=pk)).data)
+        return Response(ReviewItemSerializer(desk.take(actor=actor_of(request), item_id=pk)).data)
 
 
 class GiveBack(APIView):
     @extend_schema(request=None, responses={204: None})
     def post(self, request: Request, pk: int) -> Response:
         """Let go of an item."""
-        services.give_back(actor=actor_of(request), item_id=pk)
+        desk.give_back(actor=actor_of(request), item_id=pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
 
@@ -285,7 +276,7 @@ class TakeBack(APIView):
     @extend_schema(request=None, responses=ReviewItemSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """Undo your own newest decision on an item, within ten minutes; you hold the item again."""
-        return Response(ReviewItemSerializer(services.take_back(actor=actor_of(request), item_id=pk)).data)
+        return Response(ReviewItemSerializer(desk.take_back(actor=actor_of(request), item_id=pk)).data)
 
 
 class Decide(APIView):
@@ -294,7 +285,8 @@ class Decide(APIView):
         """Say what an item that you hold shows."""
         wanted = read(NewDecisionSerializer, request)
         decision = services.Decision(Decided(wanted["decided"]), wanted["class_id"], wanted["note"])
-        made = services.decide(actor=actor_of(request), item_id=pk, decision=decision)
+        actor = actor_of(request)
+        made = desk.decide(actor=actor, at=desk.seat_at(actor, pk), decision=decision)
         return Response(DecisionSerializer(made).data, status=status.HTTP_201_CREATED)
 
 

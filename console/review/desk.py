@@ -6,8 +6,8 @@ Whether a photograph waits for an answer or its answer is known makes no differe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from django.db.models import QuerySet
 from django.utils.timezone import now
@@ -17,21 +17,27 @@ from console.predictions.names import KnownClass, classes_of, in_order_of_ids
 from console.predictions.page import PAGES, Picture, pictures
 from console.review import gold, queries, services
 from console.review.models import ExpertDecision, GoldAnswer, ReviewItem, State
-from console.review.services import Decision
+from console.review.services import HOLD, Decision
 from console.staff.models import User
+from console.staff.services import require
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
     """An item as its page is to treat it for one person."""
 
-    item: ReviewItem
-    question: GoldAnswer | None  # not None: its answer is known, which the page must not let on
+    item: ReviewItem  # as the page shows it
+    known: GoldAnswer | None  # not None: its answer is known and this person's can change, so the page lets on nothing
+
+    @property
+    def question(self) -> GoldAnswer | None:
+        """What they are asked and have not answered."""
+        return self.known if self.known is not None and self.known.answered_at is None else None
 
     @property
     def withheld(self) -> bool:
         """Whether the model's answer must not reach a person who may decide."""
-        return queries.withholds(self.item) if self.question is None else self.question.blind
+        return queries.withholds(self.item)
 
     @property
     def set_aside(self) -> bool:
@@ -48,7 +54,28 @@ class Seat:
 def seat(actor: User, item: ReviewItem) -> Seat:
     """One query, for what is decided and whoever may decide."""
     may_be_asked = item.state == State.DECIDED and actor.has_perm("review.decide_reviewitem")
-    return Seat(item, gold.question_on(actor, item.pk) if may_be_asked else None)
+    known = gold.question_on(actor, item.pk) if may_be_asked else None
+    return Seat(item, None) if known is None else Seat(_in_disguise(item, actor, known), known)
+
+
+def seat_at(actor: User, item_id: int) -> Seat:
+    """The same by number. At most two queries. Raises NotAllowed, NotFound."""
+    require(actor, "review.decide_reviewitem")
+    item = queries.items().filter(pk=item_id).first()
+    if item is None:
+        raise services.no_such_item(item_id)
+    return seat(actor, item)
+
+
+def _in_disguise(item: ReviewItem, actor: User, known: GoldAnswer) -> ReviewItem:
+    """A decided item whose answer is known, as one that waits for this person, or that they decided just now."""
+    shown = copy(item)
+    shown.blind = shown.blind or known.blind
+    if known.blind:
+        shown.withheld_until = known.open_until
+    if known.answered_at is None:
+        shown.state, shown.held_by, shown.held_until = State.OPEN, actor, now() + HOLD
+    return shown
 
 
 def withheld_from(actor: User, at: Seat) -> bool:
@@ -72,7 +99,7 @@ def pictures_for(actor: User, at: Seat, *, routes: str = PAGES) -> list[Picture]
 def said(at: Seat) -> QuerySet[ExpertDecision]:
     """What was decided before, the one in force first; nothing of it where that would sway who is asked now."""
     decisions = queries.decisions_on(at.item.prediction_id)
-    return decisions.none() if at.question is not None or at.item.hides_opinions else decisions
+    return decisions.none() if at.known is not None or at.item.hides_opinions else decisions
 
 
 def next_item(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> int | None:
@@ -102,23 +129,47 @@ def look_ahead(*, actor: User, after: int) -> int | None:
     return number
 
 
-def decide(*, actor: User, at: Seat, decision: Decision) -> datetime:
-    """When it was decided. Raises what `services.decide` does."""
+def decide(*, actor: User, at: Seat, decision: Decision) -> ExpertDecision:
+    """What was decided; of what is known, as it would be of another item, and kept apart. Raises what
+    `services.decide` does.
+    """
+    asked = at.question
+    if asked is None:
+        return services.decide(actor=actor, item_id=at.item.pk, decision=decision)
+    gold.answer(actor=actor, question=asked, decision=decision)
+    moment = now()
+    return ExpertDecision(
+        pk=asked.pk,
+        item=at.item,
+        round=1,
+        expert=actor,
+        decided=decision.decided,
+        class_id=decision.class_id,
+        agrees=None if asked.blind else services.agrees(at.item.prediction, decision),
+        note=decision.note,
+        took_s=(moment - asked.asked_at).total_seconds(),
+        decided_at=moment,
+    )
+
+
+def take(*, actor: User, item_id: int) -> ReviewItem:
+    """Hold an item. Whoever is asked it has no rivals where its answer is known. Raises what `services.take` does."""
+    at = seat_at(actor, item_id)
     if at.question is None:
-        return services.decide(actor=actor, item_id=at.item.pk, decision=decision).decided_at
-    gold.answer(actor=actor, question=at.question, decision=decision)
-    return now()
+        return services.take(actor=actor, item_id=item_id)
+    if at.set_aside:
+        raise services.left_alone()
+    return at.item
 
 
-def skip(*, actor: User, at: Seat) -> None:
-    """Let it go, for another time or for somebody else."""
-    if at.question is None:
-        services.give_back(actor=actor, item_id=at.item.pk)
-    else:
-        gold.skip(actor=actor, item_id=at.item.pk)
+def give_back(*, actor: User, item_id: int) -> None:
+    """Let it go, for another time or for somebody else. Harmless when it is not theirs."""
+    services.give_back(actor=actor, item_id=item_id)
+    gold.skip(actor=actor, item_id=item_id)
 
 
-def take_back(*, actor: User, item_id: int) -> None:
-    """Undo one's own newest decision while it is fresh. Raises what `services.take_back` does."""
-    if not gold.take_back(actor=actor, item_id=item_id):
-        services.take_back(actor=actor, item_id=item_id)
+def take_back(*, actor: User, item_id: int) -> ReviewItem:
+    """Undo one's own newest decision while it is fresh; the item, held again. Raises what `services.take_back` does."""
+    if gold.take_back(actor=actor, item_id=item_id):
+        return seat_at(actor, item_id).item
+    return services.take_back(actor=actor, item_id=item_id)

@@ -24,7 +24,7 @@ from console.errors import Conflict, Invalid, NotFound
 from console.predictions.names import classes_of
 from console.review.models import Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem, State
 from console.review.queries import set_aside
-from console.review.services import TAKE_BACK, Decision, check, left_alone
+from console.review.services import NOT_YET, TAKE_BACK, Decision, check, left_alone
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import queries as vault
@@ -92,10 +92,10 @@ def retire_gold(*, actor: User, gold_id: int, wrong: bool, reason: str) -> None:
 
 
 def question_on(actor: User, item_id: int) -> GoldAnswer | None:
-    """What this person is asked about an item and has not answered; None where it is no question. One query."""
+    """What this person is asked about an item, and what they said while that can change; else None. One query."""
     return (
         GoldAnswer.objects.select_related("gold__item__prediction__subject")
-        .filter(expert=actor, gold__item=item_id, answered_at=None)
+        .filter(expert=actor, gold__item=item_id, open_until__gt=now())
         .first()
     )
 
@@ -123,7 +123,8 @@ def next_question(actor: User, *, passing_over: int) -> GoldAnswer | None:
     if gold is None:
         return None
     blind = _random() < settings.AMULET.review_blind_ratio
-    GoldAnswer.objects.bulk_create([GoldAnswer(gold=gold, expert=actor, blind=blind)], ignore_conflicts=True)
+    asked = GoldAnswer(gold=gold, expert=actor, blind=blind, open_until=NOT_YET)
+    GoldAnswer.objects.bulk_create([asked], ignore_conflicts=True)
     return mine.filter(gold=gold).first()  # none where another window of theirs has answered it since
 
 
@@ -156,9 +157,11 @@ def answer(*, actor: User, question: GoldAnswer, decision: Decision) -> None:
             field="class_id",
         )
     right = (decision.decided, decision.class_id) == (gold.decided, gold.class_id)
+    moment = now()
     moved = GoldAnswer.objects.filter(pk=question.pk, expert=actor, answered_at=None).update(
-        decided=decision.decided, class_id=decision.class_id, note=decision.note, right=right, answered_at=now()
-    )
+        decided=decision.decided, class_id=decision.class_id, note=decision.note, right=right, answered_at=moment,
+        open_until=moment + TAKE_BACK,
+    )  # fmt: skip
     if not moved:
         raise Conflict(_("It has been decided already."), reason="already_decided")
     record(
@@ -179,7 +182,7 @@ def take_back(*, actor: User, item_id: int) -> bool:
     found = answered.select_related("gold__item").first()
     if found is None or ExpertDecision.objects.filter(item=item_id, expert=actor).exists():
         return False
-    answered.update(decided="", class_id="", note="", right=None, answered_at=None, asked_at=now())
+    answered.update(decided="", class_id="", note="", right=None, answered_at=None, asked_at=now(), open_until=NOT_YET)
     record(
         actor=actor,
         action="review.gold_taken_back",

@@ -236,6 +236,9 @@ class GoldAnswer(models.Model):
     )
     asked_at = models.DateTimeField(default=now)
     blind = models.BooleanField(default=False)  # asked before the model was heard
+    # Until when what they say can change: as long, they hear nothing of what others said, nor, where it is blind, of
+    # what the model said.
+    open_until = models.DateTimeField(null=True, editable=False)
     decided = models.CharField(_("decision"), max_length=12, choices=Decided, blank=True)
     class_id = models.CharField(_("class"), max_length=TEXT_MAX, blank=True)
     note = models.CharField(_("note"), max_length=500, blank=True)
@@ -255,7 +258,12 @@ class GoldAnswer(models.Model):
                 name="answered_whole_or_not_at_all",
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=["expert", "answered_at"], name="gold_answer_by_expert")]
+        indexes: ClassVar = [
+            models.Index(fields=["expert", "answered_at"], name="gold_answer_by_expert"),
+            models.Index(
+                fields=["expert", "open_until"], condition=Q(open_until__isnull=False), name="gold_answer_open"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.decided} {self.class_id}".strip()

@@ -16,7 +16,7 @@ from console.predictions.queries import of_restricted
 from console.predictions.tallies import begin_of
 from console.review.accuracy import Group, Stratum, accuracy
 from console.review.agreement import Concord, Share, Sway, concord, sway, wilson
-from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.models import Decided, ExpertDecision, GoldAnswer, Part, ReviewItem, State, Why
 from console.staff.models import User
 
 CLOCKS_APART_MAX: Final = timedelta(days=1)
@@ -105,11 +105,15 @@ def items() -> QuerySet[ReviewItem]:
 
 
 def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
-    """Without what is set aside, and what this person may be asked about before the model is heard."""
+    """Without what is set aside, what this person may be asked about before the model is heard, and what they are
+    asked though its answer is known.
+    """
     rows = rows.exclude(~Q(state=State.DECIDED) & set_aside())
     if not person.has_perm("review.decide_reviewitem"):
         return rows
-    return rows.exclude(withheld_until__gt=now())
+    # A known answer is decided; to whom it is asked no list may say so.
+    known = GoldAnswer.objects.filter(Q(answered_at=None) | Q(blind=True), expert=person, open_until__gt=now())
+    return rows.exclude(withheld_until__gt=now()).exclude(pk__in=known.values("gold__item"))
 
 
 def withholds(item: ReviewItem) -> bool:

@@ -212,7 +212,7 @@ def decide(*, actor: User, item_id: int, decision: Decision) -> ExpertDecision:
         expert=actor,
         decided=decision.decided,
         class_id=decision.class_id,
-        agrees=_agrees(prediction, decision),
+        agrees=agrees(prediction, decision),
         note=decision.note,
         took_s=max(0.0, (moment - item.held_since).total_seconds()) if item.held_since else None,
         decided_at=moment,
@@ -291,6 +291,20 @@ def left_alone() -> Conflict:
     )
 
 
+def agrees(prediction: Prediction, decision: Decision) -> bool | None:
+    """Whether the expert confirms what the model said; None where there is nothing to compare."""
+    out = prediction.verdict == Verdict.OUT_OF_DISTRIBUTION
+    if decision.decided == Decided.NOT_OUR_KIND:
+        return out
+    if decision.decided == Decided.CLASS:
+        return not out and decision.class_id == prediction.top_class
+    return None
+
+
+def no_such_item(item_id: int) -> NotFound:
+    return NotFound(_("There is no review item {id}.").format(id=item_id))
+
+
 def _drawn(prediction_id: UUID, purpose: str) -> float:
     """A number in [0, 1) from the random bits of the id: an event that comes twice is drawn alike."""
     digest = hashlib.sha256(f"{purpose} {prediction_id}".encode()).digest()
@@ -325,20 +339,10 @@ def _after(item: ReviewItem, decision: Decision) -> State:
     return State.DECIDED if said == {(decision.decided.value, decision.class_id)} else State.DISPUTED
 
 
-def _agrees(prediction: Prediction, decision: Decision) -> bool | None:
-    """Whether the expert confirms what the model said; None where there is nothing to compare."""
-    out = prediction.verdict == Verdict.OUT_OF_DISTRIBUTION
-    if decision.decided == Decided.NOT_OUR_KIND:
-        return out
-    if decision.decided == Decided.CLASS:
-        return not out and decision.class_id == prediction.top_class
-    return None
-
-
 def _why_not(item_id: int, actor: User) -> Exception:
     item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
     if item is None:
-        return NotFound(_("There is no review item {id}.").format(id=item_id))
+        return no_such_item(item_id)
     if item.state == State.DECIDED:
         return Conflict(_("It has been decided already."), reason="already_decided")
     if ReviewItem.objects.filter(set_aside(), pk=item_id).exists():

@@ -104,8 +104,7 @@ class SheetAdmin(HistoryAdmin):
         actor, sheet = actor_of(request), services.find(actor=actor_of(request), sheet_id=object_id)
         if request.method == "POST":
             return _answered(request, sheet)
-        after = _number(request.GET.get("after", "0"))
-        item = queries.next_item(actor, sheet, after=after)
+        item = services.next_to_judge(actor=actor, sheet_id=sheet.pk, after=_number(request.GET.get("after", "0")))
         if item is None:
             messages.success(request, _("You have judged everything on this sheet."))
             return redirect("admin:sheets_sheet_change", sheet.pk)

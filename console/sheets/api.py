@@ -1,4 +1,4 @@
-"""Review sheets for scripts: `sheets/`, `sheets/{id}/`, `sheets/{id}/answers/`. They are judged on their page."""
+"""Review sheets for scripts: `sheets/`, `sheets/{id}/`, `sheets/{id}/answers/`. How they are judged: `judging_api`."""
 
 from __future__ import annotations
 

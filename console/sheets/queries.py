@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from console.review.agreement import Concord, Share, cohen, score_interval
 from console.sheets.models import Sheet, SheetAnswer, SheetItem, Verdict
+from console.sheets.withdrawal import shown
 from console.staff.models import User
 from model_store.review_sheet import PROBLEMS
 
@@ -71,12 +72,12 @@ def sees_results(person: User, sheet: Sheet) -> bool:
     """Whoever may import sees what was said; whoever may also answer, only after answering all."""
     if not person.has_perm("sheets.import_sheet"):
         return False
-    return not person.has_perm("sheets.answer_sheet") or answered_by(person, sheet) == sheet.items.count()
+    return not person.has_perm("sheets.answer_sheet") or next_item(person, sheet) is None
 
 
 def next_item(person: User, sheet: Sheet, *, after: int = 0) -> SheetItem | None:
     """The first item that this person has not judged, beginning behind a number; None when all are."""
-    left = sheet.items.exclude(answers__expert=person).order_by("number")
+    left = shown(sheet.items.exclude(answers__expert=person)).order_by("number")
     return left.filter(number__gt=after).first() or left.first()
 
 

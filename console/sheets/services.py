@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -19,6 +20,7 @@ from console.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from console.predictions.models import Prediction
 from console.sheets import queries
 from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem, Verdict
+from console.sheets.withdrawal import shown
 from console.staff.models import User
 from console.staff.services import require
 from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, SheetRefused, read_sheet
@@ -38,6 +40,13 @@ class Answer:
     verdict: str
     problems: Sequence[str] = ()
     note: str = ""
+
+
+class Picture(Enum):
+    """What is kept of an item."""
+
+    PHOTOGRAPH = auto()
+    HEAT_MAP = auto()
 
 
 def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
@@ -88,16 +97,34 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     return sheet
 
 
+def next_to_judge(*, actor: User, sheet_id: int, after: int = 0) -> SheetItem | None:
+    """The first item that this person has not judged, behind a number if there is one; None when they judged all.
+
+    Raises NotAllowed, NotFound.
+    """
+    require(actor, "sheets.answer_sheet")
+    return queries.next_item(actor, find(actor=actor, sheet_id=sheet_id), after=after)
+
+
+def picture(*, actor: User, sheet_id: int, number: int, kind: Picture) -> bytes:
+    """One picture of a sheet, for who judges it. Raises NotAllowed, NotFound."""
+    require(actor, "sheets.answer_sheet")
+    item = _item(sheet_id, number)
+    content = bytes(item.overlay if kind == Picture.HEAT_MAP else item.photo)
+    if not content:
+        raise _no_such_item(number)
+    return content
+
+
 @transaction.atomic
 def answer(*, actor: User, sheet_id: int, number: int, given: Answer) -> SheetAnswer:
     """Judge one item. The audit trail learns that a person is through, and not what was said.
 
-    Raises NotAllowed, NotFound, Invalid; Conflict when this person has judged it.
+    Raises NotAllowed; NotFound, also where its person does not let it be used any more; Invalid; Conflict when this
+    person has judged it.
     """
     require(actor, "sheets.answer_sheet")
-    item = SheetItem.objects.select_related("sheet").filter(sheet=sheet_id, number=number).first()
-    if item is None:
-        raise NotFound(_("There is no item {number} on this sheet.").format(number=number))
+    item = _item(sheet_id, number)
     _check(given, Kind(item.sheet.kind))
     made, new = SheetAnswer.objects.get_or_create(
         item=item,
@@ -178,6 +205,20 @@ def _check(given: Answer, kind: Kind) -> None:
         )
     if len(given.note) > NOTE_MAX:
         raise Invalid(_("A note has at most {most} characters.").format(most=NOTE_MAX), field="note")
+
+
+def _item(sheet_id: int, number: int) -> SheetItem:
+    """With its sheet. Raises NotFound, also where its person does not let it be used any more."""
+    item = SheetItem.objects.select_related("sheet").filter(sheet=sheet_id, number=number).first()
+    if item is None:
+        raise _no_such_item(number)
+    if not shown(SheetItem.objects.filter(pk=item.pk)).exists():
+        raise NotFound(_("Its person does not let this photograph be used any more."), reason="not_kept")
+    return item
+
+
+def _no_such_item(number: int) -> NotFound:
+    return NotFound(_("There is no item {number} on this sheet.").format(number=number))
 
 
 def _predictions_in(names: Iterable[str]) -> dict[str, UUID]:

@@ -1,4 +1,6 @@
-"""What needs a person now, for scripts: `waiting/`, as the home page says it to whoever calls."""
+"""The home page for scripts: what needs a person now, as it says it to whoever calls (`waiting/`); traffic, verdicts
+and confidence over time (`traffic/`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.predictions.models import Span
 from console.site.home import Card, Number, Thing, Waiting, cards_for, waiting_for
+from console.site.traffic import DAYS, HOURS, OfVersion, by_version
+from console.staff.permissions import may
 from console.staff.rest import actor_of
 
 
@@ -57,4 +62,40 @@ class WhatWaits(APIView):
         return Response(WhatWaitsSerializer(found, context={"request": request}).data)
 
 
-urlpatterns = [path("waiting/", WhatWaits.as_view())]
+class VerdictCountsSerializer(serializers.Serializer[Any]):
+    IN_DOMAIN = serializers.IntegerField()
+    UNSURE = serializers.IntegerField()
+    OUT_OF_DISTRIBUTION = serializers.IntegerField()
+
+
+class OfVersionSerializer(serializers.Serializer[OfVersion]):
+    """What a version answered in the span that begins then."""
+
+    begins_at = serializers.DateTimeField()
+    version = serializers.CharField()
+    verdicts = serializers.SerializerMethodField()
+    low = serializers.FloatField(help_text="Of the confidence: a tenth of the answers lie below it.")
+    middle = serializers.FloatField(help_text="Half of them do.")
+    high = serializers.FloatField(help_text="Nine tenths do.")
+
+    @extend_schema_field(VerdictCountsSerializer)
+    def get_verdicts(self, found: OfVersion) -> dict[str, int]:
+        return {verdict.name: count for verdict, count in found.verdicts.items()}
+
+
+class TrafficSerializer(serializers.Serializer[Any]):
+    hours = OfVersionSerializer(many=True, help_text=f"Of the last {HOURS}, where there was any.")
+    days = OfVersionSerializer(many=True, help_text=f"Of the last {DAYS}; a day begins at midnight at the console's.")
+
+
+class Traffic(APIView):
+    permission_classes = (may("predictions.view_prediction"),)
+
+    @extend_schema(responses=TrafficSerializer)
+    def get(self, request: Request) -> Response:
+        """Answers, verdicts and confidence of each version over time, as home draws them."""
+        found = by_version()
+        return Response(TrafficSerializer({"hours": found[Span.HOUR], "days": found[Span.DAY]}).data)
+
+
+urlpatterns = [path("waiting/", WhatWaits.as_view()), path("traffic/", Traffic.as_view())]

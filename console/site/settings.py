@@ -264,6 +264,8 @@ SPECTACULAR_SETTINGS = {
         "PrivacyRequestStateEnum": "console.privacy.models.State",
         "ReviewItemStateEnum": "console.review.models.State",
         "SheetKindEnum": "console.sheets.models.Kind",
+        "SheetVerdictEnum": "console.sheets.models.Verdict",
+        "VerdictEnum": "console.predictions.api.VERDICTS",
     },
 }
 

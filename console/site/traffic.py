@@ -36,11 +36,51 @@ class Traffic:
     legend: Sequence[tuple[str, str, int]]  # kind, name, how many in DAYS
 
 
+@dataclass(frozen=True, slots=True)
+class OfVersion:
+    """What a version answered in the span that begins then."""
+
+    begins_at: datetime
+    version: str
+    verdicts: Mapping[Verdict, int]
+    low: float  # of the confidence, 0 to 1: below it a tenth of the answers lie, to a bin of the tallies
+    middle: float
+    high: float
+
+
+def spans(moment: datetime) -> Mapping[Span, Sequence[datetime]]:
+    """When each of the last HOURS and DAYS begins, oldest first."""
+    return {
+        Span.HOUR: [begin_of(Span.HOUR, moment - timedelta(hours=back)) for back in reversed(range(HOURS))],
+        Span.DAY: [begin_of(Span.DAY, moment - timedelta(days=back)) for back in reversed(range(DAYS))],
+    }
+
+
+def by_version() -> Mapping[Span, Sequence[OfVersion]]:
+    """The same as numbers, of spans in which there was anything, in order of time and name. One query."""
+    since = {span: begins[0] for span, begins in spans(now()).items()}
+    found: dict[Span, list[OfVersion]] = {}
+    for span, rows in counted_since(since).items():
+        groups: dict[tuple[datetime, str], list[Counted]] = {}
+        for row in rows:
+            groups.setdefault((row.begins_at, row.version), []).append(row)
+        found[span] = [_of_version(*key, groups[key]) for key in sorted(groups)]
+    return found
+
+
+def _of_version(begins_at: datetime, version: str, rows: Sequence[Counted]) -> OfVersion:
+    verdicts, bins = dict.fromkeys(Verdict, 0), [0] * Tally.BINS
+    for row in rows:
+        verdicts[Verdict(row.verdict)] += row.count
+        bins[row.confidence_bin] += row.count
+    low, middle, high = (plots.quantile(bins, ratio) for ratio in (0.1, 0.5, 0.9))
+    return OfVersion(begins_at, version, verdicts, low, middle, high)
+
+
 def traffic() -> Traffic:
     """One query over at most HOURS and DAYS, whatever lies before."""
     moment = now()
-    hours = [begin_of(Span.HOUR, moment - timedelta(hours=back)) for back in reversed(range(HOURS))]
-    days = [begin_of(Span.DAY, moment - timedelta(days=back)) for back in reversed(range(DAYS))]
+    hours, days = spans(moment).values()
     counted = counted_since({Span.HOUR: hours[0], Span.DAY: days[0]})
     by_hour, by_day = counted[Span.HOUR], counted[Span.DAY]
     day_before = moment - timedelta(hours=24)

@@ -27,6 +27,7 @@ API = (
     "console.datasets.api",
     "console.retraining.api",
     "console.sheets.api",
+    "console.sheets.judging_api",
     "console.webhooks.api",
     "console.retention.api",
     "console.drift.api",

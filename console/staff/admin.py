@@ -26,6 +26,7 @@ from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
+    UnfoldBooleanWidget,
 )
 
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
@@ -67,6 +68,15 @@ class TokenForm(ExpiryForm):
         help_text=gettext_lazy("Never more than you may do yourself. Choose as little as the script needs."),
     )
     field_order = ("name", "scopes", "expires_at")
+
+
+class RevocationForm(forms.Form):
+    keep_made = forms.BooleanField(
+        label=gettext_lazy("Leave what was made with it"),
+        required=False,
+        widget=UnfoldBooleanWidget,
+        help_text=gettext_lazy("Only where it made the token that follows it, and nobody else has had it."),
+    )
 
 
 @admin.register(User)
@@ -239,9 +249,11 @@ class UserAdmin(ReadOnlyAdmin):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """One's own tokens; those of everybody for who may see them."""
 
-    list_display = ("name", "known_by", "whose", "scope_names", "created_at", "expires_at", "revoked_at", "what")
+    list_display = (
+        "name", "known_by", "whose", "scope_names", "maker", "created_at", "expires_at", "revoked_at", "what",
+    )  # fmt: skip
     list_display_links = None
-    list_select_related = ("user",)
+    list_select_related = ("user", "made_with")
     list_filter = (("user__username", AllValuesCheckboxFilter),)
     ordering = ("-created_at",)
     when_empty = gettext_lazy("Make one for each script that calls the management interface.")
@@ -264,6 +276,10 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("May be used for"))
     def scope_names(self, token: ApiToken) -> str:
         return ", ".join(str(Scope(scope).label) for scope in token.scopes)
+
+    @display(description=gettext_lazy("Made with"))
+    def maker(self, token: ApiToken) -> str:
+        return "–" if token.made_with is None else str(token.made_with)
 
     @display(description=gettext_lazy("Of"))
     def whose(self, token: ApiToken) -> str:
@@ -307,18 +323,27 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         if token is None:
             return redirect(reverse("admin:staff_apitoken_changelist"))
 
-        def act(given: dict[str, Any]) -> str:
-            services.revoke_token(key_id=token.key_id, actor=actor_of(request))
-            return _("{token} is revoked.").format(token=token)
+        made = queries.made_with(token)
 
+        def act(given: dict[str, Any]) -> str:
+            done = services.revoke_token(
+                key_id=token.key_id, actor=actor_of(request), keep_made=given.get("keep_made", False)
+            )
+            told = _("{token} is revoked.").format(token=token)
+            return f"{told} {_('With it: {names}.').format(names=', '.join(done.also))}" if done.also else told
+
+        consequence = _("Scripts that use it are refused from the next call on.")
+        if made:
+            names = ", ".join(map(str, made))
+            consequence += " " + _("So are those that use what was made with it: {names}.").format(names=names)
         return ask(
             request,
             self,
             title=_("Revoke {token}").format(token=token),
-            consequence=_("Scripts that use it are refused from the next call on."),
+            consequence=consequence,
             button=_("Revoke"),
             back=reverse("admin:staff_apitoken_changelist"),
-            form=forms.Form,
+            form=RevocationForm if made else forms.Form,
             danger=True,
             act=act,
         )

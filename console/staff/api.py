@@ -41,11 +41,37 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
 
     of = serializers.CharField(source="user.username", read_only=True)
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), read_only=True)
+    made_with = serializers.CharField(
+        source="made_with.key_id",
+        read_only=True,
+        default=None,
+        allow_null=True,
+        help_text="The token that made it.",
+    )
 
     class Meta:
         model = ApiToken
-        fields = ("key_id", "name", "of", "scopes", "created_at", "expires_at", "revoked_at")
+        fields: tuple[str, ...] = (
+            "key_id", "name", "of", "scopes", "made_with", "created_at", "expires_at", "revoked_at",
+        )  # fmt: skip
         read_only_fields = fields
+
+
+class RevocationSerializer(serializers.Serializer[Any]):
+    keep_made = serializers.BooleanField(
+        default=False, help_text="Leave the tokens that were made with it: for a script that has made its successor."
+    )
+
+
+class RevokedTokenSerializer(TokenSerializer):
+    also_revoked = serializers.SerializerMethodField(help_text="Key ids of those that ended with it.")
+
+    class Meta(TokenSerializer.Meta):
+        fields = (*TokenSerializer.Meta.fields, "also_revoked")
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_also_revoked(self, token: ApiToken) -> list[str]:
+        return list(self.context["also"])
 
 
 class RoleSerializer(serializers.Serializer[Any]):
@@ -177,10 +203,12 @@ class TokenList(generics.ListAPIView[ApiToken]):
 
 
 class TokenRevocation(APIView):
-    @extend_schema(request=None, responses=TokenSerializer)
+    @extend_schema(request=RevocationSerializer, responses=RevokedTokenSerializer)
     def post(self, request: Request, key_id: str) -> Response:
-        """Revoke a token, your own or as administrator anybody's; it opens nothing from the next call on."""
-        return Response(TokenSerializer(services.revoke_token(key_id=key_id, actor=actor_of(request))).data)
+        """Revoke a token, your own or as administrator anybody's, and what was made with it, from the next call on."""
+        keep_made = read(RevocationSerializer, request)["keep_made"]
+        done = services.revoke_token(key_id=key_id, actor=actor_of(request), keep_made=keep_made)
+        return Response(RevokedTokenSerializer(done.token, context={"also": done.also}).data)
 
 
 def _member(user: User) -> Response:

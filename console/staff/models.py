@@ -44,6 +44,8 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(_("created"), default=now, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked"), null=True, blank=True, editable=False)
+    # The token that asked for this one, if one did: whoever revokes that one ends this one too.
+    made_with = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, editable=False, related_name="made")
 
     class Meta:
         verbose_name = _("API token")

@@ -17,8 +17,17 @@ def staff() -> QuerySet[User]:
 
 
 def tokens() -> QuerySet[ApiToken]:
-    """Everybody's tokens, newest first; joins whose they are."""
-    return ApiToken.objects.select_related("user").order_by("-created_at")
+    """Everybody's tokens, newest first; joins whose they are and what they were made with."""
+    return ApiToken.objects.select_related("user", "made_with").order_by("-created_at")
+
+
+def made_with(token: ApiToken) -> list[ApiToken]:
+    """The tokens in force that were made with this one, and with them. A query for each time that one made another."""
+    found, makers = [], [token]
+    while makers:
+        makers = list(ApiToken.objects.filter(made_with__in=makers).order_by("pk"))
+        found += [each for each in makers if each.revoked_at is None]
+    return found
 
 
 def tokens_shown_to(person: User) -> QuerySet[ApiToken]:

@@ -52,6 +52,7 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "staff": Scope.STAFF,
     "subjects": None,
     "training-jobs": Scope.TRAINING,
+    "traffic": None,
     "uploads": Scope.MODELS,
     "versions": Scope.MODELS,
     "waiting": None,
@@ -62,6 +63,8 @@ _READING_MORE: Final[Mapping[str, Scope]] = {
     "audit/export/": Scope.AUDIT,
     "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
     "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
+    "sheets/*/items/*/photograph/": Scope.PHOTOGRAPHS,
+    "sheets/*/items/*/heat-map/": Scope.PHOTOGRAPHS,
 }
 _PARAMETER: Final = re.compile(r"<[^<>]+>|\{[^{}]+\}")
 

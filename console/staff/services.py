@@ -52,6 +52,14 @@ class IssuedToken:
         return f"IssuedToken(key_id={self.token.key_id!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A token that opens nothing any more, and the key ids of those that ended with it."""
+
+    token: ApiToken
+    also: tuple[str, ...]
+
+
 def require(actor: User, permission: str) -> None:
     """Raise NotAllowed unless one of the actor's roles carries the permission, `app.codename`."""
     if not actor.is_active or not actor.has_perm(permission):
@@ -73,10 +81,7 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
     if actor is not None:
         require(actor, "staff.add_user")
     group = _role(role)
-    try:
-        User.username_validator(name)
-    except ValidationError as error:
-        raise Invalid(" ".join(error.messages), field="name") from None
+    _check_name(name)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     try:
         with transaction.atomic():
@@ -184,9 +189,16 @@ def create_token(
         raise Invalid(_("A token must expire in the future."), field="expires_at")
     if asked_with is not None:
         _check_within(asked_with, kept, expires_at)
+        _hold(asked_with)
     key = new_key(STAFF_TOKEN)
     token = ApiToken.objects.create(
-        user=user, name=name, key_id=key.key_id, digest=key.digest, scopes=kept, expires_at=expires_at
+        user=user,
+        name=name,
+        key_id=key.key_id,
+        digest=key.digest,
+        scopes=kept,
+        expires_at=expires_at,
+        made_with=asked_with,
     )
     record(
         actor=actor,
@@ -205,17 +217,53 @@ def create_token(
 
 
 @transaction.atomic
-def revoke_token(*, key_id: str, actor: User) -> ApiToken:
-    """End a token; from the next call on it opens nothing. Twice is as good as once. Raises NotFound, NotAllowed."""
+def revoke_token(*, key_id: str, actor: User, keep_made: bool = False) -> Revoked:
+    """End a token and those that were made with it, and with them; from the next call on they open nothing.
+
+    keep_made: leave those others, for a script that has made its successor. Twice is as good as once; once more
+    without it ends what was left. Raises NotFound, NotAllowed.
+    """
     token = ApiToken.objects.select_related("user").filter(key_id=key_id).first()
     if token is None:
         raise NotFound(_("There is no token {key_id}.").format(key_id=key_id), field="key_id")
     if token.user_id != actor.pk:
         require(actor, "staff.change_apitoken")
-    if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now()):
-        record(actor=actor, action="staff.token_revoked", subject_type="api_token", subject_id=key_id, details={})
-        token.refresh_from_db(fields=["revoked_at"])
-    return token
+    _revoke(token, actor)
+    token.refresh_from_db(fields=["revoked_at"])
+    # Each before those that it made are looked for: one that it makes meanwhile is there by then, or is not made.
+    also, makers = [], [] if keep_made else [token]
+    while makers:
+        made = list(ApiToken.objects.filter(made_with__in=makers).order_by("pk"))
+        also += [each.key_id for each in made if _revoke(each, actor, made_with=key_id)]
+        makers = made
+    return Revoked(token, tuple(also))
+
+
+def _check_name(name: str) -> None:
+    """Raise Invalid for a name that nobody can have. How long it is the database says too late, and SQLite never."""
+    most = User._meta.get_field("username").max_length
+    if most is not None and len(name) > most:
+        raise Invalid(_("A name has at most {most} characters.").format(most=most), field="name")
+    try:
+        User.username_validator(name)
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages), field="name") from None
+
+
+def _hold(token: ApiToken) -> None:
+    """Keep a token from being revoked until the caller's transaction ends. Raises NotAllowed where it is already."""
+    if ApiToken.objects.select_for_update().filter(pk=token.pk, revoked_at=None).first() is None:
+        raise NotAllowed(_("This token is unknown, expired or revoked."))
+
+
+def _revoke(token: ApiToken, actor: User, **details: str) -> bool:
+    """Whether it was in force."""
+    if not ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now()):
+        return False
+    record(
+        actor=actor, action="staff.token_revoked", subject_type="api_token", subject_id=token.key_id, details=details
+    )
+    return True
 
 
 def _checked_scopes(scopes: Collection[str]) -> list[str]:

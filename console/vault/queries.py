@@ -10,20 +10,23 @@ from typing import Final
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.utils.timezone import now
 
 from console.vault.cipher import MasterKeys, find_by, load_master_keys
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
 NEVER_AGAIN: Final = datetime.max.replace(tzinfo=UTC)  # later than any event
+_RUN_OUT: Final = "run out"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of one owner: the parts of which there is a photograph, and of which a heat map."""
+    """What is kept of one owner and may be opened: the parts with a photograph, and those with a heat map."""
 
     photographs: tuple[int, ...] = ()
     heat_maps: tuple[int, ...] = ()
+    run_out: tuple[int, ...] = ()  # parts whose photograph waits to be deleted, since its consent has run out
 
 
 @cache
@@ -77,15 +80,26 @@ def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
 
 
 def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
-    """What is kept and may be opened, by owner; owners of whom nothing is are left out. One query."""
+    """What may be opened now, by owner; owners of whom nothing is kept are left out. One query.
+
+    As `open_kept` has it: a consent ends at an instant, and what was kept under it is deleted within a day.
+    """
+    moment = now()
+    kept = StoredObject.objects.filter(
+        owner__in=list(owners), subject__restricted_at=None, subject__shut_at=None, consent__withdrawn_at=None
+    )
     parts: dict[str, dict[str, list[int]]] = {}
-    kept = StoredObject.objects.filter(owner__in=list(owners), subject__restricted_at=None)
-    rows = kept.order_by("part").values_list("owner", "kind", "part")
-    for owner, kind, part in rows:
-        parts.setdefault(owner, {Kind.PHOTOGRAPH: [], Kind.HEAT_MAP: []})[kind].append(part)
+    for owner, kind, part, expires_at in kept.order_by("part").values_list(
+        "owner", "kind", "part", "consent__expires_at"
+    ):
+        of_kind = parts.setdefault(owner, {Kind.PHOTOGRAPH: [], Kind.HEAT_MAP: [], _RUN_OUT: []})
+        if expires_at is None or expires_at > moment:
+            of_kind[kind].append(part)
+        elif kind == Kind.PHOTOGRAPH:
+            of_kind[_RUN_OUT].append(part)
     return {
-        owner: Kept(photographs=tuple(kinds[Kind.PHOTOGRAPH]), heat_maps=tuple(kinds[Kind.HEAT_MAP]))
-        for owner, kinds in parts.items()
+        owner: Kept(tuple(of_kind[Kind.PHOTOGRAPH]), tuple(of_kind[Kind.HEAT_MAP]), tuple(of_kind[_RUN_OUT]))
+        for owner, of_kind in parts.items()
     }
 
 

@@ -79,6 +79,7 @@ class Extras:
     plus_plus: bool = False  # the heat map by Grad-CAM++
     embedding: bool = False
     neighbours: int = 0  # so many references, nearest first
+    projection: bool = False  # of the embedding
 
 
 NO_EXTRAS: Final = Extras()
@@ -105,6 +106,7 @@ class GraphOutput:
     embedding: NDArray[np.float32] | None  # [size]; None: not asked for
     heat_map: NDArray[np.float32] | None  # [rows, columns], at least 0; None: not asked for
     neighbours: tuple[Neighbour, ...] = ()  # nearest first; empty: not asked for, or the version names none
+    projection: tuple[float, ...] = ()  # of the embedding; empty: not asked for, or the version's handler knows none
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,7 @@ def _request_of(images: Sequence[GraphImage], extras: Extras, board: str) -> gra
         grad_cam_plus_plus=extras.plus_plus,
         embedding=extras.embedding,
         neighbours=extras.neighbours,
+        projection=extras.projection,
         board=board,
     )
 
@@ -350,6 +353,7 @@ def _output_of(output: graph_pb2.Output) -> GraphOutput:
         embedding=np.array(output.embedding, dtype=np.float32) if output.embedding else None,
         heat_map=heat_map,
         neighbours=tuple(map(_neighbour_of, output.neighbours)),
+        projection=tuple(output.projection),
     )
 
 

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import reference
 from model_store.card import Card
+from model_store.projection import projected
 from training.data.folder import Folder
 from training.data.quality import Quality, flaws, qualities
 from training.evaluation import metrics
@@ -24,8 +26,11 @@ from training.evaluation.tables import tables
 QUALITIES: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
 
 
-def reference_of(folder: Folder, found: OutOfFold, measured: Sequence[Quality]) -> str:
-    """The text of reference.json. measured: of the folder's photographs, in their order.
+def reference_of(
+    folder: Folder, found: OutOfFold, measured: Sequence[Quality], *, unlearnt: NDArray[np.floating]
+) -> str:
+    """The text of reference.json. measured: of the folder's photographs, in their order.  unlearnt: [n, size], what
+    the version's own network sees of photographs that it did not learn from.
 
     Out-of-fold answers and not those on the training photographs themselves: drift is measured
     against what the model says of photographs that it has not seen.
@@ -40,6 +45,7 @@ def reference_of(folder: Folder, found: OutOfFold, measured: Sequence[Quality]) 
         **{reference.confidence_in(folder.classes[row]): ordered[best == row, -1] for row in np.unique(best).tolist()},
         # Under the names and by the measures of what callers send.
         **{name: np.array([getattr(each, name) for each in measured]) for name in QUALITIES},
+        **dict(zip(reference.EMBEDDING, projected(unlearnt).T, strict=True)),
         "shorter_side_px": np.array([min(photo.width_px, photo.height_px) for photo in folder.photos], np.float64),
     }
     counts = {

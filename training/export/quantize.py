@@ -43,6 +43,7 @@ from PIL import Image
 
 from model_store import examples, reference
 from model_store.card import Card
+from model_store.projection import projected
 from protos.verdict import DetectorLimits
 from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
@@ -66,7 +67,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A detector's score in the quantised graph, given the one in the graph before."""
+    """A detector's score, or a projection, in the quantised graph, given the one in the graph before."""
 
     slope: float
     offset: float
@@ -252,11 +253,15 @@ def _pixels(model: GraphModel, paths: Sequence[Path], stage: str, progress: Prog
 
 
 def _lines(before: Answers, after: Answers) -> dict[str, Line]:
-    """Detector by detector: least squares, or where the scores lie too close together for that, their medians."""
-    return {
-        name: _line(scores.astype(np.float64), after.scores[name].astype(np.float64))
-        for name, scores in before.scores.items()
+    """Detector by detector, and for each projection of the embedding: least squares, or where the values lie too close
+    together for that, their medians.
+    """
+    drawn = (projected(answers.embedding).T for answers in (before, after))
+    pairs = {
+        **{name: (scores, after.scores[name]) for name, scores in before.scores.items()},
+        **dict(zip(reference.EMBEDDING, zip(*drawn, strict=True), strict=True)),
     }
+    return {name: _line(first.astype(np.float64), second.astype(np.float64)) for name, (first, second) in pairs.items()}
 
 
 def _line(before: NDArray[np.float64], after: NDArray[np.float64]) -> Line:
@@ -341,12 +346,13 @@ def _write(place: Path, run: Path, card: Card, graph: bytes, lines: Mapping[str,
 
 
 def _reference_moved(text: str, lines: Mapping[str, Line]) -> str:
-    """The distributions of the scores moved as the scores are; all others stay."""
+    """The distributions of the scores and of the projections moved as these are; all others stay."""
     known = reference.parse(text)
     samples = {}
     for name, sketch in known.samples.items():
         values = sketch.quantiles([(turn + 0.5) / sketch.count for turn in range(sketch.count)])
-        line = lines.get(name.removeprefix("score_")) if name.startswith("score_") else None
+        moved = name.startswith("score_") or name in reference.EMBEDDING
+        line = lines.get(name.removeprefix("score_")) if moved else None
         samples[name] = [line(value) for value in values] if line is not None else values
     return reference.build(samples, known.counts)
 

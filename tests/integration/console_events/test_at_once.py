@@ -173,3 +173,55 @@ left = User.objects.filter(is_active=True, groups__name="administrator").count()
 User.objects.filter(pk__in=active).update(is_active=True)
 answer = [said, left]
 """
+
+
+@pytest.mark.parametrize("first", ["made", "revoked"])
+def test_a_token_that_makes_another_while_it_is_revoked_leaves_none(crew: Crew, first: str) -> None:
+    """Whoever comes second sees what the first one did."""
+    said, in_force = crew.shell(f"FIRST = {first!r}\n{MAKES_WHILE_REVOKED}")
+    assert (sorted(said), in_force) == ((["made", "revoked"] if first == "made" else ["refused", "revoked"]), 0)
+
+
+MAKES_WHILE_REVOKED: Final = """
+import threading, time
+from django.db import connection, transaction
+from console.errors import NotAllowed
+from console.staff.models import ApiToken
+from console.staff.services import create_token, create_user, revoke_token
+
+thief = create_user(name=f"robbed-{FIRST}", role="viewer").user
+stolen = create_token(user=thief, name="stolen", actor=thief).token
+said = []
+
+def make():
+    try:
+        create_token(user=thief, name="its own", actor=thief, asked_with=stolen)
+        said.append("made")
+    except NotAllowed:
+        said.append("refused")
+
+def revoke():
+    revoke_token(key_id=stolen.key_id, actor=thief)
+    said.append("revoked")
+
+def late(act):
+    try:
+        act()
+    finally:
+        connection.close()
+
+def waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+one, other = (make, revoke) if FIRST == "made" else (revoke, make)
+second, until = threading.Thread(target=late, args=[other]), time.monotonic() + 60
+with transaction.atomic():
+    one()
+    second.start()
+    while connection.vendor == "postgresql" and not waits() and time.monotonic() < until:
+        pass
+second.join()
+answer = [said, ApiToken.objects.filter(user=thief, revoked_at=None).exclude(name="first").count()]
+"""

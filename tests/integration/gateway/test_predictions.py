@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
@@ -36,6 +37,8 @@ def test_a_photograph_goes_through_torchserve_and_its_event_to_the_console(
     assert response.verdict == words.VERDICT_IN_DOMAIN
     until(lambda: bool(console.events()), s_max=30, what="the event reaches the console")
     assert console.events()[0].prediction.prediction_id == response.prediction_id
+    (view,) = console.events()[0].prediction.views
+    assert np.isfinite(np.frombuffer(view.embedding_projection, "<f2")).tolist() == [True] * 4  # from the real handler
 
 
 def test_a_gateway_and_its_decoders_are_small(gateway: GatewayProcess) -> None:

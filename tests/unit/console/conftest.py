@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.conf import settings
 
 from tests.console_ready import ready
 
+if TYPE_CHECKING:
+    from console.vault.models import Consent
+
 ready()
+
+
+@pytest.fixture
+def consent(db: None) -> Consent:
+    """The shop's, an hour old."""
+    from tests.unit.console.shop import agreed
+
+    return agreed()
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ from gateway.server import Listening, Serving, run
 from gateway.serving.torchserve import NO_EXTRAS, Extras, GraphImage, GraphOutput, GraphResult, Neighbour
 from gateway.settings import Settings
 from model_store.card import Card
+from model_store.projection import projected
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -256,6 +257,7 @@ class Graph:
                             found["nearest_index"][index], found["nearest_cosine"][index], strict=True
                         )
                     )[: extras.neighbours],
+                    projection=tuple(projected(found["embedding"][[index]])[0].tolist()) if extras.projection else (),
                 )
                 for index in range(len(images))
             ),

@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from grpc import aio
@@ -22,6 +23,7 @@ from gateway import prediction
 from gateway.identity import is_uuid7
 from gateway.record import NEAREST_RECORDED
 from gateway.sealing import Sealed
+from model_store.projection import DIRECTIONS
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -102,6 +104,7 @@ async def test_the_event_holds_what_the_console_needs(gateway: Gateway) -> None:
     assert view.input_hash == hmac.digest(HASH_SECRET, content, hashlib.sha256)
     assert (view.heat_map_rows, view.heat_map_columns, len(view.heat_map)) == (GRID, GRID, GRID * GRID)
     assert max(view.heat_map) == 255
+    assert np.isfinite(np.frombuffer(view.embedding_projection, "<f2")).tolist() == [True] * DIRECTIONS
     assert not view.HasField("photo")
 
 

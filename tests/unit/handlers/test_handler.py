@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from ts.context import Context
 
 from handlers import amulet_handler
-from handlers.amulet_handler import AmuletHandler, ArchiveWrong
+from handlers.amulet_handler import AmuletHandler, ArchiveWrong, _directions
+from model_store import projection
 from model_store.archive import Archive
 from model_store.card import Card
 from protos.amulet.graph.v1 import graph_pb2
@@ -132,17 +133,32 @@ def test_an_answer_is_the_graphs_own(handler: AmuletHandler, unpacked: Path) -> 
     assert list(output.heat_map) == outputs["heatmap"][0].ravel().tolist()
 
 
+@pytest.mark.parametrize("size", [1, 6, 256, 257, 1584])
+def test_an_embedding_is_projected_as_training_projects_it(size: int) -> None:
+    assert np.array_equal(_directions(size), projection.directions(size))
+
+
 def test_heat_maps_and_embeddings_go_only_to_who_asked(handler: AmuletHandler) -> None:
-    plain, explained, embedded = answers(
-        handler, [request(image("red")), request(image("red"), heat_map=True), request(image("red"), embedding=True)]
+    plain, explained, embedded, projected = answers(
+        handler,
+        [
+            request(image("red")),
+            request(image("red"), heat_map=True),
+            request(image("red"), embedding=True),
+            request(image("red"), projection=True),
+        ],
     )
 
     assert not plain.outputs[0].heat_map
     assert not plain.outputs[0].embedding
+    assert not plain.outputs[0].projection
     assert len(explained.outputs[0].heat_map) == GRID * GRID
     assert not explained.outputs[0].embedding
     assert len(embedded.outputs[0].embedding) == tiny_archive.EMBEDDING
     assert not embedded.outputs[0].heat_map
+    assert not projected.outputs[0].embedding
+    [expected] = projection.projected(np.array([embedded.outputs[0].embedding]))
+    assert np.array(projected.outputs[0].projection) == pytest.approx(expected, abs=2e-3)
 
 
 def test_many_views_share_runs_of_bounded_memory(handler: AmuletHandler) -> None:

@@ -30,6 +30,7 @@ class GraphRequest(_message.Message):
     GRAD_CAM_PLUS_PLUS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     BOARD_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
     heat_map: _builtins.bool
     """return the heat maps"""
     embedding: _builtins.bool
@@ -40,6 +41,8 @@ class GraphRequest(_message.Message):
     """so many nearest references with each output, where the archive has them"""
     board: _builtins.str
     """Name of the file that holds the pixels of images with a place, in the folder that both sides share; empty: none."""
+    projection: _builtins.bool
+    """return a projection of each embedding"""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """one to eight"""
@@ -53,10 +56,11 @@ class GraphRequest(_message.Message):
         grad_cam_plus_plus: _builtins.bool = ...,
         neighbours: _builtins.int = ...,
         board: _builtins.str = ...,
+        projection: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours", "projection", b"projection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,6 +251,7 @@ class Output(_message.Message):
     HEAT_MAP_COLUMNS_FIELD_NUMBER: _builtins.int
     HEAT_MAP_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    PROJECTION_FIELD_NUMBER: _builtins.int
     heat_map_rows: _builtins.int
     heat_map_columns: _builtins.int
     @_builtins.property
@@ -265,6 +270,10 @@ class Output(_message.Message):
     def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]:
         """nearest first"""
 
+    @_builtins.property
+    def projection(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """of the embedding, on four directions of signs; absent from handlers older than it"""
+
     def __init__(
         self,
         *,
@@ -276,10 +285,11 @@ class Output(_message.Message):
         heat_map_columns: _builtins.int = ...,
         heat_map: _abc.Iterable[_builtins.float] | None = ...,
         neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
+        projection: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "heat_map", b"heat_map", "heat_map_columns", b"heat_map_columns", "heat_map_rows", b"heat_map_rows", "logits", b"logits", "neighbours", b"neighbours", "probabilities", b"probabilities", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embedding", b"embedding", "heat_map", b"heat_map", "heat_map_columns", b"heat_map_columns", "heat_map_rows", b"heat_map_rows", "logits", b"logits", "neighbours", b"neighbours", "probabilities", b"probabilities", "projection", b"projection", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

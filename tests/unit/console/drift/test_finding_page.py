@@ -13,43 +13,30 @@ from console.drift import moved, tasks
 from console.drift.course import course_of_choice, course_of_number
 from console.drift.models import EVERYBODY, Against, Finding
 from console.drift.queries import Day
-from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.review.models import ReviewItem
 from console.site.roles import Role
 from console.vault.models import Consent
-from console.vault.services import give_consent, withdraw_consent
+from console.vault.services import withdraw_consent
 from model_store.reference import Reference, Sketch
 from protos.amulet.events.v1 import events_pb2 as pb
-from tests.console_events import kept_event, prediction_event
-from tests.unit.console.people import browser, member
+from tests.console_events import prediction_event
+from tests.unit.console.people import browser, caller, member
+from tests.unit.console.shop import agreed, sent
 
 WEEK = timedelta(days=7)
 
 
 @pytest.fixture
 def consent() -> Consent:
-    return give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(days=30),
-    )
-
-
-def kept(**changes: object) -> pb.Event:
-    values = {"pseudonym": "shop-17", "consent": "c-1", "recipient": photo_key().public_key(), **changes}
-    return kept_event(**values)  # type: ignore[arg-type]
+    return agreed(ago=timedelta(days=30))
 
 
 def a_worse_week(*, side_px: int = 1200) -> list[pb.Event]:
     """220 sure answers last week, 220 half-sure ones now, of which two have a photograph, as have two sure ones."""
     before = [prediction_event(confidence=0.9 + n / 5000, happened_at=now() - WEEK) for n in range(220)]
     after = [prediction_event(confidence=0.4 + n / 2000, happened_at=now() - timedelta(hours=2)) for n in range(216)]
-    shown = [kept(confidence=confidence) for confidence in (0.42, 0.31, 0.93, 0.95)]
+    shown = [sent(confidence=confidence) for confidence in (0.42, 0.31, 0.93, 0.95)]
     for event in (*after, shown[0]):
         event.prediction.views[0].width_px = side_px
     apply_batch([*before, *after, *shown])
@@ -80,6 +67,14 @@ class TestPhotographsThatMoved:
         for event in (high, highest):
             assert picture(event) not in page
         assert f'<img src="{picture(low)}"' in page
+        row = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
+        script = caller(Role.ADMINISTRATOR)
+        told = script.get(f"/api/v1/drift/findings/{row.pk}/").json()["moved"]
+        assert [(each["prediction_id"], each["value"]) for each in told] == [
+            (lowest.prediction.prediction_id, 0.31), (low.prediction.prediction_id, 0.42),
+        ]  # fmt: skip
+        assert script.get(told[0]["photograph"]).content.startswith(b"\x89PNG")
+        assert caller(Role.VIEWER).get(f"/api/v1/drift/findings/{row.pk}/").json()["moved"] == []
 
     def test_who_may_not_see_photographs_sees_none(self) -> None:
         shown = a_worse_week()

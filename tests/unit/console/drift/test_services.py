@@ -16,12 +16,13 @@ from console.audit.models import Entry
 from console.drift import plots, queries, services, tasks
 from console.drift.finding_page import finding_context
 from console.drift.models import EVERYBODY, Against, Distribution, Finding, Outcome, Pending, Span
+from console.drift.names import name_of
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
 from console.site.roles import Role
 from model_store import signing
-from model_store.reference import Sketch
+from model_store.reference import EMBEDDING, Sketch
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests import tiny_archive
@@ -113,6 +114,29 @@ def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
     alert.refresh_from_db()
     assert (alert.outcome, alert.since) == (Outcome.NONE, None)
     assert told("drift.alert_closed") == 1
+
+
+def test_photographs_of_another_kind_are_found_although_the_model_is_as_sure_of_them() -> None:
+    """Along one direction of the embedding alone; nothing that the answer says has moved."""
+    random = np.random.default_rng(8)
+
+    def seen(at: datetime, *, elsewhere: float) -> list[pb.Event]:
+        made = events(300, at=at, seed=9)
+        for event in made:
+            projection = random.normal(size=4) * 0.3 + np.array([0.0, elsewhere, 0.0, 0.0])
+            event.prediction.views[0].embedding_projection = projection.astype("<f2").tobytes()
+        return made
+
+    apply_batch(seen(NOON - timedelta(days=8), elsewhere=0.0))
+    apply_batch(seen(NOON, elsewhere=0.4))
+    services.fold()
+    assert services.watch(at=NOON) > 0
+    found = Finding.objects.filter(client=EVERYBODY, against=Against.PREVIOUS)
+    assert list(found.filter(outcome=Outcome.DRIFT).values_list("measure", flat=True)) == ["embedding_2"]
+    assert set(found.filter(measure__startswith="embedding").values_list("measure", flat=True)) == set(EMBEDDING)
+    for language, name in (("en", "direction 2 of what the network sees"), ("th", "ทิศทางที่ 2 ของสิ่งที่โครงข่ายเห็น")):
+        with translation.override(language):
+            assert name_of("embedding_2", {}) == name
 
 
 def test_a_few_predictions_are_no_drift() -> None:

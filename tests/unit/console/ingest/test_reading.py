@@ -4,6 +4,7 @@ import json
 import math
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
@@ -98,6 +99,22 @@ def test_values_that_no_database_holds_are_bounded_and_not_lost() -> None:
     json.dumps([read.total_ms, *vars_of(read)], allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("content", "numbers"),
+    [
+        (np.array([0.5, -1.25, 0.333, 2.0], "<f2").tobytes(), (0.5, -1.25, 0.333, 2.0)),
+        (b"", ()),
+        (np.zeros(3, "<f2").tobytes(), ()),
+        (np.array([0.5, np.nan, 0.0, 0.0], "<f2").tobytes(), ()),
+        (np.array([0.5, np.inf, 0.0, 0.0], "<f2").tobytes(), ()),
+    ],
+)
+def test_a_projection_is_four_numbers_or_none(content: bytes, numbers: tuple[float, ...]) -> None:
+    read = read_event(prediction_event(views=[pb.ViewRecord(embedding_projection=content)]))
+    assert isinstance(read, PredictionEvent)
+    assert read.views[0].projection == numbers
+
+
 def vars_of(event: PredictionEvent) -> list[float]:
     score = event.ood_scores[0]
     return [score.score, score.unsure_at, score.out_at]
@@ -116,7 +133,7 @@ def test_no_message_of_the_contract_breaks_the_reader(content: bytes) -> None:
 
 
 def test_a_detail_survives_its_document() -> None:
-    event = prediction_event(views=[view_record(), view_record()])
+    event = prediction_event(views=[view_record(projection=(0.5, -1.25, 0.333, 2.0)), view_record()])
     event.prediction.level = "family"
     event.prediction.group.CopyFrom(prediction_pb2.Candidate(class_id="seated", probability=0.75))
     event.prediction.nearest_examples.add(example_id="00ff", class_id="somdej", similarity_ratio=float("nan"))

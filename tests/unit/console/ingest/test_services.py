@@ -12,7 +12,6 @@ from django.utils.timezone import now
 
 from console.audit.models import Entry, Payload
 from console.ingest.models import AppliedEvent
-from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.predictions.models import Feedback, Prediction
 from console.review.models import Decided, ReviewItem, State, Why
@@ -25,8 +24,9 @@ from console.vault.models import Consent, Kind, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, feedback_event, kept_event, png, prediction_event
+from tests.console_events import CLASSES, feedback_event, png, prediction_event
 from tests.unit.console.people import member
+from tests.unit.console.shop import sent
 
 pytestmark = pytest.mark.django_db
 
@@ -156,23 +156,6 @@ def test_a_contradiction_brings_a_decided_item_back() -> None:
 
 
 class TestRetention:
-    @pytest.fixture
-    def consent(self) -> Consent:
-        officer = member(Role.PRIVACY_OFFICER)
-        return vault_services.give_consent(
-            actor=officer,
-            pseudonym="shop-17",
-            reference="c-1",
-            purpose="keep_photograph",
-            text_version="1",
-            channel="web",
-            given_at=now() - timedelta(hours=1),
-        )
-
-    def event(self, **changes: object) -> pb.Event:
-        values = {"pseudonym": "shop-17", "consent": "c-1", "recipient": photo_key().public_key(), **changes}
-        return kept_event(**values)  # type: ignore[arg-type]
-
     def outcome(self, event: pb.Event) -> str:
         assert applied(event) == (1, 0, 0)
         prediction = Prediction.objects.get(pk=event.prediction.prediction_id)
@@ -183,7 +166,7 @@ class TestRetention:
 
     def test_with_a_valid_consent_photograph_and_heat_map_are_kept_encrypted(self, consent: Consent) -> None:
         photo = png()
-        event = self.event(photo=photo, confidence=0.5)
+        event = sent(photo=photo, confidence=0.5)
         assert self.outcome(event) == "kept"
         owner = event.prediction.prediction_id
         assert vault.kept_of([owner]) == {owner: vault.Kept(photographs=(0,), heat_maps=(0,))}
@@ -195,12 +178,12 @@ class TestRetention:
         assert Prediction.objects.get(pk=owner).subject_id == consent.subject_id
 
     def test_a_batch_that_comes_twice_keeps_once(self, consent: Consent) -> None:
-        event = self.event()
+        event = sent()
         assert self.outcome(event) == "kept"
         assert applied(event) == (0, 1, 0)
 
     def test_without_the_pseudonym_the_consent_names_the_person(self, consent: Consent) -> None:
-        event = self.event(pseudonym="")
+        event = sent(pseudonym="")
         assert self.outcome(event) == "kept"
         assert Prediction.objects.get().subject_id == consent.subject_id
 
@@ -215,10 +198,10 @@ class TestRetention:
     def test_without_a_consent_of_this_person_at_that_instant_nothing_is_kept(
         self, consent: Consent, changes: dict[str, object]
     ) -> None:
-        assert self.outcome(self.event(**changes)) == "no_consent"
+        assert self.outcome(sent(**changes)) == "no_consent"
 
     def test_a_consent_withdrawn_meanwhile_keeps_nothing(self, consent: Consent) -> None:
-        event = self.event(happened_at=now())
+        event = sent(happened_at=now())
         vault_services.withdraw_consent(
             actor=member(Role.PRIVACY_OFFICER, "second-officer"), reference="c-1", channel="web"
         )
@@ -230,20 +213,20 @@ class TestRetention:
     ) -> None:
         officer = member(Role.PRIVACY_OFFICER, "second-officer")
         restriction.restrict(actor=officer, found_by=bytes(consent.subject.found_by))
-        assert self.outcome(self.event(pseudonym=pseudonym)) == "restricted"
+        assert self.outcome(sent(pseudonym=pseudonym)) == "restricted"
         assert Prediction.objects.get().subject_id == consent.subject_id
         restriction.lift(actor=officer, subject_id=consent.subject_id, reason="it was agreed")
-        assert self.outcome(self.event(pseudonym=pseudonym)) == "kept"
+        assert self.outcome(sent(pseudonym=pseudonym)) == "kept"
 
     def test_a_photograph_sealed_for_somebody_else_is_recorded_as_unreadable(self, consent: Consent) -> None:
-        event = self.event(recipient=X25519PrivateKey.generate().public_key())
+        event = sent(recipient=X25519PrivateKey.generate().public_key())
         assert self.outcome(event) == "unreadable"
 
     def test_what_is_no_picture_is_not_kept(self, consent: Consent) -> None:
-        assert self.outcome(self.event(photo=b"<svg onload=alert(1)>")) == "unreadable"
+        assert self.outcome(sent(photo=b"<svg onload=alert(1)>")) == "unreadable"
 
     def test_without_the_wish_nothing_is_kept(self, consent: Consent) -> None:
-        event = self.event()
+        event = sent()
         event.prediction.subject.retention = prediction_pb2.RETENTION_NONE
         assert self.outcome(event) == "not_asked"
 

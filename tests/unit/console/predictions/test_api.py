@@ -8,7 +8,7 @@ from pytest_django import DjangoAssertNumQueries
 from console.ingest.services import apply_batch
 from console.site.roles import Role
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, prediction_event
+from tests.console_events import CLASSES, feedback_event, prediction_event, uuid7
 from tests.unit.console.people import caller
 
 pytestmark = pytest.mark.django_db
@@ -52,6 +52,8 @@ def test_a_list_is_read_along_time_to_its_end_whatever_arrives_meanwhile() -> No
         ("since=2026-11-23T13:00:00Z", 1),
         ("until=2026-11-23T12:00:00Z", 0),
         ("verdict=IN_DOMAIN", 4),
+        ("request_id=order-17", 1),
+        ("request_id=order-1", 0),
         ("prediction_id=01a21460-c7fb-70ce-9709-93376b107383", 0),  # nobody's
     ],
 )
@@ -61,11 +63,22 @@ def test_filters_narrow_the_list(query: str, count: int) -> None:
             prediction_event(verdict=words.VERDICT_UNSURE, happened_at=NOON),
             prediction_event(top_class="sivali", happened_at=NOON),
             prediction_event(version="v9", happened_at=NOON),
-            prediction_event(client_id="other", happened_at=NOON),
+            prediction_event(client_id="other", happened_at=NOON, request_id="order-17"),
             prediction_event(happened_at=NOON + timedelta(hours=2)),
         ]
     )
     assert len(caller(Role.VIEWER).get(f"/api/v1/predictions/?{query}").json()["results"]) == count
+
+
+def test_a_prediction_says_what_its_caller_said_of_it_later() -> None:
+    event = prediction_event()
+    key = event.prediction.prediction_id
+    said = [feedback_event(key, happened_at=NOON + timedelta(hours=hour), comment=f"word {hour}") for hour in (2, 1)]
+    apply_batch([event, *said, feedback_event(uuid7())])
+    found = caller(Role.VIEWER).get(f"/api/v1/predictions/{key}/").json()["feedback"]
+    assert [(each["kind"], each["true_class"], each["comment"]) for each in found] == [
+        ("WRONG", CLASSES[1], "word 1"), ("WRONG", CLASSES[1], "word 2"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("query", "field"), [("prediction_id=7", "prediction_id"), ("verdict=PERHAPS", "verdict")])

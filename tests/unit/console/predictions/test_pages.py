@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
-from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
-from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.review.models import ExpertDecision, ReviewItem, State
 from console.site.roles import Role
 from console.vault.models import Consent, StoredObject
-from console.vault.services import give_consent
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
-from tests.console_events import CLASSES, feedback_event, kept_event, prediction_event
+from tests.console_events import CLASSES, feedback_event, prediction_event
 from tests.unit.console.people import browser, member
+from tests.unit.console.shop import kept
 
 pytestmark = pytest.mark.django_db
 QUERIES_MAX = 15
@@ -44,26 +41,6 @@ def _plain_static_files(settings: object) -> None:
         **settings.STORAGES,  # type: ignore[attr-defined]
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
-
-
-@pytest.fixture
-def consent() -> Consent:
-    return give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(hours=1),
-    )
-
-
-def kept(**changes: object) -> pb.Event:
-    values = {"pseudonym": "shop-17", "consent": "c-1", "recipient": photo_key().public_key(), **changes}
-    event = kept_event(**values)  # type: ignore[arg-type]
-    assert apply_batch([event]).applied == 1
-    return event
 
 
 def change_page(event: pb.Event) -> str:

@@ -10,15 +10,15 @@ from django.utils.timezone import now
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
-from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.review.models import ReviewItem
 from console.site.roles import Role
 from console.staff.services import create_token
 from console.vault.models import Consent, Subject
-from console.vault.services import give_consent, withdraw_consent
-from tests.console_events import kept_event, prediction_event
+from console.vault.services import withdraw_consent
+from tests.console_events import prediction_event
+from tests.unit.console import shop
 from tests.unit.console.people import caller, member
 
 pytestmark = pytest.mark.django_db
@@ -26,29 +26,19 @@ PICTURES = ("photograph", "heat_map")
 
 
 @pytest.fixture
-def kept() -> str:
+def kept(consent: Consent) -> str:
     """A prediction of which everything is kept; its id."""
-    give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(hours=1),
-    )
-    event = kept_event(pseudonym="shop-17", consent="c-1", recipient=photo_key().public_key(), confidence=0.5)
-    assert apply_batch([event]).applied == 1
-    return str(event.prediction.prediction_id)
+    return str(shop.queued().prediction_id)
 
 
 def address(name: str, prediction_id: str, part: int = 0) -> str:
     return f"/api/v1/predictions/{prediction_id}/{name.replace('_', '-')}s/{part}/"
 
 
-def told(script: APIClient, prediction_id: str) -> dict[str, object]:
+def told(script: APIClient, prediction_id: str, language: str = "en") -> dict[str, object]:
     """What a prediction says of its first view."""
-    found: dict[str, object] = script.get(f"/api/v1/predictions/{prediction_id}/").json()["pictures"][0]
+    answer = script.get(f"/api/v1/predictions/{prediction_id}/", HTTP_ACCEPT_LANGUAGE=language)
+    found: dict[str, object] = answer.json()["pictures"][0]
     return found
 
 
@@ -106,6 +96,11 @@ def test_what_must_not_be_opened_any_more_is_refused_with_its_reason(kept: str, 
     assert expert.get(here).status_code == 200
     Consent.objects.update(expires_at=now() - timedelta(minutes=1))  # its daily deletion has not come yet
     assert refused() == (404, "not_kept")
+    assert told(expert, kept) == {
+        "part": 0, "photograph": None, "heat_map": None,
+        "why_not": "Not shown: the consent has run out. It is deleted within a day.",
+    }  # fmt: skip
+    assert told(expert, kept, "th")["why_not"] == "ไม่แสดง เพราะความยินยอมสิ้นอายุแล้ว จะลบภายในหนึ่งวัน"
     Consent.objects.update(expires_at=None)
     withdraw_consent(actor=member(Role.PRIVACY_OFFICER, "wipa-2"), reference="c-1", channel="web")
     assert refused() == (404, "not_kept")

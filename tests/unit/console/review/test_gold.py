@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
+from console.audit.queries import withheld_from
 from console.errors import Conflict, NotAllowed
-from console.ingest.retention import photo_key
-from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.review import desk, gold, gold_figures, queries, services
 from console.review.models import Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem
 from console.review.services import TAKE_BACK, Decision
 from console.site.roles import Role
 from console.staff.models import User
-from console.vault.services import give_consent, withdraw_consent
-from tests.console_events import CLASSES, kept_event
+from console.vault.services import withdraw_consent
+from tests.console_events import CLASSES
 from tests.unit.console.people import browser, caller, member
+from tests.unit.console.shop import REFERENCE, queued
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files", "consent")]
 TRUTH, OTHER = Decision(Decided.CLASS, CLASSES[1]), Decision(Decided.CLASS, CLASSES[2])
 
 
@@ -46,27 +48,8 @@ def expert() -> User:
     return member(Role.REVIEWER, "chai")
 
 
-@pytest.fixture(autouse=True)
-def consent() -> None:
-    give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(hours=1),
-    )
-
-
-def waiting() -> ReviewItem:
-    event = kept_event(pseudonym="shop-17", consent="c-1", recipient=photo_key().public_key(), confidence=0.5)
-    assert apply_batch([event]).applied == 1
-    return ReviewItem.objects.get(prediction=event.prediction.prediction_id)
-
-
 def decided(by: User, decision: Decision = TRUTH) -> ReviewItem:
-    item = waiting()
+    item = queued()
     services.take(actor=by, item_id=item.pk)
     services.decide(actor=by, item_id=item.pk, decision=decision)
     return item
@@ -103,12 +86,12 @@ class TestMaking:
 
     def test_what_waits_is_not_known(self, lead: User) -> None:
         with pytest.raises(Conflict, match="decided for a class"):
-            gold.make_gold(actor=lead, item_id=waiting().pk, reason="because")
+            gold.make_gold(actor=lead, item_id=queued().pk, reason="because")
 
 
 class TestAsking:
     def test_it_comes_unmarked_between_what_waits(self, lead: User, expert: User) -> None:
-        made, item = known(lead), waiting()
+        made, item = known(lead), queued()
         desk_of = browser(expert)
         page = desk_of.get(reverse("admin:review_reviewitem_next_one"), follow=True)
         assert page.redirect_chain[-1][0] == _page(made.item)
@@ -121,7 +104,7 @@ class TestAsking:
 
     def test_a_right_answer_and_a_wrong_one_count_and_neither_decides_anything(self, lead: User, expert: User) -> None:
         first, second = known(lead), known(lead, Decision(Decided.NOT_OUR_KIND))
-        waiting()
+        queued()
         before = (list(ExpertDecision.objects.values()), list(ReviewItem.objects.values()))
         assert {say(expert, TRUTH), say(expert, TRUTH)} == {first.item_id, second.item_id}
         assert (list(ExpertDecision.objects.values()), list(ReviewItem.objects.values())) == before
@@ -130,7 +113,7 @@ class TestAsking:
         assert sorted('"right":true' in text for text in trail) == [False, True]
 
     def test_nobody_is_asked_twice_nor_about_what_they_decided(self, lead: User, expert: User) -> None:
-        made, item = known(lead), waiting()
+        made, item = known(lead), queued()
         assert say(expert, TRUTH) == made.item_id
         assert desk.next_item(actor=expert) == item.pk
         services.give_back(actor=expert, item_id=item.pk)
@@ -141,7 +124,7 @@ class TestAsking:
         assert desk.next_item(actor=expert) is None
 
     def test_a_question_stands_until_it_is_answered_or_skipped(self, lead: User, expert: User, settings: Any) -> None:
-        made, item = known(lead), waiting()
+        made, item = known(lead), queued()
         assert desk.next_item(actor=expert) == made.item_id
         settings.AMULET = django_settings.AMULET.model_copy(update={"review_gold_ratio": 0.0})
         assert desk.next_item(actor=expert) == made.item_id
@@ -156,23 +139,22 @@ class TestAsking:
         settings.AMULET = django_settings.AMULET.model_copy(
             update={"review_gold_ratio": 1.0, "review_blind_ratio": 1.0}
         )
-        made = known(lead)
-        ReviewItem.objects.filter(pk=made.item_id).update(withheld_until=now())
-        waiting()
+        known(lead)
+        queued()
         told = browser(expert).get(reverse("admin:review_reviewitem_next_one"), follow=True).content.decode()
         assert "You answer first" in told
         assert "What the model says stays away" in told
 
     def test_a_photograph_that_is_no_longer_kept_is_asked_about_no_more(self, lead: User, expert: User) -> None:
         made, officer = known(lead), User.objects.get(username="wipa")
-        withdraw_consent(actor=officer, reference="c-1", channel="letter")
+        withdraw_consent(actor=officer, reference=REFERENCE, channel="letter")
         assert not queries.withholds(made.item)
-        waiting()
+        queued()
         assert desk.next_item(actor=expert) != made.item_id
 
     def test_a_class_that_the_version_does_not_have_is_refused(self, lead: User, expert: User) -> None:
         made = known(lead)
-        waiting()
+        queued()
         desk.next_item(actor=expert)
         answer = browser(expert).post(_page(made.item), {"answer": "class:unheard_of"}, follow=True)
         assert "is no class of" in answer.content.decode()
@@ -180,7 +162,7 @@ class TestAsking:
 
     def test_it_can_be_taken_back_while_it_is_fresh(self, lead: User, expert: User) -> None:
         made = known(lead)
-        waiting()
+        queued()
         say(expert, OTHER)
         again = browser(expert).post(_page(made.item), {"take-back": "1"}, follow=True).content.decode()
         assert "data-review" in again
@@ -193,18 +175,116 @@ class TestAsking:
 
     def test_an_erasure_takes_it_along(self, lead: User, expert: User) -> None:
         made = known(lead)
-        waiting()
+        queued()
         say(expert, TRUTH)
         Prediction.objects.filter(pk=made.item.prediction_id).delete()
         assert not GoldItem.objects.exists()
         assert not GoldAnswer.objects.exists()
 
 
+class TestWithheld:
+    """What the page of a known answer keeps back from whoever is asked, no other address tells."""
+
+    @pytest.fixture
+    def asked(self, lead: User, expert: User, settings: Any, request: pytest.FixtureRequest) -> ReviewItem:
+        """What the expert is asked: before the model is heard, where `request.param` is 1."""
+        settings.AMULET = django_settings.AMULET.model_copy(
+            update={"review_gold_ratio": 1.0, "review_blind_ratio": float(request.param)}
+        )
+        item = known(lead).item
+        queued()
+        assert desk.next_item(actor=expert) == item.pk
+        return item
+
+    @pytest.mark.parametrize("asked", [1], indirect=True)
+    def test_before_the_model_is_heard_no_address_has_its_answer(self, asked: ReviewItem, expert: User) -> None:
+        prediction_id, others = str(asked.prediction_id), browser(member(Role.REVIEWER, "ladda"))
+        page, script = reverse("admin:predictions_prediction_changelist"), "/api/v1/predictions/"
+        heat_maps = (f"{page}{prediction_id}/heat-map/0.png", f"{script}{prediction_id}/heat-maps/0/")
+        photographs = (f"{page}{prediction_id}/photograph/0.png", f"{script}{prediction_id}/photographs/0/")
+        answers = (f"{page}{prediction_id}/change/", f"{script}{prediction_id}/")
+        lists = (page, script, "/api/v1/reviews/")
+
+        def told(client: Client) -> tuple[list[int], list[bool]]:
+            pages = [client.get(address).content.decode() for address in lists]
+            listed = [f"/{prediction_id}/" in page or f'"{prediction_id}"' in page for page in pages]
+            return [client.get(address).status_code for address in (*heat_maps, *answers)], listed
+
+        assert told(others) == ([200] * 4, [True] * 3)
+        mine, away = browser(expert), ([404, 404, 302, 404], [False] * 3)
+        assert told(mine) == away
+        assert mine.get(heat_maps[1]).json()["reason"] == "withheld"
+        assert [mine.get(address).status_code for address in photographs] == [200, 200]
+        say(expert, TRUTH)
+        assert told(mine) == away  # they could take it back and say something else
+        _later()
+        assert told(mine) == ([200] * 4, [True] * 3)
+
+    @pytest.mark.parametrize("asked", [1], indirect=True)
+    def test_nor_does_the_audit_trail(self, asked: ReviewItem, lead: User) -> None:
+        boss = member(Role.ADMINISTRATOR, "boonmee")
+        entries = {entry.pk for entry in Entry.objects.filter(payload__subject_id=str(asked.prediction_id))}
+        assert entries
+        assert not {entry for entry in entries if _is_withheld(boss, entry)}
+        assert desk.next_item(actor=boss) == asked.pk
+        assert {entry for entry in entries if _is_withheld(boss, entry)} == entries
+
+    @pytest.mark.parametrize("asked", [0, 1], indirect=True)
+    def test_what_others_decided_is_told_nowhere_while_the_answer_can_change(
+        self, asked: ReviewItem, expert: User
+    ) -> None:
+        mine, script = browser(expert), f"/api/v1/reviews/{asked.pk}/"
+
+        def told() -> tuple[bool, bool, bool]:
+            pages = [
+                _page(asked), reverse("admin:predictions_prediction_change", args=[asked.prediction_id])
+            ]  # fmt: skip
+            on_pages = any("suda" in mine.get(address, follow=True).content.decode() for address in pages)
+            listed = asked.pk in [row["id"] for row in mine.get("/api/v1/reviews/").json()["results"]]
+            return on_pages, bool(mine.get(script).json()["decisions"]), listed
+
+        assert told() == (False, False, False)
+        assert mine.get(script).json()["state"] == "open"
+        say(expert, OTHER)
+        assert mine.get(script).json()["state"] == "decided"
+        assert told()[:2] == (False, False)
+        _later()
+        assert told() == (True, True, True)
+
+    @pytest.mark.parametrize("asked", [0, 1], indirect=True)
+    def test_a_script_is_answered_as_of_any_open_item(self, asked: ReviewItem, expert: User) -> None:
+        mine, plain = browser(expert), queued(blind=bool(asked.gold.answers.get().blind))
+        answers: dict[int, list[Any]] = {asked.pk: [], plain.pk: []}
+        said = {"decided": "class", "class_id": CLASSES[2], "note": "by its base"}
+        for item, found in answers.items():
+            for verb, body in (("take", {}), ("decide", said), ("take-back", {}), ("give-back", {})):
+                answer = mine.post(f"/api/v1/reviews/{item}/{verb}/", json.dumps(body), content_type="application/json")
+                found.append((answer.status_code, answer.json() if answer.content else None))
+        differ = {"id", "item", "created_at", "prediction_id", "prediction", "held_until", "took_s", "decided_at"}
+
+        def alike(found: list[Any]) -> list[Any]:
+            return [(status, {key: body[key] for key in (body or {}).keys() - differ}) for status, body in found]
+
+        assert alike(answers[asked.pk]) == alike(answers[plain.pk])
+        assert [status for status, _body in answers[plain.pk]] == [200, 201, 200, 204]
+        assert list(asked.decisions.values_list("expert__username", flat=True)) == ["suda"]
+        assert not GoldAnswer.objects.exists()  # given back: asked some other time
+
+
+def _later() -> None:
+    """The time in which an answer can be taken back is over."""
+    GoldAnswer.objects.update(answered_at=now() - TAKE_BACK - timedelta(seconds=1), open_until=now())
+
+
+def _is_withheld(person: User, entry: int) -> bool:
+    return bool(withheld_from(person, Entry.objects.select_related("payload").filter(pk=entry)))
+
+
 class TestFigures:
     def test_one_s_own_page_shows_the_share_and_what_was_missed_but_not_at_once(self, lead: User, expert: User) -> None:
         known(lead)
         known(lead, OTHER)
-        waiting()
+        queued()
         say(expert, TRUTH)
         say(expert, TRUTH)
         figures = reverse("admin:review_reviewitem_own_figures")
@@ -220,7 +300,7 @@ class TestFigures:
     def test_a_script_reads_the_same_and_no_sooner(self, lead: User, expert: User) -> None:
         known(lead)
         made = known(lead, OTHER)
-        waiting()
+        queued()
         say(expert, TRUTH)
         say(expert, TRUTH)
         address, script = "/api/v1/reviews/figures/", browser(expert)
@@ -237,7 +317,7 @@ class TestFigures:
         self, lead: User, expert: User, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
         made = [known(lead) for _ in range(gold_figures.PERSON_MIN)]
-        waiting()
+        queued()
         for _gold in made:
             say(expert, TRUTH)
         since = now() - timedelta(days=1)
@@ -263,7 +343,7 @@ class TestFigures:
 
     def test_what_was_wrong_counts_for_nobody(self, lead: User, expert: User) -> None:
         made = known(lead)
-        waiting()
+        queued()
         say(expert, OTHER)
         GoldAnswer.objects.update(answered_at=now() - TAKE_BACK - timedelta(seconds=1))
         gold.retire_gold(actor=lead, gold_id=made.pk, wrong=True, reason="the certificate was forged")
@@ -273,7 +353,7 @@ class TestFigures:
 
     def test_retiring_on_the_page_asks_nobody_any_more(self, lead: User, expert: User) -> None:
         made = known(lead)
-        waiting()
+        queued()
         desk.next_item(actor=expert)
         retire = reverse("admin:review_golditem_retire", args=[made.pk])
         told = browser(lead).post(retire, {"reason": "too hard"}, follow=True).content.decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,18 +10,16 @@ from django.conf import settings as django_settings
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
-from console.ingest.retention import photo_key
-from console.ingest.services import apply_batch
 from console.review import desk, gold, services
 from console.review.models import Decided, ReviewItem, State
-from console.review.services import NOT_YET, Decision
+from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
-from console.vault.services import give_consent
-from tests.console_events import CLASSES, kept_event
+from tests.console_events import CLASSES
+from tests.unit.console import shop
 from tests.unit.console.people import browser, caller, member
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("consent")]
 MODEL_SAYS = "phong_suphan"
 A_CLASS, ANOTHER = Decision(Decided.CLASS, CLASSES[0]), Decision(Decided.CLASS, CLASSES[1], "by its base")
 
@@ -32,27 +29,8 @@ def experts() -> tuple[User, User, User]:
     return member(Role.REVIEWER), member(Role.REVIEWER, "ladda"), member(Role.REVIEWER, "chai")
 
 
-@pytest.fixture(autouse=True)
-def consent() -> None:
-    give_consent(
-        actor=member(Role.PRIVACY_OFFICER),
-        pseudonym="shop-17",
-        reference="c-1",
-        purpose="keep_photograph",
-        text_version="1",
-        channel="web",
-        given_at=now() - timedelta(hours=1),
-    )
-
-
-def queued(*, blind: bool = False, opinions: int = 1) -> ReviewItem:
-    event = kept_event(
-        pseudonym="shop-17", consent="c-1", recipient=photo_key().public_key(), confidence=0.5, top_class=MODEL_SAYS
-    )
-    assert apply_batch([event]).applied == 1
-    rows = ReviewItem.objects.filter(prediction=event.prediction.prediction_id)
-    rows.update(blind=blind, withheld_until=NOT_YET if blind else None, opinions_wanted=opinions)
-    return rows.get()
+def queued(**changes: Any) -> ReviewItem:
+    return shop.queued(**{"top_class": MODEL_SAYS, **changes})
 
 
 def say(expert: User, item: ReviewItem, decision: Decision) -> None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from django.urls import reverse
 from PIL import Image
+from rest_framework.test import APIClient
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, TooLarge
@@ -19,6 +20,7 @@ from console.sheets.models import Sheet, SheetAnswer, SheetItem
 from console.sheets.services import Answer
 from console.site.roles import Role
 from console.staff.models import User
+from console.staff.services import create_token
 from model_store.review_sheet import SHEET_BYTES_MAX, Item, Kind, Origin, jpeg, write_sheet
 from tests.console_events import prediction_event
 from tests.unit.console.people import browser, caller, member
@@ -205,3 +207,88 @@ def test_an_engineer_imports_exports_and_removes_on_the_pages(tmp_path: Path) ->
     assert json.loads(answers.content) == {"kind": "heat_maps", "model": "v1", "answers": []}
     assert desk.post(reverse("admin:sheets_sheet_remove", args=[sheet.pk]), {"reason": "done"}).status_code == 302
     assert not Sheet.objects.exists()
+
+
+class TestByScript:
+    """Judging by REST is judging on the page: the same order, the same rules, and no more is told."""
+
+    def test_an_expert_judges_a_sheet_of_heat_maps_to_its_end(self, engineer: User, tmp_path: Path) -> None:
+        sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "a.png", "b.png")])
+        script, address = caller(Role.REVIEWER), f"/api/v1/sheets/{sheet.pk}/"
+        item = script.get(f"{address}next/").json()
+        here = f"http://testserver{address}items/1/"
+        assert item == {
+            "number": 1, "photograph": f"{here}photograph/", "heat_map": f"{here}heat-map/", "label": "apple",
+            "predicted": "pear", "confidence": 0.75, "verdicts": ["yes", "no", "unsure"], "problems": [],
+        }  # fmt: skip
+        for name, content in (("photograph", RED), ("heat_map", BLUE)):
+            picture = script.get(item[name])
+            assert (picture["Content-Type"], picture.content) == ("image/jpeg", content)
+            assert "no-store" in picture["Cache-Control"]
+        assert script.get(f"{address}next/?after=1").json()["number"] == 2
+        made = script.post(f"{address}items/1/judge/", {"verdict": "no", "note": "at the background"})
+        assert (made.status_code, made.json()["number"], made.json()["verdict"]) == (201, 1, "no")
+        assert script.get(f"{address}next/?after=2").json()["number"] == 2
+        assert script.post(f"{address}take-back/").json() == {"number": 1}
+        for number in (1, 2):
+            assert script.post(f"{address}items/{number}/judge/", {"verdict": "yes"}).status_code == 201
+        done = script.get(f"{address}next/")
+        assert (done.status_code, done.content) == (204, b"")
+        assert script.post(f"{address}take-back/").json()["reason"] == "too_late"
+        assert queries.results(sheet).all.answers == 2
+        assert audited() == ["sheets.imported", "sheets.answered"]
+
+    def test_nothing_says_what_is_real(self, engineer: User, synthetic: bytes) -> None:
+        sheet, script = services.import_sheet(actor=engineer, pieces=[synthetic]), caller(Role.REVIEWER)
+        told = [script.get(f"/api/v1/sheets/{sheet.pk}/next/?after={number}").json() for number in range(4)]
+        assert [item.pop("number") for item in told] == [1, 2, 3, 4]
+        assert {item.pop("photograph").rpartition("/items/")[0] for item in told} == {
+            f"http://testserver/api/v1/sheets/{sheet.pk}"
+        }
+        assert told == [
+            {
+                "heat_map": None, "label": "apple", "predicted": "", "confidence": None,
+                "verdicts": ["plausible", "not", "unsure"], "problems": ["shape", "texture", "artefacts"],
+            }
+        ] * 4  # fmt: skip
+        assert script.get(f"/api/v1/sheets/{sheet.pk}/items/1/heat-map/").status_code == 404
+
+    def test_nobody_judges_twice_not_even_under_another_key(self, engineer: User, synthetic: bytes) -> None:
+        sheet, script = services.import_sheet(actor=engineer, pieces=[synthetic]), caller(Role.REVIEWER)
+        address, said = f"/api/v1/sheets/{sheet.pk}/items/1/judge/", {"verdict": "not", "problems": ["texture"]}
+        first = script.post(address, said, HTTP_IDEMPOTENCY_KEY="the first of this sheet")
+        again = script.post(address, said, HTTP_IDEMPOTENCY_KEY="the first of this sheet")
+        assert (again.status_code, again.json()) == (first.status_code, first.json()) == (201, first.json())
+        refused = script.post(address, said, HTTP_IDEMPOTENCY_KEY="once more of this sheet")
+        assert (refused.status_code, refused.json()["reason"]) == (409, "already_answered")
+        assert SheetAnswer.objects.count() == 1
+
+    def test_what_does_not_fit_is_refused_by_its_field(self, engineer: User, tmp_path: Path) -> None:
+        sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "a.png")])
+        script, address = caller(Role.REVIEWER), f"/api/v1/sheets/{sheet.pk}/"
+        for given, field in (
+            ({"verdict": "plausible"}, "verdict"),
+            ({"verdict": "yes", "problems": ["shape"]}, "problems"),
+            ({"verdict": "yes", "note": "x" * 501}, "note"),
+            ({"verdict": "yes", "sure": True}, "sure"),
+            ({}, "verdict"),
+        ):
+            refused = script.post(f"{address}items/1/judge/", given)
+            assert (refused.status_code, refused.json()["field"]) == (400, field), given
+        for query, field in (("after=-1", "after"), ("after=many", "after"), ("aftr=1", "aftr")):
+            refused = script.get(f"{address}next/?{query}")
+            assert (refused.status_code, refused.json()["field"]) == (400, field)
+        for gone in ("items/2/photograph/", "items/2/heat-map/"):
+            assert script.get(address + gone).status_code == 404
+        assert script.post(f"{address}items/2/judge/", {"verdict": "yes"}).status_code == 404
+        assert not SheetAnswer.objects.exists()
+
+    def test_a_token_that_looks_at_everything_else_opens_no_photograph(self, engineer: User, tmp_path: Path) -> None:
+        sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "a.png")])
+        expert, client = member(Role.REVIEWER), APIClient()
+        token = create_token(user=expert, name="looks", actor=expert, scopes=["read"]).text
+        client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+        assert client.get(f"/api/v1/sheets/{sheet.pk}/next/").status_code == 200
+        for name in ("photograph", "heat-map"):
+            refused = client.get(f"/api/v1/sheets/{sheet.pk}/items/1/{name}/")
+            assert (refused.status_code, refused.json()["reason"]) == (403, "insufficient_scope")

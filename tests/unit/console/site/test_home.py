@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.timezone import localtime, now
 from django_otp import DEVICE_ID_SESSION_KEY
 from django_otp.plugins.otp_totp.models import TOTPDevice
+from pytest_django import DjangoAssertNumQueries
 
 from console.drift.models import EVERYBODY, Against, Finding, Outcome
 from console.ingest.services import apply_batch
@@ -34,7 +35,7 @@ from console.site.traffic import DAYS, traffic
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, prediction_event
-from tests.unit.console.people import member
+from tests.unit.console.people import caller, member
 from tests.unit.console.versions import a_version
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -103,6 +104,23 @@ def test_every_prediction_is_counted_once_by_hour_and_day_however_often_it_comes
     assert [count for _kind, _name, count in drawn.legend] == [3, 1, 0]
     assert len(drawn.days.bars) == DAYS
     assert sum(bool(bar.pieces) for bar in drawn.days.bars) == 2
+
+
+def test_a_script_reads_what_home_draws(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    moment = now()
+    sure = [prediction_event(confidence=0.95, happened_at=moment) for _ in range(9)]
+    doubtful = prediction_event(confidence=0.35, verdict=words.VERDICT_UNSURE, happened_at=moment)
+    apply_batch([*sure, doubtful, prediction_event(version="v2", confidence=0.55, happened_at=moment)])
+    script = caller(Role.VIEWER)
+    with django_assert_max_num_queries(5):
+        told = script.get("/api/v1/traffic/").json()
+    for span in ("hours", "days"):
+        by_name = {row["version"]: row for row in told[span]}
+        first = by_name.pop("v20261123_tiny_0.900")
+        assert first["verdicts"] == {"IN_DOMAIN": 9, "UNSURE": 1, "OUT_OF_DISTRIBUTION": 0}
+        assert first["low"] < first["middle"] <= first["high"]
+        assert (first["low"], first["middle"]) == pytest.approx((0.4, 0.95), abs=0.06)
+        assert [row["verdicts"]["IN_DOMAIN"] for row in by_name.values()] == [1]
 
 
 def test_a_day_begins_at_midnight_where_the_console_stands() -> None:

@@ -130,11 +130,17 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "sheets/": {"GET": ("rmx", None), "POST": ("mx", b"")},
     "sheets/<int:pk>/": {"GET": ("rmx", None), "DELETE": ("mx", REASON)},
     "sheets/<int:pk>/answers/": {"GET": ("mx", None)},
+    "sheets/<int:pk>/next/": {"GET": ("rx", None)},
+    "sheets/<int:pk>/items/<int:number>/photograph/": {"GET": ("rx", None)},
+    "sheets/<int:pk>/items/<int:number>/heat-map/": {"GET": ("rx", None)},
+    "sheets/<int:pk>/items/<int:number>/judge/": {"POST": ("rx", {"verdict": "unsure"})},
+    "sheets/<int:pk>/take-back/": {"POST": ("rx", None)},
     "webhooks/": {"GET": ("x", None), "POST": ("x", {"url": "ftp://nowhere", "events": ["drift.alert_opened"]})},
     "webhooks/<int:pk>/": {"GET": ("x", None), "PUT": ("x", {"active": True}), "DELETE": ("x", None)},
     "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
     "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
     "waiting/": {"GET": (EVERYBODY, None)},
+    "traffic/": {"GET": (EVERYBODY, None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -153,7 +159,13 @@ def routes() -> list[str]:
 
 
 def url_of(route: str) -> str:
-    for kind, value in (("<int:pk>", "999999"), ("<int:part>", "0"), ("<uuid:pk>", str(NOBODYS)), ("<str:", None)):
+    for kind, value in (
+        ("<int:pk>", "999999"),
+        ("<int:part>", "0"),
+        ("<int:number>", "1"),
+        ("<uuid:pk>", str(NOBODYS)),
+        ("<str:", None),
+    ):
         if value is not None:
             route = route.replace(kind, value)
     return (
@@ -211,7 +223,7 @@ AREAS = {
 def scope_of(route: str, method: str) -> str:
     if route == "audit/export/":
         return "audit:export"
-    if route.endswith(("/photographs/<int:part>/", "/heat-maps/<int:part>/")):
+    if route.endswith(("/photographs/<int:part>/", "/heat-maps/<int:part>/", "/photograph/", "/heat-map/")):
         return "photographs:read"
     if method == "GET":
         return "read"

@@ -10,7 +10,10 @@ import pytest
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client as Browser
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from django_otp.oath import TOTP
 from pytest_django import Settings
@@ -221,6 +224,15 @@ def test_no_secret_is_kept_readable(anong: NewStaff) -> None:
 def test_an_unfit_name_or_role_is_refused(name: str, role: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         create_user(name=name, role=role)
+
+
+def test_a_name_that_is_too_long_is_one_sentence_before_the_database_is_asked() -> None:
+    """PostgreSQL would break off the transaction, and SQLite would take it."""
+    with CaptureQueriesContext(connection) as asked, pytest.raises(CommandError) as refused:
+        call_command("create_staff", "n" * 151, role="viewer")
+    assert str(refused.value) == "A name has at most 150 characters."
+    assert not any("staff_user" in query["sql"] for query in asked)
+    assert create_user(name="n" * 150, role="viewer").user.pk
 
 
 def test_a_name_is_given_once(anong: NewStaff) -> None:

@@ -17,9 +17,10 @@ from rest_framework.test import APIClient
 
 from console.audit.models import Entry, Payload
 from console.audit.queries import entries_about
+from console.errors import NotAllowed
 from console.site.roles import Role
 from console.staff.models import ApiToken, User
-from console.staff.services import create_token, set_active
+from console.staff.services import create_token, revoke_token, set_active
 from tests.unit.console.people import NAMES, browser, caller, member
 
 pytestmark = pytest.mark.django_db
@@ -190,7 +191,7 @@ def test_a_token_is_made_shown_once_and_revoked() -> None:
     assert issued["token"].rpartition("_")[2] not in malee.get("/api/v1/staff/tokens/").content.decode()
     assert not any(issued["token"] in text for text in Payload.objects.values_list("text", flat=True))
     for _ in range(2):
-        revoked = malee.post(f"/api/v1/staff/tokens/{issued['key_id']}/revoke/")
+        revoked = malee.post(f"/api/v1/staff/tokens/{issued['key_id']}/revoke/", content_type="application/json")
         assert revoked.status_code == 200
         assert revoked.json()["revoked_at"]
     assert script(issued["token"]).get(LOOK).status_code == 401
@@ -227,6 +228,69 @@ def test_a_token_hands_on_no_more_than_it_has_and_for_no_longer() -> None:
     assert made.status_code == 201
     payload = json.loads(entries_about("api_token", made.json()["key_id"])[0].payload.text)
     assert payload["asked_with"] == ApiToken.objects.get(name="rotates").key_id
+
+
+class TestWhatATokenMade:
+    """A token in strange hands may have made others: whoever revokes it ends them too."""
+
+    @pytest.fixture
+    def malee(self) -> User:
+        return member(Role.MODEL_ENGINEER)
+
+    @pytest.fixture
+    def line(self, malee: User) -> list[str]:
+        """The texts of one that was stolen, one that it made, and one that this one made; and one that is nobody's."""
+        scopes = ["read", "staff:write"]
+        texts = [create_token(user=malee, name="stolen", actor=malee, scopes=scopes).text]
+        for name in ("its own", "its own one's"):
+            made = script(texts[-1]).post("/api/v1/staff/tokens/", {"name": name, "scopes": scopes})
+            assert made.status_code == 201
+            texts.append(made.json()["token"])
+        return [*texts, create_token(user=malee, name="another", actor=malee, scopes=scopes).text]
+
+    def test_all_of_it_ends_with_it_and_each_is_in_the_trail(self, malee: User, line: list[str]) -> None:
+        keys = dict(ApiToken.objects.values_list("name", "key_id"))
+        listed = browser(malee).get("/api/v1/staff/tokens/").json()["results"]
+        assert {row["name"]: row["made_with"] for row in listed} == {
+            "first": None, "stolen": None, "its own": keys["stolen"], "its own one's": keys["its own"], "another": None,
+        }  # fmt: skip
+        done = script(line[-1]).post(f"/api/v1/staff/tokens/{keys['stolen']}/revoke/")
+        assert done.json()["also_revoked"] == [keys["its own"], keys["its own one's"]]
+        assert [script(text).get(LOOK).status_code for text in line] == [401, 401, 401, 200]
+        for name in ("its own", "its own one's"):
+            entry = entries_about("api_token", keys[name]).last()
+            assert entry is not None
+            assert (entry.type, json.loads(entry.payload.text)["made_with"]) == ("staff.token_revoked", keys["stolen"])
+
+    def test_a_script_that_made_its_successor_ends_itself_alone(self, malee: User, line: list[str]) -> None:
+        key_id = ApiToken.objects.get(name="stolen").key_id
+        done = script(line[1]).post(f"/api/v1/staff/tokens/{key_id}/revoke/", {"keep_made": True})
+        assert (done.status_code, done.json()["also_revoked"]) == (200, [])
+        assert [script(text).get(LOOK).status_code for text in line] == [401, 200, 200, 200]
+        late = script(line[-1]).post(f"/api/v1/staff/tokens/{key_id}/revoke/")  # it was stolen after all
+        assert len(late.json()["also_revoked"]) == 2
+        assert [script(text).get(LOOK).status_code for text in line] == [401, 401, 401, 200]
+
+    @pytest.mark.usefixtures("static_files")
+    def test_the_page_says_what_ends_and_can_leave_it(self, malee: User, line: list[str]) -> None:
+        _first, stolen, second, _third, another = ApiToken.objects.order_by("pk")
+        page = browser(malee)
+        assert "Made with" in page.get("/admin/staff/apitoken/").content.decode()
+        asked = page.get(f"/admin/staff/apitoken/{stolen.pk}/revoke/").content.decode()
+        assert f"what was made with it: its own ({second.key_id})," in asked
+        assert "keep_made" not in page.get(f"/admin/staff/apitoken/{another.pk}/revoke/").content.decode()
+        page.post(f"/admin/staff/apitoken/{stolen.pk}/revoke/", {"keep_made": "on"})
+        assert [script(text).get(LOOK).status_code for text in line] == [401, 200, 200, 200]
+        told = page.post(f"/admin/staff/apitoken/{second.pk}/revoke/", follow=True).content.decode()
+        assert "is revoked. With it: " in told
+        assert [script(text).get(LOOK).status_code for text in line] == [401, 401, 401, 200]
+
+    def test_what_was_revoked_this_moment_makes_none(self, malee: User) -> None:
+        asking = create_token(user=malee, name="stolen", actor=malee).token
+        revoke_token(key_id=asking.key_id, actor=malee)
+        with pytest.raises(NotAllowed):
+            create_token(user=malee, name="its own", actor=malee, asked_with=asking)
+        assert not ApiToken.objects.filter(name="its own").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import resource
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -18,9 +19,9 @@ from model_store import reference
 from model_store.card import Card
 from tests import tiny_archive
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
-from training.evaluation.answers import GraphModel
+from training.evaluation.answers import Answers, GraphModel
 from training.export.commands import quantize as command
-from training.export.quantize import Figures, check, quantised, quantize
+from training.export.quantize import Figures, Line, _lines, _reference_moved, check, quantised, quantize
 
 
 def run_of(folder: Path) -> Path:
@@ -89,6 +90,18 @@ def test_limits_and_distributions_move_with_the_scores(tmp_path: Path) -> None:
     for old, new in zip(before.decision.limits.detectors, card.decision.limits.detectors, strict=True):
         assert new.typical != old.typical
         assert new.out_at == pytest.approx(old.out_at, rel=0.1)
+
+
+def test_projections_of_the_embedding_move_with_it() -> None:
+    random = np.random.default_rng(3)
+    embedding = random.random((40, 6)).astype(np.float32)
+    before = Answers(np.ones((40, 1), np.float32), embedding, {})
+    lines = _lines(before, Answers(before.probabilities, embedding * 2, {}))
+    for name in reference.EMBEDDING:
+        assert (lines[name].slope, lines[name].offset) == pytest.approx((2.0, 0.0), abs=5e-3)
+    known = reference.build({"embedding_1": [0.0, 0.5, 1.0], "margin": [0.5]}, {})
+    moved = reference.parse(_reference_moved(known, {"embedding_1": Line(2.0, 1.0)})).samples
+    assert (moved["embedding_1"].range, moved["margin"].range) == ((1.0, 3.0), (0.5, 0.5))
 
 
 @pytest.mark.parametrize(

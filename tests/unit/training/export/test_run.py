@@ -41,7 +41,8 @@ def test_a_run_holds_its_files_and_nothing_half_done(small_run: SmallRun) -> Non
 def test_the_reference_holds_what_callers_photographs_are_compared_with(small_run: SmallRun) -> None:
     known = reference.parse((small_run.run / "reference.json").read_bytes())
     photos = load_folder(small_run.data).photos
-    for name in ("confidence", "sharpness_var", "brightness_ratio", "contrast_ratio", "shorter_side_px"):
+    measured = ("confidence", "sharpness_var", "brightness_ratio", "contrast_ratio", "shorter_side_px")
+    for name in (*measured, *reference.EMBEDDING):
         assert known.samples[name].count == len(photos)
     sides = sorted(min(photo.width_px, photo.height_px) for photo in photos)
     assert known.samples["shorter_side_px"].range == (sides[0], sides[-1])

@@ -1,0 +1,91 @@
+"""A photograph that the console exported is on a sheet only as long as its person lets it be learnt from."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from django.utils.timezone import now
+from rest_framework.test import APIClient
+
+from console.audit.models import Entry
+from console.retention.models import Applied
+from console.retention.services import apply_due
+from console.sheets import queries
+from console.sheets.models import Sheet, SheetItem
+from console.sheets.services import import_sheet
+from console.site.roles import Role
+from console.staff.models import User
+from console.vault.models import Subject
+from console.vault.services import withdraw_consent
+from tests.console_events import CLASSES
+from tests.unit.console.datasets.labelled import consenting, is_a, labelled
+from tests.unit.console.people import browser, caller, member
+from tests.unit.console.sheets.test_sheets import heat_maps
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+LEAVES, STAYS = "customer-1", "customer-2"
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def sheet(officer: User, tmp_path: Path) -> Sheet:
+    """Of the one who will leave, of one who stays, and of somebody from elsewhere."""
+    reviewer, names = member(Role.REVIEWER, "ladda"), ["elsewhere.png"]
+    for person in (STAYS, LEAVES):
+        consenting(officer, person)
+        names.insert(0, f"{CLASSES[0]}/{labelled(reviewer, person, is_a(CLASSES[0]))}_0.png")
+    return import_sheet(actor=member(Role.MODEL_ENGINEER), pieces=[heat_maps(tmp_path, *names)])
+
+
+def judged(script: APIClient, sheet: Sheet, number: int) -> tuple[int, list[int]]:
+    """Which item comes first, and what its pictures and judging it answer."""
+    address = f"/api/v1/sheets/{sheet.pk}/"
+    calls = [script.get(f"{address}items/{number}/{name}/") for name in ("photograph", "heat-map")]
+    calls.append(script.post(f"{address}items/{number}/judge/", {"verdict": "yes"}))
+    return script.get(f"{address}next/").json()["number"], [call.status_code for call in calls]
+
+
+def test_from_the_withdrawal_on_nobody_sees_it_and_soon_it_is_gone(sheet: Sheet, officer: User) -> None:
+    script, page = caller(Role.REVIEWER), browser(member(Role.REVIEWER))
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    assert judged(script, sheet, 1) == (2, [404, 404, 404])
+    shown = page.get(reverse("admin:sheets_sheet_judge", args=[sheet.pk])).content.decode()
+    assert 'name="number" value="2"' in shown
+    apply_due(at=now())
+    assert list(SheetItem.objects.order_by("number").values_list("number", flat=True)) == [2, 3]
+    assert Applied.objects.get(pk="sheets").deleted == 1
+    assert Entry.objects.filter(type="sheets.discarded").count() == 1
+    apply_due(at=now() + timedelta(hours=1))
+    assert Entry.objects.filter(type="sheets.discarded").count() == 1
+
+
+def test_who_has_judged_all_that_is_left_is_through(sheet: Sheet, officer: User) -> None:
+    lead = member(Role.ADMINISTRATOR)
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    address, script = f"/api/v1/sheets/{sheet.pk}/", browser(lead)
+    for number in (2, 3):
+        assert not queries.sees_results(lead, sheet)
+        script.post(f"{address}items/{number}/judge/", '{"verdict": "yes"}', content_type="application/json")
+    assert script.get(f"{address}next/").status_code == 204
+    assert queries.sees_results(lead, sheet)
+
+
+def test_what_its_person_restricted_is_shown_to_nobody_and_stays(sheet: Sheet, officer: User) -> None:
+    script = caller(Role.REVIEWER)
+    restricted = Subject.objects.filter(consents__reference=f"train-{LEAVES}")
+    restricted.update(restricted_at=now())
+    assert judged(script, sheet, 1) == (2, [404, 404, 404])
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    apply_due(at=now())
+    assert (SheetItem.objects.count(), Applied.objects.get(pk="sheets").held) == (3, 1)
+    restricted.update(restricted_at=None)
+    apply_due(at=now() + timedelta(hours=1))
+    assert SheetItem.objects.count() == 2
+    assert judged(script, sheet, 2)[1] == [200, 200, 201]
