@@ -101,6 +101,8 @@ class Batches:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._lanes: dict[_Kind, _Lane] = {}
+        self._here = 0  # calls of every kind
+        self._company_at_s = -math.inf  # when there last was more than one
         self._requests = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -120,13 +122,21 @@ class Batches:
         images: Sequence[GraphImage],
         *,
         extras: Extras = NO_EXTRAS,
+        alone: bool = False,
         deadline_s: float,
     ) -> GraphResult:
-        """As the backend's own, but `batch_images` of the result counts strangers' images too."""
+        """As the backend's own, but `batch_images` of the result counts strangers' images too.
+
+        alone: is seen here, whatever a caller thinks.
+        """
         kind = _Kind(backend_name, version, extras)
         lane = self._lanes.get(kind) or self._lanes.setdefault(kind, _Lane(kind))
-        call = _Call(images, time.monotonic() + deadline_s, asyncio.get_running_loop().create_future())
-        lane.add(call, time.monotonic())
+        now_s = time.monotonic()
+        call = _Call(images, now_s + deadline_s, asyncio.get_running_loop().create_future())
+        lane.add(call, now_s)
+        self._here += 1
+        if self._here > 1:
+            self._company_at_s = now_s
         self._send_what_is_due(lane)
         try:
             async with asyncio.timeout(deadline_s):
@@ -134,6 +144,7 @@ class Batches:
         except TimeoutError:
             raise DeadlineExceeded(f"the model did not answer within {deadline_s:.3g} s") from None
         finally:
+            self._here -= 1
             if call in lane.waiting:
                 lane.waiting.remove(call)
             del call  # it holds the error that holds this frame: a circle, with the caller's photographs in it
@@ -170,6 +181,7 @@ class Batches:
                 lane.kind.version,
                 [image for call in calls for image in call.images],
                 extras=lane.kind.extras,
+                alone=self._here == 1 and time.monotonic() - self._company_at_s > _CROWD_S,
                 deadline_s=max(call.ends_at_s for call in calls) - time.monotonic(),
             )
         except Exception as error:

@@ -138,6 +138,7 @@ class Backend(Protocol):
         images: Sequence[GraphImage],
         *,
         extras: Extras = NO_EXTRAS,
+        alone: bool = False,
         deadline_s: float,
     ) -> GraphResult: ...
 
@@ -178,10 +179,12 @@ class TorchServe:
         images: Sequence[GraphImage],
         *,
         extras: Extras = NO_EXTRAS,
+        alone: bool = False,
         deadline_s: float,
     ) -> GraphResult:
         """Run the version's graph once over one to eight images.
 
+        alone: nobody else asks, so that one image may have all the worker's threads.
         deadline_s: seconds from now; everything, a new token and a second try included, ends by then.
         Raises ModelNotReady, BackendUnavailable, Overloaded, DeadlineExceeded, BackendFaulty.
         Cancelling it cancels the call.
@@ -191,7 +194,9 @@ class TorchServe:
         ends_at_s = time.monotonic() + deadline_s
         try:
             async with asyncio.timeout(deadline_s):
-                answer = await self._answer(backend_name, version, images, extras, ends_at_s)
+                request = _request_of(images, extras, self._board.name if self._board else "")
+                request.alone = alone
+                answer = await self._answer(backend_name, version, images, request, ends_at_s)
         except TimeoutError:
             raise DeadlineExceeded(f"the model did not answer within {deadline_s:.3g} s") from None
         result = _result_of(answer, backend_name, version, images=len(images))
@@ -199,11 +204,15 @@ class TorchServe:
         return result
 
     async def _answer(
-        self, backend_name: str, version: str, images: Sequence[GraphImage], extras: Extras, ends_at_s: float
+        self,
+        backend_name: str,
+        version: str,
+        images: Sequence[GraphImage],
+        request: graph_pb2.GraphRequest,
+        ends_at_s: float,
     ) -> graph_pb2.GraphAnswer:
         """The handler's answer, with pixels on the board where it can read them, else sent."""
         key = (backend_name, version)
-        request = _request_of(images, extras, self._board.name if self._board else "")
         if self._board and key in self._reads_board:
             placed = self._board.place(_checked(image.pixels) for image in images if image.pixels is not None)
             try:

@@ -213,6 +213,7 @@ class Graph:
         images: Sequence[GraphImage],
         *,
         extras: Extras = NO_EXTRAS,
+        alone: bool = False,
         deadline_s: float,
     ) -> GraphResult:
         self.seen.extend(images)

@@ -402,3 +402,61 @@ assert "torch" not in sys.modules
 def test_the_launcher_says_how_many_threads(monkeypatch: pytest.MonkeyPatch, given: str, wanted: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert amulet_handler.threads() == (wanted or len(os.sched_getaffinity(0)))
+
+
+class Counted:
+    """A session, and how often it was run."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session, self.runs = session, 0
+
+    def run(self, *arguments: object) -> object:
+        self.runs += 1
+        return self._session.run(*arguments)
+
+
+def test_one_image_of_who_is_alone_is_run_by_all_threads_together(
+    unpacked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    handler = loaded(unpacked)
+    plain = Counted(handler._session)
+    monkeypatch.setattr(handler, "_session", plain)
+    wish = request(image("blue", seed=5), alone=True, heat_map=True)
+
+    [first] = answers(handler, [request(image("blue", seed=5), heat_map=True)])
+    answers(handler, [wish])  # by either, for nobody waits until the session for it is loaded
+    assert handler._together is not None
+    handler._together.result(timeout=60)
+    plain.runs = 0
+    [together] = answers(handler, [wish])
+    assert plain.runs == 0
+    assert together.outputs[0].logits == pytest.approx(list(first.outputs[0].logits), abs=1e-5)
+    assert together.outputs[0].heat_map == pytest.approx(list(first.outputs[0].heat_map), abs=1e-5)
+
+    answers(handler, [request(image("blue", seed=5))])
+    answers(handler, [wish, request(image("red"))])  # a batch says who is not alone
+    answers(handler, [request(image("blue"), image("red"), alone=True)])
+    assert plain.runs == 1 + 2 + 2  # images of a batch are shared among two threads
+
+
+def test_one_thread_has_nobody_to_share_with(unpacked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    handler = loaded(unpacked)
+    [answer] = answers(handler, [request(image("blue"), alone=True)])
+    assert best(answer.outputs[0]) == "blue"
+    assert handler._together is None
+
+
+def test_a_graph_that_is_not_the_archives_any_more_is_not_run(
+    copy_of: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    handler = loaded(copy_of)
+    (copy_of / "model.onnx").write_bytes(b"another graph")
+    for _ in range(2):
+        [answer] = answers(handler, [request(image("blue"), alone=True)])
+        assert best(answer.outputs[0]) == "blue"
+        assert handler._together is not None
+        assert isinstance(handler._together.exception(timeout=60), ArchiveWrong)
+    assert "no session for those who are alone" in caplog.text

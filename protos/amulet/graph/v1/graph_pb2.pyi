@@ -31,6 +31,7 @@ class GraphRequest(_message.Message):
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     BOARD_FIELD_NUMBER: _builtins.int
     PROJECTION_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
     heat_map: _builtins.bool
     """return the heat maps"""
     embedding: _builtins.bool
@@ -43,6 +44,8 @@ class GraphRequest(_message.Message):
     """Name of the file that holds the pixels of images with a place, in the folder that both sides share; empty: none."""
     projection: _builtins.bool
     """return a projection of each embedding"""
+    alone: _builtins.bool
+    """nobody else asks: all threads may share the one image"""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """one to eight"""
@@ -57,10 +60,11 @@ class GraphRequest(_message.Message):
         neighbours: _builtins.int = ...,
         board: _builtins.str = ...,
         projection: _builtins.bool = ...,
+        alone: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["board", b"board", "embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours", "projection", b"projection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "board", b"board", "embedding", b"embedding", "grad_cam_plus_plus", b"grad_cam_plus_plus", "heat_map", b"heat_map", "images", b"images", "neighbours", b"neighbours", "projection", b"projection"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

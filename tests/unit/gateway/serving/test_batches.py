@@ -38,6 +38,7 @@ def image(name: str) -> GraphImage:
 class Request:
     kind: tuple[str, str, Extras]
     images: list[bytes]
+    alone: bool
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def finish(self) -> None:
@@ -58,11 +59,12 @@ class Held:
         images: Sequence[GraphImage],
         *,
         extras: Extras = NO_EXTRAS,
+        alone: bool = False,
         deadline_s: float,
     ) -> GraphResult:
         assert deadline_s > 0
         names = [one.encoded or b"" for one in images]
-        request = Request((backend_name, version, extras), names)
+        request = Request((backend_name, version, extras), names, alone)
         self.requests.append(request)
         await request.answer
         if FAULTY in names:
@@ -182,6 +184,29 @@ async def test_a_full_request_does_not_wait_for_those_under_way(held: Held, batc
     for request in held.requests:
         await request.finish()
     assert await asyncio.gather(*calls) == [[str(number)] for number in range(3 + IMAGES_MAX)]
+
+
+async def test_who_is_alone_is_said_to_be(held: Held, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "after it"):
+        call = await begin(batches, name)
+        await held.open[0].finish()
+        await call
+    assert [request.alone for request in held.requests] == [True, True]
+
+    calls = [await begin(batches, "first"), await begin(batches, "of another version", version="other")]
+    for request in held.open:
+        await request.finish()
+    await asyncio.gather(*calls)
+    soon = await begin(batches, "soon after company")
+    await held.open[0].finish()
+    await soon
+    assert [request.alone for request in held.requests[2:]] == [True, False, False]
+
+    monkeypatch.setattr(batches_module, "_CROWD_S", 0.0)
+    call = await begin(batches, "long after company")
+    await held.open[0].finish()
+    await call
+    assert held.requests[-1].alone
 
 
 async def test_versions_and_wishes_never_mix(held: Held, batches: Batches) -> None:
