@@ -218,7 +218,7 @@ TABLES: Final[tuple[Table, ...]] = (
             "label predicted confidence": _THE_ANSWER,
             "id sheet number name origin": NOTHING,
         },
-        kept=_WITH_PREDICTION, stores=("predictions",),
+        kept=_WITH_PREDICTION, stores=("sheets",),
     ),
     Table(
         "sheets.SheetAnswer", REVIEW,
@@ -230,7 +230,7 @@ TABLES: Final[tuple[Table, ...]] = (
             "answered_at": _PACE,
             "id": NOTHING,
         },
-        kept=_WITH_PREDICTION, stores=("predictions",),
+        kept=_WITH_PREDICTION, stores=("sheets",),
     ),
     Table(
         "sheets.Sheet", REVIEW,

@@ -31,6 +31,7 @@ from console.predictions.models import Feedback, Prediction
 from console.privacy.models import PrivacyRequest
 from console.retraining.folders import photographs_of
 from console.review.models import ExpertDecision, ReviewItem
+from console.sheets.models import SheetItem
 from console.vault import queries as vault_queries
 from console.vault import services as vault
 from console.vault.models import Consent, StoredObject, Subject
@@ -153,6 +154,10 @@ def _labels(traces: Traces) -> int:
     return sum(exports_with(some) for some in _parts(traces.prediction_ids))
 
 
+def _sheets(traces: Traces) -> int:
+    return sum(SheetItem.objects.filter(prediction__in=some).count() for some in _parts(traces.prediction_ids))
+
+
 def _audit(traces: Traces) -> int:
     found = Payload.objects.filter(subject_type="subject", subject_id=str(traces.subject_id)).count()
     for some in _parts(traces.prediction_ids):
@@ -232,6 +237,7 @@ STORES: Final[tuple[Store, ...]] = (
     Store("consents", _("consents"), _consents, _erase_kept),
     Store("reviews", _("review items and decisions"), _reviews, _erase_predictions),
     Store("labels", _("labels in data sets"), _labels, _erase_predictions),
+    Store("sheets", _("photographs on review sheets"), _sheets, _erase_predictions),
     Store("feedback", _("feedback of callers"), _feedback, _erase_predictions),
     Store("predictions", _("predictions"), _predictions, _erase_predictions),
     Store("audit", _("what audit entries say"), _audit, _erase_audit),

@@ -33,6 +33,7 @@ from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, collect, find_all
 from console.review.models import ExpertDecision, ReviewItem
+from console.sheets.models import Sheet, SheetItem
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries as vault_queries
@@ -78,6 +79,14 @@ def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, e
     other = plant(officer, expert, person="somebody-else", tag="-other")
     kept = find_all(collect(other.subject_id, b""))
     mine = plant(officer, expert)
+    sheet = Sheet.objects.create(kind="heat_maps", sha256="0" * 64, size=1, imported_by=expert)
+    SheetItem.objects.create(
+        sheet=sheet,
+        number=1,
+        name=f"{mine.prediction_ids[0]}_0.png",
+        prediction_id=mine.prediction_ids[0],
+        photo=b"jpeg",
+    )
     traces = collect(mine.subject_id, b"")
     files = list(traces.object_ids)
     assert all(vault_queries.store().holds(each) for each in files)
@@ -93,6 +102,7 @@ def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, e
         "key": 1, "photographs": 6, "consents": 1, "predictions": 4, "feedback": 1,
     }  # fmt: skip
     assert done.before["reviews"] == 4  # three items, one decision
+    assert done.before["sheets"] == 1
     left = everything()
     for canary in (PERSON, "consent-7701'", "call-7701'", "comment-7701'", "note-7701'", str(mine.subject_id)):
         assert canary not in left, canary
