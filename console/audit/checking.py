@@ -30,11 +30,11 @@ class Checked:
     begins: int  # the first entry that was looked at
 
 
-def check_newest() -> Checked:
+def check_newest(*, entries_max: int = ENTRIES_MAX) -> Checked:
     """Check the newest entries against the published checkpoints. Raises NotAvailable while there is no key."""
     key = queries.public_key()
     last = queries.last_sequence()
-    start = Checkpoint.objects.filter(size__lte=last - ENTRIES_MAX).order_by("-size").first()
+    start = Checkpoint.objects.filter(size__lte=last - entries_max).order_by("-size").first()
     begins = 1 if start is None else start.size + 1
     started_s = time.monotonic()
     lines = (line for chunk in export(key, after=start, last=last) for line in chunk.splitlines())
