@@ -13,6 +13,7 @@ from django.test import override_settings
 from console.audit.checking import check_newest
 from console.audit.commands import notes_in, verify
 from console.audit.models import Entry, Payload
+from console.audit.notes import load_private_key, sign_checkpoint
 from console.audit.services import NewEntry, append
 from console.site.roles import Role
 from tests.unit.console.people import caller
@@ -92,6 +93,19 @@ def test_a_script_hears_where_the_log_is_broken() -> None:
     assert told["problems"] == [
         {"first": changed, "last": changed, "what": "its payload is not the one that it was written with"}
     ]
+
+
+@pytest.mark.parametrize("entries_max", [8, 1000])
+def test_a_log_whose_end_was_cut_off_is_not_whole(entries_max: int) -> None:
+    for count in (6, 12):
+        write(count)
+        call_command("checkpoint")
+    # Whoever owns the database could cut it; what was published stays.
+    later = sign_checkpoint(load_private_key(settings.AMULET.audit_key_file), size=21, root=bytes(32))
+    (newest,) = settings.AMULET.checkpoint_dir.glob("*.txt")
+    newest.write_text(f"{newest.read_text('utf-8')}{later}\n", "utf-8")
+    (problem,) = check_newest(entries_max=entries_max).report.problems
+    assert (problem.first, problem.last) == (19, 21)
 
 
 def test_of_a_long_log_the_newest_entries_are_verified() -> None:
