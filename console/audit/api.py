@@ -1,10 +1,11 @@
-"""The audit log for scripts: `audit/entries/` to look at, `audit/checkpoints/` as they were signed, `audit/export/` to
-verify offline.
+"""The audit log for scripts: `audit/entries/` to look at, `audit/checkpoints/` as they were signed,
+`audit/verification/` as the page says it, `audit/export/` to verify offline.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -19,6 +20,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.audit import queries
+from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.export import export
 from console.audit.models import Checkpoint, Entry
 from console.audit.services import record
@@ -99,6 +101,46 @@ class CheckpointList(generics.ListAPIView[Checkpoint]):
     queryset = Checkpoint.objects.defer("frontier")
 
 
+class BrokenSerializer(serializers.Serializer[Any]):
+    """One thing that is wrong."""
+
+    first = serializers.IntegerField(allow_null=True, help_text="Of the entries concerned; null: no entry's fault.")
+    last = serializers.IntegerField(allow_null=True)
+    what = serializers.CharField()
+
+
+class VerificationSerializer(serializers.Serializer[Any]):
+    """Named as `amulet audit verify --json` names it."""
+
+    whole = serializers.BooleanField(help_text="Every hash, link and payload fits, and so does every checkpoint.")
+    entries = serializers.IntegerField(help_text="That were looked at.")
+    first = serializers.IntegerField(help_text="Of them; above 1 where the log is long. 0: there is none.")
+    last = serializers.IntegerField()
+    checkpoints = serializers.IntegerField(help_text="Signed ones about these entries, which fit.")
+    signed_through = serializers.IntegerField(help_text="The last entry under one of them, 0: none; newer ones wait.")
+    erased = serializers.IntegerField(help_text="Payloads that are gone; their entries still count.")
+    problems = BrokenSerializer(many=True)
+    problems_left_out = serializers.IntegerField()
+    took_s = serializers.FloatField()
+
+
+class Verification(APIView):
+    permission_classes = (may("audit.view_entry"),)
+
+    @extend_schema(
+        responses=VerificationSerializer,
+        description=(
+            "Whether the newest entries hold against each other and the signed checkpoints, looked at now; of a long "
+            f"log, the newest {ENTRIES_MAX} and those since the checkpoint before them. Whoever owns the machine could "
+            "answer anything: to be sure, export the log and verify all of it elsewhere with the public key."
+        ),
+    )
+    def get(self, request: Request) -> Response:
+        checked = check_newest()
+        said = {**asdict(checked.report), "whole": checked.report.whole, "took_s": checked.took_s}
+        return Response(VerificationSerializer(said).data)
+
+
 class Export(APIView):
     permission_classes = (may("audit.export_entry"),)
 
@@ -127,5 +169,6 @@ def export_response(actor: User) -> StreamingHttpResponse:
 urlpatterns = [
     path("audit/entries/", EntryList.as_view()),
     path("audit/checkpoints/", CheckpointList.as_view()),
+    path("audit/verification/", Verification.as_view()),
     path("audit/export/", Export.as_view()),
 ]

@@ -30,23 +30,25 @@ class Checked:
     begins: int  # the first entry that was looked at
 
 
-def check_newest() -> Checked:
+def check_newest(*, entries_max: int = ENTRIES_MAX) -> Checked:
     """Check the newest entries against the published checkpoints. Raises NotAvailable while there is no key."""
     key = queries.public_key()
+    # Before the log's end: what was signed by now is there to be read, so what is not there was cut off.
+    published = list(_published())
     last = queries.last_sequence()
-    start = Checkpoint.objects.filter(size__lte=last - ENTRIES_MAX).order_by("-size").first()
+    start = Checkpoint.objects.filter(size__lte=last - entries_max).order_by("-size").first()
     begins = 1 if start is None else start.size + 1
     started_s = time.monotonic()
     lines = (line for chunk in export(key, after=start, last=last) for line in chunk.splitlines())
-    report = verify(lines, key, list(_published(begins, last)))
+    report = verify(lines, key, [note for size, note in published if size >= begins])
     return Checked(report, time.monotonic() - started_s, begins)
 
 
-def _published(first: int, last: int) -> Iterator[str]:
-    """The newest published notes about these entries: from the files, which the database's owner cannot rewrite."""
+def _published() -> Iterator[tuple[int, str]]:
+    """The newest published notes by size: from the files, which the database's owner cannot rewrite."""
     for path in sorted(settings.AMULET.checkpoint_dir.glob("*.txt"))[-2:]:
         notes = list(notes_in(path))
         for note in notes[-20:]:
             size = note.split("\n")[1]
-            if size.isdecimal() and first <= int(size) <= last:
-                yield note
+            if size.isdecimal():
+                yield int(size), note

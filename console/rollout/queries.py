@@ -54,9 +54,14 @@ class Rollback:
     serves: ModelVersion  # what answers every call afterwards
 
 
+def routes() -> QuerySet[Route]:
+    """Routes, in force or past, with version and people, in one query."""
+    return Route.objects.select_related("version", "started_by", "previous__version")
+
+
 def routes_in_force() -> QuerySet[Route]:
-    """Routes that have not ended, with version and people, in one query."""
-    return Route.objects.filter(ended_at=None).select_related("version", "started_by", "previous__version")
+    """Those that have not ended."""
+    return routes().filter(ended_at=None)
 
 
 def served_models() -> list[Served]:

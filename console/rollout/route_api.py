@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
@@ -59,14 +61,31 @@ class RouteSerializer(serializers.ModelSerializer[Route]):
         return served.weight_ratio(route)
 
 
+class RouteFilter(filters.FilterSet):
+    version = filters.CharFilter(field_name="version__version")
+    ended = filters.BooleanFilter(method="as_it_is", help_text="Those that ended, instead of those in force.")
+
+    class Meta:
+        model = Route
+        fields = ("model", "mode")
+
+    def as_it_is(self, routes: QuerySet[Route], _name: str, _ended: bool) -> QuerySet[Route]:
+        return routes
+
+    def filter_queryset(self, queryset: QuerySet[Route]) -> QuerySet[Route]:
+        """In force where nothing is said."""
+        found: QuerySet[Route] = super().filter_queryset(queryset)
+        return found.filter(ended_at__isnull=not self.form.cleaned_data["ended"])
+
+
 class RouteList(generics.ListAPIView[Route]):
-    """Routes that are in force."""
+    """Routes that are in force; `?ended=true`: those that were, for the history of a version or of a model."""
 
     permission_classes = (may("rollout.view_route"),)
     serializer_class = RouteSerializer
     page_order = ("model", "pk")
-    queryset = queries.routes_in_force()
-    filterset_fields = ("model", "mode")
+    queryset = queries.routes()
+    filterset_class = RouteFilter
 
 
 class ShareSerializer(serializers.Serializer[Any]):

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import django_filters
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.datasets.queries import LearntFrom, learnt_from
 from console.errors import Invalid
 from console.registry import comparison
 from console.registry import services as registry_services
@@ -45,9 +46,47 @@ class VersionList(generics.ListAPIView[ModelVersion]):
     filterset_class = VersionFilter
 
 
+# Of a card, what the version's page shows: the names of files that stand elsewhere in it are nobody's to read here.
+_OF_CARD: Final = (
+    "classes", "levels", "look_alikes", "input", "graph", "temperature", "calibration", "decision", "weights",
+    "confusion", "reliability",
+)  # fmt: skip
+_OF_DATA: Final = ("name", "fingerprint", "photos", "per_class")
+
+
+class LearntFromSerializer(serializers.Serializer[LearntFrom]):
+    dataset = serializers.IntegerField(source="dataset.pk")
+    erased = serializers.IntegerField(help_text="Of its photographs since; above 0: train anew.")
+
+
+class WholeVersionSerializer(VersionSerializer):
+    card = serializers.SerializerMethodField(help_text="As it was signed; null before the archive is verified.")
+    learnt_from = serializers.SerializerMethodField(
+        help_text="The data set of this console that it was trained on; null: other photographs."
+    )
+
+    class Meta(VersionSerializer.Meta):
+        fields = (*VersionSerializer.Meta.fields, "card", "learnt_from")
+
+    @extend_schema_field({"type": "object", "additionalProperties": {}, "nullable": True})
+    def get_card(self, version: ModelVersion) -> dict[str, Any] | None:
+        document = version.card_document
+        if not document:
+            return None
+        shown = {name: document[name] for name in _OF_CARD if name in document}
+        return shown | {"data": {name: document["data"][name] for name in _OF_DATA}}
+
+    @extend_schema_field(LearntFromSerializer(allow_null=True))
+    def get_learnt_from(self, version: ModelVersion) -> dict[str, Any] | None:
+        found = learnt_from(version.card_document["data"]["fingerprint"]) if version.card_document else None
+        return None if found is None else dict(LearntFromSerializer(found).data)
+
+
 class VersionDetail(generics.RetrieveAPIView[ModelVersion]):
+    """One version with its card, and with the data set that it learnt from."""
+
     permission_classes = (may("registry.view_modelversion"),)
-    serializer_class = VersionSerializer
+    serializer_class = WholeVersionSerializer
     queryset = queries.versions_with_routes()
 
 

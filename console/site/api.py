@@ -1,5 +1,5 @@
-"""The home page for scripts: what needs a person now, as it says it to whoever calls (`waiting/`); traffic, verdicts
-and confidence over time (`traffic/`).
+"""The home page for scripts: what needs a person now, as it says it to whoever calls (`waiting/`); whether everything
+runs (`health/`); traffic, verdicts and confidence over time (`traffic/`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.predictions.models import Span
+from console.pulse.models import Service
+from console.pulse.queries import SILENT_AFTER, Health, ServiceState, service_states
 from console.site.home import Card, Number, Thing, Waiting, cards_for, waiting_for
 from console.site.traffic import DAYS, HOURS, OfVersion, by_version
 from console.staff.permissions import may
@@ -62,6 +64,29 @@ class WhatWaits(APIView):
         return Response(WhatWaitsSerializer(found, context={"request": request}).data)
 
 
+class ServiceStateSerializer(serializers.Serializer[ServiceState]):
+    service = serializers.ChoiceField(choices=[(service.value, service.value) for service in Service])
+    health = serializers.ChoiceField(
+        choices=[(health.value, health.value) for health in Health],
+        help_text=f"silent: nothing was heard for {SILENT_AFTER.seconds} s. unwell: it lives, and `problem` says more.",
+    )
+    heard_at = serializers.DateTimeField(allow_null=True, help_text="Last; null: never.")
+    problem = serializers.CharField(allow_blank=True, help_text="What it says itself, for a person.")
+
+
+class ServicesSerializer(serializers.Serializer[Any]):
+    services = ServiceStateSerializer(many=True)
+
+
+class Services(APIView):
+    permission_classes = (IsAuthenticated,)  # home says it to everybody
+
+    @extend_schema(responses=ServicesSerializer)
+    def get(self, request: Request) -> Response:
+        """Whether everything runs, as home says it: the last sign of life of each kind of process."""
+        return Response(ServicesSerializer({"services": service_states()}).data)
+
+
 class VerdictCountsSerializer(serializers.Serializer[Any]):
     IN_DOMAIN = serializers.IntegerField()
     UNSURE = serializers.IntegerField()
@@ -98,4 +123,8 @@ class Traffic(APIView):
         return Response(TrafficSerializer({"hours": found[Span.HOUR], "days": found[Span.DAY]}).data)
 
 
-urlpatterns = [path("waiting/", WhatWaits.as_view()), path("traffic/", Traffic.as_view())]
+urlpatterns = [
+    path("waiting/", WhatWaits.as_view()),
+    path("health/", Services.as_view()),
+    path("traffic/", Traffic.as_view()),
+]

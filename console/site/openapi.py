@@ -9,6 +9,8 @@ from console.site.problem import CONTENT_TYPE, TITLE_OF
 from console.staff.scopes import PREFIX, needed
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
+# Reading that another process makes possible: the one that signs the audit log.
+_MAY_BE_AWAY: Final = frozenset({"audit/export/", "audit/verification/"})
 _SOMETHING: Final = r"^[^\x00]*\S[^\x00]*$"
 _PROBLEM: Final = {
     "type": "object",
@@ -29,9 +31,9 @@ _PROBLEM: Final = {
 def add_problems(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """A hook of drf-spectacular: each operation with the refusals that it may answer with."""
     result["components"]["schemas"]["Problem"] = _PROBLEM
-    for path in result["paths"].values():
+    for address, path in result["paths"].items():
         for method in path.keys() & set(_METHODS):
-            for status in _refusals(method, path[method]):
+            for status in _refusals(method, path[method], address.removeprefix(f"/{PREFIX}")):
                 path[method]["responses"].setdefault(str(status), _response(status))
     return result
 
@@ -62,7 +64,7 @@ def _operations(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     return (path[method] for path in result["paths"].values() for method in _METHODS if method in path)
 
 
-def _refusals(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
+def _refusals(method: str, operation: Mapping[str, Any], route: str) -> Iterator[int]:
     parameters = operation.get("parameters", ())
     if parameters or "requestBody" in operation:
         yield 400
@@ -71,6 +73,7 @@ def _refusals(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
         yield 404
     if method != "get":
         yield 409
+    if method != "get" or route in _MAY_BE_AWAY:
         yield 503
     if "requestBody" in operation:
         yield from (413, 415)

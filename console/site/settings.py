@@ -259,6 +259,7 @@ SPECTACULAR_SETTINGS = {
         "ExperimentOutcomeEnum": "console.rollout.models.Outcome",
         "DecidedEnum": "console.review.models.Decided",
         "DriftOutcomeEnum": "console.drift.models.Outcome",
+        "VersionStateEnum": "console.registry.models.State",
         "TrainingJobStateEnum": "console.retraining.models.State",
         "KindEnum": "console.privacy.models.Kind",
         "PrivacyRequestStateEnum": "console.privacy.models.State",

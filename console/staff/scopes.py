@@ -39,6 +39,7 @@ WRITING: Final[Mapping[str, Scope | None]] = {
     "drift": None,
     "experiments": None,
     "guardrails": Scope.MODELS,
+    "health": None,
     "keys": Scope.CLIENTS,
     "models": Scope.MODELS,
     "predictions": None,

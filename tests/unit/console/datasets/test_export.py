@@ -23,7 +23,7 @@ from console.errors import Conflict, Invalid, NotAllowed
 from console.predictions import services as predictions
 from console.predictions.models import Prediction
 from console.privacy.stores import collect, find_all
-from console.registry.models import ModelVersion
+from console.registry.models import ModelVersion, State
 from console.review.models import Decided, ExpertDecision
 from console.review.services import Decision
 from console.site.roles import Role
@@ -185,6 +185,14 @@ def test_lineage_leads_from_the_person_to_the_version_and_survives_an_erasure(
     learnt = queries.learnt_from(made.fingerprint)
     assert learnt is not None
     assert (learnt.dataset, learnt.erased) == (made, 0)
+    viewer = caller(Role.VIEWER)
+    address = f"/api/v1/versions/{version.pk}/"
+    told = viewer.get(address).json()
+    assert told["learnt_from"] == {"dataset": made.pk, "erased": 0}
+    assert told["card"]["data"]["fingerprint"] == made.fingerprint
+    assert told["card"]["decision"] == version.card_document["decision"]
+    assert {"golden", "training"}.isdisjoint(told["card"])
+    assert "split" not in told["card"]["data"]
     subject = Prediction.objects.get(pk=mine).subject_id
     assert subject is not None
     traces = collect(subject, b"")
@@ -192,6 +200,10 @@ def test_lineage_leads_from_the_person_to_the_version_and_survives_an_erasure(
     predictions.erase(subject_id=subject, prediction_ids=traces.prediction_ids)
     assert find_all(traces)["labels"] == 0
     assert queries.erased_since(made) == 1
+    assert viewer.get(address).json()["learnt_from"] == {"dataset": made.pk, "erased": 1}
+    uploaded = a_version(malee, state=State.UPLOADED, number=2)
+    told = viewer.get(f"/api/v1/versions/{uploaded.pk}/").json()
+    assert (told["card"], told["learnt_from"]) == (None, None)
     assert Label.objects.count() == 1
 
 

@@ -232,3 +232,16 @@ def test_a_mistyped_setting_is_refused_and_not_ignored(desk: Desk) -> None:
     assert (answer.status_code, answer.json()["field"]) == (400, "ungarded")
     assert "unguarded" in answer.json()["detail"]
     assert desk.shares() == {desk.first.version: 1.0}
+
+
+def test_a_script_reads_what_was_in_force_and_what_is(desk: Desk) -> None:
+    first, second = desk.roll_out(desk.first), desk.roll_out(desk.second)
+    viewer = caller(Role.VIEWER)
+
+    def listed(query: str) -> list[tuple[int, float]]:
+        found = viewer.get(f"/api/v1/routes/{query}").json()["results"]
+        return [(row["id"], row["weight_ratio"]) for row in found]
+
+    assert listed("") == listed("?ended=false") == [(second.pk, 1.0)]
+    assert listed("?ended=true") == listed(f"?ended=true&version={desk.first.version}") == [(first.pk, 0.0)]
+    assert listed(f"?ended=true&version={desk.second.version}") == listed("?ended=true&model=other") == []

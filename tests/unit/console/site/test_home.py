@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -196,6 +196,25 @@ def test_home_says_which_service_is_silent_and_which_has_a_problem() -> None:
     page = shown(at_home(member(Role.VIEWER)))
     for words_ in ("silent", "TorchServe does not answer", "never heard of"):
         assert words_ in page
+
+
+def test_a_script_hears_the_same(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    moment = now()
+    pulse.beat(Service.GATEWAY)
+    pulse.beat(Service.TORCHSERVE, "TorchServe does not answer")
+    Pulse.objects.create(service=Service.WORKER, beaten_at=moment - timedelta(minutes=5), problem="the broker is away")
+    script = caller(Role.VIEWER)
+    with django_assert_max_num_queries(5):
+        told = script.get("/api/v1/health/").json()["services"]
+    assert [(each["service"], each["health"], each["problem"]) for each in told] == [
+        ("gateway", "well", ""),
+        ("torchserve", "unwell", "TorchServe does not answer"),
+        ("worker", "silent", ""),  # of then
+        ("signer", "unknown", ""),
+    ]
+    assert [each["heard_at"] and datetime.fromisoformat(each["heard_at"]) >= moment for each in told] == [
+        True, True, False, None,
+    ]  # fmt: skip
 
 
 def test_signs_of_life_are_written_now_and_then_and_at_once_when_something_changes() -> None:

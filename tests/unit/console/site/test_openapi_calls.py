@@ -32,13 +32,14 @@ BINARY = ["application/zip", "application/offset+octet-stream"]
 # A 400 to what the form allows: the sentence rests on what is in the database.
 KNOWS_MORE_THAN_ITS_FORM = {"GET /api/v1/versions/best/", "GET /api/v1/routes/then/"}
 # Need no right: whoever holds nothing gives nothing back, and is told so; one's own tokens are one's own; of what
-# waits, each sees what their roles may.
+# waits, each sees what their roles may; whether everything runs, home says to everybody.
 OPEN_TO_ALL = {
     "POST /api/v1/reviews/{id}/give-back/",
     "GET /api/v1/staff/tokens/",
     "POST /api/v1/staff/tokens/",
     "POST /api/v1/staff/tokens/{key_id}/revoke/",
     "GET /api/v1/waiting/",
+    "GET /api/v1/health/",
 }
 
 

@@ -81,6 +81,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "routes/<int:pk>/end/": {"POST": ("max", REASON)},
     "audit/entries/": {"GET": ("ux", None)},
     "audit/checkpoints/": {"GET": ("ux", None)},
+    "audit/verification/": {"GET": ("ux", None)},
     "audit/export/": {"GET": ("ux", None)},
     "consents/": {"GET": ("px", None), "POST": ("p", CONSENT)},
     "consents/<str:reference>/withdraw/": {"POST": ("p", {"channel": "web"})},
@@ -140,6 +141,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "webhooks/<int:pk>/secret/": {"POST": ("x", None)},
     "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
     "waiting/": {"GET": (EVERYBODY, None)},
+    "health/": {"GET": (EVERYBODY, None)},
     "traffic/": {"GET": (EVERYBODY, None)},
     "schema": {"GET": (EVERYBODY, None)},
 }
