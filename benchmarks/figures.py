@@ -15,17 +15,22 @@ def row(
 
     cpu_s: CPU seconds for these calls, of every process of the system.
     """
-    cuts = statistics.quantiles(took_ms, n=100) if len(took_ms) > 1 else [took_ms[0]] * 99
+    percentiles = cuts(took_ms)
     return {
         "rps": len(took_ms) * per_call / seconds,
-        "p50_ms": cuts[49],
-        "p95_ms": cuts[94],
-        "p99_ms": cuts[98],
+        "p50_ms": percentiles[49],
+        "p95_ms": percentiles[94],
+        "p99_ms": percentiles[98],
         "cpu_s": cpu_s,
         "cpu_ms_each": cpu_s / (len(took_ms) * per_call) * 1000,
         "rss_mib": rss_mib,
         "errors": float(errors),
     }
+
+
+def cuts(values: Sequence[float]) -> Sequence[float]:
+    """The 99 percentiles of at least one value, the first at index 0."""
+    return statistics.quantiles(values, n=100) if len(values) > 1 else [values[0]] * 99
 
 
 def medians(kept: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, dict[str, Row]]:

@@ -223,7 +223,9 @@ def one_case(
         "waits": said["waits"] / calls,
     }
     if said["stages_ms"]:
-        profile[spending.STAGES] = said["stages_ms"]
+        cuts = {stage: figures.cuts(took_ms) for stage, took_ms in said["stages_ms"].items()}
+        profile[spending.STAGES_P50] = {stage: one[49] for stage, one in cuts.items()}
+        profile[spending.STAGES_P99] = {stage: one[98] for stage, one in cuts.items()}
     return Case(row, profile, tuple(said["refused_ms"]), said["refused_without_hint"])
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -44,27 +44,31 @@ class TrainingFailed(RuntimeError):
     """A command of the measurement ended with an error."""
 
 
-def measure(per_class: Sequence[int], *, config: Path | None = None, tell: Callable[[str], None]) -> dict[str, Any]:
-    """per_class: photographs of each of CLASSES classes, size by size, rising.  config: of the recipe.
+def measure(
+    per_class: Sequence[int], *, config: Path | None = None, tell: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """What is known after each size: a large one takes hours, and who stops it keeps the smaller ones.
+
+    per_class: photographs of each of CLASSES classes, size by size, rising.  config: of the recipe.
 
     Raises TrainingFailed.
     """
     described, ticks = machine(), cpu_ticks()
-    costs = []
+    costs: list[Cost] = []
     for count in per_class:
         tell(f"{count * CLASSES} photographs")
         costs.append(_cost(count, config))
-    return {
-        "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
-        "settings": {
-            "seed": _SEED,
-            "per_class": list(per_class),
-            "recipe": "standard",
-            "config": "" if config is None else config.read_text("utf-8").strip(),
-        },
-        "sizes": [asdict(cost) for cost in costs],
-        **growth(costs),
-    }
+        yield {
+            "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
+            "settings": {
+                "seed": _SEED,
+                "per_class": list(per_class[: len(costs)]),
+                "recipe": "standard",
+                "config": "" if config is None else config.read_text("utf-8").strip(),
+            },
+            "sizes": [asdict(cost) for cost in costs],
+            **growth(costs),
+        }
 
 
 def growth(costs: Sequence[Cost]) -> dict[str, Any]:

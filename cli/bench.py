@@ -282,11 +282,11 @@ def training(per_class: str, config: Path | None, json_file: Path | None) -> Non
     if sizes[0] < _TRAINABLE_MIN:
         raise click.UsageError(f"--per-class {sizes[0]}: a training needs at least {_TRAINABLE_MIN} of each class")
     try:
-        found = benchmark.measure(sizes, config=config, tell=_tell)
+        for found in benchmark.measure(sizes, config=config, tell=_tell):
+            _keep(found, json_file)
     except benchmark.TrainingFailed as failure:
         raise click.ClickException(str(failure)) from failure
     click.echo(benchmark.table(found), nl=False)
-    _keep(found, json_file)
 
 
 @contextmanager

@@ -55,7 +55,17 @@ def test_the_table_shows_the_costliest_process_first_with_its_threads() -> None:
     small, large = ({"user_ms": cost, "system_ms": 0.0, "waits": 0.0} for cost in (1.0, 9.0))
 
     lines = spending.table(
-        {"amulet": {"c1": {"a": small, "b": large, "b/main python": large, spending.STAGES: {"decode": 3.5}}}}
+        {
+            "amulet": {
+                "c1": {
+                    "a": small,
+                    "b": large,
+                    "b/main python": large,
+                    spending.STAGES_P50: {"decode": 3.5},
+                    spending.STAGES_P99: {"decode": 91.5},
+                }
+            }
+        }
     ).splitlines()
 
     assert [line.split()[0] for line in lines[1:]] == ["decode,", "b", "main", "a"]
