@@ -46,7 +46,7 @@ from gateway.policy import PolicyKeeper
 from gateway.record import NEAREST_RECORDED, Circumstances, prediction_event, replay_of, shadow_event
 from gateway.replays import Replays, place_of
 from gateway.routing.router import WhyNotReady, destination, model_for
-from gateway.routing.shadow import ShadowAnswer, Shadows
+from gateway.routing.shadow import LOOK_S_MAX, Look, ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
 from gateway.serving.torchserve import Backend, Extras, GraphImage, HandlerSteps, Neighbour
 from gateway.snapshot import Client, ServedVersion, Snapshot
@@ -137,6 +137,12 @@ class Predictor:
         self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace, digest: bytes = b""
     ) -> pb.PredictResponse:
         """digest: of the request, where it came under an idempotency key."""
+        with self._shadows.answering():
+            return await self._answer(ask, client, deadline, language, trace, digest)
+
+    async def _answer(
+        self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace, digest: bytes
+    ) -> pb.PredictResponse:
         began_s = time.monotonic()
         snapshot = self._policy.current
         headers = self._headers(ask.views)
@@ -154,9 +160,6 @@ class Predictor:
         async with work.while_("opening the photographs"):
             photos = await self._open(ask.views, headers, going.version.size_px)
         decoded_s = time.monotonic()
-        shadows = self._shadows.start(
-            going.shadows, lambda version: self._look_aside(ask, photos, version, going.version, work)
-        )
         explaining = work.left_s > self._run_paces[going.version.version].expected_s
         with self._failures.of(going.version, named=bool(ask.version)):
             seen = await self._look(
@@ -201,12 +204,6 @@ class Predictor:
             photos=sealed,
             nearest=nearest_of(seen.neighbours, NEAREST_RECORDED),
             projections=seen.projections,
-            shadows=self._shadows.collect(
-                shadows,
-                late=lambda answer: self._journal.append(
-                    shadow_event(answer, prediction_id=prediction_id, gateway_id=self._gateway_id)
-                ),
-            ),
             replay=replay_of(response, place_of(client.client_id, ask.idempotency_key), digest) if digest else None,
         )
         committing_s = time.monotonic()
@@ -215,6 +212,14 @@ class Predictor:
         now_s = time.monotonic()
         committed(response, total_s=now_s - began_s, journal_s=now_s - committing_s)
         trace.answered(response, seen.steps)
+        for shadow in going.shadows:
+            self._shadows.follow(
+                shadow,
+                self._looking_aside(ask, photos, shadow, going.version),
+                lambda said: self._journal.append(
+                    shadow_event(said, prediction_id=prediction_id, gateway_id=self._gateway_id)
+                ),
+            )
         return response
 
     async def make_durable(self, event: bytes) -> None:
@@ -295,20 +300,23 @@ class Predictor:
         projections = tuple(output.projection for output in result.outputs)
         return Seen(conclusion, heats, neighbours_of, projections, inference_s, result.steps)
 
-    async def _look_aside(
-        self,
-        ask: Ask,
-        photos: Sequence[Photo],
-        version: ServedVersion,
-        answering: ServedVersion,
-        deadline: Deadline,
-    ) -> ShadowAnswer:
-        """What a shadow says; photographs are opened again where it looks at another size."""
-        if version.size_px != answering.size_px:
-            async with deadline.while_("opening the photographs for a shadow"):
-                photos = await self._open(ask.views, self._headers(ask.views), version.size_px)
-        seen = await self._look(ask, photos, version, target=-1, heat_map=False, neighbours=0, deadline=deadline)
-        return ShadowAnswer(seen.conclusion, seen.inference_s)
+    def _looking_aside(
+        self, ask: Ask, photos: Sequence[Photo], version: ServedVersion, answering: ServedVersion
+    ) -> Look:
+        """What a shadow does; photographs are opened again where it looks at another size than who answers."""
+        again = () if version.size_px == answering.size_px else ask.views  # it may wait: what it holds is little
+        blind = replace(ask, views=tuple(replace(view, photo=b"") for view in ask.views))
+
+        async def look() -> ShadowAnswer:
+            deadline = Deadline(time.monotonic() + LOOK_S_MAX)
+            seen_as = photos
+            if again:
+                async with deadline.while_("opening the photographs for a shadow"):
+                    seen_as = await self._open(again, self._headers(again), version.size_px)
+            seen = await self._look(blind, seen_as, version, target=-1, heat_map=False, neighbours=0, deadline=deadline)
+            return ShadowAnswer(seen.conclusion, seen.inference_s)
+
+        return look
 
     async def _explain(self, ask: Ask, seen: Seen, deadline: Deadline) -> tuple[list[Heat], bool]:
         """The heat maps that were asked for, and whether there was no time for all of them."""

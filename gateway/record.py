@@ -46,7 +46,6 @@ def prediction_event(
     photos: Sequence[Sealed | None],
     nearest: Sequence[Neighbour],
     projections: Sequence[Sequence[float]],
-    shadows: Sequence[ShadowAnswer],
     replay: events_pb2.Replay | None = None,
 ) -> bytes:
     """One Event, serialised.
@@ -76,7 +75,6 @@ def prediction_event(
         review_sampling_ratio=around.snapshot.review_sampling_ratio,
         total_ms=around.total_s * 1000,
         inference_ms=around.inference_s * 1000,
-        shadows=[_shadow_record(shadow) for shadow in shadows],
         policy_digest=around.snapshot.digest,
         idempotency_key_digest=hashlib.sha256(ask.idempotency_key.encode()).hexdigest() if ask.idempotency_key else "",
         prediction_set=[version.classes[index].class_id for index in conclusion.set_indices],
@@ -121,7 +119,7 @@ def replay_of(response: pb.PredictResponse, place: bytes, request_digest: bytes)
 
 
 def shadow_event(answer: ShadowAnswer, *, prediction_id: str, gateway_id: str) -> bytes:
-    """One Event, serialised: what a shadow said after the answer's own event was written."""
+    """One Event, serialised: what a shadow said of the photographs of a prediction."""
     event = events_pb2.Event(
         event_id=uuid7(),
         gateway_id=gateway_id,

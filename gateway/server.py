@@ -166,7 +166,7 @@ async def run(
             Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=settings.request_s_max),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
-        replays, shadows = Replays(), Shadows(background)
+        replays, shadows = Replays(), Shadows(background, cores=len(os.sched_getaffinity(0)))
         await asyncio.to_thread(_recall, replays, journal)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
@@ -392,13 +392,13 @@ def _states(
         State("amulet_events_rejected", "Refused by the console and kept aside.", lambda: shipper.state().rejected),
         State(
             "amulet_shadows_answered",
-            "Shadow answers that joined or followed their event.",
+            "Shadow answers that followed their prediction.",
             lambda: shadows.answered,
             total=True,
         ),
         State(
             "amulet_shadows_dropped",
-            "Shadow looks without a place, or that failed.",
+            "Shadow looks that gave way to answers, or that failed.",
             lambda: shadows.dropped,
             total=True,
         ),

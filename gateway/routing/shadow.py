@@ -1,15 +1,15 @@
 """Versions that see the same photographs as the one that answers, and are not heard.
 
-A shadow never slows or fails the answer: it runs beside it, at most `SHADOWS_MAX` at once,
-is dropped when there is no place, and its answer joins the event if it is there by the time
-the event is written; else it follows in an event of its own, so that slow answers are not the
-ones that nobody sees.
+A shadow never slows or fails an answer. It looks once the answer is durable, when fewer calls are in hand than
+there are cores, and never on all of them; until then a few wait, of which the oldest gives way. What it says
+follows in an event of its own. Under a load that leaves no core free shadows see little: `dropped` tells how much.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,7 +22,8 @@ from gateway.journal.errors import JournalError
 from gateway.snapshot import ServedVersion
 
 _log = structlog.get_logger(__name__)
-SHADOWS_MAX: Final = 4  # a share of the backend that the answers can spare
+WAITING_MAX: Final = 4  # each holds the pixels of a request's photographs
+LOOK_S_MAX: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,64 +32,58 @@ class ShadowAnswer:
     inference_s: float
 
 
-Look = Callable[[ServedVersion], Coroutine[Any, Any, ShadowAnswer]]
+Look = Callable[[], Coroutine[Any, Any, ShadowAnswer]]
+Tell = Callable[[ShadowAnswer], Coroutine[Any, Any, Any]]
 
 
 class Shadows:
-    def __init__(self, background: Background) -> None:
+    def __init__(self, background: Background, *, cores: int) -> None:
         self._background = background
+        self._cores = cores
+        self._at_once_max = max(1, cores - 1)  # a call that comes meanwhile finds a core
+        self._in_hand = 0  # calls that are being answered
         self._running = 0
+        self._waiting: deque[tuple[ServedVersion, Look, Tell]] = deque()
         self.answered = 0
         self.dropped = 0
 
-    def start(self, versions: Sequence[ServedVersion], look: Look) -> list[asyncio.Future[ShadowAnswer | None]]:
-        """Begin one look per version, as far as there are places. Returns at once."""
-        begun = []
-        for version in versions:
-            if self._running >= SHADOWS_MAX:
-                self.dropped += 1
-                continue
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Around everything that a call costs until its answer is durable."""
+        self._in_hand += 1
+        try:
+            yield
+        finally:
+            self._in_hand -= 1
+            self._begin_what_may()
+
+    def follow(self, version: ServedVersion, look: Look, tell: Tell) -> None:
+        """Have a version look when there is room.
+
+        look: raises a Refusal where the version does not answer.  tell: is given what it said; raises JournalError.
+        """
+        self._waiting.append((version, look, tell))
+        if len(self._waiting) > WAITING_MAX:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._begin_what_may()
+
+    def _begin_what_may(self) -> None:
+        while self._waiting and self._running < self._at_once_max and self._in_hand + self._running < self._cores:
             self._running += 1
-            begun.append(self._background.start(self._one(version, look)))
-        return begun
+            self._background.start(self._one(*self._waiting.popleft()))
 
-    def collect(
-        self,
-        begun: Sequence[asyncio.Future[ShadowAnswer | None]],
-        late: Callable[[ShadowAnswer], Coroutine[Any, Any, Any]],
-    ) -> list[ShadowAnswer]:
-        """Those that are there now; each of the others is handed to `late` when it comes, if it does."""
-        there = [future.result() for future in begun if future.done() and not future.cancelled()]
-        answers = [answer for answer in there if answer is not None]
-        self.answered += len(answers)
-        self.dropped += len(there) - len(answers)
-        for future in begun:
-            if not future.done():
-                self._background.start(self._follow(future, late))
-        return answers
-
-    async def _follow(
-        self, future: asyncio.Future[ShadowAnswer | None], late: Callable[[ShadowAnswer], Coroutine[Any, Any, Any]]
-    ) -> None:
-        answer = await future
-        if answer is None:
-            self.dropped += 1
-            return
+    async def _one(self, version: ServedVersion, look: Look, tell: Tell) -> None:
+        kept = False
         try:
-            await late(answer)
-        except JournalError as error:
-            self.dropped += 1
-            _log.info("shadow_not_kept", version=answer.conclusion.version.version, why=str(error))
-        else:
-            self.answered += 1
-
-    async def _one(self, version: ServedVersion, look: Look) -> ShadowAnswer | None:
-        try:
-            return await look(version)
-        except Refusal as refusal:
-            _log.info("shadow_failed", model=version.model, version=version.version, why=refusal.message)
+            await tell(await look())
+            kept = True
+        except (Refusal, JournalError) as error:
+            _log.info("shadow_failed", model=version.model, version=version.version, why=str(error))
         except Exception:
             _log.exception("shadow_failed", model=version.model, version=version.version)
         finally:
+            self.answered += kept
+            self.dropped += not kept
             self._running -= 1
-        return None
+            self._begin_what_may()
