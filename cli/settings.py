@@ -32,6 +32,10 @@ OWN: Final = MappingProxyType(
             ".amulet/exports",
             "Folder in which trainings keep exported backbones for the next; none: nowhere.",
         ),
+        "FEATURES": (
+            ".amulet/features",
+            "Folder in which trainings keep what a network sees of photographs for the next; none: nowhere.",
+        ),
     }
 )
 

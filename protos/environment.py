@@ -94,6 +94,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "TLS_CA": ("console", "cli"),
         "RUNS": ("cli",),
         "EXPORTS": ("cli",),
+        "FEATURES": ("cli",),
     }
 )
 

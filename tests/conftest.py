@@ -20,6 +20,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # The working directory is the repository: what a test trains is noted only where it names a folder.
 os.environ["AMULET_RUNS"] = "none"
 os.environ["AMULET_EXPORTS"] = "none"
+os.environ["AMULET_FEATURES"] = "none"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 

@@ -86,6 +86,13 @@ SEEN_IN_TRAINING: Final = "measured on the photographs that it was trained on: t
     metavar="DIR",
     help="Where exported backbones are kept for the next training; none: nowhere.  [default: .amulet/exports]",
 )
+@click.option(
+    "--features",
+    envvar="AMULET_FEATURES",
+    metavar="DIR",
+    help="Where what a frozen network sees of each photograph is kept for the next training on DATA, until DATA no "
+    "longer holds the photograph; none: nowhere.  [default: .amulet/features]",
+)
 @tracked
 @click.option(
     "--stages", "as_lines", is_flag=True, help="Say on stderr what is being done: STAGE, DONE, TOTAL by tabs."
@@ -108,6 +115,7 @@ def train(
     folds: int,
     thumbnails: bool,
     exports: str | None,
+    features: str | None,
     tracker: Tracker,
     as_lines: bool,
     as_json: bool,
@@ -119,7 +127,7 @@ def train(
     """
     if card_path is not None:
         _refuse_what_the_card_decides(context)
-    kept = None if exports == NOWHERE else Path(exports) if exports else state_folder("exports")
+    kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
         from training.fitting.recipe import recipe_of, with_settings
@@ -141,6 +149,7 @@ def train(
                 weights=weights,
                 thumbnails=thumbnails,
                 exports=kept,
+                features=seen,
             )
         started = time.monotonic()
         run = pipeline.train(request, say=say)
@@ -176,6 +185,11 @@ def train(
         click.echo(f"Next: amulet package {out} --out {run.card.name}.mar --sign KEY")
     if wanted is not None:
         _say_whether_it_is_the_same(wanted, run.card)
+
+
+def _place(named: str | None, folder: str) -> Path | None:
+    """Where to keep what the next training would make again; None: nowhere."""
+    return None if named == NOWHERE else Path(named) if named else state_folder(folder)
 
 
 def _refuse_what_the_card_decides(context: click.Context) -> None:

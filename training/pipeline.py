@@ -34,6 +34,7 @@ from training.export.card import card_of
 from training.export.parity import Parity
 from training.fitting import head_only, lenses
 from training.fitting.features import Eye, cores
+from training.fitting.kept_features import Shelf
 from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Outside, Sight
@@ -63,6 +64,7 @@ class Request:
     folds: int = FOLDS
     weights: Path | None = None  # of the backbone; None: those of the installed package
     exports: Path | None = None  # a folder in which exported backbones are kept for the next run; None: nowhere
+    features: Path | None = None  # a folder in which is kept what a frozen backbone sees; None: nowhere
     thumbnails: bool = False  # show small pictures of the references to whoever may call the model
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -266,20 +268,28 @@ class _SetAside:
 
 def _look(eye: Eye, folder: Folder, others: _SetAside, request: Request, say: Say) -> Sight:
     """Everything that a network is asked about, seen by it."""
+    # A network that learns from this very division sees otherwise next time.
+    kept = request.features if request.recipe.tuning is None else None
+    shelf = None if kept is None else Shelf(kept, request.data)
     features = eye.features(
         folder.photos,
         seed=request.seed,
         views=request.recipe.views,
         progress=lambda done, total: say("Looking at photographs", done, total),
+        shelf=shelf,
     )
 
     def plain(photos: Sequence[Photo]) -> NDArray[np.float32]:
         if not photos:
             return np.zeros((0, sum(eye.channels)), np.float32)
-        return eye.features(photos, seed=request.seed, views=0).plain
+        return eye.features(photos, seed=request.seed, views=0, shelf=shelf).plain
 
     report = {name: plain(photos) for name, photos in others.report.items()}
-    return Sight(features, Outside(plain(others.thresholds), report))
+    sight = Sight(features, Outside(plain(others.thresholds), report))
+    if shelf is not None:
+        shown = (folder.photos, others.thresholds, *others.report.values())
+        shelf.tidy({photo.sha256 for photos in shown for photo in photos})
+    return sight
 
 
 def _set_aside(others: Mapping[str, tuple[Photo, ...]], request: Request) -> _SetAside:

@@ -1,8 +1,8 @@
 """Backbones that were exported before: tracing a network takes as long as looking at a thousand photographs.
 
 A file is named by the digest of everything that decides the graph, the weights and the exporter's versions and
-source among it, and begins with the digest of its own content: one that was cut off or changed is made anew.
-The same network gives the same bytes, so that a run does not show whether its graph was kept.
+source among it; one that was cut off or changed is made anew. The same network gives the same bytes, so that a run
+does not show whether its graph was kept.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -19,12 +17,12 @@ from typing import Final
 import onnx
 from onnx import ModelProto
 
+from training import kept as kept_files
 from training.export import fused_graph
 from training.models import backbones
 from training.models.backbones import Backbone
 
 _PACKAGES: Final = ("torch", "onnx", "onnxscript", "timm")
-_DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
 def exported(backbone: Backbone, *, input_px: int, kept: Path | None) -> ModelProto:
@@ -35,12 +33,12 @@ def exported(backbone: Backbone, *, input_px: int, kept: Path | None) -> ModelPr
     if kept is None:
         return fused_graph.export_backbone(backbone, input_px=input_px)
     file = kept / f"{key_of(backbone, input_px=input_px)}.onnx"
-    content = _read(file)
+    content = kept_files.read(file)
     if content is not None:
         return onnx.load_from_string(content)
     graph = fused_graph.export_backbone(backbone, input_px=input_px)
     with contextlib.suppress(OSError):
-        _write(file, fused_graph.to_bytes(graph))
+        kept_files.write(file, fused_graph.to_bytes(graph))
     return graph
 
 
@@ -61,25 +59,3 @@ def key_of(backbone: Backbone, *, input_px: int) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _read(file: Path) -> bytes | None:
-    """None where it is not there or not whole."""
-    try:
-        found = file.read_bytes()
-    except OSError:
-        return None
-    content = found[_DIGEST_BYTES:]
-    return content if hashlib.sha256(content).digest() == found[:_DIGEST_BYTES] else None
-
-
-def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=".", dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(hashlib.sha256(content).digest() + content)
-        Path(scratch).replace(file)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise

@@ -24,6 +24,7 @@ from training.augmentation import standard
 from training.data.errors import DataChanged, PhotoBroken
 from training.data.folder import Photo
 from training.data.preprocessing import prepared
+from training.fitting.kept_features import Row, Shelf, key_of
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
 from training.side_by_side import side_by_side
@@ -79,6 +80,7 @@ class Eye:
         """graph: a model of `export.fused_graph.export_backbone`.  threads: CPU cores to use."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
+        self._graph = graph
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         levels = [output for output in self._session.get_outputs() if output.name.startswith("pooled_")]
         self._outputs = [level.name for level in levels]
@@ -99,17 +101,30 @@ class Eye:
         found = list(side_by_side(self._seen, _batches(images), threads=self._threads))
         return [np.concatenate(level) for level in zip(*found, strict=True)]
 
-    def features(self, photos: Sequence[Photo], *, seed: int, views: int, progress: Progress | None = None) -> Features:
+    def features(
+        self,
+        photos: Sequence[Photo],
+        *,
+        seed: int,
+        views: int,
+        progress: Progress | None = None,
+        shelf: Shelf | None = None,
+    ) -> Features:
         """Photographs and `views` views of each.
 
-        Raises DataChanged, PhotoBroken.
+        shelf: what was seen before, which is not looked at again and whose file may be gone. Raises DataChanged,
+        PhotoBroken.
         """
         first_of = {photo.sha256: photo for photo in reversed(photos)}
         distinct = list(first_of.values())
+        look = partial(self._embedded, views=views, seed=seed)
+        if shelf is not None:
+            row = shelf.row(key_of(self._graph, self._recipe, seed=seed, views=views))
+            look = partial(self._found_or_embedded, row=row, views=views, seed=seed)
         found = []
         # Drawing views takes as long as looking at them; Pillow and numpy do it outside the interpreter's lock.
-        for levels in side_by_side(partial(self._looked_at, views=views, seed=seed), distinct, threads=self._threads):
-            found.append(embedding_of(levels))
+        for seen in side_by_side(look, distinct, threads=self._threads):
+            found.append(seen)
             if progress is not None:
                 progress(len(found) * (views + 1), len(distinct) * (views + 1))
         table = np.concatenate(found).reshape(len(distinct), views + 1, -1)
@@ -117,13 +132,20 @@ class Eye:
         ordered = table[[place[photo.sha256] for photo in photos]]
         return Features(plain=ordered[:, 0], views=ordered[:, 1:])
 
-    def _looked_at(self, photo: Photo, views: int, seed: int) -> list[NDArray[np.float32]]:
-        """What the backbone says of the photograph and its views, each level [1 + views, channels]; decoded once."""
+    def _found_or_embedded(self, photo: Photo, row: Row, views: int, seed: int) -> NDArray[np.float32]:
+        seen = row.find(photo, (1 + views, sum(self.channels)))
+        if seen is None:
+            seen = self._embedded(photo, views, seed)
+            row.put(photo, seen)
+        return seen
+
+    def _embedded(self, photo: Photo, views: int, seed: int) -> NDArray[np.float32]:
+        """Embeddings of the photograph and its views, [1 + views, size]; decoded once."""
         pixels = self.pixels(photo)
         generators = (np.random.default_rng([seed, number, int(photo.sha256[:16], 16)]) for number in range(views))
         images = [pixels, *standard.views(pixels, generators, self._recipe.strength)]
         found = [self._seen(batch) for batch in _batches(images)]
-        return [np.concatenate(level) for level in zip(*found, strict=True)]
+        return embedding_of([np.concatenate(level) for level in zip(*found, strict=True)])
 
     def _seen(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         seen = np.stack([prepared(image, self._recipe.preprocessing) for image in images])
