@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
@@ -57,8 +59,13 @@ class RouteSerializer(serializers.ModelSerializer[Route]):
     def get_weight_ratio(self, route: Route) -> float:
         if route.ended_at is not None:
             return 0.0
-        served = self.context.get("served") or queries.served_model(route.model)
-        return served.weight_ratio(route)
+        served = self._served.get(route.model)  # None: it ended since it was read
+        return 0.0 if served is None else served.weight_ratio(route)
+
+    @cached_property
+    def _served(self) -> Mapping[str, queries.Served]:
+        """What is in force: one query, however many routes are shown."""
+        return {served.model: served for served in queries.served_models()}
 
 
 class RouteFilter(filters.FilterSet):
