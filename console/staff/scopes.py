@@ -26,7 +26,7 @@ class Scope(models.TextChoices):
     PRIVACY = "privacy:write", _("consents and privacy requests")
     WEBHOOKS = "webhooks:write", _("webhooks")
     STAFF = "staff:write", _("staff and their roles, and tokens for scripts")
-    PHOTOGRAPHS = "photographs:read", _("open kept photographs and heat maps")
+    PHOTOGRAPHS = "photographs:read", _("open photographs and heat maps")
     AUDIT = "audit:export", _("export the audit log")
 
 
@@ -64,6 +64,7 @@ _READING_MORE: Final[Mapping[str, Scope]] = {
     "audit/export/": Scope.AUDIT,
     "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
     "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
+    "predictions/*/similar/*/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/photograph/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/heat-map/": Scope.PHOTOGRAPHS,
 }

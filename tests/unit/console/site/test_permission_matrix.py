@@ -107,6 +107,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/photographs/<int:part>/": {"GET": ("rpx", None)},
     "predictions/<uuid:pk>/heat-maps/<int:part>/": {"GET": ("rpx", None)},
+    "predictions/<uuid:pk>/similar/<int:number>/": {"GET": (EVERYBODY, None)},
     "reviews/": {"GET": ("rmx", None)},
     "reviews/<int:pk>/": {"GET": ("rmx", None)},
     "reviews/<int:pk>/decisions/": {"GET": ("rmx", None)},
@@ -222,10 +223,15 @@ AREAS = {
 }
 
 
+PICTURES = (
+    "/photographs/<int:part>/", "/heat-maps/<int:part>/", "/similar/<int:number>/", "/photograph/", "/heat-map/",
+)  # fmt: skip
+
+
 def scope_of(route: str, method: str) -> str:
     if route == "audit/export/":
         return "audit:export"
-    if route.endswith(("/photographs/<int:part>/", "/heat-maps/<int:part>/", "/photograph/", "/heat-map/")):
+    if route.endswith(PICTURES):
         return "photographs:read"
     if method == "GET":
         return "read"
