@@ -65,6 +65,7 @@ _READING_MORE: Final[Mapping[str, Scope]] = {
     "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
     "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
     "predictions/*/similar/*/": Scope.PHOTOGRAPHS,
+    "versions/*/golden/*/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/photograph/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/heat-map/": Scope.PHOTOGRAPHS,
 }

@@ -63,6 +63,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "retraining-proposals/": {"GET": ("max", None)},
     "versions/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/": {"GET": (EVERYBODY, None)},
+    "versions/<int:pk>/golden/<int:number>/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/approve/": {"POST": ("ax", REASON)},
     "versions/<int:pk>/rollout/": {"POST": ("max", {"mode": "production", **REASON})},
     "versions/<int:pk>/retry/": {"POST": ("mx", None)},
@@ -224,7 +225,8 @@ AREAS = {
 
 
 PICTURES = (
-    "/photographs/<int:part>/", "/heat-maps/<int:part>/", "/similar/<int:number>/", "/photograph/", "/heat-map/",
+    "/photographs/<int:part>/", "/heat-maps/<int:part>/", "/similar/<int:number>/", "/golden/<int:number>/",
+    "/photograph/", "/heat-map/",
 )  # fmt: skip
 
 
