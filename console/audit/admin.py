@@ -109,7 +109,7 @@ class EntryAdmin(HistoryAdmin):
                 (_("Follows"), bytes(entry.previous_hash).hex()),
                 (_("Commitment"), bytes(entry.commitment).hex()),
             ],
-            checkpoint=Checkpoint.objects.filter(size__gte=entry.sequence).order_by("size").first(),
+            checkpoint=queries.covering(entry.sequence),
         )
 
     # Methods and not permission names: unfold's check looks names up in the database, and the

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import KeyUnreadable, load_public_key
-from console.errors import NotAvailable
+from console.errors import NotAvailable, NotFound
 from console.staff.models import User
 
 ABOUT_MAX: Final = 1000
@@ -57,6 +57,19 @@ def newest() -> QuerySet[Entry]:
 def entries_with_payloads() -> QuerySet[Entry]:
     """Entries, newest first; joins the payload where there is one."""
     return Entry.objects.select_related("payload").order_by("-sequence")
+
+
+def find_entry(sequence: int) -> Entry:
+    """One entry with its payload where there is one. One query. Raises NotFound."""
+    entry = entries_with_payloads().filter(pk=sequence).first()
+    if entry is None:
+        raise NotFound(_("There is no entry {number}.").format(number=sequence))
+    return entry
+
+
+def covering(sequence: int) -> Checkpoint | None:
+    """The first signed checkpoint that covers an entry; None: it is not signed yet."""
+    return Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
 
 
 def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:

@@ -81,6 +81,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "guardrails/<int:pk>/seen/": {"POST": ("max", None)},
     "routes/<int:pk>/end/": {"POST": ("max", REASON)},
     "audit/entries/": {"GET": ("ux", None)},
+    "audit/entries/<int:pk>/": {"GET": ("ux", None)},
+    "audit/entries/<int:pk>/receipt/": {"GET": ("ux", None)},
     "audit/checkpoints/": {"GET": ("ux", None)},
     "audit/verification/": {"GET": ("ux", None)},
     "audit/export/": {"GET": ("ux", None)},
@@ -231,7 +233,7 @@ PICTURES = (
 
 
 def scope_of(route: str, method: str) -> str:
-    if route == "audit/export/":
+    if route in ("audit/export/", "audit/entries/<int:pk>/receipt/"):
         return "audit:export"
     if route.endswith(PICTURES):
         return "photographs:read"
