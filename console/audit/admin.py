@@ -65,8 +65,8 @@ class EntryAdmin(HistoryAdmin):
         wanted = Q(sequence__in=queries.newest_about(term)) | Q(actor=term)
         if term.isdecimal() and len(term) < 19:
             wanted |= Q(sequence=int(term))
-        for pseudonym in User.objects.filter(username=term).values_list("pseudonym", flat=True):
-            wanted |= Q(actor=str(pseudonym))
+        for actor in queries.actors_named(term):
+            wanted |= Q(actor=actor)
         return queryset.filter(wanted), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:

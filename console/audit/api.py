@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -102,6 +103,7 @@ class WholeEntrySerializer(EntrySerializer):
 
 
 class EntryFilter(filters.FilterSet):
+    staff = filters.CharFilter(method="by_member", help_text="Name of a member of staff, whose pseudonym is the actor.")
     subject_type = filters.CharFilter(field_name="payload__subject_type")
     subject_id = filters.CharFilter(field_name="payload__subject_id")
     since = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="gte")
@@ -110,6 +112,9 @@ class EntryFilter(filters.FilterSet):
     class Meta:
         model = Entry
         fields = ("type", "actor")
+
+    def by_member(self, rows: QuerySet[Entry], name: str, value: str) -> QuerySet[Entry]:
+        return rows.filter(actor__in=queries.actors_named(value))
 
 
 class EntryList(generics.ListAPIView[Entry]):

@@ -87,6 +87,11 @@ def newest_about(subject_id: str) -> list[int]:
     return list(about.values_list("entry", flat=True)[:ABOUT_MAX])
 
 
+def actors_named(name: str) -> list[str]:
+    """What the log calls a member of staff of this name; empty where there is none. One query."""
+    return [str(pseudonym) for pseudonym in User.objects.filter(username=name).values_list("pseudonym", flat=True)]
+
+
 def withheld_from(person: User, entries: Iterable[Entry]) -> frozenset[int]:
     """Numbers of those entries that say what this person must not hear yet. At most one query.
 

@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 
 from console.datasets.queries import LearntFrom, learnt_from
 from console.errors import Invalid, NotFound
+from console.filtering import PartOf
 from console.registry import comparison
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
@@ -35,14 +36,15 @@ from model_store.measured import ConfusionCard, ReliabilityCard
 
 class VersionFilter(django_filters.FilterSet):
     state = django_filters.ChoiceFilter(choices=State.choices)
+    search = PartOf("model", "version", "note", "sha256", "filename")
 
     class Meta:
         model = ModelVersion
-        fields = ("model", "version", "state")
+        fields = ("model", "version", "state", "sha256")
 
 
 class VersionList(generics.ListAPIView[ModelVersion]):
-    """Versions, newest first; `?version=NAME`, `?model=NAME`, `?state=approved`."""
+    """Versions, newest first; `?version=NAME`, `?model=NAME`, `?state=approved`, `?sha256=…`, `?search=…`."""
 
     permission_classes = (may("registry.view_modelversion"),)
     serializer_class = VersionSerializer

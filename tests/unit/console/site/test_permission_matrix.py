@@ -40,6 +40,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "clients/": {"GET": ("mx", None), "POST": ("x", {"name": "a client"})},
     "clients/<int:pk>/": {"GET": ("mx", None), "PUT": ("x", {"calls_per_minute": 1, "models": []})},
     "clients/<int:pk>/keys/": {"POST": ("x", {})},
+    "keys/": {"GET": ("mx", None)},
     "keys/<str:key_id>/revoke/": {"POST": ("x", None)},
     "uploads/": {"POST": ("mx", UPLOAD)},
     "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
