@@ -65,8 +65,8 @@ class EntryAdmin(HistoryAdmin):
         wanted = Q(sequence__in=queries.newest_about(term)) | Q(actor=term)
         if term.isdecimal() and len(term) < 19:
             wanted |= Q(sequence=int(term))
-        for pseudonym in User.objects.filter(username=term).values_list("pseudonym", flat=True):
-            wanted |= Q(actor=str(pseudonym))
+        for actor in queries.actors_named(term):
+            wanted |= Q(actor=actor)
         return queryset.filter(wanted), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
@@ -109,7 +109,7 @@ class EntryAdmin(HistoryAdmin):
                 (_("Follows"), bytes(entry.previous_hash).hex()),
                 (_("Commitment"), bytes(entry.commitment).hex()),
             ],
-            checkpoint=Checkpoint.objects.filter(size__gte=entry.sequence).order_by("size").first(),
+            checkpoint=queries.covering(entry.sequence),
         )
 
     # Methods and not permission names: unfold's check looks names up in the database, and the

@@ -1,5 +1,6 @@
-"""The audit log for scripts: `audit/entries/` to look at, `audit/checkpoints/` as they were signed,
-`audit/verification/` as the page says it, `audit/export/` to verify offline.
+"""The audit log for scripts: `audit/entries/` to look at, `audit/entries/{sequence}/` with its links and
+`…/receipt/` to be believed elsewhere, `audit/checkpoints/` as they were signed, `audit/verification/` as the page says
+it, `audit/export/` to verify offline.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.urls import path
+from django.utils.translation import gettext as _
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -23,7 +26,9 @@ from console.audit import queries
 from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.export import export
 from console.audit.models import Checkpoint, Entry
+from console.audit.receipts import receipt_of
 from console.audit.services import record
+from console.errors import NotFound
 from console.staff.models import User
 from console.staff.permissions import may
 from console.staff.rest import actor_of
@@ -40,7 +45,7 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
 
     class Meta:
         model = Entry
-        fields = ("sequence", "time", "type", "actor", "hash", "payload")
+        fields: tuple[str, ...] = ("sequence", "time", "type", "actor", "hash", "payload")
 
     def get_hash(self, entry: Entry) -> str:
         return bytes(entry.entry_hash).hex()
@@ -51,7 +56,54 @@ class EntrySerializer(serializers.ModelSerializer[Entry]):
         return None if payload is None or entry.sequence in self.context["withheld"] else json.loads(payload.text)
 
 
+class CoveringSerializer(serializers.ModelSerializer[Checkpoint]):
+    class Meta:
+        model = Checkpoint
+        fields = ("size", "created_at")
+        read_only_fields = fields
+
+
+class AboutSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    id = serializers.CharField(allow_blank=True)
+
+
+class WholeEntrySerializer(EntrySerializer):
+    """An entry as its page shows it."""
+
+    about = serializers.SerializerMethodField(help_text="Null where it was erased.")
+    withheld = serializers.SerializerMethodField(help_text="What it says would sway you, who are to judge first.")
+    previous = serializers.SerializerMethodField(help_text="Hash of the entry before.")
+    commitment = serializers.SerializerMethodField(help_text="To what it says, with a salt.")
+    checkpoint = serializers.SerializerMethodField(help_text="The first that covers it; null: it is not signed yet.")
+
+    class Meta(EntrySerializer.Meta):
+        fields = (
+            *EntrySerializer.Meta.fields, "about", "withheld", "previous", "commitment", "checkpoint",
+        )  # fmt: skip
+
+    @extend_schema_field(AboutSerializer(allow_null=True))
+    def get_about(self, entry: Entry) -> dict[str, str] | None:
+        payload = getattr(entry, "payload", None)
+        return None if payload is None else {"type": payload.subject_type, "id": payload.subject_id}
+
+    def get_withheld(self, entry: Entry) -> bool:
+        return entry.sequence in self.context["withheld"]
+
+    def get_previous(self, entry: Entry) -> str:
+        return bytes(entry.previous_hash).hex()
+
+    def get_commitment(self, entry: Entry) -> str:
+        return bytes(entry.commitment).hex()
+
+    @extend_schema_field(CoveringSerializer(allow_null=True))
+    def get_checkpoint(self, entry: Entry) -> Any:
+        covering = queries.covering(entry.sequence)
+        return None if covering is None else CoveringSerializer(covering).data
+
+
 class EntryFilter(filters.FilterSet):
+    staff = filters.CharFilter(method="by_member", help_text="Name of a member of staff, whose pseudonym is the actor.")
     subject_type = filters.CharFilter(field_name="payload__subject_type")
     subject_id = filters.CharFilter(field_name="payload__subject_id")
     since = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="gte")
@@ -60,6 +112,9 @@ class EntryFilter(filters.FilterSet):
     class Meta:
         model = Entry
         fields = ("type", "actor")
+
+    def by_member(self, rows: QuerySet[Entry], name: str, value: str) -> QuerySet[Entry]:
+        return rows.filter(actor__in=queries.actors_named(value))
 
 
 class EntryList(generics.ListAPIView[Entry]):
@@ -79,6 +134,55 @@ class EntryList(generics.ListAPIView[Entry]):
         rows = self.paginate_queryset(self.filter_queryset(self.get_queryset())) or []
         context = {**self.get_serializer_context(), "withheld": queries.withheld_from(actor_of(request), rows)}
         return self.get_paginated_response(EntrySerializer(rows, many=True, context=context).data)
+
+
+class EntryDetail(APIView):
+    permission_classes = (may("audit.view_entry"),)
+
+    @extend_schema(responses=WholeEntrySerializer)
+    def get(self, request: Request, pk: int) -> Response:
+        """One entry with what it follows, what it commits to, and the checkpoint that signs it."""
+        entry = queries.find_entry(pk)
+        withheld = queries.withheld_from(actor_of(request), [entry])
+        return Response(WholeEntrySerializer(entry, context={"withheld": withheld}).data)
+
+
+class ReceiptEntrySerializer(serializers.Serializer[Any]):
+    sequence = serializers.IntegerField()
+    time = serializers.CharField()
+    type = serializers.CharField()
+    actor = serializers.CharField()
+    previous = serializers.CharField()
+    commitment = serializers.CharField()
+    salt = serializers.CharField()
+    payload = serializers.CharField(help_text="The JSON that was committed to, as text.")
+
+
+class ReceiptSerializer(serializers.Serializer[Any]):
+    amulet_receipt = serializers.IntegerField(help_text="Its form.")
+    size = serializers.IntegerField(help_text="Entries that the checkpoint covers.")
+    path = serializers.ListField(child=serializers.CharField(), help_text="From the entry to the signed root.")
+    checkpoint = serializers.CharField(help_text="The signed text.")
+    entry = ReceiptEntrySerializer()
+
+
+class Receipt(APIView):
+    permission_classes = (may("audit.export_entry"),)
+
+    @extend_schema(responses=ReceiptSerializer)
+    def get(self, request: Request, pk: int) -> Response:
+        """One entry and the proof that a signed checkpoint covers it, for `amulet audit receipt`."""
+        receipt = receipt_for(actor_of(request), queries.find_entry(pk))
+        return Response(receipt, headers={"Cache-Control": "no-store"})
+
+
+def receipt_for(actor: User, entry: Entry) -> dict[str, Any]:
+    """Raises what `receipt_of` does, and NotFound for who is to judge before they hear what it says."""
+    if queries.withheld_from(actor, [entry]):
+        raise NotFound(
+            _("The model's answer is not shown before experts have judged the photograph."), reason="withheld"
+        )
+    return receipt_of(entry.sequence)
 
 
 class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
@@ -168,6 +272,8 @@ def export_response(actor: User) -> StreamingHttpResponse:
 
 urlpatterns = [
     path("audit/entries/", EntryList.as_view()),
+    path("audit/entries/<int:pk>/", EntryDetail.as_view()),
+    path("audit/entries/<int:pk>/receipt/", Receipt.as_view()),
     path("audit/checkpoints/", CheckpointList.as_view()),
     path("audit/verification/", Verification.as_view()),
     path("audit/export/", Export.as_view()),

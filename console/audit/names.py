@@ -70,6 +70,7 @@ TYPES: Final = {
     "sheets.discarded": gettext_noop("photographs on review sheets deleted, whose people do not agree any more"),
     "sheets.exported": gettext_noop("answers to a review sheet exported"),
     "sheets.imported": gettext_noop("review sheet imported"),
+    "sheets.opened": gettext_noop("photograph or heat map on a review sheet opened"),
     "sheets.removed": gettext_noop("review sheet removed"),
     "staff.access_reset": gettext_noop("access of a member of staff reset"),
     "staff.locked_out": gettext_noop("sign-ins locked"),

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import KeyUnreadable, load_public_key
-from console.errors import NotAvailable
+from console.errors import NotAvailable, NotFound
 from console.staff.models import User
 
 ABOUT_MAX: Final = 1000
@@ -59,6 +59,19 @@ def entries_with_payloads() -> QuerySet[Entry]:
     return Entry.objects.select_related("payload").order_by("-sequence")
 
 
+def find_entry(sequence: int) -> Entry:
+    """One entry with its payload where there is one. One query. Raises NotFound."""
+    entry = entries_with_payloads().filter(pk=sequence).first()
+    if entry is None:
+        raise NotFound(_("There is no entry {number}.").format(number=sequence))
+    return entry
+
+
+def covering(sequence: int) -> Checkpoint | None:
+    """The first signed checkpoint that covers an entry; None: it is not signed yet."""
+    return Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
+
+
 def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
     """Entries about one subject, oldest first; joins the payload."""
     return (
@@ -72,6 +85,11 @@ def newest_about(subject_id: str) -> list[int]:
     """Numbers of the entries about whatever has this id, the newest ABOUT_MAX. One query along an index."""
     about = Payload.objects.filter(subject_id=subject_id).order_by("-entry")
     return list(about.values_list("entry", flat=True)[:ABOUT_MAX])
+
+
+def actors_named(name: str) -> list[str]:
+    """What the log calls a member of staff of this name; empty where there is none. One query."""
+    return [str(pseudonym) for pseudonym in User.objects.filter(username=name).values_list("pseudonym", flat=True)]
 
 
 def withheld_from(person: User, entries: Iterable[Entry]) -> frozenset[int]:

@@ -18,7 +18,7 @@ def receipt_of(sequence: int) -> dict[str, Any]:
 
     Raises NotAvailable while no checkpoint covers the entry; NotFound where its payload was erased.
     """
-    covering = Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
+    covering = queries.covering(sequence)
     if covering is None:
         raise NotAvailable(
             _("No signed checkpoint covers this entry yet: ask again in a minute."), reason="not_signed_yet"

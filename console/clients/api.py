@@ -1,8 +1,9 @@
-"""Clients and keys for scripts: `clients/`, `clients/{id}/keys/`, `keys/{key_id}/revoke/`."""
+"""Clients and keys for scripts: `clients/`, `clients/{id}/keys/`, `keys/`, `keys/{key_id}/revoke/`."""
 
 from __future__ import annotations
 
 from django.urls import path
+from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers, status
 from rest_framework.request import Request
@@ -11,6 +12,7 @@ from rest_framework.views import APIView
 
 from console.clients import queries, services
 from console.clients.models import CALLS_PER_MINUTE_DEFAULT, CALLS_PER_MINUTE_MAX, ApiKey, Client
+from console.filtering import PartOf
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -18,7 +20,18 @@ from console.staff.rest import actor_of, read
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     class Meta:
         model = ApiKey
-        fields = ("key_id", "created_at", "expires_at", "revoked_at")
+        fields: tuple[str, ...] = ("key_id", "created_at", "expires_at", "revoked_at")
+
+
+class ListedKeySerializer(ApiKeySerializer):
+    """A key by what it is known by; its text was shown once and is kept nowhere."""
+
+    client = serializers.CharField(source="client.name", read_only=True)
+    client_id = serializers.CharField(source="client.client_id", read_only=True)
+    created_by = serializers.CharField(source="created_by.username", read_only=True)
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = ("key_id", "client", "client_id", "created_at", "created_by", "expires_at", "revoked_at")
 
 
 class ClientSerializer(serializers.ModelSerializer[Client]):
@@ -53,12 +66,21 @@ class IssuedKeySerializer(serializers.Serializer[services.IssuedKey]):
     expires_at = serializers.DateTimeField(source="key.expires_at", allow_null=True)
 
 
+class ClientFilter(filters.FilterSet):
+    search = PartOf("name", "client_id")
+
+    class Meta:
+        model = Client
+        fields = ("name", "client_id")
+
+
 class ClientList(generics.ListAPIView[Client]):
     """Clients with their keys, by name."""
 
     permission_classes = (may("clients.view_client"),)
     serializer_class = ClientSerializer
     page_order = ("name",)
+    filterset_class = ClientFilter
     queryset = queries.clients_with_keys()
 
     @extend_schema(request=NewClientSerializer, responses={201: ClientSerializer})
@@ -90,7 +112,27 @@ class ClientDetail(generics.RetrieveAPIView[Client]):
         return Response(ClientSerializer(client).data)
 
 
-class KeyList(APIView):
+class KeyFilter(filters.FilterSet):
+    client = filters.CharFilter(field_name="client__name", help_text="Its name.")
+    client_id = filters.CharFilter(field_name="client__client_id")
+    search = PartOf("key_id", "client__name")
+
+    class Meta:
+        model = ApiKey
+        fields = ("key_id",)
+
+
+class KeyList(generics.ListAPIView[ApiKey]):
+    """Keys of all clients, newest first, those that are revoked among them."""
+
+    permission_classes = (may("clients.view_client"),)
+    serializer_class = ListedKeySerializer
+    page_order = ("-created_at", "-pk")
+    filterset_class = KeyFilter
+    queryset = queries.keys()
+
+
+class NewKey(APIView):
     @extend_schema(request=NewKeySerializer, responses={201: IssuedKeySerializer})
     def post(self, request: Request, pk: int) -> Response:
         """Make a key. Its text is in this answer and nowhere else."""
@@ -109,6 +151,7 @@ class KeyRevocation(APIView):
 urlpatterns = [
     path("clients/", ClientList.as_view()),
     path("clients/<int:pk>/", ClientDetail.as_view()),
-    path("clients/<int:pk>/keys/", KeyList.as_view()),
+    path("clients/<int:pk>/keys/", NewKey.as_view()),
+    path("keys/", KeyList.as_view()),
     path("keys/<str:key_id>/revoke/", KeyRevocation.as_view()),
 ]

@@ -19,6 +19,11 @@ def clients_with_key_counts() -> QuerySet[Client]:
     return Client.objects.annotate(keys_in_force=Count("keys", filter=in_force)).order_by("name")
 
 
+def keys() -> QuerySet[ApiKey]:
+    """Keys of all clients, newest first; joins whose they are and who made them."""
+    return ApiKey.objects.select_related("client", "created_by").order_by("-created_at", "-pk")
+
+
 def fingerprint() -> tuple[object, ...]:
     """All that the gateway must hear of clients and can change, in two small queries."""
     clients = Client.objects.order_by("pk").values_list("pk", "name", "calls_per_minute", "model_names")

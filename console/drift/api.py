@@ -14,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from console.drift import expectations, queries
-from console.drift.finding_page import compared
+from console.drift import expectations, figures, queries
+from console.drift.course import DAYS
+from console.drift.finding_page import Compared, compared
 from console.drift.models import Finding
-from console.drift.moved import Grown, Moved, Tail, moved, what_grew
+from console.drift.moved import Grown, Moved, Tail, moved
 from console.drift.services import WINDOW
 from console.predictions.api import ROUTES
 from console.registry.models import ModelVersion
@@ -76,25 +77,99 @@ class MovedSerializer(serializers.Serializer[Any]):
         return request.build_absolute_uri(reverse(f"{ROUTES}_photograph", args=[each.prediction_id, 0]))
 
 
+class CurvesSerializer(serializers.Serializer[figures.Curves]):
+    """Of a number: the share of values at or below each value, 0 to 1."""
+
+    values = serializers.ListField(child=serializers.FloatField(), help_text="At even steps; the middle 99 % of both.")
+    before = serializers.ListField(child=serializers.FloatField())
+    now = serializers.ListField(child=serializers.FloatField())
+
+
+class ChoiceShareSerializer(serializers.Serializer[Any]):
+    """Of a choice: how often it was made, 0 to 1."""
+
+    choice = serializers.CharField()
+    before = serializers.FloatField()
+    now = serializers.FloatField()
+
+
+class MiddleSerializer(serializers.Serializer[figures.Middle]):
+    """Of a number its tenth, half and nine tenths; of a choice its share within the 95 % interval."""
+
+    low = serializers.FloatField()
+    middle = serializers.FloatField()
+    high = serializers.FloatField()
+
+
+class OfDaySerializer(serializers.Serializer[figures.OfDay]):
+    """The same of one day."""
+
+    begins_at = serializers.DateTimeField(help_text="Midnight, UTC.")
+    n = serializers.IntegerField(help_text="Predictions.")
+    low = serializers.FloatField(source="of.low")
+    middle = serializers.FloatField(source="of.middle")
+    high = serializers.FloatField(source="of.high")
+
+
+class CourseSerializer(serializers.Serializer[Any]):
+    """A measure day by day, and what the days are held against."""
+
+    choice = serializers.CharField(
+        allow_null=True, help_text="Whose share it is: the one that grew, else the most frequent; null: of a number."
+    )
+    before = MiddleSerializer(allow_null=True, help_text="Null: it is not at hand.")
+    days = OfDaySerializer(many=True, help_text=f"Of the last {DAYS} those that know the measure.")
+
+
 class WholeFindingSerializer(FindingSerializer):
+    curves = serializers.SerializerMethodField(help_text="Null: the measure is a choice, or one side is not at hand.")
+    choices = serializers.SerializerMethodField(help_text="The most frequent ones; empty: the measure is a number.")
+    course = serializers.SerializerMethodField()
     grew = serializers.SerializerMethodField()
     moved = serializers.SerializerMethodField(
         help_text="Newest photographs of that part, of a number the furthest out first; for who may open them."
     )
 
     class Meta(FindingSerializer.Meta):
-        fields = (*FindingSerializer.Meta.fields, "grew", "moved")
+        fields = (*FindingSerializer.Meta.fields, "curves", "choices", "course", "grew", "moved")
+
+    @extend_schema_field(CurvesSerializer(allow_null=True))
+    def get_curves(self, row: Finding) -> Any:
+        before, now = self._seen.before, self._seen.now
+        found = None if before is None else figures.curves_of(row.measure, before, now)
+        return None if found is None else CurvesSerializer(found).data
+
+    @extend_schema_field(ChoiceShareSerializer(many=True))
+    def get_choices(self, row: Finding) -> Any:
+        before, now = self._seen.before, self._seen.now
+        found = [] if before is None else figures.choices_of(row.measure, before, now)
+        return ChoiceShareSerializer(found, many=True).data
+
+    @extend_schema_field(CourseSerializer)
+    def get_course(self, row: Finding) -> Any:
+        seen = self._seen
+        drawn = {
+            "choice": seen.followed,
+            "before": figures.before_of(row.measure, seen.followed, seen.before),
+            "days": figures.days_of(row.measure, seen.followed, seen.days),
+        }
+        return CourseSerializer(drawn).data
 
     @extend_schema_field(GrewSerializer(allow_null=True))
     def get_grew(self, row: Finding) -> dict[str, Any] | None:
-        grown = self.context["grown"]
+        grown = self._seen.grown
         return None if grown is None else dict(GrewSerializer(grown).data)
 
     @extend_schema_field(MovedSerializer(many=True))
     def get_moved(self, row: Finding) -> Any:
-        grown, at, person = self.context["grown"], self.context["at"], actor_of(self.context["request"])
+        grown, at, person = self._seen.grown, self.context["at"], actor_of(self.context["request"])
         found = [] if grown is None else moved(row, grown, person=person, since=at - WINDOW, at=at)
         return MovedSerializer(found, many=True, context=self.context).data
+
+    @property
+    def _seen(self) -> Compared:
+        seen: Compared = self.context["compared"]
+        return seen
 
 
 class EstimateSerializer(serializers.Serializer[Any]):
@@ -149,7 +224,7 @@ class FindingList(generics.ListAPIView[Finding]):
 
 
 class FindingDetail(generics.RetrieveAPIView[Finding]):
-    """One comparison, which part of the distribution grew, and photographs in it."""
+    """One comparison as its page draws it: both distributions, each day, which part grew, and photographs in it."""
 
     permission_classes = (may("drift.view_finding"),)
     serializer_class = WholeFindingSerializer
@@ -157,9 +232,8 @@ class FindingDetail(generics.RetrieveAPIView[Finding]):
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         row, at = self.get_object(), now()
-        before, window = compared(row, at=at)
-        grown = None if before is None else what_grew(row.measure, before, window)
-        return Response(WholeFindingSerializer(row, context={"request": request, "grown": grown, "at": at}).data)
+        context = {"request": request, "compared": compared(row, at=at), "at": at}
+        return Response(WholeFindingSerializer(row, context=context).data)
 
 
 class Performance(APIView):

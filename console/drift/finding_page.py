@@ -36,11 +36,21 @@ class Photograph:
     happened_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Both sides of a finding, the days that they are made of, and what is seen between them."""
+
+    days: Sequence[queries.Day]  # the last DAYS that there are, in order
+    before: Reference | None  # None: it is not at hand
+    now: Reference
+    grown: Tail | Grown | None
+    followed: str | None  # the choice whose days are drawn; None: the measure is a number
+
+
 def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, Any]:
     """The context of `drift/finding.html`. At most eight queries, whatever the history."""
-    days = queries.days(row.version, since=at - timedelta(days=DAYS), client=row.client)
-    before, now = _sides(row, days, at)
-    grown = what_grew(row.measure, before, now) if before is not None else None
+    seen = compared(row, at=at)
+    before, now, grown = seen.before, seen.now, seen.grown
     names = class_names()
     return {
         "title": _("{measure}, {version}").format(measure=name_of(row.measure, names), version=row.version)
@@ -50,8 +60,8 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
         "sentence": _sentence(row),
         "against": Against(row.against).label,
         "plot": _plot(row, before, now, name_of(row.measure, names), _choices(row, names)),
-        "course": _course(row, days, before, now, grown, at),
-        "course_title": _course_title(row, now, grown, _choices(row, names)),
+        "course": _course(row, seen, at),
+        "course_title": _course_title(seen.followed, _choices(row, names)),
         "grew": _grew(row, grown, _choices(row, names)),
         "sees_photographs": may_see(person),
         "photographs": _photographs(row, grown, names, person, at) if grown is not None else [],
@@ -70,9 +80,12 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
     }
 
 
-def compared(row: Finding, *, at: datetime) -> tuple[Reference | None, Reference]:
-    """What a finding is about, as it is at an instant: before, None where it is not at hand, and now. Two queries."""
-    return _sides(row, queries.days(row.version, since=at - 3 * WINDOW, client=row.client), at)
+def compared(row: Finding, *, at: datetime) -> Compared:
+    """What a finding is about, as it is at an instant. Two queries."""
+    days = queries.days(row.version, since=at - timedelta(days=DAYS), client=row.client)
+    before, now = _sides(row, days, at)
+    grown = what_grew(row.measure, before, now) if before is not None else None
+    return Compared(days, before, now, grown, _followed(row, now, grown))
 
 
 def _sides(row: Finding, days: Sequence[queries.Day], at: datetime) -> tuple[Reference | None, Reference]:
@@ -117,18 +130,10 @@ def _plot(
     return ""
 
 
-def _course(
-    row: Finding,
-    days: Sequence[queries.Day],
-    before: Reference | None,
-    now: Reference,
-    grown: Tail | Grown | None,
-    at: datetime,
-) -> Course | None:
-    choice = _followed(row, now, grown)
-    if choice is not None:
-        return course_of_choice(row.measure, choice, days, before=before, at=at)
-    return course_of_number(row.measure, days, before=before, at=at)
+def _course(row: Finding, seen: Compared, at: datetime) -> Course | None:
+    if seen.followed is not None:
+        return course_of_choice(row.measure, seen.followed, seen.days, before=seen.before, at=at)
+    return course_of_number(row.measure, seen.days, before=seen.before, at=at)
 
 
 def _followed(row: Finding, now: Reference, grown: Tail | Grown | None) -> str | None:
@@ -139,8 +144,7 @@ def _followed(row: Finding, now: Reference, grown: Tail | Grown | None) -> str |
     return max(sorted(counts), key=lambda key: counts[key]) if counts else None
 
 
-def _course_title(row: Finding, now: Reference, grown: Tail | Grown | None, names: Mapping[str, str]) -> str:
-    choice = _followed(row, now, grown)
+def _course_title(choice: str | None, names: Mapping[str, str]) -> str:
     if choice is not None:
         return _("Share of {choice} a day, with its 95 % interval").format(choice=names.get(choice, choice))
     return _("Median a day, and the middle 80 %")

@@ -8,28 +8,23 @@ from typing import Final
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from console.drift.figures import choice_shares, curves
 from model_store.reference import Sketch
 
 WIDTH: Final = 640
 HEIGHT: Final = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
-_POINTS: Final = 64
-CHOICES_MAX: Final = 12
 
 
 def lines(before: Sketch, now: Sketch, *, title: str) -> SafeString:
     """The share of values at or below each value, of both. Values beyond the middle 99 % of both are left out."""
-    low = min(each.quantiles([0.005])[0] for each in (before, now))
-    high = max(each.quantiles([0.995])[0] for each in (before, now))
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    values = [low + (high - low) * step / _POINTS for step in range(_POINTS + 1)]
+    drawn = curves(before, now)
+    low, high = drawn.values[0], drawn.values[-1]
     parts = [_axis(f"{low:.3g}", f"{high:.3g}")]
-    for name, sketch in (("is-before", before), ("is-now", now)):
-        ranks = sketch.ranks(values)
+    for name, ranks in (("is-before", drawn.before), ("is-now", drawn.now)):
         path = " ".join(
             f"{'M' if place == 0 else 'L'}{_x((value - low) / (high - low)):.1f} {_y(rank):.1f}"
-            for place, (value, rank) in enumerate(zip(values, ranks, strict=True))
+            for place, (value, rank) in enumerate(zip(drawn.values, ranks, strict=True))
         )
         parts.append(format_html('<path class="d-line {}" d="{}"></path>', name, path))
     return _framed(parts, title)
@@ -37,13 +32,11 @@ def lines(before: Sketch, now: Sketch, *, title: str) -> SafeString:
 
 def bars(before: Mapping[str, int], now: Mapping[str, int], *, title: str, names: Mapping[str, str]) -> SafeString:
     """The share of each choice, of both: the most frequent ones."""
-    n_before, n_now = sum(before.values()) or 1, sum(now.values()) or 1
-    shares = {key: (before.get(key, 0) / n_before, now.get(key, 0) / n_now) for key in {*before, *now}}
-    chosen = sorted(shares, key=lambda key: (-max(shares[key]), key))[:CHOICES_MAX]
+    chosen = choice_shares(before, now)
     slot = (WIDTH - _LEFT - _RIGHT) / max(1, len(chosen))
     parts = [_axis("", "")]
-    for place, key in enumerate(chosen):
-        for side, (name, share) in enumerate(zip(("is-before", "is-now"), shares[key], strict=True)):
+    for place, each in enumerate(chosen):
+        for side, (name, share) in enumerate((("is-before", each.before), ("is-now", each.now))):
             parts.append(
                 format_html(
                     '<rect class="d-bar {}" x="{}" y="{}" width="{}" height="{}"></rect>',
@@ -55,7 +48,7 @@ def bars(before: Mapping[str, int], now: Mapping[str, int], *, title: str, names
                 )
             )
         middle = f"{_LEFT + slot * (place + 0.5):.1f}"
-        text = names.get(key, key)
+        text = names.get(each.choice, each.choice)
         shown = text if len(text) <= slot / 6 else f"{text[: max(1, int(slot / 6) - 1)]}…"
         parts.append(
             format_html('<text class="d-text" x="{}" y="{}" text-anchor="middle">{}</text>', middle, HEIGHT - 10, shown)

@@ -1,14 +1,17 @@
-"""Predictions for scripts: `predictions/`, `predictions/{id}/`, `…/photographs/{part}/`, `…/heat-maps/{part}/`."""
+"""Predictions for scripts: `predictions/`, `predictions/{id}/`, `…/photographs/{part}/`, `…/heat-maps/{part}/`,
+`…/similar/{number}/`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import path, reverse
 from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -19,7 +22,14 @@ from rest_framework.views import APIView
 from console.predictions import queries
 from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
 from console.predictions.page import Picture, pictures
-from console.predictions.pictures import CONTENT_TYPE, heat_map_response, photograph_response
+from console.predictions.pictures import (
+    CONTENT_TYPE,
+    THUMBNAIL_TYPE,
+    heat_map_response,
+    photograph_response,
+    similar_response,
+)
+from console.predictions.similar import nearest_of
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 from protos.wording import DISCLAIMER
@@ -78,6 +88,25 @@ class PictureSerializer(serializers.Serializer[Any]):
         return self.context["request"].build_absolute_uri(path) if path else None
 
 
+class SimilarSerializer(serializers.Serializer[Any]):
+    """A photograph that the version learnt from and was reminded of."""
+
+    example_id = serializers.CharField(source="neighbour.example_id")
+    class_id = serializers.CharField(source="neighbour.class_id")
+    similarity_ratio = serializers.FloatField(source="neighbour.similarity_ratio", help_text="Cosine, -1 to 1.")
+    picture = serializers.URLField(allow_null=True, help_text="Its address; null: it is not to be shown, or not here.")
+
+
+def similar_to(prediction: Prediction, context: Mapping[str, Any]) -> Any:
+    """What a prediction was given beside, nearest first, each with the address of its picture. At most one query."""
+    rows = []
+    for number, shown in enumerate(nearest_of(prediction, prediction.detail()), start=1):
+        address = reverse(f"{ROUTES}_similar", args=[prediction.pk, number]) if shown.thumbnail_jpeg else None
+        picture = context["request"].build_absolute_uri(address) if address else None
+        rows.append({"neighbour": shown.neighbour, "picture": picture})
+    return SimilarSerializer(rows, many=True).data
+
+
 class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
     """What a caller said of an answer later."""
 
@@ -95,10 +124,11 @@ class FeedbackSerializer(serializers.ModelSerializer[Feedback]):
 class WholePredictionSerializer(PredictionSerializer):
     detail = serializers.SerializerMethodField()
     pictures = serializers.SerializerMethodField()
+    similar = serializers.SerializerMethodField(help_text="What it was given beside, nearest first.")
     feedback = serializers.SerializerMethodField(help_text="Oldest first.")
 
     class Meta(PredictionSerializer.Meta):
-        fields = (*PredictionSerializer.Meta.fields, "detail", "pictures", "feedback")
+        fields = (*PredictionSerializer.Meta.fields, "detail", "pictures", "similar", "feedback")
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_detail(self, prediction: Prediction) -> dict[str, Any]:
@@ -108,6 +138,10 @@ class WholePredictionSerializer(PredictionSerializer):
     def get_pictures(self, prediction: Prediction) -> Any:
         seen = pictures(prediction, prediction.detail(), actor_of(self.context["request"]), routes=ROUTES)
         return PictureSerializer(seen, many=True, context=self.context).data
+
+    @extend_schema_field(SimilarSerializer(many=True))
+    def get_similar(self, prediction: Prediction) -> Any:
+        return similar_to(prediction, self.context)
 
     @extend_schema_field(FeedbackSerializer(many=True))
     def get_feedback(self, prediction: Prediction) -> Any:
@@ -175,9 +209,19 @@ class HeatMap(APIView):
         return heat_map_response(actor=actor_of(request), prediction_id=pk, part=part)
 
 
+class Similar(APIView):
+    permission_classes = (may("predictions.view_prediction"),)
+
+    @extend_schema(responses={(200, THUMBNAIL_TYPE): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: UUID, number: int) -> HttpResponse:
+        """The picture of one example that the answer was given beside, from 1; for whoever may see the answer."""
+        return similar_response(actor=actor_of(request), prediction_id=pk, number=number)
+
+
 urlpatterns = [
     path("predictions/", PredictionList.as_view()),
     path("predictions/<uuid:pk>/", PredictionDetail.as_view()),
     path("predictions/<uuid:pk>/photographs/<int:part>/", Photograph.as_view(), name=f"{ROUTES}_photograph"),
     path("predictions/<uuid:pk>/heat-maps/<int:part>/", HeatMap.as_view(), name=f"{ROUTES}_heat_map"),
+    path("predictions/<uuid:pk>/similar/<int:number>/", Similar.as_view(), name=f"{ROUTES}_similar"),
 ]

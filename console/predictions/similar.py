@@ -1,4 +1,4 @@
-"""Photographs that a version learnt from and was reminded of, as plain values for `predictions/similar.html`."""
+"""Photographs that a version learnt from and was reminded of: for `predictions/similar.html`, and for scripts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from console.predictions.detail import Detail
+from console.predictions.detail import Detail, Neighbour
 from console.predictions.models import Prediction
 from console.registry import queries as registry
 
@@ -21,6 +21,14 @@ class Similar:
     percent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What an answer was given beside, with its picture as the archive lets it be shown."""
+
+    neighbour: Neighbour
+    thumbnail_jpeg: bytes  # empty: it may not be shown, or the archive is not here
+
+
 def similar(*, name: str, example_id: str, thumbnail_jpeg: bytes, similarity_ratio: float) -> Similar:
     """thumbnail_jpeg: empty where it may not be shown.  similarity_ratio: -1 to 1."""
     picture = base64.b64encode(thumbnail_jpeg).decode()
@@ -32,20 +40,25 @@ def similar(*, name: str, example_id: str, thumbnail_jpeg: bytes, similarity_rat
     )
 
 
-def similar_of(prediction: Prediction, detail: Detail, names: Mapping[str, str]) -> list[Similar]:
+def nearest_of(prediction: Prediction, detail: Detail) -> list[Shown]:
     """What the answer was given beside, nearest first. One query where there is any.
 
-    names: class id -> display name.  An archive that is not here, or no longer, leaves the pictures out.
+    An archive that is not here, or no longer, leaves the pictures out.
     """
     if not detail.nearest:
         return []
     pictures = registry.example_pictures(prediction.model, prediction.version)
+    return [Shown(neighbour, pictures.get(neighbour.example_id, b"")) for neighbour in detail.nearest]
+
+
+def similar_of(prediction: Prediction, detail: Detail, names: Mapping[str, str]) -> list[Similar]:
+    """The same for its page. names: class id -> display name."""
     return [
         similar(
-            name=names.get(neighbour.class_id, neighbour.class_id),
-            example_id=neighbour.example_id,
-            thumbnail_jpeg=pictures.get(neighbour.example_id, b""),
-            similarity_ratio=neighbour.similarity_ratio,
+            name=names.get(shown.neighbour.class_id, shown.neighbour.class_id),
+            example_id=shown.neighbour.example_id,
+            thumbnail_jpeg=shown.thumbnail_jpeg,
+            similarity_ratio=shown.neighbour.similarity_ratio,
         )
-        for neighbour in detail.nearest
+        for shown in nearest_of(prediction, detail)
     ]

@@ -32,8 +32,6 @@ from console.privacy.models import RESTRICTS, Erasure, Kind, Laws, PrivacyReques
 from console.privacy.stores import STORES
 from console.staff.models import User
 from console.staff.rest import actor_of
-from console.vault import queries as vault
-from console.vault.cipher import find_by
 from console.vault.services import TEXT_MAX
 
 _COLOURS: Final = {
@@ -136,7 +134,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             return queryset, False
         if term.isdecimal() and len(term) < 10:
             return queryset.filter(pk=int(term)), False
-        return queryset.filter(found_by=find_by(vault.keys(), term)), False
+        return queries.of_person(queryset, term), False
 
     @display(description=gettext_lazy("Number"))
     def number(self, row: PrivacyRequest) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import QuerySet
 from django.http import FileResponse, HttpResponse
 from django.urls import path
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+from django_filters import rest_framework as filters
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers, status
@@ -101,12 +103,23 @@ class PrivacyOutcomeSerializer(serializers.Serializer[PrivacyRequest]):
     outcome = serializers.CharField(max_length=services.REASON_MAX, help_text="What was done.")
 
 
+class RequestFilter(filters.FilterSet):
+    subject = filters.CharFilter(method="of_person", help_text="Pseudonym of the person, whole.")
+
+    class Meta:
+        model = PrivacyRequest
+        fields = ("kind", "state", "laws")
+
+    def of_person(self, rows: QuerySet[PrivacyRequest], name: str, value: str) -> QuerySet[PrivacyRequest]:
+        return queries.of_person(rows, value.strip())
+
+
 class RequestList(generics.ListAPIView[PrivacyRequest]):
     """Requests, the most urgent first."""
 
     permission_classes = (may("privacy.view_privacyrequest"),)
     serializer_class = PrivacyRequestSerializer
-    filterset_fields = ("kind", "state", "laws")
+    filterset_class = RequestFilter
     page_order = queries.PAGE_ORDER
     queryset = queries.with_end(queries.requests())
 

@@ -10,6 +10,8 @@ from django.db.models import Count, Q, QuerySet
 
 from console.privacy import clocks
 from console.privacy.models import END, RESTRICTS, Erasure, Kind, PrivacyRequest, State, Step
+from console.vault import queries as vault
+from console.vault.cipher import find_by
 
 # Open ones by what is left, then closed ones, the newest first.
 URGENT_FIRST: Final = (END.desc(), "due_at", "pk")
@@ -19,6 +21,11 @@ PAGE_ORDER: Final = ("-end", "due_at", "pk")  # the same, for `with_end`
 def requests() -> QuerySet[PrivacyRequest]:
     """Requests, the most urgent first; joins whoever handles them, the erasure and the person."""
     return PrivacyRequest.objects.select_related("handled_by", "erasure", "subject").order_by(*URGENT_FIRST)
+
+
+def of_person(rows: QuerySet[PrivacyRequest], pseudonym: str) -> QuerySet[PrivacyRequest]:
+    """Those that a person made, whether or not anything else is known of them."""
+    return rows.filter(found_by=find_by(vault.keys(), pseudonym))
 
 
 def with_end(rows: QuerySet[PrivacyRequest]) -> QuerySet[PrivacyRequest]:

@@ -20,6 +20,7 @@ from console.privacy.models import Kind, PrivacyRequest, State
 from console.privacy.subject_page import SHOWN, kept_of
 from console.staff.permissions import may
 from console.staff.rest import actor_of
+from console.vault import queries as vault
 from console.vault.api import ConsentSerializer
 from console.vault.models import Consent, Subject
 from console.vault.models import Kind as ObjectKind
@@ -92,11 +93,16 @@ class WholeSubjectSerializer(SubjectSerializer):
 
 
 class SubjectFilter(filters.FilterSet):
+    subject = filters.CharFilter(method="of_pseudonym", help_text="Pseudonym of the person, whole.")
     restricted = filters.BooleanFilter(field_name="restricted_at", lookup_expr="isnull", exclude=True)
 
     class Meta:
         model = Subject
         fields = ("restricted",)
+
+    def of_pseudonym(self, rows: QuerySet[Subject], name: str, value: str) -> QuerySet[Subject]:
+        subject = vault.subject_of(value.strip())
+        return rows.none() if subject is None else rows.filter(pk=subject.pk)
 
 
 class SubjectList(generics.ListAPIView[Subject]):

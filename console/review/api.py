@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from console.predictions.api import ROUTES, PictureSerializer, PredictionSerializer
+from console.predictions.api import ROUTES, PictureSerializer, PredictionSerializer, SimilarSerializer, similar_to
 from console.review import desk, gold, gold_figures, queries, services
 from console.review.figures_api import AccuracyReport, Numbers, OwnFigures, People
 from console.review.models import Decided, ExpertDecision, GoldItem, ReviewItem, State, Why
@@ -121,10 +121,13 @@ class WholeReviewItemSerializer(ReviewItemSerializer):
     candidates = serializers.SerializerMethodField(help_text="Every class, the model's best first; null: withheld.")
     choices = serializers.SerializerMethodField(help_text="What can be decided for; by id where the model is withheld.")
     pictures = serializers.SerializerMethodField()
+    similar = serializers.SerializerMethodField(
+        help_text="What the model's answer was given beside, nearest first; null: withheld."
+    )
     decisions = serializers.SerializerMethodField(help_text="The one in force first.")
 
     class Meta(ReviewItemSerializer.Meta):
-        fields = (*ReviewItemSerializer.Meta.fields, "candidates", "choices", "pictures", "decisions")
+        fields = (*ReviewItemSerializer.Meta.fields, "candidates", "choices", "pictures", "similar", "decisions")
 
     @extend_schema_field(CandidateSerializer(many=True, allow_null=True))
     def get_candidates(self, item: ReviewItem) -> Any:
@@ -139,6 +142,10 @@ class WholeReviewItemSerializer(ReviewItemSerializer):
     def get_pictures(self, item: ReviewItem) -> Any:
         seen = desk.pictures_for(self._person, self._at, routes=ROUTES)
         return PictureSerializer(seen, many=True, context=self.context).data
+
+    @extend_schema_field(SimilarSerializer(many=True, allow_null=True))
+    def get_similar(self, item: ReviewItem) -> Any:
+        return None if self._withheld(item) else similar_to(item.prediction, self.context)
 
     @extend_schema_field(SaidSerializer(many=True))
     def get_decisions(self, item: ReviewItem) -> Any:

@@ -39,6 +39,7 @@ class Flipped:
     """One such answer. Whether its photograph may be seen is another question."""
 
     prediction_id: UUID
+    request_id: str  # the caller's own; empty: none was sent
     happened_at: datetime
     production: str
     production_confidence: float
@@ -132,13 +133,15 @@ def _flipped(route: Route, until: datetime) -> Sequence[Flipped]:
         Prediction.objects.filter(
             version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
         )
-    )
-    columns = ("pk", "happened_at", "top_class", "confidence", "detail_document")
+    ).order_by("-happened_at")
+    columns = ("pk", "request_id", "happened_at", "top_class", "confidence", "detail_document")
     found: list[Flipped] = []
-    for key, at, top_class, confidence, document in newest.order_by("-happened_at").values_list(*columns)[:LOOKED_AT]:
+    for key, asked, at, top_class, confidence, document in newest.order_by("-happened_at").values_list(*columns)[
+        :LOOKED_AT
+    ]:
         shadow = _shadow_in(document, route.version.version)
         if shadow is not None and shadow.top_class != top_class:
-            found.append(Flipped(key, at, top_class, confidence, shadow.top_class, shadow.confidence))
+            found.append(Flipped(key, asked, at, top_class, confidence, shadow.top_class, shadow.confidence))
             if len(found) == FLIPS_SHOWN:
                 break
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
@@ -12,15 +14,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.predictions.api import ROUTES
 from console.registry import services as registry_services
 from console.rollout import guardrails, queries, services
 from console.rollout.comparison import QUANTILES, Comparison, Reviewed, compare
+from console.rollout.flipped import Seen, seen_by
 from console.rollout.models import Firing, Mode, Route, Rule
 from console.rollout.observations import totals
 from console.rollout.route_page import firing_sentence
 from console.rollout.sequential import Count, interval
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
+from protos.wording import DISCLAIMER
 
 
 class ReasonSerializer(serializers.Serializer[Any]):
@@ -57,8 +62,13 @@ class RouteSerializer(serializers.ModelSerializer[Route]):
     def get_weight_ratio(self, route: Route) -> float:
         if route.ended_at is not None:
             return 0.0
-        served = self.context.get("served") or queries.served_model(route.model)
-        return served.weight_ratio(route)
+        served = self._served.get(route.model)  # None: it ended since it was read
+        return 0.0 if served is None else served.weight_ratio(route)
+
+    @cached_property
+    def _served(self) -> Mapping[str, queries.Served]:
+        """What is in force: one query, however many routes are shown."""
+        return {served.model: served for served in queries.served_models()}
 
 
 class RouteFilter(filters.FilterSet):
@@ -124,12 +134,37 @@ class SideSerializer(serializers.Serializer[Any]):
     brier = serializers.FloatField(allow_null=True)
 
 
+class FlippedSerializer(serializers.Serializer[Any]):
+    """One photograph of which the two say something else."""
+
+    prediction_id = serializers.UUIDField(source="answer.prediction_id")
+    request_id = serializers.CharField(source="answer.request_id", help_text='The caller\'s own; "": none was sent.')
+    happened_at = serializers.DateTimeField(source="answer.happened_at")
+    production = serializers.CharField(source="answer.production", help_text="The class that it gave.")
+    production_confidence = serializers.FloatField(source="answer.production_confidence")
+    shadow = serializers.CharField(source="answer.shadow")
+    shadow_confidence = serializers.FloatField(source="answer.shadow_confidence")
+    photograph = serializers.SerializerMethodField(
+        help_text="Address of its first view; null: none is kept, or not for you."
+    )
+    why_not = serializers.CharField(help_text='Why there is no photograph, for a person; "" where there is one.')
+
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_photograph(self, seen: Seen) -> str | None:
+        request: Request = self.context["request"]
+        return request.build_absolute_uri(seen.photograph) if seen.photograph else None
+
+
 class ComparisonSerializer(serializers.Serializer[Any]):
     same_class = ShareSerializer()
     unanswered = serializers.IntegerField(help_text="Photographs that production alone answered so far.")
     flips = FlipSerializer(many=True)
     production = SideSerializer()
     shadow = SideSerializer()
+    flipped = FlippedSerializer(
+        many=True, help_text="The newest few photographs of which they say something else, without what is withheld."
+    )
+    disclaimer = serializers.DictField(child=serializers.CharField(), help_text="Language -> what to show beside it.")
 
 
 class FiringSerializer(serializers.ModelSerializer[Firing]):
@@ -184,7 +219,12 @@ class WholeRouteSerializer(RouteSerializer):
 
     @extend_schema_field(ComparisonSerializer(allow_null=True))
     def get_comparison(self, route: Route) -> dict[str, Any] | None:
-        return _comparison(compare(route, totals(route))) if route.mode == Mode.SHADOW else None
+        if route.mode != Mode.SHADOW:
+            return None
+        found = compare(route, totals(route))
+        seen = seen_by(actor_of(self.context["request"]), found.flipped, routes=ROUTES)
+        flipped = FlippedSerializer(seen, many=True, context=self.context).data
+        return {**_comparison(found), "flipped": flipped, "disclaimer": dict(DISCLAIMER)}
 
 
 class RouteDetail(generics.RetrieveAPIView[Route]):

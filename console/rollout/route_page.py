@@ -13,16 +13,15 @@ from django.utils.translation import gettext as _
 from console.predictions.models import Verdict
 from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
-from console.predictions.queries import withheld_from
 from console.rollout import guardrails
 from console.rollout.comparison import QUANTILES, Comparison, Flipped, Reviewed, compare, latencies
+from console.rollout.flipped import seen_by
 from console.rollout.guardrails import LEVEL, Definition, Reading
 from console.rollout.models import Arm, Firing, Mode, Route, Rule
 from console.rollout.observations import CONFIDENCE_BINS, totals
 from console.rollout.queries import rollback_of, served_model
 from console.rollout.sequential import Count, interval
 from console.staff.models import User
-from console.vault import queries as vault
 
 _COLOURS: Final[Mapping[str, str]] = {
     "fired": "danger",
@@ -250,30 +249,15 @@ def _bars(production: Mapping[int, int], shadow: Mapping[int, int]) -> list[tupl
 
 
 def _flipped(found: Sequence[Flipped], names: Mapping[str, str], person: User) -> list[FlippedRow]:
-    """With photographs where the subject's consent keeps them and this person may open them. At most two queries."""
-    owners = [str(item.prediction_id) for item in found]
-    kept, withheld = vault.kept_of(owners), withheld_from(person, owners)
-    may = person.has_perm("vault.open_storedobject")
-    rows = []
-    for owner, item in zip(owners, found, strict=True):
-        if owner in withheld:
-            continue
-        of_it = kept.get(owner, vault.Kept())
-        is_kept = 0 in of_it.photographs
-        rows.append(
-            FlippedRow(
-                url=reverse("admin:predictions_prediction_change", args=[owner]),
-                photograph=reverse("admin:predictions_prediction_photograph", args=[owner, 0])
-                if is_kept and may
-                else "",
-                why_not=_("Your roles do not let you see photographs.")
-                if is_kept
-                else _("The consent has run out.")
-                if 0 in of_it.run_out
-                else _("Not kept."),
-                happened_at=item.happened_at,
-                production=f"{names.get(item.production, item.production)}, {item.production_confidence:.0%}",
-                shadow=f"{names.get(item.shadow, item.shadow)}, {item.shadow_confidence:.0%}",
-            )
+    return [
+        FlippedRow(
+            url=reverse("admin:predictions_prediction_change", args=[item.prediction_id]),
+            photograph=seen.photograph,
+            why_not=seen.why_not,
+            happened_at=item.happened_at,
+            production=f"{names.get(item.production, item.production)}, {item.production_confidence:.0%}",
+            shadow=f"{names.get(item.shadow, item.shadow)}, {item.shadow_confidence:.0%}",
         )
-    return rows
+        for seen in seen_by(person, found)
+        for item in (seen.answer,)
+    ]

@@ -6,7 +6,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 import django_filters
+from django.http import HttpResponse
+from django.urls import reverse
 from django.utils.translation import gettext as _
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
@@ -14,10 +17,12 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.datasets.queries import LearntFrom, learnt_from
-from console.errors import Invalid
+from console.errors import Invalid, NotFound
+from console.filtering import PartOf
 from console.registry import comparison
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
+from console.registry.golden import CONTENT_TYPE, Golden, golden_of
 from console.registry.models import ModelVersion, State
 from console.rollout import queries, services
 from console.rollout.models import Mode, Rule
@@ -31,14 +36,15 @@ from model_store.measured import ConfusionCard, ReliabilityCard
 
 class VersionFilter(django_filters.FilterSet):
     state = django_filters.ChoiceFilter(choices=State.choices)
+    search = PartOf("model", "version", "note", "sha256", "filename")
 
     class Meta:
         model = ModelVersion
-        fields = ("model", "version", "state")
+        fields = ("model", "version", "state", "sha256")
 
 
 class VersionList(generics.ListAPIView[ModelVersion]):
-    """Versions, newest first; `?version=NAME`, `?model=NAME`, `?state=approved`."""
+    """Versions, newest first; `?version=NAME`, `?model=NAME`, `?state=approved`, `?sha256=…`, `?search=…`."""
 
     permission_classes = (may("registry.view_modelversion"),)
     serializer_class = VersionSerializer
@@ -59,14 +65,33 @@ class LearntFromSerializer(serializers.Serializer[LearntFrom]):
     erased = serializers.IntegerField(help_text="Of its photographs since; above 0: train anew.")
 
 
+class GoldenSerializer(serializers.Serializer[Any]):
+    """A photograph that the version is tried on, with the answer that its card expects."""
+
+    number = serializers.IntegerField(help_text="From 1.")
+    photo = serializers.CharField(source="file", help_text="As `smoke_report` names it.")
+    class_id = serializers.CharField(source="expected.id")
+    probability = serializers.FloatField()
+    photograph = serializers.SerializerMethodField(help_text="Its address.")
+
+    @extend_schema_field(serializers.URLField())
+    def get_photograph(self, golden: Golden) -> str:
+        request, version = self.context["request"], self.context["version"]
+        address: str = request.build_absolute_uri(reverse("versions_golden", args=[version.pk, golden.number]))
+        return address
+
+
 class WholeVersionSerializer(VersionSerializer):
     card = serializers.SerializerMethodField(help_text="As it was signed; null before the archive is verified.")
     learnt_from = serializers.SerializerMethodField(
         help_text="The data set of this console that it was trained on; null: other photographs."
     )
+    golden = serializers.SerializerMethodField(
+        help_text="What it is tried on; empty before the archive is verified, and where it is not here."
+    )
 
     class Meta(VersionSerializer.Meta):
-        fields = (*VersionSerializer.Meta.fields, "card", "learnt_from")
+        fields = (*VersionSerializer.Meta.fields, "card", "learnt_from", "golden")
 
     @extend_schema_field({"type": "object", "additionalProperties": {}, "nullable": True})
     def get_card(self, version: ModelVersion) -> dict[str, Any] | None:
@@ -81,13 +106,31 @@ class WholeVersionSerializer(VersionSerializer):
         found = learnt_from(version.card_document["data"]["fingerprint"]) if version.card_document else None
         return None if found is None else dict(LearntFromSerializer(found).data)
 
+    @extend_schema_field(GoldenSerializer(many=True))
+    def get_golden(self, version: ModelVersion) -> Any:
+        context = {**self.context, "version": version}
+        return GoldenSerializer(golden_of(version), many=True, context=context).data
+
 
 class VersionDetail(generics.RetrieveAPIView[ModelVersion]):
-    """One version with its card, and with the data set that it learnt from."""
+    """One version with its card, the data set that it learnt from, and the photographs that it is tried on."""
 
     permission_classes = (may("registry.view_modelversion"),)
     serializer_class = WholeVersionSerializer
     queryset = queries.versions_with_routes()
+
+
+class VersionGolden(APIView):
+    permission_classes = (may("registry.view_modelversion"),)
+
+    @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
+    def get(self, request: Request, pk: int, number: int) -> HttpResponse:
+        """One of the photographs that a version is tried on, from 1; for whoever may see the version."""
+        found = golden_of(registry_services.find_version(pk))
+        if not 1 <= number <= len(found):
+            raise NotFound(_("There is no such photograph, or its archive is not here."))
+        headers = {"Cache-Control": "no-store, private", "X-Content-Type-Options": "nosniff"}
+        return HttpResponse(found[number - 1].png, content_type=CONTENT_TYPE, headers=headers)
 
 
 class VersionApproval(APIView):

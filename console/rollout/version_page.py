@@ -12,15 +12,14 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from console.datasets.queries import learnt_from
+from console.registry.golden import CONTENT_TYPE, golden_of
 from console.registry.models import ModelVersion, State
-from console.registry.queries import golden_photographs
 from console.registry.rule_names import rule_name
 from console.rollout.models import Mode, Route
 from console.rollout.quality_plots import confusions, reliability
 from console.rollout.queries import Served, rollback_of, served_model
 from console.staff.models import User
 from model_store.card import Card, MetricCard
-from model_store.errors import ArchiveRefused
 
 STATE_COLOURS: Final[Mapping[str, str]] = {
     State.UPLOADED: "info",
@@ -73,7 +72,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "confusions": confusions(card) if card else None,
         "reliability": reliability(card) if card else None,
         "per_class": _classes(card) if card else (),
-        "photos": _photos(version, card) if card else (),
+        "photos": _photos(version),
         "smoke": version.smoke_report or {},
         "compared": _compared(version.smoke_report or {}),
     }
@@ -181,20 +180,16 @@ def _classes(card: Card) -> Sequence[tuple[str, str, str, int]]:
     ]
 
 
-def _photos(version: ModelVersion, card: Card) -> Sequence[tuple[str, str, str]]:
+def _photos(version: ModelVersion) -> Sequence[tuple[str, str, str]]:
     """Golden photographs as data addresses, each with the class that the card expects and its probability."""
-    try:
-        pictures = golden_photographs(version.file_name)
-    except (ArchiveRefused, OSError):
-        return ()
-    rows = []
-    for golden in card.golden:
-        best = max(range(len(golden.probabilities)), key=golden.probabilities.__getitem__)
-        address = "data:image/png;base64," + base64.b64encode(pictures[golden.file]).decode()
-        rows.append(
-            (address, card.classes[best].names.get("en", card.classes[best].id), f"{golden.probabilities[best]:.0%}")
+    return [
+        (
+            f"data:{CONTENT_TYPE};base64,{base64.b64encode(golden.png).decode()}",
+            golden.expected.names.get("en", golden.expected.id),
+            f"{golden.probability:.0%}",
         )
-    return rows
+        for golden in golden_of(version)
+    ]
 
 
 def _compared(report: Mapping[str, Any]) -> Sequence[tuple[str, str, str, str]]:

@@ -25,6 +25,7 @@ from console.pages import ask, page, row_action
 from console.predictions.names import class_names
 from console.sheets import queries, services
 from console.sheets.models import Kind, Sheet, SheetItem, Verdict
+from console.sheets.services import Picture
 from console.staff.rest import actor_of
 
 # The same keys for the same thought, whatever a sheet shows.
@@ -101,14 +102,14 @@ class SheetAdmin(HistoryAdmin):
     @row_action(description=gettext_lazy("Judge"), icon="play_arrow", url_path="judge", permissions=["judge"])
     def judge(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """GET: the next photograph of this person. POST: an answer, or back to the last one."""
-        actor, sheet = actor_of(request), services.find(actor=actor_of(request), sheet_id=object_id)
+        actor = actor_of(request)
         if request.method == "POST":
-            return _answered(request, sheet)
-        item = services.next_to_judge(actor=actor, sheet_id=sheet.pk, after=_number(request.GET.get("after", "0")))
+            return _answered(request, services.find(actor=actor, sheet_id=object_id))
+        item = services.next_to_judge(actor=actor, sheet_id=object_id, after=_number(request.GET.get("after", "0")))
         if item is None:
             messages.success(request, _("You have judged everything on this sheet."))
-            return redirect("admin:sheets_sheet_change", sheet.pk)
-        return page(request, self, "sheets/item.html", title=str(sheet), **_context(request, sheet, item))
+            return redirect("admin:sheets_sheet_change", object_id)
+        return page(request, self, "sheets/item.html", title=str(item.sheet), **_context(request, item.sheet, item))
 
     @row_action(
         description=gettext_lazy("Export the answers"), icon="download", url_path="answers", permissions=["take_in"]
@@ -197,11 +198,12 @@ def _answered(request: HttpRequest, sheet: Sheet) -> HttpResponse:
 def _context(request: HttpRequest, sheet: Sheet, item: SheetItem) -> dict[str, Any]:
     """What the page of one photograph shows: never its name or its origin."""
     names, mine = class_names(), queries.answered_by(actor_of(request), sheet)
+    pictures = services.pictures_of(actor=actor_of(request), item=item)
     return {
         "sheet": sheet,
         "item": item,
-        "photo": _address(item.photo),
-        "overlay": _address(item.overlay) if item.overlay else "",
+        "photo": _address(pictures[Picture.PHOTOGRAPH]),
+        "overlay": _address(pictures[Picture.HEAT_MAP]) if Picture.HEAT_MAP in pictures else "",
         "label": names.get(item.label, item.label),
         "predicted": names.get(item.predicted, item.predicted),
         "percent": f"{item.confidence:.0%}",
@@ -214,7 +216,7 @@ def _context(request: HttpRequest, sheet: Sheet, item: SheetItem) -> dict[str, A
     }
 
 
-def _address(picture: bytes | memoryview) -> str:
+def _address(picture: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
 
 

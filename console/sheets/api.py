@@ -97,6 +97,7 @@ class SheetList(generics.ListAPIView[Sheet]):
     permission_classes = (may("sheets.view_sheet"),)
     parser_classes = (ZipParser,)
     serializer_class = SheetSerializer
+    filterset_fields = ("kind",)
     queryset = queries.sheets()
 
     @extend_schema(request={"application/zip": OpenApiTypes.BINARY}, responses={201: SheetSerializer})

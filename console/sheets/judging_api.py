@@ -113,7 +113,7 @@ class SheetPhotograph(APIView):
 
     @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int, number: int) -> HttpResponse:
-        """One photograph of a sheet."""
+        """One photograph of a sheet; each look is in the audit trail."""
         return _picture(request, pk, number, Picture.PHOTOGRAPH)
 
 
@@ -122,7 +122,7 @@ class SheetHeatMap(APIView):
 
     @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int, number: int) -> HttpResponse:
-        """The photograph under its heat map, of a sheet of heat maps."""
+        """The photograph under its heat map, of a sheet of heat maps; each look is in the audit trail."""
         return _picture(request, pk, number, Picture.HEAT_MAP)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -106,14 +106,27 @@ def next_to_judge(*, actor: User, sheet_id: int, after: int = 0) -> SheetItem | 
     return queries.next_item(actor, find(actor=actor, sheet_id=sheet_id), after=after)
 
 
+@transaction.atomic
 def picture(*, actor: User, sheet_id: int, number: int, kind: Picture) -> bytes:
-    """One picture of a sheet, for who judges it. Raises NotAllowed, NotFound."""
+    """One picture of a sheet, for who judges it, and an audit entry that this person saw it.
+
+    Raises NotAllowed, NotFound.
+    """
     require(actor, "sheets.answer_sheet")
-    item = _item(sheet_id, number)
-    content = bytes(item.overlay if kind == Picture.HEAT_MAP else item.photo)
-    if not content:
+    found = _pictures_in(_item(sheet_id, number))
+    if kind not in found:
         raise _no_such_item(number)
-    return content
+    _opened(actor, sheet_id, number, [kind])
+    return found[kind]
+
+
+@transaction.atomic
+def pictures_of(*, actor: User, item: SheetItem) -> Mapping[Picture, bytes]:
+    """All pictures of an item that `next_to_judge` gave, and one audit entry. Raises NotAllowed."""
+    require(actor, "sheets.answer_sheet")
+    found = _pictures_in(item)
+    _opened(actor, item.sheet_id, item.number, found)
+    return found
 
 
 @transaction.atomic
@@ -215,6 +228,22 @@ def _item(sheet_id: int, number: int) -> SheetItem:
     if not shown(SheetItem.objects.filter(pk=item.pk)).exists():
         raise NotFound(_("Its person does not let this photograph be used any more."), reason="not_kept")
     return item
+
+
+def _pictures_in(item: SheetItem) -> dict[Picture, bytes]:
+    pictures = {Picture.PHOTOGRAPH: item.photo, Picture.HEAT_MAP: item.overlay}
+    return {kind: bytes(content) for kind, content in pictures.items() if content}
+
+
+def _opened(actor: User, sheet_id: int, number: int, kinds: Iterable[Picture]) -> None:
+    """By sheet and number: an item's name may tell whose photograph it is."""
+    record(
+        actor=actor,
+        action="sheets.opened",
+        subject_type="review_sheet",
+        subject_id=str(sheet_id),
+        details={"number": number, "pictures": [kind.name.lower() for kind in kinds]},
+    )
 
 
 def _no_such_item(number: int) -> NotFound:

@@ -6,11 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from console.site.problem import CONTENT_TYPE, TITLE_OF
-from console.staff.scopes import PREFIX, needed
+from console.staff.scopes import PREFIX, needed, shape_of
 
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
-# Reading that another process makes possible: the one that signs the audit log.
-_MAY_BE_AWAY: Final = frozenset({"audit/export/", "audit/verification/"})
+# Reading that another process makes possible: the one that signs the audit log. `*` stands for a parameter.
+_MAY_BE_AWAY: Final = frozenset(
+    {
+        "audit/export/",
+        "audit/verification/",
+        "audit/entries/*/receipt/",
+        "privacy/requests/*/certificate/",
+        "privacy/requests/*/certificate/pdf/",
+    }
+)
 _SOMETHING: Final = r"^[^\x00]*\S[^\x00]*$"
 _PROBLEM: Final = {
     "type": "object",
@@ -73,7 +81,7 @@ def _refusals(method: str, operation: Mapping[str, Any], route: str) -> Iterator
         yield 404
     if method != "get":
         yield 409
-    if method != "get" or route in _MAY_BE_AWAY:
+    if method != "get" or shape_of(route) in _MAY_BE_AWAY:
         yield 503
     if "requestBody" in operation:
         yield from (413, 415)

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console.filtering import PartOf
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
 from console.staff.permissions import may
@@ -110,6 +111,7 @@ class StaffFilter(filters.FilterSet):
     name = filters.CharFilter(field_name="username")
     role = filters.CharFilter(field_name="groups__name")
     active = filters.BooleanFilter(field_name="is_active")
+    search = PartOf("username", "first_name", "last_name")
 
     class Meta:
         model = User
@@ -176,10 +178,19 @@ class StaffReset(APIView):
         return Response(AccessSerializer(services.reset_access(actor=actor_of(request), user_id=pk)).data)
 
 
+class TokenFilter(filters.FilterSet):
+    of = filters.CharFilter(field_name="user__username", help_text="Whose they are, by name.")
+
+    class Meta:
+        model = ApiToken
+        fields = ("of",)
+
+
 class TokenList(generics.ListAPIView[ApiToken]):
     """Your own tokens, newest first; those of everybody for who may see them."""
 
     serializer_class = TokenSerializer
+    filterset_class = TokenFilter
     queryset = queries.tokens()
 
     def get_queryset(self) -> QuerySet[ApiToken]:

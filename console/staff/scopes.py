@@ -26,7 +26,7 @@ class Scope(models.TextChoices):
     PRIVACY = "privacy:write", _("consents and privacy requests")
     WEBHOOKS = "webhooks:write", _("webhooks")
     STAFF = "staff:write", _("staff and their roles, and tokens for scripts")
-    PHOTOGRAPHS = "photographs:read", _("open kept photographs and heat maps")
+    PHOTOGRAPHS = "photographs:read", _("open photographs and heat maps")
     AUDIT = "audit:export", _("export the audit log")
 
 
@@ -62,8 +62,11 @@ WRITING: Final[Mapping[str, Scope | None]] = {
 # Reading that hands out more than a look; `*` stands for a parameter.
 _READING_MORE: Final[Mapping[str, Scope]] = {
     "audit/export/": Scope.AUDIT,
+    "audit/entries/*/receipt/": Scope.AUDIT,
     "predictions/*/photographs/*/": Scope.PHOTOGRAPHS,
     "predictions/*/heat-maps/*/": Scope.PHOTOGRAPHS,
+    "predictions/*/similar/*/": Scope.PHOTOGRAPHS,
+    "versions/*/golden/*/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/photograph/": Scope.PHOTOGRAPHS,
     "sheets/*/items/*/heat-map/": Scope.PHOTOGRAPHS,
 }
@@ -76,9 +79,14 @@ def needed(method: str, route: str) -> Scope:
     What nobody declared needs ALL.
     """
     if method in _READING:
-        more = _READING_MORE.get(_PARAMETER.sub("*", route), Scope.READ)
+        more = _READING_MORE.get(shape_of(route), Scope.READ)
         return more if _first(route) in WRITING else Scope.ALL
     return WRITING.get(_first(route)) or Scope.ALL
+
+
+def shape_of(route: str) -> str:
+    """A route with `*` for each of its parameters, whoever writes it."""
+    return _PARAMETER.sub("*", route)
 
 
 def covers(scopes: Collection[str], wanted: Scope) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
 from django.urls import path
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
@@ -54,9 +55,15 @@ class WithdrawalSerializer(serializers.Serializer[Consent]):
 
 
 class ConsentFilter(filters.FilterSet):
+    subject = filters.CharFilter(method="of_person", help_text="Pseudonym of the person, whole.")
+
     class Meta:
         model = Consent
         fields = ("reference", "purpose")
+
+    def of_person(self, rows: QuerySet[Consent], name: str, value: str) -> QuerySet[Consent]:
+        subject = queries.subject_of(value.strip())
+        return rows.none() if subject is None else rows.filter(subject=subject)
 
 
 class ConsentList(generics.ListAPIView[Consent]):

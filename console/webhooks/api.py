@@ -110,6 +110,7 @@ class DeliveryList(generics.ListAPIView[Delivery]):
 
     permission_classes = (may("webhooks.view_endpoint"),)
     serializer_class = DeliverySerializer
+    filterset_fields = ("state",)
     queryset = Delivery.objects.none()  # for the schema
 
     def get_queryset(self) -> QuerySet[Delivery]:

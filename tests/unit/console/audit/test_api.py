@@ -9,14 +9,19 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
+from pytest_django import DjangoAssertNumQueries
 
 from console.audit.checking import check_newest
-from console.audit.commands import notes_in, verify
+from console.audit.commands import notes_in, receipt, verify
 from console.audit.models import Entry, Payload
 from console.audit.notes import load_private_key, sign_checkpoint
-from console.audit.services import NewEntry, append
+from console.audit.services import NewEntry, append, erase_payloads
+from console.ingest.services import apply_batch
+from console.review.models import ReviewItem
+from console.review.services import NOT_YET
 from console.site.roles import Role
-from tests.unit.console.people import caller
+from tests.console_events import prediction_event
+from tests.unit.console.people import browser, caller, member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_checkpoints")]
 
@@ -149,7 +154,92 @@ def test_entries_are_listed_newest_first_along_a_cursor_and_filtered_by_what_the
     assert len(only["hash"]) == 64
 
 
+class TestOneEntry:
+    def test_it_is_told_with_its_links_and_what_signs_it(
+        self, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        auditor = caller(Role.AUDITOR)
+        write(3)
+        call_command("checkpoint")
+        write(1, subject="late")
+        before, entry, *_, last = Entry.objects.order_by("sequence")
+        with django_assert_max_num_queries(10):
+            told = auditor.get(f"/api/v1/audit/entries/{entry.sequence}/").json()
+        (listed,) = (
+            row for row in auditor.get("/api/v1/audit/entries/").json()["results"] if row["sequence"] == entry.sequence
+        )
+        assert listed.items() <= told.items()
+        assert told["previous"] == bytes(before.entry_hash).hex()
+        assert told["commitment"] == bytes(entry.commitment).hex()
+        assert told["about"] == {"type": entry.payload.subject_type, "id": entry.payload.subject_id}
+        assert (told["withheld"], told["checkpoint"]["size"]) == (False, last.sequence - 1)
+        assert auditor.get(f"/api/v1/audit/entries/{last.sequence}/").json()["checkpoint"] is None
+
+    def test_its_receipt_is_proved_elsewhere_with_the_public_key_alone(self, tmp_path: Path) -> None:
+        auditor = caller(Role.AUDITOR)
+        write(5)
+        call_command("checkpoint")
+        entry = Payload.objects.get(subject_id="p3").entry_id
+        answer = auditor.get(f"/api/v1/audit/entries/{entry}/receipt/")
+        assert answer["Cache-Control"] == "no-store"
+        file = tmp_path / "receipt.json"
+        file.write_bytes(answer.content)
+        key = str(settings.AMULET.checkpoint_dir / "audit_public.pem")
+        done = CliRunner().invoke(receipt, [str(file), "--key", key, "--json"], standalone_mode=False)
+        proved = json.loads(done.output)
+        assert (done.return_value, proved["sequence"], proved["payload"]["about"]) == (0, entry, ["prediction", "p3"])
+
+    def test_what_is_not_signed_or_erased_or_never_was_has_no_receipt(self) -> None:
+        auditor = caller(Role.AUDITOR)
+        write(2)
+        entry = Payload.objects.get(subject_id="p1").entry_id
+        address = f"/api/v1/audit/entries/{entry}/"
+
+        def refused(url: str) -> tuple[int, str]:
+            answer = auditor.get(url)
+            return answer.status_code, answer.json()["reason"]
+
+        assert refused(f"{address}receipt/") == (503, "not_signed_yet")
+        call_command("checkpoint")
+        assert auditor.get(f"{address}receipt/").status_code == 200
+        with transaction.atomic():
+            erase_payloads(subject_type="prediction", subject_ids=["p1"])
+        assert refused(f"{address}receipt/") == (404, "erased")
+        told = auditor.get(address).json()
+        assert (told["payload"], told["about"], told["withheld"]) == (None, None, False)
+        for url in ("/api/v1/audit/entries/999999/", "/api/v1/audit/entries/999999/receipt/"):
+            assert refused(url) == (404, "not_found")
+
+    def test_to_who_judges_before_the_model_is_heard_it_says_nothing(self) -> None:
+        lead, auditor = member(Role.ADMINISTRATOR), caller(Role.AUDITOR)
+        event = prediction_event(confidence=0.5)
+        apply_batch([event])
+        ReviewItem.objects.update(blind=True, withheld_until=NOT_YET)
+        call_command("checkpoint")
+        entry = Payload.objects.get(subject_id=event.prediction.prediction_id).entry_id
+        address, asked = f"/api/v1/audit/entries/{entry}/", browser(lead)
+        told = asked.get(address).json()
+        assert (told["payload"], told["withheld"]) == (None, True)
+        refused = asked.get(f"{address}receipt/")
+        assert (refused.status_code, refused.json()["reason"]) == (404, "withheld")
+        assert event.prediction.candidates[0].class_id not in refused.content.decode()
+        assert event.prediction.candidates[0].class_id in json.dumps(auditor.get(address).json()["payload"])
+        assert auditor.get(f"{address}receipt/").status_code == 200
+
+
+def test_what_waits_for_a_signature_says_so_in_the_document() -> None:
+    paths = caller(Role.AUDITOR).get("/api/v1/schema?format=json").json()["paths"]
+    may_be_away = {path for path in paths if "get" in paths[path] and "503" in paths[path]["get"]["responses"]}
+    assert may_be_away == {
+        "/api/v1/audit/entries/{id}/receipt/",
+        "/api/v1/audit/export/",
+        "/api/v1/audit/verification/",
+        "/api/v1/privacy/requests/{id}/certificate/",
+        "/api/v1/privacy/requests/{id}/certificate/pdf/",
+    }
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.REVIEWER, Role.MODEL_ENGINEER])
-@pytest.mark.parametrize("path", ["audit/entries/", "audit/verification/", "audit/export/"])
+@pytest.mark.parametrize("path", ["entries/", "entries/1/", "entries/1/receipt/", "verification/", "export/"])
 def test_only_who_may_sees_the_log(role: Role, path: str) -> None:
-    assert caller(role).get(f"/api/v1/{path}").status_code == 403
+    assert caller(role).get(f"/api/v1/audit/{path}").status_code == 403

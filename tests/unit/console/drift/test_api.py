@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
 
 from console.drift import tasks
 from console.drift.models import EVERYBODY, Against, Finding, Outcome
 from console.ingest.services import apply_batch
-from console.registry.models import State
+from console.registry.models import ModelVersion, State
 from console.review import services
 from console.review.models import Decided, ReviewItem
 from console.review.services import Decision
@@ -62,6 +64,51 @@ def test_one_finding_says_what_grew() -> None:
     assert told["grew"] == {"bound": pytest.approx(0.6), "is_low": True, "choice": None, "before": 0.0, "now": 1.0}
     row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure="predicted_class")
     assert caller(Role.AUDITOR).get(f"/api/v1/drift/findings/{row.pk}/").json()["grew"] is None
+
+
+def test_one_finding_tells_what_its_page_draws(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    a_worse_week()
+    tasks.watch()
+    script = caller(Role.VIEWER)
+
+    def told(measure: str) -> dict[str, Any]:
+        row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure=measure)
+        with django_assert_max_num_queries(15):
+            answer: dict[str, Any] = script.get(f"/api/v1/drift/findings/{row.pk}/").json()
+        return answer
+
+    of_number = told("confidence")
+    curves, course = of_number["curves"], of_number["course"]
+    assert len(curves["values"]) == len(curves["before"]) == len(curves["now"]) == 65
+    assert (curves["values"][0], curves["values"][-1]) == (pytest.approx(0.6), pytest.approx(0.95))
+    # A week ago all were 0.95, now all are 0.6: of what lies at or below 0.6, nothing then and everything now.
+    assert (curves["before"][1], curves["now"][1], curves["before"][-1]) == (0.0, 1.0, 1.0)
+    assert of_number["choices"] == []
+    assert course["choice"] is None
+    assert course["before"] == dict.fromkeys(("low", "middle", "high"), pytest.approx(0.95))
+    assert [(day["n"], day["low"], day["middle"], day["high"]) for day in course["days"]] == [
+        (210, *[pytest.approx(0.95)] * 3), (210, *[pytest.approx(0.6)] * 3),
+    ]  # fmt: skip
+    first, last = (datetime.fromisoformat(day["begins_at"]) for day in course["days"])
+    assert timedelta(days=6) <= last - first <= timedelta(days=7)
+
+    of_choice = told("predicted_class")
+    assert of_choice["curves"] is None
+    assert of_choice["choices"] == [{"choice": CLASSES[0], "before": 1.0, "now": 1.0}]
+    assert (of_choice["course"]["choice"], of_choice["course"]["before"]["middle"]) == (CLASSES[0], 1.0)
+    assert [(day["n"], day["middle"], day["high"]) for day in of_choice["course"]["days"]] == [(210, 1.0, 1.0)] * 2
+
+
+def test_a_finding_whose_archive_is_not_at_hand_tells_its_days_alone() -> None:
+    a_worse_week()
+    version = a_version(member(Role.MODEL_ENGINEER), number=7, state=State.SMOKE_TESTED)
+    tasks.watch()
+    row = Finding.objects.filter(client=EVERYBODY, against=Against.PREVIOUS, measure="confidence").get()
+    Finding.objects.filter(pk=row.pk).update(against=Against.REFERENCE, version=VERSION)
+    ModelVersion.objects.filter(pk=version.pk).update(version=VERSION)  # its file is not in the store
+    told = caller(Role.VIEWER).get(f"/api/v1/drift/findings/{row.pk}/").json()
+    assert (told["curves"], told["choices"], told["grew"], told["course"]["before"]) == (None, [], None, None)
+    assert [day["n"] for day in told["course"]["days"]] == [210, 210]
 
 
 def test_expected_accuracy_is_told_by_version_and_day() -> None:

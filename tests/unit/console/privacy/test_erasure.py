@@ -42,7 +42,7 @@ from console.vault.cipher import find_by
 from console.vault.models import Consent, Erased, StoredObject, Subject
 from protos.amulet.v1 import prediction_pb2
 from tests.console_events import feedback_event, kept_event, prediction_event
-from tests.unit.console.people import member
+from tests.unit.console.people import caller, member
 from tests.unit.console.privacy.planted import CALL, CANARY, PERSON, ask_erasure, late_event, plant
 
 pytestmark = pytest.mark.django_db
@@ -118,6 +118,10 @@ def test_the_chain_verifies_afterwards_and_the_certificate_proves_itself(
     assert erasure.carry_out(request.pk)
     with pytest.raises(NotAvailable):
         certificate_of(request.pk)  # no checkpoint covers it yet
+    auditor = caller(Role.AUDITOR)
+    for form in ("certificate/", "certificate/pdf/"):
+        refused = auditor.get(f"/api/v1/privacy/requests/{request.pk}/{form}")
+        assert (refused.status_code, refused.json()["reason"]) == (503, "not_signed_yet")
     signer.sign(now())
     key = load_public_key(tmp_path / "checkpoints" / "audit_public.pem")
     certificate = certificate_of(request.pk)

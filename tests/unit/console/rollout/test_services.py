@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable
@@ -245,3 +246,22 @@ def test_a_script_reads_what_was_in_force_and_what_is(desk: Desk) -> None:
     assert listed("") == listed("?ended=false") == [(second.pk, 1.0)]
     assert listed("?ended=true") == listed(f"?ended=true&version={desk.first.version}") == [(first.pk, 0.0)]
     assert listed(f"?ended=true&version={desk.second.version}") == listed("?ended=true&model=other") == []
+
+
+def test_a_list_of_routes_costs_the_same_however_many_they_are(desk: Desk) -> None:
+    desk.roll_out(desk.first)
+    viewer = caller(Role.VIEWER)
+
+    def asked() -> tuple[list[float], int]:
+        with CaptureQueriesContext(connection) as captured:
+            rows = viewer.get("/api/v1/routes/").json()["results"]
+        return [row["weight_ratio"] for row in rows], len(captured)
+
+    shares, one = asked()
+    assert shares == [1.0]
+    desk.roll_out(desk.second, Mode.CANARY, 0.1)
+    desk.roll_out(desk.third, Mode.SHADOW)
+    for number in (4, 5):
+        desk.roll_out(desk.approved(number, model=f"tiny-{number}"))
+    assert asked() == ([0.9, 0.1, 0.0, 1.0, 1.0], one)
+    assert one <= 15

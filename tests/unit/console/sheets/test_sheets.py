@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from django.urls import reverse
 from PIL import Image
+from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
@@ -54,6 +55,13 @@ def heat_maps(folder: Path, *names: str) -> bytes:
 
 def audited() -> list[str]:
     return list(Entry.objects.filter(type__startswith="sheets.").order_by("sequence").values_list("type", flat=True))
+
+
+def looks(expert: User) -> list[tuple[str, dict[str, object]]]:
+    """What the audit trail says that this person opened: the sheet, and what of it."""
+    rows = Entry.objects.filter(type="sheets.opened", actor=str(expert.pseudonym)).select_related("payload")
+    told = [(row.payload.subject_id, json.loads(row.payload.text)) for row in rows.order_by("sequence")]
+    return [(sheet, {name: value for name, value in said.items() if name != "about"}) for sheet, said in told]
 
 
 def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
@@ -236,7 +244,37 @@ class TestByScript:
         assert (done.status_code, done.content) == (204, b"")
         assert script.post(f"{address}take-back/").json()["reason"] == "too_late"
         assert queries.results(sheet).all.answers == 2
-        assert audited() == ["sheets.imported", "sheets.answered"]
+        assert audited() == ["sheets.imported", "sheets.opened", "sheets.opened", "sheets.answered"]
+
+    def test_each_look_is_in_the_audit_trail_by_number_and_not_by_name(self, engineer: User, tmp_path: Path) -> None:
+        sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "somchai at home.png")])
+        expert, address = member(Role.REVIEWER), f"/api/v1/sheets/{sheet.pk}/items/1/"
+        script = browser(expert)
+        assert script.get(f"/api/v1/sheets/{sheet.pk}/next/").status_code == 200  # addresses, and no picture
+        assert looks(expert) == []
+        for name in ("photograph", "heat-map"):
+            assert script.get(f"{address}{name}/").status_code == 200
+        assert looks(expert) == [
+            (str(sheet.pk), {"number": 1, "pictures": ["photograph"]}),
+            (str(sheet.pk), {"number": 1, "pictures": ["heat_map"]}),
+        ]
+        assert script.get(f"{address[:-2]}2/photograph/").status_code == 404
+        assert browser(engineer).get(f"{address}photograph/").status_code == 403
+        assert len(looks(expert)) == len(audited()) - 1 == 2  # who was refused saw nothing
+
+    @pytest.mark.usefixtures("static_files")
+    def test_the_page_of_an_item_is_one_look_at_both(
+        self, engineer: User, tmp_path: Path, django_assert_max_num_queries: DjangoAssertNumQueries
+    ) -> None:
+        sheet = services.import_sheet(actor=engineer, pieces=[heat_maps(tmp_path, "a.png")])
+        expert = member(Role.REVIEWER)
+        page = browser(expert)
+        page.get(reverse("admin:sheets_sheet_change", args=[sheet.pk]))
+        assert looks(expert) == []
+        with django_assert_max_num_queries(15):
+            shown = page.get(reverse("admin:sheets_sheet_judge", args=[sheet.pk])).content.decode()
+        assert shown.count("data:image/jpeg;base64,") == 2
+        assert looks(expert) == [(str(sheet.pk), {"number": 1, "pictures": ["photograph", "heat_map"]})]
 
     def test_nothing_says_what_is_real(self, engineer: User, synthetic: bytes) -> None:
         sheet, script = services.import_sheet(actor=engineer, pieces=[synthetic]), caller(Role.REVIEWER)

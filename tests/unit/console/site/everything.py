@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from console.audit.models import Entry
 from console.clients.models import ApiKey, Client
 from console.datasets.models import Dataset, Proposal
 from console.predictions.models import Prediction
@@ -33,6 +34,7 @@ NAMED = {
     "routes": lambda: Route.objects.values_list("pk", flat=True),
     "guardrails": lambda: Firing.objects.values_list("pk", flat=True),
     "consents": lambda: Consent.objects.values_list("reference", flat=True),
+    "entries": lambda: Entry.objects.order_by("sequence").values_list("pk", flat=True),
     "requests": lambda: PrivacyRequest.objects.values_list("pk", flat=True),
     "subjects": lambda: Subject.objects.values_list("pk", flat=True),
     "predictions": lambda: Prediction.objects.values_list("pk", flat=True),

@@ -40,6 +40,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "clients/": {"GET": ("mx", None), "POST": ("x", {"name": "a client"})},
     "clients/<int:pk>/": {"GET": ("mx", None), "PUT": ("x", {"calls_per_minute": 1, "models": []})},
     "clients/<int:pk>/keys/": {"POST": ("x", {})},
+    "keys/": {"GET": ("mx", None)},
     "keys/<str:key_id>/revoke/": {"POST": ("x", None)},
     "uploads/": {"POST": ("mx", UPLOAD)},
     "uploads/<uuid:pk>/": {"GET": ("mx", None), "PATCH": ("mx", b""), "DELETE": ("mx", None)},
@@ -63,6 +64,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "retraining-proposals/": {"GET": ("max", None)},
     "versions/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/": {"GET": (EVERYBODY, None)},
+    "versions/<int:pk>/golden/<int:number>/": {"GET": (EVERYBODY, None)},
     "versions/<int:pk>/approve/": {"POST": ("ax", REASON)},
     "versions/<int:pk>/rollout/": {"POST": ("max", {"mode": "production", **REASON})},
     "versions/<int:pk>/retry/": {"POST": ("mx", None)},
@@ -80,6 +82,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "guardrails/<int:pk>/seen/": {"POST": ("max", None)},
     "routes/<int:pk>/end/": {"POST": ("max", REASON)},
     "audit/entries/": {"GET": ("ux", None)},
+    "audit/entries/<int:pk>/": {"GET": ("ux", None)},
+    "audit/entries/<int:pk>/receipt/": {"GET": ("ux", None)},
     "audit/checkpoints/": {"GET": ("ux", None)},
     "audit/verification/": {"GET": ("ux", None)},
     "audit/export/": {"GET": ("ux", None)},
@@ -107,6 +111,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "predictions/<uuid:pk>/": {"GET": (EVERYBODY, None)},
     "predictions/<uuid:pk>/photographs/<int:part>/": {"GET": ("rpx", None)},
     "predictions/<uuid:pk>/heat-maps/<int:part>/": {"GET": ("rpx", None)},
+    "predictions/<uuid:pk>/similar/<int:number>/": {"GET": (EVERYBODY, None)},
     "reviews/": {"GET": ("rmx", None)},
     "reviews/<int:pk>/": {"GET": ("rmx", None)},
     "reviews/<int:pk>/decisions/": {"GET": ("rmx", None)},
@@ -222,10 +227,16 @@ AREAS = {
 }
 
 
+PICTURES = (
+    "/photographs/<int:part>/", "/heat-maps/<int:part>/", "/similar/<int:number>/", "/golden/<int:number>/",
+    "/photograph/", "/heat-map/",
+)  # fmt: skip
+
+
 def scope_of(route: str, method: str) -> str:
-    if route == "audit/export/":
+    if route in ("audit/export/", "audit/entries/<int:pk>/receipt/"):
         return "audit:export"
-    if route.endswith(("/photographs/<int:part>/", "/heat-maps/<int:part>/", "/photograph/", "/heat-map/")):
+    if route.endswith(PICTURES):
         return "photographs:read"
     if method == "GET":
         return "read"
