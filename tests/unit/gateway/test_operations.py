@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +149,20 @@ async def test_metrics_count_calls_and_show_states(gateway: Gateway) -> None:
         "amulet_policy_age_seconds",
     ):
         assert name in page
+
+
+async def test_after_a_restart_without_a_console_the_metrics_say_how_old_the_policy_is(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        kept = gateway.settings.state_dir / "gateway" / "policy.pb"
+        await until(kept.exists, what="the policy is kept")
+    hour_ago_s = time.time() - 3600
+    os.utime(kept, (hour_ago_s, hour_ago_s))
+
+    async with running_gateway(tmp_path, policy=None) as gateway:
+        _, page = await gateway.page("/metrics")
+
+    (age_s,) = re.findall(r"^amulet_policy_age_seconds (\S+)", page, re.MULTILINE)
+    assert float(age_s) >= 3600
 
 
 async def test_pages_of_the_operators_port(gateway: Gateway) -> None:
