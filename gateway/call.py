@@ -23,6 +23,7 @@ class Call:
     began_s: float = field(default_factory=monotonic)
     facts: dict[str, str | float | int] = field(default_factory=dict)  # for the log line
     trace: Trace = NO_TRACE
+    is_stream: bool = False  # a whole stream; each of its requests is a call as well
 
     @property
     def owner(self) -> Key:

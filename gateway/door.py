@@ -119,6 +119,7 @@ class Door(aio.ServerInterceptor):
             method,
             language_of(metadata.get("accept-language", "")),
             trace=self._traces.begin(details.method, metadata),
+            is_stream=handler.request_streaming,
         )
         try:
             await self._admit(call, metadata)
@@ -229,11 +230,14 @@ class Door(aio.ServerInterceptor):
         return errors.internal_status(call.request_id)
 
     def tell(self, call: Call, code: grpc.StatusCode, *, reason: words.Reason.ValueType | None = None) -> None:
-        """One log line, one count and the end of its trace for a call, or for one request of a stream."""
+        """One log line, one count and the end of its trace for a call, a stream, or one request of a stream."""
         took_s = monotonic() - call.began_s
         name = "" if reason is None else words.Reason.Name(reason)
-        self._metrics.calls.labels(call.method, code.name, name).inc()
-        self._metrics.call_seconds.labels(call.method).observe(took_s)
+        if call.is_stream:
+            self._metrics.streams_ended.labels(code.name, name).inc()
+        else:
+            self._metrics.calls.labels(call.method, code.name, name).inc()
+            self._metrics.call_seconds.labels(call.method).observe(took_s)
         _log.info(
             "call",
             method=call.method,

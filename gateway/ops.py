@@ -6,7 +6,8 @@
     /metrics  Prometheus text
 
 Answered from threads, so that a stuck event loop shows as a time-out here and not as a
-healthy process; what they tell is read on the loop, where it belongs.
+healthy process; what they tell is read on the loop, where it belongs, but for what the kernel
+says of the process: that is read from files.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.health import Health
@@ -34,10 +36,13 @@ class Page:
     status: HTTPStatus
     content_type: str
     content: bytes
+    more: Callable[[], bytes] = bytes  # what follows it; called on the thread that answers, and may block
 
 
 def pages(health: Health, registry: CollectorRegistry) -> dict[str, Callable[[], Page]]:
     """Path -> what it answers; called on the event loop."""
+    process = CollectorRegistry()
+    ProcessCollector(registry=process)
 
     def healthz() -> Page:
         return _json(HTTPStatus.OK, {"alive": True})
@@ -56,7 +61,7 @@ def pages(health: Health, registry: CollectorRegistry) -> dict[str, Callable[[],
         )
 
     def metrics() -> Page:
-        return Page(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
+        return Page(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry), partial(generate_latest, process))
 
     return {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
 
@@ -86,11 +91,12 @@ class OpsServer:
                 except TimeoutError:
                     self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "the event loop does not turn")
                     return
+                content = page.content + page.more()
                 self.send_response(page.status)
                 self.send_header("Content-Type", page.content_type)
-                self.send_header("Content-Length", str(len(page.content)))
+                self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(page.content)
+                self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
                 return None  # scrapes are no news

@@ -63,7 +63,7 @@ class PolicyKeeper:
         self._wanted: Snapshot | None = None  # another one while routes are handed over
         self._handed_over_by_s = 0.0
         self._etag: str | None = None
-        self._heard_at: float | None = None  # monotonic
+        self._heard_at = clock()  # until the console answers: when this began, or when the cache was written
         self.trouble: str | None = None  # one sentence; None: the console answered last time
 
     @property
@@ -78,15 +78,20 @@ class PolicyKeeper:
         return self._snapshot is not None
 
     @property
-    def age_s(self) -> float | None:
-        """Since the console last confirmed the snapshot; None: not since the start."""
-        return None if self._heard_at is None else time.monotonic() - self._heard_at
+    def age_s(self) -> float:
+        """Since the console last confirmed the snapshot.
+
+        Where it has not since the start: since the cached one was written, which is when it last changed; without
+        one, since the start.
+        """
+        return self._clock() - self._heard_at
 
     async def load_cached(self) -> None:
         """Begin with the snapshot that an earlier run kept, if it kept a good one."""
         try:
-            content = await asyncio.to_thread(self._settings.cache_file.read_bytes)
+            content, age_s = await asyncio.to_thread(self._kept)
             self._come_into_force(Snapshot.parse(content))
+            self._heard_at = self._clock() - age_s
         except FileNotFoundError:
             return
         except (OSError, PolicyInvalid) as error:
@@ -149,7 +154,7 @@ class PolicyKeeper:
     def _heard(self) -> None:
         if self.trouble is not None:
             _log.info("policy_heard_again")
-        self.trouble, self._heard_at = None, time.monotonic()
+        self.trouble, self._heard_at = None, self._clock()
 
     def _in_trouble(self, sentence: str) -> None:
         if sentence != self.trouble:
@@ -175,6 +180,11 @@ class PolicyKeeper:
         if found is self._wanted:
             _log.info("routes_handed_over", revision=found.revision)
             self._on_change(found)
+
+    def _kept(self) -> tuple[bytes, float]:
+        """What an earlier run kept, and its age in seconds by the wall clock, at least 0."""
+        with self._settings.cache_file.open("rb") as file:
+            return file.read(), max(0.0, time.time() - os.fstat(file.fileno()).st_mtime)
 
     def _keep(self, content: bytes) -> None:
         file = self._settings.cache_file

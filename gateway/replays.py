@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -120,14 +121,18 @@ class Replays:
         self._forget_old()
 
     def _forget_old(self) -> None:
+        """From the front, and no further than what is kept: it costs the same however much that is."""
         now = self._clock()
-        for place, entry in list(self._entries.items())[:_LOOKED_AT_MAX]:
+        old: list[bytes] = []
+        for place, entry in islice(self._entries.items(), _LOOKED_AT_MAX):
             if entry.answer is None:  # being worked on: it has its caller's deadline
                 continue
             if now - entry.answered_at_s < KEPT_S and self.kept_bytes <= KEPT_BYTES_MAX:
-                return
-            del self._entries[place]
+                break
+            old.append(place)
             self.kept_bytes -= len(entry.answer) + _ENTRY_BYTES
+        for place in old:
+            del self._entries[place]
 
 
 _LOOKED_AT_MAX: Final = 1000  # a call clears up a little of what is old, never all of it

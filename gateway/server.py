@@ -375,7 +375,7 @@ def _states(
             "Policy in force; 0: none.",
             lambda: policy.current.revision if policy.known else 0,
         ),
-        State("amulet_policy_age_seconds", "Since the console last confirmed the policy.", lambda: policy.age_s or 0.0),
+        State("amulet_policy_age_seconds", "Since the console last confirmed the policy.", lambda: policy.age_s),
         State("amulet_journal_admitting", "1: answers can be made durable.", lambda: float(journal.health().admitting)),
         State("amulet_journal_free_bytes", "Free on the journal's disk.", lambda: journal.health().free_bytes),
         State(

@@ -88,9 +88,16 @@ class Metrics:
             ["method", "code", "reason"],
             registry=self.registry,
         )
+        # Without a method, so that one expression can add it to the calls: no two of them have the same labels.
+        self.streams_ended = Counter(
+            "amulet_streams_ended",
+            "Streams by how they ended; their requests are calls.",
+            ["code", "reason"],
+            registry=self.registry,
+        )
         self.call_seconds = Histogram(
             "amulet_call_seconds",
-            "Time from the first byte to the answer.",
+            "Time from the first byte to the answer, of calls and requests of streams.",
             ["method"],
             buckets=_SECONDS,
             registry=self.registry,

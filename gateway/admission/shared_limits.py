@@ -9,7 +9,9 @@ from typing import Final
 
 import redis.asyncio
 import structlog
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
 
 from gateway.admission.limits import WINDOW_S, MemoryWindow
 
@@ -17,7 +19,10 @@ _log = structlog.get_logger(__name__)
 
 
 class RedisWindow:
-    """Exact over all gateways that share a Redis; falls back to this process's memory without it."""
+    """Exact over all gateways that share a Redis; falls back to this process's memory without it.
+
+    A Redis that is silent holds up what is on its way for a tenth of a second, and then one call in each second.
+    """
 
     # Times in microseconds on Redis's clock, oldest first. Answers 0, or microseconds to wait.
     _SCRIPT: Final = """
@@ -39,42 +44,75 @@ class RedisWindow:
         return 0
     """
     _PREFIX: Final = "amulet:calls:"
-    _ANSWER_S_MAX: Final = 1.0
-    _LOOK_AGAIN_S: Final = 1.0  # while Redis is away only one call in so long waits for it
+    _ANSWER_S_MAX: Final = 0.1  # a Redis that does not answer is one that is away: its calls have waited long enough
+    _TURNS: Final = 4
+    _CONNECTION_S_MAX: Final = 1.0  # the library's own limit, by the clock alone: never reached before ours
+    _LOOK_AGAIN_S: Final = 1.0  # while Redis is away one call in so long asks it
     _CONNECTIONS_MAX: Final = 4  # the script takes a fraction of a millisecond
 
     def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis.asyncio.Redis.from_url(
             url,
-            socket_connect_timeout=self._ANSWER_S_MAX,
-            socket_timeout=self._ANSWER_S_MAX,
+            socket_connect_timeout=self._CONNECTION_S_MAX,
+            socket_timeout=self._CONNECTION_S_MAX,
             max_connections=self._CONNECTIONS_MAX,
+            # Once more at once for a connection that was closed while nobody used it. Its own way waits a second.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         )
         self._script = self._redis.register_script(self._SCRIPT)
         # Waiting for a connection of our own says nothing about Redis, so it is not timed.
         self._places = asyncio.Semaphore(self._CONNECTIONS_MAX)
         self._clock = clock
         self._alone = MemoryWindow(clock)
-        self._away_until_s = 0.0
+        self._away = False
+        self._look_again_at_s = 0.0
+        self._looking = False  # one call at a time asks a Redis that is away
 
     async def hit(self, name: str, limit: int) -> float | None:
+        if self._is_away():
+            return await self._hit_while_away(name, limit)
         async with self._places:
-            if self._clock() < self._away_until_s:
+            if self._is_away():  # since we began to wait
                 return self._alone.hit_now(name, limit)
-            try:
-                async with asyncio.timeout(self._ANSWER_S_MAX):
-                    wait_us = int(await self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
-            except (RedisError, OSError, TimeoutError) as error:
-                if not self._away_until_s:
-                    _log.warning(
-                        "redis_away", why=type(error).__name__, consequence="each gateway counts calls for itself"
-                    )
-                self._away_until_s = self._clock() + self._LOOK_AGAIN_S
-                return self._alone.hit_now(name, limit)
-        if self._away_until_s:
+            return await self._hit_shared(name, limit)
+
+    def _is_away(self) -> bool:
+        return self._away
+
+    async def _hit_while_away(self, name: str, limit: int) -> float | None:
+        if self._looking or self._clock() < self._look_again_at_s:
+            return self._alone.hit_now(name, limit)
+        self._looking = True
+        try:
+            return await self._hit_shared(name, limit)
+        finally:
+            self._looking = False
+
+    async def _hit_shared(self, name: str, limit: int) -> float | None:
+        try:
+            wait_us = await self._ask(name, limit)
+        except (RedisError, OSError, TimeoutError) as error:
+            if not self._away:
+                _log.warning("redis_away", why=type(error).__name__, consequence="each gateway counts calls for itself")
+            self._away, self._look_again_at_s = True, self._clock() + self._LOOK_AGAIN_S
+            return self._alone.hit_now(name, limit)
+        if self._away:
             _log.info("redis_back")
-            self._away_until_s = 0.0
+            self._away = False
         return wait_us / 1e6 if wait_us else None
+
+    async def _ask(self, name: str, limit: int) -> int:
+        """Microseconds to wait. Raises TimeoutError, and what the library raises."""
+        asked = asyncio.ensure_future(self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
+        try:
+            # In turns of the loop: one that something of ours held up counts as one turn, for then we were silent
+            # and not Redis, and counting alone would let the whole limit in once more.
+            for _ in range(self._TURNS):
+                if (await asyncio.wait({asked}, timeout=self._ANSWER_S_MAX / self._TURNS))[0]:
+                    return int(asked.result())
+            raise TimeoutError
+        finally:
+            asked.cancel()
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -37,7 +37,8 @@ class RejectedEvents:
         self._folder = journal_folder / REJECTED_FOLDER
         files = sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
         self._last_sequence = int(files[-1].stem) if files else 0
-        self.count = sum(file.read_bytes().count(b"\n") for file in files)
+        self._kept = {file.name: file.read_bytes().count(b"\n") for file in files}  # file -> its events
+        self.count = sum(self._kept.values())
 
     def keep(self, events: Sequence[RejectedEvent]) -> None:
         """Keep them durably; those that were kept before, in an interrupted delivery, are not kept twice.
@@ -49,9 +50,19 @@ class RejectedEvents:
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         last = max(event.sequence for event in new)
-        write_durably(self._folder / f"{last:020d}.jsonl", b"".join(map(_line, new)))
+        name = f"{last:020d}.jsonl"
+        write_durably(self._folder / name, b"".join(map(_line, new)))
         self._last_sequence = last
-        self.count += len(new)
+        self._kept[name] = len(new)
+        self.count = sum(self._kept.values())
+
+    def look_again(self) -> None:
+        """Count no longer what was taken out of the folder: somebody has dealt with it."""
+        try:
+            self._kept = {name: events for name, events in self._kept.items() if (self._folder / name).exists()}
+        except OSError:
+            return  # a folder that cannot be looked at has lost nothing
+        self.count = sum(self._kept.values())
 
 
 def _line(event: RejectedEvent) -> bytes:

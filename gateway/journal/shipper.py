@@ -167,9 +167,13 @@ class Shipper:
                 return
             except TimeoutError:
                 try:
-                    await _on_disk(self._journal.sweep)
+                    await _on_disk(self._tidy)
                 except OSError as error:
                     _log.warning("delivered segments cannot be deleted: %s", error)
+
+    def _tidy(self) -> None:
+        self._rejected.look_again()
+        self._journal.sweep()
 
     def _portion(self) -> int:
         """How many records the next delivery takes at most, so that it leaves room for what arrives."""
@@ -248,6 +252,7 @@ class Shipper:
 
     def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent]) -> None:
         self._rejected.keep(rejected)
+        self._rejected.look_again()
         self._delivered += len(parcel.records) - len(rejected)
         try:
             self._journal.advance(parcel.next_sequence)

@@ -69,6 +69,8 @@ async def test_every_metric_of_alerts_and_dashboard_is_one_that_gateway_or_conso
 
     async with running_gateway(tmp_path, policy=policy()) as gateway:
         await gateway.predict(photo())
+        stream = gateway.stub.PredictStream(iter([]), metadata=gateway.key.metadata)
+        assert [result async for result in stream] == []
         _, page = await gateway.page("/metrics")
 
     exported = set(re.findall(r"^(amulet_\w+)", page, re.MULTILINE))

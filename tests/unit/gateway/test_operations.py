@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import grpc
+import psutil
 import pytest
 import structlog
 from grpc import aio
@@ -21,9 +25,11 @@ from gateway import server
 from gateway.journal.errors import JournalLocked
 from gateway.server import run
 from gateway.telemetry import configure_logging
+from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.tiny_archive import NAME, VERSION
 from tests.unit.gateway.cast import (
+    SOMCHAI,
     Console,
     Gateway,
     Graph,
@@ -32,6 +38,7 @@ from tests.unit.gateway.cast import (
     refusal_of,
     running_gateway,
     settings_for,
+    stream_refusal_of,
     until,
 )
 
@@ -146,6 +153,45 @@ async def test_metrics_count_calls_and_show_states(gateway: Gateway) -> None:
         "amulet_policy_age_seconds",
     ):
         assert name in page
+
+
+async def test_a_stream_is_no_call_and_each_of_its_requests_is_one(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        requests = [pb.PredictRequest(views=[pb.View(photo=content)]) for content in (photo(), photo(seed=1), b"")]
+        stream = gateway.stub.PredictStream(iter(requests), metadata=SOMCHAI.metadata)
+        assert len([result async for result in stream]) == 3
+        await stream_refusal_of(gateway.stub.PredictStream(iter(requests), metadata=()))
+
+        _, page = await gateway.page("/metrics")
+
+    counted = dict(
+        line.rsplit(" ", 1) for line in page.splitlines() if "Stream" in line or "streams_ended_total" in line
+    )
+    assert counted['amulet_calls_total{code="OK",method="PredictStream",reason=""}'] == "2.0"
+    assert counted['amulet_call_seconds_count{method="PredictStream"}'] == "3.0"
+    assert counted['amulet_streams_ended_total{code="OK",reason=""}'] == "1.0"
+    assert counted['amulet_streams_ended_total{code="UNAUTHENTICATED",reason="REASON_KEY_MISSING"}'] == "1.0"
+    assert sum(float(count) for name, count in counted.items() if name.startswith("amulet_calls_total")) == 3
+
+
+async def test_the_gateway_tells_how_large_its_own_process_is(gateway: Gateway) -> None:
+    bytes_now = await gateway.metric("process_resident_memory_bytes")
+
+    assert bytes_now == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
+
+
+async def test_after_a_restart_without_a_console_the_metrics_say_how_old_the_policy_is(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        kept = gateway.settings.state_dir / "gateway" / "policy.pb"
+        await until(kept.exists, what="the policy is kept")
+    hour_ago_s = time.time() - 3600
+    os.utime(kept, (hour_ago_s, hour_ago_s))
+
+    async with running_gateway(tmp_path, policy=None) as gateway:
+        _, page = await gateway.page("/metrics")
+
+    (age_s,) = re.findall(r"^amulet_policy_age_seconds (\S+)", page, re.MULTILINE)
+    assert float(age_s) >= 3600
 
 
 async def test_pages_of_the_operators_port(gateway: Gateway) -> None:

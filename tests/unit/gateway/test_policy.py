@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -70,6 +72,36 @@ async def test_the_last_good_one_survives_a_restart_without_a_console(tmp_path: 
     with Console(None) as console:
         async with keeping(console.url, tmp_path) as (keeper, revisions):
             assert (keeper.current.revision, revisions) == (7, [7])
+
+
+async def test_without_a_console_a_policy_is_as_old_as_its_cache_and_young_once_it_is_confirmed(tmp_path: Path) -> None:
+    file = tmp_path / "gateway" / "policy.pb"
+    file.parent.mkdir()
+    file.write_bytes(policy().SerializeToString())
+    hour_ago_s = time.time() - 3600
+    os.utime(file, (hour_ago_s, hour_ago_s))
+    with Console(None) as console:
+        async with keeping(console.url, tmp_path) as (keeper, _):
+            await until(lambda: keeper.trouble is not None, what="the console is found silent")
+
+            assert keeper.age_s >= 3600
+
+            console.issue(policy())
+            await until(lambda: keeper.age_s < 3600, what="the policy is confirmed")
+
+
+async def test_a_gateway_without_any_policy_counts_from_its_start(tmp_path: Path) -> None:
+    now_s = 1000.0
+    keeper = PolicyKeeper(
+        PolicySettings("http://127.0.0.1:1", "", tmp_path / "policy.pb"),
+        on_change=lambda _: None,
+        why_not_ready=lambda _: None,
+        clock=lambda: now_s,
+    )
+    await keeper.load_cached()
+    now_s += 70.0
+
+    assert keeper.age_s == 70.0
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xff not a policy"])

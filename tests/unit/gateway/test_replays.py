@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -105,6 +108,29 @@ async def test_what_is_kept_stays_within_its_bound(monkeypatch: pytest.MonkeyPat
     assert kept.kept_bytes <= 100_000
     assert (await kept.once("somchai", "k999", b"d", work))[1]
     assert not (await kept.once("somchai", "k0", b"d", work))[1]
+
+
+class LookedAt(OrderedDict[bytes, Any]):
+    """A table that counts the entries that somebody looked at on their way through it."""
+
+    looked_at = 0
+
+    def items(self) -> Iterator[tuple[bytes, Any]]:  # type: ignore[override]  # no view: it is only gone through
+        for item in super().items():
+            self.looked_at += 1
+            yield item
+
+
+@pytest.mark.parametrize("kept_answers", [10, 5000])
+async def test_a_call_looks_at_the_oldest_answers_alone_however_many_are_kept(kept_answers: int) -> None:
+    kept, work = Replays(), Work()
+    for number in range(kept_answers):
+        await kept.once("somchai", f"k{number}", b"d", work)
+    table = kept._entries = LookedAt(kept._entries)
+
+    await kept.once("somchai", "another", b"d", work)
+
+    assert table.looked_at == 2  # the oldest one, before its work and after it
 
 
 def event_with(client_id: str, key: str, answer: bytes, *, at_s: float = 1000.0) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -143,3 +145,99 @@ async def test_without_redis_each_gateway_counts_for_itself() -> None:
     assert await admitted(window, "somchai", 10, 30) == 10
 
     await window.close()
+
+
+class Wire:
+    """Between a gateway and its Redis. While it is mute it takes connections and what they say, and is silent."""
+
+    def __init__(self) -> None:
+        self.mute = False
+        self.heard = asyncio.Event()  # something came while it was mute
+        self.connections: set[asyncio.StreamWriter] = set()
+
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        url = urlsplit(REDIS_URL)
+        self.connections.add(writer)
+        there: asyncio.StreamWriter | None = None
+        back: asyncio.Task[None] | None = None
+        try:
+            while said := await reader.read(2**16):
+                if self.mute:
+                    self.heard.set()
+                    continue
+                if there is None:
+                    here, there = await asyncio.open_connection(url.hostname or "", url.port or 6379)
+                    back = asyncio.create_task(self._back(here, writer))
+                there.write(said)
+        finally:
+            self.connections.discard(writer)
+            for end in (writer, there):
+                if end is not None:
+                    end.close()
+            if back is not None:
+                back.cancel()
+
+    async def _back(self, here: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while said := await here.read(2**16):
+            if not self.mute:
+                writer.write(said)
+
+
+@asynccontextmanager
+async def wired(clock: Clock) -> AsyncIterator[tuple[RedisWindow, Wire]]:
+    """A window whose Redis is at the far end of a wire."""
+    wire = Wire()
+    async with await asyncio.start_server(wire.carry, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        window = RedisWindow(f"redis://127.0.0.1:{port}{urlsplit(REDIS_URL).path}", clock)
+        yield window, wire
+        await window.close()
+
+
+async def test_one_call_at_a_time_asks_a_silent_redis_and_no_other_waits_for_it() -> None:
+    clock = Clock()
+    async with wired(clock) as (window, wire):
+        wire.mute = True
+        assert await admitted(window, "somchai", 10, 30) == 10
+        clock.now_s += 1.0
+        wire.heard.clear()
+        asks = asyncio.create_task(window.hit("malee", 10))
+        await wire.heard.wait()
+
+        others = [await window.hit("suda", 100) for _ in range(200)]
+
+        assert not asks.done()
+        assert others.count(None) == 100
+        assert len(wire.connections) == 1
+        assert await asks is None  # counted alone, as the others are
+
+
+@pytest.mark.servers
+async def test_a_redis_that_speaks_again_is_asked_again_within_a_second() -> None:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    clock, name = Clock(), f"test-{uuid.uuid4()}"
+    async with wired(clock) as (window, wire), wired(clock) as (other, _):
+        assert await admitted(other, name, 10, 4) == 4
+        wire.mute = True
+        assert await admitted(window, name, 10, 30) == 10
+        wire.mute = False
+        clock.now_s += 1.0
+
+        assert await admitted(window, name, 10, 1) == 1
+
+        assert await admitted(window, name, 10, 30) == 5
+
+
+@pytest.mark.servers
+async def test_a_loop_that_was_held_up_says_nothing_of_redis() -> None:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    name = f"test-{uuid.uuid4()}"
+    async with wired(Clock()) as (window, _), wired(Clock()) as (other, _):
+        assert await admitted(window, name, 10, 10) == 10
+        asyncio.get_running_loop().call_later(0, time.sleep, 0.3)  # what holds it up, not a wait for something
+
+        assert await admitted(window, name, 10, 30) == 0
+
+        assert await admitted(other, name, 10, 30) == 0

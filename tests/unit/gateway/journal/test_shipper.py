@@ -190,6 +190,22 @@ async def test_rejected_events_of_an_interrupted_delivery_are_not_kept_twice(
         (settings.folder / "cursor").unlink()  # as if the crash had come before it was written
 
 
+async def test_rejected_events_whose_file_was_taken_away_are_counted_no_longer(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    place.behave("reject event-1 event-9")
+    async with shipping(journal, settings_for(place)) as shipper:
+        await append_events(journal, *names(2))
+        await until(shipper, lambda state: state.rejected == 1)
+        (dealt_with,) = (tmp_path / "journal" / "rejected").iterdir()
+        await append_events(journal, *names(2, first=8))
+        await until(shipper, lambda state: state.rejected == 2)
+
+        dealt_with.rename(tmp_path / dealt_with.name)
+
+        await until(shipper, lambda state: state.rejected == 1)
+
+
 async def test_one_event_that_is_too_much_does_not_hold_up_those_before_it(
     journal: Journal, place: ConsolePlace
 ) -> None:
