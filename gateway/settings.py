@@ -110,7 +110,8 @@ class Settings(BaseSettings):
         default=30.0,
         gt=0,
         le=600,
-        description="Seconds that a call may take, whatever deadline it sets, or without one.",
+        description="Seconds that a call may take, whatever deadline it sets, or without one. The console keeps a "
+        "version that lost its route loaded for longer than this.",
     )
     calls_in_flight_max: int = Field(
         default=64,

@@ -31,6 +31,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "TORCHSERVE_MANAGEMENT_URL": ("gateway", "console"),
         "TORCHSERVE_KEY_FILE": ("gateway", "console"),
         "OTLP_ENDPOINT": ("gateway", "console"),
+        "REQUEST_S_MAX": ("gateway", "console"),  # the console: how long a version that lost its route is still asked
         # Gateway.
         "GATEWAY_LISTEN": ("gateway",),
         "GATEWAY_OPS_LISTEN": ("gateway",),
@@ -45,7 +46,6 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "JOURNAL_FREE_MIB_MIN": ("gateway",),
         "JOURNAL_AGE_S_MAX": ("gateway",),
         "DECODER_WORKERS": ("gateway",),
-        "REQUEST_S_MAX": ("gateway",),
         "CALLS_IN_FLIGHT_MAX": ("gateway",),
         "TRACES_RATIO": ("gateway",),
         # Console.

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Case, DateTimeField, F, Q, Value, When
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -141,7 +141,7 @@ def retire_version(*, actor: User, version_id: int, reason: str) -> ModelVersion
     require(actor, "registry.approve_modelversion")
     reason = checked_reason(reason)
     moved = ModelVersion.objects.filter(pk=version_id, state=State.APPROVED).update(
-        state=State.RETIRED, retired_at=now(), held_until=None
+        state=State.RETIRED, retired_at=now()
     )
     version = find_version(version_id)
     if not moved:
@@ -151,8 +151,10 @@ def retire_version(*, actor: User, version_id: int, reason: str) -> ModelVersion
 
 
 def hold(*, version_id: int, seconds: float) -> None:
-    """Have TorchServe keep a version loaded for a while, routes or not."""
-    ModelVersion.objects.filter(pk=version_id).update(held_until=now() + timedelta(seconds=seconds))
+    """Have TorchServe keep a version loaded for so long at least, routes or not: what holds it longer stays."""
+    until = now() + timedelta(seconds=seconds)
+    longer = Case(When(held_until__gt=until, then=F("held_until")), default=Value(until), output_field=DateTimeField())
+    ModelVersion.objects.filter(pk=version_id).update(held_until=longer)
 
 
 def claim_smoke_test(*, version_id: int) -> bool:

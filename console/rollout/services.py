@@ -2,15 +2,16 @@
 
 The gateway hears of a change with its next look at the policy, two seconds later at most. A
 version gets a route only when TorchServe holds it with a worker that is ready, so a rollout
-never sends callers to something that is still loading.
+never sends callers to something that is still loading. A version that loses its route stays with
+TorchServe until no gateway can send it a call any more (decision 0153).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import timedelta
 from typing import Any, Final
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -33,6 +34,11 @@ from console.torchserve.management import Backend
 
 READY_S_MAX: Final = 30.0
 HOLD_S: Final = 120.0
+# What gateways do, which a test holds equal: between two looks at the policy, and how long the old routes may still
+# answer once it is known. Two looks may fail.
+LOOK_S_MAX: Final = 4.0
+LOOKS_MAX: Final = 3
+HANDOVER_S_MAX: Final = 10.0
 LOG_EVIDENCE_MAX: Final = 1e6  # a database has no infinity
 
 
@@ -221,7 +227,7 @@ def retire(*, actor: User, version_id: int, reason: str) -> ModelVersion:
 @transaction.atomic
 def _start_route(actor: User, version_id: int, mode: Mode, share: float, reason: str, unguarded: list[Rule]) -> Route:
     # Writing the row keeps a retirement from slipping in between this look and the new route.
-    ModelVersion.objects.filter(pk=version_id).update(held_until=now() + timedelta(seconds=HOLD_S))
+    registry_services.hold(version_id=version_id, seconds=HOLD_S)
     version = find_version(version_id)
     _check_approved(version)
     served = served_model(version.model)
@@ -305,6 +311,12 @@ def _end(route: Route, actor: User | None, reason: str) -> None:
     moved = Route.objects.filter(pk=route.pk, ended_at=None).update(ended_at=now(), ended_by=actor, end_reason=reason)
     if not moved:
         raise _changed_meanwhile()
+    registry_services.hold(version_id=route.version_id, seconds=_leaving_s())
+
+
+def _leaving_s() -> float:
+    """Until every gateway that hears the console follows the new routes, and the last call by the old ones is over."""
+    return LOOKS_MAX * LOOK_S_MAX + HANDOVER_S_MAX + float(settings.AMULET.request_s_max)
 
 
 def _changed_meanwhile() -> Conflict:

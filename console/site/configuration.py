@@ -194,6 +194,12 @@ class ConsoleSettings(BaseSettings):
     torchserve_key_file: Path = Field(
         default_factory=_in_state("torchserve", "key_file.json"), description="Where TorchServe writes its tokens."
     )
+    request_s_max: float = Field(
+        default=30.0,
+        gt=0,
+        le=600,
+        description="Seconds that a call may take in a gateway: a version that lost its route stays loaded for longer.",
+    )
     gateway_ops_url: str = Field(default="http://127.0.0.1:7445", description="The gateway's health and metrics.")
     gateway: str = Field(
         default="127.0.0.1:7443", description="HOST:PORT of the gateway that `amulet predict` and Try it ask."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
+from django.utils.timezone import now
 
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
@@ -141,8 +143,12 @@ def test_work_that_nobody_does_is_found(malee: User) -> None:
 def test_a_version_is_held_for_its_time_and_no_longer(malee: User) -> None:
     version = a_version(malee, state=State.VERIFIED)
     services.hold(version_id=version.pk, seconds=60)
+    services.hold(version_id=version.pk, seconds=1)  # who needs it for less does not end what another needs
+    version.refresh_from_db()
+    assert version.held_until is not None
+    assert version.held_until > now() + timedelta(seconds=50)
     assert [key.version for key in held()] == [version.version]
-    services.hold(version_id=version.pk, seconds=-1)
+    ModelVersion.objects.update(held_until=now() - timedelta(seconds=1))
     assert held() == []
 
 
