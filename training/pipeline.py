@@ -24,7 +24,7 @@ from training.data.errors import DataWrong
 from training.data.folder import Folder, Photo, load_folder, load_outside, set_fingerprint
 from training.data.splits import Split
 from training.errors import DataTooSmall, SettingWrong
-from training.evaluation import crossvalidation, report, subjects
+from training.evaluation import crossvalidation, learnt, report, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
@@ -204,6 +204,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
             run_folder.write_json(place, run_folder.TUNING, lens.course)
         document = metrics_of(card, folder, found, assessment, left_out, equal)
         run_folder.write_json(place, run_folder.METRICS, document)
+        run_folder.write_json(place, learnt.FILE, learnt.document(division.parts, set_aside.thresholds))
         subject = subjects.of_run(model, folder, found, answered, assessment, left_out, course=lens.course)
         page = report.page(subject)
         (place / run_folder.REPORT).write_text(page, "utf-8")
