@@ -157,6 +157,8 @@ def train(
                 ],
             )
         )
+    for sentence in run.left_out:
+        click.echo(f"Left out: {sentence}", err=True)
     if as_json:
         figures = {item.name: {"value": item.value, "low": item.low, "high": item.high} for item in run.card.metrics}
         document = {
@@ -165,6 +167,7 @@ def train(
             "version": run.card.version,
             "seconds": round(seconds, 1),
             "metrics": figures,
+            "left_out": list(run.left_out),
             **({"differs_from_card": reproduction.differences(wanted, run.card)} if wanted is not None else {}),
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
