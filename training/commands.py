@@ -23,11 +23,11 @@ from training.experiments.tracking import Outcome, Photographs, Tracker
 
 if TYPE_CHECKING:
     from model_store.card import Card
+    from training.evaluation.learnt import TrainedOn
 
 # The modules that do the work import torch, which takes seconds: `--help` must not.
 
 SEED_MAX: Final = 2**32 - 1
-SEEN_IN_TRAINING: Final = "measured on the photographs that it was trained on: too good"
 
 
 @click.command(epilog="Example: amulet train photographs --ood photographs/ood --out run --seed 7")
@@ -166,6 +166,8 @@ def train(
                 ],
             )
         )
+    for sentence in run.left_out:
+        click.echo(f"Left out: {sentence}", err=True)
     if as_json:
         figures = {item.name: {"value": item.value, "low": item.low, "high": item.high} for item in run.card.metrics}
         document = {
@@ -174,6 +176,7 @@ def train(
             "version": run.card.version,
             "seconds": round(seconds, 1),
             "metrics": figures,
+            "left_out": list(run.left_out),
             **({"differs_from_card": reproduction.differences(wanted, run.card)} if wanted is not None else {}),
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
@@ -260,13 +263,13 @@ def evaluate(
                 parameters={"model": opened.card.version, "model_name": opened.card.name},
                 name=opened.card.version,
                 artefacts=written_files(json_file, html),
-                remark=SEEN_IN_TRAINING if found.seen_in_training else "",
+                remark=found.trained_on.remark,
             )
         )
     if json_file is not None and str(json_file) == "-":
         click.echo(text, nl=False)
         return
-    click.echo("\n".join(_shown(document)))
+    click.echo("\n".join(_shown(document, found.trained_on)))
 
 
 @click.command(epilog="Example: amulet package run --out amulets.mar --sign signing.key")
@@ -427,7 +430,7 @@ def written_files(*files: Path | None) -> list[Path]:
     return [file for file in files if file is not None and str(file) != "-"]
 
 
-def _shown(document: Mapping[str, Any]) -> Iterator[str]:
+def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:
     yield f"{document['model']} on {document['data']['photos']} photographs of {document['data']['path']}"
     intervals = document["intervals"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll"):
@@ -444,7 +447,13 @@ def _shown(document: Mapping[str, Any]) -> Iterator[str]:
             f"  {name}: AUROC {row['auroc']:.3f}, {row['rejected']:.0%} of {row['photos']} rejected, "
             f"{row['fpr_at_95_tpr']:.0%} accepted where 95 % of the known are"
         )
-    if document["data"]["seen_in_training"]:
-        yield "  The model was trained on these photographs: every figure above is too good."
+    if trained_on.said:
+        yield f"  {trained_on.said}: every figure above is too good."
+    for name, count in document["data"]["placed_borders"].items():
+        if count:
+            yield (
+                f"  {count} of {document['ood'][name]['photos']} photographs of {name} placed the model's borders: "
+                f"what it rejects is too good"
+            )
     for item in document["unreadable"]:
         yield f"  left out: {item['file']} {item['why']}"

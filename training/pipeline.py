@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,11 +20,11 @@ from model_store import examples
 from model_store.card import Card, ExamplesCard, check_suffix
 from training.data import splits
 from training.data.duplicates import groups, near_duplicates
-from training.data.errors import DataWrong
-from training.data.folder import Folder, Photo, load_folder, load_outside, set_fingerprint
+from training.data.folder import Folder, Photo, load_folder, set_fingerprint
+from training.data.others import SetAside, read_others, set_aside
 from training.data.splits import Split
-from training.errors import DataTooSmall, SettingWrong
-from training.evaluation import crossvalidation, report, subjects
+from training.errors import SettingWrong
+from training.evaluation import crossvalidation, learnt, report, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
@@ -76,6 +76,7 @@ class Run:
     path: Path
     card: Card
     parity: Parity
+    left_out: tuple[str, ...]  # photographs of other things, a sentence for each
 
 
 def train(request: Request, *, say: Say = _silent) -> Run:
@@ -101,8 +102,8 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
-    others = _others(request, folder)
-    set_aside = _set_aside(others, request)
+    others = read_others(request.outside, folder)
+    aside = set_aside(others.kept, borders_share=recipe.ood_threshold_share, seed=request.seed)
     division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe), together=together)
 
     say("Exporting the backbone", 0, 1)
@@ -111,7 +112,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     eyes = lenses.eyes_of(
         lenses.lens_of(start, recipe, threads=threads, kept=request.exports),
         recipe,
-        lambda eye: _look(eye, folder, set_aside, request, say),
+        lambda eye: _look(eye, folder, aside, request, say),
         tutor,
         seed=request.seed,
         threads=threads,
@@ -174,8 +175,8 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         seed=request.seed,
         settings={
             "folds": request.folds,
-            "outside": sorted(others),
-            "outside_fingerprints": {each: set_fingerprint(photos) for each, photos in sorted(others.items())},
+            "outside": sorted(others.given),
+            "outside_fingerprints": {each: set_fingerprint(photos) for each, photos in sorted(others.given.items())},
         },
         version=version,
         figures=figures,
@@ -206,12 +207,13 @@ def train(request: Request, *, say: Say = _silent) -> Run:
             run_folder.write_json(place, run_folder.TUNING, lens.course)
         document = metrics_of(card, folder, found, assessment, left_out, equal)
         run_folder.write_json(place, run_folder.METRICS, document)
+        run_folder.write_json(place, learnt.FILE, learnt.document(division.parts, aside.thresholds))
         subject = subjects.of_run(model, folder, found, answered, assessment, left_out, course=lens.course)
         page = report.page(subject)
         (place / run_folder.REPORT).write_text(page, "utf-8")
         (place / run_folder.CARD_PAGE).write_text(card_page.page(card), "utf-8")
     shutil.rmtree(_tuning_folder(request.out), ignore_errors=True)
-    return Run(request.out, card, equal)
+    return Run(request.out, card, equal, others.left_out)
 
 
 def _unlearnt(fit: crossvalidation.Fit, folder: Folder) -> NDArray[np.floating]:
@@ -235,38 +237,12 @@ def _model_name(request: Request) -> str:
     return name
 
 
-def _others(request: Request, folder: Folder) -> dict[str, tuple[Photo, ...]]:
-    """Photographs of other things, by set. Raises DataWrong where one is also a photograph of a class."""
-    known = {photo.sha256: photo.relative for photo in folder.photos}
-    sets: dict[str, tuple[Photo, ...]] = {}
-    for path in request.outside:
-        for name, photos in load_outside(path).items():
-            if name in sets:
-                raise SettingWrong(f"two sets of other things are called {name}: give them folders of different names")
-            for photo in photos:
-                if photo.sha256 in known:
-                    raise DataWrong(
-                        f"{photo.path} is the same photograph as {known[photo.sha256]} of the data set: "
-                        f"it cannot be of a class and of none"
-                    )
-            sets[name] = photos
-    return sets
-
-
 def _tuning_folder(out: Path) -> Path:
     """Beside the run: what a fine-tuning that was interrupted goes on from."""
     return out.with_name(f".{out.name}.tuning")
 
 
-@dataclass(frozen=True, slots=True)
-class _SetAside:
-    """Photographs of other things."""
-
-    thresholds: tuple[Photo, ...]
-    report: Mapping[str, tuple[Photo, ...]]
-
-
-def _look(eye: Eye, folder: Folder, others: _SetAside, request: Request, say: Say) -> Sight:
+def _look(eye: Eye, folder: Folder, others: SetAside, request: Request, say: Say) -> Sight:
     """Everything that a network is asked about, seen by it."""
     # A network that learns from this very division sees otherwise next time.
     kept = request.features if request.recipe.tuning is None else None
@@ -290,24 +266,6 @@ def _look(eye: Eye, folder: Folder, others: _SetAside, request: Request, say: Sa
         shown = (folder.photos, others.thresholds, *others.report.values())
         shelf.tidy({photo.sha256 for photos in shown for photo in photos})
     return sight
-
-
-def _set_aside(others: Mapping[str, tuple[Photo, ...]], request: Request) -> _SetAside:
-    """Divide each set by groups of near-duplicates: a part places borders, the other is reported on."""
-    shares = {"thresholds": request.recipe.ood_threshold_share, "report": 1.0 - request.recipe.ood_threshold_share}
-    for_borders: list[Photo] = []
-    report: dict[str, tuple[Photo, ...]] = {}
-    for name, photos in others.items():
-        together = groups(photos, near_duplicates(photos))
-        if len(together) < len(shares):
-            raise DataTooSmall(
-                f"the set {name} of other things has {len(together)} independent photograph: a part is needed to "
-                f"place borders and another to report on, so give at least {len(shares)}"
-            )
-        parts = splits.divide(together, shares, seed=request.seed)
-        for_borders.extend(parts["thresholds"])
-        report[name] = parts["report"]
-    return _SetAside(tuple(for_borders), report)
 
 
 def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, decide, prediction_set
 from training.data.errors import PhotoBroken
 from training.errors import ModelUnreadable
+from training.evaluation.learnt import Learnt, learnt_of
 from training.evaluation.levels import Above, above
 
 GRAPH: Final = "model.onnx"
@@ -72,13 +74,17 @@ class Answers:
 class GraphModel:
     """`model.onnx` and its card, opened with onnxruntime. Not for several threads at once."""
 
-    def __init__(self, card: Card, graph: bytes, *, threads: int) -> None:
-        """Raises ModelUnreadable where the graph does not load or does not answer as its card says."""
+    def __init__(self, card: Card, graph: bytes, *, threads: int, path: Path | None = None) -> None:
+        """path: what it was opened from.
+
+        Raises ModelUnreadable where the graph does not load or does not answer as its card says.
+        """
         try:
             self._session = _session(graph, threads)
         except _BAD_GRAPH as error:
             raise ModelUnreadable(f"{GRAPH} of {card.version} does not load: {_first_line(error)}") from None
         self.card = card
+        self._path = path
         self._graph, self._threads = graph, threads
         self._signed: onnxruntime.InferenceSession | None = None
         self.sha256 = hashlib.sha256(graph).hexdigest()
@@ -94,7 +100,12 @@ class GraphModel:
         Raises ModelUnreadable saying what is missing.
         """
         card, graph = read_model(path)
-        return GraphModel(card, graph, threads=threads)
+        return GraphModel(card, graph, threads=threads, path=path)
+
+    @cached_property
+    def learnt(self) -> Learnt:
+        """What it learnt from, as far as its files tell. Raises ModelUnreadable."""
+        return learnt_of(self._path, self.card) if self._path is not None else Learnt(self.card.data.fingerprint)
 
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         """A photograph as the graph takes it. Raises PhotoBroken with the reason."""

@@ -7,7 +7,7 @@ accepted where nothing was) is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from training.evaluation import metrics
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, assess
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.learnt import TrainedOn
 from training.evaluation.levels import Above, level_name
 from training.evaluation.tables import tables
 
@@ -75,15 +76,12 @@ class Evaluation:
     assessment: Assessment
     outside: Mapping[str, OutsideFigures]
     unreadable: tuple[PhotoBroken, ...]
+    trained_on: TrainedOn
+    placed_borders: Mapping[str, int | None]  # by set of other things: how many did; None where nothing tells
 
     @property
     def fingerprint(self) -> str:
         return fingerprint(self.known.photos)
-
-    @property
-    def seen_in_training(self) -> bool:
-        """Whether these are the very photographs that the model was trained on: the figures are then too good."""
-        return self.fingerprint == self.card.data.fingerprint
 
     def document(self) -> dict[str, Any]:
         """The JSON of contracts.md, with what was added to it."""
@@ -94,7 +92,9 @@ class Evaluation:
                 "path": str(self.path),
                 "fingerprint": self.fingerprint,
                 "photos": len(self.known.photos),
-                "seen_in_training": self.seen_in_training,
+                "seen_in_training": bool(self.trained_on),
+                "trained_on": asdict(self.trained_on),
+                "placed_borders": dict(self.placed_borders),
             },
             **found,
             "temperature": self.card.temperature,
@@ -174,6 +174,8 @@ def evaluate(
             if measured.photos
         },
         unreadable=tuple(broken),
+        trained_on=model.learnt.trained_on(known.photos),
+        placed_borders={name: model.learnt.placed_borders(measured.photos) for name, measured in others.items()},
     )
 
 

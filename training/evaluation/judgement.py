@@ -54,15 +54,17 @@ def judge(
     outside: Mapping[str, OutsideSeen],
     unseen: Mapping[str, float],
     *,
-    seen_in_training: bool = False,
+    trained_on: str = "",
 ) -> Judgement:
-    """outside: by set.  unseen: class -> AUROC of a version that never saw it; empty where that was not measured."""
+    """outside: by set.  unseen: class -> AUROC of a version that never saw it; empty where that was not measured.
+    trained_on: how many of the photographs were, in words; empty where none was.
+    """
     good: list[str] = []
     bad: list[str] = []
-    if seen_in_training:
+    if trained_on:
         bad.append(
-            "These are the very photographs that the model was trained on: every figure here is too good. "
-            "Measure on others, or read the run's own report, which is cross-validated."
+            f"{trained_on[0].upper()}{trained_on[1:]}: every figure here is too good. Measure on others, or read the "
+            f"run's own report, which is cross-validated."
         )
     for holds, sentence in (*_accuracy(found), *_calibration(found), *_sets(found), *_outside(outside, unseen)):
         (good if holds else bad).append(sentence)

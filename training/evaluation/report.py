@@ -45,6 +45,7 @@ class OutsideShown:
 
     seen: OutsideSeen
     scores: NDArray[np.floating]  # [m]; 1 is the border to "out"
+    placed_borders: int | None = None  # how many of them did: what is called out is too good then; None: not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Subject:
     mistakes_in_all: int
     card_figures: tuple[MetricCard, ...]  # shown as they stand on the card; empty for another data set than the card's
     facts: tuple[tuple[str, str], ...]  # of the data that was measured on
-    seen_in_training: bool = False
+    trained_on: str = ""  # how many of the photographs were, in words; empty where none was
     course: Mapping[str, Any] | None = None  # how the network was tuned: `finetune.Tuned.document`
 
 
@@ -89,7 +90,7 @@ def page(subject: Subject) -> str:
         found,
         {name: shown.seen for name, shown in subject.outside.items()},
         subject.unseen,
-        seen_in_training=subject.seen_in_training,
+        trained_on=subject.trained_on,
     )
     names = {item.id: dict(item.names) for item in subject.card.classes}
     return render(

@@ -8,7 +8,7 @@ five strengths: a curve then shows the strength and not the luck of the draw.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from training.evaluation import metrics
 from training.evaluation.answers import GraphModel, verdict_name
 from training.evaluation.assessment import VERDICTS
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.learnt import TrainedOn
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -148,11 +149,7 @@ class ModelRobustness:
     path: Path
     found: Robustness
     fingerprint: str
-
-    @property
-    def seen_in_training(self) -> bool:
-        """Whether the model was trained on these photographs: figures fall from too high then."""
-        return self.fingerprint == self.card.data.fingerprint
+    trained_on: TrainedOn  # where any was: figures fall from too high
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
@@ -162,7 +159,8 @@ class ModelRobustness:
                 "path": str(self.path),
                 "fingerprint": self.fingerprint,
                 "photos": self.found.photos,
-                "seen_in_training": self.seen_in_training,
+                "seen_in_training": bool(self.trained_on),
+                "trained_on": asdict(self.trained_on),
             },
             **self.found.document(),
         }
@@ -213,7 +211,7 @@ def of_model(
         seed=seed,
         progress=progress,
     )
-    return ModelRobustness(model.card, data, found, fingerprint(scan.photos))
+    return ModelRobustness(model.card, data, found, fingerprint(scan.photos), model.learnt.trained_on(scan.photos))
 
 
 def measure(

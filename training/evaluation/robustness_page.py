@@ -24,7 +24,7 @@ def page(subject: ModelRobustness) -> str:
         "evaluation/robustness.html.j2",
         card=subject.card,
         measured=f"{found.photos} photographs of {subject.path.resolve().name}, fingerprint {subject.fingerprint[:12]}",
-        too_good=subject.seen_in_training,
+        trained_on=subject.trained_on.said,
         found=found,
         sentences=list(sentences(found)),
         silent=[curve.degradation.said for curve in found.curves if _passes_unseen(found.unchanged, curve)],

@@ -71,7 +71,11 @@ def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
         answered=found.answered,
         assessment=found.assessment,
         outside={
-            name: OutsideShown(OutsideSeen(figures.photos, figures.auroc, figures.rejected), found.others[name].scores)
+            name: OutsideShown(
+                OutsideSeen(figures.photos, figures.auroc, figures.rejected),
+                found.others[name].scores,
+                found.placed_borders[name],
+            )
             for name, figures in found.outside.items()
         },
         unseen={},
@@ -79,7 +83,7 @@ def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
         mistakes_in_all=in_all,
         card_figures=(),
         facts=_facts(found.path.resolve().name, found.fingerprint, per_class, unreadable),
-        seen_in_training=found.seen_in_training,
+        trained_on=found.trained_on.said,
     )
 
 

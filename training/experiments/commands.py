@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from training.commands import SEEN_IN_TRAINING, named, settings_of, stages, worded, written_files
+from training.commands import named, settings_of, stages, worded, written_files
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
 
@@ -116,14 +116,14 @@ def robustness(
                 name=measured.card.version,
                 seed=seed,
                 artefacts=written_files(json_file, html),
-                remark=SEEN_IN_TRAINING if measured.seen_in_training else "",
+                remark=measured.trained_on.remark,
             )
         )
     if to_stdout(json_file):
         return
     click.echo(f"{measured.card.version} on {measured.found.photos} photographs of {data}")
-    if measured.seen_in_training:
-        click.echo("  The model was trained on these photographs: read how far figures fall, not where they start.")
+    if measured.trained_on:
+        click.echo(f"  {measured.trained_on.said}: read how far figures fall, not where they start.")
     for curve in measured.found.curves:
         values = "  ".join(f"{level.balanced_accuracy.value:.2f}" for level in curve.levels)
         accepted = "  ".join(f"{level.verdicts['IN_DOMAIN']:.2f}" for level in curve.levels)

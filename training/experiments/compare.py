@@ -176,22 +176,28 @@ def compare_models(
     Raises what `evaluate` raises; SettingWrong where a model was trained on these photographs.
     """
     read = []
+    known = []
     for number, path in enumerate(models):
         if say is not None:
             say("Measuring models", number, len(models))
         model = GraphModel.open(path, threads=threads)
         found = evaluate(model, data, outside)
-        if found.seen_in_training:
+        if found.trained_on:
             raise SettingWrong(
-                f"{path} was trained on the photographs of {data}: keep some aside to compare on, or compare runs "
-                f"without --data, by their cross-validation"
+                f"{path} was trained on the photographs of {data} ({found.trained_on.said}): keep some aside to "
+                f"compare on, or compare runs without --data, by their cross-validation"
             )
         document = found.document()
         rows = [row for row in document["predictions"] if row["label"] is not None]
         areas = {name: row["auroc"] for name, row in document["ood"].items()}
         read.append((model, _answers(rows, "predicted"), areas))
+        known += [
+            f"{count} of {found.outside[name].photos} photographs of {name} placed the borders of {path}"
+            for name, count in found.placed_borders.items()
+            if count
+        ]
     name = data.resolve().name
-    measured = f"{len(read[0][1].files)} photographs of {name}, through the graphs that are served"
+    measured = "; ".join([f"{len(read[0][1].files)} photographs of {name}, through the graphs that are served", *known])
     return _compared(
         _names(models),
         read,

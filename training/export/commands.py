@@ -92,9 +92,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     if as_json:
         click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
         return
-    seen = (
-        "; the run was trained on them: accuracies are too good, what is lost is not" if found.seen_in_training else ""
-    )
+    seen = f"; {found.trained_on.said}: accuracies are too good, what is lost is not" if found.trained_on else ""
     click.echo(f"{found.version} on {found.processor}, {found.photos} photographs that nothing was calibrated on{seen}")
     for form in found.forms:
         click.echo(

@@ -21,6 +21,7 @@ from training.data.folder import Photo, load_folder
 from training.errors import DataTooSmall, ModelUnreadable, ParityBroken, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.evaluation.intervals import bootstrap
+from training.evaluation.learnt import TrainedOn
 from training.export import latency, quantize, run_folder, torchscript
 from training.export.latency import Cost
 from training.export.processor import processor
@@ -60,14 +61,14 @@ class Forms:
     version: str
     processor: str
     photos: int
-    seen_in_training: bool
+    trained_on: TrainedOn
     decode_ms: float  # median, of one photograph to the model's size
     forms: tuple[Form, ...]
     refused: Mapping[str, str]  # form -> why there is none
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
-        return asdict(self)
+        return {**asdict(self), "seen_in_training": bool(self.trained_on)}
 
 
 def export(
@@ -136,7 +137,7 @@ class _Chosen:
     """What forms are measured on."""
 
     version: str
-    seen_in_training: bool
+    trained_on: TrainedOn
     images: NDArray[np.uint8]  # [n, H, W, 3]
     labels: NDArray[np.intp]  # [n]
     decode_ms: float
@@ -146,7 +147,7 @@ class _Chosen:
             version=self.version,
             processor=processor(),
             photos=len(self.images),
-            seen_in_training=self.seen_in_training,
+            trained_on=self.trained_on,
             decode_ms=self.decode_ms,
             forms=tuple(forms),
             refused=refused,
@@ -166,7 +167,7 @@ def _chosen(run: Path, data: Path) -> _Chosen:
         )
     return _Chosen(
         version=model.card.version,
-        seen_in_training=folder.fingerprint == model.card.data.fingerprint,
+        trained_on=model.learnt.trained_on(photos, folder_fingerprint=folder.fingerprint),
         images=np.stack([model.pixels(photo.path) for photo in photos]),
         labels=np.array([order.index(photo.label) for photo in photos], np.intp),
         decode_ms=_decode_ms(model, photos),

@@ -72,8 +72,8 @@ def sentences(found: Forms) -> Iterator[str]:
             f"Stay with fp32: no 8-bit form is {GAIN_MIN} times as fast on this processor and loses at most "
             f"{LOSS_MAX:.0%} of accuracy."
         )
-    if found.seen_in_training:
-        yield "The run was trained on these photographs: accuracies are too good, what is lost is not."
+    if found.trained_on:
+        yield f"{found.trained_on.said}: accuracies are too good, what is lost is not."
     yield (
         f"Measured on {found.photos} photographs that nothing was calibrated on: one more mistake is "
         f"{1.0 / found.photos:.1%} of accuracy."

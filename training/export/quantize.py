@@ -47,6 +47,7 @@ from model_store.projection import projected
 from protos.verdict import DetectorLimits
 from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
+from training.evaluation import learnt
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
 from training.export import run_folder
 from training.export.compact import compact
@@ -340,7 +341,7 @@ def _write(place: Path, run: Path, card: Card, graph: bytes, lines: Mapping[str,
         _reference_moved((run / run_folder.REFERENCE).read_text(), lines), "utf-8"
     )
     run_folder.write_json(place, FIGURES, asdict(figures))
-    for name in (run_folder.METRICS, run_folder.CHECKPOINT, examples.FILE):
+    for name in (run_folder.METRICS, run_folder.CHECKPOINT, examples.FILE, learnt.FILE):
         if (run / name).is_file():
             shutil.copy(run / name, place / name)
 

@@ -4,6 +4,7 @@ model.onnx       the graph            reference.json    distributions that drift
 model.json       its card             checkpoint.pt     the fitted tensors, for other exports
 golden_N.png     known answers        metrics.json      every figure and out-of-fold prediction
 examples.json    the references that answers name as nearest
+learnt.json      digests of the photographs that it learnt from; never in an archive
 report.html      for people           tuning.json       how the backbone was fine-tuned, where it was
 card.html        its card, for people
 """
@@ -31,6 +32,7 @@ from model_store.examples import THUMBNAIL_PX, Example
 from training.data.folder import Photo
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
+from training.evaluation.learnt import digest_of
 from training.export.fused_graph import Fitted
 from training.fitting import checkpoints
 from training.fitting.recipe import RECIPES, Recipe, with_settings
@@ -44,7 +46,6 @@ TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
 CARD_PAGE: Final = "card.html"
 GOLDEN_MAX: Final = 6
-ID_DIGITS: Final = 16  # of a photograph's SHA-256: two of a data set that share them are not to be expected
 _THUMBNAIL_QUALITY: Final = 80
 
 
@@ -111,7 +112,7 @@ def examples_of(references: Sequence[Photo], *, shown: Mapping[str, NDArray[np.u
     return examples.render(
         [
             Example(
-                id=photo.sha256[:ID_DIGITS],
+                id=digest_of(photo),
                 class_id=photo.label,
                 side=photo.side_name if photo.side else "",
                 thumbnail_jpeg=_thumbnail(shown[photo.sha256]) if photo.sha256 in shown else b"",

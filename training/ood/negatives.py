@@ -152,10 +152,12 @@ def _offers(
     rng = np.random.default_rng(seed)
     offers: dict[str, list[_Offer]] = {}
     left_out: list[LeftOut] = []
+    taken: list[Photo] = []
     for source in brought:
         if source.name in offers or source.name in (*DRAWN, *CUT):
             raise DataWrong(f"two sources are called {source.name}: give each its own name, as in --from coins=DIR")
-        kept, refused = _brought(source, labelled)
+        kept, refused = _brought(source, labelled, taken)
+        taken.extend(kept)
         left_out.extend(refused)
         offers[source.name] = [
             _Offer("brought", photo.relative, photo.sha256, photo.path.read_bytes) for photo in _shuffled(kept, rng)
@@ -169,7 +171,7 @@ def _offers(
     return offers, tuple(left_out)
 
 
-def _brought(source: Source, labelled: Sequence[Photo]) -> tuple[list[Photo], list[LeftOut]]:
+def _brought(source: Source, labelled: Sequence[Photo], taken: Sequence[Photo]) -> tuple[list[Photo], list[LeftOut]]:
     if not source.path.is_dir():
         raise DataWrong(f"there is no folder {source.path}: --from names a folder of photographs of other things")
     read: list[Photo] = []
@@ -184,6 +186,11 @@ def _brought(source: Source, labelled: Sequence[Photo]) -> tuple[list[Photo], li
         left_out.append(LeftOut(source.name, pair.first.relative, f"a copy of the labelled {pair.second.relative}"))
     known = {each.file for each in left_out}
     strangers = [photo for photo in read if photo.relative not in known]
+    for pair in shared_photos(strangers, taken):
+        again = f"a copy of {pair.second.label}/{pair.second.relative}"
+        left_out.append(LeftOut(source.name, pair.first.relative, again))
+    known = {each.file for each in left_out}
+    strangers = [photo for photo in strangers if photo.relative not in known]
     alike = copies(strangers, near_duplicates(strangers))
     left_out.extend(
         LeftOut(source.name, copy.relative, f"a copy of {members[0].relative}")

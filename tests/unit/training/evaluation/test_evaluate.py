@@ -140,10 +140,12 @@ def test_the_model_says_when_it_has_seen_the_photographs_in_training(tmp_path: P
     colours = write_colours(tmp_path)
     model = GraphModel.open(colours.run, threads=1)
     found = evaluate(model, colours.data)
-    assert not found.seen_in_training
+    assert not found.trained_on
     card = (colours.run / "model.json").read_text("utf-8")
     (colours.run / "model.json").write_text(card.replace(model.card.data.fingerprint, found.fingerprint), "utf-8")
-    assert evaluate(GraphModel.open(colours.run, threads=1), colours.data).seen_in_training
+    again = evaluate(GraphModel.open(colours.run, threads=1), colours.data)
+    assert again.document()["data"]["seen_in_training"] is True
+    assert again.trained_on.said == "19 of 19 photographs were trained on"
 
 
 def test_an_unknown_class_and_empty_folders_are_refused_in_a_sentence(tmp_path: Path) -> None:

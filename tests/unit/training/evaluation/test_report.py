@@ -107,8 +107,8 @@ def test_what_comes_from_file_names_is_text(subject: Subject) -> None:
 
 
 def test_photographs_that_were_trained_on_are_warned_about_first(subject: Subject) -> None:
-    page = report.page(replace(subject, seen_in_training=True))
-    assert "every figure here is too good" in page
+    page = report.page(replace(subject, trained_on="2 of 19 photographs were trained on"))
+    assert "2 of 19 photographs were trained on: every figure here is too good" in page
     assert "every figure here is too good" not in report.page(subject)
 
 
@@ -150,7 +150,7 @@ def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> 
     for worse in (
         judgement.judge(clean, {"grey": OutsideSeen(60, Interval(0.9, 0.8, 1.0), 0.9)}, {}),
         judgement.judge(clean, seen, {"red": 0.5}),
-        judgement.judge(clean, seen, {}, seen_in_training=True),
+        judgement.judge(clean, seen, {}, trained_on="1 of 19 photographs were trained on"),
         judgement.judge(replace(clean, set_coverage=0.5), seen, {}),
         judgement.judge(
             replace(clean, figures={**clean.figures, "balanced_accuracy": Interval(0.85, 0.8, 0.9)}), seen, {}

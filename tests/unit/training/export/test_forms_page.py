@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from training.evaluation.learnt import RUN, TrainedOn
 from training.export.comparison import PARTS, Form, Forms
 from training.export.forms_page import page, sentences
 
@@ -29,8 +30,10 @@ SMALL = replace(
 SCRIPT = replace(FULL, name="torchscript", path="model.pt", shares={}, cpu_ms=1.0)
 
 
-def forms(*measured: Form, seen: bool = False) -> Forms:
-    return Forms("v1", "a processor", 50, seen, 3.21, measured, {"onnx on CUDA": "there is <no> GPU"})
+def forms(*measured: Form, seen: int = 0) -> Forms:
+    return Forms(
+        "v1", "a processor", 50, TrainedOn(seen, 50, RUN), 3.21, measured, {"onnx on CUDA": "there is <no> GPU"}
+    )
 
 
 def test_the_faster_form_that_loses_little_is_the_one_to_take() -> None:
@@ -47,7 +50,7 @@ def test_what_is_hardly_faster_or_loses_too_much_is_not_taken() -> None:
 
 def test_photographs_of_the_training_are_said_to_be() -> None:
     assert not any("trained on" in said for said in sentences(forms(FULL)))
-    assert any("trained on" in said for said in sentences(forms(FULL, seen=True)))
+    assert any("7 of 50 photographs were trained on" in said for said in sentences(forms(FULL, seen=7)))
 
 
 def test_what_is_lost_stands_in_its_interval_and_time_on_one_scale() -> None:

@@ -19,6 +19,7 @@ from tests.unit.training.conftest import SmallRun
 from training.data.folder import load_folder
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation.answers import GraphModel
+from training.evaluation.learnt import digest_of
 from training.export import run_folder
 from training.export.package import package
 from training.fitting.version import DETECTORS
@@ -93,7 +94,7 @@ def test_the_tables_on_the_card_are_those_behind_its_figures(small_run: SmallRun
 def test_the_references_are_named_in_the_graphs_order_and_none_is_shown_without_leave(small_run: SmallRun) -> None:
     text = (small_run.run / examples.FILE).read_bytes()
     listed, card = examples.parse(text), card_of(small_run)
-    photos = {photo.sha256[: run_folder.ID_DIGITS]: photo for photo in load_folder(small_run.data).photos}
+    photos = {digest_of(photo): photo for photo in load_folder(small_run.data).photos}
     model = GraphModel.open(small_run.run, threads=1)
     images = np.stack([model.pixels(photos[example.id].path) for example in listed])
     session = onnxruntime.InferenceSession(small_run.run / "model.onnx")

@@ -94,6 +94,18 @@ def test_copies_of_labelled_and_of_brought_photographs_are_left_out_and_named(tm
     assert found.per_set["buttons"] == 3
 
 
+def test_a_copy_that_another_source_brings_is_left_out(tmp_path: Path) -> None:
+    first, second = brought(tmp_path / "buttons", 3), tmp_path / "found"
+    second.mkdir()
+    picture(501).resize((70, 93)).save(second / "again.jpg")
+    picture(700).save(second / "new.jpg")
+    found = write_negatives(tmp_path / "out", photos=10, seed=1, brought=[first, Source("found", second)], drawn=False)
+    assert [(each.source, each.file, each.why) for each in found.left_out] == [
+        ("found", "again.jpg", "a copy of buttons/deep/1.jpg")
+    ]
+    assert found.per_set == {"buttons": 3, "found": 1}
+
+
 def test_the_same_seed_writes_the_same_set_and_another_another(tmp_path: Path) -> None:
     classes = labelled(tmp_path / "classes")
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
