@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
+from gateway.admission.limits import Hit
 from gateway.identity import uuid7
 from gateway.snapshot import Client, Key
 from gateway.tracing import NO_TRACE, Trace
@@ -23,6 +24,7 @@ class Call:
     began_s: float = field(default_factory=monotonic)
     facts: dict[str, str | float | int] = field(default_factory=dict)  # for the log line
     trace: Trace = NO_TRACE
+    counted: tuple[Hit, ...] = ()  # against its client's limit
     is_stream: bool = False  # a whole stream; each of its requests is a call as well
 
     @property

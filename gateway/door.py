@@ -76,9 +76,25 @@ class Admission:
         key = keys.key_in(metadata)
         return keys.owner_of(key, keys=self.policy.current.keys, secret=self._key_secret)
 
-    async def count(self, call: Call, kind: str) -> None:
-        """Count one call or one request of a stream. Raises RateLimited."""
-        await self.limiter.admit(call.client.client_id, kind=kind, calls_per_minute=call.client.calls_per_minute)
+    async def count(self, call: Call, kind: str, *, calls: int = 1) -> None:
+        """Count a call, a request of a stream, or what a batch is beyond the call that brought it: all or none.
+
+        Raises RateLimited.
+        """
+        hit = await self.limiter.admit(
+            call.client.client_id,
+            kind=kind,
+            calls_per_minute=call.client.calls_per_minute,
+            calls=calls,
+            counted=sum(before.calls for before in call.counted),
+        )
+        call.counted += (hit,)
+
+    async def uncount(self, call: Call, error: Exception) -> None:
+        """A call that was sent away for later does not count; one that was wrong, or failed, does."""
+        if isinstance(error, errors.RateLimited | errors.Overloaded | errors.ShuttingDown):
+            for hit in call.counted:
+                await self.limiter.take_back(hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +205,7 @@ class Door(aio.ServerInterceptor):
                 raise
             except Exception as error:
                 self._end(call, error, context)
+                await self._admission.uncount(call, error)
                 return None  # to the wire no message follows a status that is not OK
             self.tell(call, grpc.StatusCode.OK)
             context.set_trailing_metadata((("x-request-id", call.request_id),))

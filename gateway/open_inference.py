@@ -126,8 +126,8 @@ class OpenInference:
         names = _outputs_of(request, model)
         ask = _ask_of(request, model, views, wishes, explain=_HEAT_MAP in names, batch_id=call.request_id)
         asks = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
-        for _ in asks[1:]:  # the door has counted one
-            await self._admission.count(call, "predictions")
+        if len(asks) > 1:  # the door has counted one
+            await self._admission.count(call, "predictions", calls=len(asks) - 1)
         responses = await self._predict(call, asks, deadline)
         answered = {(response.model, response.version) for response in responses}
         if len(answered) != 1:

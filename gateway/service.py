@@ -171,6 +171,7 @@ class PredictionService:
                 if after_s is not None:
                     failure.retry_after.CopyFrom(errors.duration_of(after_s))
             self.door.tell(call, errors.grpc_code(status.code), reason=failure.reason)
+            await self._admission.uncount(call, error)
             return pb.StreamResult(request_id=request.request_id, error=failure)
         self.door.tell(call, grpc.StatusCode.OK)
         return pb.StreamResult(request_id=request.request_id, response=response)

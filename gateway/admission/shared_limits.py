@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
 
 import redis.asyncio
 import structlog
@@ -13,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
-from gateway.admission.limits import WINDOW_S, MemoryWindow
+from gateway.admission.limits import WINDOW_S, Hit, MemoryWindow
 
 _log = structlog.get_logger(__name__)
 
@@ -24,24 +25,25 @@ class RedisWindow:
     A Redis that is silent holds up what is on its way for a tenth of a second, and then one call in each second.
     """
 
-    # Times in microseconds on Redis's clock, oldest first. Answers 0, or microseconds to wait.
+    # Times in microseconds on Redis's clock, oldest first. Answers 0 and when the calls were counted, or
+    # microseconds to wait.
     _SCRIPT: Final = """
         local now = redis.call('TIME')
         now = now[1] * 1000000 + now[2]
-        local limit, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+        local limit, window, more = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
         local oldest = redis.call('LINDEX', KEYS[1], 0)
         while oldest and tonumber(oldest) <= now - window do
             redis.call('LPOP', KEYS[1])
             oldest = redis.call('LINDEX', KEYS[1], 0)
         end
-        local calls = redis.call('LLEN', KEYS[1])
-        if calls >= limit then
-            if limit <= 0 then return window end
-            return tonumber(redis.call('LINDEX', KEYS[1], calls - limit)) + window - now
+        local too_many = redis.call('LLEN', KEYS[1]) + more - limit
+        if too_many > 0 then
+            if more > limit then return {window, 0} end
+            return {tonumber(redis.call('LINDEX', KEYS[1], too_many - 1)) + window - now, 0}
         end
-        redis.call('RPUSH', KEYS[1], string.format('%.0f', now))
+        for _ = 1, more do redis.call('RPUSH', KEYS[1], string.format('%.0f', now)) end
         redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
-        return 0
+        return {0, now}
     """
     _PREFIX: Final = "amulet:calls:"
     _ANSWER_S_MAX: Final = 0.1  # a Redis that does not answer is one that is away: its calls have waited long enough
@@ -68,51 +70,61 @@ class RedisWindow:
         self._look_again_at_s = 0.0
         self._looking = False  # one call at a time asks a Redis that is away
 
-    async def hit(self, name: str, limit: int) -> float | None:
+    async def hit(self, name: str, limit: int, calls: int = 1) -> Hit:
         if self._is_away():
-            return await self._hit_while_away(name, limit)
+            return await self._hit_while_away(name, limit, calls)
         async with self._places:
             if self._is_away():  # since we began to wait
-                return self._alone.hit_now(name, limit)
-            return await self._hit_shared(name, limit)
+                return self._alone.hit_now(name, limit, calls)
+            return await self._hit_shared(name, limit, calls)
+
+    async def take_back(self, hit: Hit) -> None:
+        if not hit.shared:
+            self._alone.take_back_now(hit)
+            return
+        async with self._places:
+            if not self._is_away():
+                with suppress(RedisError, OSError, TimeoutError):  # the next call finds out what is the matter
+                    await self._answer(self._redis.lrem(self._PREFIX + hit.name, -hit.calls, f"{hit.at:.0f}"))
 
     def _is_away(self) -> bool:
         return self._away
 
-    async def _hit_while_away(self, name: str, limit: int) -> float | None:
+    async def _hit_while_away(self, name: str, limit: int, calls: int) -> Hit:
         if self._looking or self._clock() < self._look_again_at_s:
-            return self._alone.hit_now(name, limit)
+            return self._alone.hit_now(name, limit, calls)
         self._looking = True
         try:
-            return await self._hit_shared(name, limit)
+            return await self._hit_shared(name, limit, calls)
         finally:
             self._looking = False
 
-    async def _hit_shared(self, name: str, limit: int) -> float | None:
+    async def _hit_shared(self, name: str, limit: int, calls: int) -> Hit:
+        asked = self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6), calls])
         try:
-            wait_us = await self._ask(name, limit)
+            wait_us, at_us = await self._answer(asked)
         except (RedisError, OSError, TimeoutError) as error:
             if not self._away:
                 _log.warning("redis_away", why=type(error).__name__, consequence="each gateway counts calls for itself")
             self._away, self._look_again_at_s = True, self._clock() + self._LOOK_AGAIN_S
-            return self._alone.hit_now(name, limit)
+            return self._alone.hit_now(name, limit, calls)
         if self._away:
             _log.info("redis_back")
             self._away = False
-        return wait_us / 1e6 if wait_us else None
+        return Hit(name, calls, wait_us / 1e6 if wait_us else None, at=at_us, shared=True)
 
-    async def _ask(self, name: str, limit: int) -> int:
-        """Microseconds to wait. Raises TimeoutError, and what the library raises."""
-        asked = asyncio.ensure_future(self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6)]))
+    async def _answer(self, asked: Awaitable[Any]) -> Any:
+        """What Redis says. Raises TimeoutError, and what the library raises."""
+        asking = asyncio.ensure_future(asked)
         try:
             # In turns of the loop: one that something of ours held up counts as one turn, for then we were silent
             # and not Redis, and counting alone would let the whole limit in once more.
             for _ in range(self._TURNS):
-                if (await asyncio.wait({asked}, timeout=self._ANSWER_S_MAX / self._TURNS))[0]:
-                    return int(asked.result())
+                if (await asyncio.wait({asking}, timeout=self._ANSWER_S_MAX / self._TURNS))[0]:
+                    return asking.result()
             raise TimeoutError
         finally:
-            asked.cancel()
+            asking.cancel()
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -1,8 +1,10 @@
-"""A decoder: one job in, one reply out, in a process that can do nothing else.
+"""A decoder: one job in, one reply out, in a process that is given nothing else.
 
-Started by `decoders` and never imported by the gateway. It has no network, no file it may
-write, a bound on its address space and on the CPU time of each job, and ends when its
-standard input does, so that none outlives its gateway.
+Started by `decoders` and never imported by the gateway. It has nothing of the gateway's
+environment, no file it may write into, a bound on its address space and on the CPU time of each
+job, and ends when its standard input does, so that none outlives its gateway. It needs no
+network, but nothing keeps it from one: a parser that was taken over can open sockets and read
+files as the gateway's user (decision 0050).
 """
 
 from __future__ import annotations

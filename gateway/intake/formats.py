@@ -1,8 +1,9 @@
 """What a photograph claims to be, read from its header before any pixel is decoded.
 
 Own parsers of three headers, pure functions on bytes: they allocate nothing that the
-header asks for and walk a bounded number of chunks, so that a hostile file costs
-microseconds here. Whether the pixels keep what the header promises is for the decoder.
+header asks for and walk a bounded number of chunks, so that a hostile file costs no more
+here than a millisecond or one look at each of its bytes. Whether the pixels keep what the
+header promises is for the decoder.
 
 Sources: JPEG ITU-T T.81 annex B; PNG (third edition) sections 5 and 11.2.1, APNG acTL;
 WebP container specification (RFC 9649 section 2).
@@ -83,8 +84,11 @@ def raw_header(photo: bytes, raw_px: tuple[int, int], limits: PhotoLimits) -> He
 
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-# Real files stay far below: a 20 MiB PNG of 4 KiB chunks has 5,120 of them.
-_SEGMENTS_MAX: Final = 20_000
+# Ahead of a JPEG's frame a profile may be split into 255 segments, and what a phone adds (depth, a second picture's
+# place, what was edited) into as many again; 20 MiB of full segments are 320. Those that we know have four to seven.
+SEGMENTS_MAX: Final = 1000
+# The pixels of a PNG come in chunks, of 8 KiB as libpng writes them: one for each so many bytes beyond the others.
+_CHUNK_BYTES_MIN: Final = 4096
 _MARKER: Final = re.compile(rb"\xff+")  # a marker may be padded
 _STARTS_FRAME: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC are no frames
 _STANDALONE: Final = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -117,7 +121,7 @@ def _corrupt(what: str) -> errors.PhotoCorrupt:
 
 def _jpeg(photo: bytes, limits: PhotoLimits) -> Header:
     at = 2
-    for _ in range(_SEGMENTS_MAX):
+    for _ in range(SEGMENTS_MAX):
         padding = _MARKER.match(photo, at)
         if padding is None:
             raise _corrupt("a JPEG marker is missing") if at < len(photo) else _truncated()
@@ -135,7 +139,7 @@ def _jpeg(photo: bytes, limits: PhotoLimits) -> Header:
         if length < 2:
             raise _corrupt("a JPEG segment has no length")
         at += length
-    raise _corrupt("the JPEG has too many segments")
+    raise _corrupt(f"the JPEG has more than {SEGMENTS_MAX:,} segments before its frame, which is too many")
 
 
 def _png(photo: bytes, limits: PhotoLimits) -> Header:
@@ -144,7 +148,8 @@ def _png(photo: bytes, limits: PhotoLimits) -> Header:
         raise _corrupt("the PNG does not start with its header")
     header = _claimed(Format.PNG, width_px, height_px, limits)
     at, has_data = 8 + 12 + 13, False
-    for _ in range(_SEGMENTS_MAX):
+    chunks_max = SEGMENTS_MAX + len(photo) // _CHUNK_BYTES_MIN
+    for _ in range(chunks_max):
         length, kind = struct.unpack_from(">I4s", photo, at)
         if kind == b"acTL":
             raise errors.PhotoAnimated("the PNG is animated", wanted="send one still photograph per view")
@@ -155,7 +160,7 @@ def _png(photo: bytes, limits: PhotoLimits) -> Header:
                 raise _corrupt("the PNG has no pixels")
             return header
         at += 12 + length
-    raise _corrupt("the PNG has too many chunks")
+    raise _corrupt(f"the PNG has more than {chunks_max:,} chunks, which is too many for its size")
 
 
 def _webp(photo: bytes, limits: PhotoLimits) -> Header:

@@ -73,6 +73,11 @@ class Begun:
             call.cancel()
 
 
+async def send(call: Any) -> None:
+    await call.write(pb.PredictRequest(views=[pb.View(photo=photo())]).SerializeToString())
+    await call.done_writing()
+
+
 def is_told_to_wait(found: Refused) -> bool:
     return (found.code, found.reason, bool(found.retry_after_s)) == (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -88,8 +93,7 @@ async def test_who_begins_calls_and_sends_nothing_leaves_room_for_others(tmp_pat
         beyond = await refusal_of(greedy.one(GREEDY))
         answered = await gateway.predict(photo())
         ended = await refusal_of(greedy.calls[-1])
-        await greedy.calls[0].write(pb.PredictRequest(views=[pb.View(photo=photo())]).SerializeToString())
-        await greedy.calls[0].done_writing()
+        await send(greedy.calls[0])
         late = pb.PredictResponse.FromString(await greedy.calls[0])
         greedy.leave()
         await greedy.until_none_is_awaited()
@@ -100,6 +104,35 @@ async def test_who_begins_calls_and_sends_nothing_leaves_room_for_others(tmp_pat
     assert is_told_to_wait(ended)
     assert "went to a client that has fewer" in ended.message
     assert late.prediction_id
+
+
+async def test_a_call_that_finds_no_place_any_more_does_not_count(tmp_path: Path) -> None:
+    clients = [client(SOMCHAI, calls_per_minute=3), client(GREEDY, client_id="client-greedy")]
+    async with running_gateway(tmp_path, policy=policy(clients=clients), calls_in_flight_max=1) as gateway:
+        begun = Begun(gateway)
+        await begun.more(3, SOMCHAI)  # counted when they began: the limit is reached
+        gateway.graph.hold()
+        working = asyncio.create_task(gateway.predict(photo(), metadata=GREEDY.metadata))
+        await until(lambda: bool(gateway.graph.versions_asked), what="another one has the only place")
+        waiting, *turned_away = begun.calls
+        await send(waiting)
+
+        async def waits() -> bool:
+            return await gateway.metric("amulet_calls_waiting") == 1
+
+        await until(waits, what="the first of them waits")
+        for call in turned_away:
+            await send(call)
+        found = [await refusal_of(call) for call in turned_away]
+        gateway.graph.release()
+        await asyncio.gather(working, waiting)
+
+        answered = [await gateway.predict(photo()) for _ in range(2)]
+        beyond = await refusal_of(gateway.predict(photo()))
+
+    assert all(is_told_to_wait(one) for one in found)
+    assert len(answered) == 2
+    assert beyond.reason == words.REASON_RATE_LIMITED
 
 
 async def test_health_checks_that_send_nothing_leave_room_for_those_with_a_key(tmp_path: Path) -> None:

@@ -294,6 +294,21 @@ async def test_a_batch_counts_as_many_calls_as_it_has_photographs(tmp_path: Path
         assert found.retry_after_s is not None
 
 
+async def test_a_batch_that_is_over_the_limit_costs_nothing_however_often_it_comes(tmp_path: Path) -> None:
+    few = policy(clients=[client(calls_per_minute=10)])
+    async with running_gateway(tmp_path, policy=few) as gateway:
+        await infer(gateway, request(*[photo(seed=seed) for seed in range(6)]))
+        batch = request(*[photo(seed=seed) for seed in range(8)])
+        found = [await refusal_of(infer(gateway, batch)) for _ in range(3)]
+
+        answered = [await gateway.predict(photo()) for _ in range(4)]
+        beyond = await refusal_of(gateway.predict(photo()))
+
+    assert {one.reason for one in found} == {words.REASON_RATE_LIMITED} == {beyond.reason}
+    assert all(one.retry_after_s for one in found)
+    assert len(answered) == 4
+
+
 async def test_one_version_answers_all_of_a_batch(tmp_path: Path) -> None:
     model = served_model()
     model.versions.append(served_version(SECOND))

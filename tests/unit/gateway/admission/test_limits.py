@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -43,7 +43,7 @@ def redis_answers() -> bool:
 async def admitted(window: Window, name: str, limit: int, calls: int) -> int:
     """How many of so many calls side by side are let in."""
     answers = await asyncio.gather(*(window.hit(name, limit) for _ in range(calls)))
-    return sum(wait_s is None for wait_s in answers)
+    return sum(answer.wait_s is None for answer in answers)
 
 
 @pytest_asyncio.fixture
@@ -82,31 +82,40 @@ async def test_clients_and_kinds_are_counted_apart() -> None:
         await limiter.admit("a", kind="predictions", calls_per_minute=1)
 
 
-@given(st.lists(st.floats(0, 30), min_size=1, max_size=120), st.integers(1, 12))
+@given(
+    st.lists(st.tuples(st.floats(0, 30), st.integers(1, 8), st.booleans()), min_size=1, max_size=120),
+    st.integers(1, 12),
+)
 async def test_no_window_ever_holds_more_than_the_limit_and_nobody_below_it_is_refused(
-    pauses_s: list[float], limit: int
+    comings: list[tuple[float, int, bool]], limit: int
 ) -> None:
+    """Each coming: seconds since the one before, so many calls together, and whether they are taken back."""
     clock = Clock()
     window = MemoryWindow(clock)
     let_in: list[float] = []
-    for pause_s in pauses_s:
+    for pause_s, calls, taken_back in comings:
         clock.now_s += pause_s
-        inside = sum(at_s > clock.now_s - WINDOW_S for at_s in let_in)
+        inside = [at_s for at_s in let_in if at_s > clock.now_s - WINDOW_S]
 
-        wait_s = window.hit_now("somchai", limit)
+        hit = window.hit_now("somchai", limit, calls)
 
-        assert (wait_s is None) == (inside < limit)
-        if wait_s is None:
-            let_in.append(clock.now_s)
+        assert (hit.wait_s is None) == (len(inside) + calls <= limit)
+        if hit.wait_s is not None:
+            assert 0 < hit.wait_s <= WINDOW_S
+            if calls <= limit:  # so many have left by then, and not before
+                leave_at_s = inside[len(inside) + calls - limit - 1] + WINDOW_S
+                assert hit.wait_s == pytest.approx(leave_at_s - clock.now_s)
+        elif taken_back:
+            window.take_back_now(hit)
         else:
-            assert 0 < wait_s <= WINDOW_S
+            let_in += [clock.now_s] * calls
 
 
 async def test_a_lowered_limit_holds_at_once() -> None:
     window = MemoryWindow(Clock())
     assert await admitted(window, "somchai", 10, 10) == 10
 
-    assert await window.hit("somchai", 5) is not None
+    assert await admitted(window, "somchai", 5, 1) == 0
 
 
 async def test_callers_that_are_gone_are_forgotten() -> None:
@@ -134,9 +143,59 @@ async def test_side_by_side_callers_of_two_gateways_get_exactly_the_limit(
     counts = await asyncio.gather(*(admitted(window, name, 100, 64) for window in redis_windows * 2))
 
     assert sum(counts) == 100
-    wait_s = await redis_windows[0].hit(name, 100)
+    wait_s = (await redis_windows[0].hit(name, 100)).wait_s
     assert wait_s is not None
     assert 0 < wait_s <= WINDOW_S
+
+
+async def a_batch_is_counted_whole_or_not_at_all(one: Window, other: Window, name: str) -> None:
+    assert await admitted(one, name, 10, 6) == 6
+
+    for window in (one, other, one):  # again and again: it costs nothing
+        refused = await window.hit(name, 10, 8)
+        assert refused.wait_s is not None
+        assert 0 < refused.wait_s <= WINDOW_S
+
+    assert (await one.hit(name, 10, 4)).wait_s is None
+    assert await admitted(one, name, 10, 1) == 0
+    assert (await other.hit(name, 10, 11)).wait_s == WINDOW_S  # it never fits
+
+
+async def what_is_taken_back_was_never_there(one: Window, other: Window, name: str) -> None:
+    first = await one.hit(name, 10, 3)
+    assert await admitted(other, name, 10, 7) == 7
+
+    await one.take_back(first)
+
+    assert await admitted(other, name, 10, 10) == 3
+
+
+BOTH = [a_batch_is_counted_whole_or_not_at_all, what_is_taken_back_was_never_there]
+
+
+@pytest.mark.parametrize("holds", BOTH)
+async def test_in_memory(holds: Callable[[Window, Window, str], Awaitable[None]]) -> None:
+    window = MemoryWindow()
+
+    await holds(window, window, "somchai")
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("holds", BOTH)
+async def test_over_two_gateways(
+    redis_windows: tuple[RedisWindow, RedisWindow], holds: Callable[[Window, Window, str], Awaitable[None]]
+) -> None:
+    await holds(*redis_windows, f"test-{uuid.uuid4()}")
+
+
+async def test_a_batch_larger_than_the_limit_is_told_what_would_fit() -> None:
+    limiter = RateLimiter(MemoryWindow(Clock()))
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=7)
+
+    with pytest.raises(errors.RateLimited, match="8 calls at once are more than the limit of 7") as refused:
+        await limiter.admit("somchai", kind="predictions", calls_per_minute=7, calls=7, counted=1)
+
+    assert refused.value.wanted == "send at most 7 at once"
 
 
 async def test_without_redis_each_gateway_counts_for_itself() -> None:
@@ -207,9 +266,9 @@ async def test_one_call_at_a_time_asks_a_silent_redis_and_no_other_waits_for_it(
         others = [await window.hit("suda", 100) for _ in range(200)]
 
         assert not asks.done()
-        assert others.count(None) == 100
+        assert sum(other.wait_s is None for other in others) == 100
         assert len(wire.connections) == 1
-        assert await asks is None  # counted alone, as the others are
+        assert (await asks).wait_s is None  # counted alone, as the others are
 
 
 @pytest.mark.servers

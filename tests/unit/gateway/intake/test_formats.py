@@ -14,7 +14,7 @@ from PIL import Image
 
 from gateway import errors
 from gateway.errors import PhotoRefused
-from gateway.intake.formats import Format, Header, PhotoLimits, read_header
+from gateway.intake.formats import SEGMENTS_MAX, Format, Header, PhotoLimits, read_header
 from tests.unit.gateway.cast import encoded
 
 LIMITS = PhotoLimits()
@@ -139,7 +139,37 @@ def test_a_file_of_nothing_but_segments_costs_little(magic: bytes) -> None:
     with pytest.raises(errors.PhotoCorrupt, match="too many"):
         read_header(photo, LIMITS)
 
-    assert time.thread_time() - began_s < 1.0  # 8 ms; a walk to the end takes many seconds
+    assert time.thread_time() - began_s < 1.0  # 2 ms; a walk to the end takes many seconds
+
+
+def app(number: int, content: bytes) -> bytes:
+    """An application segment of a JPEG."""
+    return bytes((0xFF, 0xE0 + number)) + struct.pack(">H", 2 + len(content)) + content
+
+
+def test_what_real_files_hold_beside_their_pixels_fits_with_room() -> None:
+    profile = b"".join(app(2, b"ICC_PROFILE\0" + bytes((part, 255)) + bytes(8)) for part in range(1, 256))
+    edited = b"".join(app(1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(8)) for _ in range(255))
+    exif = app(1, b"Exif\0\0II*\0\x08\0\0\0\0\0")
+    # The smallest chunks that an encoder is known to write, as many as fit.
+    pixels = [png_chunk(b"IDAT", bytes(4096))] * ((LIMITS.photo_bytes_max - 2000) // (4096 + 12))
+    texts = [png_chunk(b"tEXt", b"Comment\0x")] * 100
+
+    assert read_header(jpeg(640, 480, before=exif + profile + edited), LIMITS) == Header(Format.JPEG, 640, 480)
+    assert read_header(png(640, 480, *pixels), LIMITS) == Header(Format.PNG, 640, 480)
+    assert read_header(png(640, 480, *texts, *pixels[:300]), LIMITS) == Header(Format.PNG, 640, 480)
+    with_all = encoded(PICTURE, "WEBP", exif=exif[4:], icc_profile=bytes(5000), xmp=bytes(5000))
+    assert read_header(with_all, LIMITS) == Header(Format.WEBP, 640, 480)
+
+
+def test_a_small_file_of_many_segments_is_refused_after_a_thousand() -> None:
+    read_header(jpeg(64, 64, before=app(0, b"") * (SEGMENTS_MAX - 1)), LIMITS)
+    read_header(png(64, 64, *[png_chunk(b"tEXt")] * (SEGMENTS_MAX - 2)), LIMITS)
+
+    with pytest.raises(errors.PhotoCorrupt, match="more than 1,000 segments"):
+        read_header(jpeg(64, 64, before=app(0, b"") * SEGMENTS_MAX), LIMITS)
+    with pytest.raises(errors.PhotoCorrupt, match=r"more than 1,004 chunks"):  # 18 kB
+        read_header(png(64, 64, *[png_chunk(b"tEXt")] * 1500), LIMITS)
 
 
 def test_a_run_of_padding_costs_little() -> None:
