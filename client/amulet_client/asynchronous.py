@@ -16,6 +16,7 @@ from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.ending import Given, StreamEnd
 from amulet_client.errors import AmuletError, Refused, error_of
 from amulet_client.models import ServedModel
+from amulet_client.repeating import Attempts
 from amulet_client.synchronous import feedback_of, outcome_of
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
@@ -55,7 +56,9 @@ class AsyncClient:
 
     async def predict(self, views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wishes]) -> Prediction:
         """As Client.predict."""
-        return Prediction.of(await self._call(self._stub.Predict, request_of(views, **wishes)))
+        request = request_of(views, **wishes)
+        attempts = Attempts.of_prediction(self._options, request.idempotency_key)
+        return Prediction.of(await self._call(self._stub.Predict, request, attempts))
 
     async def predict_stream(
         self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]
@@ -78,10 +81,12 @@ class AsyncClient:
         finally:
             call.cancel()
 
-    async def feedback(self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "") -> str:
+    async def feedback(
+        self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "", idempotency_key: str = ""
+    ) -> str:
         """As Client.feedback."""
-        answer = await self._call(self._stub.SubmitFeedback, feedback_of(prediction_id, kind, true_class_id, comment))
-        return str(answer.feedback_id)
+        request = feedback_of(prediction_id, kind, true_class_id, comment, idempotency_key)
+        return str((await self._call(self._stub.SubmitFeedback, request)).feedback_id)
 
     async def list_models(self) -> tuple[ServedModel, ...]:
         models: list[ServedModel] = []
@@ -108,18 +113,17 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _call(self, method: Any, request: Any) -> Any:
-        waited_s = 0.0
+    async def _call(self, method: Any, request: Any, attempts: Attempts | None = None) -> Any:
+        attempts = attempts or Attempts(self._options)
         while True:
             try:
-                return await method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
+                return await method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
             except grpc.RpcError as error:
                 failed = self._error(error)
-                wait_s = self._options.wait_s(failed, waited_s)
+                wait_s = attempts.wait_s(failed)
                 if wait_s is None:
                     raise failed from error
             await asyncio.sleep(wait_s)
-            waited_s += wait_s
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)

@@ -84,7 +84,7 @@ def predict_many(
         return asked
 
     work = _Work(len(objects), request)
-    in_vain, answered = 0, False
+    in_vain, answered, first = 0, False, client.attempts()
     try:
         while True:
             try:
@@ -96,10 +96,18 @@ def predict_many(
                 in_vain += 1
                 told_to_wait = isinstance(error, Refused) and error.code == "RESOURCE_EXHAUSTED" and error.retry_after_s
                 broken = isinstance(error, Unreachable) or (isinstance(error, Refused) and error.code == "UNAVAILABLE")
-                if not (told_to_wait or (broken and answered)) or in_vain > _STREAMS_IN_VAIN_MAX:
+                if in_vain > _STREAMS_IN_VAIN_MAX:
+                    raise
+                if told_to_wait:
+                    wait_s: float | None = told_to_wait
+                elif broken and answered:
+                    wait_s = _REOPEN_S * in_vain
+                else:
+                    wait_s = first.wait_s(error)
+                if wait_s is None:
                     raise
                 work.begin_anew()
-                time.sleep(told_to_wait or _REOPEN_S * in_vain)
+                time.sleep(wait_s)
                 continue
             yield from (Outcome(objects[index], outcome) for index, outcome in work.ready())
             return

@@ -20,19 +20,27 @@ except ImportError:  # whoever traces has it; nobody else needs it
 MESSAGE_BYTES_MAX: Final = 170 * 2**20
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
-# Only what certainly had no effect is tried again on its own: UNAVAILABLE before an answer. A
-# prediction that is repeated gets a new event, so callers who must not count twice give an
-# idempotency key. RESOURCE_EXHAUSTED carries its own waiting time, which a service config cannot
-# read: see ConnectionOptions.wait_s.
+TRIES_MAX: Final = 4
+BACKOFF_S: Final = 0.2
+BACKOFF_FACTOR: Final = 2.5
+BACKOFF_S_MAX: Final = 3.0
+
+# gRPC tries again on its own what may happen twice: readings, and feedback, since each carries a key under which it
+# counts once. UNAVAILABLE is no promise that nothing happened: a connection that breaks under a call says the same. So
+# predictions are not among them: see `repeating`. RESOURCE_EXHAUSTED carries its own waiting time, which a service
+# config cannot read: see ConnectionOptions.wait_s.
 SERVICE_CONFIG: Final[dict[str, Any]] = {
     "methodConfig": [
         {
-            "name": [{"service": "amulet.v1.PredictionService"}],
+            "name": [
+                {"service": "amulet.v1.PredictionService", "method": method}
+                for method in ("ListModels", "GetModel", "SubmitFeedback")
+            ],
             "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "3s",
-                "backoffMultiplier": 2.5,
+                "maxAttempts": TRIES_MAX,
+                "initialBackoff": f"{BACKOFF_S}s",
+                "maxBackoff": f"{BACKOFF_S_MAX}s",
+                "backoffMultiplier": BACKOFF_FACTOR,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
@@ -49,7 +57,7 @@ class ConnectionOptions:
     ca_file: Path | None = None  # the authority that signed the gateway's certificate; None: the system's
     plaintext: bool = False  # loopback only
     language: str = "en"
-    timeout_s: float = 30.0  # of one attempt
+    timeout_s: float = 30.0  # of a call, with the attempts that follow one another at once
     wait_s_max: float = 0.0  # in all, before attempts that a busy gateway asked to make later; 0: none are made
 
     def __post_init__(self) -> None:

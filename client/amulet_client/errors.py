@@ -17,6 +17,10 @@ from google.rpc import error_details_pb2, status_pb2
 _DETAILS = "grpc-status-details-bin"
 _NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
+# gRPC's own words for a call that never had a connection: it has no field for it. A test holds them; where they are
+# others, a call counts as sent, which is the safe side.
+_NEVER_SENT = "failed to connect to all addresses"
+
 
 class AmuletError(Exception):
     """A call that brought no answer."""
@@ -41,6 +45,11 @@ class Refused(AmuletError):
 
 class Unreachable(AmuletError):
     """No gateway answered, or none in time."""
+
+    def __init__(self, message: str, *, code: str = "DEADLINE_EXCEEDED", sent: bool = True) -> None:
+        """code: the canonical status.  sent: False where nothing of the call can have left: it had no effect."""
+        super().__init__(message)
+        self.code, self.sent = code, sent
 
 
 class FailedCall(Protocol):
@@ -71,7 +80,11 @@ def error_of(error: FailedCall, trailing: dict[str, str | bytes], address: str) 
                 detail.Unpack(known)
     if not info.reason:
         if code in _NO_ANSWER:
-            return Unreachable(f"no answer from the gateway at {address}: {code.name}: {message}")
+            return Unreachable(
+                f"no answer from the gateway at {address}: {code.name}: {message}",
+                code=code.name,
+                sent=not (code is grpc.StatusCode.UNAVAILABLE and message.startswith(_NEVER_SENT)),
+            )
         return Refused(message=message, reason="REASON_UNSPECIFIED", code=code.name)
     return Refused(
         message=message,

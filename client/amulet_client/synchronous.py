@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
+from uuid import uuid4
 
 import grpc
 
@@ -14,6 +15,7 @@ from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.errors import AmuletError, Refused, Unreachable, error_of
 from amulet_client.models import ServedModel
+from amulet_client.repeating import Attempts
 from amulet_client.stall import StallWatch
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
@@ -56,10 +58,13 @@ class Client:
     def predict(self, views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wishes]) -> Prediction:
         """One object, one to eight views of it, one answer.
 
-        Raises Refused or Unreachable; ValueError and OSError for a request that cannot be made
-        (see `answers.request_of`).
+        Without an idempotency key a connection that breaks under the call is Unreachable: it may have been answered.
+        With one it is asked again. Raises Refused or Unreachable; ValueError and OSError for a request that cannot
+        be made (see `answers.request_of`).
         """
-        return Prediction.of(self._call(self._stub.Predict, request_of(views, **wishes)))
+        request = request_of(views, **wishes)
+        attempts = Attempts.of_prediction(self._options, request.idempotency_key)
+        return Prediction.of(self._call(self._stub.Predict, request, attempts))
 
     def predict_stream(
         self, requests: Iterable[pb.PredictRequest], *, stall_s: float | None = None
@@ -89,10 +94,15 @@ class Client:
             watch.end()
             call.cancel()
 
-    def feedback(self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "") -> str:
-        """Tell what the object turned out to be; kind: confirmed, wrong, not_our_kind or complaint. Returns its id."""
-        answer = self._call(self._stub.SubmitFeedback, feedback_of(prediction_id, kind, true_class_id, comment))
-        return str(answer.feedback_id)
+    def feedback(
+        self, prediction_id: str, *, kind: str, true_class_id: str = "", comment: str = "", idempotency_key: str = ""
+    ) -> str:
+        """Tell what the object turned out to be; kind: confirmed, wrong, not_our_kind or complaint. Returns its id.
+
+        idempotency_key: what is told again under it counts once; left out, one is made for this call.
+        """
+        request = feedback_of(prediction_id, kind, true_class_id, comment, idempotency_key)
+        return str(self._call(self._stub.SubmitFeedback, request).feedback_id)
 
     def list_models(self) -> tuple[ServedModel, ...]:
         models: list[ServedModel] = []
@@ -125,6 +135,10 @@ class Client:
             raise self._error(error) from error
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
+    def attempts(self) -> Attempts:
+        """Of one stream, which is not begun anew by itself."""
+        return Attempts.of_prediction(self._options, "")
+
     def close(self) -> None:
         """Ends calls under way and waits between attempts."""
         self._closed.set()
@@ -138,17 +152,16 @@ class Client:
     ) -> None:
         self.close()
 
-    def _call(self, method: Any, request: Any) -> Any:
-        waited_s = 0.0
+    def _call(self, method: Any, request: Any, attempts: Attempts | None = None) -> Any:
+        attempts = attempts or Attempts(self._options)
         while True:
             try:
-                return method(request, metadata=self._options.metadata(), timeout=self._options.timeout_s)
+                return method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
             except grpc.RpcError as error:
                 failed = self._error(error)
-                wait_s = self._options.wait_s(failed, waited_s)
+                wait_s = attempts.wait_s(failed)
                 if wait_s is None or self._closed.wait(wait_s):
                     raise failed from error
-                waited_s += wait_s
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
@@ -190,12 +203,18 @@ def _reason(number: words.Reason.ValueType) -> str:
         return str(number)
 
 
-def feedback_of(prediction_id: str, kind: str, true_class_id: str, comment: str) -> pb.SubmitFeedbackRequest:
-    """Raises ValueError for a kind that the contract does not know."""
+def feedback_of(
+    prediction_id: str, kind: str, true_class_id: str, comment: str, idempotency_key: str
+) -> pb.SubmitFeedbackRequest:
+    """Always under a key: a random one where none is given. Raises ValueError for a kind that nobody knows."""
     try:
         value = pb.SubmitFeedbackRequest.Kind.Value(f"KIND_{kind.upper()}")
     except ValueError:
         raise ValueError(f"{kind} is not a kind of feedback: confirmed, wrong, not_our_kind, complaint") from None
     return pb.SubmitFeedbackRequest(
-        prediction_id=prediction_id, kind=value, true_class_id=true_class_id, comment=comment
+        prediction_id=prediction_id,
+        kind=value,
+        true_class_id=true_class_id,
+        comment=comment,
+        idempotency_key=idempotency_key or uuid4().hex,
     )

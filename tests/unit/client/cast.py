@@ -24,7 +24,9 @@ class Gateway(rpc.PredictionServiceServicer):
 
     def __init__(self) -> None:
         self.metadata: dict[str, str | bytes] = {}
-        self.failures_left = 0
+        self.keys: list[str] = []  # of predictions and feedback, in the order in which they came
+        self.breaks_left = 0  # so many calls are done, and their answer is lost
+        self.refusals_left = 0  # so many are refused for now
         self.busy_left = 0
         self.calls = 0
         self.called = threading.Event()
@@ -33,9 +35,7 @@ class Gateway(rpc.PredictionServiceServicer):
         self.metadata = dict(context.invocation_metadata())
         self.calls += 1
         self.called.set()
-        if self.failures_left:
-            self.failures_left -= 1
-            context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        self._done(request.idempotency_key, context)
         if self.busy_left or request.views[0].photo in _LIMITED_MS:
             self.busy_left = max(0, self.busy_left - 1)
             status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="101st call")
@@ -78,7 +78,22 @@ class Gateway(rpc.PredictionServiceServicer):
     def SubmitFeedback(
         self, request: pb.SubmitFeedbackRequest, context: grpc.ServicerContext
     ) -> pb.SubmitFeedbackResponse:
+        self._done(request.idempotency_key, context)
         return pb.SubmitFeedbackResponse(feedback_id=f"{request.prediction_id}-{request.kind}")
+
+    def _done(self, key: str, context: grpc.ServicerContext) -> None:
+        if self.refusals_left:
+            self.refusals_left -= 1
+            info = error_details_pb2.ErrorInfo(reason="REASON_SHUTTING_DOWN", domain="amulet")
+            status = status_pb2.Status(
+                code=grpc.StatusCode.UNAVAILABLE.value[0], message="this gateway is shutting down"
+            )
+            status.details.add().Pack(info)
+            context.abort_with_status(rpc_status.to_status(status))
+        self.keys.append(key)
+        if self.breaks_left:  # what gRPC says of a connection that broke under a call: a status of nobody's
+            self.breaks_left -= 1
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
 
 
 def answer_of(request: pb.PredictRequest) -> pb.PredictResponse:
