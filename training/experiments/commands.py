@@ -186,10 +186,15 @@ def compare(
                         "per_class_f1": each.per_class_f1,
                         "ood_auroc": each.ood_auroc,
                         "p95_ms": each.cost.p95_ms,
+                        "cpu_ms": each.cost.cpu_ms,
                         "peak_mib": each.cost.peak_mib,
                         "size_mb": each.cost.size_mb,
                     },
-                    parameters={"model": each.version, "cross_validated": data is None},
+                    parameters={
+                        "model": each.version,
+                        "cross_validated": data is None,
+                        "figures_inherited": each.inherited,
+                    },
                     name=each.name,
                     seed=seed,
                     artefacts=written_files(json_file, html),
@@ -200,7 +205,11 @@ def compare(
     click.echo(found.measured)
     for each in found.candidates:
         figures = "   ".join(f"{name} {interval.value:.3f}" for name, interval in each.figures.items())
-        click.echo(f"  {each.name:<28} {figures}   p95 {each.cost.p95_ms:.0f} ms   {each.cost.size_mb:.1f} MB")
+        click.echo(
+            f"  {each.name:<28} {figures}   p95 {each.cost.p95_ms:.0f} ms   {each.cost.size_mb:.1f} MB"
+            f"{'   figures inherited from fp32' if each.inherited else ''}"
+        )
+    click.echo(f"Times are of one thread of {found.processor}, the models in turn.")
     for gap in found.differences:
         interval = gap.figures["macro_f1"]
         luck = "more than luck" if interval.sure else "could be luck"

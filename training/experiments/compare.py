@@ -20,8 +20,9 @@ from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
 from training.evaluation.intervals import Interval, bootstrap_all
-from training.experiments.cost import Cost, Training, cost_of, training_of
+from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.tracking import TrackedRun
+from training.export.processor import processor
 from training.export.run_folder import METRICS
 
 # What a version must reach to be taken into service.
@@ -59,6 +60,7 @@ class Candidate:
     ood_auroc: Mapping[str, float]
     cost: Cost
     training: Training | None = None  # None: it was noted nowhere that was looked at
+    inherited: bool = False  # whether its figures are those of the fp32 run that it was made from
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -81,14 +83,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Candidates in the order of their macro F1, the best first."""
+    """Candidates in the order of their macro F1, the best first; those whose figures are inherited stand last."""
 
     measured: str  # on what, and how
+    processor: str  # that times were measured on
     data: str
     fingerprint: str
     photos: int
     candidates: tuple[Candidate, ...]
-    differences: tuple[Difference, ...]  # of every candidate but the best
+    differences: tuple[Difference, ...]  # of every candidate with figures of its own but the best
     choice: str | None  # a candidate's name; None where none meets the criteria
     why: str
 
@@ -96,10 +99,12 @@ class Comparison:
         """As JSON can carry it."""
         return {
             "measured": self.measured,
+            "processor": self.processor,
             "photos": self.photos,
             "models": {
                 each.name: {
                     "version": each.version,
+                    "figures_inherited": each.inherited,
                     **{name: interval.value for name, interval in each.figures.items()},
                     "intervals": {name: interval.pair() for name, interval in each.figures.items()},
                     "per_class_f1": dict(each.per_class_f1),
@@ -109,6 +114,7 @@ class Comparison:
                     "size_mb": each.cost.size_mb,
                     "p50_ms": each.cost.p50_ms,
                     "p95_ms": each.cost.p95_ms,
+                    "cpu_ms": each.cost.cpu_ms,
                     "peak_mib": each.cost.peak_mib,
                     "training_s": each.training.took_s if each.training else None,
                     "training_peak_mib": each.training.peak_mib if each.training else None,
@@ -138,6 +144,7 @@ def compare_runs(
 ) -> Comparison:
     """Runs of the same photographs, by the out-of-fold answers that they keep.  noted: where trainings are looked up.
 
+    An 8-bit run keeps those of the fp32 run that it was made from: they are shown as such, and compared with nothing.
     Raises ModelUnreadable for what is no run, SettingWrong where their photographs differ.
     """
     read = []
@@ -147,12 +154,17 @@ def compare_runs(
         document = _records(run)
         answers = _of_records(document, run)
         read.append((GraphModel.open(run, threads=threads), answers, _auroc_of(document)))
+    names, inherited = _names(runs), [model.card.graph.form != "fp32" for model, _, _ in read]
     measured = f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation"
+    if any(inherited):
+        copies = [name for name, copied in zip(names, inherited, strict=True) if copied]
+        measured += f"; of {' and '.join(copies)} by that of the fp32 run that it was made from"
     data = read[0][0].card.data
     return _compared(
-        _names(runs),
+        names,
         read,
         runs,
+        inherited=inherited,
         measured=measured,
         data=data.name,
         fingerprint=data.fingerprint,
@@ -202,6 +214,7 @@ def compare_models(
         _names(models),
         read,
         models,
+        inherited=[False] * len(read),
         measured=measured,
         data=name,
         fingerprint=found.fingerprint,
@@ -215,6 +228,7 @@ def _compared(
     read: Sequence[tuple[GraphModel, Answers, Mapping[str, float]]],
     paths: Sequence[Path],
     *,
+    inherited: Sequence[bool],
     measured: str,
     data: str,
     fingerprint: str,
@@ -235,6 +249,7 @@ def _compared(
     # One pass over the resamples for all models: their differences are then of the same photographs.
     intervals = bootstrap_all(lambda rows: np.concatenate([table(rows) for table in tables]), strata, seed=seed)
     width = len(FIGURES)
+    costs = costs_of([model for model, _, _ in read], paths)
     candidates = [
         Candidate(
             name=name,
@@ -244,31 +259,52 @@ def _compared(
             accepted=float(answers.accepted.mean()),
             accepted_accuracy=_accuracy_of_accepted(answers),
             ood_auroc=areas,
-            cost=cost_of(model, path),
+            cost=costs[number],
             training=training_of(path, noted),
+            inherited=inherited[number],
         )
         for number, (name, path, (model, answers, areas)) in enumerate(zip(names, paths, read, strict=True))
     ]
-    order = sorted(range(len(candidates)), key=lambda number: (-candidates[number].figures["macro_f1"].value, number))
+    order = sorted(
+        range(len(candidates)),
+        key=lambda number: (inherited[number], -candidates[number].figures["macro_f1"].value, number),
+    )
     best = order[0]
+    others = [number for number in order[1:] if not inherited[number]]
     gaps = bootstrap_all(
-        lambda rows: np.concatenate(
-            [tables[number](rows) - tables[best](rows) for number in order[1:]] or [np.zeros(0)]
-        ),
+        lambda rows: np.concatenate([tables[number](rows) - tables[best](rows) for number in others] or [np.zeros(0)]),
         strata,
         seed=seed,
     )
     differences = tuple(
         Difference(candidates[number].name, dict(zip(FIGURES, gaps[place * width : (place + 1) * width], strict=True)))
-        for place, number in enumerate(order[1:])
+        for place, number in enumerate(others)
     )
     ordered = tuple(candidates[number] for number in order)
     choice, why = decide(ordered, differences)
-    return Comparison(measured, data, fingerprint, len(labels), ordered, differences, choice, why)
+    return Comparison(measured, processor(), data, fingerprint, len(labels), ordered, differences, choice, why)
 
 
 def decide(candidates: Sequence[Candidate], differences: Sequence[Difference]) -> tuple[str | None, str]:
-    """The candidate to take, and why: the best, or a clearly faster one that is as good for all that can be told."""
+    """The candidate to take, and why: the best, or a clearly faster one that is as good for all that can be told.
+
+    One whose figures are inherited is not taken: what it answers was not measured.
+    """
+    unmeasured = [each.name for each in candidates if each.inherited]
+    measured = [each for each in candidates if not each.inherited]
+    if not unmeasured:
+        return _decided(candidates, differences)
+    wanted = (
+        f"The figures of {' and '.join(unmeasured)} are inherited from the fp32 run and say nothing of 8 bits: give "
+        f"photographs that no model was trained on (--data) to decide between forms."
+    )
+    if len(measured) < 2:
+        return None, wanted
+    choice, why = _decided(measured, differences)
+    return choice, f"{why} {wanted}"
+
+
+def _decided(candidates: Sequence[Candidate], differences: Sequence[Difference]) -> tuple[str | None, str]:
     passed = [each for each in candidates if not each.failed]
     if not passed:
         best = candidates[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,19 @@ from training.evaluation.answers import GRAPH, GraphModel, read_model
 from training.experiments.tracking import TrackedRun
 from training.export import latency
 
-_LATENCY_RUNS: Final = 40
-_WARM_UP_RUNS: Final = 5
+_ROUNDS: Final = 3
 _TRAINS: Final = "train"  # the command whose runs tell of a training
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it takes to answer one photograph, on the machine that compares."""
+    """What it takes to answer one photograph, on the machine that compares: one thread, medians over rounds."""
 
     size_mb: float
     p50_ms: float
     p95_ms: float
-    peak_mib: float  # of a process that does nothing else, one thread
+    cpu_ms: float  # a busy machine stretches it less than the clock
+    peak_mib: float  # of a process that does nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +38,20 @@ class Training:
     peak_mib: float
 
 
-def cost_of(model: GraphModel, path: Path) -> Cost:
-    """Size of the graph, time of one photograph at a time through it, and memory of a process that holds it alone."""
-    image = np.full((model.card.input.height_px, model.card.input.width_px, 3), 127, np.uint8)
-    taken = []
-    for number in range(_WARM_UP_RUNS + _LATENCY_RUNS):
-        started = time.perf_counter()
-        model.answer([image])
-        if number >= _WARM_UP_RUNS:
-            taken.append((time.perf_counter() - started) * 1000.0)
-    file = path / GRAPH if path.is_dir() else path
+def costs_of(models: Sequence[GraphModel], paths: Sequence[Path]) -> list[Cost]:
+    """Of each model, measured in turn: whatever else the machine does meanwhile meets all of them alike."""
     with tempfile.TemporaryDirectory() as work:
-        graph = Path(work, GRAPH)  # an archive holds it compressed
-        graph.write_bytes(read_model(path)[1])
-        peak_mib = latency.measure(graph, image[np.newaxis]).peak_mib
-    p50_ms, p95_ms = (float(np.quantile(taken, share)) for share in (0.5, 0.95))
-    return Cost(file.stat().st_size / 1e6, p50_ms, p95_ms, peak_mib)
+        asked = []
+        for number, (model, path) in enumerate(zip(models, paths, strict=True)):
+            graph = Path(work, f"{number}.onnx")  # an archive holds it compressed
+            graph.write_bytes(read_model(path)[1])
+            asked.append((graph, np.full((1, model.card.input.height_px, model.card.input.width_px, 3), 127, np.uint8)))
+        found = latency.measure_in_turn(asked, rounds=_ROUNDS)
+    files = [path / GRAPH if path.is_dir() else path for path in paths]
+    return [
+        Cost(file.stat().st_size / 1e6, each.p50_ms, each.p95_ms, each.cpu_ms, each.peak_mib)
+        for file, each in zip(files, found, strict=True)
+    ]
 
 
 def training_of(path: Path, noted: Sequence[TrackedRun]) -> Training | None:

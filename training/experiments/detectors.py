@@ -46,7 +46,7 @@ UNSEEN_VIEWS: Final = "unseen class, on other tables"
 Say = Callable[[str, int, int], None]
 Scorer = Callable[[NDArray[np.floating]], NDArray[np.float64]]  # embedding [n, size] -> [n], higher is further out
 # What is told apart -> detector -> (scores of known photographs, of the others), for one version.
-_Told = Mapping[str, Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]
+_Scores = Mapping[str, Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,15 @@ class Detectors:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one version said, and of which photographs: rows of the folder, in the order of the scores."""
+
+    known: NDArray[np.intp]
+    unseen: NDArray[np.intp]
+    scores: _Scores
+
+
 def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
     """Measure every detector. Raises DataWrong or TrainingRefused, each one sentence."""
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
@@ -138,7 +147,8 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
                 seed=seed,
             )
             known = np.array(sorted(row for row in away if labels[row] != number))
-            told.append(_told(fit, known, np.flatnonzero(labels == number)))
+            unseen = np.flatnonzero(labels == number)
+            told.append(_Told(known, unseen, _scores(fit, known, unseen)))
     say("Leaving each class out", total, total)
     return Detectors(
         data=request.data.resolve().name,
@@ -146,7 +156,7 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
         photos=len(folder.photos),
         classes=len(folder.classes),
         seeds=request.seeds,
-        rows=_rows(told),
+        rows=_rows(told, labels),
     )
 
 
@@ -174,7 +184,7 @@ def scorers_of(fit: Fit) -> dict[str, Scorer]:
     }
 
 
-def _told(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Told:
+def _scores(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Scores:
     features = fit.sight.features
     asked = {UNSEEN: features.plain[unseen], **fit.sight.outside.report}
     found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
@@ -187,19 +197,30 @@ def _told(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Told:
     return found
 
 
-def _rows(told: Sequence[_Told]) -> tuple[Row, ...]:
-    things = list(told[0])
-    names = list(told[0][UNSEEN])
-    strata = [np.zeros(len(scores), np.intp) for each in told for thing in things for scores in each[thing][GRAPH]]
+def _rows(told: Sequence[_Told], labels: NDArray[np.intp]) -> tuple[Row, ...]:
+    """labels: of the folder's photographs.
 
-    def measure(*rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        table = np.zeros((len(told), len(things), len(names)))
-        for version, each in enumerate(told):
-            for place, thing in enumerate(things):
-                start = 2 * (version * len(things) + place)
-                known, away = rows[start], rows[start + 1]
-                table[version, place] = [
-                    metrics.auroc(each[thing][name][0][known], each[thing][name][1][away]) for name in names
+    A photograph, or one of other things, is drawn once a resample for all versions: what several of them say of it
+    is one observation and not several (Davison and Hinkley 1997, section 3.8: the clusters are resampled).
+    """
+    things = list(told[0].scores)
+    names = list(told[0].scores[UNSEEN])
+    sets = [thing for thing in things if thing not in (UNSEEN, UNSEEN_VIEWS)]
+    strata = [labels, *(np.zeros(len(told[0].scores[name][GRAPH][1]), np.intp) for name in sets)]
+    places = [(_places(each.known, len(labels)), _places(each.unseen, len(labels))) for each in told]
+
+    def measure(photos: NDArray[np.intp], *outside: NDArray[np.intp]) -> NDArray[np.float64]:
+        away_of = dict(zip(sets, outside, strict=True))
+        table = np.full((len(told), len(things), len(names)), np.nan)
+        for version, (each, (of_known, of_unseen)) in enumerate(zip(told, places, strict=True)):
+            known, unseen = (place[photos][place[photos] >= 0] for place in (of_known, of_unseen))
+            if not len(known):  # a small fold may be missing from a resample
+                continue
+            for row, thing in enumerate(things):
+                away = away_of.get(thing, unseen)
+                table[version, row] = [
+                    metrics.auroc(own[known], others[away])
+                    for own, others in (each.scores[thing][name] for name in names)
                 ]
         mean = table.mean(axis=0)  # [things, detectors]
         return np.stack([mean, mean - mean[:, [names.index(GRAPH)]]]).ravel()
@@ -216,3 +237,10 @@ def _rows(told: Sequence[_Told]) -> tuple[Row, ...]:
         for name in names
     ]
     return tuple(sorted(rows, key=lambda row: -row.auroc[UNSEEN].value))
+
+
+def _places(rows: NDArray[np.intp], photos: int) -> NDArray[np.intp]:
+    """Where each of the folder's photographs stands among the rows, [photos]; -1: nowhere."""
+    places = np.full(photos, -1, np.intp)
+    places[rows] = np.arange(len(rows))
+    return places

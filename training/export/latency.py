@@ -1,7 +1,7 @@
 """What one photograph at a time costs a form of a model: time, memory, and where the time goes.
 
-Each form is measured in a process of its own (`python -m training.export.latency FILE IMAGES.npy PROVIDER`)
-that imports nothing but its runtime: its peak memory is then that of the form.
+Each form is measured in a process of its own (`python -m training.export.latency FILE IMAGES.npy PROVIDER
+[profiled]`) that imports nothing but its runtime: its peak memory is then that of the form.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ CUDA: Final = "CUDAExecutionProvider"
 TORCHSCRIPT_SUFFIX: Final = ".pt"
 CALLS: Final = 100
 _WARM_CALLS: Final = 5
+_PROFILED: Final = "profiled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,23 @@ class Cost:
     spent_us: Mapping[str, float]  # node of the graph -> time in it, of one call; empty for TorchScript
 
 
-def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU) -> Cost:
-    """images: uint8 [n, H, W, 3] at the model's size. Raises RuntimeError with what the runtime said."""
+def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profiled: bool = True) -> Cost:
+    """images: uint8 [n, H, W, 3] at the model's size.  profiled: whether to look where the time goes (`spent_us`).
+
+    Raises RuntimeError with what the runtime said.
+    """
     with tempfile.TemporaryDirectory() as work:
         saved = Path(work, "images.npy")
         np.save(saved, images)
-        command = [sys.executable, "-m", __name__, str(file.resolve()), str(saved), provider]
+        command = [
+            sys.executable,
+            "-m",
+            __name__,
+            str(file.resolve()),
+            str(saved),
+            provider,
+            *([_PROFILED] if profiled else []),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     if done.returncode:
         raise RuntimeError(f"{file.name} could not be measured: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
@@ -52,7 +64,35 @@ def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU) -> Co
     return Cost(**{**document, "best": tuple(document["best"])})
 
 
-def _measured(file: Path, images: NDArray[np.uint8], provider: str) -> dict[str, Any]:
+def measure_in_turn(asked: Sequence[tuple[Path, NDArray[np.uint8]]], *, rounds: int) -> list[Cost]:
+    """Each file with its own images, as for `measure`: one after the other in each round, every other round backwards.
+
+    Figures are medians over the rounds; `spent_us` is empty.
+    """
+    taken: list[list[Cost]] = [[] for _ in asked]
+    order = list(range(len(asked)))
+    for turn in range(rounds):
+        for number in order if turn % 2 == 0 else reversed(order):
+            taken[number].append(measure(*asked[number], profiled=False))
+    return [_median(own) for own in taken]
+
+
+def _median(rounds: Sequence[Cost]) -> Cost:
+    def of(figure: Callable[[Cost], float]) -> float:
+        return float(np.median([figure(each) for each in rounds]))
+
+    return Cost(
+        best=rounds[0].best,
+        p50_ms=of(lambda each: each.p50_ms),
+        p95_ms=of(lambda each: each.p95_ms),
+        p99_ms=of(lambda each: each.p99_ms),
+        cpu_ms=of(lambda each: each.cpu_ms),
+        peak_mib=of(lambda each: each.peak_mib),
+        spent_us={},
+    )
+
+
+def _measured(file: Path, images: NDArray[np.uint8], provider: str, *, profiled: bool) -> dict[str, Any]:
     answer, spent = _torchscript(file) if file.suffix == TORCHSCRIPT_SUFFIX else _onnx(file, provider)
     best = [int(answer(image[np.newaxis]).argmax()) for image in images]
     for image in images[:_WARM_CALLS]:
@@ -72,7 +112,7 @@ def _measured(file: Path, images: NDArray[np.uint8], provider: str) -> dict[str,
         "p99_ms": p99,
         "cpu_ms": float(np.median(cpu_ms)),
         "peak_mib": _peak_mib(),
-        "spent_us": spent(images),
+        "spent_us": spent(images) if profiled else {},
     }
 
 
@@ -134,4 +174,6 @@ def _torchscript(file: Path) -> tuple[_Answer, _Spent]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measured(Path(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3])))
+    print(
+        json.dumps(_measured(Path(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3], profiled=_PROFILED in sys.argv[4:]))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from training.experiments.compare import Candidate, Difference, compare_models, 
 from training.experiments.cost import Cost
 from training.experiments.page import comparison_page
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, read_runs
+from training.export import latency
+from training.export.processor import processor
 
 LABELS = ["red"] * 8 + ["green"] * 8 + ["blue"] * 8
 CERTAIN = Interval(0.9, 0.9, 0.9)
@@ -52,7 +55,7 @@ def wrong_at(*rows: int) -> list[str]:
 
 def candidate(name: str, f1: float, *, p95_ms: float = 10.0, size_mb: float = 20.0) -> Candidate:
     figures = {"balanced_accuracy": CERTAIN, "macro_f1": Interval(f1, f1 - 0.05, f1 + 0.05), "ece": CERTAIN}
-    return Candidate(name, "v", figures, {}, 1.0, 1.0, {}, Cost(size_mb, p95_ms / 2, p95_ms, 200.0))
+    return Candidate(name, "v", figures, {}, 1.0, 1.0, {}, Cost(size_mb, p95_ms / 2, p95_ms, p95_ms / 2, 200.0))
 
 
 def behind(name: str, low: float, high: float) -> Difference:
@@ -161,6 +164,72 @@ def test_what_misses_a_criterion_is_not_taken(failing: Candidate, words: str) ->
     assert words in why
     other = candidate("b", 0.86)
     assert decide((failing, other), (behind("b", -0.2, -0.1),))[0] == "b"
+
+
+def as_int8(run: Path, made: Path) -> Path:
+    """As `quantize` leaves it: the figures are a copy of the run's."""
+    shutil.copytree(run, made)
+    card = (made / "model.json").read_text("utf-8")
+    (made / "model.json").write_text(card.replace('"form": "fp32"', '"form": "int8"'), "utf-8")
+    return made
+
+
+def test_figures_that_an_8_bit_run_inherited_are_marked_and_decide_nothing(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", wrong_at(0))
+    small = as_int8(run, tmp_path / "run-int8")
+    page = tmp_path / "page.html"
+    result = CliRunner().invoke(command, [str(small), str(run), "--json", "-", "--html", str(page)])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert {name: row["figures_inherited"] for name, row in document["models"].items()} == {
+        "run": False,
+        "run-int8": True,
+    }
+    assert document["differences_from_best"] == {}
+    assert document["choice"] is None
+    assert "give photographs that no model was trained on (--data)" in document["why"]
+    assert "run-int8 by that of the fp32 run that it was made from" in document["measured"]
+    text = page.read_text("utf-8")
+    assert text.count("Figures inherited") == 1
+    assert "Differences from" not in text
+    # Beside another run that run is compared and taken as ever.
+    other = write_run(tmp_path / "other", wrong_at(0, 1, 2, 8, 9, 16, 17, 18))
+    found = compare_runs([small, other, run], threads=1)
+    assert [each.name for each in found.candidates] == ["run", "other", "run-int8"]
+    assert [each.name for each in found.differences] == ["other"]
+    assert found.choice == "run"
+    assert "--data" in found.why
+
+
+def test_forms_are_compared_on_photographs_kept_aside(tmp_path: Path) -> None:
+    colours = write_colours(tmp_path)
+    small = as_int8(colours.run, tmp_path / "small")
+    found = compare_models([colours.run, small], colours.data, threads=1)
+    assert not any(each.inherited for each in found.candidates)
+    assert len(found.differences) == 1
+    assert found.choice is not None
+
+
+def test_models_are_timed_in_turn_and_the_processor_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def noted(file: Path, *_: object, **__: object) -> latency.Cost:
+        asked.append(file.read_bytes())
+        taken = float(len(asked))
+        return latency.Cost((0,), taken, 2 * taken, 3 * taken, 4 * taken, 5 * taken, {})
+
+    monkeypatch.setattr(latency, "measure", noted)
+    runs = [write_run(tmp_path / "one", LABELS), write_run(tmp_path / "two", wrong_at(0))]
+    tiny_archive.write_run(runs[1], temperature=2.0)  # another graph
+    found = compare_runs(runs, threads=1)
+    first, second = ((run / "model.onnx").read_bytes() for run in runs)
+    assert asked == [first, second, second, first, first, second]
+    costs = {each.name: each.cost for each in found.candidates}
+    # Calls 1, 4 and 5 were the first one's; 2, 3 and 6 the second's: their medians.
+    assert (costs["one"].p50_ms, costs["one"].p95_ms, costs["one"].cpu_ms) == (4.0, 8.0, 16.0)
+    assert (costs["two"].p50_ms, costs["two"].p95_ms, costs["two"].cpu_ms) == (3.0, 6.0, 12.0)
+    assert found.document()["processor"] == processor()
+    assert processor() in comparison_page(found)
 
 
 def test_models_are_compared_on_photographs_kept_aside(tmp_path: Path) -> None:

@@ -43,6 +43,20 @@ def test_every_detector_is_measured_on_what_the_graph_is_measured_on(folder: Pat
     assert all(name in page for name in document["detectors"])
 
 
+def test_a_photograph_that_three_seeds_score_is_one_photograph(folder: Path) -> None:
+    def measured(*seeds: int) -> dict[str, dict[str, list[float]]]:
+        request = detecting.Request(folder / "data", RECIPE, (folder / "ood",), seeds=seeds, folds=3)
+        found = detecting.detectors(request, eyes_of, say=silent)
+        return {row.name: {thing: area.pair() for thing, area in row.auroc.items()} for row in found.rows}
+
+    # The same seed three times says nothing that it did not say once: no interval may become narrower.
+    once, thrice = measured(0), measured(0, 0, 0)
+    assert any(low < high for row in once.values() for low, high in row.values())
+    for name, row in once.items():
+        for thing, pair in row.items():
+            assert thrice[name][thing] == pytest.approx(pair)
+
+
 def test_two_classes_are_too_few_to_leave_one_out(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"apple": 8, "berry": 8})
     with pytest.raises(DataTooSmall, match="has 2 classes: with one left out at least two must remain"):
