@@ -26,6 +26,7 @@ from training.errors import ModelUnreadable
 
 FILE: Final = "learnt.json"
 SCHEMA_VERSION: Final = 1
+TRAIN: Final = "train"
 OTHERS: Final = "others"
 DIGITS: Final = 16  # of a photograph's SHA-256: two of a data set that share them are not to be expected
 RUN, REFERENCES, FINGERPRINT = "run", "references", "fingerprint"  # what tells
@@ -75,6 +76,10 @@ class Learnt:
         known = frozenset().union(*(digests for part, digests in self.parts.items() if part != OTHERS))
         return TrainedOn(_among(photos, known), len(photos), self.told_by)
 
+    def fitted_on(self, photo: Photo) -> bool:
+        """Whether heads and detectors were, as far as is known: temperature and borders have parts of their own."""
+        return self.told_by != RUN or digest_of(photo) in self.parts[TRAIN]
+
     def placed_borders(self, photos: Sequence[Photo]) -> int | None:
         """How many of these photographs of other things did; None where nothing tells."""
         return _among(photos, self.parts[OTHERS]) if self.told_by == RUN else None
@@ -116,13 +121,13 @@ def learnt_of(path: Path, card: Card) -> Learnt:
         references = ()  # what is wrong with it is for the archive's verification to say
     if not references:
         return Learnt(found)
-    return Learnt(found, REFERENCES, {"train": frozenset(example.id[:DIGITS] for example in references)})
+    return Learnt(found, REFERENCES, {TRAIN: frozenset(example.id[:DIGITS] for example in references)})
 
 
 def _parsed(file: Path) -> dict[str, frozenset[str]]:
     try:
         told = json.loads(file.read_text("utf-8"))
-        if told.pop("schema") != SCHEMA_VERSION or OTHERS not in told:
+        if told.pop("schema") != SCHEMA_VERSION or not {TRAIN, OTHERS} <= set(told):
             raise ValueError
         return {name: frozenset(digests) for name, digests in told.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

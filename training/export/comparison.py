@@ -45,6 +45,7 @@ class Form:
     accuracy: float
     accuracy_lost: float  # against fp32, on the same photographs
     accuracy_lost_interval: tuple[float, float]  # its 95 % bootstrap over photographs
+    accuracy_lost_at_most: float  # `quantize.lost_at_most`
     same_best: float  # share of photographs with the same best class as fp32
     p50_ms: float
     p95_ms: float
@@ -62,6 +63,7 @@ class Forms:
     processor: str
     photos: int
     trained_on: TrainedOn
+    not_fitted_on: int  # photographs that no head was fitted on, as far as is known
     decode_ms: float  # median, of one photograph to the model's size
     forms: tuple[Form, ...]
     refused: Mapping[str, str]  # form -> why there is none
@@ -138,6 +140,7 @@ class _Chosen:
 
     version: str
     trained_on: TrainedOn
+    not_fitted_on: int
     images: NDArray[np.uint8]  # [n, H, W, 3]
     labels: NDArray[np.intp]  # [n]
     decode_ms: float
@@ -148,6 +151,7 @@ class _Chosen:
             processor=processor(),
             photos=len(self.images),
             trained_on=self.trained_on,
+            not_fitted_on=self.not_fitted_on,
             decode_ms=self.decode_ms,
             forms=tuple(forms),
             refused=refused,
@@ -160,7 +164,7 @@ def _chosen(run: Path, data: Path) -> _Chosen:
     model = GraphModel.open(run, threads=1)
     folder = load_folder(data)
     order = [known.id for known in model.card.classes]
-    photos = quantize.halves(folder, model.card)[1][:_MEASURED_MAX]
+    photos = quantize.halves(folder, model)[1][:_MEASURED_MAX]
     if len(photos) < quantize.MEASURED_MIN:
         raise DataTooSmall(
             f"{data} leaves {len(photos)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
@@ -168,6 +172,7 @@ def _chosen(run: Path, data: Path) -> _Chosen:
     return _Chosen(
         version=model.card.version,
         trained_on=model.learnt.trained_on(photos, folder_fingerprint=folder.fingerprint),
+        not_fitted_on=sum(not model.learnt.fitted_on(photo) for photo in photos),
         images=np.stack([model.pixels(photo.path) for photo in photos]),
         labels=np.array([order.index(photo.label) for photo in photos], np.intp),
         decode_ms=_decode_ms(model, photos),
@@ -241,6 +246,7 @@ def _form(
         accuracy=float(own_right.mean()),
         accuracy_lost=lost.value,
         accuracy_lost_interval=(lost.low, lost.high),
+        accuracy_lost_at_most=quantize.lost_at_most(right, own_right),
         same_best=float((np.array(cost.best) == np.array(fp32.best)).mean()),
         p50_ms=cost.p50_ms,
         p95_ms=cost.p95_ms,

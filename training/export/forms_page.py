@@ -10,6 +10,7 @@ from training.export.forms import GAIN_MIN, LOSS_MAX
 from training.pages import charts, render
 
 DECODE: Final = "decode"
+_EIGHT_BITS: Final = ("int8", "dynamic")
 _LOSS_SHOWN: Final = 0.05  # of accuracy, either way: the scale of the whiskers, unless an interval is wider
 
 
@@ -60,7 +61,7 @@ def sentences(found: Forms) -> Iterator[str]:
     """Which form to take, and what forbids to take the figures at their word."""
     full = next(form for form in found.forms if form.name == FP32)
     # TorchScript lacks detectors and heat maps, CUDA another machine: neither is an archive's graph.
-    worth = [form for form in found.forms if form.name in ("int8", "dynamic") and _worth(form, full)]
+    worth = [form for form in found.forms if form.name in _EIGHT_BITS and _worth(form, full)]
     if worth:
         best = min(worth, key=lambda form: form.cpu_ms)
         yield (
@@ -73,11 +74,20 @@ def sentences(found: Forms) -> Iterator[str]:
             f"{LOSS_MAX:.0%} of accuracy."
         )
     if found.trained_on:
-        yield f"{found.trained_on.said}: accuracies are too good, what is lost is not."
+        yield f"{found.trained_on.said}: {too_good(found)}."
     yield (
         f"Measured on {found.photos} photographs that nothing was calibrated on: one more mistake is "
         f"{1.0 / found.photos:.1%} of accuracy."
     )
+    losses = [f"{form.name} {form.accuracy_lost_at_most:.1%}" for form in found.forms if form.name in _EIGHT_BITS]
+    if losses:
+        yield f"So few photographs leave room for a loss of up to (95 %): {', '.join(losses)}."
+
+
+def too_good(found: Forms) -> str:
+    """What follows where photographs were trained on."""
+    fewer = f" ({found.not_fitted_on} of them for temperature and borders alone)" if found.not_fitted_on else ""
+    return f"accuracies are too good{fewer}, and on others more may be lost than here"
 
 
 def _worth(form: Form, full: Form) -> bool:

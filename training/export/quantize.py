@@ -40,12 +40,13 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 from PIL import Image
+from scipy import stats
 
 from model_store import examples, reference
 from model_store.card import Card
 from model_store.projection import projected
 from protos.verdict import DetectorLimits
-from training.data.folder import Folder, Photo, load_folder
+from training.data.folder import SUFFIXES, Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
@@ -92,6 +93,7 @@ class Figures:
     graph_bytes_after: int
     one_photo_ms_before: float  # median CPU time, one thread
     one_photo_ms_after: float
+    accuracy_lost_at_most: float = 1.0  # upper end of its 95 % interval, whatever is gained elsewhere
 
 
 def quantize(
@@ -99,8 +101,8 @@ def quantize(
 ) -> tuple[Card, Figures]:
     """Write the quantised run to `out`, whole or not at all.
 
-    data: labelled photographs, best the ones that `run` was trained on; every other one
-    calibrates, the rest measure.  outside: folders of other things, halved in the same way.
+    data: labelled photographs, best the ones that `run` was trained on; half calibrates and half measures, as
+    `halves` divides them.  outside: folders of other things, of which every other one measures.
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, and
     ParityBroken with the figures.
     """
@@ -113,12 +115,12 @@ def quantize(
         )
     run_folder.check_free(out)
     folder = load_folder(data)
-    calibrating, measuring = halves(folder, before.card)
+    calibrating, measuring = halves(folder, before)
     if len(measuring) < MEASURED_MIN:
         raise DataTooSmall(
             f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
         )
-    others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in (".jpg", ".png"))
+    others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
     pixels = _pixels(before, [photo.path for photo in calibrating[:CALIBRATION_MAX]], "Reading", progress)
     progress("Quantising", 0, 1)
     graph = quantised(before_graph := (run / GRAPH).read_bytes(), pixels)
@@ -229,20 +231,45 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
         return None if image is None else {"image": image[np.newaxis], "target": np.array([-1], np.int64)}
 
 
-def halves(folder: Folder, card: Card) -> tuple[list[Photo], list[Photo]]:
-    """Those to calibrate with and those to measure on: every other photograph of each class, the classes mixed so that
-    a cut leaves some of each. Raises LabelsUnknown.
+def halves(folder: Folder, model: GraphModel) -> tuple[list[Photo], list[Photo]]:
+    """Those to calibrate with and those to measure on: of each class half and half, the classes mixed so that a cut
+    leaves some of each. Raises LabelsUnknown.
+
+    Photographs that no head was fitted on measure, where they are no more than half of their class: what is lost on
+    the others may be too little. Beyond those, every other one does.
     """
-    unknown = sorted(set(folder.classes) - {known.id for known in card.classes})
+    unknown = sorted(set(folder.classes) - {known.id for known in model.card.classes})
     if unknown:
-        raise LabelsUnknown(f"{folder.path} has photographs of {unknown[0]}, which {card.version} does not know")
+        raise LabelsUnknown(f"{folder.path} has photographs of {unknown[0]}, which {model.card.version} does not know")
     by_class: dict[str, list[Photo]] = {}
     for photo in sorted(folder.photos, key=lambda photo: photo.relative):
         by_class.setdefault(photo.label, []).append(photo)
-    longest = max(map(len, by_class.values()))
-    dealt = [own[turn] for turn in range(longest) for own in by_class.values() if turn < len(own)]
-    place = {id(photo): turn for own in by_class.values() for turn, photo in enumerate(own)}
-    return [one for one in dealt if not place[id(one)] % 2], [one for one in dealt if place[id(one)] % 2]
+    calibrating, measuring = [], []
+    for own in by_class.values():
+        half = len(own) // 2
+        new = [photo for photo in own if not model.learnt.fitted_on(photo)]
+        first = {photo.relative for photo in new} if len(new) <= half else set()
+        rest = [photo for photo in own if photo.relative not in first]
+        first |= {photo.relative for photo in rest[1::2][: half - len(first)]}
+        measuring.append([photo for photo in own if photo.relative in first])
+        calibrating.append([photo for photo in own if photo.relative not in first])
+    return _mixed(calibrating), _mixed(measuring)
+
+
+def _mixed(by_class: Sequence[Sequence[Photo]]) -> list[Photo]:
+    """One of each class in turn."""
+    longest = max(map(len, by_class), default=0)
+    return [own[turn] for turn in range(longest) for own in by_class if turn < len(own)]
+
+
+def lost_at_most(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> float:
+    """Upper end of a 95 % interval of the share [n] that was right before and is not after (Clopper and Pearson 1934).
+
+    No more accuracy than that is lost, whatever is gained elsewhere; a bootstrap of so few photographs without a new
+    mistake says 0.
+    """
+    worse = int(np.count_nonzero(right_before & ~right_after))
+    return float(stats.binomtest(worse, len(right_before)).proportion_ci(0.95, method="exact").high)
 
 
 def _pixels(model: GraphModel, paths: Sequence[Path], stage: str, progress: Progress) -> list[NDArray[np.uint8]]:
@@ -312,6 +339,7 @@ def _compare(
         graph_bytes_after=0,
         one_photo_ms_before=0.0,
         one_photo_ms_after=0.0,
+        accuracy_lost_at_most=lost_at_most(best[0] == labels, best[1] == labels),
     )
 
 

@@ -16,6 +16,7 @@ FULL = Form(
     accuracy=0.9,
     accuracy_lost=0.0,
     accuracy_lost_interval=(0.0, 0.0),
+    accuracy_lost_at_most=0.071,
     same_best=1.0,
     p50_ms=12.3,
     p95_ms=14.5,
@@ -32,7 +33,7 @@ SCRIPT = replace(FULL, name="torchscript", path="model.pt", shares={}, cpu_ms=1.
 
 def forms(*measured: Form, seen: int = 0) -> Forms:
     return Forms(
-        "v1", "a processor", 50, TrainedOn(seen, 50, RUN), 3.21, measured, {"onnx on CUDA": "there is <no> GPU"}
+        "v1", "a processor", 50, TrainedOn(seen, 50, RUN), 4, 3.21, measured, {"onnx on CUDA": "there is <no> GPU"}
     )
 
 
@@ -51,11 +52,15 @@ def test_what_is_hardly_faster_or_loses_too_much_is_not_taken() -> None:
 def test_photographs_of_the_training_are_said_to_be() -> None:
     assert not any("trained on" in said for said in sentences(forms(FULL)))
     assert any("7 of 50 photographs were trained on" in said for said in sentences(forms(FULL, seen=7)))
+    told = " ".join(sentences(forms(FULL, SMALL, seen=7)))
+    assert "too good (4 of them for temperature and borders alone), and on others more may be lost" in told
+    assert "is not" not in told
+    assert "a loss of up to (95 %): int8 7.1%." in told
 
 
 def test_what_is_lost_stands_in_its_interval_and_time_on_one_scale() -> None:
     text = page(forms(FULL, replace(SMALL, accuracy_lost_interval=(-0.005, 0.03)), SCRIPT))
-    assert "-0.010 <small>(-0.030 to +0.005)</small>" in text
+    assert "-0.010 <small>(-0.030 to +0.005), at most -0.071</small>" in text
     assert 'aria-label="-0.010, from -0.030 to 0.005"' in text
     assert text.count('class="cell"') == 2  # not of fp32 against itself
     # 3.21 ms of decoding before 12 ms of fp32 and 6 ms of 8 bits: one scale, of the longest.

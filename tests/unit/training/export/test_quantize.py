@@ -13,15 +13,29 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from onnx import helper
+from PIL import Image
+from scipy import stats
 
 from handlers.amulet_handler import pixels_of
 from model_store import reference
 from model_store.card import Card
 from tests import tiny_archive
+from training.data.folder import load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
+from training.evaluation import learnt
 from training.evaluation.answers import Answers, GraphModel
 from training.export.commands import quantize as command
-from training.export.quantize import Figures, Line, _lines, _reference_moved, check, quantised, quantize
+from training.export.quantize import (
+    Figures,
+    Line,
+    _lines,
+    _reference_moved,
+    check,
+    halves,
+    lost_at_most,
+    quantised,
+    quantize,
+)
 
 
 def run_of(folder: Path) -> Path:
@@ -133,6 +147,51 @@ def test_what_cannot_be_quantised_is_refused(tmp_path: Path) -> None:
         quantize(run, strange, tmp_path / "out")
     with pytest.raises(DataTooSmall, match="at least 20"):
         quantize(run, few, tmp_path / "out")
+
+
+def test_every_kind_of_photograph_of_other_things_is_taken(tmp_path: Path) -> None:
+    run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
+    for file, suffix in zip(sorted(outside.iterdir()), (".JPEG", ".webp", ".jpeg", ".webp"), strict=False):
+        with Image.open(file) as image:
+            image.save(file.with_suffix(suffix))
+        file.unlink()
+    _, figures = quantize(run, data, tmp_path / "out", outside=[outside])
+    assert figures.outside == 3
+
+
+def test_what_no_head_was_fitted_on_measures_first(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+    folder = load_folder(data)
+    names = [photo.relative for photo in folder.photos]
+    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1))
+    assert sorted(photo.relative for photo in measuring) == names[1::2]  # nobody tells: every other one
+    held_out = [photo for photo in folder.photos if photo.relative[-5] in "026"]
+    fitted = [photo for photo in folder.photos if photo not in held_out]
+    told = learnt.document({"train": fitted, "calibration": held_out, "thresholds": []}, [])
+    (run / learnt.FILE).write_text(json.dumps(told))
+
+    model = GraphModel.open(run, threads=1)
+    calibrating, measuring = halves(folder, model)
+
+    assert len(measuring) == len(calibrating) == 12
+    assert set(held_out) < set(measuring)
+    assert {photo.label for photo in measuring[:3]} == set(folder.classes)
+    assert sorted(photo.relative for photo in (*calibrating, *measuring)) == names
+    few = [photo for photo in folder.photos if photo.relative[-5] not in "0"]  # more than half of a class is new
+    told = learnt.document({"train": [photo for photo in folder.photos if photo not in few]}, [])
+    (run / learnt.FILE).write_text(json.dumps(told))
+    _, measuring = halves(folder, GraphModel.open(run, threads=1))
+    assert sorted(photo.relative for photo in measuring) == names[1::2]
+
+
+def test_no_new_mistake_of_65_leaves_room_for_five_points() -> None:
+    right = np.ones(65, np.bool_)
+    # Clopper and Pearson's upper end without an event is 1 - 0.025^(1/n).
+    assert lost_at_most(right, right) == pytest.approx(1 - 0.025 ** (1 / 65))
+    once = right.copy()
+    once[3] = False
+    assert lost_at_most(right, once) == pytest.approx(stats.beta.ppf(0.975, 2, 64))
+    assert lost_at_most(once, right) == pytest.approx(1 - 0.025 ** (1 / 65))  # what is gained makes up for nothing
 
 
 def test_a_graph_without_a_backbone_has_nothing_to_quantise() -> None:
