@@ -114,7 +114,7 @@ class ClientDetail(generics.RetrieveAPIView[Client]):
 
 class KeyFilter(filters.FilterSet):
     client = filters.CharFilter(field_name="client__name", help_text="Its name.")
-    client_id = filters.CharFilter(field_name="client__client_id")
+    client_id = filters.UUIDFilter(field_name="client__client_id")
     search = PartOf("key_id", "client__name")
 
     class Meta:

@@ -119,6 +119,7 @@ class TestNewOnes:
         assert self.found(script, "keys/", "key_id") == [keys["kiosk"], keys["web-shop"]]
         assert self.found(script, "keys/", "key_id", client="kiosk") == [keys["kiosk"]]
         assert self.found(script, "keys/", "client", client_id=made["web-shop"].client_id) == ["web-shop"]
+        assert script.get("/api/v1/keys/?client_id=web-shop").json()["field"] == "client_id"
         assert self.found(script, "keys/", "client", key_id=keys["kiosk"]) == ["kiosk"]
         assert self.found(script, "keys/", "created_by", search="shop") == [lead.username]
 
