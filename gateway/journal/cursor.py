@@ -18,15 +18,16 @@ FIRST_SEQUENCE: Final = 1
 
 
 def read_cursor(folder: Path) -> int:
-    """The cursor, or the first sequence of all when none can be read.
+    """The cursor, or the first sequence of all when there is none or its checksum is wrong.
 
-    A cursor that is lost only makes events travel twice, which the console expects.
+    A cursor that is lost only makes events travel twice, which the console expects. One that comes
+    back does harm, so OSError is raised when there is one that cannot be read.
     """
     try:
         words = (folder / CURSOR_NAME).read_bytes().split()
         if len(words) == 2 and int(words[1], 16) == google_crc32c.value(words[0]):
             return max(int(words[0]), FIRST_SEQUENCE)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         pass
     return FIRST_SEQUENCE
 

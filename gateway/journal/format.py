@@ -45,6 +45,9 @@ place p says: every record before s - p was durable when I was written. From tha
   hole is reported as doubtful.
 - A frame whose sequence is not below the first sequence of the next segment was never
   acknowledged: its file failed under it, and the next segment took its number.
+- A segment whose first sequence is a multiple of 2**32 follows one that the disk did not let
+  anybody read to its end when the journal was opened. How many records that one holds is not
+  known, but no segment holds so many that one of them could have this sequence.
 """
 
 from __future__ import annotations
@@ -63,12 +66,14 @@ VERSION: Final = 1
 MARKER: Final = b"\xf7\xa5\xffJ"
 SUFFIX: Final = ".journal"
 RECORD_BYTES_MAX: Final = 16 * 2**20  # eight views with sealed photographs take about 2 MiB
+_LEAP: Final = 2**32  # more records than one segment holds: as many of the smallest take 107 GB
 
 _HEADER: Final = Struct("<8sHHQ")
 _CHECKSUM: Final = Struct("<I")
 _CHECKED: Final = Struct("<IQI")  # length, sequence, place
 HEADER_BYTES: Final = _HEADER.size + _CHECKSUM.size
 FRAME_HEADER_BYTES: Final = len(MARKER) + _CHECKED.size + _CHECKSUM.size
+FRAME_BYTES_MIN: Final = FRAME_HEADER_BYTES + 1  # of a frame with a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,16 @@ def frame_header(raw: bytes | memoryview) -> FrameHeader | None:
         return None
     (checksum,) = _CHECKSUM.unpack_from(raw, len(MARKER) + _CHECKED.size)
     return FrameHeader(length, sequence, place, checksum, checked)
+
+
+def leap_from(sequence: int) -> int:
+    """A first sequence beyond any that the segment in which `sequence` stands can hold."""
+    return (sequence // _LEAP + 2) * _LEAP
+
+
+def is_leap(sequence: int) -> bool:
+    """Whether a segment with this first sequence follows one whose end was not known."""
+    return sequence % _LEAP == 0
 
 
 def file_name(first_sequence: int) -> str:

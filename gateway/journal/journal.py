@@ -48,7 +48,7 @@ class JournalHealth:
     sentence: str
     free_bytes: int
     waiting_records: int
-    backlog_records: int  # durable, not yet confirmed by the console
+    backlog_records: int  # durable, not yet confirmed by the console; of what the disk refuses, what it has room for
     backlog_bytes: int  # size of the files that hold them
     failures: int  # writes and syncs that failed since the start
     findings: tuple[Finding, ...]  # torn tails and damage met since the start
@@ -78,8 +78,9 @@ class Journal:
         """Take the folder, find where its journal ends, and be ready to append.
 
         A disk that is full or broken does not stop this: the journal then opens refusing, and
-        takes records when it can. Raises JournalLocked when another process has the folder,
-        JournalFormatError for another version's files, OSError when the folder cannot be read.
+        takes records when it can. Nor does one that refuses to read what is in the segments.
+        Raises JournalLocked when another process has the folder, JournalFormatError for another
+        version's files, OSError when the folder cannot be read.
         """
         lock = await asyncio.to_thread(_Lock.take, settings.folder)
         try:
@@ -118,14 +119,20 @@ class Journal:
         findings = self._findings
         lost = sum(finding.records_lost for finding in findings if finding.acknowledged)
         if lost:
-            sentence += f"; {lost} durable record(s) are damaged, their segments are kept in {DAMAGED_FOLDER}/"
+            up_to = "up to " * any(finding.at_most for finding in findings)
+            sentence += f"; {up_to}{lost} durable record(s) are damaged, their segments are kept in {DAMAGED_FOLDER}/"
+        segments = self.segments()
+        there = {stored.path.name for stored in segments}
+        for finding in findings:
+            if finding.may_come_back and finding.segment in there:
+                sentence += f"; {finding.sentence}"
         return JournalHealth(
             status=status,
             sentence=sentence,
             free_bytes=self._writer.free_bytes,
             waiting_records=self._writer.waiting_records,
-            backlog_records=self.durable_end - self._cursor,
-            backlog_bytes=sum(stored.size_bytes for stored in self.segments() if stored.next_sequence > self._cursor),
+            backlog_records=sum(stored.records_from(self._cursor) for stored in segments),
+            backlog_bytes=sum(stored.size_bytes for stored in segments if stored.next_sequence > self._cursor),
             failures=self._writer.failures,
             findings=findings,
         )
@@ -189,7 +196,8 @@ class Journal:
             if stored.path in self._damaged:
                 aside = self._settings.folder / DAMAGED_FOLDER
                 aside.mkdir(exist_ok=True)
-                stored.path.rename(aside / stored.path.name)
+                with suppress(FileNotFoundError):  # moved by hand
+                    stored.path.rename(aside / stored.path.name)
                 sync_folder(aside)
             else:
                 stored.path.unlink(missing_ok=True)
@@ -238,7 +246,9 @@ class _Lock:
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            owner = ""
+            with suppress(OSError):
+                owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise cls._locked(folder, owner or "unknown") from error
         lock = cls(descriptor, _identity(os.fstat(descriptor)))

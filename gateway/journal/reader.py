@@ -1,12 +1,14 @@
 """Reads durable records in order, over all segments, for the shipper.
 
-Reading never waits for the writer and never sees a record before it is durable. What
-cannot be read is passed over and reported; what follows is still read.
+Reading never waits for the writer and never sees a record before it is durable. Bytes that
+hold no record are passed over and reported; what follows is still read. What the disk refuses is
+asked for again, for as long as refusals.py says, and passed over only then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -14,6 +16,7 @@ from gateway.journal.damage import Inspection
 from gateway.journal.format import HEADER_BYTES
 from gateway.journal.journal import Journal
 from gateway.journal.recovery import Stored
+from gateway.journal.refusals import Patience
 from gateway.journal.segment import Frame, Unreadable, read_segment
 
 
@@ -28,8 +31,9 @@ class Record:
 class Reader:
     """A place in the journal that moves forward. Blocks on the disk; used by one thread at a time."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
+        self._clock = clock
         self._next = journal.cursor
         self._segment: _Segment | None = None
 
@@ -42,9 +46,17 @@ class Reader:
         """The next records, oldest first: none when all durable ones were read.
 
         At most `records_max`, and `bytes_max` together (or one record that is larger).
-        Raises OSError when a segment cannot be opened.
+        Raises OSError when the very next one cannot be read now; the next call tries again.
         """
         records: list[Record] = []
+        try:
+            self._read_into(records, bytes_max, records_max)
+        except OSError:
+            if not records:
+                raise
+        return records
+
+    def _read_into(self, records: list[Record], bytes_max: int, records_max: int) -> None:
         size_bytes = 0
         for stored in self._journal.segments():
             if stored.next_sequence <= self._next:
@@ -53,7 +65,7 @@ class Reader:
             for frame in segment.frames(until=stored.next_sequence):
                 if frame.sequence >= self._next:
                     if records and size_bytes + len(frame.record) > bytes_max:
-                        return records
+                        return
                     records.append(Record(frame.sequence, frame.record))
                     size_bytes += len(frame.record)
                     self._next = frame.sequence + 1
@@ -65,11 +77,10 @@ class Reader:
                 break
             if not stored.growing:
                 self._next = stored.next_sequence
-        return records
 
     def _enter(self, stored: Stored) -> _Segment:
         if self._segment is None or self._segment.stored.path != stored.path:
-            self._segment = _Segment(stored)
+            self._segment = _Segment(stored, Patience(self._clock))
         return self._segment
 
     def _report(self, segment: _Segment, stored: Stored) -> None:
@@ -89,8 +100,9 @@ class Reader:
 class _Segment:
     """How far one segment has been read."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, patience: Patience) -> None:
         self.stored = stored
+        self._patience = patience
         self.inspection = Inspection(stored.path.name, stored.first_sequence)
         self.exhausted = False
         self.reported = 0
@@ -101,10 +113,9 @@ class _Segment:
         self.exhausted = False
         if self.inspection.expected >= until:
             return
+        path, expected = self.stored.path, self.inspection.expected
         try:
-            with closing(
-                read_segment(self.stored.path, expected=self.inspection.expected, offset=self._offset)
-            ) as pieces:
+            with closing(read_segment(path, expected=expected, offset=self._offset, forgo=self._patience)) as pieces:
                 for piece in pieces:
                     if isinstance(piece, Unreadable) or piece.is_seal:
                         self.inspection.see(piece)
@@ -115,7 +126,7 @@ class _Segment:
                     if self.inspection.expected >= until:
                         return
         except FileNotFoundError:  # removed by hand: what it held is missing
-            pass
+            self.inspection.see(Unreadable(self._offset, max(0, self.stored.size_bytes - self._offset), refused=True))
         self.exhausted = True
 
     def passed(self, frame: Frame) -> None:

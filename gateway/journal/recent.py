@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 
 from gateway.journal.recovery import Stored
+from gateway.journal.refusals import everything
 from gateway.journal.segment import Frame, read_segment
 
 
 def recent_records(segments: Sequence[Stored], *, bytes_max: int) -> Iterator[bytes]:
     """Records oldest first, of the newest segments that have at most `bytes_max` together, or of the newest one.
 
-    Blocks on the disk. Raises OSError when a segment cannot be opened.
+    Blocks on the disk. What it refuses is passed over, too; raises OSError when a segment cannot be opened otherwise.
     """
     chosen: list[Stored] = []
     size_bytes = 0
@@ -26,7 +27,7 @@ def recent_records(segments: Sequence[Stored], *, bytes_max: int) -> Iterator[by
             break
         chosen.append(stored)
     for stored in reversed(chosen):
-        with closing(read_segment(stored.path, expected=stored.first_sequence)) as pieces:
+        with closing(read_segment(stored.path, expected=stored.first_sequence, forgo=everything)) as pieces:
             for piece in pieces:
                 if not isinstance(piece, Frame) or piece.is_seal:
                     continue

@@ -6,19 +6,24 @@ where the old one ends. So recovery can itself be killed at any moment and run a
 
 Only the last segment is read here, to find where it ends. Earlier ones are checked while
 they are shipped: opening takes the same time after a day's backlog as after a minute's.
+
+Where the disk refuses the end of the last segment, records may stand there that somebody was told
+of. The journal then goes on far beyond any number that they can have, so that they keep theirs and
+are delivered when the disk gives them.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.journal.cursor import read_cursor
+from gateway.journal.cursor import FIRST_SEQUENCE, read_cursor, write_cursor
 from gateway.journal.damage import Finding, Inspection
-from gateway.journal.format import sequence_in_name
-from gateway.journal.segment import ASIDE_SUFFIX, header_sequence, read_segment
+from gateway.journal.format import FRAME_BYTES_MIN, leap_from, sequence_in_name
+from gateway.journal.refusals import everything
+from gateway.journal.segment import ASIDE_SUFFIX, header_sequence, read_segment, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,11 @@ class Stored:
     size_bytes: int
     growing: bool = False  # the one that is being written
 
+    def records_from(self, sequence: int) -> int:
+        """How many records with this sequence or a later one it holds, or has room for when a leap follows it."""
+        end = min(self.next_sequence, self.first_sequence + self.size_bytes // FRAME_BYTES_MIN)
+        return max(0, end - max(sequence, self.first_sequence))
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -39,7 +49,7 @@ class Recovered:
     segments: tuple[Stored, ...]  # oldest first; only those that hold records
     next_sequence: int
     cursor: int  # the first record that the console has not confirmed
-    findings: tuple[Finding, ...]  # in the last segment
+    findings: tuple[Finding, ...]  # in the last segment; what the disk refused may still come back
 
 
 def recover(folder: Path) -> Recovered:
@@ -51,7 +61,7 @@ def recover(folder: Path) -> Recovered:
         leftover.unlink()
     found = sorted((in_name, path) for path in folder.iterdir() if (in_name := sequence_in_name(path)) is not None)
     firsts = [header_sequence(path) or in_name for in_name, path in found]  # a damaged header is not needed to read on
-    next_sequence = read_cursor(folder)
+    cursor = next_sequence = _cursor(folder, needed=not found)
     findings: tuple[Finding, ...] = ()
     if found:
         end, findings = _inspect(found[-1][1], firsts[-1])
@@ -60,20 +70,35 @@ def recover(folder: Path) -> Recovered:
             _sync(found[-1][1])
     ends = [*firsts, next_sequence][1:]
     segments = tuple(
-        Stored(path, first, end, path.stat().st_size)
+        Stored(path, first, end, size_of(path))
         for (_, path), first, end in zip(found, firsts, ends, strict=True)
         if first < end
     )
     # With a full disk, shipped segments are deleted although the cursor could not be written.
     oldest = segments[0].first_sequence if segments else next_sequence
-    return Recovered(segments, next_sequence, max(read_cursor(folder), oldest), findings)
+    return Recovered(segments, next_sequence, max(cursor, oldest), findings)
+
+
+def _cursor(folder: Path, *, needed: bool) -> int:
+    """needed: no segment is left, so that nothing else says which sequences were used."""
+    try:
+        return read_cursor(folder)
+    except OSError:
+        if needed:
+            # Should it come back after a later start, records that take its numbers now would count as delivered.
+            write_cursor(folder, FIRST_SEQUENCE)
+        return FIRST_SEQUENCE
 
 
 def _inspect(path: Path, first_sequence: int) -> tuple[int, tuple[Finding, ...]]:
     inspection = Inspection(path.name, first_sequence)
-    for piece in read_segment(path, expected=first_sequence):
+    for piece in read_segment(path, expected=first_sequence, forgo=everything):
         inspection.see(piece)
-    return inspection.expected, inspection.findings(inspection.expected)
+    findings = tuple(
+        replace(finding, records_lost=0, acknowledged=False) if finding.refused else finding
+        for finding in inspection.findings(inspection.expected)
+    )
+    return inspection.expected if inspection.end_is_known else leap_from(inspection.expected), findings
 
 
 def _sync(path: Path) -> None:

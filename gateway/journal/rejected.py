@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.journal.refusals import is_refusal
 from gateway.journal.segment import write_durably
 
 REJECTED_FOLDER: Final = "rejected"
@@ -37,7 +38,7 @@ class RejectedEvents:
         self._folder = journal_folder / REJECTED_FOLDER
         files = sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
         self._last_sequence = int(files[-1].stem) if files else 0
-        self._kept = {file.name: file.read_bytes().count(b"\n") for file in files}  # file -> its events
+        self._kept = {file.name: _count(file) for file in files}  # file -> its events
         self.count = sum(self._kept.values())
 
     def keep(self, events: Sequence[RejectedEvent]) -> None:
@@ -63,6 +64,15 @@ class RejectedEvents:
         except OSError:
             return  # a folder that cannot be looked at has lost nothing
         self.count = sum(self._kept.values())
+
+
+def _count(file: Path) -> int:
+    try:
+        return file.read_bytes().count(b"\n")
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return 1  # at least: a file that the disk refuses keeps no gateway from starting
 
 
 def _line(event: RejectedEvent) -> bytes:

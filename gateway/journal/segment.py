@@ -26,10 +26,10 @@ from gateway.journal.format import (
     header,
     seal,
 )
+from gateway.journal.refusals import BLOCK_BYTES, WHOLE_FILE, Forgo, is_refusal, nothing
 
 ASIDE_SUFFIX: Final = ".aside"
 _WINDOW_BYTES: Final = 256 * 1024
-_BLOCK_BYTES: Final = 4096
 
 
 class Segment:
@@ -131,22 +131,32 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A stretch of a segment that holds no valid frame."""
+    """A stretch of a segment in which no valid frame was found."""
 
     offset: int
     size_bytes: int
+    refused: bool  # True: the disk did not give some of it. False: it gave bytes that are no frame
 
 
-def read_segment(path: Path, *, expected: int, offset: int = HEADER_BYTES) -> Generator[Frame | Unreadable, None, None]:
+def read_segment(
+    path: Path, *, expected: int, offset: int = HEADER_BYTES, forgo: Forgo = nothing
+) -> Generator[Frame | Unreadable, None, None]:
     """Every whole frame from `offset` on, in order, and what lies unreadable between them.
 
     expected: the sequence that the frame at `offset` has. The file may grow meanwhile; a
     frame that is still being written looks unreadable, so a reader of a live segment stops
-    at the last durable sequence. Raises OSError when the file cannot be opened.
+    at the last durable sequence. Raises OSError when the file cannot be opened, and where the
+    disk refuses a block that `forgo` does not go on without; what lies before it was given.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        window = _Window(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if not is_refusal(error) or WHOLE_FILE not in forgo((WHOLE_FILE,)):
+            raise
+        yield Unreadable(offset, max(0, size_of(path) - offset), refused=True)
+        return
+    try:
+        window = _Window(descriptor, path, forgo)
         bad_from: int | None = None
         while offset < window.size_bytes:
             lost_max = 0 if bad_from is None else (offset - bad_from) // FRAME_HEADER_BYTES
@@ -156,26 +166,43 @@ def read_segment(path: Path, *, expected: int, offset: int = HEADER_BYTES) -> Ge
                 offset = window.find_marker(offset + 1)
                 continue
             if bad_from is not None:
-                yield Unreadable(bad_from, offset - bad_from)
+                yield Unreadable(bad_from, offset - bad_from, window.refused(bad_from, offset))
                 bad_from = None
             yield found
             offset, expected = found.end, found.sequence + (not found.is_seal)
         if bad_from is not None:
-            yield Unreadable(bad_from, window.size_bytes - bad_from)
+            end = window.size_bytes
+            yield Unreadable(bad_from, end - bad_from, window.refused(bad_from, end))
     finally:
         os.close(descriptor)
 
 
 def header_sequence(path: Path) -> int | None:
-    """What the header states as the first sequence; None when it is damaged.
+    """What the header states as the first sequence; None when it is damaged or the disk refuses it.
 
     Raises OSError, and JournalFormatError for another version's file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return first_sequence_of(_read(descriptor, HEADER_BYTES, 0), path)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            raw = os.pread(descriptor, HEADER_BYTES, 0)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return None
+    return first_sequence_of(raw, path)
+
+
+def size_of(path: Path) -> int:
+    """The size of a segment in bytes; 0 when the disk refuses to say. Raises OSError."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return 0
 
 
 def sync_folder(folder: Path) -> None:
@@ -206,9 +233,12 @@ def write_durably(path: Path, content: bytes) -> None:
 class _Window:
     """Reads a file piece by piece, so that small frames do not cost a system call each."""
 
-    def __init__(self, descriptor: int) -> None:
-        self.size_bytes = os.fstat(descriptor).st_size
+    def __init__(self, descriptor: int, path: Path, forgo: Forgo) -> None:
+        self.size_bytes = os.lseek(descriptor, 0, os.SEEK_END)  # asks no disk
         self._descriptor = descriptor
+        self._path = path
+        self._forgo = forgo
+        self._zeros: set[int] = set()  # offsets of the blocks that were gone on without
         self._start = 0
         self._content = b""
 
@@ -233,33 +263,56 @@ class _Window:
             offset += max(1, len(piece) - len(MARKER) + 1)
         return self.size_bytes
 
+    def refused(self, start: int, end: int) -> bool:
+        """Whether something between these offsets was gone on without."""
+        return any(start - BLOCK_BYTES < block < end for block in self._zeros)
+
     def _at(self, offset: int, count: int) -> bytes:
         skip = offset - self._start
         if skip < 0 or skip + count > len(self._content):
             self._start, skip = offset, 0
-            self._content = _read(self._descriptor, max(count, _WINDOW_BYTES), offset)
+            self._content = self._read(offset, count)
         return self._content[skip : skip + count]
 
-
-def _read(descriptor: int, count: int, offset: int) -> bytes:
-    """Up to `count` bytes; blocks that the disk cannot give read as zeros, which no checksum accepts."""
-    try:
-        return os.pread(descriptor, count, offset)
-    except OSError as error:
-        if error.errno != errno.EIO:
-            raise
-    pieces = []
-    end = min(offset + count, os.fstat(descriptor).st_size)
-    while offset < end:
-        size = min(_BLOCK_BYTES - offset % _BLOCK_BYTES, end - offset)
+    def _read(self, offset: int, needed: int) -> bytes:
+        """At least `needed` bytes, or all to the end of the file, and of a window what the disk gives."""
+        count = max(needed, _WINDOW_BYTES)
         try:
-            pieces.append(os.pread(descriptor, size, offset))
+            content = os.pread(self._descriptor, count, offset)
         except OSError as error:
-            if error.errno != errno.EIO:
+            if not is_refusal(error):
                 raise
-            pieces.append(bytes(size))
-        offset += size
-    return b"".join(pieces)
+            content = b""
+        if len(content) >= min(needed, self.size_bytes - offset):
+            return content
+        # Also a read that ends early: the kernel gives what stands before a block that the disk refuses.
+        return self._read_blocks(offset, min(offset + count, self.size_bytes), offset + needed)
+
+    def _read_blocks(self, start: int, end: int, needed_end: int) -> bytes:
+        """The bytes before the first refused block that is not needed; those gone on without are zeros.
+
+        No checksum takes zeros. Raises OSError when a block is needed that `forgo` does not go on without.
+        """
+        pieces: dict[int, bytes] = {}  # by the block's offset
+        refused: dict[int, OSError] = {}
+        for block in range(start - start % BLOCK_BYTES, end, BLOCK_BYTES):
+            offset, block_end = max(block, start), min(block + BLOCK_BYTES, end)
+            try:
+                pieces[block] = os.pread(self._descriptor, block_end - offset, offset)
+            except OSError as error:
+                if not is_refusal(error):
+                    raise
+                refused[block] = error
+                pieces[block] = bytes(block_end - offset)
+        forgone = self._forgo(refused) if any(block < needed_end for block in refused) else ()
+        for block, refusal in refused.items():
+            if block in forgone:
+                self._zeros.add(block)
+            elif block < needed_end:
+                raise OSError(refusal.errno, refusal.strerror, str(self._path)) from refusal
+            else:
+                return b"".join(piece for other, piece in pieces.items() if other < block)
+        return b"".join(pieces.values())
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -87,10 +87,6 @@ class _Parcel:
     oldest_at_s: float | None
     body: bytes
 
-    @property
-    def next_sequence(self) -> int:
-        return self.records[-1].sequence + 1
-
 
 class NotDelivered(Exception):
     """This attempt brought no receipt. The text is a sentence for an operator."""
@@ -152,6 +148,9 @@ class Shipper:
                 except NotDelivered as error:
                     await self._back_off(str(error))
                 except OSError as error:
+                    self._oldest_at_s = (
+                        self._oldest_at_s or time.time()
+                    )  # older than that, but nobody can read since when
                     await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
                 else:
                     paced = portion < self._batch_records
@@ -197,7 +196,10 @@ class Shipper:
             receipt = await self._send(client, parcel)
             rejected += _rejected_by(receipt, parcel)
             self._known_before += receipt.known_before
-        await _on_disk(partial(self._confirm, parcel, rejected))
+        # What the reader passed over behind the last of them is done with, too.
+        all_read = len(parcel.records) == len(self._ahead)
+        confirmed = self._reader.position if all_read else parcel.records[-1].sequence + 1
+        await _on_disk(partial(self._confirm, parcel, rejected, confirmed))
         del self._ahead[: len(parcel.records)]
 
     def _pack(self, records_max: int) -> _Parcel | None:
@@ -250,12 +252,12 @@ class Shipper:
             raise NotDelivered(f"the console's receipt accounts for {accounted} of {parcel.events} events")
         return receipt
 
-    def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent]) -> None:
+    def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent], confirmed: int) -> None:
         self._rejected.keep(rejected)
         self._rejected.look_again()
         self._delivered += len(parcel.records) - len(rejected)
         try:
-            self._journal.advance(parcel.next_sequence)
+            self._journal.advance(confirmed)
         except OSError as error:
             # The console has the events. Without a new cursor some would travel again after a restart.
             _log.warning("the journal's cursor cannot be written: %s", error)

@@ -1,6 +1,6 @@
 """A process that fills a journal until it is killed, and tells through its output what was acknowledged.
 
-    python -m tests.fault.journal_writer FOLDER [--records N] [--callers N] [--console URL] [--advance]
+    python -m tests.fault.journal_writer FOLDER [--records N] [--callers N] [--console URL] [--advance] [--drain]
 
 It prints lines, each with one system call that the journal itself never makes (writev), so
 that faults injected into the journal's calls leave the report alone:
@@ -11,7 +11,8 @@ that faults injected into the journal's calls leave the report alone:
     advancing SEQ       everything before SEQ is about to be confirmed (--advance)
     health STATUS TEXT  at the end
 
-With --console the records are events and a shipper delivers them.
+With --console the records are events and a shipper delivers them; with --drain it ends when the
+console has all of them, or after so long that it never will.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ import asyncio
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.journal.errors import JournalError
 from gateway.journal.journal import Journal
 from gateway.journal.writer import JournalSettings
 
+DRAIN_S = 10.0
 REFUSALS_MAX = 12  # more than three callers together meet in three faults
 
 
@@ -109,6 +112,14 @@ class Writing:
                 say(f"cursor {error}")
 
 
+async def drained(journal: Journal) -> None:
+    """Return when everything is delivered, or is not after DRAIN_S."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_S):
+            while journal.health().backlog_records:  # noqa: ASYNC110 - no event tells of a confirmation
+                await asyncio.sleep(0.02)
+
+
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
@@ -119,6 +130,7 @@ async def main() -> None:
     parser.add_argument("--free-bytes-min", type=int, default=0)
     parser.add_argument("--advance", action="store_true")
     parser.add_argument("--console", default="")
+    parser.add_argument("--drain", action="store_true")
     arguments = parser.parse_args()
     logging.disable()  # its lines would go through the write calls that faults are injected into
     settings = JournalSettings(
@@ -138,6 +150,8 @@ async def main() -> None:
         settings_of_shipper = ShipperSettings(arguments.console, TOKEN, batch_records_max=50, linger_s=0.0)
         shipping = asyncio.create_task(Shipper(journal, settings_of_shipper).run())
     await Writing(journal, arguments).run()
+    if arguments.drain:
+        await drained(journal)
     health = journal.health()
     say(f"health {health.status} {health.sentence}")
     if shipping is not None:

@@ -1,4 +1,4 @@
-"""Every system call of append, rotate and confirm fails or is the last: nothing acknowledged is lost.
+"""Every system call of append, rotate, confirm, open and ship fails or is the last: nothing acknowledged is lost.
 
 strace puts the error into the real call of a real process. The report of the writer travels
 through writev, which the journal never uses, so no injection touches it.
@@ -11,14 +11,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from gateway.journal.cursor import CURSOR_NAME, write_cursor
+from gateway.journal.format import file_name
 from gateway.journal.journal import Journal
 from gateway.journal.recovery import recover
 from gateway.journal.writer import JournalSettings
+from tests.fault.console_place import ConsolePlace
 from tests.fault.journal_process import Claims, lines_of, lost, start
 from tests.fault.journal_writer import record_of
 
@@ -26,10 +30,21 @@ pytestmark = pytest.mark.fault
 
 LONG = "FAULT_LONG" in os.environ  # more moments for each call
 RECORDS = 60
+SHIPPING = ("--callers", "3", "--segment-bytes", "400")  # some fifteen events a segment
 WRITER = ("--records", str(RECORDS), "--callers", "3", "--segment-bytes", "1500")
 # What append, rotation and the cursor do to the disk. Of the calls to open, only those for the
 # first segments are touched: the interpreter opens files too.
 CALLS = ("write", "fdatasync", "fsync", "rename", "unlink", "fstatfs,statfs", "pwrite64", "ftruncate", "openat")
+
+# What opening and shipping read, and of what: the segments that a first writer left and those that may follow, the
+# cursor, the folder. The interpreter and its loader read other files with the same calls.
+READS = {
+    "pread64": [file_name(sequence) for sequence in range(1, 140)],
+    "openat": [file_name(sequence) for sequence in range(1, 140)],
+    "newfstatat,fstat": [file_name(sequence) for sequence in range(1, 140)],
+    "read": [CURSOR_NAME, f"rejected/{1:020d}.jsonl"],
+    "getdents64": ["."],
+}
 
 
 @cache
@@ -143,6 +158,84 @@ def test_a_process_killed_in_any_call_loses_nothing_that_it_acknowledged(tmp_pat
     if not folder.exists():
         return  # killed before it had a folder
     check_and_go_on(folder, claims)
+
+
+def ship(folder: Path, place: ConsolePlace, claims: Claims, *options: str, wrapper: Sequence[str] = ()) -> None:
+    """A writer whose events are delivered before it ends, if they can be."""
+    process = start(folder, *SHIPPING, "--console", place.url, "--drain", *options, wrapper=wrapper)
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+
+
+@pytest.mark.parametrize(
+    ("call", "when"),
+    [(call, when) for call in READS for when in ("1", "2", "1+")]
+    + [(call, when) for call in ("pread64", "openat") for when in ("3..9+2", "4..12")]
+    + [(call, when) for call in ("pread64", "openat") for when in ("4", "5", "6", "7..40", "5+") if LONG],
+)
+def test_a_disk_that_refuses_to_read_loses_nothing_and_gives_no_number_twice(
+    tmp_path: Path, call: str, when: str
+) -> None:
+    folder, claims = tmp_path / "journal", Claims()
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    place.behave("500")
+    try:
+        process = start(folder, *SHIPPING, "--console", place.url, "--records", str(RECORDS))
+        for line in lines_of(process):
+            claims.take(line)
+        process.wait(60)
+        assert (len(claims.acked), len(place.applied)) == (RECORDS, 0)
+        place.behave("ok")
+        write_cursor(folder, 1)  # as whoever had delivered something would, and had it refused
+        (folder / "rejected").mkdir()
+        (folder / "rejected" / f"{1:020d}.jsonl").write_text("{}\n")
+
+        log = folder.with_suffix(".strace")
+        wrapper = ["strace", "-f", "-qq", "-y", "--seccomp-bpf", "-o", str(log), "-e", f"trace={call}"]
+        wrapper += ["-e", f"inject={call}:error=EIO:when={when}"]
+        for name in READS[call]:
+            wrapper += ["-P", str(folder / name)]
+        ship(folder, place, claims, "--records", "20", "--first", "1000", wrapper=wrapper)
+        assert "INJECTED" in log.read_text()
+        assert "damaged" not in claims.health
+        if call == "getdents64":  # who cannot see what is there starts nothing
+            assert claims.closed
+        else:
+            assert claims.health.startswith("open")
+
+        ship(folder, place, claims, "--records", "3", "--first", "2000")
+    finally:
+        place.kill()
+    assert "damaged" not in claims.health
+    assert set(place.applied) == {f"event-{number}" for number in claims.acked.values()}
+    assert len(place.applied) == len(claims.acked)
+
+
+def test_a_cursor_that_cannot_be_read_does_not_come_back(tmp_path: Path) -> None:
+    """With no segment left it alone says which numbers were used."""
+    folder, claims = tmp_path / "journal", Claims()
+    folder.mkdir()
+    write_cursor(folder, 1000)
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    place.behave("500")
+    log = folder.with_suffix(".strace")
+    wrapper = ["strace", "-f", "-qq", "-o", str(log), "-P", str(folder / CURSOR_NAME), "-e", "trace=read"]
+    wrapper += ["-e", "inject=read:error=EIO:when=1"]
+    try:
+        process = start(folder, *SHIPPING, "--console", place.url, "--records", "20", wrapper=wrapper)
+        for line in lines_of(process):
+            claims.take(line)
+        process.wait(60)
+        assert "INJECTED" in log.read_text()
+        place.behave("ok")
+        ship(folder, place, claims, "--records", "3", "--first", "2000")
+    finally:
+        place.kill()
+    assert set(place.applied) == {f"event-{number}" for number in claims.acked.values()}
+    assert len(claims.acked) == 23
 
 
 @pytest.mark.parametrize("call", ["write", "fdatasync"])

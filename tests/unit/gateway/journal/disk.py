@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from gateway.journal.format import HEADER_BYTES, file_name, frame, header, seal
 from gateway.journal.segment import Frame, read_segment
@@ -36,6 +41,25 @@ def write_segment(folder: Path, content: bytes, *, first: int = 1) -> Path:
     path = folder / file_name(first)
     path.write_bytes(content)
     return path
+
+
+@contextmanager
+def refusing(path: Path, *stretches: range) -> Iterator[None]:
+    """The disk refuses these bytes of a file. As the kernel does: a read that reaches them ends before them."""
+    file, give = path.stat(), os.pread
+
+    def pread(descriptor: int, count: int, offset: int) -> bytes:
+        if os.path.samestat(os.fstat(descriptor), file):
+            for stretch in stretches:
+                if stretch.start <= offset < stretch.stop:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                if offset < stretch.start:
+                    count = min(count, stretch.start - offset)
+        return give(descriptor, count, offset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "pread", pread)
+        yield
 
 
 def records_in(path: Path, *, first: int = 1) -> list[bytes]:

@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.journal.cursor import write_cursor
-from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES, MARKER, frame
+from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES, MARKER, frame, is_leap
+from gateway.journal.journal import Journal
+from gateway.journal.reader import Reader
 from gateway.journal.recovery import recover
-from tests.unit.gateway.journal.disk import frame_starts, records_in, segment_bytes, write_segment
+from gateway.journal.writer import JournalSettings
+from tests.unit.gateway.journal.disk import frame_starts, records_in, refusing, segment_bytes, write_segment
 
 GROUPS = [[b"first", b"second"], [b"third"], [b"fourth", b"fifth", MARKER * 3 + b"sixth"]]
 RECORDS = [record for group in GROUPS for record in group]
 ON_DISK = segment_bytes(GROUPS)
 STARTS = frame_starts(GROUPS)
+THIRTY = [[b"record %d " % number + b"." * 500] for number in range(1, 31)]  # over four blocks of a disk
+THIRTY_BYTES = frame_starts(THIRTY)[-1]
 
 groups_of_records = st.lists(
     st.lists(st.binary(min_size=1, max_size=60), min_size=1, max_size=5), min_size=1, max_size=5
@@ -149,6 +154,74 @@ def test_segments_deleted_ahead_of_the_cursor_count_as_delivered(tmp_path: Path)
     write_segment(tmp_path, segment_bytes([[b"x"]], first=50), first=50)
     write_cursor(tmp_path, 20)
     assert recover(tmp_path).cursor == 50
+
+
+@pytest.mark.parametrize(
+    "refused", [range(8192, 2**20), range(2**20), range(12288, 12289), range(THIRTY_BYTES - 9, 2**20)]
+)
+@pytest.mark.parametrize("sealed", [True, False])
+async def test_what_the_disk_refuses_while_a_journal_is_opened_is_delivered_when_it_is_well(
+    tmp_path: Path, refused: range, sealed: bool
+) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY, sealed=sealed) + b"torn" * (not sealed))
+    settings = JournalSettings(tmp_path, free_bytes_min=0)
+    with refusing(path, refused):
+        journal = await Journal.open(settings)
+    health = journal.health()
+    assert health.admitting
+    assert f"of {path.name} are refused by the disk: they are read again before their events are due" in health.sentence
+    assert await journal.append(b"new") > 30
+    assert len(THIRTY) < journal.health().backlog_records <= THIRTY_BYTES / 25 + 2
+    await journal.close()
+
+    for _ in range(2):  # also after one more start
+        journal = await Journal.open(settings)
+        reader = Reader(journal)
+        read = [record.content for record in reader.read(bytes_max=2**20, records_max=100)]
+        assert read == [*(record for (record,) in THIRTY), b"new"]
+        assert reader.position == journal.durable_end
+        assert not any(finding.acknowledged for finding in journal.health().findings)
+        await journal.close()
+
+
+def test_numbers_go_on_as_usual_where_a_record_stands_behind_what_the_disk_refuses(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY))
+    with refusing(path, range(4096, 8192)):
+        recovered = recover(tmp_path)
+    assert recovered.next_sequence == 31
+    (finding,) = recovered.findings
+    assert (finding.may_come_back, finding.records_lost, finding.acknowledged) == (True, 0, False)
+
+
+def test_a_leap_after_a_leap_takes_no_number_again(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY))
+    with refusing(path, range(8192, 2**20)):
+        first = recover(tmp_path).next_sequence
+    path = write_segment(tmp_path, segment_bytes(THIRTY, first=first), first=first)
+    with refusing(path, range(8192, 2**20)):
+        second = recover(tmp_path).next_sequence
+    assert is_leap(first)
+    assert is_leap(second)
+    assert first > 2**32
+    assert second > first + 2**32
+    assert [stored.next_sequence for stored in recover(tmp_path).segments] == [first, first + 30]
+
+
+def test_an_empty_segment_after_a_leap_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY))
+    with refusing(path, range(8192, 2**20)):
+        first = recover(tmp_path).next_sequence
+    write_segment(tmp_path, segment_bytes([], first=first), first=first)
+    recovered = recover(tmp_path)
+    assert (recovered.next_sequence, recovered.findings) == (first, ())
+
+
+def test_a_header_that_the_disk_refuses_costs_nothing(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY, first=31), first=31)
+    write_segment(tmp_path, segment_bytes(GROUPS, first=61), first=61)
+    with refusing(path, range(4096)):
+        recovered = recover(tmp_path)
+    assert [(stored.first_sequence, stored.next_sequence) for stored in recovered.segments] == [(31, 61), (61, 67)]
 
 
 def _harmed(start: int) -> bytes:

@@ -19,6 +19,7 @@ from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
 from gateway.journal.writer import JournalSettings
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
+from tests.unit.gateway.journal.disk import refusing
 
 WAIT_S = 30.0
 
@@ -245,3 +246,40 @@ async def test_delivery_goes_on_where_a_stopped_one_ended(journal: Journal, plac
             await until(shipper, partial(shrank, before=before))
     assert rounds > 1
     assert place.applied == names(100)
+
+
+@pytest.mark.parametrize("before", [0, 200])
+async def test_a_disk_that_refuses_holds_delivery_up_and_says_so_until_it_gives(
+    journal: Journal, place: ConsolePlace, before: int
+) -> None:
+    await append_events(journal, *names(before))
+    await append_events(journal, *names(300 - before, first=before))
+    path = journal.segments()[-1].path if before else journal.segments()[0].path
+    with refusing(path, range(2**20)):
+        async with shipping(journal, settings_for(place)) as shipper:
+            state = await until(shipper, lambda state: state.failures >= 5)
+            assert f"Input/output error: '{path}'" in state.sentence
+            assert (place.applied, state.backlog_records) == (names(before), 300 - before)
+            assert state.backlog_s > 0
+            assert journal.health().findings == ()
+    async with shipping(journal, settings_for(place)) as shipper:
+        assert (await until(shipper, delivered)).delivering
+    assert place.applied == names(300)
+
+
+async def test_a_segment_that_was_refused_at_the_start_goes_when_it_is_delivered(
+    tmp_path: Path, place: ConsolePlace
+) -> None:
+    settings = JournalSettings(tmp_path / "journal", free_bytes_min=0)
+    journal = await Journal.open(settings)
+    await append_events(journal, *names(300))
+    await journal.close()
+    path = tmp_path / "journal" / f"{1:020d}.journal"
+    with refusing(path, range(4096, 2**20)):
+        journal = await Journal.open(settings)
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, delivered)
+    assert place.applied == names(300)
+    assert (journal.cursor, path.exists()) == (journal.durable_end, False)
+    assert journal.health().sentence == "every answer is on disk before it leaves"
+    await journal.close()
