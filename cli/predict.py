@@ -15,8 +15,9 @@ from cryptography import x509
 from amulet_client import AmuletError, Client, Prediction, Unreachable, Wishes
 from amulet_client.asking import Manner, ask
 from amulet_client.asking_options import asking_options, language_option
-from amulet_client.bulk import Outcome, name_of, photographs
+from amulet_client.bulk import Outcome, photographs
 from amulet_client.photos import heat_map_png
+from amulet_client.work import name_of
 from cli.connection import RemoteError, secret
 from cli.layout import Layout
 from cli.stack import state_option

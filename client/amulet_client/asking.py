@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from amulet_client.answers import Prediction, Wishes
-from amulet_client.bulk import Outcome, name_of, predict_many
+from amulet_client.bulk import predict_many
 from amulet_client.reading import describe
 from amulet_client.results import ResultsFile, document_of, worded
 from amulet_client.synchronous import Client
+from amulet_client.work import Outcome, name_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,8 @@ def ask(
     """Ask about each object and tell what came; how many were refused. Those are named on standard error.
 
     further: fields that take the place of an answer's in its JSON line.
-    Raises Refused or Unreachable as `predict_many`; ValueError or OSError for a file of results that is none.
+    Raises Refused or Unreachable as `predict_many`; ValueError or OSError for a file of results that is none, and
+    ValueError where photographs cannot be shrunk because no model is there.
     """
     refused = 0
     with ResultsFile(manner.out) if manner.out is not None else nullcontext() as results:
@@ -70,7 +72,7 @@ def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manne
     if manner.shrink:
         from amulet_client.photos import shrink_for
 
-        card = client.get_model(wishes.get("model") or client.list_models()[0].name, wishes.get("version", "")).card
+        card = client.get_model(wishes.get("model") or _first_model(client), wishes.get("version", "")).card
         if card is not None:
             known = card
 
@@ -85,6 +87,13 @@ def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manne
         result = outcome.result
         # The number under which it travelled is nobody's but ours.
         yield replace(outcome, result=replace(result, request_id=given)) if isinstance(result, Prediction) else outcome
+
+
+def _first_model(client: Client) -> str:
+    models = client.list_models()
+    if not models:
+        raise ValueError("there is no model that this key may use, so none to shrink photographs for: ask the operator")
+    return models[0].name
 
 
 @contextmanager

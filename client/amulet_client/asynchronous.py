@@ -11,12 +11,14 @@ from typing import Any, Self, Unpack
 import grpc
 from grpc import aio
 
+from amulet_client import health
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.ending import Given, StreamEnd
 from amulet_client.errors import AmuletError, Refused, error_of
 from amulet_client.models import ServedModel
 from amulet_client.repeating import Attempts
+from amulet_client.stall import StallWatch
 from amulet_client.synchronous import feedback_of, outcome_of
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
@@ -61,14 +63,19 @@ class AsyncClient:
         return Prediction.of(await self._call(self._stub.Predict, request, attempts))
 
     async def predict_stream(
-        self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]
+        self,
+        requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest],
+        *,
+        stall_s: float | None = None,
     ) -> AsyncGenerator[Prediction | Refused, None]:
         """As Client.predict_stream; leaving the iteration cancels what is still under way."""
-        given = Given(requests)
+        watch = StallWatch(stall_s, lambda: call.cancel(), timer=asyncio.get_running_loop().call_later)
+        given = Given(requests, watch.asked)
         call = self._stub.PredictStream(given.requests(), metadata=self._options.metadata())
         end = StreamEnd(call)
         try:
             async for result in call:
+                watch.came()
                 yield outcome_of(result)
         except aio.AioRpcError as reported:
             error = await end.error(reported)
@@ -77,8 +84,11 @@ class AsyncClient:
         except asyncio.CancelledError:
             if given.failure is not None:
                 raise given.failure from None
+            if watch.stalled and not _is_cancelled():
+                raise watch.error(self._options.address) from None
             raise
         finally:
+            watch.end()
             call.cancel()
 
     async def feedback(
@@ -101,6 +111,20 @@ class AsyncClient:
     async def get_model(self, name: str, version: str = "") -> ServedModel:
         """As Client.get_model."""
         return ServedModel.of(await self._call(self._stub.GetModel, pb.GetModelRequest(model=name, version=version)))
+
+    async def health(self, service: str = "") -> str:
+        """As Client.health."""
+        try:
+            answer = await health.check_of(self._channel)(health.request_of(service), timeout=self._options.timeout_s)
+        except aio.AioRpcError as error:
+            if health.is_unknown(error):
+                return health.UNKNOWN
+            raise self._error(error) from error
+        return health.name_of(answer)
+
+    def attempts(self) -> Attempts:
+        """As Client.attempts."""
+        return Attempts.of_prediction(self._options, "")
 
     async def close(self) -> None:
         await self._channel.close()
@@ -127,3 +151,9 @@ class AsyncClient:
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
+
+
+def _is_cancelled() -> bool:
+    """Whether the caller's own task is being cancelled, and not only a call of ours."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -10,7 +10,7 @@ lost their refusal. Threads are not concerned: the synchronous client waits for 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -60,17 +60,24 @@ class StreamEnd:
 class Given:
     """The caller's requests, and what they raised: grpc.aio drops it and cancels the call."""
 
-    def __init__(self, requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest]) -> None:
-        self._requests = requests
+    def __init__(
+        self,
+        requests: Iterable[pb.PredictRequest] | AsyncIterable[pb.PredictRequest],
+        asked: Callable[[], None],
+    ) -> None:
+        """asked: called before each request is handed on."""
+        self._requests, self._asked = requests, asked
         self.failure: Exception | None = None
 
     async def requests(self) -> AsyncIterator[pb.PredictRequest]:
         try:
             if isinstance(self._requests, AsyncIterable):
                 async for request in self._requests:
+                    self._asked()
                     yield request
             else:
                 for request in self._requests:
+                    self._asked()
                     yield request
         except Exception as error:
             self.failure = error

@@ -11,9 +11,10 @@ from uuid import uuid4
 
 import grpc
 
+from amulet_client import health
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
-from amulet_client.errors import AmuletError, Refused, Unreachable, error_of
+from amulet_client.errors import AmuletError, Refused, error_of
 from amulet_client.models import ServedModel
 from amulet_client.repeating import Attempts
 from amulet_client.stall import StallWatch
@@ -85,10 +86,7 @@ class Client:
             if failures:
                 raise failures[0] from None
             if watch.stalled:
-                address = self._options.address
-                raise Unreachable(
-                    f"no answer from the gateway at {address}: DEADLINE_EXCEEDED: nothing came back for {stall_s:g} s"
-                ) from None
+                raise watch.error(self._options.address) from None
             raise self._error(error) from error
         finally:
             watch.end()
@@ -123,17 +121,13 @@ class Client:
 
         Needs no key, and grpcio-health-checking (the `cli` extra). Raises Unreachable.
         """
-        from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
-
         try:
-            answer = health_pb2_grpc.HealthStub(self._channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=self._options.timeout_s
-            )
+            answer = health.check_of(self._channel)(health.request_of(service), timeout=self._options.timeout_s)
         except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return "SERVICE_UNKNOWN"
+            if health.is_unknown(error):
+                return health.UNKNOWN
             raise self._error(error) from error
-        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+        return health.name_of(answer)
 
     def attempts(self) -> Attempts:
         """Of one stream, which is not begun anew by itself."""

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,12 +78,20 @@ def test_what_grpcurl_is_told_is_what_the_server_takes(stack: Stack, folder: Pat
     ]
     answers = [grpcurl(line, stack, folder) for line in lines]
 
-    assert len(lines) >= 3
+    assert len(lines) >= 4
     assert {"amulet.v1.PredictionService", "grpc.health.v1.Health"} <= set(answers[0]["services"])
     assert answers[1]["models"][0]["name"] == tiny_archive.NAME
-    for answer in answers[2:]:
-        assert answer["verdict"] == "VERDICT_IN_DOMAIN"
-        assert answer["candidates"][0]["classId"] == "red"
+    for line, answer in zip(lines[2:], answers[2:], strict=True):
+        if "GRPCInferenceService" in line:
+            outputs = {
+                output["name"]: output["contents"]["bytesContents"]
+                for output in answer["outputs"]
+                if output["datatype"] == "BYTES"
+            }
+            assert [b64decode(text) for text in outputs["verdict"] + outputs["class_id"]] == [b"IN_DOMAIN", b"red"]
+        else:
+            assert answer["verdict"] == "VERDICT_IN_DOMAIN"
+            assert answer["candidates"][0]["classId"] == "red"
 
 
 def test_the_lines_for_amulet_client_work_as_typed(stack: Stack, folder: Path) -> None:
@@ -127,10 +136,11 @@ def run(block: Block, stack: Stack, folder: Path) -> list[str]:
 
 def grpcurl(line: str, stack: Stack, folder: Path) -> dict[str, object]:
     """What grpcurl does with its command line: ask for the messages by reflection, send the JSON as one, answer."""
-    expanded = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {line}"],
+    *expanded, given = subprocess.run(
+        ["bash", "-c", f"grpcurl() {{ printf '%s\\0' \"$@\"; cat; }}\n{line}"],
         env={**os.environ, "AMULET_API_KEY": stack.key}, cwd=folder, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")[1:-1]  # fmt: skip
+        stdin=subprocess.DEVNULL,
+    ).stdout.split("\0")  # fmt: skip
     options = dict(zip(expanded[:-2:2], expanded[1:-2:2], strict=True))
     address, wanted = expanded[-2:]
     assert address == ADDRESS
@@ -142,7 +152,7 @@ def grpcurl(line: str, stack: Stack, folder: Path) -> dict[str, object]:
         service, _, name = wanted.partition("/")
         method = DescriptorPool(database).FindServiceByName(service).FindMethodByName(name)
         request = message_factory.GetMessageClass(method.input_type)()
-        json_format.Parse(options.get("-d", "{}"), request)
+        json_format.Parse(given if options.get("-d") == "@" else options.get("-d", "{}"), request)
         header, _, value = options["-H"].partition(":")
         call = channel.unary_unary(
             f"/{wanted}",

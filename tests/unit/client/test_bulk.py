@@ -1,11 +1,15 @@
-"""Many photographs through one stream: busy gateways, streams that end early or hang, files that are none."""
+"""Many photographs through one stream: busy gateways, streams that end early or hang, files that are none. By threads
+and by a loop, of which each test is true."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +18,16 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from amulet_client import Client, Prediction, Refused, Unreachable
-from amulet_client.bulk import AT_ONCE, Outcome, photographs, predict_many
+from amulet_client import AsyncClient, Client, Prediction, Refused, Unreachable, bulk_async
+from amulet_client.bulk import Outcome, photographs, predict_many
+from amulet_client.work import AT_ONCE
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.client.cast import KEY, answer_of
+
+Objects = Sequence[tuple[Path, ...]]
+Many = Callable[..., Awaitable[list[Outcome]]]  # objects, perhaps an address, how many outcomes to read, and wishes
 
 
 class Moody(rpc.PredictionServiceServicer):
@@ -40,6 +48,8 @@ class Moody(rpc.PredictionServiceServicer):
             text = request.views[0].photo.decode()
             self.seen[text] += 1
             mood = text.partition(" ")[0] if self.seen[text] == 1 or text.endswith("always") else ""
+            if mood == "refuse":
+                context.abort_with_status(rpc_status.to_status(refusal(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")))
             if mood == "end":
                 context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
             if mood == "hang":
@@ -61,9 +71,14 @@ class Moody(rpc.PredictionServiceServicer):
         return pb.StreamResult(request_id=request.request_id, error=error)
 
 
+def refusal(code: grpc.StatusCode, reason: str) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message="no place")
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=f"REASON_{reason}", domain="amulet"))
+    return status
+
+
 def no_place() -> status_pb2.Status:
-    status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="no place")
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason="REASON_OVERLOADED", domain="amulet"))
+    status = refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     retry = error_details_pb2.RetryInfo()
     retry.retry_delay.FromMilliseconds(20)
     status.details.add().Pack(retry)
@@ -71,15 +86,49 @@ def no_place() -> status_pb2.Status:
 
 
 @pytest.fixture
-def moody() -> Iterator[tuple[Moody, Client]]:
+def served() -> Iterator[tuple[Moody, str]]:
     server, service = grpc.server(ThreadPoolExecutor(4)), Moody()
     rpc.add_PredictionServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    with Client(f"127.0.0.1:{port}", api_key=KEY, plaintext=True) as client:
-        yield service, client
+    yield service, f"127.0.0.1:{port}"
     service.goes_on.set()
     server.stop(None).wait()
+
+
+@pytest.fixture
+def moody(served: tuple[Moody, str]) -> Moody:
+    return served[0]
+
+
+@pytest.fixture(params=["threads", "asyncio"])
+def many(request: pytest.FixtureRequest, served: tuple[Moody, str]) -> Many:
+    def threads(objects: Objects, address: str, count: int | None, **how: Any) -> list[Outcome]:
+        with Client(address, api_key=KEY, plaintext=True) as client:
+            outcomes = predict_many(client, objects, **how)
+            try:
+                return list(itertools.islice(outcomes, count))
+            finally:
+                outcomes.close()  # type: ignore[attr-defined]  # a generator
+
+    async def loop(objects: Objects, address: str, count: int | None, **how: Any) -> list[Outcome]:
+        found: list[Outcome] = []
+        async with (
+            AsyncClient(address, api_key=KEY, plaintext=True) as client,
+            aclosing(bulk_async.predict_many(client, objects, **how)) as outcomes,
+        ):
+            async for outcome in outcomes:
+                found.append(outcome)
+                if len(found) == count:
+                    break
+        return found
+
+    async def ask(objects: Objects, *, address: str = served[1], count: int | None = None, **how: Any) -> list[Outcome]:
+        if request.param == "threads":
+            return await asyncio.to_thread(threads, objects, address, count, **how)
+        return await loop(objects, address, count, **how)
+
+    return ask
 
 
 def objects(folder: Path, *texts: str) -> list[tuple[Path, ...]]:
@@ -96,85 +145,117 @@ def words_of(outcomes: list[Outcome]) -> list[str]:
     return [each.result.reason if isinstance(each.result, Refused) else type(each.result).__name__ for each in outcomes]
 
 
-def test_outcomes_come_in_order_whatever_was_put_off_or_cannot_be_read(
-    moody: tuple[Moody, Client], tmp_path: Path
+async def test_outcomes_come_in_order_whatever_was_put_off_or_cannot_be_read(
+    moody: Moody, many: Many, tmp_path: Path
 ) -> None:
     asked = objects(tmp_path, "a", "busy b", "broken c", "unavailable d", "e")
     asked.insert(1, (tmp_path / "missing.jpg",))
 
-    outcomes = list(predict_many(moody[1], asked))
+    outcomes = await many(asked)
 
     assert [outcome.photos for outcome in outcomes] == asked
     expected = ["Prediction", "FileNotFoundError", "Prediction", "REASON_PHOTO_CORRUPT", "Prediction", "Prediction"]
     assert words_of(outcomes) == expected
-    assert moody[0].seen["busy b"] == 2
-    assert moody[0].streams == 1
+    assert moody.seen["busy b"] == 2
+    assert moody.streams == 1
 
 
-def test_a_stream_that_ends_goes_on_in_another_with_what_was_not_answered(
-    moody: tuple[Moody, Client], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_stream_that_ends_goes_on_in_another_with_what_was_not_answered(
+    moody: Moody, many: Many, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("amulet_client.bulk._REOPEN_S", 0.0)
+    monkeypatch.setattr("amulet_client.work._REOPEN_S", 0.0)
     asked = objects(tmp_path, *(f"a {number}" for number in range(60)), "end", *(f"b {number}" for number in range(60)))
 
-    outcomes = list(predict_many(moody[1], asked))
+    outcomes = await many(asked)
 
     assert [outcome.photos for outcome in outcomes] == asked
     assert all(isinstance(outcome.result, Prediction) for outcome in outcomes)
-    assert moody[0].streams == 2
-    assert sum(moody[0].seen.values()) <= len(asked) + AT_ONCE  # what was under way, and nothing before it
+    assert moody.streams == 2
+    assert sum(moody.seen.values()) <= len(asked) + AT_ONCE  # what was under way, and nothing before it
 
 
-def test_a_gateway_without_a_place_for_a_stream_is_asked_again_when_it_says(
-    moody: tuple[Moody, Client], tmp_path: Path
+async def test_a_gateway_without_a_place_for_a_stream_is_asked_again_when_it_says(
+    moody: Moody, many: Many, tmp_path: Path
 ) -> None:
-    moody[0].full = 2
+    moody.full = 2
 
-    outcomes = list(predict_many(moody[1], objects(tmp_path, "a", "b")))
+    outcomes = await many(objects(tmp_path, "a", "b"))
 
     assert words_of(outcomes) == ["Prediction", "Prediction"]
-    assert moody[0].streams == 3
+    assert moody.streams == 3
 
 
-def test_a_gateway_that_never_has_a_place_ends_the_work(moody: tuple[Moody, Client], tmp_path: Path) -> None:
-    moody[0].full = 1_000
+async def test_a_gateway_that_never_has_a_place_ends_the_work(moody: Moody, many: Many, tmp_path: Path) -> None:
+    moody.full = 1_000
 
     with pytest.raises(Refused, match="no place"):
-        list(predict_many(moody[1], objects(tmp_path, "a")))
+        await many(objects(tmp_path, "a"))
 
 
-def test_a_model_that_stays_away_is_told_of_each_photograph_and_ends(
-    moody: tuple[Moody, Client], tmp_path: Path
+async def test_a_model_that_stays_away_is_told_of_each_photograph_and_ends(
+    moody: Moody, many: Many, tmp_path: Path
 ) -> None:
-    outcomes = list(predict_many(moody[1], objects(tmp_path, "unavailable always", "a")))
+    outcomes = await many(objects(tmp_path, "unavailable always", "a"))
 
     assert words_of(outcomes) == ["REASON_MODEL_NOT_READY", "Prediction"]
 
 
-def test_what_is_about_the_caller_is_said_once(moody: tuple[Moody, Client], tmp_path: Path) -> None:
+async def test_what_is_about_the_caller_is_said_once(moody: Moody, many: Many, tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
-        list(predict_many(moody[1], objects(tmp_path, *["stranger always"] * 100)))
+        await many(objects(tmp_path, *["stranger always"] * 100))
 
     assert refused.value.reason == "REASON_MODEL_NOT_PERMITTED"
-    assert sum(moody[0].seen.values()) <= AT_ONCE
+    assert sum(moody.seen.values()) <= AT_ONCE
 
 
-def test_a_gateway_that_hangs_is_told_from_one_that_is_busy(moody: tuple[Moody, Client], tmp_path: Path) -> None:
+async def test_a_gateway_that_hangs_is_told_from_one_that_is_busy(moody: Moody, many: Many, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match=r"nothing came back for 0\.3 s"):
-        list(predict_many(moody[1], objects(tmp_path, "hang"), stall_s=0.3))
+        await many(objects(tmp_path, "hang"), stall_s=0.3)
 
 
-def test_nobody_there_is_said_at_once(tmp_path: Path) -> None:
-    with Client("127.0.0.1:9", api_key=KEY, plaintext=True) as client, pytest.raises(Unreachable):
-        list(predict_many(client, objects(tmp_path, "a", "b")))
+async def test_nobody_there_is_said_at_once(many: Many, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable):
+        await many(objects(tmp_path, "a", "b"), address="127.0.0.1:9")
 
 
-def test_a_reader_that_has_seen_enough_ends_the_stream(moody: tuple[Moody, Client], tmp_path: Path) -> None:
-    outcomes = predict_many(moody[1], objects(tmp_path, *(f"a {number}" for number in range(500))))
-    assert isinstance(next(outcomes).result, Prediction)
-    outcomes.close()  # type: ignore[attr-defined]  # a generator
+async def test_a_reader_that_has_seen_enough_ends_the_stream(moody: Moody, many: Many, tmp_path: Path) -> None:
+    asked = objects(tmp_path, *(f"a {number}" for number in range(500)))
 
-    assert sum(moody[0].seen.values()) <= 2 * AT_ONCE + 1
+    [first] = await many(asked, count=1)
+
+    assert isinstance(first.result, Prediction)
+    assert sum(moody.seen.values()) <= 2 * AT_ONCE + 1
+
+
+async def test_a_gateway_that_cannot_yet_is_asked_again_before_anything_was_answered(
+    moody: Moody, many: Many, tmp_path: Path
+) -> None:
+    assert words_of(await many(objects(tmp_path, "refuse a", "b"))) == ["Prediction", "Prediction"]
+    assert moody.streams == 2
+
+
+async def test_a_photograph_is_prepared_before_it_is_sent(moody: Moody, many: Many, tmp_path: Path) -> None:
+    await many(objects(tmp_path, "a", "b"), prepare=lambda photo: photo + b" small")
+
+    assert set(moody.seen) == {"a small", "b small"}
+
+
+async def test_a_task_that_is_cancelled_ends_cancelled_and_not_unreachable(
+    served: tuple[Moody, str], tmp_path: Path
+) -> None:
+    async with AsyncClient(served[1], api_key=KEY, plaintext=True) as client:
+
+        async def read() -> None:
+            async with aclosing(bulk_async.predict_many(client, objects(tmp_path, "hang"))) as outcomes:
+                async for _ in outcomes:
+                    pass
+
+        reading = asyncio.create_task(read())
+        while not served[0].seen:
+            await asyncio.wait([reading], timeout=0.02)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
 
 
 def test_folders_give_their_photographs_at_any_depth_and_none_twice(tmp_path: Path) -> None:

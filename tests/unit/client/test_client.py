@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from amulet_client import AmuletError, AsyncClient, Client, ConnectionOptions, Prediction, Refused, Unreachable, View
@@ -143,6 +144,26 @@ async def test_the_async_client_gives_the_same(gateway: tuple[Gateway, str]) -> 
         assert len(await client.list_models()) == 3
         assert (await client.get_model("amulets")).card is not None
         assert await client.feedback("p1", kind="complaint", comment="no") == "p1-4"
+
+
+async def test_health_is_told_without_a_key_and_by_both_alike() -> None:
+    server, known = grpc.server(ThreadPoolExecutor(4)), health.HealthServicer()
+    known.set("", health_pb2.HealthCheckResponse.SERVING)
+    known.set("model:amulets", health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(known, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    told = {"": "SERVING", "model:amulets": "NOT_SERVING", "model:nobody": "SERVICE_UNKNOWN"}
+    try:
+        async with AsyncClient(address, api_key="", plaintext=True) as waiting:
+            assert {service: await waiting.health(service) for service in told} == told
+        with Client(address, api_key="", plaintext=True) as blocking:
+            assert {service: blocking.health(service) for service in told} == told
+    finally:
+        server.stop(None).wait()
+    async with AsyncClient("127.0.0.1:1", api_key="", plaintext=True, timeout_s=2) as waiting:
+        with pytest.raises(Unreachable):
+            await waiting.health()
 
 
 async def test_the_async_client_waits_for_a_busy_gateway_too(gateway: tuple[Gateway, str]) -> None:

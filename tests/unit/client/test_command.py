@@ -134,6 +134,16 @@ async def test_shrunk_photographs_get_the_same_answer_with_fewer_pixels(gateway:
         assert whole["candidates"][0]["class_id"] == shrunk["candidates"][0]["class_id"]
 
 
+async def test_shrinking_where_no_model_is_served_is_refused_in_one_sentence(tmp_path: Path, folder: Path) -> None:
+    async with running_gateway(tmp_path / "empty", policy=policy(models=[])) as empty:
+        status, out, told = await typed(empty, "predict", folder, "--shrink")
+
+    assert (status, out) == (1, "")
+    assert told == (
+        "Error: there is no model that this key may use, so none to shrink photographs for: ask the operator\n"
+    )
+
+
 async def test_health_card_and_feedback(gateway: Gateway, folder: Path) -> None:
     assert await typed(gateway, "health", key="") == (0, "SERVING\n", "")
     assert (await typed(gateway, "health", "--service", "model:nobody"))[:2] == (1, "SERVICE_UNKNOWN\n")
