@@ -171,7 +171,7 @@ class WeightsCard:
 class MetricCard:
     name: str
     value: float
-    low: float  # 95 % bootstrap interval
+    low: float  # 95 % interval
     high: float
     data: str  # which photographs, which split, which seed
 
