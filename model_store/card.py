@@ -87,14 +87,14 @@ class InputCard:
 
 @dataclass(frozen=True, slots=True)
 class FormChoice:
-    """Why the graph has this form: both were measured, on this processor."""
+    """Why the graph has this form, on this processor. Figures of neither where 8 bits were refused or not measured."""
 
     processor: str
-    fp32_ms: float  # median CPU time of one photograph, one thread
-    int8_ms: float
-    accuracy_fp32: float  # on photographs that the quantisation did not see
-    accuracy_int8: float
     why: str
+    fp32_ms: float | None = None  # median CPU time of one photograph, one thread
+    int8_ms: float | None = None
+    accuracy_fp32: float | None = None  # on photographs that the quantisation did not see
+    accuracy_int8: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ class WeightsCard:
 class MetricCard:
     name: str
     value: float
-    low: float  # 95 % bootstrap interval
+    low: float  # 95 % interval
     high: float
     data: str  # which photographs, which split, which seed
 
@@ -237,6 +237,9 @@ class Card:
         document["decision"] = {**document["decision"].pop("limits"), **document["decision"]}
         if self.graph.choice is None:
             del document["graph"]["choice"]
+        else:
+            told = {name: value for name, value in document["graph"]["choice"].items() if value is not None}
+            document["graph"]["choice"] = told
         for part in ("examples", "levels", "look_alikes", "calibration", "confusion", "reliability"):
             if not document[part]:
                 del document[part]

@@ -302,7 +302,7 @@ def package(
     With --fastest-on both forms of the graph are measured on this processor, and 8 bits are
     packed where they are faster and decide alike; the card says what was measured.
     """
-    why = ""
+    why = chosen_on = ""
     with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
         from training.export.package import package as pack
 
@@ -311,7 +311,8 @@ def package(
 
             form = Path(work, "run")
             choice = fastest(run, data, form, outside=outside, progress=say).graph.choice
-            run, why = form, choice.why if choice else "fp32: 8 bits decide otherwise, or too few photographs tell"
+            assert choice is not None
+            run, why, chosen_on = form, choice.why, choice.processor
         summary = pack(run, out, sign_key=key)
     if as_json:
         document = {
@@ -322,7 +323,7 @@ def package(
             "version": summary.version,
             "members": dict(summary.members),
             "signed_by": summary.signed_by,
-            **({"form": why} if why else {}),
+            **({"form": why, "processor": chosen_on} if why else {}),
         }
         click.echo(json.dumps(document, indent=2))
         return
@@ -331,7 +332,7 @@ def package(
     )
     click.echo(f"{summary.path}: {summary.name} {summary.version}, {summary.size_bytes / 2**20:.1f} MiB, {signed}")
     if why:
-        click.echo(f"Form {why}")
+        click.echo(f"Form {why}; on {chosen_on}")
 
 
 COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(

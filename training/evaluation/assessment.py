@@ -21,7 +21,7 @@ from protos.verdict import Decision
 from training.data.quality import Flaw, Quality
 from training.evaluation import metrics
 from training.evaluation.answers import verdict_name
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, share_of
 from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
@@ -68,7 +68,7 @@ class ClassRow:
     label: str
     photos: int
     answered: int
-    figures: Mapping[str, Interval | None]  # precision, recall, f1, accepted, set_coverage, set_size
+    figures: Mapping[str, Interval | None]  # _PER_CLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +155,22 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     sizes = np.array([len(found) for found in answered.sets])
     verdicts = Counter(decision.verdict for decision in answered.decisions)
     curve = metrics.risk_coverage(probabilities.max(axis=1), right)
-    figures = bootstrap_all(
+    resampled = bootstrap_all(
         lambda rows: _figures(labels[rows], predicted[rows], probabilities[rows]), [labels], seed=seed
     )
+    figures = dict(zip(FIGURES, resampled, strict=True))
+    luck = metrics.luck_of_calibration(probabilities.max(axis=1), figures["ece"].value, seed=seed)
+    figures["accuracy"] = share_of(int((predicted == labels).sum()), len(labels))
+    figures["ece"] = of_calibration_error(figures["ece"], by_luck=luck.high)
     return Assessment(
         photos=len(labels),
-        figures=dict(zip(FIGURES, figures, strict=True)),
+        figures=figures,
         per_class=_per_class(answered, accepted, covered, sizes, seed=seed),
         labels=answered.classes,
         counts=metrics.confusion_matrix(labels, predicted, classes=len(answered.classes)),
         reliability=metrics.reliability(probabilities, labels),
         calibration_errors=_calibration_errors(probabilities, labels),
-        calibration_luck=metrics.luck_of_calibration(
-            probabilities.max(axis=1), metrics.expected_calibration_error(probabilities, labels), seed=seed
-        ),
+        calibration_luck=luck,
         risk_coverage=curve,
         verdicts={verdict_name(verdict): verdicts[verdict] for verdict in VERDICTS},
         accepted=float(accepted.mean()),
@@ -176,12 +178,12 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         set_promised=answered.set_coverage,
         set_coverage=float(covered.mean()) if promised else None,
         set_size=float(sizes.mean()) if promised else None,
-        by_side=_groups(answered, dict(_sides(answered.sides)), accepted, seed=seed),
-        by_quality=_groups(answered, dict(_qualities(answered)), accepted, seed=seed),
-        by_table=_groups(answered, dict(_named(answered.tables)), accepted, seed=seed),
+        by_side=_groups(answered, dict(_sides(answered.sides)), accepted),
+        by_quality=_groups(answered, dict(_qualities(answered)), accepted),
+        by_table=_groups(answered, dict(_named(answered.tables)), accepted),
         multi_view=multi_view(answered.objects, probabilities, labels, seed=seed),
         look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides),
-        levels=level_rows(answered.levels, answered.above, probabilities, labels, seed=seed),
+        levels=level_rows(answered.levels, answered.above, probabilities, labels),
     )
 
 
@@ -215,27 +217,30 @@ def _per_class(
     def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
         labels = answered.labels[rows]
         scores = metrics.class_scores(labels, answered.predicted[rows], classes=classes)
-        photos = np.bincount(labels, minlength=classes)
         with np.errstate(invalid="ignore"):  # a class without photographs has no mean
-            means = [
-                np.bincount(labels, weights=column[rows].astype(np.float64), minlength=classes) / photos
-                for column in (accepted, covered, sizes)
-            ]
-        told = [[_or_nan(each.precision), _or_nan(each.recall), _or_nan(each.f1)] for each in scores]
-        return np.concatenate([np.array(told), np.stack(means, axis=1)], axis=1).ravel()
+            size = np.bincount(labels, weights=sizes[rows], minlength=classes) / np.bincount(labels, minlength=classes)
+        return np.concatenate([[_or_nan(each.f1) for each in scores], size])
 
     found = bootstrap_all(measure, [answered.labels], seed=seed)
     scores = metrics.class_scores(answered.labels, answered.predicted, classes=classes)
     rows = []
-    for number, label in enumerate(answered.classes):
-        own = found[number * len(_PER_CLASS) : (number + 1) * len(_PER_CLASS)]
+    for number, (label, score) in enumerate(zip(answered.classes, scores, strict=True)):
+        own = answered.labels == number
         figures = {
+            "precision": share_of(score.hits, score.answered),
+            "recall": share_of(score.hits, score.photos),
+            "f1": found[number],
+            "accepted": share_of(int(accepted[own].sum()), score.photos),
+            "set_coverage": share_of(int(covered[own].sum()), score.photos),
+            "set_size": found[classes + number],
+        }
+        told = {
             name: None
             if np.isnan(interval.value) or (name.startswith("set_") and not answered.set_coverage)
             else interval
-            for name, interval in zip(_PER_CLASS, own, strict=True)
+            for name, interval in figures.items()
         }
-        rows.append(ClassRow(label, scores[number].photos, scores[number].answered, figures))
+        rows.append(ClassRow(label, score.photos, score.answered, told))
     return tuple(rows)
 
 
@@ -282,30 +287,19 @@ def _qualities(answered: Answered) -> Iterator[tuple[str, NDArray[np.bool_]]]:
 
 
 def _groups(
-    answered: Answered, members: Mapping[str, NDArray[np.bool_]], accepted: NDArray[np.bool_], *, seed: int
+    answered: Answered, members: Mapping[str, NDArray[np.bool_]], accepted: NDArray[np.bool_]
 ) -> tuple[GroupRow, ...]:
-    if not members:
-        return ()
     labels, predicted = answered.labels, answered.predicted
-    table = np.stack(list(members.values())).astype(np.float64)  # [groups, n]
-    right = (predicted == labels).astype(np.float64)
-
-    def accuracies(rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        counts = np.bincount(rows, minlength=len(labels))
-        with np.errstate(invalid="ignore"):  # a small group may be missing from a resample
-            return np.asarray(table @ (counts * right) / (table @ counts))
-
-    found = bootstrap_all(accuracies, [labels], seed=seed)
     return tuple(
         GroupRow(
             name=name,
             photos=int(rows.sum()),
-            accuracy=accuracy,
+            accuracy=share_of(int((predicted == labels)[rows].sum()), int(rows.sum())),
             balanced_accuracy=metrics.balanced_accuracy(labels[rows], predicted[rows]),
             macro_f1=metrics.macro_f1(labels[rows], predicted[rows]),
             accepted=float(accepted[rows].mean()),
         )
-        for (name, rows), accuracy in zip(members.items(), found, strict=True)
+        for name, rows in members.items()
     )
 
 

@@ -24,7 +24,7 @@ from training.errors import LabelsUnknown
 from training.evaluation import metrics
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, assess
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, share_of
 from training.evaluation.learnt import TrainedOn
 from training.evaluation.levels import Above, level_name
 from training.evaluation.tables import tables
@@ -247,6 +247,9 @@ def _outside(inside: NDArray[np.float64], labels: NDArray[np.integer], measured:
         [labels, np.zeros(len(scores), np.int64)],
         seed=_SEED,
     )
+    # Where none is taken for known, resamples have no spread, but so many photographs leave room for some.
+    alone = share_of(rate.value * len(scores), len(scores))
+    rate = Interval(rate.value, min(rate.low, alone.low), max(rate.high, alone.high))
     out = [decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in measured.decisions]
     return OutsideFigures(len(scores), area, rate, float(np.mean(out)))
 

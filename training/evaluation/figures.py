@@ -16,7 +16,7 @@ from training.data.folder import Folder
 from training.evaluation import metrics
 from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
-from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.intervals import Interval, bootstrap, of_calibration_error, share_of
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.views import multi_view
 
@@ -67,30 +67,27 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         interval = bootstrap(measure, [labels], seed=source.seed)
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
+    def share(name: str, hits: NDArray[np.floating] | NDArray[np.bool_], data: str) -> MetricCard:
+        interval = share_of(float(hits.sum()), len(hits))
+        return MetricCard(name, interval.value, interval.low, interval.high, data)
+
     cards = [
         figure("balanced_accuracy_cv", lambda r: metrics.balanced_accuracy(labels[r], predicted[r]), heads),
         figure("macro_f1_cv", lambda r: metrics.macro_f1(labels[r], predicted[r]), heads),
-        figure("accuracy", lambda r: metrics.accuracy(labels[r], predicted[r]), heads),
+        share("accuracy", predicted == labels, heads),
         figure("balanced_accuracy_calibrated", lambda r: metrics.balanced_accuracy(labels[r], best[r]), whole),
-        figure("ece", lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), whole),
+        _calibration(probabilities, labels, whole, source.seed),
         figure("brier", lambda r: metrics.brier(probabilities[r], labels[r]), whole),
         figure("nll", lambda r: metrics.negative_log_likelihood(probabilities[r], labels[r]), whole),
-        figure("accepted", lambda r: float(accepted[r].mean()), f"{whole}; the share called in domain"),
-        figure(
-            "wrongly_rejected", lambda r: float(rejected[r].mean()), f"{whole}; the share called out of distribution"
-        ),
-        figure("set_coverage", lambda r: float(covered[r].mean()), f"{whole}; how often the set holds the truth"),
+        share("accepted", accepted, f"{whole}; the share called in domain"),
+        share("wrongly_rejected", rejected, f"{whole}; the share called out of distribution"),
+        share("set_coverage", covered, f"{whole}; how often the set holds the truth"),
         figure("set_size", lambda r: float(size[r].mean()), f"{whole}; mean number of classes in the set"),
     ]
     if accepted.any():
         right = best[accepted] == labels[accepted]
-        interval = bootstrap(lambda r: float(right[r].mean()), [np.zeros(len(right), np.int64)], seed=source.seed)
-        cards.append(
-            MetricCard(
-                "accepted_accuracy", interval.value, interval.low, interval.high, f"{whole}; of those called in domain"
-            )
-        )
-    for row in level_rows(cuts_of(folder), found.above, probabilities, labels, seed=source.seed):
+        cards.append(share("accepted_accuracy", right, f"{whole}; of those called in domain"))
+    for row in level_rows(cuts_of(folder), found.above, probabilities, labels):
         cards.extend(_of_level(row, whole))
     cards.extend(_by_side(folder, found, heads, source.seed))
     cards.extend(_by_object(folder, found, whole, source.seed))
@@ -120,6 +117,13 @@ def reliability_of(found: Assessment, source: Provenance) -> ReliabilityCard:
             if each.photos
         ),
     )
+
+
+def _calibration(probabilities: NDArray[np.floating], labels: NDArray[np.intp], whole: str, seed: int) -> MetricCard:
+    found = bootstrap(lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), [labels], seed=seed)
+    luck = metrics.luck_of_calibration(probabilities.max(axis=1), found.value, seed=seed)
+    interval = of_calibration_error(found, by_luck=luck.high)
+    return MetricCard("ece", interval.value, interval.low, interval.high, whole)
 
 
 def _of_level(row: LevelRow, whole: str) -> list[MetricCard]:
@@ -181,7 +185,7 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
         area = bootstrap(lambda a, b, s=scores: metrics.auroc(known[a], s[b]), strata, seed=seed)
         cards.append(MetricCard(f"auroc_{slug(name)}", area.value, area.low, area.high, data))
         share = found.outside_rejected[name]
-        interval = bootstrap(lambda r, s=share: float(s[r].mean()), [np.zeros(len(share), np.int64)], seed=seed)
+        interval = share_of(float(share.sum()), len(share))
         cards.append(
             MetricCard(
                 f"rejected_{slug(name)}", interval.value, interval.low, interval.high, f"{data}; the share called out"

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from training.evaluation import metrics
 from training.evaluation.assessment import Assessment
 from training.evaluation.intervals import Interval
 
@@ -26,7 +27,6 @@ _CONFUSED_MIN: Final = 3  # photographs: two may be luck
 _CONFUSED_SHARE_MIN: Final = 0.1
 _SIDE_GAP: Final = 0.1
 _CONFIDENCE_GAP: Final = 0.03
-_PHOTOS_FOR_CALIBRATION: Final = 200  # measured: below, the interval of the ECE is wider than the bar is high
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +198,11 @@ def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[s
             )
     if not outside:
         yield "No photographs of other things were given (--ood): what it says of coins or buttons is not known."
-    if found.photos < _PHOTOS_FOR_CALIBRATION:
+    if found.calibration_luck.high > ECE_MAX:
+        wanted = metrics.photographs_to_settle(found.calibration_luck, found.photos, ECE_MAX)
         yield (
-            f"{found.photos} photographs cannot settle a calibration error of {ECE_MAX}: some "
-            f"{_PHOTOS_FOR_CALIBRATION} held-out ones would."
+            f"{found.photos} photographs cannot settle a calibration error of {ECE_MAX}, since luck alone shows up to "
+            f"{found.calibration_luck.high:.3f} on them: some {wanted} held-out ones would."
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, DecisionLimits, Level, at_level, prediction_set, sure_level
-from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.intervals import Interval, share_of
 
 
 class Grouping(Protocol):
@@ -88,8 +88,6 @@ def level_rows(
     said: Sequence[Above],
     probabilities: NDArray[np.floating],
     labels: NDArray[np.intp],
-    *,
-    seed: int,
 ) -> tuple[LevelRow, ...]:
     """One for each level. probabilities [n, classes], calibrated; labels [n]."""
     rows = []
@@ -102,19 +100,16 @@ def level_rows(
         covered = np.array([group in chosen for group, chosen in zip(truth, sets, strict=True)])
         here = np.array([each.level == number for each in said])
 
-        def share(column: NDArray[np.bool_]) -> Interval:
-            return bootstrap(lambda r: float(column[r].mean()), [labels], seed=seed)
-
         rows.append(
             LevelRow(
                 id=level.id,
                 groups=groups,
-                accuracy=share(right),
-                set_coverage=share(covered),
+                accuracy=share_of(int(right.sum()), len(labels)),
+                set_coverage=share_of(int(covered.sum()), len(labels)),
                 set_size=float(np.mean([len(chosen) for chosen in sets])),
                 answered=int(here.sum()),
                 answered_accuracy=float(right[here].mean()) if here.any() else None,
-                wrong=share(here & ~right),
+                wrong=share_of(int((here & ~right).sum()), len(labels)),
             )
         )
     return tuple(rows)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap, share_of
 
 _PROBABILITY_MIN: Final = 1e-9  # the gateway's
 
@@ -63,9 +63,8 @@ def multi_view(
     right = probabilities.argmax(axis=1) == labels
     alone = np.array([right[rows].mean() for rows in several])
     together = np.array([fused(probabilities[rows]).argmax() == labels[rows[0]] for rows in several], np.float64)
-    single, both, gain = bootstrap_all(
-        lambda r: np.array([alone[r].mean(), together[r].mean(), (together - alone)[r].mean()]),
-        [np.array([labels[rows[0]] for rows in several])],
-        seed=seed,
+    single, both = (share_of(float(shares.sum()), len(several)) for shares in (alone, together))
+    gain = bootstrap(
+        lambda r: float((together - alone)[r].mean()), [np.array([labels[rows[0]] for rows in several])], seed=seed
     )
     return MultiView(len(several), sum(map(len, several)), single, both, gain)

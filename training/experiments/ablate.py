@@ -24,7 +24,7 @@ from training.augmentation.standard import Strength
 from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
@@ -383,13 +383,17 @@ def _rows(
     def named(names: Sequence[str], line: Sequence[Interval], start: int) -> dict[str, Interval]:
         return dict(zip(names, line[start : start + len(names)], strict=True))
 
+    def figures(line: Sequence[Interval], calibration: Callable[[Interval], Interval]) -> dict[str, Interval]:
+        found = named(FIGURES, line, 0)
+        return {**found, "ece": calibration(found["ece"])}
+
     return tuple(
         Row(
             variant=variant,
-            figures=named(FIGURES, own, 0),
+            figures=figures(own, of_calibration_error),
             per_class_f1=named(classes, own, len(FIGURES)),
             auroc=named(sets, own, len(FIGURES) + len(classes)),
-            differences=named(FIGURES, gap, 0) if number else {},
+            differences=figures(gap, reflected) if number else {},
             per_class_f1_differences=named(classes, gap, len(FIGURES)) if number else {},
         )
         for number, (variant, own, gap) in enumerate(

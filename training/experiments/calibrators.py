@@ -22,7 +22,7 @@ from training.data.folder import load_folder
 from training.data.splits import divide
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
 from training.experiments.trials import EyesOf, look_of
 from training.fitting.recipe import Recipe
 from training.fitting.version import scored, scored_inside
@@ -181,5 +181,12 @@ def _rows(
     told = [
         dict(zip(FIGURES, intervals[start : start + width], strict=True)) for start in range(0, len(intervals), width)
     ]
-    rows = [Row(name, told[number], told[len(names) + number]) for number, name in enumerate(names)]
+    rows = [
+        Row(name, _corrected(told[number], of_calibration_error), _corrected(told[len(names) + number], reflected))
+        for number, name in enumerate(names)
+    ]
     return tuple(sorted(rows, key=lambda row: row.figures["nll"].value))
+
+
+def _corrected(figures: Mapping[str, Interval], calibration: Callable[[Interval], Interval]) -> dict[str, Interval]:
+    return {name: calibration(interval) if name.startswith("ece") else interval for name, interval in figures.items()}

@@ -19,7 +19,7 @@ from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.tracking import TrackedRun
 from training.export.processor import processor
@@ -254,7 +254,7 @@ def _compared(
         Candidate(
             name=name,
             version=model.card.version,
-            figures=dict(zip(FIGURES, intervals[number * width : (number + 1) * width], strict=True)),
+            figures=_figures(intervals[number * width : (number + 1) * width], answers, seed=seed),
             per_class_f1=_f1(answers, labels, classes),
             accepted=float(answers.accepted.mean()),
             accepted_accuracy=_accuracy_of_accepted(answers),
@@ -277,7 +277,7 @@ def _compared(
         seed=seed,
     )
     differences = tuple(
-        Difference(candidates[number].name, dict(zip(FIGURES, gaps[place * width : (place + 1) * width], strict=True)))
+        Difference(candidates[number].name, _gap(gaps[place * width : (place + 1) * width]))
         for place, number in enumerate(others)
     )
     ordered = tuple(candidates[number] for number in order)
@@ -346,6 +346,17 @@ def _table(
         )
 
     return measured
+
+
+def _figures(found: Sequence[Interval], answers: Answers, *, seed: int) -> dict[str, Interval]:
+    figures = dict(zip(FIGURES, found, strict=True))
+    luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed)
+    return {**figures, "ece": of_calibration_error(figures["ece"], by_luck=luck.high)}
+
+
+def _gap(found: Sequence[Interval]) -> dict[str, Interval]:
+    figures = dict(zip(FIGURES, found, strict=True))
+    return {**figures, "ece": reflected(figures["ece"])}
 
 
 def _after(classes: Sequence[str]) -> Callable[[str], tuple[bool, str]]:

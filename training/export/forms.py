@@ -18,7 +18,7 @@ from training.errors import DataTooSmall, ParityBroken
 from training.evaluation.answers import CARD
 from training.export import run_folder
 from training.export.processor import processor
-from training.export.quantize import Figures, Progress, quantize
+from training.export.quantize import MEASURED_MIN, Figures, Progress, quantize
 
 LOSS_MAX: Final = 0.01  # of accuracy, on photographs that the quantisation did not see
 GAIN_MIN: Final = 1.1  # times as fast: less is not worth a second kind of rounding
@@ -29,15 +29,15 @@ def fastest(
 ) -> Card:
     """Write to `out` the form of `run` that answers fastest on this machine within LOSS_MAX, whole or not at all.
 
-    data, outside: as for `quantize`, whose errors it raises, except those that say that the 8-bit form is
-    no good: then `out` holds the run as it is.
+    data, outside: as for `quantize`, whose errors it raises, except that 8 bits decide otherwise or that too few
+    photographs tell: then `out` holds the run's own form, and its card says which of the two it was.
     """
     with run_folder.written(out) as place:
         small = place / "int8"
         try:
             _, figures = quantize(run, data, small, outside=outside, progress=progress)
-        except (ParityBroken, DataTooSmall):
-            _take(run, place, None)
+        except (ParityBroken, DataTooSmall) as error:
+            _take(run, place, refused(error))
             shutil.rmtree(small, ignore_errors=True)
         else:
             choice = choose(figures)
@@ -69,7 +69,19 @@ def choose(figures: Figures) -> FormChoice:
     )
 
 
-def _take(run: Path, place: Path, choice: FormChoice | None) -> None:
+def refused(error: ParityBroken | DataTooSmall) -> FormChoice:
+    """Why there is no 8-bit form. A card is for others: it does not say where the photographs lie."""
+    if isinstance(error, DataTooSmall):
+        why = (
+            f"too few photographs to tell whether 8 bits decide alike: {2 * MEASURED_MIN} of the known classes are "
+            f"needed, half to calibrate with and half to measure on"
+        )
+    else:
+        why = str(error)
+    return FormChoice(processor=processor(), why=f"fp32: {why}")
+
+
+def _take(run: Path, place: Path, choice: FormChoice) -> None:
     for path in run.iterdir():
         if path.is_file():
             shutil.copy(path, place / path.name)

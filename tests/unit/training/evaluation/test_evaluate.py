@@ -66,6 +66,16 @@ def test_the_one_wrong_label_shows_where_it_should(found: Evaluation) -> None:
     assert document["by_side"]["back"] | {"photos": 10, "accuracy": 0.9} == document["by_side"]["back"]
 
 
+def test_a_share_of_all_or_of_none_still_leaves_room_for_luck(found: Evaluation) -> None:
+    document = found.document()
+    assert document["by_side"]["front"]["accuracy"] == document["per_class"]["red"]["recall"] == 1.0
+    # Wilson's of 9 of 9 and of 6 of 6.
+    assert document["by_side"]["front"]["intervals"]["accuracy"] == pytest.approx([0.701, 1.0], abs=5e-4)
+    assert document["per_class"]["red"]["intervals"]["recall"] == pytest.approx([0.610, 1.0], abs=5e-4)
+    low, high = document["intervals"]["ood"]["grey"]["fpr_at_95_tpr"]
+    assert high - low > 0.4  # of four
+
+
 def test_figures_agree_with_scikit_learn_on_the_documents_own_predictions(found: Evaluation) -> None:
     document = found.document()
     rows = [row for row in document["predictions"] if row["label"]]

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.evaluation.intervals import Interval, bootstrap, bootstrap_all
+from training.evaluation import metrics
+from training.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    bootstrap_all,
+    of_calibration_error,
+    reflected,
+    share_of,
+)
 
 ONE_STRATUM = np.zeros(60, np.int64)
 
@@ -79,3 +87,51 @@ def test_a_figure_that_some_resamples_cannot_tell_is_measured_on_the_others() ->
     assert (first.low, first.high) == (1.0, 1.0)
     assert np.isnan(second.value)
     assert np.isnan(second.low)
+
+
+@pytest.mark.parametrize(("hits", "photos"), [(0, 131), (131, 131), (119, 131), (1, 3), (0, 1)])
+def test_a_share_has_wilsons_interval_and_a_width_at_its_ends(hits: int, photos: int) -> None:
+    found = share_of(hits, photos)
+    expected = stats.binomtest(hits, photos).proportion_ci(method="wilson")
+    assert found.pair() == pytest.approx([expected.low, expected.high], abs=1e-9)
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low > 0.02
+
+
+def test_of_no_photographs_there_is_no_share() -> None:
+    assert np.isnan(share_of(0, 0).pair()).all()
+
+
+def test_percentiles_are_turned_round_the_value_and_keep_it() -> None:
+    assert reflected(Interval(0.10, 0.08, 0.16)).pair() == pytest.approx([0.04, 0.12])
+    assert of_calibration_error(Interval(0.06, 0.06, 0.15)).pair() == pytest.approx([0.0, 0.06])
+    assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.19).pair() == pytest.approx([0.16, 0.21])
+    assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.20).low == 0.0
+
+
+@pytest.mark.parametrize("too_much", [0.0, 0.05, 0.1], ids=["means what it says", "5 points", "10 points too much"])
+def test_the_interval_of_a_calibration_error_holds_the_truth_of_a_known_model(too_much: float) -> None:
+    # What it says, and how often it is right: so its true error is known, bin by bin.
+    said = np.random.default_rng(0).beta(6.0, 1.0, 100_000).clip(0.2, 1.0)
+    bin_of = np.ceil(said * metrics.ECE_BINS)
+    gaps = np.bincount(bin_of.astype(int), weights=said - (said - too_much).clip(0.0))
+    truth = float(gaps.sum() / len(said))
+    held = {"percentiles": 0, "corrected": 0}
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        own = rng.choice(said, 131)
+        right = rng.random(131) < own - too_much
+        percentiles = bootstrap(
+            lambda rows, c=own, r=right: metrics.confidence_error(c[rows], r[rows]),
+            [np.zeros(131, np.intp)],
+            seed=seed,
+            resamples=200,
+        )
+        luck = metrics.luck_of_calibration(own, percentiles.value, seed=seed, draws=200)
+        corrected = of_calibration_error(percentiles, by_luck=luck.high)
+        held["percentiles"] += percentiles.low <= truth <= percentiles.high
+        held["corrected"] += corrected.low <= truth <= corrected.high
+    # A bootstrap of 131 photographs falls a little short of 95 %: of 1,500 draws, 97, 90 and 90 % were held; by
+    # percentiles 0, 25 and 81 %.
+    assert held["corrected"] >= 0.85 * 150
+    assert held["corrected"] > held["percentiles"] + 5

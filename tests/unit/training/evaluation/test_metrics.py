@@ -196,3 +196,16 @@ def test_luck_explains_five_percent_of_what_is_calibrated_at_five_percent() -> N
         error = metrics.confidence_error(confidence, rng.random(100) < confidence)
         found.append(metrics.luck_of_calibration(confidence, error, seed=seed, draws=200).p_value)
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.04)  # three standard deviations
+
+
+@pytest.mark.parametrize("photos", [60, 131])
+def test_so_many_photographs_settle_a_calibration_error(photos: int) -> None:
+    confidence = np.random.default_rng(3).beta(6.0, 1.0, 131)[:photos]
+    luck = metrics.luck_of_calibration(confidence, 0.05, seed=0)
+    assert luck.high > 0.05
+    wanted = metrics.photographs_to_settle(luck, photos, 0.05)
+    assert wanted % 50 == 0
+    then = metrics.luck_of_calibration(np.resize(confidence, wanted), 0.05, seed=1)
+    fewer = metrics.luck_of_calibration(np.resize(confidence, wanted // 2), 0.05, seed=1)
+    assert then.high == pytest.approx(0.05, abs=0.005)
+    assert fewer.high > 0.06

@@ -166,6 +166,18 @@ def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> 
         assert any("would show 0.070 (0.040 to 0.100)" in sentence for sentence in said.bad) is is_excused
 
 
+def test_how_many_photographs_settle_a_calibration_error_follows_from_luck(found: Evaluation) -> None:
+    def advice(luck: CalibrationLuck) -> str:
+        return " ".join(judgement.judge(replace(found.assessment, photos=131, calibration_luck=luck), {}, {}).advice)
+
+    # Luck falls with the root of their number: 131 times 2 and 3 squared, to the next 50.
+    assert "luck alone shows up to 0.100 on them: some 550 held-out ones would" in advice(
+        CalibrationLuck(0.07, 0.04, 0.1, 0.6)
+    )
+    assert "some 1200 held-out ones would" in advice(CalibrationLuck(0.1, 0.04, 0.15, 0.6))
+    assert "cannot settle" not in advice(CalibrationLuck(0.03, 0.01, 0.05, 0.6))
+
+
 def test_frequent_confusions_are_named_and_rare_ones_are_not(found: Evaluation) -> None:
     counts = np.array([[20, 4, 0], [2, 18, 0], [0, 0, 40]])
     pairs = judgement.confusions(replace(found.assessment, counts=counts))

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from model_store.card import Card
 from tests.unit.training.export.test_quantize import others, photographs, run_of
 from training.commands import package
+from training.export import card_page, quantize
 from training.export.forms import choose, fastest, is_int8
 from training.export.processor import processor
 from training.export.quantize import Figures
@@ -60,12 +61,44 @@ def test_the_card_says_what_was_measured_and_where(tmp_path: Path) -> None:
     assert not (tmp_path / "form" / "int8").exists()
 
 
-def test_a_run_that_cannot_be_measured_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_run_that_cannot_be_measured_stays_as_it_is_and_its_card_says_why(tmp_path: Path) -> None:
     run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data", each=2)
 
     card = fastest(run, data, tmp_path / "form")
 
-    assert card == Card.parse((run / "model.json").read_bytes())
+    before = Card.parse((run / "model.json").read_bytes())
+    choice = card.graph.choice
+    assert replace(card, graph=replace(card.graph, choice=None)) == before
+    assert choice is not None
+    assert choice.why.startswith("fp32: too few photographs to tell whether 8 bits decide alike: 20 ")
+    assert str(tmp_path) not in choice.why  # the card travels, and the folder does not
+    assert (choice.processor, choice.int8_ms) == (processor(), None)
+    page = card_page.page(card)
+    assert choice.why in page
+    assert processor() in page
+
+
+def test_a_run_whose_8_bits_decide_otherwise_says_by_how_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
+    monkeypatch.setattr(quantize, "SAME_BEST_MIN", 1.01)  # nothing can be as alike as that
+
+    card = fastest(run, data, tmp_path / "form")
+
+    assert card.graph.form == "fp32"
+    assert card.graph.choice is not None
+    assert "decides otherwise than the run that it is from" in card.graph.choice.why
+    assert "too few photographs" not in card.graph.choice.why
+    assert card.graph.choice.processor == processor()
+
+
+def test_the_command_says_that_too_few_photographs_tell(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data", each=2)
+    asked = [str(run), "--out", str(tmp_path / "model.mar"), "--fastest-on", str(data)]
+    done = CliRunner().invoke(package, asked)
+    assert done.exit_code == 0, done.output
+    assert "Form fp32: too few photographs to tell" in done.output
+    assert f"on {processor()}" in done.output
+    assert "decide otherwise" not in done.output
 
 
 def test_an_archive_holds_the_form_that_was_chosen(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     assert (card.temperature == 1.0) == bool(card.calibration.refused)
     assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
     assert all(item.low <= item.value <= item.high for item in card.metrics)
+    shares = [item for item in card.metrics if item.name.startswith(("accuracy", "accepted", "wrongly", "rejected"))]
+    assert len(shares) >= 4
+    assert all(item.high - item.low > 0.1 for item in shares)  # so few photographs leave room, at 0 and at 1, too
 
 
 def test_the_tables_on_the_card_are_those_behind_its_figures(small_run: SmallRun) -> None:
