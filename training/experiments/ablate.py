@@ -271,7 +271,7 @@ SETS: Final[Mapping[str, Callable[[Recipe], tuple[Variant, ...]]]] = MappingProx
 def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
     """The recipe, and one variant for each value of `FIELD=VALUE,VALUE`; `strength.FIELD` names one of the views'.
 
-    Raises SettingWrong for what is not of that form, or no setting of a recipe.
+    A value is YAML. Raises SettingWrong for what is not of that form, or no setting of a recipe.
     """
     variants = [Variant(BASE, recipe)]
     for change in changes:
@@ -279,7 +279,13 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
         if not mark or not field or not values:
             raise SettingWrong(f"{change} is not of the form FIELD=VALUE,VALUE, as in head_shrinkage=0.1,0.4")
         for text in values.split(","):
-            value = yaml.safe_load(text)
+            try:
+                value = yaml.safe_load(text)
+            except yaml.YAMLError:
+                raise SettingWrong(
+                    f"{text} in {change} is no value: commas part the values to try, so none may hold one; a list of "
+                    f"several belongs into a file (--config), as in `levels: [middle, head]`"
+                ) from None
             outer, dot, inner = field.partition(".")
             settings = {outer: {inner: value}} if dot else {field: value}
             variants.append(Variant(f"{field} {text}", with_settings(recipe, settings)))

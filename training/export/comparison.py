@@ -220,7 +220,8 @@ def _made(
         return place / "int8" / GRAPH
     path = place / "dynamic.onnx"
     # Scales of activations anew for each photograph: what static ones, from photographs beforehand, are compared with.
-    quantize_dynamic(str(run / GRAPH), str(path), weight_type=QuantType.QInt8)
+    with quantize.quiet():
+        quantize_dynamic(str(run / GRAPH), str(path), weight_type=QuantType.QInt8)
     return path
 
 

@@ -171,7 +171,7 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
     with tempfile.TemporaryDirectory() as work:
         whole, small = Path(work, "whole.onnx"), Path(work, "small.onnx")
         whole.write_bytes(graph)
-        with _quiet(), _whole_files(work):
+        with quiet(), _whole_files(work):
             quantize_static(
                 str(whole),
                 str(small),
@@ -207,7 +207,7 @@ def _whole_files(work: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """onnxruntime asks for a preparation that has nothing to do here: the exporter folded what could be."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

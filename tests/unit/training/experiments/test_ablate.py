@@ -202,6 +202,10 @@ def test_settings_are_varied_one_at_a_time_and_wrong_ones_are_named() -> None:
         of_settings(RECIPE, ["head_shrink=0.1"])
     with pytest.raises(SettingWrong, match="is not of the form"):
         of_settings(RECIPE, ["head_shrinkage"])
+    for broken in ("views=[1", "views=[1,2]", "views=1,{"):
+        with pytest.raises(SettingWrong, match="is no value: commas part the values") as told:
+            of_settings(RECIPE, [broken])
+        assert "\n" not in str(told.value)
 
 
 def test_too_few_photographs_end_in_a_sentence(tmp_path: Path) -> None:

@@ -54,6 +54,13 @@ def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibra
         export(run, data, data, forms=["onnx"])
 
 
+def test_what_onnxruntime_advises_its_own_callers_is_not_said_to_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    export(run_of(tmp_path / "run"), photographs(tmp_path / "data"), tmp_path / "out", forms=["dynamic"])
+    assert [record.message for record in caplog.records] == []
+
+
 def test_a_quantised_run_comes_with_a_page_of_both_forms_on_wish(tmp_path: Path) -> None:
     run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
     html = tmp_path / "int8.html"
