@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from model_store.card import Card, MetricCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
+from protos.wording import DISCLAIMER
 from training.data.folder import Photo
 from training.evaluation import course, judgement
 from training.evaluation.answers import GraphModel, reason_names, verdict_name
@@ -119,6 +120,8 @@ def page(subject: Subject) -> str:
         by_side=[_group_cells(row) for row in found.by_side],
         by_quality=[_group_cells(row) for row in found.by_quality],
         by_table=[_group_cells(row) for row in found.by_table],
+        named_wrongly=int(found.counts.sum() - np.trace(found.counts)),
+        disclaimer=DISCLAIMER,
         failures=failures_of(subject.mistakes, found.look_alikes),
         course=course.shown(subject.course),
         settings=_flat(subject.card.training.config),

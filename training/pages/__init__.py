@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+from markupsafe import Markup, escape
 
 _TEMPLATES: Final = Path(__file__).parents[1]
 
@@ -22,4 +23,10 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template(template).render(**values)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may go over several lines at its underscores; what is copied from the page is the name itself."""
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))

@@ -99,6 +99,20 @@ def test_the_one_mistake_is_shown_with_what_speaks_for_answer_and_truth(subject:
     assert mistake.for_truth in page
 
 
+def test_the_page_says_in_two_languages_that_an_expert_decides(subject: Subject) -> None:
+    page = report.page(subject)
+    assert "ผลประเมินเป็นเบื้องต้น ควรให้ผู้เชี่ยวชาญยืนยัน" in page
+    assert "A preliminary assessment: have an expert confirm it." in page
+
+
+def test_mistakes_are_counted_alike_unless_others_answer(subject: Subject, found: Evaluation) -> None:
+    assert "here are" not in report.page(subject)
+    counts = found.assessment.counts.copy()
+    counts[0, 1] += 1
+    page = report.page(replace(subject, assessment=replace(found.assessment, counts=counts)))
+    assert '"What is called what" counts 2 mistakes and here are 1: there heads answer' in page
+
+
 def test_what_comes_from_file_names_is_text(subject: Subject) -> None:
     evil = replace(subject.mistakes[0], file="<img src=x onerror=alert(1)>")
     page = report.page(replace(subject, mistakes=(evil,), facts=(("data", "</main><script>1</script>"),)))
