@@ -12,8 +12,10 @@ cursor moves. Nothing here ever delays an answer of the gateway.
                          is too much for the console does not hold up the others
 
 A backlog is delivered beside the calls of now, on processors that the console may share with them. So
-while events arrive a delivery takes four times as many as did since the one before, or a hundred,
-whichever is more: the backlog shrinks three times as fast as it grew, and not all at once.
+while events arrive a quarter of a second passes between two portions, each of as many batches as it
+takes. A portion holds four times as many events as arrived since the one before, however large they
+are, or a hundred of a megabyte at most, whichever is more: the backlog shrinks three times as fast as
+it grew, and not all at once.
 """
 
 from __future__ import annotations
@@ -55,9 +57,9 @@ class ShipperSettings:
     answer_s_max: float = 10.0
     retry_s_min: float = 0.05
     retry_s_max: float = 2.0
-    linger_s: float = 0.25  # between two deliveries, so that a batch can gather
-    catch_up_ratio: float = 4.0  # of a backlog a delivery takes so many times what arrived since the one before
-    catch_up_records_min: int = 100  # and so many at least
+    linger_s: float = 0.25  # between two portions, and when everything is delivered, so that a batch can gather
+    catch_up_ratio: float = 4.0  # of a backlog a portion takes so many times what arrived since the one before
+    catch_up_records_min: int = 100  # and so many at least, unless they are more than a batch in bytes
     sweep_s: float = 1.0  # how often old segments are looked for while there is nothing to deliver
 
 
@@ -86,6 +88,34 @@ class _Parcel:
     events: int
     oldest_at_s: float | None
     body: bytes
+
+
+@dataclass(slots=True)
+class _Portion:
+    """What is delivered at one go, in as many batches as it takes."""
+
+    records_sure: int  # so many, however large they are
+    records_max: int  # or so many, while they have at most
+    bytes_max: int
+    end: int  # what is durable from here on came since, and gathers for the next one
+    paced: bool  # whether a pause follows, for what arrives meanwhile
+    records: int = 0  # delivered of it
+    size_bytes: int = 0
+
+    def of(self, ahead: Sequence[Record]) -> tuple[Record, ...]:
+        """Those at the front that belong to it; the first of a portion always does."""
+        records, size_bytes = self.records, self.size_bytes
+        for place, record in enumerate(ahead):
+            records, size_bytes = records + 1, size_bytes + len(record.content)
+            few = records <= self.records_max and size_bytes <= self.bytes_max
+            if not (few or records <= self.records_sure or records == 1):
+                return tuple(ahead[:place])
+        return tuple(ahead)
+
+    def take(self, records: Sequence[Record]) -> None:
+        """These are delivered."""
+        self.records += len(records)
+        self.size_bytes += sum(len(record.content) for record in records)
 
 
 class NotDelivered(Exception):
@@ -140,23 +170,25 @@ class Shipper:
             timeout=httpx.Timeout(settings.answer_s_max, connect=settings.connect_s_max),
             trust_env=False,  # a proxy meant for the outside must not see these events
         ) as client:
+            portion = None
             while True:
                 await self._wait_for_work()
-                portion = self._portion()
+                portion = portion or self._next_portion()
                 try:
-                    await self._deliver_batch(client, min(portion, self._batch_records))
+                    await self._deliver_batch(client, portion)
                 except NotDelivered as error:
+                    portion = None
                     await self._back_off(str(error))
                 except OSError as error:
-                    self._oldest_at_s = (
-                        self._oldest_at_s or time.time()
-                    )  # older than that, but nobody can read since when
+                    self._oldest_at_s = self._oldest_at_s or time.time()  # at least: what is next cannot be read
+                    portion = None
                     await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
                 else:
-                    paced = portion < self._batch_records
                     self._succeeded()
-                    if paced or not self._ahead:
-                        await asyncio.sleep(settings.linger_s)
+                    if not portion.of(self._ahead):
+                        if portion.paced or not self._ahead:
+                            await asyncio.sleep(settings.linger_s)
+                        portion = None
 
     async def _wait_for_work(self) -> None:
         while not self._ahead:
@@ -174,16 +206,22 @@ class Shipper:
         self._rejected.look_again()
         self._journal.sweep()
 
-    def _portion(self) -> int:
-        """How many records the next delivery takes at most, so that it leaves room for what arrives."""
+    def _next_portion(self) -> _Portion:
+        """What leaves room for what arrives; where nothing does, a whole batch, and the next one at once."""
         arrived = self._journal.durable_end - self._arrived_before
         self._arrived_before += arrived
-        if not arrived:
-            return self._settings.batch_records_max
-        return max(self._settings.catch_up_records_min, ceil(self._settings.catch_up_ratio * arrived))
+        settings = self._settings
+        return _Portion(
+            records_sure=ceil(settings.catch_up_ratio * arrived),
+            records_max=settings.catch_up_records_min if arrived else settings.batch_records_max,
+            bytes_max=settings.batch_bytes_max,
+            end=self._arrived_before,
+            paced=arrived > 0,
+        )
 
-    async def _deliver_batch(self, client: httpx.AsyncClient, records_max: int) -> None:
-        parcel = await _on_disk(partial(self._pack, records_max))
+    async def _deliver_batch(self, client: httpx.AsyncClient, portion: _Portion) -> None:
+        """Leaves nothing read ahead only when everything durable before the portion began is delivered."""
+        parcel = await _on_disk(partial(self._pack, portion))
         if parcel is None:
             if self._reader.position <= self._journal.cursor:
                 raise NotDelivered("the oldest events of the journal cannot be read")
@@ -200,14 +238,20 @@ class Shipper:
         all_read = len(parcel.records) == len(self._ahead)
         confirmed = self._reader.position if all_read else parcel.records[-1].sequence + 1
         await _on_disk(partial(self._confirm, parcel, rejected, confirmed))
+        portion.take(parcel.records)
         del self._ahead[: len(parcel.records)]
+        if not self._ahead and self._reader.position < portion.end:
+            await _on_disk(self._read_ahead)
 
-    def _pack(self, records_max: int) -> _Parcel | None:
+    def _read_ahead(self) -> None:
+        self._ahead = self._reader.read(
+            bytes_max=self._settings.batch_bytes_max, records_max=self._settings.batch_records_max
+        )
+
+    def _pack(self, portion: _Portion) -> _Parcel | None:
         if not self._ahead:
-            self._ahead = self._reader.read(
-                bytes_max=self._settings.batch_bytes_max, records_max=self._settings.batch_records_max
-            )
-        records = tuple(self._ahead[:records_max])
+            self._read_ahead()
+        records = portion.of(self._ahead[: self._batch_records])
         if not records:
             return None
         batch, not_events, by_event_id = pb.EventBatch(), [], {}
@@ -277,6 +321,8 @@ class Shipper:
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 30)
         self._batch_records = max(1, self._batch_records // 2)
         await asyncio.sleep(longest_s * self._random.uniform(0.5, 1.0))
+        # What arrived meanwhile is backlog: four times that at one go would be felt just when a console comes back.
+        self._arrived_before = self._journal.durable_end
 
 
 def _rejected_by(receipt: pb.EventReceipt, parcel: _Parcel) -> list[RejectedEvent]:

@@ -38,6 +38,11 @@ class ConsolePlace:
         """How many events each batch had."""
         return [int(line) for line in (self._folder / "batches").read_text().split()]
 
+    @property
+    def holds(self) -> bool:
+        """Whether a batch has waited since it was told to hold."""
+        return (self._folder / "held").exists()
+
     def behave(self, behaviour: str) -> None:
         aside = self._folder / "behaviour.aside"
         aside.write_text(behaviour)

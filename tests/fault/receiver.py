@@ -13,6 +13,7 @@ FOLDER/behaviour is read before each request:
     page          answer 200 with a page that is no receipt
     short         apply nothing, but send a receipt that leaves events out
     one-at-a-time 500 for a batch of more than one event
+    hold          wait until the behaviour is another one, then do that; FOLDER/held says that a batch waits
     reject ID...  refuse these events for good, take the others
 """
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
@@ -33,7 +35,7 @@ class Memory:
     """Which events were seen, in order; survives a kill."""
 
     def __init__(self, folder: Path) -> None:
-        self.behaviour_file = folder / "behaviour"
+        self.behaviour_file, self.held_file = folder / "behaviour", folder / "held"
         self._applied, self._batches = folder / "applied", folder / "batches"
         self._lock = Lock()
         self._known = set(self._applied.read_text().split()) if self._applied.exists() else set[str]()
@@ -71,6 +73,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(401, b"")
         batch = pb.EventBatch.FromString(body)
         behaviour, *named = self.memory.behaviour()
+        while behaviour == "hold":
+            self.memory.held_file.touch()
+            time.sleep(0.01)
+            behaviour, *named = self.memory.behaviour()
         if behaviour == "500" or (behaviour == "one-at-a-time" and len(batch.events) > 1):
             return self._answer(500, b"")
         if behaviour == "page":

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.fault
 WAIT_S = 30.0
 APPEND_S_MAX = 1.0  # far above what a loaded machine needs, far below any timeout of delivery
 ARRIVALS_PER_S = 300.0  # several times what one gateway serves
+PHOTOGRAPHS_PER_S = 60.0  # about what one gateway serves
+PHOTOGRAPH_BYTES = 92_000  # of a sealed one, as it is kept
 
 
 @pytest.fixture
@@ -54,8 +56,9 @@ async def shipper(journal: Journal, place: ConsolePlace) -> AsyncIterator[Shippe
 class Load:
     """Events appended one after another, with the longest that one took."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, photograph: bytes = b"") -> None:
         self._journal = journal
+        self._photograph = photograph
         self.names: list[str] = []
         self.longest_s = 0.0
 
@@ -63,8 +66,11 @@ class Load:
         for _ in range(count):
             name = f"event-{len(self.names)}"
             self.names.append(name)
+            event = pb.Event(event_id=name, gateway_id="x" * 200)
+            if self._photograph:
+                event.prediction.views.add().photo.ciphertext = self._photograph
             began = time.monotonic()
-            await self._journal.append(pb.Event(event_id=name, gateway_id="x" * 200).SerializeToString())
+            await self._journal.append(event.SerializeToString())
             self.longest_s = max(self.longest_s, time.monotonic() - began)
 
     async def arrive(self, *, per_s: float) -> None:
@@ -140,3 +146,28 @@ async def test_a_backlog_is_drained_at_more_than_twice_the_pace_of_new_events(
     assert backlog / took_s >= 2 * ARRIVALS_PER_S
     await until(shipper, nothing_left)
     assert sorted(place.applied) == sorted(load.names)
+
+
+async def test_a_backlog_of_photographs_shrinks_while_more_arrive(
+    tmp_path: Path, place: ConsolePlace, seed: int
+) -> None:
+    journal = await Journal.open(JournalSettings(tmp_path / "journal", free_bytes_min=0))
+    shipper = Shipper(journal, ShipperSettings(place.url, place.token))
+    load = Load(journal, photograph=random.Random(seed).randbytes(PHOTOGRAPH_BYTES))
+    place.kill()
+    await load.append(200)
+    place.start()
+    backlog = len(load.names)
+    arriving = asyncio.create_task(load.arrive(per_s=PHOTOGRAPHS_PER_S))
+    delivering = asyncio.create_task(shipper.run())
+    state = await until(shipper, lambda state: len(load.names) - state.backlog_records > backlog)
+    arrived = len(load.names) - backlog
+    arriving.cancel()
+    print(f"{backlog} photographs of backlog delivered in {len(place.batches)} batches while {arrived} arrived")
+    assert state.backlog_records < backlog
+    await until(shipper, nothing_left)
+    delivering.cancel()
+    with suppress(asyncio.CancelledError):
+        await delivering
+    await journal.close()
+    assert place.applied == load.names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -71,8 +72,17 @@ def shrank(state: ShipperState, *, before: int) -> bool:
     return state.backlog_records < before
 
 
-async def append_events(journal: Journal, *names: str) -> None:
+PHOTOGRAPH_BYTES = 92_000  # of an event with one kept photograph; a batch of a megabyte has eleven
+
+
+async def append_photographs(journal: Journal, *names: str) -> None:
+    await append_events(journal, *names, photograph=random.Random(1).randbytes(PHOTOGRAPH_BYTES))
+
+
+async def append_events(journal: Journal, *names: str, photograph: bytes = b"") -> None:
     events = [pb.Event(event_id=name) for name in names]
+    for event in events if photograph else ():
+        event.prediction.views.add().photo.ciphertext = photograph
     for event in events:
         event.happened_at.GetCurrentTime()
     await asyncio.gather(*(journal.append(event.SerializeToString()) for event in events))
@@ -112,6 +122,68 @@ async def test_a_backlog_leaves_room_for_what_arrives(
     # Only the first delivery had something arrive before it: the others take what the console can.
     assert place.batches[:2] == [first, 50 - first if first < 50 else 50]
     assert place.applied == names(200 + arriving)
+
+
+FOR_EVER_S = 3600.0
+
+
+async def test_everything_that_is_durable_is_delivered_before_a_pause_however_large_it_is(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    """A batch of a megabyte holds a fraction of the photographs that arrive while the shipper pauses."""
+    shipper = Shipper(journal, replace(settings_for(place), batch_records_max=500, linger_s=FOR_EVER_S), seed=1)
+    await append_photographs(journal, *names(60))
+    task = asyncio.create_task(shipper.run())
+    await until(shipper, delivered)
+    task.cancel()
+    assert place.applied == names(60)
+    assert max(place.batches) == 11
+
+
+@pytest.mark.parametrize(("arriving", "portion"), [(1, 11), (2, 11), (5, 20), (10, 40)])
+async def test_a_backlog_of_photographs_leaves_room_for_what_arrives(
+    journal: Journal, place: ConsolePlace, arriving: int, portion: int
+) -> None:
+    """Four times as many as arrived, or as many as have a megabyte."""
+    await append_photographs(journal, *names(60))
+    shipper = Shipper(journal, replace(settings_for(place), batch_records_max=3), seed=1)
+    await append_photographs(journal, *names(arriving, first=60))
+    task = asyncio.create_task(shipper.run())
+    await until(shipper, delivered)
+    task.cancel()
+
+    assert place.applied == names(60 + arriving)
+    whole, rest = divmod(portion, 3)  # a batch that is not whole ends a portion
+    assert place.batches[: whole + 1] == [3] * whole + [rest]
+
+
+async def test_what_arrived_while_the_console_was_away_is_not_delivered_at_one_go(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    place.behave("500")
+    await append_events(journal, *names(100))
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, lambda state: state.failures >= 3)
+        await append_events(journal, *names(50, first=100))
+        place.behave("ok")
+        await until(shipper, delivered)
+    assert place.batches[:4] == [1, 2, 4, 1]  # eight, as where nothing arrives
+
+
+async def test_what_arrives_during_a_portion_gathers_for_the_next(journal: Journal, place: ConsolePlace) -> None:
+    """Or a console that is quick would get each event in a batch of its own."""
+    await append_events(journal, *names(6))
+    shipper = Shipper(journal, settings_for(place), seed=1)
+    place.behave("hold")
+    task = asyncio.create_task(shipper.run())
+    async with asyncio.timeout(WAIT_S):
+        while not place.holds:  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.01)
+    await append_events(journal, *names(3, first=6))
+    place.behave("ok")
+    await until(shipper, delivered)
+    task.cancel()
+    assert place.batches == [6, 3]  # though the first portion has room for eight
 
 
 @pytest.mark.parametrize(
