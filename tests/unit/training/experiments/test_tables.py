@@ -39,7 +39,7 @@ def test_every_detector_is_measured_on_what_the_graph_is_measured_on(folder: Pat
     assert [row.auroc[detecting.UNSEEN].value for row in found.rows] == sorted(
         (row.auroc[detecting.UNSEEN].value for row in found.rows), reverse=True
     )
-    page = detectors_page(found)
+    page = detectors_page(found).replace("<wbr>", "")  # where a long name may be broken
     assert all(name in page for name in document["detectors"])
 
 
@@ -72,4 +72,4 @@ def test_every_calibrator_is_measured_on_what_is_served_is_measured_on(folder: P
     served = document["calibrators"][calibrating.SERVED]
     assert all(each["value"] == 0.0 for each in served["differences_from_served"].values())
     assert all(0.0 <= row["ece"] <= 1.0 and row["nll"] > 0.0 for row in document["calibrators"].values())
-    assert all(name in calibrators_page(found) for name in document["calibrators"])
+    assert all(name in calibrators_page(found).replace("<wbr>", "") for name in document["calibrators"])
