@@ -186,7 +186,13 @@ class ExpertDecision(models.Model):
                 name="class_named_exactly_when_chosen",
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=["decided_at"], name="decision_by_time")]
+        indexes: ClassVar = [
+            models.Index(fields=["decided_at"], name="decision_by_time"),
+            # What one person did lately, without what they did in all the years before, and from the index alone.
+            models.Index(fields=["expert", "decided_at", "blind", "took_s"], name="decision_by_expert"),
+            # Double reviews are few among all: how far people agree is asked of these alone.
+            models.Index(fields=["decided_at"], condition=Q(part__in=VOICES), name="decision_of_several"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.decided} {self.class_id}".strip()
