@@ -38,7 +38,7 @@ from console.predictions.detail import Candidate, Detail, OodScore, View
 from console.predictions.models import FeedbackKind, Verdict
 from console.predictions.tallies import Tallied, tally
 from console.privacy.models import PrivacyRequest
-from console.review.models import ReviewItem, Why
+from console.review.models import Part, ReviewItem, Why
 from console.review.services import NOT_YET, TAKE_BACK, why_review
 from console.staff.models import User
 from console.vault import cipher
@@ -52,6 +52,7 @@ MODEL: Final = "amulets"
 CHECKPOINT_EVERY: Final = 1000
 SKETCHED_DAYS: Final = 16  # both windows of a drift report, and a day at each end
 PREDICTIONS_OF_A_PERSON: Final = 5
+DOUBLE_EVERY: Final = 44  # review items: of every fourth, which has a photograph, one in eleven
 _DETECTORS: Final = ("mahalanobis", "isolation_forest", "nearest_neighbour")
 _ROWS_AT_ONCE: Final = 20_000
 _COLUMNS: Final = {
@@ -177,8 +178,10 @@ def fill(predictions: int, *, key: Ed25519PrivateKey, seed: int = 1, tell: Calla
             items += 1
             decided = age > timedelta(days=10) and chance.random() < 0.98
             open_items += not decided
-            _review(copies, log, chance, items, prediction, why, at, chance.choice(experts) if decided else None,
-                    top_class)  # fmt: skip
+            # Some are judged by two people, and where these differ by a third.
+            wanted = 2 if items % DOUBLE_EVERY == 0 else 1
+            who = chance.sample(experts, wanted + 1) if decided else []
+            _review(copies, log, chance, items, prediction, why, at, who, top_class, wanted=wanted)
         if number % 100 == 0:
             kind = chance.choice(list(FeedbackKind))
             copies.add("predictions_feedback", (_id_at(at, chance), prediction, at, client, int(kind), "", ""))
@@ -255,41 +258,29 @@ def _request(copies: _Copies, number: int, at: datetime, moment: datetime) -> No
 
 def _review(
     copies: _Copies, log: _Log, chance: random.Random, item: int, prediction: UUID, why: Why, at: datetime,
-    expert: User | None, top_class: str,
+    experts: Sequence[User], top_class: str, *, wanted: int,
 ) -> None:  # fmt: skip
-    state = "open" if expert is None else "decided"
+    """experts: who gave the `wanted` opinions, and who settles where two differ; none: it waits."""
+    said = [top_class if chance.random() < 0.8 else CLASSES[0] for _ in experts]
+    differ = wanted > 1 and len(set(said[:wanted])) > 1
+    rounds = (wanted + differ) if experts else 0
     ratio = 0.02 if why == Why.SAMPLED else 1.0
     with_photograph, blind = item % 4 == 0, item % 20 == 0
-    withheld_until = (NOT_YET if expert is None else at + TAKE_BACK) if blind else None
+    withheld_until = (at + TAKE_BACK if experts else NOT_YET) if blind else None
     copies.add(
         "review_reviewitem",
-        (
-            item,
-            prediction,
-            state,
-            int(why),
-            ratio,
-            with_photograph,
-            at,
-            None,
-            None,
-            None,
-            int(expert is not None),
-            blind,
-            withheld_until,
-            1,
-            int(expert is not None),
-        ),
-    )
-    if expert is None:
-        return
-    agrees = chance.random() < 0.8
-    said = top_class if agrees else CLASSES[0]
-    copies.add(
-        "review_expertdecision", (item, 1, expert.pk, "class", said, said == top_class, "", 8.5, at, blind, "alone")
-    )
-    told = {"decided": "class", "class": said, "agrees": said == top_class, "round": 1}
-    _enter(copies, log, at, "review.decided", str(expert.pseudonym), ("prediction", str(prediction)), told)
+        (item, prediction, "decided" if experts else "open", int(why), ratio, with_photograph, at, None, None, None,
+         rounds, blind, withheld_until, wanted, min(rounds, wanted)),
+    )  # fmt: skip
+    for number in range(rounds):
+        expert, word = experts[number], said[number]
+        part = Part.ALONE if wanted == 1 else Part.OPINION if number < wanted else Part.SETTLEMENT
+        copies.add(
+            "review_expertdecision",
+            (item, number + 1, expert.pk, "class", word, word == top_class, "", 8.5, at, blind, part.value),
+        )
+        told = {"decided": "class", "class": word, "agrees": word == top_class, "round": number + 1}
+        _enter(copies, log, at, "review.decided", str(expert.pseudonym), ("prediction", str(prediction)), told)
 
 
 def _enter(
