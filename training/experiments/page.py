@@ -42,6 +42,7 @@ def comparison_page(found: Comparison) -> str:
         ],
         criteria=f"macro F1 above {compare.MACRO_F1_MIN}, p95 below {compare.P95_MS_MAX / 1000:g} s, graph below "
         f"{compare.SIZE_MB_MAX:g} MB",
+        margin=compare.NOT_WORSE_BY,
     )
 
 
