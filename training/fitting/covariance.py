@@ -20,6 +20,7 @@ from training.blocks import places
 
 # Of the largest variance: below, a direction is what rounding left, and shrinkage decides along it anyway.
 _VARIANCE_MIN: Final = 1e-12
+_SHRINKAGE_MIN: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,13 @@ class Covariance:
         labels: NDArray[np.integer],
         means: NDArray[np.float64],
         *,
-        shrinkage: float,
+        shrinkage: float | None,
     ) -> Self:
         """Of rows [n, size] around the mean of their label [labels, size], pulled towards a multiple of the identity.
 
-        (1 - shrinkage) S + shrinkage * mean(diag S) * I (Ledoit and Wolf 2004, eq. 2, with a given share instead
-        of the estimated one); 0 < shrinkage <= 1. Raises ValueError where nothing varies.
+        (1 - shrinkage) S + shrinkage * mean(diag S) * I (Ledoit and Wolf 2004, eq. 2); 0 < shrinkage <= 1, or None:
+        the share that they estimate (their section 3.3), which takes each row for an observation of its own.
+        Raises ValueError where nothing varies.
         """
         count, size = embedding.shape
 
@@ -62,18 +64,24 @@ class Covariance:
             return np.asarray(np.asarray(embedding[place], np.float64) - means[labels[place]])
 
         rows: NDArray[np.float64] | None = None
+        fourth = 0.0  # sum of the rows' lengths to the fourth power
         if count < size:
-            rows = residuals(slice(None)) / np.sqrt(count)
+            rows = residuals(slice(None))
+            fourth = _fourth(rows)
+            rows /= np.sqrt(count)
             products = rows @ rows.T
         else:  # a block at a time: rows may be many
             products = np.zeros((size, size))
             for place in places(count):
                 own = residuals(place)
+                fourth += _fourth(own)
                 products += own.T @ own
             products /= count
         isotropic = float(np.trace(products)) / size
         if not isotropic > 0.0:
             raise ValueError("all photographs of each class look the same: nothing to learn a spread from")
+        if shrinkage is None:
+            shrinkage = _estimated(products, fourth, count=count, size=size)
         return cls(products, rows, 1.0 - shrinkage, shrinkage * isotropic, size)
 
     @property
@@ -104,6 +112,19 @@ class Covariance:
             variances, vectors = variances[told], vectors[:, told]
             vectors = (self.rows.T @ vectors) / np.sqrt(variances)
         return Directions(vectors, self.share * np.maximum(variances, 0.0) + self.rest)
+
+
+def _fourth(rows: NDArray[np.float64]) -> float:
+    return float((np.einsum("ij,ij->i", rows, rows) ** 2).sum())
+
+
+def _estimated(products: NDArray[np.float64], fourth: float, *, count: int, size: int) -> float:
+    """Ledoit and Wolf's share (2004, section 3.3), of the inner products of rows as good as of columns."""
+    squared = float((products**2).sum())  # of S, by Frobenius: both kinds of inner products have its variances
+    spread = squared - float(np.trace(products)) ** 2 / size  # how far S is from the multiple of the identity
+    error = fourth / count**2 - squared / count  # how far S is from the truth, as its rows tell
+    # At 0 the covariance of fewer rows than columns has no inverse; at 1 all directions are alike, as where S has one.
+    return min(max(error / spread, _SHRINKAGE_MIN), 1.0) if spread > 0.0 else 1.0
 
 
 def _largest(matrix: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

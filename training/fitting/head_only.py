@@ -41,9 +41,10 @@ _Plane = tuple[NDArray[np.float64], NDArray[np.float64]]  # [classes, size], [cl
 
 
 def within_class(
-    embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, shrinkage: float
+    embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, shrinkage: float | None
 ) -> WithinClass:
-    """embedding [n, size], labels [n] in 0..classes-1, each class at least once; 0 < shrinkage <= 1.
+    """embedding [n, size], labels [n] in 0..classes-1, each class at least once; shrinkage as of
+    `Covariance.around`.
 
     Raises ValueError where a class has no row or nothing varies.
     """

@@ -31,7 +31,7 @@ class Recipe:
     views: int = 12  # drawn of each photograph to fit on, besides itself
     strength: Strength = field(default_factory=Strength)
     head: str = "lda"  # one of HEADS
-    head_shrinkage: float = 0.2  # lda: share of the isotropic covariance
+    head_shrinkage: float | None = 0.2  # lda: share of the isotropic covariance; None: as Ledoit and Wolf estimate it
     head_inverse_penalty: float = 225.0  # logistic: scikit-learn's C, on embeddings of length 1
     head_neighbours: int = 20  # neighbours: how many rows vote, photographs and their views
     mahalanobis_shrinkage: float = 0.2
@@ -158,8 +158,10 @@ def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(defaults)}"
             raise SettingWrong(f"a recipe has no setting {name}: {hint}")
         wanted = str(defaults[name].type)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
         right = {
-            "float": isinstance(value, int | float) and not isinstance(value, bool),
+            "float": number,
+            "float | None": number or value is None,
             "int": isinstance(value, int) and not isinstance(value, bool),
             "str": isinstance(value, str),
             "bool": isinstance(value, bool),
@@ -172,7 +174,7 @@ def _checked(kind: type, settings: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_ranges(recipe: Recipe) -> None:
     for name in _RATIOS:
         value = getattr(recipe, name)
-        if not 0.0 < value < 1.0:
+        if value is not None and not 0.0 < value < 1.0:
             raise SettingWrong(f"the setting {name} must lie between 0 and 1, not {value}")
     for name in ("confidence_min", "margin_min", "set_coverage"):
         value = getattr(recipe, name)

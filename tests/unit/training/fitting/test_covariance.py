@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]  # it has no stubs
 
 from training.fitting.covariance import Covariance
 
@@ -53,3 +54,16 @@ def test_the_largest_directions_are_those_of_the_matrix(rows_are_fewer: bool) ->
     assert found.matrix() @ some.vectors == pytest.approx(some.vectors * some.variances, abs=1e-10)
     assert some.variances == pytest.approx(np.linalg.eigvalsh(found.matrix())[-10:])
     assert len(found.largest(40).variances) == (24 if rows_are_fewer else 40)  # a mean was taken away
+
+
+@pytest.mark.parametrize("rows_are_fewer", [True, False])
+def test_without_a_share_it_is_the_one_that_ledoit_and_wolf_estimate(rows_are_fewer: bool) -> None:
+    rng = np.random.default_rng(8)
+    rows = rng.normal(0.0, 1.0, (30 if rows_are_fewer else 400, 60)) * np.linspace(0.2, 2.0, 60)
+    labels = rng.integers(0, 3, len(rows))
+    means = np.stack([rows[labels == label].mean(axis=0) for label in range(3)])
+    found = Covariance.around(rows, labels, means, shrinkage=None)
+    wanted, share = ledoit_wolf(rows - means[labels], assume_centered=True)
+    assert 0.01 < share < 0.9
+    assert 1.0 - found.share == pytest.approx(share)
+    assert np.allclose(found.matrix(), wanted)
