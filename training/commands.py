@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import yaml
 from click.core import ParameterSource
 
-from training.data.errors import DataWrong
-from training.errors import TrainingRefused
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.terminal import SEED_MAX, named, settings_of, stage_lines, stages, worded, written_files
 
 if TYPE_CHECKING:
     from model_store.card import Card
     from training.evaluation.learnt import TrainedOn
 
 # The modules that do the work import torch, which takes seconds: `--help` must not.
-
-SEED_MAX: Final = 2**32 - 1
 
 
 @click.command(epilog="Example: amulet train photographs --ood photographs/ood --out run --seed 7")
@@ -239,9 +233,9 @@ def evaluate(
         from training.evaluation.answers import GraphModel
         from training.evaluation.evaluate import OutsideSet
         from training.evaluation.evaluate import evaluate as measure
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
 
-        opened = GraphModel.open(model, threads=cores())
+        opened = GraphModel.open(model, threads=network_cores())
         found = measure(
             opened,
             data,
@@ -338,97 +332,6 @@ def package(
 COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(
     {"train": train, "evaluate": evaluate, "package": package}
 )
-
-
-@contextmanager
-def worded() -> Iterator[None]:
-    """What is wrong with the data, the request or the disk, as the one sentence that the command line prints."""
-    from model_store.errors import ArchiveRefused, KeyUnusable
-
-    try:
-        yield
-    except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
-        raise click.ClickException(str(error)) from error
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
-
-
-@contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A line on stderr for each stage, with a bar on a terminal: to be called with (stage, done, total)."""
-    terminal = sys.stderr.isatty()
-    state: dict[str, Any] = {"stage": None, "bar": None}
-
-    def finish() -> None:
-        if state["bar"] is not None:
-            state["bar"].__exit__(None, None, None)
-            state["bar"] = None
-
-    def say(stage: str, done: int, total: int) -> None:
-        if not terminal:
-            return
-        if stage != state["stage"]:
-            finish()
-            state["stage"] = stage
-            state["bar"] = click.progressbar(length=total, label=f"{stage:<34}", file=sys.stderr)
-            state["bar"].__enter__()
-        state["bar"].update(done - state["bar"].pos)
-
-    try:
-        yield say
-    finally:
-        finish()
-
-
-@contextmanager
-def stage_lines() -> Iterator[Callable[[str, int, int], None]]:
-    """As `stages`, for a program that watches: a line when the stage changes, and about one a second within it."""
-    state: dict[str, Any] = {"stage": None, "said_s": 0.0}
-
-    def say(stage: str, done: int, total: int) -> None:
-        if stage != state["stage"] or time.monotonic() - state["said_s"] >= 1.0:
-            state.update(stage=stage, said_s=time.monotonic())
-            click.echo(f"{stage}\t{done}\t{total}", err=True)
-
-    yield say
-
-
-def settings_of(config: Path | None) -> dict[str, Any]:
-    """Fields of a recipe from a YAML or JSON file; none where there is no file."""
-    return mapping_of(config, option="--config", example="views: 20")
-
-
-def mapping_of(file: Path | None, *, option: str, example: str) -> dict[str, Any]:
-    """What a YAML or JSON file says of fields of the recipe; nothing where there is no file."""
-    if file is None:
-        return {}
-    try:
-        document = yaml.safe_load(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise click.ClickException(f"there is no file {file}: {option} names a YAML or JSON file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise click.ClickException(f"{file} must map fields of the recipe to values, as in `{example}`")
-    return document
-
-
-def named(item: str) -> tuple[str, Path]:
-    """A set of other things as NAME=DIR, or as DIR with the folder's own name."""
-    name, mark, path = item.partition("=")
-    if not mark:
-        return Path(item).name, Path(item)
-    if not name or not path:
-        raise click.UsageError(f"--ood {item} is not of the form NAME=DIR, as in --ood coins=photographs/ood/coins")
-    return name, Path(path)
-
-
-def written_files(*files: Path | None) -> list[Path]:
-    """Those of the files that a command was asked for and wrote; "-" is the standard output."""
-    return [file for file in files if file is not None and str(file) != "-"]
 
 
 def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:

@@ -29,11 +29,12 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
+from training.evaluation.unseen import leave_class_out
 from training.export import card_page, fused_graph, parity, run_folder
 from training.export.card import card_of
 from training.export.parity import Parity
 from training.fitting import head_only, lenses
-from training.fitting.features import Eye, cores
+from training.fitting.features import Eye, network_cores
 from training.fitting.kept_features import Shelf
 from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
@@ -84,7 +85,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
 
     Raises DataWrong or TrainingRefused, each one sentence; OSError where the disk refuses.
     """
-    threads = cores()
+    threads = network_cores()
     torch.set_num_threads(threads)
     recipe = request.recipe
     name = _model_name(request)
@@ -129,7 +130,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         progress=lambda done, total: say("Cross-validating", done, total),
     )
     say("Leaving each class out", 0, 1)
-    left_out = crossvalidation.leave_class_out(
+    left_out = leave_class_out(
         folder, eyes, together, recipe=recipe, seed=request.seed, folds=request.folds, threads=at_once
     )
     source = Provenance(

@@ -6,6 +6,7 @@ here it is jobs that share them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -15,6 +16,11 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def side_by_side(work: Callable[[_Job], _Result], jobs: Iterable[_Job], *, threads: int) -> Iterator[_Result]:

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
-from training.data.errors import DataWrong
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
-from training.errors import TrainingRefused
+from training.terminal import SEED_MAX, progress_bar, worded
 
 if TYPE_CHECKING:
     from training.data.check import Embed
     from training.ood.negatives import Source
-
-SEED_MAX: Final = 2**32 - 1
 
 
 @click.group()
@@ -216,30 +212,3 @@ def _embedding(stage: Callable[[str], Callable[[int, int], None] | None], *, qui
     except ModuleNotFoundError as missing:
         return shape_features, f"{shapes}, as {missing.name} is not installed"
     return lambda photos: backbone_features(photos, progress=stage("Looking at labels")), DESCRIPTION
-
-
-@contextmanager
-def worded() -> Iterator[None]:
-    """What is wrong with the data or the disk, as the one sentence that the command line prints."""
-    try:
-        yield
-    except (DataWrong, TrainingRefused) as wrong:
-        raise click.ClickException(str(wrong)) from wrong
-    except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
-
-
-@contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr, to be called with (done, total); None where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
-
-        yield show

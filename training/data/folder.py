@@ -13,7 +13,6 @@ What `classes.yaml` holds is said in `training.data.names`.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import struct
 from collections import Counter
@@ -30,6 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, read_names
+from training.side_by_side import cores
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
@@ -236,11 +236,6 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def fingerprint(photos: Iterable[Photo]) -> str:
     """SHA-256, in hex, over one line `relative path, space, SHA-256 of the content` a photograph, sorted.
 
@@ -260,6 +255,8 @@ def _read_all(
 ) -> tuple[tuple[Photo, ...], tuple[PhotoBroken, ...]]:
     def read(item: tuple[Path, str]) -> Photo | PhotoBroken:
         file, label = item
+        if file.suffix.lower() not in SUFFIXES:
+            return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)")
         try:
             return read_photo(file, relative=file.relative_to(root).as_posix(), label=label)
         except PhotoBroken as broken:
@@ -305,14 +302,13 @@ def _class_folders(path: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Photographs, and what may be meant as one: a notebook or a list beside them is passed over."""
     found: list[Path] = []
     for entry in _visible(folder):
         if entry.is_dir():
             raise ClassesWrong(f"{entry} is a folder inside a class folder: photographs lie directly in {folder}")
-        if entry.suffix.lower() in SUFFIXES:
+        if entry.suffix.lower() not in _IGNORED_SUFFIXES:
             found.append(entry)
-        elif entry.suffix.lower() not in _IGNORED_SUFFIXES:
-            raise PhotoBroken(entry, "is not named like a photograph (.jpg, .jpeg, .png or .webp)")
     return found
 
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.folder import Photo, Progress, cores, open_image, upright
+from training.data.folder import Photo, Progress, open_image, upright
+from training.side_by_side import cores
 
 CHECK_PX: Final = 256
 SIDE_PX_MIN: Final = 224  # of the shorter side: below, the model's input is made up by enlarging

@@ -26,11 +26,12 @@ import yaml
 from PIL import Image, ImageFilter
 
 from training.data.errors import DataWrong
-from training.data.folder import OUTSIDE_FOLDER, cores
+from training.data.folder import OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
 from training.demo.renderer import COIN_SCENE, OBJECT_SCENE, Scene, photograph
+from training.side_by_side import cores
 
 PER_CLASS_MIN: Final = 2
 PER_CLASS_MAX: Final = 5000

@@ -9,7 +9,7 @@ calibrate and to place borders on, as for the version that is served.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from training.evaluation.levels import Above, above
 from training.fitting.features import Features, Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
-from training.fitting.sight import Eyes, Outside, Sight
+from training.fitting.sight import Eyes, Sight
 from training.fitting.version import PARTS, Cut, Part, Version, fit_version
 from training.models.heads import Head
 from training.side_by_side import side_by_side
@@ -213,52 +213,6 @@ def fit_on(
         levels=levels,
     )
     return Fit(version, sight, divided, tuple(parts["train"]))
-
-
-def leave_class_out(
-    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
-) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """For each class: OOD scores where a version never saw it: (known held-out photographs, its photographs).
-
-    threads: classes at once, as `out_of_fold` takes them.
-
-    The known ones are the photographs of the other classes in one fold, which the version did not
-    see either. No other things place its borders. Empty with two classes: one class alone has nothing to tell it from.
-    """
-    if len(folder.classes) < 3:
-        return {}
-    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
-    labels = labels_of(folder)
-    tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
-
-    def unseen(number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-        away = {row_of[photo.relative] for photo in tests[number % folds]}
-        inside = [
-            members
-            for members in groups
-            if row_of[members[0].relative] not in away
-            and all(photo.label != folder.classes[number] for photo in members)
-        ]
-        fewer = np.where(labels > number, labels - 1, labels)
-        fit = fit_on(inside, row_of, alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
-        known = np.array(sorted(row for row in away if labels[row] != number))
-        if not len(known):
-            return None
-        features = fit.sight.features.plain
-        return ratios_of(fit.version, features[known]), ratios_of(fit.version, features[labels == number])
-
-    found = side_by_side(unseen, range(len(folder.classes)), threads=threads)
-    return {name: scores for name, scores in zip(folder.classes, found, strict=True) if scores is not None}
-
-
-def alone(eyes: Eyes) -> Eyes:
-    """The same sight without other things."""
-
-    def see(photos: Sequence[Photo]) -> Sight:
-        sight = eyes(photos)
-        return replace(sight, outside=Outside(sight.outside.thresholds[:0]))
-
-    return see
 
 
 def check_size(groups: Groups, folder: Folder, *, folds: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,8 @@ from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.intervals import Interval, bootstrap, of_calibration_error, share_of
 from training.evaluation.levels import LevelRow, level_rows
+from training.evaluation.unseen import LeftOut, mean_auroc
 from training.evaluation.views import multi_view
-
-LeftOut = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +191,14 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
             )
         )
     if left_out:
-        pairs = list(left_out.values())
-        strata = [np.zeros(len(scores), np.int64) for pair in pairs for scores in pair]
-
-        def mean_area(*rows: NDArray[np.intp]) -> float:
-            areas = [
-                metrics.auroc(inside[rows[2 * number]], away[rows[2 * number + 1]])
-                for number, (inside, away) in enumerate(pairs)
-            ]
-            return float(np.mean(areas))
-
-        area = bootstrap(mean_area, strata, seed=seed)
+        area = mean_auroc(left_out, found.labels, seed=seed)
         cards.append(
             MetricCard(
                 "auroc_unseen_class",
                 area.value,
                 area.low,
                 area.high,
-                f"mean over {len(pairs)} classes of a version that never saw the class, its photographs against "
+                f"mean over {len(left_out)} classes of a version that never saw the class, its photographs against "
                 f"held-out ones of the other classes; {whole}",
             )
         )

@@ -15,13 +15,12 @@ from model_store.card import Card
 from model_store.projection import projected
 from training.data.folder import Folder
 from training.data.quality import Quality, flaws, qualities
-from training.evaluation import metrics
 from training.evaluation.answers import reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
-from training.evaluation.figures import LeftOut
 from training.evaluation.levels import level_name
 from training.evaluation.tables import tables
+from training.evaluation.unseen import LeftOut
 
 QUALITIES: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
 
@@ -89,7 +88,7 @@ def metrics_of(
         "model": card.version,
         "figures": [asdict(metric) for metric in card.metrics],
         **assessment.document(),
-        "unseen_class_auroc": {label: metrics.auroc(known, away) for label, (known, away) in left_out.items()},
+        "unseen_class_auroc": {label: each.auroc for label, each in left_out.items()},
         "parity": asdict(parity),
         "predictions": [
             {

@@ -14,10 +14,10 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.figures import LeftOut
 from training.evaluation.intervals import bootstrap
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.report import OutsideShown, Subject, mistakes_of
+from training.evaluation.unseen import LeftOut
 
 
 def of_run(
@@ -49,7 +49,7 @@ def of_run(
             name: _shown(found.ratios, found.labels, scores, found.outside_rejected[name], seed=card.training.seed)
             for name, scores in found.outside.items()
         },
-        unseen={label: metrics.auroc(known, away) for label, (known, away) in left_out.items()},
+        unseen={label: each.auroc for label, each in left_out.items()},
         mistakes=shown,
         mistakes_in_all=in_all,
         card_figures=card.metrics,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augmentation import backdrop
-from training.data.folder import Photo, cores, open_image, upright
+from training.data.folder import Photo, open_image, upright
+from training.side_by_side import cores
 
 NO_FLAT: Final = "no flat backdrop"
 _LOOK_PX: Final = 96  # a flat table is one at any size, and looking for it takes a fifth of the time

@@ -10,9 +10,9 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from training.commands import named, settings_of, stages, worded, written_files
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
+from training.terminal import named, settings_of, stages, worded, written_files
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -86,9 +86,9 @@ def robustness(
         from training.evaluation import robustness as experiment
         from training.evaluation import robustness_page
         from training.evaluation.answers import GraphModel
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
 
-        opened = GraphModel.open(model, threads=cores())
+        opened = GraphModel.open(model, threads=network_cores())
         measured = experiment.of_model(
             opened,
             data,
@@ -164,14 +164,20 @@ def compare(
         from training.evaluation.evaluate import OutsideSet
         from training.experiments import compare as experiment
         from training.experiments.page import comparison_page
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
 
         noted = read_runs(tracker.folder)[0] if tracker.folder is not None else ()
         found = (
-            experiment.compare_runs(models, threads=cores(), noted=noted, seed=seed, say=say)
+            experiment.compare_runs(models, threads=network_cores(), noted=noted, seed=seed, say=say)
             if data is None
             else experiment.compare_models(
-                models, data, [OutsideSet(*item) for item in sets], threads=cores(), noted=noted, seed=seed, say=say
+                models,
+                data,
+                [OutsideSet(*item) for item in sets],
+                threads=network_cores(),
+                noted=noted,
+                seed=seed,
+                say=say,
             )
         )
         write_json(found.document(), json_file)
@@ -277,13 +283,13 @@ def ablate(
         from training.experiments import ablate as experiment
         from training.experiments.page import ablation_page, ablation_sentences
         from training.experiments.trials import pretrained_eyes
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         variants = experiment.of_settings(base, changes) if changes else experiment.SETS[over](base)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
-        eyes = partial(pretrained_eyes, threads=max(1, cores() // jobs))
+        eyes = partial(pretrained_eyes, threads=max(1, network_cores() // jobs))
         keep = None if trials == NOWHERE else Path(trials) if trials else state_folder("trials")
         found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep)
         write_json(found.document(), json_file)
@@ -335,12 +341,12 @@ def detectors(
         from training.experiments import detectors as experiment
         from training.experiments.page import detectors_page
         from training.experiments.trials import pretrained_eyes
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         request = experiment.Request(data, base, outside, tuple(range(seeds)), folds)
-        found = experiment.detectors(request, pretrained_eyes(threads=cores()), say=say)
+        found = experiment.detectors(request, pretrained_eyes(threads=network_cores()), say=say)
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(detectors_page(found), "utf-8")
@@ -383,12 +389,12 @@ def calibrators(
         from training.experiments import calibrators as experiment
         from training.experiments.page import calibrators_page
         from training.experiments.trials import pretrained_eyes
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         request = experiment.Request(data, base, tuple(range(seeds)), folds)
-        found = experiment.calibrators(request, pretrained_eyes(threads=cores()), say=say)
+        found = experiment.calibrators(request, pretrained_eyes(threads=network_cores()), say=say)
         write_json(found.document(), json_file)
         if html is not None:
             html.write_text(calibrators_page(found), "utf-8")

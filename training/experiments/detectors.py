@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import load_folder, load_outside
-from training.data.splits import divide
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
 from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.unseen import Without, drawn, places_of, without_each_class
 from training.experiments.trials import EyesOf, look_of
 from training.export.fused_graph import linear
 from training.fitting.recipe import Recipe
@@ -121,35 +121,19 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
-    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels = crossvalidation.labels_of(folder)
     told: list[_Told] = []
     total = len(request.seeds) * len(folder.classes)
+    say("Leaving each class out", 0, total)
     for seed in request.seeds:
         look = look_of(folder.photos, sets, views=max(request.recipe.views, 1), seed=seed)
         eyes = eyes_of(request.recipe, look, together, seed)
-        tests = list(divide(together, {str(number): 1.0 for number in range(request.folds)}, seed=seed).values())
-        for number, left_out in enumerate(folder.classes):
+        cases = without_each_class(
+            folder, eyes, together, _told_of, recipe=request.recipe, seed=seed, folds=request.folds
+        )
+        for case in cases:
+            told.append(case)
             say("Leaving each class out", len(told), total)
-            away = {row_of[photo.relative] for photo in tests[number % request.folds]}
-            inside = [
-                members
-                for members in together
-                if row_of[members[0].relative] not in away and all(photo.label != left_out for photo in members)
-            ]
-            fit = crossvalidation.fit_on(
-                inside,
-                row_of,
-                eyes,
-                np.where(labels > number, labels - 1, labels),
-                classes=len(folder.classes) - 1,
-                recipe=request.recipe,
-                seed=seed,
-            )
-            known = np.array(sorted(row for row in away if labels[row] != number))
-            unseen = np.flatnonzero(labels == number)
-            told.append(_Told(known, unseen, _scores(fit, known, unseen)))
-    say("Leaving each class out", total, total)
     return Detectors(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
@@ -184,6 +168,10 @@ def scorers_of(fit: Fit) -> dict[str, Scorer]:
     }
 
 
+def _told_of(version: Without) -> _Told:
+    return _Told(version.known, version.unseen, _scores(version.fit, version.known, version.unseen))
+
+
 def _scores(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Scores:
     features = fit.sight.features
     asked = {UNSEEN: features.plain[unseen], **fit.sight.outside.report}
@@ -207,13 +195,13 @@ def _rows(told: Sequence[_Told], labels: NDArray[np.intp]) -> tuple[Row, ...]:
     names = list(told[0].scores[UNSEEN])
     sets = [thing for thing in things if thing not in (UNSEEN, UNSEEN_VIEWS)]
     strata = [labels, *(np.zeros(len(told[0].scores[name][GRAPH][1]), np.intp) for name in sets)]
-    places = [(_places(each.known, len(labels)), _places(each.unseen, len(labels))) for each in told]
+    places = [(places_of(each.known, len(labels)), places_of(each.unseen, len(labels))) for each in told]
 
     def measure(photos: NDArray[np.intp], *outside: NDArray[np.intp]) -> NDArray[np.float64]:
         away_of = dict(zip(sets, outside, strict=True))
         table = np.full((len(told), len(things), len(names)), np.nan)
         for version, (each, (of_known, of_unseen)) in enumerate(zip(told, places, strict=True)):
-            known, unseen = (place[photos][place[photos] >= 0] for place in (of_known, of_unseen))
+            known, unseen = drawn(of_known, photos), drawn(of_unseen, photos)
             if not len(known):  # a small fold may be missing from a resample
                 continue
             for row, thing in enumerate(things):
@@ -237,10 +225,3 @@ def _rows(told: Sequence[_Told], labels: NDArray[np.intp]) -> tuple[Row, ...]:
         for name in names
     ]
     return tuple(sorted(rows, key=lambda row: -row.auroc[UNSEEN].value))
-
-
-def _places(rows: NDArray[np.intp], photos: int) -> NDArray[np.intp]:
-    """Where each of the folder's photographs stands among the rows, [photos]; -1: nowhere."""
-    places = np.full(photos, -1, np.intp)
-    places[rows] = np.arange(len(rows))
-    return places

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from training.commands import SEED_MAX, mapping_of, settings_of, stages, worded
 from training.experiments.runs import tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.terminal import SEED_MAX, mapping_of, settings_of, stages, worded
 
 if TYPE_CHECKING:
     from training.data.folder import Folder
@@ -65,14 +65,14 @@ def search(
         from training.experiments import search as experiment
         from training.experiments.search_page import search_page, search_sentences
         from training.experiments.search_space import space_of, standard_space
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
         from training.fitting.lenses import lens_of, starting_backbone
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         given = mapping_of(space_file, option="--space", example="head: [lda, logistic]")
         space = standard_space(base) if space_file is None else space_of(given, base)
-        threads = cores()
+        threads = network_cores()
 
         def tried(folder: Folder, trial: Trial) -> None:
             tracker.note(

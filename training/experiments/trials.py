@@ -27,7 +27,7 @@ from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups
 from training.export import fused_graph
 from training.fitting.companion import FEATURES
-from training.fitting.features import Eye, cores
+from training.fitting.features import Eye, network_cores
 from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, pair_of, starting_backbone
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
@@ -119,7 +119,7 @@ _own: list[tuple[Ground, EyesOf]] = []  # of a process of the pool, from its beg
 
 def _begin(ground: Ground, open_eyes: Callable[[], EyesOf], jobs: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # typed at the terminal it reaches every process: no more to say
-    threads = max(1, cores() // jobs)
+    threads = max(1, network_cores() // jobs)
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     _own.append((ground, open_eyes()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from training.commands import SEED_MAX, stages, worded
+from training.terminal import SEED_MAX, stages, worded
 
 THREADS_MAX = 8  # beyond, small batches only wait for each other
 
@@ -65,12 +65,12 @@ def explain(
     with worded(), stages() as say:
         import numpy as np
 
-        from training.data.folder import cores
         from training.evaluation.answers import GraphModel
         from training.explanation.batch import INDEX, explain_folder, sampled
         from training.explanation.faithfulness import faithfulness, said
         from training.explanation.methods import method_of, methods_of
         from training.explanation.review_sheet import ITEMS, write_sheet
+        from training.side_by_side import cores
 
         opened = GraphModel.open(model, threads=min(cores(), THREADS_MAX))
         explained = method_of(opened, model, method)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from training.commands import stages, worded
+from training.terminal import stages, worded
 
 _FORMS = ("onnx", "torchscript", "int8", "dynamic")
 
@@ -95,12 +95,13 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     seen = f"; {found.trained_on.said}: {forms_page.too_good(found)}" if found.trained_on else ""
     click.echo(f"{found.version} on {found.processor}, {found.photos} photographs that nothing was calibrated on{seen}")
     for form in found.forms:
-        most = f"at most {0.0 - form.accuracy_lost_at_most:+.3f}"
-        click.echo(
-            f"  {form.name:<13}{form.file_bytes / 1e6:5.1f} MB, {form.times_smaller:.1f} times smaller   "
-            f"accuracy {form.accuracy:.3f}, {0.0 - form.accuracy_lost:+.3f} ({most})   "
-            f"same best class {form.same_best:.1%}"
+        against = (
+            ""  # it is what the others are measured against
+            if form is found.forms[0]
+            else f", {form.times_smaller:.1f} times smaller   {0.0 - form.accuracy_lost:+.3f} "
+            f"(at most {0.0 - form.accuracy_lost_at_most:+.3f})   same best class {form.same_best:.1%}"
         )
+        click.echo(f"  {form.name:<13}{form.file_bytes / 1e6:5.1f} MB, accuracy {form.accuracy:.3f}{against}")
         click.echo(
             f"  {'':<13}p50 {form.p50_ms:.1f}, p95 {form.p95_ms:.1f}, p99 {form.p99_ms:.1f} ms   "
             f"CPU {form.cpu_ms:.1f} ms   peak {form.peak_mib:.0f} MiB"

@@ -9,7 +9,6 @@ has the same views in any data set and order, and copies are computed once.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,7 @@ from training.data.preprocessing import prepared
 from training.fitting.kept_features import Row, Shelf, key_of
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
-from training.side_by_side import side_by_side
+from training.side_by_side import cores, side_by_side
 
 _BATCH = 8  # each core holds one; 16 took no less time and 0.2 GB more on two cores (decision 0125)
 Progress = Callable[[int, int], None]
@@ -152,9 +151,9 @@ class Eye:
         return list(self._session.run(self._outputs, {"image": seen}))
 
 
-def cores() -> int:
+def network_cores() -> int:
     """CPU cores to use: all that this process may, up to eight; beyond, small batches only wait for each other."""
-    return min(len(os.sched_getaffinity(0)), 8)
+    return min(cores(), 8)
 
 
 def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]]:

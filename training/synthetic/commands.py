@@ -8,9 +8,9 @@ from typing import Final
 
 import click
 
-from training.commands import SEED_MAX, settings_of, stages, worded, written_files
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.terminal import SEED_MAX, settings_of, stages, worded, written_files
 
 _KINDS: Final = ("composite", "relit", "drawn")
 
@@ -112,7 +112,7 @@ def judge(
     `amulet synth make` none is learnt from where its original is measured on.
     """
     with worded(), stages() as say:
-        from training.fitting.features import cores
+        from training.fitting.features import network_cores
         from training.fitting.lenses import lens_of, starting_backbone
         from training.fitting.recipe import recipe_of, with_settings
         from training.synthetic import decision
@@ -127,7 +127,7 @@ def judge(
             tuple(range(seeds)),
             folds,
         )
-        eye = lens_of(starting_backbone(base, seed=0), base, threads=cores()).eye
+        eye = lens_of(starting_backbone(base, seed=0), base, threads=network_cores()).eye
         found = decision.judge(request, eye, say=say)
         write_json(found.document(), json_file)
         if html is not None:

@@ -198,6 +198,19 @@ def test_an_animation_and_a_foreign_suffix_are_refused(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+def test_a_scan_lists_files_of_a_foreign_suffix_beside_the_other_broken_ones(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a/front_000.jpg").rename(tmp_path / "a/front_000.heic")
+    (tmp_path / "a/notes.txt").write_text("of no photograph")
+    (tmp_path / "b/front_000.jpg").write_bytes(b"")
+    scan = scan_folder(tmp_path)
+    assert [(broken.path.name, broken.why.split(" (")[0]) for broken in scan.broken] == [
+        ("front_000.heic", "is not named like a photograph"),
+        ("front_000.jpg", "is empty"),
+    ]
+    assert len(scan.photos) == 2
+
+
 def test_a_scan_keeps_what_is_whole_and_lists_what_is_broken(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 3, "b": 2})
     (tmp_path / "a/front_000.jpg").write_bytes(b"no")

@@ -12,7 +12,7 @@ from tests.unit.training.data.cast import photo
 from training.data.folder import Folder, Photo
 from training.data.names import NamedGroup, NamedLevel
 from training.errors import DataTooSmall
-from training.evaluation.crossvalidation import check_size, labels_of, leave_class_out, out_of_fold
+from training.evaluation.crossvalidation import check_size, labels_of, out_of_fold
 from training.fitting.features import Features
 from training.fitting.recipe import recipe_of, with_settings
 from training.fitting.sight import Eyes, Outside, Sight, still
@@ -104,22 +104,6 @@ def test_the_same_seed_finds_the_same() -> None:
     assert np.array_equal(first.fold, again.fold)
     assert np.array_equal(first.probabilities, again.probabilities)
     assert first.decisions == again.decisions
-
-
-def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:
-    together = pairs(30, classes=3)
-    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
-    folder = folder_of(photos)
-    rng = np.random.default_rng(6)
-    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
-    found = leave_class_out(folder, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5)
-    assert set(found) == {"c0", "c1", "c2"}
-    for known, away in found.values():
-        assert len(away) == 20
-        assert 0 < len(known) < 40
-        assert np.median(away) > np.median(known)  # classes far apart: what was never seen lies further out
-    two = folder_of([each for each in photos if each.label != "c2"])
-    assert leave_class_out(two, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
 
 
 def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:

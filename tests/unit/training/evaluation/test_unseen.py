@@ -1,0 +1,54 @@
+"""A class that a version never saw: told by that version, and measured as the one observation that a photograph is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, folder_of, pairs
+from training.evaluation import metrics
+from training.evaluation.crossvalidation import labels_of
+from training.evaluation.unseen import Unseen, leave_class_out, mean_auroc
+
+
+def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:
+    together = pairs(30, classes=3)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    folder = folder_of(photos)
+    rng = np.random.default_rng(6)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
+    found = leave_class_out(folder, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5)
+    assert set(found) == {"c0", "c1", "c2"}
+    for label, each in found.items():
+        assert {folder.photos[row].label for row in each.unseen} == {label}
+        assert label not in {folder.photos[row].label for row in each.known}
+        assert len(each.unseen) == len(each.unseen_scores) == 20
+        assert 0 < len(each.known) == len(each.known_scores) < 40
+        # classes far apart: what was never seen lies further out
+        assert np.median(each.unseen_scores) > np.median(each.known_scores)
+        assert each.auroc > 0.9
+    two = folder_of([each for each in photos if each.label != "c2"])
+    assert leave_class_out(two, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
+
+
+def test_the_interval_takes_a_photograph_for_one_observation_however_many_versions_scored_it() -> None:
+    labels = np.repeat(np.arange(3), 10)
+    rng = np.random.default_rng(4)
+    scores = rng.normal(0.0, 1.0, 30)
+
+    def without(number: int) -> Unseen:
+        known, unseen = np.flatnonzero(labels != number), np.flatnonzero(labels == number)
+        return Unseen(known, unseen, scores[known], scores[unseen] + 0.8)
+
+    one = {"c0": without(0)}
+    thrice = {name: without(0) for name in ("first", "second", "third")}
+    alone, repeated = mean_auroc(one, labels, seed=0), mean_auroc(thrice, labels, seed=0)
+    assert alone.value == pytest.approx(metrics.auroc(one["c0"].known_scores, one["c0"].unseen_scores))
+    assert (repeated.low, repeated.value, repeated.high) == pytest.approx((alone.low, alone.value, alone.high))
+
+
+def test_a_resample_without_known_photographs_tells_nothing() -> None:
+    labels = np.repeat(np.arange(2), 6)
+    few = Unseen(np.array([0]), np.arange(6, 12), np.array([0.1]), np.linspace(0.5, 1.0, 6))
+    found = mean_auroc({"c1": few}, labels, seed=0)
+    assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)

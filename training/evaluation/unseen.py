@@ -1,0 +1,156 @@
+"""The hard test of OOD detection: what a version says of a class that it never saw, each class in turn.
+
+What is left out resembles the others, as an object of an unknown family does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.folder import Folder, Photo
+from training.data.splits import divide
+from training.evaluation import metrics
+from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
+from training.evaluation.intervals import Interval, bootstrap
+from training.fitting.recipe import Recipe
+from training.fitting.sight import Eyes, Outside, Sight
+from training.side_by_side import side_by_side
+
+_Told = TypeVar("_Told")
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """A version that saw no photograph of a class, nor any of one fold of the others."""
+
+    label: str
+    fit: Fit
+    known: NDArray[np.intp]  # rows of the folder: the photographs of the other classes in that fold
+    unseen: NDArray[np.intp]  # rows: those of the class
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """OOD scores by such a version, and of which photographs."""
+
+    known: NDArray[np.intp]  # rows, [k]
+    unseen: NDArray[np.intp]  # rows, [m]
+    known_scores: NDArray[np.float64]  # [k]: 1 is the border to "out"
+    unseen_scores: NDArray[np.float64]  # [m]
+
+    @property
+    def auroc(self) -> float:
+        return metrics.auroc(self.known_scores, self.unseen_scores)
+
+
+LeftOut = Mapping[str, Unseen]  # by class
+
+
+def without_each_class(
+    folder: Folder,
+    eyes: Eyes,
+    groups: Groups,
+    told: Callable[[Without], _Told],
+    *,
+    recipe: Recipe,
+    seed: int,
+    folds: int,
+    threads: int = 1,
+) -> Iterator[_Told]:
+    """What is told of a version without each class, in the folder's order; no other things place its borders.
+
+    A class is passed over whose fold holds no photograph of another. threads: classes at once. Raises DataTooSmall,
+    SplitImpossible.
+    """
+    row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
+    labels = labels_of(folder)
+    tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
+
+    def known_of(number: int) -> NDArray[np.intp]:
+        rows = {row_of[photo.relative] for photo in tests[number % folds]}
+        return np.array(sorted(row for row in rows if labels[row] != number), np.intp)
+
+    def without(number: int) -> _Told:
+        label, known = folder.classes[number], known_of(number)
+        kept_back = set(known.tolist())
+        inside = [
+            members
+            for members in groups
+            if row_of[members[0].relative] not in kept_back and all(photo.label != label for photo in members)
+        ]
+        fewer = np.where(labels > number, labels - 1, labels)
+        fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
+        return told(Without(label, fit, known, np.flatnonzero(labels == number)))
+
+    numbers = [number for number in range(len(folder.classes)) if len(known_of(number))]
+    return side_by_side(without, numbers, threads=threads)
+
+
+def leave_class_out(
+    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
+) -> dict[str, Unseen]:
+    """The OOD scores of the verdict, for each class; as `without_each_class`, whose errors it raises.
+
+    Empty with two classes: one class alone has nothing to tell it from.
+    """
+    if len(folder.classes) < 3:
+        return {}
+
+    def scored(version: Without) -> tuple[str, Unseen]:
+        plain, fitted = version.fit.sight.features.plain, version.fit.version
+        known, unseen = (ratios_of(fitted, plain[rows]) for rows in (version.known, version.unseen))
+        return version.label, Unseen(version.known, version.unseen, known, unseen)
+
+    return dict(
+        without_each_class(folder, eyes, groups, scored, recipe=recipe, seed=seed, folds=folds, threads=threads)
+    )
+
+
+def mean_auroc(left_out: LeftOut, labels: NDArray[np.intp], *, seed: int) -> Interval:
+    """The mean AUROC over the classes left out.  labels: of all the folder's photographs.
+
+    A photograph is drawn once a resample for all versions: unseen for one and known for others, it is one observation
+    and not several (Davison and Hinkley 1997, section 3.8: the clusters are resampled).
+    """
+    cases = [
+        (each, places_of(each.known, len(labels)), places_of(each.unseen, len(labels))) for each in left_out.values()
+    ]
+
+    def mean(photos: NDArray[np.intp]) -> float:
+        areas = []
+        for each, of_known, of_unseen in cases:
+            known, unseen = drawn(of_known, photos), drawn(of_unseen, photos)
+            if not len(known):  # a small fold may be missing from a resample
+                return float("nan")
+            areas.append(metrics.auroc(each.known_scores[known], each.unseen_scores[unseen]))
+        return float(np.mean(areas))
+
+    return bootstrap(mean, [labels], seed=seed)
+
+
+def places_of(rows: NDArray[np.intp], photos: int) -> NDArray[np.intp]:
+    """Where each of the folder's photographs stands among the rows, [photos]; -1: nowhere."""
+    places = np.full(photos, -1, np.intp)
+    places[rows] = np.arange(len(rows))
+    return places
+
+
+def drawn(places: NDArray[np.intp], photos: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The places of the photographs of a resample, without those that stand nowhere."""
+    found = places[photos]
+    return found[found >= 0]
+
+
+def _alone(eyes: Eyes) -> Eyes:
+    """The same sight with no other things to place borders with."""
+
+    def see(photos: Sequence[Photo]) -> Sight:
+        sight = eyes(photos)
+        return replace(sight, outside=Outside(sight.outside.thresholds[:0], sight.outside.report))
+
+    return see
