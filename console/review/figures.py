@@ -48,7 +48,7 @@ class Pair:
 def own_since(moment: datetime, *, expert: User) -> Own:
     """One person's figures since a time. Two queries over that person's decisions."""
     mine = ExpertDecision.objects.filter(expert=expert, decided_at__gte=moment)
-    counted = mine.aggregate(decisions=Count("*"), took_s=Avg("took_s"), blind=Count("*", filter=Q(blind=True)))
+    counted = mine.aggregate(decisions=Count("*"), took_s=Avg("took_s"), blind=Count("blind", filter=Q(blind=True)))
     shared = alike = settled = stood = 0
     for said in _said(_complete(moment).filter(item__in=mine.filter(part=Part.OPINION).values("item"))).values():
         shared += 1
