@@ -7,13 +7,11 @@ what was said.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import combinations
 from typing import Final
 
-from django.db.models import Avg, Count, F, Q, QuerySet
+from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet
 
 from console.review.agreement import Concord, cohen
 from console.review.models import VOICES, ExpertDecision, Part
@@ -46,30 +44,61 @@ class Pair:
 
 
 def own_since(moment: datetime, *, expert: User) -> Own:
-    """One person's figures since a time. Two queries over that person's decisions."""
+    """One person's figures since a time. Two queries over that person's decisions, and no row of theirs is read."""
     mine = ExpertDecision.objects.filter(expert=expert, decided_at__gte=moment)
     counted = mine.aggregate(decisions=Count("*"), took_s=Avg("took_s"), blind=Count("blind", filter=Q(blind=True)))
-    shared = alike = settled = stood = 0
-    for said in _said(_complete(moment).filter(item__in=mine.filter(part=Part.OPINION).values("item"))).values():
-        shared += 1
-        opinions = {word for part, _name, word in said if part == Part.OPINION}
-        if len(opinions) == 1:
-            alike += 1
-            continue
-        settlement = next((word for part, _name, word in said if part == Part.SETTLEMENT), None)
-        if settlement is not None:
-            settled += 1
-            stood += any(name == expert.get_username() and word == settlement for _part, name, word in said)
-    return Own(**counted, shared=shared, alike=alike, settled=settled, stood=stood)
+    said = ExpertDecision.objects.filter(item=OuterRef("item"))
+    same = Q(decided=OuterRef("decided"), class_id=OuterRef("class_id"))
+    settlement = said.filter(part=Part.SETTLEMENT)
+    shared = (
+        _complete(moment)
+        .filter(expert=expert, part=Part.OPINION)
+        .annotate(
+            differs=Exists(said.filter(part=Part.OPINION).exclude(same)),
+            has_settlement=Exists(settlement),
+            was_right=Exists(settlement.filter(same)),
+        )
+        .aggregate(
+            shared=Count("*"),
+            alike=Count("pk", filter=Q(differs=False)),
+            settled=Count("pk", filter=Q(differs=True, has_settlement=True)),
+            stood=Count("pk", filter=Q(differs=True, was_right=True)),
+        )
+    )
+    return Own(**counted, **shared)
 
 
 def pairs_since(moment: datetime) -> list[Pair]:
-    """Each two people who judged at least PAIR_MIN photographs both since a time, by name. One query."""
+    """Each two people who judged at least PAIR_MIN photographs both since a time, by name. One query.
+
+    How often each said what beside the other is counted where the decisions lie: rows are as many as pairs of
+    answers, and not as many as photographs.
+    """
+    counted = (
+        _complete(moment)
+        .filter(
+            part=Part.OPINION,
+            item__decisions__part=Part.OPINION,
+            item__decisions__decided_at__gte=moment,
+            item__decisions__expert__gt=F("expert"),
+        )
+        .order_by()
+        .values_list(
+            "expert__username",
+            "item__decisions__expert__username",
+            "decided",
+            "class_id",
+            "item__decisions__decided",
+            "item__decisions__class_id",
+        )
+        .annotate(times=Count("*"))
+    )
     cases: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for said in _said(_complete(moment).filter(part=Part.OPINION)).values():
-        by_name = sorted((name, word) for _part, name, word in said)
-        for (first, one), (second, other) in combinations(by_name, 2):
-            cases[first, second].append((one, other))
+    for first, second, decided, class_id, other_decided, other_class_id, times in counted:
+        (first, one), (second, other) = sorted(
+            [(first, f"{decided}:{class_id}"), (second, f"{other_decided}:{other_class_id}")]
+        )
+        cases[first, second] += times * [(one, other)]
     return [Pair(*names, cohen(found)) for names, found in sorted(cases.items()) if len(found) >= PAIR_MIN]
 
 
@@ -78,12 +107,3 @@ def _complete(moment: datetime) -> QuerySet[ExpertDecision]:
     return ExpertDecision.objects.filter(
         part__in=VOICES, decided_at__gte=moment, item__opinions__gte=F("item__opinions_wanted")
     )
-
-
-def _said(rows: QuerySet[ExpertDecision]) -> Mapping[int, list[tuple[Part, str, str]]]:
-    """Item -> part, name and answer of each who judged it."""
-    found: dict[int, list[tuple[Part, str, str]]] = defaultdict(list)
-    columns = ("item", "part", "expert__username", "decided", "class_id")
-    for item, part, name, decided, class_id in rows.order_by("item", "round").values_list(*columns):
-        found[item].append((Part(part), name, f"{decided}:{class_id}"))
-    return found
