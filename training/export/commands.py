@@ -108,6 +108,8 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
         )
         if form.shares:
             click.echo(f"  {'':<13}" + "   ".join(f"{part} {share:.1%}" for part, share in form.shares.items()))
+        if form.added_share is not None:
+            click.echo(f"  {'':<13}against the graph without them, detectors and heat maps: {form.added_share:.1%}")
     click.echo(f"  decoding a photograph: {found.decode_ms:.1f} ms")
     for name, why in found.refused.items():
         click.echo(f"  no {name}: {why}")

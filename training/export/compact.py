@@ -19,10 +19,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 # it decides, and has 40 kB.
 STORED: Final[Mapping[str, int]] = MappingProxyType(
     {
-        "embedding_white_narrowing": 1,
-        "everything_white_narrowing": 1,
-        "references": 1,
-        "centres": 0,
+        "within_columns": 1,
+        "everything_columns": 1,
+        "references_columns": 1,
+        "centres_columns": 1,
         "head_weight_last": 0,
     }
 )

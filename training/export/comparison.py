@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from training.errors import DataTooSmall, ModelUnreadable, ParityBroken, Setting
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.evaluation.intervals import bootstrap
 from training.evaluation.learnt import TrainedOn
-from training.export import latency, quantize, run_folder, torchscript
+from training.export import latency, quantize, run_folder, safeguards, torchscript
 from training.export.latency import Cost
 from training.export.processor import processor
 
@@ -52,7 +52,8 @@ class Form:
     p99_ms: float
     cpu_ms: float
     peak_mib: float
-    shares: Mapping[str, float]  # part of the graph -> share of its time; empty for TorchScript
+    shares: Mapping[str, float]  # part of the graph -> share of its time, by a profile; empty for TorchScript
+    added_share: float | None = None  # `safeguards.added_share`; None where it is no graph, or not the processor's
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,8 @@ def export(
                 refused[name] = str(error)
                 continue
             cost = fp32 if name == FP32 else latency.measure(path, chosen.images)
-            measured.append(_form(name, path, place, cost, fp32, chosen.labels, run / GRAPH, graph))
+            form = _form(name, path, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+            measured.append(_with_safeguards(form, path, chosen.images))
         if latency.CUDA in onnxruntime.get_available_providers():
             cost = latency.measure(run / GRAPH, chosen.images, provider=latency.CUDA)
             measured.append(_form("onnx on CUDA", place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph))
@@ -125,11 +127,12 @@ def quantised(run: Path, made: Path, data: Path) -> Forms:
     chosen = _chosen(run, data)
     fp32, int8 = (latency.measure(place / GRAPH, chosen.images) for place in (run, made))
     graph = onnx.load(str(run / GRAPH))
+    forms = [
+        _form(name, place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+        for name, place, cost in ((FP32, run, fp32), ("int8", made, int8))
+    ]
     return chosen.found(
-        [
-            _form(FP32, run / GRAPH, run, fp32, fp32, chosen.labels, run / GRAPH, graph),
-            _form("int8", made / GRAPH, made, int8, fp32, chosen.labels, run / GRAPH, graph),
-        ],
+        [_with_safeguards(form, place / GRAPH, chosen.images) for form, place in zip(forms, (run, made), strict=True)],
         {},
     )
 
@@ -256,6 +259,12 @@ def _form(
         peak_mib=cost.peak_mib,
         shares=_shares(cost.spent_us, part_of_node(own.graph)),
     )
+
+
+def _with_safeguards(form: Form, path: Path, images: NDArray[np.uint8]) -> Form:
+    if path.suffix != ".onnx":
+        return form
+    return replace(form, added_share=safeguards.added_share(onnx.load(str(path)), images))
 
 
 def _shares(spent_us: Mapping[str, float], part_of: Mapping[str, str]) -> dict[str, float]:

@@ -82,6 +82,12 @@ def sentences(found: Forms) -> Iterator[str]:
     losses = [f"{form.name} {form.accuracy_lost_at_most:.1%}" for form in found.forms if form.name in _EIGHT_BITS]
     if losses:
         yield f"So few photographs leave room for a loss of up to (95 %): {', '.join(losses)}."
+    added = [f"{form.added_share:.1%} of {form.name}'s" for form in found.forms if form.added_share is not None]
+    if added:
+        yield (
+            f"Detectors and heat maps take {', '.join(added)} time: measured against the same graph without them, turn "
+            f"about. A profile, as below, takes time itself for each node, and theirs are small."
+        )
 
 
 def too_good(found: Forms) -> str:

@@ -19,7 +19,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ from training.ood import combination, isolation_forest, mahalanobis, nearest_nei
 from training.ood.combination import Combination, Scale
 from training.ood.mahalanobis import Mahalanobis
 from training.ood.nearest_neighbour import NearestNeighbour
+from training.ood.spread import Spread
 
 OPSET: Final = 18
 OPSET_ML: Final = 3
@@ -117,9 +118,7 @@ def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -
     tail = _Tail()
     tail.embedding(levels)
     tail.logits(head, fitted.temperature)
-    tail.mahalanobis(fitted.mahalanobis)
-    tail.nearest_neighbour(fitted.nearest)
-    tail.combination(fitted.combination)
+    tail.detectors(fitted.combination)
     forest.append(tail.nodes, tail.weights, fitted.forest, embedding="embedding", score=_score(isolation_forest.NAME))
     tail.heatmap(levels[-1], pooled, head, cells=(height, width))
     graph.node.extend(tail.nodes)
@@ -203,47 +202,80 @@ class _Tail:
         )
         self.node("Softmax", [scaled], "probabilities", axis=1)
 
-    def mahalanobis(self, detector: Mahalanobis) -> None:
-        self.white(detector, "embedding_white")
-        rows = self.node("Unsqueeze", ["embedding_white", "axis_features"], "white_rows")
-        away = self.node("Sub", [rows, self.weight("centres", detector.white(detector.means))], "white_away")
-        last = self.weight("axis_last", np.array([2], np.int64))
-        distances = self.node("ReduceL2", [away, last], "class_distances", keepdims=0)
-        self.node("ReduceMin", [distances, "axis_features"], _score(mahalanobis.NAME), keepdims=0)
+    def detectors(self, detector: Combination) -> None:
+        """Distance, nearest reference and both together, from one product with all that is asked of an embedding.
 
-    def white(self, detector: Mahalanobis, output: str) -> str:
-        """From the origin, where float32 keeps its digits: `Mahalanobis.white`."""
-        origin = self.weight(f"{output}_origin", detector.origin)
-        rows = self.node("Sub", ["embedding", origin], f"{output}_from_origin")
-        narrowing = self.weight(f"{output}_narrowing", detector.spread.narrowing)
-        along = self.node("MatMul", [rows, narrowing], f"{output}_along")
-        common = self.node("Gemm", [along, narrowing], f"{output}_common", transB=1)
-        narrowed = self.node("Sub", [rows, common], f"{output}_narrowed")
-        return self.node("Div", [narrowed, self.weight(f"{output}_rest", np.sqrt(detector.spread.rest))], output)
+        Whitened rows are never made. W = (I - N N') / sqrt(rest) is symmetric: a row's whitened product with a centre
+        or a reference is its product with theirs, whitened beforehand. The lengths follow from a = N' r, the row along
+        the directions that were kept: |W r|^2 = (|r|^2 - a' (2 I - N' N) a) / rest. Half of the numbers are read that
+        way, and reading them is what detectors take their time for (decision 0161).
+        """
+        within, everything = detector.relative.classes, detector.relative.everything
+        centres, moved = within.white(within.means), within.origin - everything.origin
+        self.weight("two", np.array(2.0))
+        rows = self.node("Sub", ["embedding", self.weight("origin", within.origin)], "from_origin")
+        asked: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {  # columns, and what is added
+            "within": (within.spread.narrowing, np.zeros(within.spread.narrowing.shape[1])),
+            "everything": (everything.spread.narrowing, moved @ everything.spread.narrowing),
+            "moved": (2.0 * moved[:, None], np.array([moved @ moved])),
+            "centres": (-2.0 * within.spread.white(centres).T, (centres**2).sum(axis=1)),
+            "references": (
+                within.spread.white(detector.nearest.references).T,
+                np.zeros(len(detector.nearest.references)),
+            ),
+        }
+        columns = [self.weight(f"{name}_columns", matrix) for name, (matrix, _) in asked.items()]
+        together = self.node("Concat", columns, "detector_columns", axis=1)  # of constants: once, at loading
+        added = self.weight("detector_offsets", np.concatenate([offset for _, offset in asked.values()]))
+        product = self.node("Gemm", [rows, together, added], "detector_products")
+        widths = self.weight("detector_widths", np.array([len(offset) for _, offset in asked.values()], np.int64))
+        names = [f"{name}_products" for name in asked]
+        self.nodes.append(helper.make_node("Split", [product, widths], names, name="tail/detector_parts", axis=1))
+        whole = self.node("ReduceSumSquare", [rows, "axis_features"], "from_origin_squared", keepdims=1)
+        own = self.squared_length("within", whole, within.spread)
+        whole = self.node("Add", [whole, "moved_products"], "from_everything_squared")
+        other = self.squared_length("everything", whole, everything.spread)
+        self.distance(own)
+        self.nearest(own, count=min(NEAREST_MAX, len(detector.nearest.references)))
+        self.combination(detector, other)
 
-    def nearest_neighbour(self, detector: NearestNeighbour) -> None:
-        shortest = self.weight("white_length_min", np.array(nearest_neighbour.LENGTH_MIN))
-        length = self.node("ReduceL2", ["embedding_white", "axis_features"], "white_length_raw", keepdims=1)
-        length = self.node("Max", [length, shortest], "white_length")
-        direction = self.node("Div", ["embedding_white", length], "white_direction")
-        references = self.weight("references", detector.references.T)
-        cosines = self.node("MatMul", [direction, references], "reference_cosines")
-        count = self.weight("nearest_count", np.array([min(NEAREST_MAX, len(detector.references))], np.int64))
+    def squared_length(self, name: str, whole: str, spread: Spread) -> str:
+        """[N, 1] of rows in units of the spread.  whole: their squared length as they are, [N, 1]."""
+        along, columns = f"{name}_products", f"{name}_columns"
+        # Of constants: once, at loading.
+        inner = self.node("Gemm", [columns, columns], f"{name}_inner", transA=1)
+        twice = self.node("Mul", [self.node("EyeLike", [inner], f"{name}_unit"), "two"], f"{name}_twice")
+        form = self.node("Sub", [twice, inner], f"{name}_form")
+        turned = self.node("MatMul", [along, form], f"{name}_turned")
+        narrowed = self.node("Mul", [along, turned], f"{name}_narrowed_parts")
+        narrowed = self.node("ReduceSum", [narrowed, "axis_features"], f"{name}_narrowed", keepdims=1)
+        left = self.node("Sub", [whole, narrowed], f"{name}_left")
+        return self.node("Div", [left, self.weight(f"{name}_rest", np.array(spread.rest))], f"{name}_squared")
+
+    def distance(self, squared: str) -> None:
+        """`Mahalanobis.score`: |w - c|^2 = |w|^2 - 2 w'c + |c|^2 of whitened rows and centres."""
+        away = self.node("Add", [squared, "centres_products"], "centres_squared")
+        nearest = self.node("ReduceMin", [away, "axis_features"], "distance_squared_raw", keepdims=0)
+        nearest = self.node("Relu", [nearest], "distance_squared")  # rounding may leave a row on its centre below 0
+        self.node("Sqrt", [nearest], _score(mahalanobis.NAME))
+
+    def nearest(self, squared: str, *, count: int) -> None:
+        shortest = self.weight("white_squared_min", np.array(nearest_neighbour.LENGTH_MIN**2))
+        length = self.node("Sqrt", [self.node("Max", [squared, shortest], "white_squared")], "white_length")
+        cosines = self.node("Div", ["references_products", length], "reference_cosines")
+        best = self.weight("nearest_count", np.array([count], np.int64))
         self.nodes.append(
             helper.make_node(
-                "TopK", [cosines, count], ["nearest_cosine", "nearest_index"], name="tail/nearest", axis=1, sorted=1
+                "TopK", [cosines, best], ["nearest_cosine", "nearest_index"], name="tail/nearest", axis=1, sorted=1
             )
         )
         nearest = self.node("ReduceMax", [cosines, "axis_features"], "reference_nearest", keepdims=0)
         self.node("Sub", [self.weight("one", np.array(1.0)), nearest], _score(nearest_neighbour.NAME))
 
-    def combination(self, detector: Combination) -> None:
+    def combination(self, detector: Combination, everything: str) -> None:
         """Of everything there is one mean only, its origin: the squared length is the squared distance."""
-        everything = self.white(detector.relative.everything, "everything_white")
-        everything = self.node("ReduceSumSquare", [everything, "axis_features"], "everything_squared", keepdims=0)
-        distance = _score(mahalanobis.NAME)
-        squared = self.node("Mul", [distance, distance], "distance_squared")
-        self.node("Sub", [squared, everything], "relative_distance")
+        flat = self.node("Squeeze", [everything, "axis_features"], "everything_distance_squared")
+        self.node("Sub", ["distance_squared", flat], "relative_distance")
         near = self.scaled(_score(nearest_neighbour.NAME), detector.nearest_scale, "nearest_scaled")
         relative = self.scaled("relative_distance", detector.relative_scale, "relative_scaled")
         self.node("Add", [near, relative], _score(combination.NAME))
@@ -271,19 +303,23 @@ class _Tail:
         flat = self.weight("flat_map", np.array([0, own, cells[0] * cells[1]], np.int64))
         self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
         self.weight("heat_shape", np.array([-1, *cells], np.int64))
-        self._weighted(weights, EXPLANATIONS["grad_cam"])
         total = self.node("Mul", [level, self.weight("cells", np.array(cells[0] * cells[1], np.float32))], "map_sum")
         third = self.node("Mul", [weights, total], "map_third_order")
-        order = self.node("Add", [third, self.weight("two", np.array(2.0, np.float32))], "map_order")
+        order = self.node("Add", [third, "two"], "map_order")
         order = self.node("Max", [order, self.weight("order_min", np.array(ORDER_MIN, np.float32))], "map_order_kept")
         upward = self.node("Div", [self.node("Relu", [weights], "map_weights_up"), order], "map_weights_plus_plus")
-        self._weighted(upward, EXPLANATIONS["grad_cam_plus_plus"])
+        self._weighted({EXPLANATIONS["grad_cam"]: weights, EXPLANATIONS["grad_cam_plus_plus"]: upward})
 
-    def _weighted(self, weights: str, name: str) -> None:
-        """relu of the sum of the last map's channels, each by its weight."""
-        row = self.node("Unsqueeze", [weights, "axis_features"], f"{name}_row")
-        summed = self.node("MatMul", [row, "last_map_flat"], f"{name}_flat")
-        self.node("Relu", [self.node("Reshape", [summed, "heat_shape"], f"{name}_cells")], name)
+    def _weighted(self, weights: Mapping[str, str]) -> None:
+        """For each name relu of the sum of the last map's channels, each by its weight: the map is read once."""
+        rows = [self.node("Unsqueeze", [row, "axis_features"], f"{name}_row") for name, row in weights.items()]
+        summed = self.node("MatMul", [self.node("Concat", rows, "heat_rows", axis=1), "last_map_flat"], "heat_sums")
+        parts = [f"{name}_flat" for name in weights]
+        self.nodes.append(
+            helper.make_node("Split", [summed], parts, name="tail/heat_parts", axis=1, num_outputs=len(parts))
+        )
+        for name in weights:
+            self.node("Relu", [self.node("Reshape", [f"{name}_flat", "heat_shape"], f"{name}_cells")], name)
 
 
 def _score(detector: str) -> str:

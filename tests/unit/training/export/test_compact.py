@@ -21,14 +21,14 @@ def model() -> ModelProto:
     nodes = [
         helper.make_node("Add", ["image", zeros[0].name], ["a.long.name.of.a.sum"], name="backbone/0"),
         helper.make_node("Add", ["a.long.name.of.a.sum", zeros[1].name], ["embedding"], name="backbone/1"),
-        helper.make_node("MatMul", ["embedding", "references"], ["cosines"], name="tail/cosines"),
+        helper.make_node("MatMul", ["embedding", "references_columns"], ["cosines"], name="tail/cosines"),
     ]
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", SIZE])],
         [helper.make_tensor_value_info("cosines", TensorProto.FLOAT, ["N", COUNT])],
-        [*zeros, numpy_helper.from_array(references, "references")],
+        [*zeros, numpy_helper.from_array(references, "references_columns")],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -57,7 +57,7 @@ def test_what_is_said_twice_is_kept_once_and_the_tail_keeps_its_names() -> None:
 
     assert len(after.graph.initializer) == 3  # the zeros, and the matrix as steps and their scale
     assert [node.name for node in after.graph.node][-3:] == ["backbone/0", "backbone/1", "tail/cosines"]
-    assert list(after.graph.node[-1].input) == ["embedding", "references"]
+    assert list(after.graph.node[-1].input) == ["embedding", "references_columns"]
     assert max(len(name) for node in after.graph.node[2:4] for name in node.input) <= len("image")
 
 

@@ -107,7 +107,7 @@ def test_every_node_of_a_graph_is_for_something(small_run: SmallRun) -> None:
     part_of = part_of_node(graph)
     assert set(part_of) == {node.name for node in graph.node}
     assert set(part_of.values()) == set(PARTS)
-    assert part_of["tail/embedding_white"] == "out of distribution"
+    assert part_of["tail/detector_products"] == "out of distribution"
     assert part_of["tail/map_weights"] == "heat map"
     assert part_of["tail/logits"] == part_of["tail/embedding"] == "head"
     assert all(part == "backbone" for name, part in part_of.items() if name.startswith("backbone/"))
