@@ -44,12 +44,10 @@ if TYPE_CHECKING:
 IMAGES_MAX: Final = 8  # views of one object
 ENCODED_BYTES_MAX: Final = 20 * 1024 * 1024
 PIXELS_MAX: Final = 64_000_000  # read from the header, before pixels take memory: 192 MB as RGB
-# A run's memory grows by some 15 MB an image (tf_efficientnet_lite0 at 224 x 224, measured).
-# onnxruntime keeps what the largest run took, which halves the processor time of the next
-# one; beyond so many images it is given back. Requests that would pass the maximum share
-# two runs instead of one: more images at once make none of them cheaper.
-IMAGES_KEPT_MEMORY_FOR: Final = 8
-IMAGES_PER_RUN_MAX: Final = 32
+# onnxruntime keeps what the largest run took, of each thread: two images at once spare a worker 18 MB against four and
+# cost 3 % of the graph's time; one costs 14 % (decision 0163).
+IMAGES_AT_ONCE: Final = 2
+IMAGES_PER_RUN_MAX: Final = 32  # outputs of so many are held together
 TOGETHER_MAX: Final = 4  # threads that share each operator of one image: more wait for each other for longer
 DIRECTIONS: Final = 4  # that an embedding is projected on
 
@@ -311,15 +309,14 @@ class AmuletHandler:
         else the machine does; these wait once (decision 0091).
         """
         shares = np.array_split(np.arange(len(images)), min(threads(), len(images)))
-        options = _run_options(max(map(len, shares)))
 
-        def run(share: NDArray[np.int64]) -> list[NDArray[np.float32]]:
-            first, last = share[0], share[-1] + 1
-            feeds = {"image": images[first:last], "target": targets[first:last]}
-            return self._session.run(names, feeds, options)  # type: ignore[no-any-return]  # onnxruntime has no types
+        def run(share: NDArray[np.int64]) -> list[list[NDArray[np.float32]]]:
+            pieces = [share[start : start + IMAGES_AT_ONCE] for start in range(0, len(share), IMAGES_AT_ONCE)]
+            places = [slice(piece[0], piece[-1] + 1) for piece in pieces]
+            return [self._session.run(names, {"image": images[own], "target": targets[own]}) for own in places]
 
         others = [self._beside.submit(run, share) for share in shares[1:]]
-        found = [run(shares[0]), *(other.result() for other in others)]
+        found = [*run(shares[0]), *(piece for other in others for piece in other.result())]
         return {name: np.concatenate(own) for name, own in zip(names, zip(*found, strict=True), strict=True)}
 
     def _row_alone(
@@ -594,6 +591,7 @@ def _session_of(path: Path, card: Card, *, together: int = 1) -> onnxruntime.Inf
     # Threads that wait for their part of an operator turn; they sleep as soon as the run is over.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # a plan for each number of images takes 5 MB and spares no time here
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     try:
@@ -664,14 +662,6 @@ def _note_failure(loading: Future[onnxruntime.InferenceSession]) -> None:
     error = loading.exception()
     if error is not None:
         _log.error("no session for those who are alone: %s", error)
-
-
-def _run_options(images: int) -> onnxruntime.RunOptions | None:
-    if images <= IMAGES_KEPT_MEMORY_FOR:
-        return None
-    options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return options
 
 
 def threads() -> int:
