@@ -22,6 +22,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +48,7 @@ from training.data.folder import SUFFIXES, Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
-from training.export import latency, run_folder
+from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
 
 SUFFIX: Final = "int8"
@@ -60,6 +61,7 @@ SAME_BEST_MIN: Final = 0.95
 SAME_VERDICT_MIN: Final = 0.90
 _FOLLOWS_MIN: Final = 0.9  # correlation from which a line through the scores means something
 _TIMED: Final = 8  # photographs
+_CORRECTED_WITH: Final = 16  # photographs
 _TIMED_ROUNDS: Final = 3
 _BACKBONE: Final = "backbone/"
 Progress = Callable[[str, int, int], None]
@@ -121,7 +123,7 @@ def quantize(
     others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
     pixels = _pixels(before, [photo.path for photo in calibrating[:CALIBRATION_MAX]], "Reading", progress)
     progress("Quantising", 0, 1)
-    graph = quantised(before_graph := (run / GRAPH).read_bytes(), pixels)
+    graph = quantised(before_graph := (run / GRAPH).read_bytes(), pixels, progress=progress)
     card = replace(
         before.card,
         version=_version_of(before.card.version),
@@ -161,7 +163,7 @@ def check(figures: Figures, card: Card) -> None:
     )
 
 
-def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
+def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]], *, progress: Progress = lambda *_: None) -> bytes:
     """The graph with its backbone in 8 bits. photographs: uint8 [H, W, 3] at the model's size, to calibrate with."""
     nodes = [
         node.name
@@ -188,6 +190,12 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]]) -> bytes:
                 calibrate_method=CalibrationMethod.MinMax,
             )
             model = onnx.load(str(small))
+            bias_correction.correct(
+                model,
+                onnx.load_from_string(graph),
+                photographs[:_CORRECTED_WITH],
+                progress=partial(progress, "Correcting biases"),
+            )
     compact(model)
     model.producer_name, model.producer_version = "amulet", ""
     del model.metadata_props[:]

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx.utils import Extractor
+
+from training.export.subgraph import as_far_as
 
 BARE: Final = ("logits", "probabilities", "embedding")
 _TURNS: Final = 300
@@ -25,7 +26,7 @@ def added_share(graph: onnx.ModelProto, images: NDArray[np.uint8], *, turns: int
     images: uint8 [n, H, W, 3].  turns: each runs both graphs on one photograph; the median of their ratios counts.
     """
     whole = _session(graph)
-    bare = _session(Extractor(graph).extract_model(["image"], list(BARE)))
+    bare = _session(as_far_as(graph, BARE))
     ratios = []
     for turn in range(_WARM_TURNS + turns):
         image = images[turn % len(images)][np.newaxis]
