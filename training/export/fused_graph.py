@@ -242,11 +242,9 @@ class _Tail:
     def squared_length(self, name: str, whole: str, spread: Spread) -> str:
         """[N, 1] of rows in units of the spread.  whole: their squared length as they are, [N, 1]."""
         along, columns = f"{name}_products", f"{name}_columns"
-        # Of constants: once, at loading.
-        inner = self.node("Gemm", [columns, columns], f"{name}_inner", transA=1)
-        twice = self.node("Mul", [self.node("EyeLike", [inner], f"{name}_unit"), "two"], f"{name}_twice")
-        form = self.node("Sub", [twice, inner], f"{name}_form")
-        turned = self.node("MatMul", [along, form], f"{name}_turned")
+        inner = self.node("Gemm", [columns, columns], f"{name}_inner", transA=1)  # of constants: once, at loading
+        turned = self.node("MatMul", [along, inner], f"{name}_turned")
+        turned = self.node("Sub", [self.node("Mul", [along, "two"], f"{name}_twice"), turned], f"{name}_form")
         narrowed = self.node("Mul", [along, turned], f"{name}_narrowed_parts")
         narrowed = self.node("ReduceSum", [narrowed, "axis_features"], f"{name}_narrowed", keepdims=1)
         left = self.node("Sub", [whole, narrowed], f"{name}_left")
