@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from training.export.comparison import FP32, PARTS, RESULT, Form, Forms
-from training.export.forms import GAIN_MIN, LOSS_MAX
+from training.export.forms import GAIN_MIN, loses_little, loss_allowed
 from training.pages import charts, render
 
 DECODE: Final = "decode"
@@ -33,7 +33,7 @@ def page(found: Forms, *, beside: str = RESULT) -> str:
                     -form.accuracy_lost,
                     *sorted(-value for value in form.accuracy_lost_interval),
                     ends=(-ends, ends),
-                    guide=-LOSS_MAX,
+                    guide=-loss_allowed(found.photos),
                     width=110,
                 ),
                 "file_share": 100.0 * form.file_bytes / longest["file_bytes"],
@@ -61,7 +61,7 @@ def sentences(found: Forms) -> Iterator[str]:
     """Which form to take, and what forbids to take the figures at their word."""
     full = next(form for form in found.forms if form.name == FP32)
     # TorchScript lacks detectors and heat maps, CUDA another machine: neither is an archive's graph.
-    worth = [form for form in found.forms if form.name in _EIGHT_BITS and _worth(form, full)]
+    worth = [form for form in found.forms if form.name in _EIGHT_BITS and _worth(form, full, found.photos)]
     if worth:
         best = min(worth, key=lambda form: form.cpu_ms)
         yield (
@@ -71,7 +71,7 @@ def sentences(found: Forms) -> Iterator[str]:
     else:
         yield (
             f"Stay with fp32: no 8-bit form is {GAIN_MIN} times as fast on this processor and loses at most "
-            f"{LOSS_MAX:.0%} of accuracy."
+            f"{loss_allowed(found.photos):.1%} of accuracy."
         )
     if found.trained_on:
         yield f"{found.trained_on.said}: {too_good(found)}."
@@ -96,8 +96,8 @@ def too_good(found: Forms) -> str:
     return f"accuracies are too good{fewer}, and on others more may be lost than here"
 
 
-def _worth(form: Form, full: Form) -> bool:
-    return full.cpu_ms >= GAIN_MIN * form.cpu_ms and form.accuracy_lost <= LOSS_MAX
+def _worth(form: Form, full: Form, photos: int) -> bool:
+    return full.cpu_ms >= GAIN_MIN * form.cpu_ms and loses_little(form.accuracy_lost, photos)
 
 
 def _points(form: Form) -> str:

@@ -40,8 +40,21 @@ FIGURES = Figures(
         (replace(FIGURES, one_photo_ms_after=4.8), False),
         (replace(FIGURES, accuracy_after=0.97), False),
         (replace(FIGURES, accuracy_after=1.0), True),
+        (replace(FIGURES, accuracy_before=78 / 80, accuracy_after=77 / 80), True),
+        (replace(FIGURES, accuracy_before=78 / 80, accuracy_after=76 / 80), False),
+        (replace(FIGURES, photos=500, accuracy_before=0.9, accuracy_after=0.89), True),
+        (replace(FIGURES, photos=500, accuracy_before=0.9, accuracy_after=0.888), False),
     ],
-    ids=["faster and as good", "hardly faster", "worse", "better"],
+    ids=[
+        "faster and as good",
+        "hardly faster",
+        "worse",
+        "better",
+        "one of few",
+        "two of few",
+        "one in a hundred of many",
+        "more of many",
+    ],
 )
 def test_eight_bits_are_taken_where_they_are_faster_and_as_good(figures: Figures, eight_bits: bool) -> None:
     assert is_int8(figures) == eight_bits

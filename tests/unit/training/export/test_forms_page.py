@@ -45,7 +45,7 @@ def test_the_faster_form_that_loses_little_is_the_one_to_take() -> None:
 
 
 def test_what_is_hardly_faster_or_loses_too_much_is_not_taken() -> None:
-    for worse in (replace(SMALL, cpu_ms=11.5), replace(SMALL, accuracy_lost=0.02)):
+    for worse in (replace(SMALL, cpu_ms=11.5), replace(SMALL, accuracy_lost=0.04)):
         assert next(iter(sentences(forms(FULL, worse, SCRIPT)))).startswith("Stay with fp32")
 
 
