@@ -2,20 +2,24 @@
 
     python -m benchmarks.picture benchmarks/results/serving.json benchmarks/results/serving.svg
 
-Each system is a line through its closed loops, from one connection to sixteen: how many photographs a
-second it answered, and how long one took. The same file gives the same picture, byte by byte.
+Above, each system is a line through its closed loops, from one connection to sixteen: how many photographs a
+second it answered, and how long one took. Below it is one through its open loops, up to what it manages at most.
+The same file gives the same picture, byte by byte.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 mpl.use("svg")
 
@@ -34,39 +38,51 @@ _COLOURS: Final = {
     "torchserve_stock": "#CC79A7",
     "limit": "#888888",
 }
-_PANELS: Final = (("p50_ms", "half are faster than, ms"), ("p99_ms", "99 of 100 are faster than, ms"))
+_PERCENTILES: Final = (("p50_ms", "half are faster than, ms"), ("p99_ms", "99 of 100 are faster than, ms"))
+_LOOPS: Final = (("c", "closed loops"), ("open_", "open loops"))
+_MINOR_LABELS: Final = (1.2, 0.6)  # decades below which the ticks between tens are labelled, some or all
+_NUMBERED: Final = ("amulet", "litserve")  # more numbers at dots could not be read
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
     """document: the JSON of `amulet bench serving`. Raises KeyError or TypeError for another, OSError."""
     with mpl.rc_context({"svg.hashsalt": "amulet", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure = Figure(figsize=(10, 4.6), layout="constrained")
-        for place, (field, y_name) in enumerate(_PANELS, 1):
-            axes = figure.add_subplot(1, 2, place)
+        figure = Figure(figsize=(10, 8.4), layout="constrained")
+        panels = itertools.product(_LOOPS, _PERCENTILES)
+        for place, ((prefix, loops_name), (figure_name, y_name)) in enumerate(panels, 1):
+            axes = figure.add_subplot(2, 2, place)
             for system, cases in document["systems"].items():
-                loops = [(name, row) for name, row in cases.items() if name.startswith("c")]
-                x, y = [row["rps"] for _, row in loops], [row[field] for _, row in loops]
-                axes.plot(
-                    x,
-                    y,
-                    marker="o",
-                    label=NAMES.get(system, system),
-                    color=_COLOURS.get(system),
-                    linewidth=2.5 if system == "amulet" else 1.2,
-                    linestyle=":" if system == "limit" else "-",
-                )
-                for (name, _), at_x, at_y in zip(loops, x, y, strict=True):
-                    if system in ("amulet", "litserve"):
-                        axes.annotate(name.removeprefix("c"), (at_x, at_y), (5, 4), textcoords="offset points", size=8)
+                loops = [(name.removeprefix(prefix), row) for name, row in cases.items() if name.startswith(prefix)]
+                _line(axes, system, [(name, row["rps"], row[figure_name]) for name, row in loops])
             axes.set(xlabel="photographs answered a second", ylabel=y_name, yscale="log", xlim=(0, None))
+            axes.set_title(loops_name, fontsize=9)
             axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=_MINOR_LABELS))
             axes.grid(visible=True, which="both", alpha=0.25)
         figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
         machine = document["machine"]
         figure.suptitle(
-            f"Latency against load, {machine['cpus']} cores; numbers at the dots are connections", fontsize=10
+            f"Latency against load, {machine['cpus']} cores. Numbers at the dots: connections above, "
+            "shares of what 16 connections gave below",
+            fontsize=10,
         )
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _line(axes: Axes, system: str, dots: Sequence[tuple[str, float, float]]) -> None:
+    """dots: (number, x, y)."""
+    axes.plot(
+        [x for _, x, _ in dots],
+        [y for _, _, y in dots],
+        marker="o",
+        label=NAMES.get(system, system),
+        color=_COLOURS.get(system),
+        linewidth=2.5 if system == "amulet" else 1.2,
+        linestyle=":" if system == "limit" else "-",
+    )
+    if system in _NUMBERED:
+        for number, x, y in dots:
+            axes.annotate(number, (x, y), (5, 4), textcoords="offset points", size=8)
 
 
 def main(arguments: list[str]) -> int:

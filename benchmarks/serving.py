@@ -1,10 +1,10 @@
 """The whole path against the bare peers: `amulet bench serving`, `make bench`.
 
 Interleaved rounds on one machine: in each round every system answers the same photographs in
-every case. Closed loops with 1, 8 and 16 connections; an open loop at 0.7 of what the system
-managed with 16 in that very round. Medians over the rounds, every round kept. Beside each case
-stands where a call's time went: CPU milliseconds by process and thread, the callers' included,
-and for Amulet the stages as its answers tell them.
+every case. Closed loops with 1, 8 and 16 connections; open loops from a half to all of what the
+system managed with 16 in that very round. Medians over the rounds, every round kept. Beside each
+case stands where a call's time went: CPU milliseconds by process and thread, the callers' included,
+and for Amulet the stages as its answers tell them; beside each system what its processes held at most.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import figures, spending
+from benchmarks import figures, memory, spending
 from benchmarks.amulet_system import Amulet
 from benchmarks.figures import Row
 from benchmarks.machine import busy_ratio, cpu_ticks, machine
@@ -37,7 +37,7 @@ from benchmarks.systems import (
 )
 
 CLOSED: Final = {"c1": 1, "c8": 8, "c16": 16}
-OPEN_RATIO: Final = 0.7
+OPEN_RATIOS: Final = (0.5, 0.7, 0.9, 1.0)
 OPEN_CONNECTIONS: Final = 16
 STOCK_CASES: Final = ("c1", "c8")  # it is an order of magnitude slower: more would only take time
 WARM_S: Final = 1.5
@@ -63,6 +63,7 @@ class Case:
     profile: Profile = field(default_factory=dict)
     refused_ms: tuple[float, ...] = ()
     refused_without_hint: int = 0
+    held: Mapping[str, memory.Held] = field(default_factory=dict)
 
 
 def measure(
@@ -109,6 +110,11 @@ def measure(
         "cold_start_s": cold_start_s,
         "profile": {
             name: {case: _median_profile([one.profile for one in every]) for case, every in cases.items()}
+            for name, cases in kept.items()
+            if name in SYSTEMS
+        },
+        "memory": {
+            name: memory.most(one.held for every in cases.values() for one in every)
             for name, cases in kept.items()
             if name in SYSTEMS
         },
@@ -169,8 +175,9 @@ def _one_system(server: Contender, bench: Bench, seconds: float) -> dict[str, Ca
             if server.name != "torchserve_stock" or case in STOCK_CASES:
                 found[case] = one_case(server, bench, seconds, connections=connections)
         if "c16" in found:
-            rate = OPEN_RATIO * found["c16"].row["rps"]
-            found[f"open_{OPEN_RATIO}"] = one_case(server, bench, seconds, connections=OPEN_CONNECTIONS, rate=rate)
+            for share in OPEN_RATIOS:
+                rate = share * found["c16"].row["rps"]
+                found[f"open_{share}"] = one_case(server, bench, seconds, connections=OPEN_CONNECTIONS, rate=rate)
     finally:
         server.sleep()
     return found
@@ -226,7 +233,8 @@ def one_case(
         cuts = {stage: figures.cuts(took_ms) for stage, took_ms in said["stages_ms"].items()}
         profile[spending.STAGES_P50] = {stage: one[49] for stage, one in cuts.items()}
         profile[spending.STAGES_P99] = {stage: one[98] for stage, one in cuts.items()}
-    return Case(row, profile, tuple(said["refused_ms"]), said["refused_without_hint"])
+    held = memory.held(server.family())
+    return Case(row, profile, tuple(said["refused_ms"]), said["refused_without_hint"], held)
 
 
 def _measured_share(seconds: float) -> float:

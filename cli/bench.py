@@ -102,9 +102,10 @@ def serving(
             raise click.ClickException(str(failure)) from failure
     _show(found, json_file)
     if profile:
-        from benchmarks import spending
+        from benchmarks import memory, spending
 
         click.echo(spending.table(found["profile"]), nl=False)
+        click.echo(memory.table(found["memory"]), nl=False)
 
 
 @bench.command(epilog="Example: amulet bench overload --json overload.json")

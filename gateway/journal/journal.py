@@ -171,10 +171,16 @@ class Journal:
             await self._grew.wait()
 
     def report(self, findings: Sequence[Finding]) -> None:
-        """Take note of damage met while reading; its segment will be kept aside, not deleted."""
+        """Take note of damage met while reading; its segment will be kept aside, not deleted.
+
+        The last segment's may be known from the start: it is counted once, and as it was judged last.
+        """
+        known = {(finding.segment, finding.offset): finding for finding in self._findings}
         for finding in findings:
-            _log.error("journal: %s", finding.sentence)
-        self._findings += tuple(findings)
+            if known.get((finding.segment, finding.offset)) != finding:
+                _log.error("journal: %s", finding.sentence)
+            known[finding.segment, finding.offset] = finding
+        self._findings = tuple(known.values())
         self._damaged |= {self._settings.folder / finding.segment for finding in findings}
 
     def advance(self, cursor: int) -> None:

@@ -26,10 +26,12 @@ def test_the_picture_that_is_kept_is_drawn_from_the_figures_that_are_kept(tmp_pa
 def test_other_figures_are_another_picture(tmp_path: Path) -> None:
     document = json.loads(RESULTS.read_bytes())
     draw(document, tmp_path / "before.svg")
-    document["systems"]["amulet"]["c8"]["p99_ms"] *= 2
-    draw(document, tmp_path / "after.svg")
+    for case in ("c8", "open_0.9"):
+        document["systems"]["amulet"][case]["p99_ms"] *= 2
+        draw(document, tmp_path / f"{case}.svg")
 
-    assert (tmp_path / "before.svg").read_bytes() != (tmp_path / "after.svg").read_bytes()
+    pictures = {(tmp_path / f"{name}.svg").read_bytes() for name in ("before", "c8", "open_0.9")}
+    assert len(pictures) == 3
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])

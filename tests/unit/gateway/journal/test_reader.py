@@ -108,6 +108,20 @@ async def test_a_segment_removed_by_hand_is_reported_as_lost(journal: Journal, t
     assert journal.segments() == ()
 
 
+@pytest.mark.parametrize("harm", [[(5, body_of(SECOND, 0))]])
+async def test_damage_that_was_met_at_the_start_is_counted_once(journal: Journal, tmp_path: Path) -> None:
+    (at_start,) = journal.health().findings
+    assert (at_start.first_sequence, at_start.records_lost, at_start.acknowledged) == (5, 1, True)
+
+    reader = Reader(journal)
+    assert drain(reader) == [b"a1", b"a2", b"a3", b"a4", b"b6", b"b7"]
+    journal.advance(reader.position)
+
+    assert journal.health().findings == (at_start,)
+    assert "; 1 durable record(s) are damaged" in journal.health().sentence
+    assert [path.name for path in (tmp_path / "damaged").iterdir()] == [at_start.segment]
+
+
 @pytest.mark.parametrize("harm", [[]])
 async def test_damage_in_the_segment_being_written_is_reported_as_soon_as_it_can_be_passed(
     journal: Journal, tmp_path: Path
