@@ -6,7 +6,8 @@ TrainingRefused          it cannot be done as asked; the message is one sentence
 ├── DataTooSmall         too few photographs of a class to fit, calibrate and measure
 ├── ModelUnreadable      the model to evaluate or package is not there or is not one
 ├── LabelsUnknown        labelled photographs of classes that the model does not know
-└── ParityBroken         the graph to serve does not answer as what was trained
+├── ParityBroken         the graph to serve does not answer as what was trained
+└── NotMeasured          a form of the model did not run to its end in a process of its own
 
 What is wrong with a folder of photographs is `training.data.errors.DataWrong`.
 """
@@ -40,3 +41,7 @@ class LabelsUnknown(TrainingRefused):
 
 class ParityBroken(TrainingRefused):
     """The exported graph differs from the trained model by more than is allowed."""
+
+
+class NotMeasured(TrainingRefused):
+    """A form of the model did not run to its end where it was timed."""

@@ -18,7 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_store.card import Card
 from training.data.folder import Photo, load_folder
-from training.errors import DataTooSmall, ModelUnreadable, ParityBroken, SettingWrong
+from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.evaluation.intervals import bootstrap
 from training.evaluation.learnt import TrainedOn
@@ -30,6 +30,7 @@ FP32: Final = "onnx"
 FORMS: Final = (FP32, "torchscript", "int8", "dynamic")
 RESULT: Final = "forms.json"
 PARTS: Final = ("backbone", "head", "out of distribution", "heat map")
+_ON_CUDA: Final = "onnx on CUDA"
 _MEASURED_MAX: Final = 100
 _DECODED: Final = 20
 
@@ -86,7 +87,8 @@ def export(
     """Write the forms of a RUN folder to `out`, each measured against the fp32 graph; whole or not at all.
 
     data: labelled photographs; what quantisation needs of them is not measured on.
-    Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong.
+    Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong, NotMeasured (of fp32
+    alone: another form that does not run is among `refused`).
     """
     if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
@@ -101,19 +103,22 @@ def export(
             progress("Making and measuring", number, len(forms) + 1)
             try:
                 path = _made(name, run, card, data, place, outside)
-            except ParityBroken as error:
+                cost = fp32 if name == FP32 else latency.measure(path, chosen.images)
+            except (NotMeasured, ParityBroken) as error:
                 refused[name] = str(error)
                 continue
-            cost = fp32 if name == FP32 else latency.measure(path, chosen.images)
             form = _form(name, path, place, cost, fp32, chosen.labels, run / GRAPH, graph)
             measured.append(_with_safeguards(form, path, chosen.images))
         if latency.CUDA in onnxruntime.get_available_providers():
-            cost = latency.measure(run / GRAPH, chosen.images, provider=latency.CUDA)
-            measured.append(_form("onnx on CUDA", place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph))
+            try:
+                cost = latency.measure(run / GRAPH, chosen.images, provider=latency.CUDA)
+            except NotMeasured as error:
+                refused[_ON_CUDA] = str(error)
+            else:
+                form = _form(_ON_CUDA, place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+                measured.append(form)
         else:
-            refused["onnx on CUDA"] = (
-                "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
-            )
+            refused[_ON_CUDA] = "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
         found = chosen.found(measured, refused)
         (place / RESULT).write_text(json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
     return found

@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import NotMeasured
+
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 TORCHSCRIPT_SUFFIX: Final = ".pt"
@@ -43,7 +45,7 @@ class Cost:
 def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profiled: bool = True) -> Cost:
     """images: uint8 [n, H, W, 3] at the model's size.  profiled: whether to look where the time goes (`spent_us`).
 
-    Raises RuntimeError with what the runtime said.
+    Raises NotMeasured with what the runtime said, or that the process was killed.
     """
     with tempfile.TemporaryDirectory() as work:
         saved = Path(work, "images.npy")
@@ -59,7 +61,8 @@ def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profi
         ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
     if done.returncode:
-        raise RuntimeError(f"{file.name} could not be measured: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
+        said = (done.stderr.strip().splitlines() or ["the process was killed, perhaps for want of memory"])[-1]
+        raise NotMeasured(f"{file.name} did not run to its end where it is timed: {said}")
     document = json.loads(done.stdout)
     return Cost(**{**document, "best": tuple(document["best"])})
 
@@ -67,7 +70,7 @@ def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profi
 def measure_in_turn(asked: Sequence[tuple[Path, NDArray[np.uint8]]], *, rounds: int) -> list[Cost]:
     """Each file with its own images, as for `measure`: one after the other in each round, every other round backwards.
 
-    Figures are medians over the rounds; `spent_us` is empty.
+    Figures are medians over the rounds; `spent_us` is empty. Raises NotMeasured.
     """
     taken: list[list[Cost]] = [[] for _ in asked]
     order = list(range(len(asked)))
