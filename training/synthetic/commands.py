@@ -15,6 +15,15 @@ from training.terminal import SEED_MAX, settings_of, stages, worded, written_fil
 _KINDS: Final = ("composite", "relit", "drawn")
 
 
+_accept_min = click.option(
+    "--accept-min",
+    type=click.FloatRange(0, 1),
+    default=0.8,
+    show_default=True,
+    help="Share of experts' answers that must be plausible for a class's photographs to be kept.",
+)
+
+
 @click.group()
 def synth() -> None:
     """Make synthetic photographs, and find out whether they are worth keeping."""
@@ -90,6 +99,13 @@ def make(data: Path, out: Path, kinds: tuple[str, ...], per_photo: int, seed: in
     show_default=True,
     help="Share that may be nearer to a real photograph than real ones are to each other.",
 )
+@click.option(
+    "--answers",
+    type=click.Path(path_type=Path),
+    metavar="ANSWERS",
+    help="What experts said of a sheet of them, as the console gives it back: a class that they do not believe goes.",
+)
+@_accept_min
 @click.option("--keep-unsure", is_flag=True, help="Keep a class whose gain could be luck, too.")
 @reported
 def judge(
@@ -101,6 +117,8 @@ def judge(
     folds: int,
     fid_max: float,
     copies_max: float,
+    answers: Path | None,
+    accept_min: float,
     keep_unsure: bool,
     json_file: Path | None,
     html: Path | None,
@@ -123,9 +141,10 @@ def judge(
             data,
             synthetic,
             base,
-            decision.Limits(fid_max, copies_max, gain_sure=not keep_unsure),
+            decision.Limits(fid_max, copies_max, accept_min, gain_sure=not keep_unsure),
             tuple(range(seeds)),
             folds,
+            answers,
         )
         eye = lens_of(starting_backbone(base, seed=0), base, threads=network_cores()).eye
         found = decision.judge(request, eye, say=say)
@@ -182,13 +201,7 @@ def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int)
 
 @synth.command(epilog="Example: amulet synth reviewed answers.json")
 @click.argument("answers", type=click.Path(path_type=Path), metavar="ANSWERS")
-@click.option(
-    "--accept-min",
-    type=click.FloatRange(0, 1),
-    default=0.8,
-    show_default=True,
-    help="Share of plausible answers from which a class's photographs are kept.",
-)
+@_accept_min
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def reviewed(answers: Path, accept_min: float, as_json: bool) -> None:
     """Say what experts thought of a sheet: acceptance, by class, and how far they agree (Cohen's kappa)."""

@@ -1,4 +1,4 @@
-"""Which classes keep their synthetic photographs: how near they are, whether they are copies, whether they help.
+"""Which classes keep their synthetic photographs: how near they are, whether copies, believed by experts, a help.
 
 Distances between sets fall as sets grow, so beside each stands the same distance at the same size:
 half of the real photographs against as many synthetic ones, and against the other half of the real ones. The last is
@@ -26,6 +26,7 @@ from training.fitting.features import Eye
 from training.fitting.recipe import Recipe
 from training.synthetic import ab_test, fidelity
 from training.synthetic.make import origins_of
+from training.synthetic.review_sheet import Accepted, Reviewed, read_answers, reviewed
 
 ALL: Final = "all classes"
 _HALVINGS: Final = 10
@@ -38,6 +39,7 @@ class Limits:
 
     fid_max: float = 200.0
     copies_max: float = 0.5  # share that lies nearer to a real photograph than 95 % of real ones to each other
+    accept_min: float = 0.8  # share of experts' answers that call them plausible, where experts were asked
     gain_sure: bool = True  # whether the gain must be more than luck, or only above 0
 
 
@@ -80,6 +82,7 @@ class Judgement:
     fidelity: Mapping[str, Fidelity]  # ALL, then by class
     test: ab_test.Comparison
     verdicts: Mapping[str, Verdict]  # by class
+    experts: Reviewed | None = None  # None: nobody was asked
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
@@ -102,6 +105,7 @@ class Judgement:
                 "per_class_f1": told(self.test.per_class_f1),
                 "per_class_gain": told(self.test.per_class_gain),
             },
+            "experts": self.experts.document(accept_min=self.limits.accept_min) if self.experts is not None else None,
             "verdicts": {label: asdict(verdict) for label, verdict in self.verdicts.items()},
         }
 
@@ -116,12 +120,14 @@ class Request:
     limits: Limits = Limits()
     seeds: tuple[int, ...] = (0, 1, 2)
     folds: int = 5
+    answers: Path | None = None  # what experts said of a sheet of these photographs
 
 
 def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
     """eye: of the recipe's frozen backbone. Raises DataWrong or TrainingRefused, each one sentence."""
     folder = load_folder(request.data)
     made = _synthetic(request.synthetic, folder)
+    experts = _experts(request.answers, folder) if request.answers is not None else None
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
@@ -174,12 +180,24 @@ def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
         limits=request.limits,
         fidelity=near,
         test=test,
-        verdicts={label: decide(near[label], test.per_class_gain[label], request.limits) for label in folder.classes},
+        verdicts={
+            label: decide(
+                near[label],
+                test.per_class_gain[label],
+                request.limits,
+                accepted=experts.per_class.get(label) if experts is not None else None,
+            )
+            for label in folder.classes
+        },
+        experts=experts,
     )
 
 
-def decide(near: Fidelity, gain: Interval, limits: Limits) -> Verdict:
-    """Keep or discard, and why: the first reason against keeping, or the gain."""
+def decide(near: Fidelity, gain: Interval, limits: Limits, *, accepted: Accepted | None = None) -> Verdict:
+    """Keep or discard, and why: the first reason against keeping, or the gain.
+
+    accepted: what experts said of this class; None where nobody was asked.
+    """
     f1 = f"F1 {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) with them"
     if near.fid > limits.fid_max:
         return Verdict(False, f"too far from real ones: FID {near.fid:.1f}, at most {limits.fid_max:g}")
@@ -189,11 +207,25 @@ def decide(near: Fidelity, gain: Interval, limits: Limits) -> Verdict:
             f"{near.copies:.0%} are nearer to a real photograph than real ones are to each other, at most "
             f"{limits.copies_max:.0%}",
         )
+    if accepted is not None and accepted.rate.value < limits.accept_min:
+        return Verdict(
+            False,
+            f"experts call {accepted.rate.value:.0%} of {accepted.answers} plausible, at least {limits.accept_min:.0%}",
+        )
     if gain.value <= 0.0:
         return Verdict(False, f"no gain: {f1}")
     if limits.gain_sure and not gain.sure:
         return Verdict(False, f"the gain could be luck: {f1}")
-    return Verdict(True, f"{f1}, FID {near.fid:.1f}" + ("" if gain.sure else "; it could be luck"))
+    plausible = f", {accepted.rate.value:.0%} plausible to experts" if accepted is not None else ""
+    return Verdict(True, f"{f1}, FID {near.fid:.1f}{plausible}" + ("" if gain.sure else "; it could be luck"))
+
+
+def _experts(answers: Path, folder: Folder) -> Reviewed:
+    found = reviewed(read_answers(answers))
+    strange = sorted(set(found.per_class) - set(folder.classes))
+    if strange:
+        raise ClassesWrong(f"{answers} has answers about {strange[0]}, and {folder.path} has no such class")
+    return found
 
 
 def _synthetic(path: Path, folder: Folder) -> tuple[Photo, ...]:

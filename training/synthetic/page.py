@@ -41,6 +41,13 @@ def sentences(found: Judgement) -> Iterator[str]:
         f"FID {near.fid:.1f}; halves of one size: {near.fid_halves:.1f} to the synthetic ones, {near.fid_floor:.1f} "
         "between real ones."
     )
+    if found.experts is not None:
+        rate, agreement = found.experts.synthetic.rate, found.experts.kappa
+        said = f"Experts call {rate.value:.0%} of them plausible ({rate.low:.0%} to {rate.high:.0%})"
+        if found.experts.real is not None:
+            said += f", and {found.experts.real.rate.value:.0%} of real ones"
+        alike = "" if agreement is None else f"; Cohen's kappa of two of them is {agreement:.2f} in the mean"
+        yield f"{said}{alike}."
     if not found.origins_known:
         yield (
             "Nothing says what they were made from: if a generator learnt from the real photographs that are measured "

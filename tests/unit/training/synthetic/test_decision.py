@@ -22,6 +22,7 @@ from training.synthetic import ab_test
 from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, Request, decide, judge
 from training.synthetic.make import ORIGINS
 from training.synthetic.page import page
+from training.synthetic.review_sheet import Accepted
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 0})
 NEAR = Fidelity(20, 40, 30.0, 60.0, 50.0, 0.1, 0.0, 0.9, 0.8, 0.04)
@@ -146,6 +147,50 @@ def test_a_class_is_kept_for_a_reason_and_discarded_for_the_first(
     verdict = decide(near, gain, Limits())
     assert verdict.keep == keep
     assert re.search(why, verdict.why)
+
+
+@pytest.mark.parametrize(
+    ("plausible", "keep", "why"),
+    [(0.9, True, "90% plausible to experts"), (0.5, False, "experts call 50% of 12 plausible, at least 80%")],
+)
+def test_what_experts_do_not_believe_is_discarded_although_it_helps(plausible: float, keep: bool, why: str) -> None:
+    accepted = Accepted(12, Interval(plausible, 0.2, 0.95), {"shape": 3})
+    verdict = decide(NEAR, Interval(0.1, 0.02, 0.2), Limits(), accepted=accepted)
+    assert (verdict.keep, why in verdict.why) == (keep, True)
+
+
+def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Path) -> None:
+    data = write_colours(tmp_path / "data", 9, seed=1, spread=8.0)
+    made = write_colours(tmp_path / "made", 9, seed=2, spread=8.0)
+    answers = tmp_path / "answers.json"
+
+    def said(label: str, *verdicts: str) -> list[dict[str, object]]:
+        return [
+            {
+                "name": f"{label}{number}",
+                "class": label,
+                "origin": "synthetic",
+                "reviewer": "anan",
+                "verdict": verdict,
+                "problems": ["shape"] if verdict == "not" else [],
+            }
+            for number, verdict in enumerate(verdicts)
+        ]
+
+    answers.write_text(json.dumps({"kind": "synthetic", "answers": said("blue", "not", "plausible", "not")}))
+    eye = Eye(colour_graph(), RECIPE, threads=1)
+    found = judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), eye, say=silent)
+    assert found.verdicts["blue"].why.startswith("experts call 33% of 3 plausible")
+    assert "experts" not in found.verdicts["red"].why
+    assert found.document()["experts"]["classes"]["blue"]["keep"] is False
+    shown = page(found)
+    assert "33 % of 3" in shown
+    assert "shape 2" in shown
+    assert "Experts call 33% of them plausible" in shown
+
+    answers.write_text(json.dumps({"kind": "synthetic", "answers": said("green", "not")}))
+    with pytest.raises(ClassesWrong, match=r"has answers about green, and .* has no such class"):
+        judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), eye, say=silent)
 
 
 def test_a_class_that_real_ones_have_not_and_one_that_lacks_are_named(tmp_path: Path) -> None:
