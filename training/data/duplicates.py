@@ -6,8 +6,8 @@ are found by perceptual hash (`prints`), sifted by the coefficients behind the h
 confirmed by aligning the two small pictures: two tablets from one mould on one backdrop
 are close in the hash, and yet two photographs (decision 0020).
 
-Hashes are looked up band by band, so that the work grows with photographs and candidates
-and not with pairs.
+Hashes are looked up band by band, and of the candidates only a photograph's likeliest are
+confirmed, so that the work grows with photographs and not with pairs (decision 0167).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from training.data.prints import VARIANTS, Prints, agreement, prints_of
 HASH_DISTANCE_MAX: Final = 12
 WAVE_CORRELATION_MIN: Final = 0.88
 AGREEMENT_MIN: Final = 0.84
+# Others compared in vain with a photograph, or those it is one with, before less likely ones are not (decision 0167).
+TRIES_MAX: Final = 4
 _BANDS: Final = 4
 _BAND_BITS: Final = 16
 # Hashes within 7 bits differ in at least one of the four bands by one bit at most.
@@ -134,7 +136,10 @@ class _Found:
         self._photos, self._others = photos, others
         self._within = photos is others
         self._shift = 0 if self._within else len(photos)
-        self._joined = _Joined(len(photos) + (0 if self._within else len(others)))
+        count = len(photos) + (0 if self._within else len(others))
+        self._joined = _Joined(count)
+        self._in_vain = [0] * count  # of a set's root: photographs since its last copy that were none
+        self._tried: set[tuple[int, int]] = set()  # of these one alignment failed, and another may not
         self._pairs: list[Pair] = []
 
     def add_same_bytes(self) -> None:
@@ -154,11 +159,24 @@ class _Found:
                     self._connect(row, first_there[photo.sha256], 1.0)
 
     def judge(self, row: int, column: int, look: NDArray[np.uint8], other: NDArray[np.uint8], variant: int) -> None:
-        if self._joined.root(row) == self._joined.root(column + self._shift):
+        """Candidates come likeliest first: who has met enough that were none is not compared with less likely ones.
+
+        Unless the other one has not: a photograph that hundreds resemble is still compared with its copy.
+        """
+        root, other_root = self._joined.root(row), self._joined.root(column + self._shift)
+        if root == other_root:
+            return
+        is_new = (row, column) not in self._tried
+        if is_new and min(self._in_vain[root], self._in_vain[other_root]) >= TRIES_MAX:
             return
         how_alike = agreement(look, other, variant, enough=AGREEMENT_MIN)
         if how_alike >= AGREEMENT_MIN:
             self._connect(row, column, min(how_alike, 1.0))
+            self._in_vain[self._joined.root(row)] = 0
+        elif is_new:
+            self._tried.add((row, column))
+            self._in_vain[root] += 1
+            self._in_vain[other_root] += 1
 
     def sorted_pairs(self) -> tuple[Pair, ...]:
         return tuple(sorted(self._pairs, key=lambda pair: (pair.first.relative, pair.second.relative)))

@@ -34,6 +34,7 @@ _STEPS: Final = 8
 _PROMISING: Final = 0.3
 _GAIN_MIN: Final = 0.005
 _STILL: Final = np.array([1.0, 0.0, 0.0, 0.0])
+_GRID: Final = np.mgrid[0:LOOK_PX, 0:LOOK_PX] - (LOOK_PX - 1) / 2  # rows and columns from the middle
 _REACH: Final = np.array([0.28, 0.22, 9.0, 9.0])  # of a motion: scale, turn in radians, shift in pixels of a look
 
 
@@ -156,9 +157,21 @@ def unmirror(picture: Floats, mirroring: int) -> Floats:
 
 def _band(picture: Floats, smooth_px: float, coarse_px: float) -> Floats:
     """What is finer than one Gaussian and coarser than another."""
-    smooth = ndimage.gaussian_filter(picture, smooth_px) if smooth_px else picture
-    band: Floats = smooth - ndimage.gaussian_filter(picture, coarse_px)
+    smooth = _blurred(picture, smooth_px) if smooth_px else picture
+    band: Floats = smooth - _blurred(picture, coarse_px)
     return band
+
+
+def _blurred(picture: Floats, sigma_px: float) -> Floats:
+    """scipy's gaussian_filter, as the two matrix products that it is: a tenth of its time at this size."""
+    gaussian = _gaussian(sigma_px)
+    return np.asarray(gaussian @ picture @ gaussian.T, np.float32)
+
+
+@cache
+def _gaussian(sigma_px: float) -> Floats:
+    """[LOOK_PX, LOOK_PX]: along one axis, edges reflected."""
+    return np.asarray(ndimage.gaussian_filter1d(np.eye(LOOK_PX), sigma_px, axis=0), np.float32)
 
 
 def _correlation(first: Floats, second: Floats, seen: Floats) -> float:
@@ -174,7 +187,7 @@ def _correlation(first: Floats, second: Floats, seen: Floats) -> float:
 def _places(motion: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Where each pixel of the changed picture lies in the original: (rows, columns)."""
     scale, turn, down, right = motion
-    y, x = np.mgrid[0:LOOK_PX, 0:LOOK_PX] - (LOOK_PX - 1) / 2
+    y, x = _GRID
     cos, sin = scale * math.cos(turn), scale * math.sin(turn)
     middle = (LOOK_PX - 1) / 2
     return cos * y + sin * x + middle + down, cos * x - sin * y + middle + right
@@ -196,7 +209,7 @@ def _step(target: Floats, moved: Floats, inside: Floats, motion: NDArray[np.floa
     # Slopes are along the changed picture's axes; turned and scaled back they are along the original's.
     cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
     along_rows, along_columns = cos * down + sin * right, cos * right - sin * down
-    y, x = np.mgrid[0:LOOK_PX, 0:LOOK_PX] - (LOOK_PX - 1) / 2
+    y, x = _GRID
     cos, sin = math.cos(turn), math.sin(turn)
     by_scale = along_rows * (cos * y + sin * x) + along_columns * (cos * x - sin * y)
     by_turn = scale * (along_rows * (-sin * y + cos * x) + along_columns * (-sin * x - cos * y))

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
+from scipy import ndimage
 
 from tests.unit.training.data.cast import copy_of, photo, picture
+from training.data import duplicates, prints
 from training.data.duplicates import Pair, groups, near_duplicates, shared_photos
 from training.data.folder import LOOK_PX, Photo
 from training.data.prints import CHANGES, MIRRORINGS, prints_of
@@ -66,6 +69,39 @@ def test_a_copy_is_found_however_it_was_made(how: str) -> None:
 def test_pieces_of_one_mould_are_not_copies() -> None:
     pieces = [copy_of(draw(f"wheel_of_law/front_{seed:03}.jpg", 0), f"a/{seed}.jpg") for seed in SEEDS]
     assert near_duplicates(pieces) == ()
+
+
+def test_whom_many_resemble_is_compared_with_few_of_them_and_with_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def piece(seed: int) -> Image.Image:  # all of one shape, each with a grain of its own
+        shape = picture(1, width=16, height=16).resize((256, 256), Image.Resampling.BICUBIC)
+        grain = np.random.default_rng(seed).normal(0.0, 25.0, (64, 64)).repeat(4, axis=0).repeat(4, axis=1)
+        return Image.fromarray((np.asarray(shape, np.float64) + grain[..., None]).clip(0, 255).astype(np.uint8))
+
+    pieces = [copy_of(piece(seed), f"a/{seed:02}.jpg") for seed in range(30)]
+    again = copy_of(_cropped(piece(20), 0.08, 0.08, 0.08, 0.08), "b/copy.jpg")
+    photos = [*pieces, again]
+    aligned: set[frozenset[bytes]] = set()
+    agreement = duplicates.agreement
+
+    def counted(look: NDArray[np.uint8], other: NDArray[np.uint8], variant: int, *, enough: float) -> float:
+        aligned.add(frozenset((look.tobytes(), other.tobytes())))
+        return agreement(look, other, variant, enough=enough)
+
+    monkeypatch.setattr(duplicates, "agreement", counted)
+    pairs = near_duplicates(photos)
+
+    assert [(pair.first.relative, pair.second.relative) for pair in pairs] == [("a/20.jpg", "b/copy.jpg")]
+    every = prints_of(photos)
+    alike = {frozenset((row, column)) for row, column, _ in duplicates._candidates(every, every) if row != column}
+    assert len(aligned) <= duplicates.TRIES_MAX * len(photos) < len(alike) / 2
+
+
+@pytest.mark.parametrize(("smooth_px", "coarse_px"), [(2.5, 10.0), (0.0, 4.0)])
+def test_bands_are_scipy_s_gaussians(smooth_px: float, coarse_px: float) -> None:
+    picture = np.random.default_rng(0).uniform(0.0, 255.0, (LOOK_PX, LOOK_PX)).astype(np.float32)
+    smooth = ndimage.gaussian_filter(picture, smooth_px) if smooth_px else picture
+    expected = smooth - ndimage.gaussian_filter(picture, coarse_px)
+    np.testing.assert_allclose(prints._band(picture, smooth_px, coarse_px), expected, atol=1e-3)
 
 
 def test_the_same_bytes_are_a_pair_even_where_there_is_nothing_to_see() -> None:
