@@ -163,7 +163,7 @@ def _band(picture: Floats, smooth_px: float, coarse_px: float) -> Floats:
 
 
 def _blurred(picture: Floats, sigma_px: float) -> Floats:
-    """scipy's gaussian_filter, as the two matrix products that it is: a tenth of its time at this size."""
+    """scipy's gaussian_filter, as the two matrix products that it is: a quarter of its time at this size."""
     gaussian = _gaussian(sigma_px)
     return np.asarray(gaussian @ picture @ gaussian.T, np.float32)
 
