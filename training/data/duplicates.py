@@ -12,7 +12,7 @@ confirmed, so that the work grows with photographs and not with pairs (decision 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final
@@ -57,7 +57,9 @@ def near_duplicates(photos: Sequence[Photo]) -> tuple[Pair, ...]:
     prints = prints_of(ordered)
     found = _Found(ordered, ordered)
     found.add_same_bytes()
-    for row, column, variant in _candidates(prints, prints):
+    alike = _alike(prints, prints)
+    for place in np.argsort(-alike.correlations, kind="stable"):
+        row, column, variant = alike.at(place)
         if row != column:
             found.judge(min(row, column), max(row, column), prints.looks[row], prints.looks[column], variant)
     return found.sorted_pairs()
@@ -72,10 +74,14 @@ def shared_photos(photos: Sequence[Photo], others: Sequence[Photo]) -> tuple[Pai
     found = _Found(photos, others)
     found.add_same_bytes()
     # A crop is found from the side of the whole photograph, so both directions are looked at.
-    for row, column, variant in _candidates(prints, other_prints):
-        found.judge(row, column, prints.looks[row], other_prints.looks[column], variant)
-    for column, row, variant in _candidates(other_prints, prints):
-        found.judge(row, column, other_prints.looks[column], prints.looks[row], variant)
+    there, back = _alike(prints, other_prints), _alike(other_prints, prints)
+    for place in np.argsort(-np.concatenate((there.correlations, back.correlations)), kind="stable"):
+        if place < len(there.rows):
+            row, column, variant = there.at(place)
+            found.judge(row, column, prints.looks[row], other_prints.looks[column], variant)
+        else:
+            column, row, variant = back.at(place - len(there.rows))
+            found.judge(row, column, other_prints.looks[column], prints.looks[row], variant)
     return found.sorted_pairs()
 
 
@@ -187,16 +193,26 @@ class _Found:
             self._pairs.append(Pair(first, second, first.sha256 == second.sha256, how_alike))
 
 
-def _candidates(prints: Prints, others: Prints) -> Iterator[tuple[int, int, int]]:
-    """(row of prints, row of others, variant of the other) that hash and coefficients call alike, likeliest first."""
-    if not len(prints.hashes) or not len(others.hashes):
-        return
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """Photographs and variants of others that hash and coefficients call alike; [n] each."""
+
+    rows: Indices  # of prints
+    columns: Indices  # of the others
+    variants: Indices  # of the other
+    correlations: NDArray[np.float32]  # of their coefficients: the higher, the likelier are they copies
+
+    def at(self, place: np.intp) -> tuple[int, int, int]:
+        """(row, column, variant)."""
+        return int(self.rows[place]), int(self.columns[place]), int(self.variants[place])
+
+
+def _alike(prints: Prints, others: Prints) -> _Alike:
     rows, columns, variants = _hash_neighbours(prints.hashes[:, 0], others.hashes)
     own = prints.wave(rows, np.zeros_like(variants))
     correlations = np.einsum("ij,ij->i", own, others.wave(columns, variants))
     kept = np.flatnonzero(correlations >= WAVE_CORRELATION_MIN)  # pictures of nothing have no coefficients: never
-    for index in kept[np.argsort(-correlations[kept], kind="stable")]:
-        yield int(rows[index]), int(columns[index]), int(variants[index])
+    return _Alike(rows[kept], columns[kept], variants[kept], correlations[kept])
 
 
 def _hash_neighbours(hashes: NDArray[np.uint64], others: NDArray[np.uint64]) -> tuple[Indices, Indices, Indices]:

@@ -92,8 +92,14 @@ def test_whom_many_resemble_is_compared_with_few_of_them_and_with_its_copy(monke
 
     assert [(pair.first.relative, pair.second.relative) for pair in pairs] == [("a/20.jpg", "b/copy.jpg")]
     every = prints_of(photos)
-    alike = {frozenset((row, column)) for row, column, _ in duplicates._candidates(every, every) if row != column}
+    candidates = duplicates._alike(every, every)
+    alike = {frozenset(pair) for pair in zip(candidates.rows, candidates.columns, strict=True) if pair[0] != pair[1]}
     assert len(aligned) <= duplicates.TRIES_MAX * len(photos) < len(alike) / 2
+
+    for crop in (0.08, 0.1):  # found from the side of the whole photograph alone
+        other = copy_of(_cropped(piece(20), crop, crop, crop, crop), "b/copy.jpg")
+        across = {(pair.first.relative, pair.second.relative) for pair in shared_photos([other], pieces)}
+        assert ("b/copy.jpg", "a/20.jpg") in across
 
 
 @pytest.mark.parametrize(("smooth_px", "coarse_px"), [(2.5, 10.0), (0.0, 4.0)])
