@@ -29,6 +29,7 @@ WAVE_CORRELATION_MIN: Final = 0.88
 AGREEMENT_MIN: Final = 0.84
 # Others compared in vain with a photograph, or those it is one with, before less likely ones are not (decision 0167).
 TRIES_MAX: Final = 4
+_CHUNK: Final = 2**16  # candidates
 _BANDS: Final = 4
 _BAND_BITS: Final = 16
 # Hashes within 7 bits differ in at least one of the four bands by one bit at most.
@@ -209,8 +210,11 @@ class _Alike:
 
 def _alike(prints: Prints, others: Prints) -> _Alike:
     rows, columns, variants = _hash_neighbours(prints.hashes[:, 0], others.hashes)
-    own = prints.wave(rows, np.zeros_like(variants))
-    correlations = np.einsum("ij,ij->i", own, others.wave(columns, variants))
+    correlations = np.zeros(len(rows), np.float32)
+    for start in range(0, len(rows), _CHUNK):  # of millions the coefficients would be gigabytes
+        chunk = slice(start, start + _CHUNK)
+        own = prints.wave(rows[chunk], np.zeros_like(variants[chunk]))
+        correlations[chunk] = np.einsum("ij,ij->i", own, others.wave(columns[chunk], variants[chunk]))
     kept = np.flatnonzero(correlations >= WAVE_CORRELATION_MIN)  # pictures of nothing have no coefficients: never
     return _Alike(rows[kept], columns[kept], variants[kept], correlations[kept])
 
