@@ -82,17 +82,22 @@ def test_a_review_sheet_is_judged_with_two_keys_a_photograph(desks: Mapping[str,
     with desks["prasert"].window() as page:
         page.goto(f"/admin/sheets/sheet/{seeded.sheet}/change/")
         page.get_by_role("link", name="Judge").click()
-        number = page.locator("[name=number]")
+
+        def shown(number: str) -> None:
+            expect(page.locator("[name=number]")).to_have_value(number)
+            page.wait_for_load_state()  # a key that is struck before the page listens is nobody's
+
+        shown("1")
         for picture in page.locator(".p-photo").all():
             page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=picture.element_handle())
         page.keyboard.press("1")
         page.keyboard.press("Enter")
-        expect(number).to_have_value("2")
+        shown("2")
         page.keyboard.press("Control+z")
-        expect(number).to_have_value("1")
+        shown("1")
         page.keyboard.press("2")
         page.keyboard.press("Enter")
-        expect(number).to_have_value("2")
+        shown("2")
         page.keyboard.press("u")
         page.keyboard.press("Enter")
         expect(page.get_by_text("You have judged 2 of 2.")).to_be_visible()
