@@ -19,7 +19,8 @@ from tests.unit.console.retraining import pretended_amulet
 def settings(state: Path) -> dict[str, str]:
     """Variables of a console that asks for trainings over its broker, and of the worker that carries them out.
 
-    The key is one that the console trusts, and the program is one that trains within a second.
+    The key is one that the console trusts, and the program is one that trains within a second. No photograph waits for
+    a second expert: which do is drawn, and of two, both would once in a hundred times, and leave nothing to train on.
     """
     trusted, key, program = Layout.of(new_state(state)).trusted, state.parent / "release.key", state.parent / "amulet"
     signing.generate_key(key)
@@ -31,6 +32,7 @@ def settings(state: Path) -> dict[str, str]:
         "AMULET_TRAINING_COMMAND": str(program),
         "AMULET_TRAINING_KEY_FILE": str(key),
         "AMULET_TRAINING_DIR": str(state.parent / "training"),
+        "AMULET_REVIEW_DOUBLE_RATIO": "0",
     }
 
 
