@@ -36,7 +36,7 @@ from model_store.card import Card
 from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
-from tests.fault.processes import supervise
+from tests.fault.processes import start
 from tests.fault.truth import audited
 from tests.stack import Stack, until  # drives a stack by its commands, as this does
 
@@ -268,9 +268,9 @@ async def _away(callers: Callers, seconds: float) -> dict[str, Any]:
 
     async def console() -> float:
         await asyncio.sleep(third)
-        await asyncio.to_thread(supervise, callers.stack, "stop", "console")
+        await asyncio.to_thread(supervision.stop_program, callers.stack.layout, "console")
         await asyncio.sleep(max(0.0, began_s + 2 * third - time.monotonic()))
-        await asyncio.to_thread(supervise, callers.stack, "start", "console")
+        await asyncio.to_thread(start, callers.stack, "console")
         return time.monotonic() - began_s
 
     _, back_s = await asyncio.gather(callers.open(RATE_RATIO * capacity, seconds=seconds), console())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+import time
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -27,6 +28,7 @@ RESTART_WAIT_S_MAX: Final = (
     5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
 )
 IDLE: Final = "IDLE"
+_LOOK_EVERY_S: Final = 0.1
 # A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
 _YIELDING: Final = ("nice", "-n", "10")
 # What a process needs from the caller's environment besides Amulet's own settings.
@@ -173,12 +175,23 @@ def stop(layout: Layout) -> None:
     """
     supervisor = _ask(layout).supervisor
     for ask in (
-        partial(supervisor.stopProcess, "gateway"),
+        partial(stop_program, layout, "gateway"),
         supervisor.stopAllProcesses,
         supervisor.shutdown,
     ):
         with suppress(xmlrpc.client.Error, OSError):  # it did not run, or everything is ending already
             ask()
+
+
+def stop_program(layout: Layout, name: str) -> None:
+    """Stop one program; returns when it has ended. Raises xmlrpc.client.Fault when it does not run, OSError.
+
+    supervisord is looked at from here: while it itself waits for one program it takes a whole core
+    (its `stopProcess` asks without a pause), and the gateway's last calls need that one (decision 0168).
+    """
+    _ask(layout).supervisor.stopProcess(name, False)
+    while any(state.pid for state in states(layout) if state.name == name):
+        time.sleep(_LOOK_EVERY_S)
 
 
 def pid(layout: Layout) -> int | None:

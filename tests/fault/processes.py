@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 import xmlrpc.client
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -25,11 +25,10 @@ def program_pid(stack: Stack, program: str) -> int:
     )
 
 
-def supervise(stack: Stack, verb: Literal["start", "stop"], program: str) -> None:
-    """Start or stop one program, and return when that is done."""
+def start(stack: Stack, program: str) -> None:
+    """Start one program that was stopped, and return when it has run for a second."""
     transport = SupervisorTransport(None, None, f"unix://{stack.layout.supervisor_socket}")
-    supervisor = xmlrpc.client.ServerProxy(f"http://{HOST}", transport=transport).supervisor
-    (supervisor.startProcess if verb == "start" else supervisor.stopProcess)(program, True)
+    xmlrpc.client.ServerProxy(f"http://{HOST}", transport=transport).supervisor.startProcess(program)
 
 
 def answers(url: str) -> bool:

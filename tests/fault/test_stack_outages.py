@@ -16,9 +16,10 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 
+from cli import supervision
 from tests.fault.conftest import JOURNAL_DISK_MIB
 from tests.fault.load import Load, Outcome
-from tests.fault.processes import answers, metric, program_pid, readiness, supervise, wait_until
+from tests.fault.processes import answers, metric, program_pid, readiness, start, wait_until
 from tests.fault.results import keep
 from tests.fault.truth import backlog, check_every_answer_is_audited_once
 from tests.stack import Stack
@@ -75,7 +76,7 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
         away_s = time.monotonic()
         family = _console_processes(stack)
         if how == "stopped":
-            supervise(stack, "stop", "console")
+            supervision.stop_program(stack.layout, "console")
         else:
             for process in family:
                 process.suspend()
@@ -88,7 +89,7 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
             assert waiting > 0
         finally:
             if how == "stopped":
-                supervise(stack, "start", "console")
+                start(stack, "console")
             else:
                 for process in family:
                     with suppress(psutil.NoSuchProcess):
