@@ -155,7 +155,7 @@ class Decoders:
         try:
             async with asyncio.timeout(self._settings.job_s_max):
                 outcome = await decoder.do(job, payload)
-        except (EOFError, OSError) as error:  # a TimeoutError is an OSError
+        except (EOFError, OSError, RuntimeError) as error:  # a TimeoutError is an OSError
             decoder.kill()  # also one that hangs, or lives on and speaks nonsense
             exit_status = await decoder.wait()
             outcome = (Status.TOO_COSTLY, b"time") if exit_status == -signal.SIGPROF else None
@@ -262,7 +262,10 @@ class _Decoder:
         return self._process.pid
 
     async def do(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
-        """Raises EOFError or OSError when the process dies or answers outside the protocol."""
+        """Raises EOFError or OSError when the process dies or answers outside the protocol.
+
+        RuntimeError is uvloop's for what is written to a process that has ended: one may end between two jobs.
+        """
         self.between_jobs = False
         if len(payload) <= SHARED_BYTES:
             self._memory[: len(payload)] = payload
