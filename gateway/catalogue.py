@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway import errors
+from gateway.ask import check_text
 from gateway.routing.router import WhyNotReady, model_for
 from gateway.snapshot import Client, ServedModel, Snapshot
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -35,6 +36,7 @@ def page(
 def model(snapshot: Snapshot, client: Client, request: pb.GetModelRequest, why_not_ready: WhyNotReady) -> pb.Model:
     """Raises ModelNotFound, ModelNotPermitted, VersionNotFound, or FieldInvalid where several may be meant."""
     served = model_for(snapshot, client, request.model)
+    check_text("version", request.version)
     if request.version and request.version not in served.versions:
         raise errors.VersionNotFound(
             f"the model {served.name!r} has no version {request.version!r}",

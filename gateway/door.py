@@ -30,6 +30,7 @@ from gateway.admission.limits import RateLimiter
 from gateway.admission.shedding import Shedder
 from gateway.admission.streams import Streams
 from gateway.call import Call, current_call, metadata_of
+from gateway.messages import parser_of
 from gateway.policy import PolicyKeeper
 from gateway.snapshot import Key
 from gateway.telemetry import Metrics
@@ -282,7 +283,8 @@ def _reading(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """This handler's method, served by what reads its messages itself."""
     kind = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
-    return kind(serve, request_deserializer=like.request_deserializer, response_serializer=like.response_serializer)
+    parse = parser_of(like.request_deserializer)
+    return kind(serve, request_deserializer=parse, response_serializer=like.response_serializer)
 
 
 async def _moment() -> None:

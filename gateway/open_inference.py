@@ -20,6 +20,7 @@ from grpc import aio
 from numpy.typing import NDArray
 
 from gateway import catalogue, errors, tensors
+from gateway.answer import CLASS_LEVEL
 from gateway.ask import Ask, AskedExplanation, AskedSubject, AskedView, check_text
 from gateway.call import Call, current_call
 from gateway.deadline import Deadline
@@ -225,6 +226,7 @@ def _ask_of(
         model=model.name,
         version=request.model_version,
         top_k=_ALL_CANDIDATES,
+        level=CLASS_LEVEL,  # a row has one column a class, whatever the answer would stand on
         explanation=AskedExplanation(pb.Explain.METHOD_GRAD_CAM, wishes.explain_class, overlay=False)
         if explain
         else None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TextIO
 
@@ -67,10 +68,12 @@ class _Lines:
         self.name, self._handler = name, handler
 
     def msg(self, line: str) -> None:
+        """A log that takes no more (a full disk, a reader that is gone) costs its lines and no answer, as there."""
         self._handler.acquire()
         try:
-            self._handler.stream.write(line + "\n")
-            self._handler.flush()
+            with suppress(OSError):
+                self._handler.stream.write(line + "\n")
+                self._handler.flush()
         finally:
             self._handler.release()
 

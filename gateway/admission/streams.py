@@ -39,8 +39,9 @@ class Streams:
         """
         loser = self._loser(client_id)
         if loser:
-            self._staying[loser].pop().set_result(
-                errors.Overloaded.for_now("the place went to a client that has fewer open streams")
+            _end(
+                self._staying[loser].pop(),
+                errors.Overloaded.for_now("the place went to a client that has fewer open streams"),
             )
         ended = self._enter(client_id)
         try:
@@ -58,7 +59,7 @@ class Streams:
         self._closed = True
         for staying in self._staying.values():
             for ended in staying:
-                ended.set_result(_shutting_down())
+                _end(ended, _shutting_down())
             staying.clear()
 
     def _loser(self, client_id: str) -> str:
@@ -102,6 +103,12 @@ class Streams:
             async with asyncio.timeout(self._last_s_max):
                 await last()
         raise refusal
+
+
+def _end(ended: _Ended, refusal: errors.Refusal) -> None:
+    """Tell a stream to end. One whose body has just ended is still among those that stay, for a turn of the loop."""
+    if not ended.done():
+        ended.set_result(refusal)
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

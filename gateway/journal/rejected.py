@@ -19,6 +19,7 @@ from gateway.journal.refusals import is_refusal
 from gateway.journal.segment import write_durably
 
 REJECTED_FOLDER: Final = "rejected"
+_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class RejectedEvents:
 
     def __init__(self, journal_folder: Path) -> None:
         self._folder = journal_folder / REJECTED_FOLDER
-        files = sorted(self._folder.glob("*.jsonl")) if self._folder.is_dir() else []
+        files = sorted(filter(_is_ours, self._folder.glob("*.jsonl"))) if self._folder.is_dir() else []
         self._last_sequence = int(files[-1].stem) if files else 0
         self._kept = {file.name: _count(file) for file in files}  # file -> its events
         self.count = sum(self._kept.values())
@@ -51,7 +52,7 @@ class RejectedEvents:
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         last = max(event.sequence for event in new)
-        name = f"{last:020d}.jsonl"
+        name = f"{last:0{_DIGITS}d}.jsonl"
         write_durably(self._folder / name, b"".join(map(_line, new)))
         self._last_sequence = last
         self._kept[name] = len(new)
@@ -64,6 +65,11 @@ class RejectedEvents:
         except OSError:
             return  # a folder that cannot be looked at has lost nothing
         self.count = sum(self._kept.values())
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a delivery made it: a note or a copy that somebody left beside them counts for nothing."""
+    return len(file.stem) == _DIGITS and file.stem.isdecimal()
 
 
 def _count(file: Path) -> int:

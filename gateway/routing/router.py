@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway import errors
+from gateway.ask import check_text
 from gateway.routing.weights import choose
 from gateway.snapshot import Client, ServedModel, ServedVersion, Snapshot
 
@@ -21,6 +22,7 @@ class Destination:
 def model_for(snapshot: Snapshot, client: Client, name: str) -> ServedModel:
     """The model that a client means. Raises FieldInvalid, ModelNotFound or ModelNotPermitted."""
     if name:
+        check_text("model", name)  # it is told back
         if not client.may_use(name):
             raise errors.ModelNotPermitted(f"this key may not use the model {name!r}", field="model")
         if name not in snapshot.models:

@@ -51,6 +51,8 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # TorchServe is where the settings say, and its token travels in plain text.
+    ("grpc.enable_http_proxy", 0),
 )
 
 

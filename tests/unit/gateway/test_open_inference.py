@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gateway.serving.torchserve import GraphResult
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.inference import open_inference_pb2 as oip
@@ -22,6 +24,7 @@ from tests.tiny_archive import CLASSES, GRID, NAME, VERSION
 from tests.unit.gateway.cast import (
     SOMCHAI,
     Gateway,
+    Graph,
     client,
     photo,
     policy,
@@ -31,6 +34,7 @@ from tests.unit.gateway.cast import (
     served_version,
     until,
 )
+from tests.unit.gateway.test_levels import TONE, TORN
 
 SECOND = "v20260102_tiny_1.000"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -100,6 +104,28 @@ async def test_each_photograph_of_a_batch_leaves_its_own_event(gateway: Gateway)
     assert [events[one].candidates[0].class_id for one in ids[:2]] == ["red", "green"]
     assert answer["verdict"].tolist() == [b"IN_DOMAIN", b"IN_DOMAIN", b"OUT_OF_DISTRIBUTION"]
     assert json.loads(answer["reasons"][2]) == ["NOT_OUR_KIND"]
+
+
+class Torn(Graph):
+    """Torn between two classes of one group, whatever it is shown."""
+
+    async def predict(self, *args: Any, **kwargs: Any) -> GraphResult:
+        result = await super().predict(*args, **kwargs)
+        inside = dict.fromkeys(result.outputs[0].scores, -1e9)
+        return replace(
+            result, outputs=tuple(replace(output, probabilities=TORN, scores=inside) for output in result.outputs)
+        )
+
+
+async def test_a_row_has_its_classes_where_the_answer_would_stand_on_a_group(tmp_path: Path) -> None:
+    model = served_model()
+    model.versions[0].card.levels.append(TONE)
+    async with running_gateway(tmp_path, policy=policy(models=[model]), graph=Torn()) as gateway:
+        stands_on = (await gateway.predict(photo())).level
+        answer = typed(await infer(gateway, request(photo(), raw=False)))
+
+    assert stands_on == "tone"
+    assert answer["probabilities"].tolist() == [list(TORN)]
 
 
 async def test_views_of_one_object_become_one_answer(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import grpc
+import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
 from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # ships without stubs
@@ -234,3 +235,48 @@ async def test_a_caller_that_does_not_read_its_last_answers_is_not_waited_for_lo
     await asyncio.wait(held._tasks)
 
     assert [type(end) for end in held.ends] == [errors.ShuttingDown]
+
+
+async def _a_stream_that_has_just_ended(streams: Streams, *, cancelled: bool) -> asyncio.Task[None]:
+    """Its body is over, and for a turn of the loop it is still among those that stay."""
+    over = asyncio.Event()
+
+    async def stay() -> None:
+        async with streams.place(GREEDY_ONE):
+            await over.wait()
+
+    task = asyncio.create_task(stay())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    if cancelled:
+        task.cancel()
+    else:
+        over.set()
+    await asyncio.sleep(0)
+    return task
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_gateway_ends_while_a_stream_is_just_ending_by_itself(cancelled: bool) -> None:
+    streams = Streams(2, last_s_max=1.0)
+    ending = await _a_stream_that_has_just_ended(streams, cancelled=cancelled)
+
+    streams.close()
+
+    await asyncio.wait([ending])
+    assert streams.open == 0
+
+
+async def test_a_place_that_is_just_being_given_up_is_taken_by_another_client() -> None:
+    held = Held(Streams(2, last_s_max=30.0))
+    await held.enter(GREEDY_ONE)
+    ending = await _a_stream_that_has_just_ended(held.streams, cancelled=False)
+
+    await held.enter(POLITE_ONE)
+
+    await asyncio.wait([ending])
+    assert held.ends == []
+    assert held.streams.open == 2
+    held.stuck.set()
+    held.streams.close()
+    await asyncio.wait(held._tasks)

@@ -10,7 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -271,6 +271,27 @@ async def test_logs_are_one_json_object_a_line_whoever_writes_them(capsys: pytes
     ours, theirs = map(json.loads, capsys.readouterr().out.splitlines())
     assert (ours["event"], ours["request_id"], ours["level"], ours["logger"]) == ("ours", "r-1", "warning", "gateway.x")
     assert theirs["event"] == "theirs too"
+
+
+@pytest.fixture
+def full_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Standard output on a disk without room."""
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it writes what is left in it once more, in vain
+    monkeypatch.setattr("sys.stdout", full)
+    with logging_as_the_process_does("json"):
+        yield
+    with suppress(OSError):
+        full.close()
+
+
+@pytest.mark.usefixtures("full_log")
+async def test_a_log_that_takes_no_more_costs_its_lines_and_no_answer(tmp_path: Path) -> None:
+    structlog.get_logger("gateway.x").error("ours")
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        answer = await gateway.predict(photo())
+        await until(lambda: len(gateway.console.events()) == 1, what="its event is with the console")
+
+    assert answer.prediction_id
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -249,6 +249,17 @@ async def test_rejected_events_are_kept_aside_with_the_reason_and_counted_once(
     assert Shipper(journal, settings_for(place)).state().rejected == 3
 
 
+async def test_a_note_beside_rejected_events_is_none_of_them(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    folder = tmp_path / "journal" / "rejected"
+    folder.mkdir()
+    (folder / "00000000000000000001.jsonl").write_text("{}\n")
+    (folder / "00000000000000000042-seen.jsonl").write_text("{}\n{}\n")
+
+    assert Shipper(journal, settings_for(place)).state().rejected == 1
+
+
 async def test_rejected_events_of_an_interrupted_delivery_are_not_kept_twice(
     tmp_path: Path, place: ConsolePlace
 ) -> None:

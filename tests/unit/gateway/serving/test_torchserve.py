@@ -187,6 +187,21 @@ async def test_nobody_there_is_told_at_once(tokens: Tokens) -> None:
         assert time.monotonic() - begin_s < 30.0
 
 
+async def test_a_proxy_of_the_environment_hears_nothing(
+    fake: FakeTorchServe, tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[asyncio.StreamWriter] = []
+    proxy = await asyncio.start_server(lambda _, writer: heard.append(writer), "127.0.0.1", 0)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async with proxy, TorchServe(fake.target, tokens) as torchserve:
+        await predict(torchserve)
+
+    assert fake.calls == 1
+    assert not heard
+
+
 async def test_the_deadline_covers_everything(fake: FakeTorchServe, torchserve: TorchServe) -> None:
     async def never(_: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
         await asyncio.Event().wait()
