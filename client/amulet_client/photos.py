@@ -22,9 +22,10 @@ _STRENGTH: Final = 0.62  # how much of the photograph the strongest evidence cov
 
 
 def shrink(photo: bytes, longest_px: int = 1024) -> bytes:
-    """The same photograph, upright, without metadata, its longer side at most `longest_px`; JPEG.
+    """The same photograph, upright, its longer side at most `longest_px`; JPEG, or PNG where it is transparent.
 
-    One that is small enough already is returned as it is. Raises OSError when it cannot be read.
+    A model sees the same in both: the colour profile stays, and other metadata goes. One that is small enough already
+    is returned as it is. Raises OSError when it cannot be read.
     """
     with Image.open(BytesIO(photo)) as image:
         return _shrunk(photo, image, longest_px / max(image.size))
@@ -45,11 +46,28 @@ def _shrunk(photo: bytes, image: Image.Image, ratio: float) -> bytes:
     """image: the photograph, opened. Nothing is enlarged, and nothing that got no smaller is sent."""
     if ratio >= 1:
         return photo
-    upright = ImageOps.exif_transpose(image).convert("RGB")
-    size = (max(1, round(upright.width * ratio)), max(1, round(upright.height * ratio)))
+    upright = ImageOps.exif_transpose(image)
+    profile = upright.info.get("icc_profile")
+    plain = _of_eight_bits(upright)
+    small = plain.resize(
+        (max(1, round(plain.width * ratio)), max(1, round(plain.height * ratio))), Image.Resampling.LANCZOS
+    )
+    small.info.clear()  # Pillow would write a comment from here
+    # Transparency stays, for the gateway lays colours over white only after the profile: before, edges would be others.
+    form = "PNG" if small.mode == "RGBA" else "JPEG"
     out = BytesIO()
-    upright.resize(size, Image.Resampling.LANCZOS).save(out, "JPEG", quality=92)
+    small.save(out, form, quality=92, icc_profile=profile)
     return out.getvalue()
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """L, RGB, CMYK or RGBA, which the gateway reads as it reads the image itself, profile and all."""
+    if image.mode.startswith("I") or image.mode == "F":  # 16 bits a pixel: Pillow's convert would clip all but 8
+        levels = np.asarray(image, dtype=np.float32) / 257
+        image = Image.fromarray(np.rint(levels.clip(0, 255)).astype(np.uint8))
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
 def heat_map_png(heat_map: HeatMap, *, size_px: int = 448) -> bytes:

@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 from amulet_client import HeatMap
 from amulet_client.models import ModelCard
 from amulet_client.photos import heat_map_png, overlay_png, shrink, shrink_for, write_overlay
+from gateway.intake.pixels import open_photo
 from tests.unit.client.cast import model_of
 
 MAP = HeatMap(view=0, class_id="a", rows=2, columns=2, values=(0.0, 0.0, 0.0, 4.0), overlay_png=b"")
 
 
-def encoded(image: Image.Image, **options: object) -> bytes:
+def encoded(image: Image.Image, form: str = "JPEG", **options: Any) -> bytes:
     out = BytesIO()
-    image.save(out, "JPEG", **options)
+    image.save(out, form, **options)
     return out.getvalue()
 
 
@@ -30,12 +33,77 @@ def test_a_photograph_is_shrunk_upright_and_without_metadata() -> None:
     exif[0x0112] = 6
     exif[0x010E] = "a canary"
 
-    small = shrink(encoded(picture, exif=exif), 500)
+    small = shrink(encoded(picture, exif=exif, comment=b"another canary", xmp=b"<a canary/>"), 500)
 
     assert b"canary" not in small
     with Image.open(BytesIO(small)) as opened:
-        assert opened.size == (250, 500)
+        assert (opened.format, opened.size) == ("JPEG", (250, 500))
         assert not opened.getexif()
+
+
+def photographs() -> list[tuple[str, bytes]]:
+    """The same smooth picture in every form of which the gateway's rule says more than "RGB"."""
+    noise = np.random.default_rng(7)
+    picture = Image.fromarray(noise.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize(
+        (1200, 900), Image.Resampling.BICUBIC
+    )
+    grey, turned, swapped = picture.convert("L"), Image.Exif(), swapped_profile()
+    turned[0x0112] = 6
+    cut_out = Image.merge("RGBA", (*picture.split(), grey.point(lambda level: 0 if level < 100 else level)))
+    kinds: list[tuple[str, str, Image.Image, dict[str, Any]]] = [
+        ("plain", "JPEG", picture, {}),
+        ("turned", "JPEG", picture, {"exif": turned}),
+        ("turned cut-out", "PNG", cut_out, {"exif": turned}),
+        ("grey", "JPEG", grey, {}),
+        ("16-bit grey", "PNG", Image.fromarray(np.asarray(grey, dtype=np.uint16) * 201), {}),
+        ("black and white", "PNG", grey.point(lambda level: 255 * (level > 99), "1"), {}),
+        ("CMYK", "JPEG", picture.convert("CMYK"), {}),
+        ("palette", "PNG", picture.quantize(32), {}),
+        ("palette with a colour that is clear", "PNG", picture.quantize(32), {"transparency": 3}),
+        ("colours with one that is clear", "PNG", picture.quantize(8).convert("RGB"), {"transparency": clear(picture)}),
+        ("cut-out", "PNG", cut_out, {}),
+        ("grey cut-out", "PNG", cut_out.convert("LA"), {}),
+        ("WebP cut-out", "WEBP", cut_out, {"lossless": True}),
+        ("profile", "JPEG", picture, {"icc_profile": swapped}),
+        ("profile and turned", "PNG", picture, {"icc_profile": swapped, "exif": turned}),
+        ("profile of a palette", "PNG", picture.quantize(32), {"icc_profile": swapped}),
+        ("profile of a cut-out", "PNG", cut_out, {"icc_profile": swapped}),
+        ("profile of colours in grey", "JPEG", grey, {"icc_profile": swapped}),
+        ("profile of colours in CMYK", "JPEG", picture.convert("CMYK"), {"icc_profile": swapped}),
+        ("profile that is none", "JPEG", picture, {"icc_profile": b"no profile at all"}),
+    ]
+    return [(name, encoded(image, form, **{"quality": 95} | options)) for name, form, image, options in kinds]
+
+
+def clear(picture: Image.Image) -> tuple[int, ...]:
+    """One of the colours of this picture with eight."""
+    colour = picture.quantize(8).convert("RGB").getpixel((600, 450))
+    assert isinstance(colour, tuple)
+    return tuple(int(level) for level in colour)
+
+
+def swapped_profile() -> bytes:
+    """sRGB with red and green exchanged: whoever loses it is seen at once."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    at = {bytes(profile[132 + 12 * n : 136 + 12 * n]): 132 + 12 * n for n in range(int.from_bytes(profile[128:132]))}
+    profile[at[b"rXYZ"] : at[b"rXYZ"] + 4], profile[at[b"gXYZ"] : at[b"gXYZ"] + 4] = b"gXYZ", b"rXYZ"
+    return bytes(profile)
+
+
+def seen(photo: bytes) -> NDArray[np.int64]:
+    """The pixels that a gateway would give to a model of 64 px."""
+    with Image.open(BytesIO(photo)) as image:
+        form, stored_px = image.format, image.size
+    assert form in ("JPEG", "PNG", "WEBP")
+    return open_photo(photo, format_name=form, claimed_px=stored_px, size_px=(64, 64)).pixels.astype(np.int64)
+
+
+@pytest.mark.parametrize("photo", [pytest.param(photo, id=name) for name, photo in photographs()])
+def test_a_gateway_sees_the_same_in_a_shrunk_photograph_as_in_the_whole_one(photo: bytes) -> None:
+    small = shrink(photo, 600)
+
+    assert max(size_of(small)) == 600
+    assert np.abs(seen(photo) - seen(small)).mean() < 1.5  # of 255; what a JPEG and resampling lose
 
 
 def test_a_small_photograph_is_sent_as_it_is() -> None:
