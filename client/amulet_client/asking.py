@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,7 +14,7 @@ import click
 from amulet_client.answers import Prediction, Wishes
 from amulet_client.bulk import predict_many
 from amulet_client.reading import describe
-from amulet_client.results import ResultsFile, document_of, worded
+from amulet_client.results import ResultsFile, document_of, line_of, worded
 from amulet_client.synchronous import Client
 from amulet_client.work import Outcome, name_of
 
@@ -58,9 +57,10 @@ def ask(
                     refused += 1
                     click.echo(f"{outcome.name}: {worded(outcome.result)}", err=True)
                 elif results is None and manner.as_json:
-                    click.echo(json.dumps(document_of(outcome, **more), ensure_ascii=False))
+                    click.echo(line_of(document_of(outcome, **more)))
                 elif results is None:
-                    click.echo(f"{outcome.name}: {describe(outcome.result, manner.language)}\n")
+                    name = click.format_filename(outcome.name)  # standard output takes text alone
+                    click.echo(f"{name}: {describe(outcome.result, manner.language)}\n")
                 advance()
     return refused
 
@@ -79,7 +79,7 @@ def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manne
             def prepare(photo: bytes) -> bytes:
                 try:
                     return shrink_for(photo, known)
-                except Exception:  # what Pillow's parsers raise of broken files has no common base
+                except OSError:
                     return photo  # the gateway says what is wrong with it
 
     given = wishes.get("request_id", "")

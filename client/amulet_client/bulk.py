@@ -45,9 +45,10 @@ def predict_many(
     stall_s: float = STALL_S,
     **wishes: Unpack[Wishes],
 ) -> Iterator[Outcome]:
-    """One outcome for each object, in order.
+    """One outcome for each object, in order: an OSError or a ValueError where it could not be asked about.
 
-    prepare: what is done to each photograph before it is sent, as `photos.shrink` does.
+    prepare: what is done to each photograph before it is sent, as `photos.shrink` does; whatever it raises is such
+    an outcome, and so are photographs of more than 160 MiB together, which no gateway takes.
     Raises Refused where the key or what it may do is the matter, and Unreachable where no gateway
     answers: nothing was then yielded for the objects that are left.
     """

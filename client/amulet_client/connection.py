@@ -16,8 +16,9 @@ try:
 except ImportError:  # whoever traces has it; nobody else needs it
     TraceContextTextMapPropagator = None  # type: ignore[assignment,misc]
 
-# Twenty megabytes a photograph, eight of them, and the rest of a request.
-MESSAGE_BYTES_MAX: Final = 170 * 2**20
+# What a gateway takes in one message. A larger one ends the call, and a stream with all that is in it.
+PHOTOS_BYTES_MAX: Final = 8 * 20 * 2**20  # of one request
+MESSAGE_BYTES_MAX: Final = PHOTOS_BYTES_MAX + 2**20  # with the rest of the request
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
 
 TRIES_MAX: Final = 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -27,7 +29,7 @@ def shrink(photo: bytes, longest_px: int = 1024) -> bytes:
     A model sees the same in both: the colour profile stays, and other metadata goes. One that is small enough already
     is returned as it is. Raises OSError when it cannot be read.
     """
-    with Image.open(BytesIO(photo)) as image:
+    with _opened(photo) as image:
         return _shrunk(photo, image, longest_px / max(image.size))
 
 
@@ -38,8 +40,20 @@ def shrink_for(photo: bytes, card: ModelCard) -> bytes:
     at 256 px. Raises OSError when it cannot be read.
     """
     shortest_px = _ROOM * max(*card.input_px, _CHECKS_PX)
-    with Image.open(BytesIO(photo)) as image:
+    with _opened(photo) as image:
         return _shrunk(photo, image, shortest_px / min(image.size))
+
+
+@contextmanager
+def _opened(photo: bytes) -> Iterator[Image.Image]:
+    """The photograph, to be decoded within the block. Whatever Pillow makes of broken bytes is an OSError."""
+    try:
+        with Image.open(BytesIO(photo)) as image:
+            yield image
+    except OSError:
+        raise
+    except Exception as error:  # what Pillow's parsers raise has no common base: SyntaxError, DecompressionBombError
+        raise OSError(f"it cannot be read as a photograph: {error}") from error
 
 
 def _shrunk(photo: bytes, image: Image.Image, ratio: float) -> bytes:
@@ -80,7 +94,7 @@ def overlay_png(photo: bytes, heat_map: HeatMap, *, size_px: int = 448) -> bytes
 
     photo: the file that was sent as view `heat_map.view`. Raises OSError when it cannot be read.
     """
-    with Image.open(BytesIO(photo)) as image:
+    with _opened(photo) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
     square = ImageOps.fit(upright, (size_px, size_px), Image.Resampling.BOX)
     evidence = _levels(heat_map, size_px) / 255.0

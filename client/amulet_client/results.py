@@ -27,6 +27,15 @@ def document_of(outcome: Outcome, **further: Any) -> dict[str, Any]:
     return document | further
 
 
+def line_of(document: Mapping[str, Any]) -> str:
+    """The document as JSON on one line, which any encoding of Unicode can hold.
+
+    A byte of a file's name that is no UTF-8 stands as the half of a character that `os.fsdecode` makes of it, escaped
+    ("\\udce9"): whoever reads the line with Python has the name again.
+    """
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _error(error: Refused | OSError | ValueError) -> dict[str, str]:
     if isinstance(error, Refused):
         return {"reason": error.reason, "code": error.code, "field": error.field, "message": error.message}
@@ -59,7 +68,7 @@ class ResultsFile:
 
     def write(self, document: Mapping[str, Any]) -> None:
         """In the file when it returns, whatever becomes of this process."""
-        self._file.write(json.dumps(document, ensure_ascii=False) + "\n")
+        self._file.write(line_of(document) + "\n")
         self._file.flush()
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Unpack
 
 from amulet_client.answers import Prediction, View, Wishes, request_of
+from amulet_client.connection import PHOTOS_BYTES_MAX
 from amulet_client.errors import AmuletError, Refused, Unreachable
 from amulet_client.repeating import Attempts
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -53,7 +54,7 @@ class Work:
         prepare: Callable[[bytes], bytes] | None,
         **wishes: Unpack[Wishes],
     ) -> None:
-        """prepare: what is done to each photograph before it is sent."""
+        """prepare: what is done to each photograph before it is sent; where it fails, only its object has no answer."""
         self._objects, self._prepare, self._wishes = objects, prepare, wishes
         self._todo = deque(range(len(objects)))
         self._under_way: set[int] = set()
@@ -64,10 +65,15 @@ class Work:
         self.stream = 0  # a number; those who ask for another one are to stop
 
     def request(self, index: int) -> pb.PredictRequest:
-        """Reads the photographs. Raises OSError and ValueError."""
+        """Reads the photographs. Raises OSError and ValueError, whatever `prepare` raises."""
         views = [View.of(path) for path in self._objects[index]]
         if self._prepare is not None:
-            views = [View(self._prepare(view.photo), view.side) for view in views]
+            views = [View(_prepared(view.photo, self._prepare), view.side) for view in views]
+        size_bytes = sum(len(view.photo) for view in views)
+        if size_bytes > PHOTOS_BYTES_MAX:  # a message that is too large would end the stream for all others
+            raise ValueError(
+                f"{size_bytes:,} bytes of photographs are more than one request holds: {PHOTOS_BYTES_MAX:,}"
+            )
         asked = request_of(views, **self._wishes)
         asked.request_id = str(index)
         return asked
@@ -131,6 +137,16 @@ class Work:
 
     def end(self) -> None:
         self.stream += 1
+
+
+def _prepared(photo: bytes, prepare: Callable[[bytes], bytes]) -> bytes:
+    """Raises OSError and ValueError."""
+    try:
+        return prepare(photo)
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # it is the caller's own, and the other objects are not to suffer for it
+        raise ValueError(f"cannot be prepared: {type(error).__name__}: {error}") from error
 
 
 class Streams:

@@ -240,6 +240,40 @@ async def test_a_photograph_is_prepared_before_it_is_sent(moody: Moody, many: Ma
     assert set(moody.seen) == {"a small", "b small"}
 
 
+async def test_a_preparation_that_fails_is_one_outcome_whatever_it_raises(
+    moody: Moody, many: Many, tmp_path: Path
+) -> None:
+    def prepare(photo: bytes) -> bytes:
+        if photo == b"b":
+            raise SyntaxError("broken PNG file")  # so Pillow
+        return photo
+
+    outcomes = await many(objects(tmp_path, "a", "b", "c"), prepare=prepare)
+
+    assert words_of(outcomes) == ["Prediction", "ValueError", "Prediction"]
+    assert str(outcomes[1].result) == "cannot be prepared: SyntaxError: broken PNG file"
+    assert moody.seen == {"a": 1, "c": 1}
+
+
+async def test_more_than_a_gateway_takes_in_one_message_is_one_outcome_that_names_the_limit(
+    moody: Moody, many: Many, tmp_path: Path
+) -> None:
+    large, half = tmp_path / "large.jpg", tmp_path / "half.jpg"
+    for path, size_mib in ((large, 162), (half, 81)):
+        with path.open("wb") as file:
+            file.truncate(size_mib * 2**20)
+    asked = objects(tmp_path, "a", "b")
+    asked[1:1] = [(large,), (half, half)]
+
+    outcomes = await many(asked)
+
+    assert [outcome.photos for outcome in outcomes] == asked
+    assert words_of(outcomes) == ["Prediction", "ValueError", "ValueError", "Prediction"]
+    for outcome in outcomes[1:3]:
+        assert str(outcome.result) == "169,869,312 bytes of photographs are more than one request holds: 167,772,160"
+    assert (moody.seen, moody.streams) == ({"a": 1, "b": 1}, 1)
+
+
 async def test_a_task_that_is_cancelled_ends_cancelled_and_not_unreachable(
     served: tuple[Moody, str], tmp_path: Path
 ) -> None:

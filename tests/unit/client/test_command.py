@@ -45,12 +45,12 @@ def environment(gateway: Gateway, key: str = SOMCHAI.text) -> dict[str, str]:
     }
 
 
-async def typed(gateway: Gateway, *arguments: object, key: str = SOMCHAI.text) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error."""
+async def typed(gateway: Gateway, *arguments: object, key: str = SOMCHAI.text, **further: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error. further: variables of the environment."""
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *map(str, arguments),
-        env=environment(gateway, key),
+        env=environment(gateway, key) | further,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -109,6 +109,44 @@ async def test_a_killed_run_goes_on_where_it_stopped(gateway: Gateway, folder: P
     status, _, _ = await typed(gateway, "predict", folder, "--out", results)  # what was refused is asked again
     assert status == 0
     assert len(results.read_text().splitlines()) == photos + 1
+
+
+async def test_a_name_that_is_no_text_is_answered_like_any_other_and_not_asked_again(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.jsonl"
+    named = folder / os.fsdecode(b"caf\xe9.png")  # as an archive from an old Windows leaves it
+    named.write_bytes(photo("green"))
+
+    status, _, _ = await typed(gateway, "predict", folder, "--out", results)
+    assert status == 0
+    assert json.loads(results.read_text("utf-8").splitlines()[0])["file"] == str(named)
+    gateway.graph.renew()
+    status, _, told = await typed(gateway, "predict", folder, "--out", results)
+    assert (status, told, gateway.graph.versions_asked) == (0, "5 of 5 were answered before\n", [])
+
+    strict = {"PYTHONIOENCODING": "utf-8:strict"}  # as in any locale but C
+    status, lines, _ = await typed(gateway, "predict", named, "--json", **strict)
+    assert (status, json.loads(lines)["file"]) == (0, str(named))
+    status, text, _ = await typed(gateway, "predict", named, **strict)
+    assert status == 0
+    assert "caf\ufffd.png: " in text
+
+
+async def test_a_file_that_is_too_large_for_any_gateway_ends_nothing(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    results, large = tmp_path / "results.jsonl", folder / "deep" / "1a.png"
+    with large.open("wb") as file:
+        file.truncate(162 * 2**20)
+
+    for answered_before in ("", "4 of 5 were answered before\n"):
+        status, _, told = await typed(gateway, "predict", folder, "--out", results)
+        assert status == 1
+        assert told == (
+            f"{answered_before}{large}: 169,869,312 bytes of photographs are more than one request holds: 167,772,160\n"
+        )
+        assert len(gateway.graph.versions_asked) == 4
 
 
 async def test_a_file_that_holds_something_else_is_left_alone(gateway: Gateway, folder: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_a_gateway_sees_the_same_in_a_shrunk_photograph_as_in_the_whole_one(phot
 
     assert max(size_of(small)) == 600
     assert np.abs(seen(photo) - seen(small)).mean() < 1.5  # of 255; what a JPEG and resampling lose
+
+
+def test_a_photograph_that_is_damaged_or_absurdly_large_is_an_os_error() -> None:
+    photo = encoded(Image.new("RGB", (200, 100), "red"), "PNG")
+    # The pixels' chunk ends early, and what follows is none: a SyntaxError of Pillow's.
+    cut = photo[:33] + (10).to_bytes(4) + photo[37:59] + bytes(4) + photo[63:]
+    promise = photo[:16] + (60_000).to_bytes(4) * 2 + photo[24:29]
+    bomb = promise + zlib.crc32(promise[12:]).to_bytes(4) + photo[33:]
+
+    for broken in (cut, bomb):
+        with pytest.raises(OSError, match="cannot be read as a photograph"):
+            shrink(broken, 50)
+        with pytest.raises(OSError, match="cannot be read as a photograph"):
+            overlay_png(broken, MAP)
 
 
 def test_a_small_photograph_is_sent_as_it_is() -> None:
