@@ -50,7 +50,7 @@ class AsyncClient:
         )
         credentials = self._options.credentials()
         self._channel = (
-            aio.insecure_channel(address, options=channel_options())
+            aio.insecure_channel(address, options=channel_options(plaintext=True))
             if credentials is None
             else aio.secure_channel(address, credentials, options=channel_options())
         )

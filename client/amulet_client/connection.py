@@ -98,8 +98,11 @@ def _trace() -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in carrier.items() if name == "traceparent")
 
 
-def channel_options() -> list[tuple[str, Any]]:
+def channel_options(*, plaintext: bool = False) -> list[tuple[str, Any]]:
+    """plaintext: whether the channel has no TLS."""
     return [
+        # A proxy that the environment names (http_proxy) would be shown the key, and could not reach our loopback.
+        *([("grpc.enable_http_proxy", 0)] if plaintext else []),
         ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
         ("grpc.enable_retries", 1),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),

@@ -49,7 +49,7 @@ class Client:
         )
         credentials = self._options.credentials()
         self._channel = (
-            grpc.insecure_channel(address, options=channel_options())
+            grpc.insecure_channel(address, options=channel_options(plaintext=True))
             if credentials is None
             else grpc.secure_channel(address, credentials, options=channel_options())
         )

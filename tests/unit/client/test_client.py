@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import pytest_asyncio
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -262,6 +263,48 @@ def self_signed() -> tuple[bytes, bytes]:
 def test_plain_text_beyond_loopback_is_refused() -> None:
     with pytest.raises(ValueError, match="loopback"):
         Client("203.0.113.5:7443", api_key=KEY, plaintext=True)
+
+
+@pytest_asyncio.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """What a proxy that the environment names is sent: the first line of each connection, which it then closes.
+
+    A connection may be given up without a line: whoever made it has closed the channel meanwhile.
+    """
+    lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if line := await reader.readline():
+            lines.put_nowait(line)
+        writer.close()
+
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as server:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname()))
+        yield lines
+
+
+async def test_plain_text_never_goes_through_a_proxy_of_the_environment(
+    gateway: tuple[Gateway, str], proxy: asyncio.Queue[bytes]
+) -> None:
+    with Client(gateway[1], api_key=KEY, plaintext=True, timeout_s=10) as blocking:
+        assert (await asyncio.to_thread(blocking.predict, [b"amulet"])).prediction_id == "p1"
+    async with AsyncClient(gateway[1], api_key=KEY, plaintext=True, timeout_s=10) as waiting:
+        assert (await waiting.predict([b"amulet"])).prediction_id == "p1"
+
+    assert proxy.empty()
+
+
+async def test_tls_goes_through_a_proxy_of_the_environment_as_grpc_has_it(proxy: asyncio.Queue[bytes]) -> None:
+    with Client("gateway.invalid:7443", api_key=KEY, timeout_s=10) as blocking, pytest.raises(Unreachable):
+        await asyncio.to_thread(blocking.predict, [b"amulet"])
+    async with AsyncClient("gateway.invalid:7443", api_key=KEY, timeout_s=10) as waiting:
+        with pytest.raises(Unreachable):
+            await waiting.predict([b"amulet"])
+
+    assert proxy.qsize() >= 2  # each of them once at least
+    assert {proxy.get_nowait() for _ in range(proxy.qsize())} == {b"CONNECT gateway.invalid:7443 HTTP/1.1\r\n"}
 
 
 def test_the_key_never_shows() -> None:
