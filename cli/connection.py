@@ -21,6 +21,7 @@ import httpx
 from cli.layout import Layout
 
 ANSWER_S_MAX = 60.0
+_ON_THIS_MACHINE = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
 
 
 class RemoteError(click.ClickException):
@@ -37,35 +38,57 @@ class ConsoleConnection:
     def call(self, method: str, path: str, **options: Any) -> Any:
         """One call; the parsed JSON, or None for an empty answer. Raises RemoteError."""
         response = self.send(method, path, **options)
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            raise self._no_console() from None
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """One call; the answer, which is no error. Raises RemoteError."""
+        """One call; the answer, which says that it is done. Raises RemoteError."""
         with self._reached():
             response = httpx.request(
                 method,
                 f"{self.url}/api/v1/{path}",
-                headers={"Authorization": f"Token {self.token}", **options.pop("headers", {})},
+                headers={**self._headers(), **options.pop("headers", {})},
                 timeout=ANSWER_S_MAX,
                 **options,
             )
-        if response.is_error:
-            raise RemoteError(_worded(response))
+        self._check(response)
         return response
 
     def pieces(
         self, path: str, *, method: str = "GET", wait_s: float = ANSWER_S_MAX, **options: Any
     ) -> Iterator[bytes]:
         """The bytes of a long answer as they come. Raises RemoteError, also when it breaks off."""
-        url, headers = f"{self.url}/api/v1/{path}", {"Authorization": f"Token {self.token}"}
+        url = f"{self.url}/api/v1/{path}"
         with (
             self._reached(),
-            httpx.stream(method, url, headers=headers, timeout=wait_s, **options) as response,
+            httpx.stream(method, url, headers=self._headers(), timeout=wait_s, **options) as response,
         ):
-            if response.is_error:
+            if not response.is_success:
                 response.read()
-                raise RemoteError(_worded(response))
+            self._check(response)
+            if "html" in response.headers.get("Content-Type", ""):
+                raise self._no_console()
             yield from response.iter_bytes()
+
+    def _headers(self) -> dict[str, str]:
+        """A console behind TLS sends plain HTTP on to HTTPS; what does not leave this machine needs none."""
+        inside = {"X-Forwarded-Proto": "https"} if self.url.startswith(_ON_THIS_MACHINE) else {}
+        return {"Authorization": f"Token {self.token}", **inside}
+
+    def _check(self, response: httpx.Response) -> None:
+        """Raises RemoteError for everything but success: what was sent on elsewhere has not been done."""
+        if response.has_redirect_location:
+            raise RemoteError(
+                f"the console at {self.url} sends on to {response.headers['Location']}, and nothing was done: set "
+                "AMULET_CONSOLE_URL to the address at which it answers itself"
+            )
+        if not response.is_success:
+            raise RemoteError(_worded(response))
+
+    def _no_console(self) -> RemoteError:
+        return RemoteError(f"what answers at {self.url} is no Amulet console: AMULET_CONSOLE_URL says where that is")
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

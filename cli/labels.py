@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 import zipfile
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -39,9 +40,11 @@ def export(model: str, out: Path, note: str, state: Path, as_json: bool) -> None
     console = console_connection(Layout.of(state))
     body = {"model": model, "note": note}
     try:
+        pieces = console.pieces("datasets/", method="POST", wait_s=EXPORT_S_MAX, json=body)
+        first = next(pieces, b"")  # a console that refuses leaves no folder behind
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent) as file:
-            for piece in console.pieces("datasets/", method="POST", wait_s=EXPORT_S_MAX, json=body):
+            for piece in chain((first,), pieces):
                 file.write(piece)
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
                 with zipfile.ZipFile(file) as archive:

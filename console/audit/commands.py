@@ -18,6 +18,7 @@ from console.audit.notes import KeyUnreadable, load_public_key, split_notes
 from console.audit.receipt import Proved, ReceiptInvalid, check, statement_digest
 from console.audit.verifier import Report
 from console.audit.verifier import verify as check_lines
+from model_store.strict_json import loads
 
 PUBLIC_KEY_NAME: Final = "audit_public.pem"
 
@@ -83,12 +84,9 @@ def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: 
     try:
         key = load_public_key(key_file or _key_of_this_stack())
         notes = [note for path in kept for note in notes_in(path)]
-        document = json.loads(file.read_text("utf-8"))
-        proved = check_document(document, key, notes)
+        proved = check_document(_document(file), key, notes)
     except (KeyUnreadable, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None
-    except json.JSONDecodeError:
-        raise click.ClickException(f"{file} is not JSON") from None
     except ReceiptInvalid as error:
         click.echo(json.dumps({"proved": False, "why": str(error)}) if as_json else f"{file}: NOT PROVED, {error}")
         return 1
@@ -102,6 +100,14 @@ def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: 
             f"{proved.signed_entries:,} entries are signed. It says: {json.dumps(proved.payload, ensure_ascii=False)}"
         )
     return 0
+
+
+def _document(file: Path) -> Any:
+    """Raises ClickException, OSError."""
+    try:
+        return loads(file.read_bytes())
+    except ValueError as error:
+        raise click.ClickException(f"{file} is no receipt, nor a document that carries one: {error}") from None
 
 
 def check_document(document: Any, key: Ed25519PublicKey, notes: Sequence[str] = ()) -> Proved:

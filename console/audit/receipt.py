@@ -56,6 +56,8 @@ def check(document: Any, key: Ed25519PublicKey, *, kept: Sequence[str] = ()) -> 
 
     kept: checkpoints from elsewhere; one of the same size must state the same root.
     """
+    if not isinstance(document, dict):
+        raise ReceiptInvalid("a receipt is a JSON object, as the page of its entry gives it")
     try:
         if document["amulet_receipt"] != RECEIPT_FORM:
             raise ReceiptInvalid(f"the receipt has form {document['amulet_receipt']}, and {RECEIPT_FORM} is understood")

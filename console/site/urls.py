@@ -42,6 +42,7 @@ admin.autodiscover()
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    path("try/", RedirectView.as_view(pattern_name="try_it", query_string=True)),
     path("admin/try/", tryit.try_it, name="try_it"),
     path("admin/try/<uuid:prediction_id>/", tryit.recorded, name="tried"),
     path("admin/", admin.site.urls),

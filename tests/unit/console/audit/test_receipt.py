@@ -143,3 +143,17 @@ def test_the_command_checks_a_receipt_and_the_statement_that_it_vouches_for(sign
     assert status == 1
     assert "the statement is not the one" in text
     assert told({"receipt": 5})[0] == 1
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"\x85\x89PNG", b""], ids=["deep", "binary", "empty"])
+def test_the_command_says_of_a_file_that_holds_no_receipt_that_it_holds_none(
+    signed: Any, tmp_path: Path, content: bytes
+) -> None:
+    Signer(tmp_path / "key", tmp_path / "checkpoints").sign(now())
+    file = tmp_path / "certificate.json"
+    file.write_bytes(content)
+
+    done = CliRunner().invoke(receipt_command, [str(file), "--key", str(tmp_path / "checkpoints" / "audit_public.pem")])
+
+    assert done.exit_code == 1
+    assert f"{file} is no receipt, nor a document that carries one" in done.output

@@ -139,6 +139,7 @@ def test_none_and_too_many_photographs_are_refused_before_the_gateway_is_asked(g
 
 def test_only_staff_who_showed_the_forms_token_may_ask(gateway: AnyGateway) -> None:
     assert Browser().get(reverse("try_it")).status_code == 302
+    assert Browser().get("/try/?model=amulets").headers["Location"] == f"{reverse('try_it')}?model=amulets"
     assert Browser().post(reverse("try_it")).status_code == 302
     careful = Browser(enforce_csrf_checks=True)
     browser, _ = at_the_desk(Role.VIEWER)

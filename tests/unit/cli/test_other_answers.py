@@ -1,0 +1,92 @@
+"""A console that is not there by itself: what sends on elsewhere, or is another server, has done nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from cli.main import main
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Every call alike."""
+
+    status: ClassVar[int]
+    headers_out: ClassVar[dict[str, str]]
+    body: ClassVar[bytes]
+    forwarded: ClassVar[list[str]]
+
+    def _answer(self) -> None:
+        self.forwarded.append(self.headers.get("X-Forwarded-Proto", ""))
+        self.send_response(self.status)
+        for name, value in {**self.headers_out, "Content-Length": str(len(self.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_GET = do_POST = _answer  # noqa: N815 - named by the standard library
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Answers]]:
+    """What answers where the command line looks for the console."""
+    handler = type("_Answers", (Answers,), {"status": 200, "headers_out": {}, "body": b"", "forwarded": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        monkeypatch.setenv("AMULET_CONSOLE_URL", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("AMULET_CONSOLE_TOKEN", "x")
+        monkeypatch.chdir(tmp_path)
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("command", [["keys", "revoke", "x"], ["models", "list"], ["audit", "export", "log.jsonl"]])
+def test_what_is_sent_on_elsewhere_has_not_been_done(
+    console: type[Answers], command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.status, console.headers_out = 301, {"Location": "https://console.example/api/v1/"}
+
+    assert main(command) == 1
+
+    said = capsys.readouterr()
+    assert "sends on to https://console.example/api/v1/, and nothing was done" in said.err
+    assert said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["models", "list"], ["audit", "export", "log.jsonl"]])
+def test_another_server_is_no_console(
+    console: type[Answers], command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.headers_out, console.body = {"Content-Type": "text/html"}, b"<html>Welcome</html>"
+
+    assert main(command) == 1
+
+    assert "is no Amulet console" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_console_behind_tls_answers_on_its_own_machine_without(console: type[Answers]) -> None:
+    console.body = b'{"results": [], "next": null}'
+
+    main(["models", "list"])
+
+    assert set(console.forwarded) == {"https"}
+
+
+def test_labels_that_are_refused_leave_no_folder(console: type[Answers], tmp_path: Path) -> None:
+    console.status = 403
+
+    assert main(["labels", "export", "amulets", "--out", "some/where/else"]) == 1
+
+    assert list(tmp_path.iterdir()) == []
