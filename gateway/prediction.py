@@ -44,7 +44,7 @@ from gateway.journal.journal import Journal
 from gateway.pace import Pace
 from gateway.policy import PolicyKeeper
 from gateway.record import NEAREST_RECORDED, Circumstances, prediction_event, replay_of, shadow_event
-from gateway.replays import Replays, place_of
+from gateway.replays import ON_ITS_WAY, Replays, place_of
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import LOOK_S_MAX, Look, ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
@@ -109,14 +109,15 @@ class Predictor:
     async def predict(
         self, ask: Ask, client: Client, *, deadline: Deadline, language: str, trace: Trace = NO_TRACE
     ) -> pb.PredictResponse:
-        """Answer once it is durable. Raises a Refusal; then nothing was recorded.
+        """Answer once it is durable. Raises a Refusal; then nothing was recorded, unless time ran out at the disk.
 
-        With an idempotency key the work goes on to its end when the caller leaves, so that its
-        second call finds the answer of the first.
+        With an idempotency key the work goes on to its end when the caller leaves or the time runs out
+        at the disk, so that its second call finds the answer of the first.
         """
         if not ask.idempotency_key:
             return await self._predict(ask, client, deadline, language, trace)
-        return await self._background.finish(self._predict_once(ask, client, deadline, language, trace))
+        async with deadline.while_(ON_ITS_WAY):
+            return await self._background.finish(self._predict_once(ask, client, deadline, language, trace))
 
     async def _predict_once(
         self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace
@@ -126,8 +127,9 @@ class Predictor:
         async def work() -> bytes:
             return (await self._predict(ask, client, deadline, language, trace, digest)).SerializeToString()
 
-        async with deadline.while_("answering a call with the same idempotency key"):
-            content, before = await self._replays.once(client.client_id, ask.idempotency_key, digest, work)
+        content, before = await self._replays.once(
+            client.client_id, ask.idempotency_key, digest, work, deadline=deadline
+        )
         response = pb.PredictResponse.FromString(content)
         response.replayed = before
         response.request_id = ask.request_id
@@ -207,8 +209,11 @@ class Predictor:
             replay=replay_of(response, place_of(client.client_id, ask.idempotency_key), digest) if digest else None,
         )
         committing_s = time.monotonic()
-        async with deadline.while_("making the answer durable"):
+        if digest:  # nothing calls a record back from the disk, and the second call has to find it
             await self.make_durable(event)
+        else:
+            async with deadline.while_("making the answer durable"):
+                await self.make_durable(event)
         now_s = time.monotonic()
         committed(response, total_s=now_s - began_s, journal_s=now_s - committing_s)
         trace.answered(response, seen.steps)

@@ -7,6 +7,9 @@ more answers than fit, and by a restart once its event was delivered and swept: 
 call is answered as a new one. Calls with the same key that overlap wait for the first, each
 under its own deadline; when the first fails, the next one is worked on in its place, so that they
 share the work but not the fate.
+
+A record that is with the journal's writer cannot be called back, so no deadline ends the work while it
+waits for the disk: it would become durable, and the second call would leave another one (decision 0169).
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from gateway import errors
+from gateway.deadline import Deadline
 from protos.amulet.events.v1 import events_pb2
 
 KEPT_S: Final = 24 * 3600.0
 KEPT_BYTES_MAX: Final = 24 * 2**20  # about 8,000 answers without overlays
 _ENTRY_BYTES: Final = 512  # the bookkeeping around an answer
+# What a caller was waiting for whose time is over.
+ON_ITS_WAY: Final = "the answer to the same idempotency key was on its way"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +90,13 @@ class Replays:
                 self._remember(kept.place, entry, kept.answer, age_s=kept.age_s)
 
     async def once(
-        self, client_id: str, key: str, digest: bytes, work: Callable[[], Awaitable[bytes]]
+        self, client_id: str, key: str, digest: bytes, work: Callable[[], Awaitable[bytes]], *, deadline: Deadline
     ) -> tuple[bytes, bool]:
         """The answer, and whether it was given before.
 
-        Raises IdempotencyConflict when the key stands for another request, and whatever `work`
-        raises; a failure is not remembered.
+        deadline: of the wait for another call with this key; `work` keeps to its own, and is never ended here.
+        Raises IdempotencyConflict when the key stands for another request, DeadlineExceeded, and
+        whatever `work` raises; a failure is not remembered.
         """
         self._forget_old()
         place = place_of(client_id, key)
@@ -102,12 +109,16 @@ class Replays:
             )
         entry.waiting += 1
         try:
-            async with entry.turn:
+            async with deadline.while_(ON_ITS_WAY):
+                await entry.turn.acquire()
+            try:
                 if entry.answer is not None:
                     return entry.answer, True
                 answer = await work()
                 self._remember(place, entry, answer)
                 return answer, False
+            finally:
+                entry.turn.release()
         finally:
             entry.waiting -= 1
             if entry.answer is None and not entry.waiting and self._entries.get(place) is entry:
@@ -125,7 +136,7 @@ class Replays:
         now = self._clock()
         old: list[bytes] = []
         for place, entry in islice(self._entries.items(), _LOOKED_AT_MAX):
-            if entry.answer is None:  # being worked on: it has its caller's deadline
+            if entry.answer is None:  # being worked on: it has its caller's deadline, and then the disk
                 continue
             if now - entry.answered_at_s < KEPT_S and self.kept_bytes <= KEPT_BYTES_MAX:
                 break

@@ -25,7 +25,7 @@ from gateway.door import Admission, Door
 from gateway.identity import uuid7
 from gateway.prediction import Predictor
 from gateway.record import feedback_event
-from gateway.replays import Replays, place_of
+from gateway.replays import ON_ITS_WAY, Replays, place_of
 from gateway.routing.router import WhyNotReady
 from gateway.telemetry import Metrics, facts_of
 from protos.amulet.events.v1 import events_pb2
@@ -134,18 +134,16 @@ class PredictionService:
                 traceparent=call.trace.traceparent,
                 replay=replay if request.idempotency_key else None,
             )
-            async with deadline.while_("making the feedback durable"):
-                await self._predictor.make_durable(event)
+            await self._predictor.make_durable(event)
             return feedback_id.encode()
 
         if not request.idempotency_key:
-            return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
-
-        async def once() -> bytes:
-            async with deadline.while_("recording a feedback with the same idempotency key"):
-                return (await self._replays.once(call.client.client_id, key, digest, work))[0]
-
-        content = await self._background.finish(once())
+            async with deadline.while_("making the feedback durable"):
+                return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
+        async with deadline.while_(ON_ITS_WAY):
+            content, _ = await self._background.finish(
+                self._replays.once(call.client.client_id, key, digest, work, deadline=deadline)
+            )
         return pb.SubmitFeedbackResponse(feedback_id=content.decode())
 
     async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from gateway import errors, replays
+from gateway.deadline import Deadline
 from gateway.replays import KEPT_S, Replays, place_of, remembered
 from protos.amulet.events.v1 import events_pb2
+from tests.unit.gateway.cast import until
+
+LATER: Final = Deadline(float("inf"))
 
 
 class Work:
@@ -33,30 +38,30 @@ class Work:
 async def test_the_second_call_gets_the_first_answer() -> None:
     kept, work = Replays(), Work()
 
-    assert await kept.once("somchai", "k", b"d", work) == (b"answer 1", False)
-    assert await kept.once("somchai", "k", b"d", work) == (b"answer 1", True)
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 1", False)
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 1", True)
     assert work.runs == 1
 
 
 async def test_the_key_of_another_client_is_another_key() -> None:
     kept, work = Replays(), Work()
-    await kept.once("somchai", "k", b"d", work)
+    await kept.once("somchai", "k", b"d", work, deadline=LATER)
 
-    assert await kept.once("malee", "k", b"other", work) == (b"answer 2", False)
+    assert await kept.once("malee", "k", b"other", work, deadline=LATER) == (b"answer 2", False)
 
 
 async def test_the_same_key_for_another_request_is_a_conflict() -> None:
     kept, work = Replays(), Work()
-    await kept.once("somchai", "k", b"d", work)
+    await kept.once("somchai", "k", b"d", work, deadline=LATER)
 
     with pytest.raises(errors.IdempotencyConflict):
-        await kept.once("somchai", "k", b"other", work)
+        await kept.once("somchai", "k", b"other", work, deadline=LATER)
 
 
 async def test_calls_that_overlap_share_one_answer() -> None:
     kept, work = Replays(), Work()
     work.go_on.clear()
-    calls = [asyncio.create_task(kept.once("somchai", "k", b"d", work)) for _ in range(5)]
+    calls = [asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER)) for _ in range(5)]
     await asyncio.sleep(0)
     work.go_on.set()
 
@@ -69,8 +74,8 @@ async def test_calls_that_overlap_share_one_answer() -> None:
 async def test_when_the_first_leaves_the_next_one_is_worked_on() -> None:
     kept, work = Replays(), Work()
     work.go_on.clear()
-    first = asyncio.create_task(kept.once("somchai", "k", b"d", work))
-    second = asyncio.create_task(kept.once("somchai", "k", b"d", work))
+    first = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
+    second = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
     await asyncio.sleep(0)
     first.cancel()
     work.go_on.set()
@@ -78,36 +83,64 @@ async def test_when_the_first_leaves_the_next_one_is_worked_on() -> None:
     assert await second == (b"answer 2", False)
 
 
+async def test_who_waits_for_the_answer_of_another_call_waits_no_longer_than_its_own_deadline() -> None:
+    kept, work = Replays(), Work()
+    work.go_on.clear()
+    first = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
+    await asyncio.sleep(0)
+
+    with pytest.raises(errors.DeadlineExceeded, match="the same idempotency key"):
+        await kept.once("somchai", "k", b"d", work, deadline=Deadline(time.monotonic() + 0.01))
+    work.go_on.set()
+
+    assert await first == (b"answer 1", False)
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 1", True)
+
+
+async def test_work_that_outlasts_its_deadline_is_remembered() -> None:
+    kept, work = Replays(), Work()
+    work.go_on.clear()
+    deadline = Deadline(time.monotonic() + 0.01)
+    first = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=deadline))
+    await asyncio.sleep(0)
+    await until(lambda: deadline.left_s < 0, what="the time is over")
+    second = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
+    work.go_on.set()
+
+    assert await first == (b"answer 1", False)
+    assert await second == (b"answer 1", True)
+
+
 async def test_a_failure_is_not_remembered() -> None:
     kept, work = Replays(), Work()
     work.fails = True
     with pytest.raises(errors.BackendUnavailable):
-        await kept.once("somchai", "k", b"d", work)
+        await kept.once("somchai", "k", b"d", work, deadline=LATER)
     work.fails = False
 
-    assert await kept.once("somchai", "k", b"another request", work) == (b"answer 2", False)
+    assert await kept.once("somchai", "k", b"another request", work, deadline=LATER) == (b"answer 2", False)
 
 
 async def test_an_answer_is_kept_for_a_day() -> None:
     now_s = 0.0
     kept, work = Replays(clock=lambda: now_s), Work()
-    await kept.once("somchai", "k", b"d", work)
+    await kept.once("somchai", "k", b"d", work, deadline=LATER)
     now_s = KEPT_S - 1
-    assert (await kept.once("somchai", "k", b"d", work))[1]
+    assert (await kept.once("somchai", "k", b"d", work, deadline=LATER))[1]
     now_s = KEPT_S
 
-    assert not (await kept.once("somchai", "k", b"d", work))[1]
+    assert not (await kept.once("somchai", "k", b"d", work, deadline=LATER))[1]
 
 
 async def test_what_is_kept_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replays, "KEPT_BYTES_MAX", 100_000)
     kept, work = Replays(), Work()
     for number in range(1000):
-        await kept.once("somchai", f"k{number}", b"d", work)
+        await kept.once("somchai", f"k{number}", b"d", work, deadline=LATER)
 
     assert kept.kept_bytes <= 100_000
-    assert (await kept.once("somchai", "k999", b"d", work))[1]
-    assert not (await kept.once("somchai", "k0", b"d", work))[1]
+    assert (await kept.once("somchai", "k999", b"d", work, deadline=LATER))[1]
+    assert not (await kept.once("somchai", "k0", b"d", work, deadline=LATER))[1]
 
 
 class LookedAt(OrderedDict[bytes, Any]):
@@ -125,10 +158,10 @@ class LookedAt(OrderedDict[bytes, Any]):
 async def test_a_call_looks_at_the_oldest_answers_alone_however_many_are_kept(kept_answers: int) -> None:
     kept, work = Replays(), Work()
     for number in range(kept_answers):
-        await kept.once("somchai", f"k{number}", b"d", work)
+        await kept.once("somchai", f"k{number}", b"d", work, deadline=LATER)
     table = kept._entries = LookedAt(kept._entries)
 
-    await kept.once("somchai", "another", b"d", work)
+    await kept.once("somchai", "another", b"d", work, deadline=LATER)
 
     assert table.looked_at == 2  # the oldest one, before its work and after it
 
@@ -146,11 +179,11 @@ async def test_what_a_journal_still_has_is_answered_and_nothing_else() -> None:
     kept, work = Replays(), Work()
     kept.recall(remembered(records, now_s=1010.0))
 
-    assert await kept.once("somchai", "k", b"d", work) == (b"first", True)
-    assert await kept.once("malee", "k", b"d", work) == (b"hers", True)
-    assert await kept.once("somchai", "another", b"d", work) == (b"answer 1", False)
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"first", True)
+    assert await kept.once("malee", "k", b"d", work, deadline=LATER) == (b"hers", True)
+    assert await kept.once("somchai", "another", b"d", work, deadline=LATER) == (b"answer 1", False)
     with pytest.raises(errors.IdempotencyConflict):
-        await kept.once("somchai", "k", b"other", work)
+        await kept.once("somchai", "k", b"other", work, deadline=LATER)
 
 
 async def test_what_a_journal_has_is_forgotten_a_day_after_it_happened() -> None:
@@ -159,10 +192,10 @@ async def test_what_a_journal_has_is_forgotten_a_day_after_it_happened() -> None
     records = [event_with("somchai", "old", b"o", at_s=0.0), event_with("somchai", "new", b"n", at_s=KEPT_S / 2)]
     kept.recall(remembered(records, now_s=KEPT_S + 1))
 
-    assert await kept.once("somchai", "old", b"d", work) == (b"answer 1", False)
-    assert await kept.once("somchai", "new", b"d", work) == (b"n", True)
+    assert await kept.once("somchai", "old", b"d", work, deadline=LATER) == (b"answer 1", False)
+    assert await kept.once("somchai", "new", b"d", work, deadline=LATER) == (b"n", True)
     now_s += KEPT_S / 2 + 1
-    assert await kept.once("somchai", "new", b"d", work) == (b"answer 2", False)
+    assert await kept.once("somchai", "new", b"d", work, deadline=LATER) == (b"answer 2", False)
 
 
 async def test_a_journal_fills_no_more_memory_than_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,5 +205,5 @@ async def test_a_journal_fills_no_more_memory_than_calls_do(monkeypatch: pytest.
     kept.recall(remembered([*records, *records], now_s=1000.0))
 
     assert kept.kept_bytes <= 3000
-    assert await kept.once("somchai", "19", b"d", work) == (bytes(400), True)  # the newest are kept
-    assert await kept.once("somchai", "0", b"d", work) == (b"answer 1", False)
+    assert await kept.once("somchai", "19", b"d", work, deadline=LATER) == (bytes(400), True)  # the newest are kept
+    assert await kept.once("somchai", "0", b"d", work, deadline=LATER) == (b"answer 1", False)

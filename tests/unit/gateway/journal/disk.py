@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,44 @@ def refusing(path: Path, *stretches: range) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "pread", pread)
         yield
+
+
+class HeldDisk:
+    """A disk whose syncs do not end, well or badly, before they are told to."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()  # a sync waits
+        self._told = threading.Event()
+        self._failing = False
+
+    def go_on(self, *, failing: bool = False) -> None:
+        """failing: what waits ends with an error; what comes after it is well."""
+        self._failing = failing
+        self._told.set()
+
+    def hold(self) -> None:
+        self.asked.set()
+        assert self._told.wait(60), "nobody told the disk to go on"
+        if self._failing:
+            self._failing = False
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@contextmanager
+def held_disk() -> Iterator[HeldDisk]:
+    """Syncs of data wait from here on. Leaving lets them all end well."""
+    disk, sync = HeldDisk(), os.fdatasync
+
+    def fdatasync(descriptor: int) -> None:
+        disk.hold()
+        sync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", fdatasync)
+        try:
+            yield disk
+        finally:
+            disk.go_on()
 
 
 def records_in(path: Path, *, first: int = 1) -> list[bytes]:
