@@ -20,6 +20,7 @@ from grpc import aio
 from numpy.typing import NDArray
 
 from gateway import catalogue, errors, tensors
+from gateway.admission.shedding import Place
 from gateway.answer import CLASS_LEVEL
 from gateway.ask import Ask, AskedExplanation, AskedSubject, AskedView, check_text
 from gateway.call import Call, current_call
@@ -114,12 +115,14 @@ class OpenInference:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
         try:
-            async with self._admission.shedder.place(call.client.client_id, deadline):
-                return await self._infer(call, request, deadline)
+            async with self._admission.shedder.place(call.client.client_id, deadline) as place:
+                return await self._infer(call, request, place, deadline)
         except errors.Refusal as refusal:
             raise refusal.at(_FIELD_OF.get(refusal.field, refusal.field)) from None
 
-    async def _infer(self, call: Call, request: oip.ModelInferRequest, deadline: Deadline) -> oip.ModelInferResponse:
+    async def _infer(
+        self, call: Call, request: oip.ModelInferRequest, place: Place, deadline: Deadline
+    ) -> oip.ModelInferResponse:
         snapshot = self._admission.policy.current
         model = model_for(snapshot, call.client, request.model_name)
         views = tensors.photographs_of(request)
@@ -129,7 +132,7 @@ class OpenInference:
         asks = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
         if len(asks) > 1:  # the door has counted one
             await self._admission.count(call, "predictions", calls=len(asks) - 1)
-        responses = await self._predict(call, asks, deadline)
+        responses = await self._predict(call, asks, place, deadline)
         answered = {(response.model, response.version) for response in responses}
         if len(answered) != 1:
             raise errors.ModelNotReady("the version changed while the batch was answered", wanted="send it again")
@@ -145,20 +148,27 @@ class OpenInference:
         tensors.write(answer, results, raw=bool(request.raw_input_contents))
         return answer
 
-    async def _predict(self, call: Call, asks: Sequence[Ask], deadline: Deadline) -> list[pb.PredictResponse]:
+    async def _predict(
+        self, call: Call, asks: Sequence[Ask], place: Place, deadline: Deadline
+    ) -> list[pb.PredictResponse]:
         """All of them at once. Raises the refusal of the first that was refused, and names its photograph."""
 
         async def one(index: int) -> pb.PredictResponse:
             try:
                 response = await self._predictor.predict(
-                    asks[index], call.client, deadline=deadline, language=call.language, trace=call.trace
+                    asks[index],
+                    call.client,
+                    place=place,
+                    deadline=deadline,
+                    language=call.language,
+                    trace=call.trace,
                 )
             except errors.Refusal as refusal:
                 view = _VIEW.fullmatch(refusal.field)
                 if view is None:
                     raise
-                place = index if len(asks) > 1 else int(view["view"])
-                raise refusal.at(f"inputs[0].contents[{place}]") from None
+                number = index if len(asks) > 1 else int(view["view"])
+                raise refusal.at(f"inputs[0].contents[{number}]") from None
             self._metrics.answered(response)
             return response
 

@@ -15,6 +15,7 @@ import numpy as np
 import structlog
 
 from gateway import errors
+from gateway.admission.shedding import Place
 from gateway.answer import (
     ALL_VIEWS,
     CLASS_LEVEL,
@@ -107,17 +108,20 @@ class Predictor:
         self._overlay_pace = Pace()
 
     async def predict(
-        self, ask: Ask, client: Client, *, deadline: Deadline, language: str, trace: Trace = NO_TRACE
+        self, ask: Ask, client: Client, *, place: Place, deadline: Deadline, language: str, trace: Trace = NO_TRACE
     ) -> pb.PredictResponse:
         """Answer once it is durable. Raises a Refusal; then nothing was recorded, unless time ran out at the disk.
 
         With an idempotency key the work goes on to its end when the caller leaves or the time runs out
-        at the disk, so that its second call finds the answer of the first.
+        at the disk, so that its second call finds the answer of the first; it keeps the call's place until then.
         """
         if not ask.idempotency_key:
             return await self._predict(ask, client, deadline, language, trace)
         async with deadline.while_(ON_ITS_WAY):
-            return await self._background.finish(self._predict_once(ask, client, deadline, language, trace))
+            # Bound to no name: an error in it leads back to this frame, and the photographs would stay with both.
+            return await asyncio.shield(
+                place.until(self._background.start(self._predict_once(ask, client, deadline, language, trace)))
+            )
 
     async def _predict_once(
         self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace

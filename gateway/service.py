@@ -16,6 +16,7 @@ from grpc import aio
 
 from gateway import catalogue, errors, feedback
 from gateway.admission.keys import still_valid
+from gateway.admission.shedding import Place
 from gateway.admission.streams import Streams
 from gateway.ask import ask_of
 from gateway.background import Background
@@ -72,8 +73,8 @@ class PredictionService:
     async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
-        async with self._admission.shedder.place(call.client.client_id, deadline):
-            return await self._answer(call, request, deadline)
+        async with self._admission.shedder.place(call.client.client_id, deadline) as place:
+            return await self._answer(call, request, place, deadline)
 
     async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
         """Answers as they come, at most STREAM_REQUESTS_MAX at once; a refused request does not end the stream.
@@ -157,9 +158,9 @@ class PredictionService:
         call = Call("PredictStream", stream.language, stream.key, trace=stream.trace.below("request"))
         try:
             deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
-            async with self._admission.shedder.place(call.client.client_id, deadline):
+            async with self._admission.shedder.place(call.client.client_id, deadline) as place:
                 await self._admission.count(call, "predictions")
-                response = await self._answer(call, request, deadline)
+                response = await self._answer(call, request, place, deadline)
         except Exception as error:
             status = self.door.status_of(call, error)
             failure = pb.StreamError(code=status.code, message=status.message, reason=words.REASON_INTERNAL)
@@ -174,9 +175,11 @@ class PredictionService:
         self.door.tell(call, grpc.StatusCode.OK)
         return pb.StreamResult(request_id=request.request_id, response=response)
 
-    async def _answer(self, call: Call, request: pb.PredictRequest, deadline: Deadline) -> pb.PredictResponse:
+    async def _answer(
+        self, call: Call, request: pb.PredictRequest, place: Place, deadline: Deadline
+    ) -> pb.PredictResponse:
         response = await self._predictor.predict(
-            ask_of(request), call.client, deadline=deadline, language=call.language, trace=call.trace
+            ask_of(request), call.client, place=place, deadline=deadline, language=call.language, trace=call.trace
         )
         call.facts.update(facts_of(response))
         self._metrics.answered(response)

@@ -25,9 +25,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self, TypeVar
 
 from gateway import errors
 from gateway.admission.turns import Turns
@@ -39,6 +39,7 @@ CALLS_A_CORE: Final = 8  # decoding, the graph, the journal and the network each
 # About the time in which a full house of calls is answered.
 _RETRY_AFTER_S: Final = 1.0
 _PACE_SECONDS: Final = 30  # the best of so many past seconds is what we can do
+T = TypeVar("T")
 
 
 class Shedder:
@@ -65,12 +66,15 @@ class Shedder:
     def waiting(self) -> int:
         return len(self._turns)
 
-    @asynccontextmanager
-    async def place(self, client_id: str, deadline: Deadline) -> AsyncIterator[None]:
-        """A place for one call, when it is its turn.
+    def place(self, client_id: str, deadline: Deadline) -> Place:
+        """A place for one call. Use as an async context manager, whose body begins when it is the call's turn.
 
-        Raises Overloaded when there is none, or when it went to a client that has fewer; DeadlineExceeded.
+        Entering raises Overloaded when there is none, or when it went to a client that has fewer; DeadlineExceeded.
         """
+        return Place(self, client_id, deadline)
+
+    async def enter(self, client_id: str, deadline: Deadline) -> None:
+        """For `Place` alone, as is `leave`."""
         loser = self.check(client_id)
         if loser:
             self._shed_newest(loser)
@@ -80,13 +84,11 @@ class Shedder:
             await self._wait(client_id, deadline)
         else:
             self._working += 1
-        try:
-            yield
-            self._count()
-        finally:
-            self._working -= 1
-            self._out(client_id)
-            self._call_in()
+
+    def leave(self, client_id: str) -> None:
+        self._working -= 1
+        self._out(client_id)
+        self._call_in()
 
     def check(self, client_id: str) -> str:
         """Whose waiting call would go for one of this client; empty: nobody's. Raises Overloaded."""
@@ -163,10 +165,46 @@ class Shedder:
             return self.comfortable
         return self._max
 
-    def _count(self) -> None:
+    def count(self) -> None:
+        """A call was answered now."""
         now_s = self._clock()
         passed = int(now_s - self._second_began_s)
         if passed:
             self._second_began_s += passed
             self._answered.extend([0] * min(passed, _PACE_SECONDS))
         self._answered[-1] += 1
+
+
+class Place:
+    """Kept while the body lasts, and for as long as what was begun for the call goes on without it.
+
+    So whoever leaves calls and comes with others has no more inside than who stays (decision 0169).
+    """
+
+    __slots__ = ("_client_id", "_deadline", "_keeping", "_shedder")
+
+    def __init__(self, shedder: Shedder, client_id: str, deadline: Deadline) -> None:
+        self._shedder, self._client_id, self._deadline = shedder, client_id, deadline
+        self._keeping = 1  # the body, and what has not ended yet
+
+    async def __aenter__(self) -> Self:
+        await self._shedder.enter(self._client_id, self._deadline)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._shedder.count()
+        self._let_go()
+
+    def until(self, outcome: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Keep the place until this has an outcome; returned as it is. Inside the body."""
+        self._keeping += 1
+        outcome.add_done_callback(self._let_go)
+        return outcome
+
+    def _let_go(self, _: object = None) -> None:
+        self._keeping -= 1
+        if not self._keeping:
+            self._shedder.leave(self._client_id)

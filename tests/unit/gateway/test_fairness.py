@@ -11,6 +11,7 @@ import grpc
 
 from gateway.admission.shedding import CALLS_A_CORE
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.inference import open_inference_pb2 as oip
 from tests.unit.gateway.cast import (
     SOMCHAI,
     Gateway,
@@ -24,6 +25,7 @@ from tests.unit.gateway.cast import (
     running_gateway,
     until,
 )
+from tests.unit.gateway.test_open_inference import request, stub_of
 
 WORKED_ON: Final = CALLS_A_CORE * len(os.sched_getaffinity(0))  # at once, as long as nothing was answered
 WAITING: Final = 34
@@ -73,6 +75,53 @@ async def test_in_a_full_house_it_is_the_flood_that_is_shed(tmp_path: Path) -> N
         await flood.ended()
         assert [(each.code, each.reason) for each in flood.shed] == [(turned_away.code, turned_away.reason)]
         assert flood.shed[0].retry_after_s
+
+
+async def test_calls_under_keys_that_were_given_up_keep_their_places_while_they_are_worked_on(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(clients=CLIENTS), calls_in_flight_max=2) as gateway:
+        gateway.graph.hold()
+        first = asyncio.create_task(gateway.predict(photo(), idempotency_key="k-1"))
+        await until(lambda: len(gateway.graph.seen) == 1, what="the first call is worked on")
+        batch = asyncio.ensure_future(stub_of(gateway).ModelInfer(two_photos("k-2"), metadata=SOMCHAI.metadata))
+        await until(lambda: len(gateway.graph.seen) == 3, what="both photographs of the batch are worked on")
+        for call in (first, batch):
+            call.cancel()
+        await until(lambda: given_up(gateway, 2), what="the gateway knows that both callers have left")
+
+        in_flight = await gateway.metric("amulet_calls_in_flight")
+        turned_away = await refusal_of(gateway.predict(photo(), idempotency_key="k-3"))
+        gateway.graph.let_through(2)
+        await until(lambda: is_in_flight(gateway, 1), what="one place is free again")
+        gateway.graph.release()
+        await until(lambda: is_in_flight(gateway, 0), what="all places are free again")
+
+        assert (await gateway.predict(photo(), idempotency_key="k-1")).replayed
+    assert in_flight == 2
+    assert turned_away.reason == words.REASON_OVERLOADED
+
+
+async def test_calls_without_keys_that_were_given_up_leave_their_places(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(clients=CLIENTS), calls_in_flight_max=1) as gateway:
+        gateway.graph.hold()
+        call = asyncio.create_task(gateway.predict(photo()))
+        await until(lambda: len(gateway.graph.seen) == 1, what="the call is worked on")
+        call.cancel()
+
+        await until(lambda: is_in_flight(gateway, 0), what="its place is free again")
+
+
+def two_photos(key: str) -> oip.ModelInferRequest:
+    return request(photo("red"), photo("blue"), idempotency_key=key)
+
+
+async def is_in_flight(gateway: Gateway, calls: int) -> bool:
+    return await gateway.metric("amulet_calls_in_flight") == calls
+
+
+async def given_up(gateway: Gateway, calls: int) -> bool:
+    _, page = await gateway.page("/metrics")
+    counts = [line for line in page.splitlines() if line.startswith('amulet_calls_total{code="CANCELLED"')]
+    return sum(float(line.split()[-1]) for line in counts) == calls
 
 
 class Flood:

@@ -39,6 +39,39 @@ async def test_a_call_that_fails_gives_its_place_back() -> None:
     assert shedder.in_flight == 0
 
 
+async def test_a_place_is_kept_until_all_that_was_begun_for_its_call_has_ended() -> None:
+    shedder, loop = Shedder(1), asyncio.get_running_loop()
+    begun: list[asyncio.Future[None]] = [loop.create_future(), loop.create_future()]
+    async with shedder.place(FLOOD, LATER) as place:
+        for work in begun:
+            place.until(work)
+
+    held = []
+    for work in begun:
+        held.append(shedder.in_flight)
+        with pytest.raises(errors.Overloaded):
+            shedder.check(FLOOD)
+        work.set_result(None)
+        await asyncio.sleep(0)  # its callbacks are called
+
+    assert held == [1, 1]
+    assert shedder.in_flight == 0
+
+
+async def test_the_place_of_a_call_that_has_left_goes_to_who_waits_once_its_work_has_ended() -> None:
+    house = House(CALLS_A_CORE + 1)
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with house.shedder.place(FLOOD, LATER) as place:
+        place.until(work)
+    await house.enter(CALLS_A_CORE, POLITE)
+    assert (house.shedder.waiting, len(house.worked_on)) == (1, CALLS_A_CORE - 1)
+
+    work.set_result(None)
+    await house.settle()
+
+    assert (house.shedder.waiting, len(house.worked_on)) == (0, CALLS_A_CORE)
+
+
 class House:
     """A shedder with a clock that is turned by hand, and calls that stay until they are told to leave."""
 
