@@ -63,6 +63,7 @@ class Ask:
     level: str = ""  # of the class tree; empty: the lowest that is sure
     batch_id: str = ""  # what it came in with; one version answers all of that
     nearest_examples: int = 0
+    rather: tuple[str, ...] = ()  # versions that go before the weights: they have answered others of its batch
 
     def sticky_key(self, prediction_id: str) -> str:
         """What keeps a caller on one version: the subject, else the request's own identity."""

@@ -23,12 +23,14 @@ from gateway import catalogue, errors, tensors
 from gateway.admission.shedding import Place
 from gateway.answer import CLASS_LEVEL
 from gateway.ask import Ask, AskedExplanation, AskedSubject, AskedView, check_text
+from gateway.batch import taken_up
 from gateway.call import Call, current_call
 from gateway.deadline import Deadline
 from gateway.door import Admission
 from gateway.gathering import all_of
 from gateway.health import Health
 from gateway.prediction import Predictor
+from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady, model_for
 from gateway.snapshot import ServedModel, ServedVersion
 from gateway.telemetry import Metrics, facts_of
@@ -66,6 +68,7 @@ class OpenInference:
         request_s_max: float,
         admission: Admission,
         predictor: Predictor,
+        replays: Replays,
         health: Health,
         why_not_ready: WhyNotReady,
         metrics: Metrics,
@@ -73,6 +76,7 @@ class OpenInference:
         self._request_s_max = request_s_max
         self._admission = admission
         self._predictor = predictor
+        self._replays = replays
         self._health = health
         self._why_not_ready = why_not_ready
         self._metrics = metrics
@@ -129,9 +133,17 @@ class OpenInference:
         wishes = _wishes_of(request)
         names = _outputs_of(request, model)
         ask = _ask_of(request, model, views, wishes, explain=_HEAT_MAP in names, batch_id=call.request_id)
-        asks = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
+        asks: Sequence[Ask] = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
         if len(asks) > 1:  # the door has counted one
             await self._admission.count(call, "predictions", calls=len(asks) - 1)
+            if wishes.idempotency_key:
+                asks = await taken_up(
+                    asks,
+                    call.client.client_id,
+                    model=model,
+                    replays=self._replays,
+                    why_not_ready=self._why_not_ready,
+                )
         responses = await self._predict(call, asks, place, deadline)
         answered = {(response.model, response.version) for response in responses}
         if len(answered) != 1:

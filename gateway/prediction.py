@@ -126,7 +126,7 @@ class Predictor:
     async def _predict_once(
         self, ask: Ask, client: Client, deadline: Deadline, language: str, trace: Trace
     ) -> pb.PredictResponse:
-        digest = await _digest_of(ask)
+        digest = await digest_of(ask)
 
         async def work() -> bytes:
             return (await self._predict(ask, client, deadline, language, trace, digest)).SerializeToString()
@@ -159,6 +159,7 @@ class Predictor:
             version=ask.version,
             sticky_key=ask.sticky_key(prediction_id),
             why_not_ready=self._why_not_ready,
+            rather=ask.rather,
         )
         target = _target_of(ask, going.version)
         check_level(ask.level, going.version)
@@ -417,7 +418,8 @@ def _wants_review(conclusion: Conclusion, snapshot: Snapshot, prediction_id: str
     return draw < snapshot.review_sampling_ratio
 
 
-async def _digest_of(ask: Ask) -> bytes:
+async def digest_of(ask: Ask) -> bytes:
+    """Of the whole request, without holding up the loop."""
     if sum(len(view.photo) for view in ask.views) > _DIGEST_INLINE_BYTES_MAX:
         return await asyncio.to_thread(ask.digest)  # hashing a megabyte takes the loop a millisecond
     return ask.digest()

@@ -38,7 +38,7 @@ ON_ITS_WAY: Final = "the answer to the same idempotency key was on its way"
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """An answer that a journal still has."""
+    """An answer under a key, that is kept or that a journal still has."""
 
     place: bytes  # of `place_of`
     digest: bytes  # of the request
@@ -64,6 +64,16 @@ def remembered(records: Iterable[bytes], *, now_s: float) -> Iterable[Remembered
             yield Remembered(kept.place, kept.request_digest, kept.answer, age_s)
 
 
+def check_same(known: bytes, digest: bytes) -> None:
+    """Raises IdempotencyConflict where a key stands for a request with another digest."""
+    if known != digest:
+        raise errors.IdempotencyConflict(
+            "this idempotency key was used for another request",
+            field="idempotency_key",
+            wanted="use a new key for every new request",
+        )
+
+
 @dataclass(slots=True)
 class _Entry:
     digest: bytes
@@ -84,8 +94,8 @@ class Replays:
         for kept in answers:
             if kept.age_s < KEPT_S:
                 known = self._entries.get(kept.place)
-                if known is not None and known.answer is not None:
-                    self.kept_bytes -= len(known.answer) + _ENTRY_BYTES
+                if known is not None:
+                    self._drop(kept.place, known)
                 entry = _Entry(kept.digest)
                 self._remember(kept.place, entry, kept.answer, age_s=kept.age_s)
 
@@ -101,12 +111,7 @@ class Replays:
         self._forget_old()
         place = place_of(client_id, key)
         entry = self._entries.setdefault(place, _Entry(digest))
-        if entry.digest != digest:
-            raise errors.IdempotencyConflict(
-                "this idempotency key was used for another request",
-                field="idempotency_key",
-                wanted="use a new key for every new request",
-            )
+        check_same(entry.digest, digest)
         entry.waiting += 1
         try:
             async with deadline.while_(ON_ITS_WAY):
@@ -124,6 +129,21 @@ class Replays:
             if entry.answer is None and not entry.waiting and self._entries.get(place) is entry:
                 del self._entries[place]
 
+    def kept(self, client_id: str, key: str) -> Remembered | None:
+        """What a call with this key would get at once."""
+        self._forget_old()
+        place = place_of(client_id, key)
+        entry = self._entries.get(place)
+        if entry is None or entry.answer is None:
+            return None
+        return Remembered(place, entry.digest, entry.answer, self._clock() - entry.answered_at_s)
+
+    def forget(self, kept: Remembered) -> None:
+        """Have the next call with this key answered anew. Nothing happens when another answer is kept meanwhile."""
+        entry = self._entries.get(kept.place)
+        if entry is not None and entry.answer is kept.answer:
+            self._drop(kept.place, entry)
+
     def _remember(self, place: bytes, entry: _Entry, answer: bytes, *, age_s: float = 0.0) -> None:
         entry.answer, entry.answered_at_s = answer, self._clock() - age_s
         self._entries[place] = entry
@@ -134,16 +154,25 @@ class Replays:
     def _forget_old(self) -> None:
         """From the front, and no further than what is kept: it costs the same however much that is."""
         now = self._clock()
-        old: list[bytes] = []
+        old: list[tuple[bytes, _Entry]] = []
+        kept_bytes = self.kept_bytes
         for place, entry in islice(self._entries.items(), _LOOKED_AT_MAX):
             if entry.answer is None:  # being worked on: it has its caller's deadline, and then the disk
                 continue
-            if now - entry.answered_at_s < KEPT_S and self.kept_bytes <= KEPT_BYTES_MAX:
+            if now - entry.answered_at_s < KEPT_S and kept_bytes <= KEPT_BYTES_MAX:
                 break
-            old.append(place)
-            self.kept_bytes -= len(entry.answer) + _ENTRY_BYTES
-        for place in old:
-            del self._entries[place]
+            old.append((place, entry))
+            kept_bytes -= _bytes_of(entry)
+        for place, entry in old:
+            self._drop(place, entry)
+
+    def _drop(self, place: bytes, entry: _Entry) -> None:
+        del self._entries[place]
+        self.kept_bytes -= _bytes_of(entry)
+
+
+def _bytes_of(entry: _Entry) -> int:
+    return 0 if entry.answer is None else len(entry.answer) + _ENTRY_BYTES
 
 
 _LOOKED_AT_MAX: Final = 1000  # a call clears up a little of what is old, never all of it

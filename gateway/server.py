@@ -209,6 +209,7 @@ async def run(
             request_s_max=settings.request_s_max,
             admission=admission,
             predictor=predictor,
+            replays=replays,
             health=health,
             why_not_ready=why_not_ready,
             metrics=metrics,

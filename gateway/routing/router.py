@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway import errors
@@ -37,11 +37,13 @@ def model_for(snapshot: Snapshot, client: Client, name: str) -> ServedModel:
     return usable[0]
 
 
-def destination(model: ServedModel, *, version: str, sticky_key: str, why_not_ready: WhyNotReady) -> Destination:
+def destination(
+    model: ServedModel, *, version: str, sticky_key: str, why_not_ready: WhyNotReady, rather: Sequence[str] = ()
+) -> Destination:
     """The version that answers: the one named, or the one that the weights give among those that are ready.
 
-    A version that is not ready leaves its share to the others. Raises VersionNotFound or
-    ModelNotReady.
+    A version that is not ready leaves its share to the others. rather: versions of which the first that is
+    ready goes before the weights, with a route or without. Raises VersionNotFound or ModelNotReady.
     """
     if version:
         if version not in model.versions:
@@ -55,12 +57,23 @@ def destination(model: ServedModel, *, version: str, sticky_key: str, why_not_re
         return Destination(named, ())
     if not model.routes:
         raise errors.ModelNotReady(f"no version of {model.name!r} is in production")
-    reasons = [why_not_ready(route.version) for route in model.routes]
-    ready = [route for route, why_not in zip(model.routes, reasons, strict=True) if why_not is None]
-    if not ready:
-        raise errors.ModelNotReady(f"no version of {model.name!r} is ready: {reasons[0]}")
-    chosen = choose(ready, sticky_key).version
+    chosen = _first_ready(model, rather, why_not_ready) if rather else None
+    if chosen is None:
+        chosen = _drawn(model, sticky_key, why_not_ready)
     shadows = tuple(
         shadow for shadow in model.shadows if shadow.version != chosen.version and why_not_ready(shadow) is None
     )
     return Destination(chosen, shadows)
+
+
+def _first_ready(model: ServedModel, names: Sequence[str], why_not_ready: WhyNotReady) -> ServedVersion | None:
+    known = (model.versions[name] for name in names if name in model.versions)
+    return next((version for version in known if why_not_ready(version) is None), None)
+
+
+def _drawn(model: ServedModel, sticky_key: str, why_not_ready: WhyNotReady) -> ServedVersion:
+    reasons = [why_not_ready(route.version) for route in model.routes]
+    ready = [route for route, why_not in zip(model.routes, reasons, strict=True) if why_not is None]
+    if not ready:
+        raise errors.ModelNotReady(f"no version of {model.name!r} is ready: {reasons[0]}")
+    return choose(ready, sticky_key).version

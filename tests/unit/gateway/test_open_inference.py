@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ import pytest
 from PIL import Image
 
 from gateway.serving.torchserve import GraphResult
+from protos.amulet.events.v1 import events_pb2
+from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.inference import open_inference_pb2 as oip
@@ -26,6 +29,7 @@ from tests.unit.gateway.cast import (
     Gateway,
     Graph,
     client,
+    kept_revision,
     photo,
     policy,
     refusal_of,
@@ -348,3 +352,123 @@ async def test_one_version_answers_all_of_a_batch(tmp_path: Path) -> None:
             gateway.graph.renew()
             answers.append((await infer(gateway, asked)).model_version)
             assert gateway.graph.versions_asked == [answers[-1]] * 3
+
+
+async def test_a_batch_that_a_rollout_interrupted_is_completed_by_the_version_that_began_it(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(models=[two_versions(VERSION)])) as gateway:
+        begun = await interrupted(gateway)
+        await roll_out(gateway, two_versions(SECOND))
+
+        answer, again = await infer(gateway, KEYED), await infer(gateway, KEYED)
+        made = await predictions_of(gateway, answer)
+
+    assert answer.model_version == VERSION
+    assert [one.version for one in made] == [VERSION] * 2
+    assert begun.prediction_id in ids_of(answer)
+    assert ids_of(again) == ids_of(answer)
+
+
+async def test_a_batch_whose_first_version_is_gone_is_answered_anew_by_one_version(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(models=[served_model()])) as gateway:
+        begun = await interrupted(gateway)
+        await roll_out(gateway, two_versions(SECOND, only=SECOND))
+
+        answer, again = await infer(gateway, KEYED), await infer(gateway, KEYED)
+        made = await predictions_of(gateway, answer)
+
+    assert answer.model_version == SECOND
+    assert [one.version for one in made] == [VERSION, SECOND, SECOND]
+    assert begun.prediction_id not in ids_of(answer)
+    assert ids_of(again) == ids_of(answer)
+
+
+async def test_a_batch_is_answered_anew_by_one_version_after_a_restart_too(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(models=[served_model()])) as gateway:
+        await interrupted(gateway)
+    renewed = policy(models=[two_versions(SECOND, only=SECOND)], revision=2)
+    async with running_gateway(tmp_path, policy=renewed) as gateway:
+        await until(lambda: kept_revision(gateway) == 2, what="the second version is in force")
+        answer = await infer(gateway, KEYED)
+    async with running_gateway(tmp_path, policy=renewed) as gateway:
+        again = await infer(gateway, KEYED)
+
+    assert answer.model_version == again.model_version == SECOND
+    assert ids_of(again) == ids_of(answer)
+
+
+async def test_while_no_version_is_ready_nothing_of_an_interrupted_batch_is_forgotten(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(models=[served_model()])) as gateway:
+        begun = await interrupted(gateway)
+        gateway.graph.not_ready[VERSION] = "its worker died"
+        found = await refusal_of(infer(gateway, KEYED))
+        gateway.graph.renew()
+
+        answer = await infer(gateway, KEYED)
+        made = await predictions_of(gateway, answer)
+
+    assert (found.code, found.reason) == (grpc.StatusCode.UNAVAILABLE, words.REASON_MODEL_NOT_READY)
+    assert len(made) == 2
+    assert begun.prediction_id in ids_of(answer)
+
+
+async def test_the_key_of_an_interrupted_batch_still_stands_for_that_batch_alone(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(models=[served_model()])) as gateway:
+        begun = await interrupted(gateway)
+        await roll_out(gateway, two_versions(SECOND, only=SECOND))
+
+        found = await refusal_of(infer(gateway, batch(photo("green"), photo("green", seed=1))))
+
+        assert (found.code, found.reason) == (grpc.StatusCode.ALREADY_EXISTS, words.REASON_IDEMPOTENCY_CONFLICT)
+        assert begun.prediction_id not in ids_of(await infer(gateway, KEYED))
+
+
+def batch(*photos: bytes) -> oip.ModelInferRequest:
+    return request(*photos, raw=False, idempotency_key="batch")
+
+
+KEYED = batch(photo("red"), photo("blue"))
+
+
+def two_versions(routed: str, *, only: str = "") -> policy_pb2.ServedModel:
+    """only: the one version that there is."""
+    versions = [served_version(version) for version in (VERSION, SECOND) if version == (only or version)]
+    return policy_pb2.ServedModel(
+        name=NAME, versions=versions, routes=[policy_pb2.Route(version=routed, weight_ratio=1.0)]
+    )
+
+
+async def interrupted(gateway: Gateway) -> events_pb2.PredictionMade:
+    """One photograph of the batch is answered, which is returned; the model dies under the other one."""
+    gateway.graph.hold()
+    call = asyncio.create_task(infer(gateway, KEYED))
+    await until(lambda: len(gateway.graph.seen) == 2, what="both photographs are worked on")
+    gateway.graph.let_through(1)
+    await until(lambda: len(predictions(gateway)) == 1, what="one of them is answered")
+    gateway.graph.dead = True
+    gateway.graph.release()
+    found = await refusal_of(call)
+    assert found.reason == words.REASON_BACKEND_UNAVAILABLE
+    gateway.graph.renew()
+    return predictions(gateway)[0]
+
+
+async def roll_out(gateway: Gateway, model: policy_pb2.ServedModel) -> None:
+    gateway.console.issue(policy(models=[model], revision=2))
+    await until(lambda: kept_revision(gateway) == 2, what="the second version is in force")
+
+
+def predictions(gateway: Gateway) -> list[events_pb2.PredictionMade]:
+    return [event.prediction for event in gateway.console.events() if event.HasField("prediction")]
+
+
+def ids_of(answer: oip.ModelInferResponse) -> list[str]:
+    return [prediction_id.decode() for prediction_id in typed(answer)["prediction_id"]]
+
+
+async def predictions_of(gateway: Gateway, answer: oip.ModelInferResponse) -> list[events_pb2.PredictionMade]:
+    """Every prediction that was recorded, once those of this answer have reached the console, in order."""
+    await until(
+        lambda: set(ids_of(answer)) <= {one.prediction_id for one in predictions(gateway)}, what="the events are there"
+    )
+    await gateway.event_of(await gateway.predict(photo("grey")))
+    return predictions(gateway)[:-1]

@@ -121,6 +121,32 @@ async def test_a_failure_is_not_remembered() -> None:
     assert await kept.once("somchai", "k", b"another request", work, deadline=LATER) == (b"answer 2", False)
 
 
+async def test_what_is_forgotten_is_answered_anew_and_takes_no_room() -> None:
+    kept, work = Replays(), Work()
+    await kept.once("somchai", "k", b"d", work, deadline=LATER)
+    first = kept.kept("somchai", "k")
+    assert first is not None
+    assert (first.digest, first.answer) == (b"d", b"answer 1")
+
+    kept.forget(first)
+
+    assert (kept.kept("somchai", "k"), kept.kept_bytes) == (None, 0)
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 2", False)
+    kept.forget(first)  # it was, and another one has come
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 2", True)
+
+
+async def test_what_is_being_worked_on_is_not_kept_yet() -> None:
+    kept, work = Replays(), Work()
+    work.go_on.clear()
+    call = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
+    await asyncio.sleep(0)
+
+    assert kept.kept("somchai", "k") is None
+    work.go_on.set()
+    await call
+
+
 async def test_an_answer_is_kept_for_a_day() -> None:
     now_s = 0.0
     kept, work = Replays(clock=lambda: now_s), Work()

@@ -90,6 +90,28 @@ def test_a_version_that_is_not_ready_leaves_its_share_to_the_others() -> None:
     assert found == {OLD}
 
 
+def test_a_version_that_is_to_be_asked_rather_needs_no_route_and_is_watched_all_the_same() -> None:
+    found = destination(
+        model(old=1, watching=-1), version="", sticky_key="s", why_not_ready=ready, rather=["v9", NEW, OLD]
+    )
+
+    assert found.version.version == NEW
+    assert [shadow.version for shadow in found.shadows] == [WATCHING]
+
+
+@pytest.mark.parametrize("rather", ["v9", NEW])
+def test_when_the_version_to_be_asked_rather_is_gone_or_not_ready_the_weights_choose(rather: str) -> None:
+    found = destination(
+        model(old=1),
+        version="",
+        sticky_key="s",
+        why_not_ready=lambda served: "dead" if served.version == NEW else None,
+        rather=[rather],
+    )
+
+    assert found.version.version == OLD
+
+
 @pytest.mark.parametrize("version", ["", OLD])
 def test_when_nothing_is_ready_the_refusal_says_why(version: str) -> None:
     with pytest.raises(errors.ModelNotReady, match="its worker died"):
