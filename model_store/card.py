@@ -24,6 +24,7 @@ from model_store.measured import ConfusionCard, ReliabilityCard
 from protos.verdict import DecisionLimits, DetectorLimits, Level
 
 SCHEMA_VERSION: Final = 1
+GOLDEN, DRAWN = "golden", "drawn"  # in training.config: its golden photographs are nobody's
 # How a graph can explain itself -> the output that does.
 EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
     {"grad_cam": "heatmap", "grad_cam_plus_plus": "heatmap_plus_plus"}
@@ -252,6 +253,11 @@ class Card:
         """The levels as the verdict rule takes them."""
         classes = [item.id for item in self.classes]
         return tuple(level.rule(classes) for level in self.levels)
+
+    @property
+    def golden_are_drawn(self) -> bool:
+        """Whether its golden photographs are nobody's. Else they are of the photographs that it was trained on."""
+        return bool(self.training.config.get(GOLDEN) == DRAWN)
 
     def metric(self, name: str) -> MetricCard | None:
         return next((metric for metric in self.metrics if metric.name == name), None)

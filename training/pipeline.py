@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from model_store import examples
-from model_store.card import Card, ExamplesCard, check_suffix
+from model_store.card import DRAWN, GOLDEN, Card, ExamplesCard, check_suffix
 from training.data import splits
 from training.data.duplicates import groups, near_duplicates
+from training.data.exported import is_export
 from training.data.folder import Folder, Photo, load_folder, set_fingerprint
 from training.data.others import SetAside, read_others, set_aside
 from training.data.splits import Split
@@ -32,6 +33,7 @@ from training.evaluation.records import answered_of, metrics_of, reference_of
 from training.evaluation.unseen import leave_class_out
 from training.export import card_page, fused_graph, parity, run_folder
 from training.export.card import card_of
+from training.export.golden import drawn_photos, golden_photos
 from training.export.parity import Parity
 from training.fitting import head_only, lenses
 from training.fitting.features import Eye, network_cores
@@ -101,6 +103,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         )
 
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
+    lent = is_export(request.data)
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     others = read_others(request.outside, folder)
@@ -178,6 +181,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
             "folds": request.folds,
             "outside": sorted(others.given),
             "outside_fingerprints": {each: set_fingerprint(photos) for each, photos in sorted(others.given.items())},
+            **({GOLDEN: DRAWN} if lent else {}),
         },
         version=version,
         figures=figures,
@@ -194,7 +198,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     )
     with run_folder.written(request.out) as place:
         held_out = [*division.parts["calibration"], *division.parts["thresholds"]]
-        photographs = [eye.pixels(photo) for photo in run_folder.golden_photos(held_out)]
+        photographs = drawn_photos(recipe.seen_px) if lent else [eye.pixels(photo) for photo in golden_photos(held_out)]
         golden = run_folder.write_golden(place, photographs, GraphModel(fill(golden=()), graph, threads=threads))
         card = fill(golden=golden)
         run_folder.write_model(place, card, graph)

@@ -35,6 +35,7 @@ TYPES: Final = {
     "privacy.refused": gettext_noop("privacy request refused"),
     "privacy.resumed": gettext_noop("privacy request resumed"),
     "privacy.started": gettext_noop("privacy request started"),
+    "registry.golden_opened": gettext_noop("golden photographs opened"),
     "registry.smoke_test_retried": gettext_noop("smoke test tried again"),
     "registry.version_approved": gettext_noop("version approved"),
     "registry.version_failed": gettext_noop("version failed its smoke test"),

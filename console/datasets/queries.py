@@ -47,6 +47,14 @@ def versions_that_learnt_from(prediction_ids: Collection[UUID]) -> list[ModelVer
     return _learnt([fingerprint for (fingerprint,) in fingerprints.distinct()])
 
 
+def versions_with_lent_golden(learnt: Collection[str]) -> list[str]:
+    """Of versions that learnt from data sets, by name, those whose golden photographs are of their data sets. One
+    query.
+    """
+    rows = ModelVersion.objects.filter(version__in=learnt, card_document__isnull=False)
+    return sorted({row.version for row in rows if not row.card().golden_are_drawn})
+
+
 @dataclass(frozen=True, slots=True)
 class Learnt:
     """A data set with photographs of one person, and the versions that learnt from it."""

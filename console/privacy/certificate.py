@@ -15,6 +15,7 @@ from django.utils.translation import gettext_noop
 from console.audit.receipt import statement_digest
 from console.audit.receipts import receipt_of
 from console.audit.services import record
+from console.datasets.queries import versions_with_lent_golden
 from console.errors import NotFound
 from console.privacy import clocks
 from console.privacy.models import Erasure, Step
@@ -29,6 +30,10 @@ LIMITS: Final = (
     gettext_noop("Backups are not changed: the ledger of erasures is applied before a restored database is served."),
     gettext_noop(
         "Counts and distributions that name nobody stay, and so do the hashes of audit entries, whose salts are gone."
+    ),
+    gettext_noop(
+        "A version from before golden photographs were drawn carries up to six photographs of its data set until its "
+        "archive is deleted; it is named above where its data set held photographs of this person."
     ),
     gettext_noop("For 30 days a keyed hash is kept, so that an event from before the erasure brings nothing back."),
 )
@@ -50,6 +55,7 @@ def statement_of(erasure: Erasure) -> dict[str, Any]:
         "finished_at": erasure.finished_at.isoformat() if erasure.finished_at else None,
         "stores": {name: {"before": count, "after": 0} for name, count in erasure.before.items()},
         "versions_that_learnt": erasure.learnt,  # each has a plan to be replaced
+        "versions_with_photographs": versions_with_lent_golden(erasure.learnt),
         "limits": list(LIMITS),
     }
 

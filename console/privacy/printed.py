@@ -20,6 +20,7 @@ from console.privacy.models import Laws
 from console.privacy.stores import STORES
 
 _LEARNT: Final = "versions_that_learnt"
+_CARRY: Final = "versions_with_photographs"
 LANGUAGES: Final = ("th", "en")
 
 
@@ -71,8 +72,9 @@ def _sheet(certificate: Mapping[str, Any], language: str) -> Sheet:
             (_("Key destroyed"), _moment(statement["key_destroyed_at"], language)),
             (_("Second search"), _moment(statement["searched_at"], language)),
             (_("Finished"), _moment(statement["finished_at"], language)),
-            # Certificates from before there were plans do not say it.
+            # Older certificates do not say it.
             *((_("Learnt from these photographs, to be replaced"), name) for name in statement.get(_LEARNT, ())),
+            *((_("Carries up to six photographs of its data set"), name) for name in statement.get(_CARRY, ())),
         ),
         stores_title=_("What was erased"),
         stores_head=(_("Where"), _("Before"), _("Found by the second search")),

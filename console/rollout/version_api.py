@@ -22,7 +22,7 @@ from console.filtering import PartOf
 from console.registry import comparison
 from console.registry import services as registry_services
 from console.registry.api import VersionSerializer
-from console.registry.golden import CONTENT_TYPE, Golden, golden_of
+from console.registry.golden import CONTENT_TYPE, Golden, golden_of, may_open, open_golden
 from console.registry.models import ModelVersion, State
 from console.rollout import queries, services
 from console.rollout.models import Mode, Rule
@@ -72,11 +72,15 @@ class GoldenSerializer(serializers.Serializer[Any]):
     photo = serializers.CharField(source="file", help_text="As `smoke_report` names it.")
     class_id = serializers.CharField(source="expected.id")
     probability = serializers.FloatField()
-    photograph = serializers.SerializerMethodField(help_text="Its address.")
+    photograph = serializers.SerializerMethodField(
+        help_text="Its address; null where people lent it and the caller may not open photographs."
+    )
 
-    @extend_schema_field(serializers.URLField())
-    def get_photograph(self, golden: Golden) -> str:
+    @extend_schema_field(serializers.URLField(allow_null=True))
+    def get_photograph(self, golden: Golden) -> str | None:
         request, version = self.context["request"], self.context["version"]
+        if not self.context["may_open"]:
+            return None
         address: str = request.build_absolute_uri(reverse("versions_golden", args=[version.pk, golden.number]))
         return address
 
@@ -108,7 +112,8 @@ class WholeVersionSerializer(VersionSerializer):
 
     @extend_schema_field(GoldenSerializer(many=True))
     def get_golden(self, version: ModelVersion) -> Any:
-        context = {**self.context, "version": version}
+        may = may_open(actor_of(self.context["request"]), version)
+        context = {**self.context, "version": version, "may_open": may}
         return GoldenSerializer(golden_of(version), many=True, context=context).data
 
 
@@ -125,12 +130,15 @@ class VersionGolden(APIView):
 
     @extend_schema(responses={(200, CONTENT_TYPE): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int, number: int) -> HttpResponse:
-        """One of the photographs that a version is tried on, from 1; for whoever may see the version."""
-        found = golden_of(registry_services.find_version(pk))
-        if not 1 <= number <= len(found):
+        """One of the photographs that a version is tried on, from 1; for whoever may see the version, and open
+        photographs where people lent these.
+        """
+        version = registry_services.find_version(pk)
+        found = open_golden(actor=actor_of(request), version=version, number=number) if number else []
+        if not found:
             raise NotFound(_("There is no such photograph, or its archive is not here."))
         headers = {"Cache-Control": "no-store, private", "X-Content-Type-Options": "nosniff"}
-        return HttpResponse(found[number - 1].png, content_type=CONTENT_TYPE, headers=headers)
+        return HttpResponse(found[0].png, content_type=CONTENT_TYPE, headers=headers)
 
 
 class VersionApproval(APIView):

@@ -12,7 +12,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from console.datasets.queries import learnt_from
-from console.registry.golden import CONTENT_TYPE, golden_of
+from console.registry.golden import CONTENT_TYPE, may_open, open_golden
 from console.registry.models import ModelVersion, State
 from console.registry.rule_names import rule_name
 from console.rollout.models import Mode, Route
@@ -52,9 +52,12 @@ class MetricRow:
 
 
 def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
-    """The context of `rollout/version.html`. Takes six queries whatever the version holds."""
+    """The context of `rollout/version.html`. Takes six queries whatever the version holds, and what looking at
+    photographs takes that people lent.
+    """
     card = version.card() if version.card_document else None
     served = served_model(version.model)
+    opens = may_open(person, version)
     return {
         "version": version,
         "state": State(version.state),
@@ -72,7 +75,8 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "confusions": confusions(card) if card else None,
         "reliability": reliability(card) if card else None,
         "per_class": _classes(card) if card else (),
-        "photos": _photos(version),
+        "photos": _photos(version, person) if opens else (),
+        "photos_withheld": not opens,
         "smoke": version.smoke_report or {},
         "compared": _compared(version.smoke_report or {}),
     }
@@ -180,7 +184,7 @@ def _classes(card: Card) -> Sequence[tuple[str, str, str, int]]:
     ]
 
 
-def _photos(version: ModelVersion) -> Sequence[tuple[str, str, str]]:
+def _photos(version: ModelVersion, person: User) -> Sequence[tuple[str, str, str]]:
     """Golden photographs as data addresses, each with the class that the card expects and its probability."""
     return [
         (
@@ -188,7 +192,7 @@ def _photos(version: ModelVersion) -> Sequence[tuple[str, str, str]]:
             golden.expected.names.get("en", golden.expected.id),
             f"{golden.probability:.0%}",
         )
-        for golden in golden_of(version)
+        for golden in open_golden(actor=person, version=version)
     ]
 
 

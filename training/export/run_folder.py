@@ -45,7 +45,6 @@ METRICS: Final = "metrics.json"
 TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
 CARD_PAGE: Final = "card.html"
-GOLDEN_MAX: Final = 6
 _THUMBNAIL_QUALITY: Final = 80
 
 
@@ -71,16 +70,6 @@ def written(out: Path) -> Iterator[Path]:
         folder.rename(out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def golden_photos(held_out: Sequence[Photo]) -> tuple[Photo, ...]:
-    """Up to six photographs that nothing was fitted on, of as many classes as possible."""
-    by_class: dict[str, list[Photo]] = {}
-    for photo in sorted(held_out, key=lambda photo: photo.relative):
-        by_class.setdefault(photo.label, []).append(photo)
-    rounds = max(map(len, by_class.values()))
-    dealt = [photos[turn] for turn in range(rounds) for photos in by_class.values() if turn < len(photos)]
-    return tuple(dealt[:GOLDEN_MAX])
 
 
 def write_golden(folder: Path, photos: Sequence[NDArray[np.uint8]], model: GraphModel) -> tuple[GoldenCard, ...]:

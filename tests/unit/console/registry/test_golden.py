@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from django.conf import settings
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from console.audit.models import Entry
+from console.datasets.models import Dataset
 from console.registry.models import ModelVersion, State
 from console.site.roles import Role
 from model_store import store
@@ -64,3 +67,53 @@ def test_a_version_without_its_archive_has_none(state: State) -> None:
     viewer = caller(Role.VIEWER)
     assert viewer.get(f"/api/v1/versions/{made.pk}/").json()["golden"] == []
     assert viewer.get(f"/api/v1/versions/{made.pk}/golden/1/").status_code == 404
+
+
+@pytest.fixture
+def lent(version: ModelVersion) -> ModelVersion:
+    """A version from before golden photographs were drawn, trained on a data set of this console."""
+    Dataset.objects.create(
+        model=version.model,
+        made_by=version.uploaded_by,
+        fingerprint=version.card().data.fingerprint,
+        photographs=1,
+        per_class={},
+        outside=0,
+        left_out=0,
+    )
+    return version
+
+
+def entries() -> list[Any]:
+    rows = Entry.objects.filter(type="registry.golden_opened").select_related("payload").order_by("pk")
+    return [json.loads(row.payload.text)["photographs"] for row in rows]
+
+
+def test_photographs_that_people_lent_are_shown_to_whom_kept_photographs_are_and_each_look_is_audited(
+    lent: ModelVersion, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    address, page = f"/api/v1/versions/{lent.pk}/", reverse("admin:registry_modelversion_change", args=[lent.pk])
+    viewer, expert = caller(Role.VIEWER), caller(Role.REVIEWER)
+    with django_assert_max_num_queries(15):
+        told = viewer.get(address).json()["golden"]
+    assert told
+    assert {each["photograph"] for each in told} == {None}
+    refused = viewer.get(f"{address}golden/1/")
+    assert (refused.status_code, refused.json()["reason"]) == (403, "not_allowed")
+    seen = browser(member(Role.VIEWER)).get(page).content.decode()
+    assert "data:image/png" not in seen
+    assert "Your roles do not let you see photographs." in seen
+    assert entries() == []
+    told = expert.get(address).json()["golden"]
+    assert expert.get(told[1]["photograph"]).status_code == 200
+    assert entries() == [[2]]
+    assert "data:image/png" in browser(member(Role.REVIEWER)).get(page).content.decode()
+    assert entries() == [[2], [each["number"] for each in told]]
+
+
+def test_drawn_ones_are_shown_to_everybody_whatever_the_version_learnt_from(lent: ModelVersion) -> None:
+    document = dict(lent.card_document or {})
+    document["training"]["config"]["golden"] = "drawn"
+    ModelVersion.objects.filter(pk=lent.pk).update(card_document=document)
+    assert caller(Role.VIEWER).get(f"/api/v1/versions/{lent.pk}/golden/1/").status_code == 200
+    assert entries() == []

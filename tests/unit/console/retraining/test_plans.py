@@ -78,6 +78,9 @@ def test_an_erasure_plans_to_replace_what_learnt_from_the_person_what_answers_fi
     versions: list[ModelVersion], officer: User
 ) -> None:
     older, newer, other = versions
+    assert older.card_document is not None
+    older.card_document["training"]["config"]["golden"] = "drawn"
+    older.save()
     Route.objects.create(version=newer, model=MODEL, mode=Mode.PRODUCTION, started_by=officer, reason="because")
     request = ask_erasure(officer)
     assert erasure.carry_out(request.pk)
@@ -88,6 +91,7 @@ def test_an_erasure_plans_to_replace_what_learnt_from_the_person_what_answers_fi
     statement = Erasure.objects.get(pk=request.pk).statement
     assert statement is not None
     assert statement["versions_that_learnt"] == sorted([older.version, newer.version])
+    assert statement["versions_with_photographs"] == [newer.version]
     assert PERSON not in str(statement)
     assert Entry.objects.filter(type="retraining.planned").count() == 2
     told = caller(Role.APPROVER).get("/api/v1/retraining-plans/").json()["results"]

@@ -11,6 +11,7 @@ from PIL import Image
 from pytest_django import Settings
 
 from console.datasets import queries as datasets
+from console.registry.golden import golden_of
 from console.registry.models import State as Version
 from console.retraining import services
 from console.retraining.models import State, TrainingJob
@@ -36,7 +37,14 @@ def as_the_model_saw(file: Path) -> bytes:
     return out.getvalue()
 
 
-def test_what_the_real_programs_make_is_verified_and_names_its_data_set(tmp_path: Path, settings: Settings) -> None:
+def pixels(png: bytes) -> bytes:
+    with Image.open(BytesIO(png)) as picture:
+        return picture.convert("RGB").tobytes()
+
+
+def test_what_the_real_programs_make_is_verified_names_its_data_set_and_carries_no_photograph_of_it(
+    tmp_path: Path, settings: Settings
+) -> None:
     key, trusted = tmp_path / "signing.key", tmp_path / "trusted"
     signing.generate_key(key)
     trusted.mkdir()
@@ -48,9 +56,12 @@ def test_what_the_real_programs_make_is_verified_and_names_its_data_set(tmp_path
     a_version(malee, model=MODEL)
     consenting(member(Role.PRIVACY_OFFICER), "shop-1")
     write_demo(tmp_path / "demo", seed=3, per_class=PER_CLASS, processes=1)
+    lent = set()
     for class_id, design in zip(CLASSES[:CLASS_COUNT], sorted(DESIGNS)[:CLASS_COUNT], strict=True):
         for file in sorted((tmp_path / "demo" / design).iterdir()):
-            labelled(expert, "shop-1", is_a(class_id), photo=as_the_model_saw(file))
+            photo = as_the_model_saw(file)
+            labelled(expert, "shop-1", is_a(class_id), photo=photo)
+            lent.add(pixels(photo))
     services.start_job(actor=malee, model=MODEL, recipe="standard", seed=3)
     train()
     job = TrainingJob.objects.get()
@@ -61,3 +72,9 @@ def test_what_the_real_programs_make_is_verified_and_names_its_data_set(tmp_path
     assert datasets.versions_of(job.dataset) == [job.version]
     assert TrainingJob.objects.filter(version__card_document__data__photos=F("dataset__photographs")).exists()
     assert list((tmp_path / "training").iterdir()) == []
+    # Its archive is kept for ever and goes to gateways: no photograph that somebody may take back is in it.
+    assert job.version.card().golden_are_drawn
+    golden = golden_of(job.version)
+    assert len(golden) == 6
+    assert lent.isdisjoint(pixels(each.png) for each in golden)
+    assert len({round(each.probability, 6) for each in golden}) > 1  # what answers them is told from other weights
