@@ -2,7 +2,19 @@
 
 A store has a `find` that counts and, where it is ours to empty, an `erase` that may be
 repeated. What only passes through (the gateway's journal, the broker, logs) is searched and
-empties itself: an erasure waits for it. A broker on another machine is not searched: its messages
+empties itself: an erasure waits for it.
+
+It is searched by what is this person's alone, or an erasure would wait for other people's calls for ever: by the
+random ids that we gave, which nothing else holds, and in the journal by what callers named things by, too. The name
+of a consent is one consent's. The name of a call is a person's while no row of anybody else, or of nobody, has it: a
+caller may give every call the same. Both are looked for as the value of their field, never as a word in a text. In a
+log or a message no caller's name leads anywhere once its row is gone, and none is looked for.
+
+So "0 in the journal" says that nothing there leads to this person by an id, a consent or a call of their own. An
+event from before the erasure that nobody has delivered yet, without a consent and under a name that others share, is
+in no row, and is not found: it arrives as nobody's, since the keyed hash of the pseudonym is kept until none can come.
+
+A broker on another machine is not searched: its messages
 hold numbers of rows and nothing else, and a test reads every byte in Redis and RabbitMQ while an
 erasure goes on (`tests/integration/console_brokers`). A new place for personal data gets a row in STORES;
 a test fails for a table that leads to a person and is in none.
@@ -12,16 +24,17 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from google.protobuf.descriptor import FieldDescriptor
 
 from console.audit import services as audit
 from console.audit.models import Payload
@@ -35,9 +48,13 @@ from console.sheets.models import SheetItem
 from console.vault import queries as vault_queries
 from console.vault import services as vault
 from console.vault.models import Consent, StoredObject, Subject
+from protos.amulet.events.v1 import events_pb2 as pb
 
+_Key = TypeVar("_Key", UUID, str)
 _IDS_AT_ONCE: Final = 500
-_WORD_BYTES_MIN: Final = 8  # shorter ones are found everywhere
+_NAME_BYTES_MIN: Final = 4  # with tag and length six bytes, which hardly any photograph has by chance
+_REFERENCE: Final = pb.Subject.DESCRIPTOR.fields_by_name["consent_reference"]
+_CALL: Final = pb.PredictionMade.DESCRIPTOR.fields_by_name["request_id"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +65,8 @@ class Traces:
     found_by: bytes
     prediction_ids: tuple[UUID, ...] = ()
     object_ids: tuple[UUID, ...] = ()
-    words: tuple[str, ...] = ()  # what callers named consents and calls by
+    references: tuple[str, ...] = ()  # what callers named consents by
+    calls: tuple[str, ...] = ()  # what callers named calls by: not always this person's alone
 
     def render(self) -> dict[str, Any]:
         return {
@@ -56,7 +74,8 @@ class Traces:
             "found_by": self.found_by.hex(),
             "predictions": [str(key) for key in self.prediction_ids],
             "objects": [str(key) for key in self.object_ids],
-            "words": list(self.words),
+            "references": list(self.references),
+            "calls": list(self.calls),
         }
 
     @classmethod
@@ -66,7 +85,9 @@ class Traces:
             found_by=bytes.fromhex(document["found_by"]),
             prediction_ids=tuple(map(UUID, document["predictions"])),
             object_ids=tuple(map(UUID, document["objects"])),
-            words=tuple(document["words"]),
+            # Erasures that were begun before the two were told apart have "words", which may be either.
+            references=tuple(document.get("references", document.get("words", ()))),
+            calls=tuple(document.get("calls", document.get("words", ()))),
         )
 
     def merged(self, other: Traces) -> Traces:
@@ -76,7 +97,8 @@ class Traces:
             self.found_by,
             tuple(sorted({*self.prediction_ids, *other.prediction_ids})),
             tuple(sorted({*self.object_ids, *other.object_ids})),
-            tuple(sorted({*self.words, *other.words})),
+            tuple(sorted({*self.references, *other.references})),
+            tuple(sorted({*self.calls, *other.calls})),
         )
 
 
@@ -87,9 +109,10 @@ def collect(subject_id: UUID, found_by: bytes) -> Traces:
     return Traces(
         subject_id=subject_id,
         found_by=found_by,
-        prediction_ids=tuple(sorted(key for key, _word in rows)),
+        prediction_ids=tuple(sorted(key for key, _name in rows)),
         object_ids=tuple(sorted(StoredObject.objects.filter(subject=subject_id).values_list("pk", flat=True))),
-        words=tuple(sorted({*references, *(word for _key, word in rows if word)})),
+        references=tuple(sorted(references)),
+        calls=tuple(sorted({name for _key, name in rows if name})),
     )
 
 
@@ -185,30 +208,50 @@ def _training(traces: Traces) -> int:
 
 
 def _journal(traces: Traces) -> int:
-    return _holding(settings.AMULET.journal_dir, traces)
+    names = [_value(_REFERENCE, name) for name in traces.references]
+    names += [_value(_CALL, name) for name in _own_calls(traces)]
+    return _holding(settings.AMULET.journal_dir, [*_ids(traces), *filter(None, names)])
 
 
 def _broker(traces: Traces) -> int:
-    return _holding(settings.AMULET.data_dir / "broker", traces)
+    return _holding(settings.AMULET.data_dir / "broker", _ids(traces))
 
 
 def _logs(traces: Traces) -> int:
-    return _holding(settings.AMULET.state_dir / "logs", traces, ids=False)
+    """By the subject alone: the random ids of predictions lead nowhere from a log any more."""
+    return _holding(settings.AMULET.state_dir / "logs", [str(traces.subject_id).encode()])
 
 
-def _holding(folder: Path, traces: Traces, *, ids: bool = True) -> int:
-    """How many files below a folder of this machine hold something that this person is found by.
+def _ids(traces: Traces) -> list[bytes]:
+    return [str(key).encode() for key in (traces.subject_id, *traces.prediction_ids)]
 
-    ids: look for the random ids of predictions too, which in a log lead nowhere any more.
-    """
-    needles = [str(traces.subject_id).encode(), *_long_words(traces.words)]
-    if ids:
-        needles += [str(key).encode() for key in traces.prediction_ids]
+
+def _own_calls(traces: Traces) -> list[str]:
+    """Names of calls that no row of anybody else has, nor one of nobody. A query along an index for some hundred."""
+    others = Prediction.objects.exclude(subject=traces.subject_id)
+    shared: set[str] = set()
+    for some in _parts(traces.calls):
+        shared |= set(others.filter(request_id__in=some).values_list("request_id", flat=True).distinct())
+    return [name for name in traces.calls if name not in shared]
+
+
+def _holding(folder: Path, needles: Sequence[bytes]) -> int:
+    """How many files below a folder of this machine hold one of these."""
     return sum(_holds(path, needles) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def _long_words(words: Iterable[str]) -> Iterator[bytes]:
-    return (word.encode() for word in words if len(word.encode()) >= _WORD_BYTES_MIN)
+def _value(field: FieldDescriptor, name: str) -> bytes:
+    """A name as an event has it in this field; nothing where it is so short that photographs hold it by chance."""
+    content = name.encode()
+    if len(content) < _NAME_BYTES_MIN:
+        return b""
+    tag = field.number << 3 | 2  # of a length-delimited field
+    return bytes([tag]) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    """Below 2¹⁴: names are shorter."""
+    return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80, number >> 7])
 
 
 def _holds(path: Path, needles: Sequence[bytes]) -> bool:
@@ -222,7 +265,7 @@ def _holds(path: Path, needles: Sequence[bytes]) -> bool:
         return False
 
 
-def _parts(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
+def _parts(ids: Sequence[_Key]) -> Iterator[Sequence[_Key]]:
     return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
 
