@@ -14,10 +14,9 @@ So "0 in the journal" says that nothing there leads to this person by an id, a c
 event from before the erasure that nobody has delivered yet, without a consent and under a name that others share, is
 in no row, and is not found: it arrives as nobody's, since the keyed hash of the pseudonym is kept until none can come.
 
-A broker on another machine is not searched: its messages
-hold numbers of rows and nothing else, and a test reads every byte in Redis and RabbitMQ while an
-erasure goes on (`tests/integration/console_brokers`). A new place for personal data gets a row in STORES;
-a test fails for a table that leads to a person and is in none.
+A broker on another machine is not searched: its messages hold numbers of rows and nothing else, and a test reads every
+byte in Redis and RabbitMQ while an erasure goes on (`tests/integration/console_brokers`). A new place for personal data
+gets a row in STORES; a test fails for a table that leads to a person and is in none.
 """
 
 from __future__ import annotations

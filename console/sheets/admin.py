@@ -84,7 +84,11 @@ class SheetAdmin(HistoryAdmin):
     def take_in(self, request: HttpRequest) -> HttpResponse:
         def act(given: dict[str, Any]) -> str:
             sheet = services.import_sheet(actor=actor_of(request), pieces=given["file"].chunks())
-            return _("{count} photographs wait for experts.").format(count=sheet.size)
+            said = _("{count} photographs wait for experts.").format(count=sheet.size)
+            if not sheet.left_out:
+                return said
+            why = _("{count} were left out: they are of predictions that the console does not know any more.")
+            return f"{said} {why.format(count=sheet.left_out)}"
 
         return ask(
             request,

@@ -32,6 +32,17 @@ class SheetSerializer(serializers.ModelSerializer[Sheet]):
         read_only_fields = fields
 
 
+class ImportedSheetSerializer(SheetSerializer):
+    left_out = serializers.IntegerField(
+        read_only=True,
+        help_text="Photographs that were not imported: the console does not know their predictions any more.",
+    )
+
+    class Meta(SheetSerializer.Meta):
+        fields = (*SheetSerializer.Meta.fields, "left_out")
+        read_only_fields = fields
+
+
 class SheetPartSerializer(serializers.Serializer[Any]):
     """How often items of one part of a sheet were found good."""
 
@@ -100,11 +111,11 @@ class SheetList(generics.ListAPIView[Sheet]):
     filterset_fields = ("kind",)
     queryset = queries.sheets()
 
-    @extend_schema(request={"application/zip": OpenApiTypes.BINARY}, responses={201: SheetSerializer})
+    @extend_schema(request={"application/zip": OpenApiTypes.BINARY}, responses={201: ImportedSheetSerializer})
     def post(self, request: Request) -> Response:
         """Import a sheet that `amulet explain --review-sheet` or `amulet synth sheet` wrote."""
         sheet = services.import_sheet(actor=actor_of(request), pieces=_pieces(request))
-        return Response(SheetSerializer(sheet).data, status=status.HTTP_201_CREATED)
+        return Response(ImportedSheetSerializer(sheet).data, status=status.HTTP_201_CREATED)
 
 
 class SheetDetail(APIView):

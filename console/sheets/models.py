@@ -40,6 +40,7 @@ class Sheet(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("imported by")
     )
     imported_at = models.DateTimeField(_("time"), default=now)
+    left_out = 0  # items of the file that were not imported, for whoever imports it; kept in the audit trail
 
     class Meta:
         verbose_name = _("review sheet")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -50,9 +50,13 @@ class Picture(Enum):
 
 
 def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
-    """Read a sheet and keep it with its pictures.
+    """Read a sheet and keep it with its pictures. How many it `left_out` is said on what is returned.
 
-    Raises NotAllowed; TooLarge; Invalid with what is wrong in the file; Conflict when it was imported before.
+    A photograph that names a prediction is of the person behind it. Where the console knows none any more, as after an
+    erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures.
+
+    Raises NotAllowed; TooLarge; Invalid with what is wrong in the file, or when nothing of it may be used; Conflict
+    when it was imported before, or somebody on it was erased meanwhile.
     """
     require(actor, "sheets.import_sheet")
     staging: Path = settings.AMULET.staging_dir
@@ -67,11 +71,18 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
             read = read_sheet(Path(file.name))
         except SheetRefused as refused:
             raise Invalid(_("This is no review sheet: {why}.").format(why=refused), field="file") from None
-    predictions = _predictions_in([item.name for item in read.items])
+    named = _predictions_named([item.name for item in read.items])
+    known = _with_a_person(named.values())
+    items = [item for item in read.items if item.name not in named or named[item.name] in known]
+    if not items:
+        raise Invalid(
+            _("Every photograph on this sheet is of a prediction that the console does not know any more."),
+            field="file",
+        )
     try:
         with transaction.atomic():
             sheet = Sheet.objects.create(
-                kind=read.kind, model=read.model, sha256=read.sha256, size=len(read.items), imported_by=actor
+                kind=read.kind, model=read.model, sha256=read.sha256, size=len(items), imported_by=actor
             )
             SheetItem.objects.bulk_create(
                 [
@@ -79,7 +90,7 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
                         sheet=sheet,
                         number=number,
                         name=item.name,
-                        prediction_id=predictions.get(item.name),
+                        prediction_id=named.get(item.name),
                         photo=item.photo,
                         overlay=item.overlay,
                         label=item.label or "",
@@ -87,12 +98,18 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
                         confidence=item.confidence,
                         origin=item.origin or "",
                     )
-                    for number, item in enumerate(read.items, start=1)
+                    for number, item in enumerate(items, start=1)
                 ],
                 batch_size=50,
             )
-            _record(actor, "sheets.imported", sheet, {"sha256": sheet.sha256, "model": sheet.model})
+            sheet.left_out = len(read.items) - len(items)
+            said = {"sha256": sheet.sha256, "model": sheet.model, "left_out": sheet.left_out}
+            _record(actor, "sheets.imported", sheet, said)
     except IntegrityError:
+        if not Sheet.objects.filter(sha256=read.sha256).exists():  # a prediction went between that look and the end
+            raise Conflict(
+                _("Somebody was erased while the sheet was read: import it again."), reason="erased_meanwhile"
+            ) from None
         raise Conflict(_("This sheet was imported before."), reason="imported_before", field="file") from None
     return sheet
 
@@ -250,11 +267,15 @@ def _no_such_item(number: int) -> NotFound:
     return NotFound(_("There is no item {number} on this sheet.").format(number=number))
 
 
-def _predictions_in(names: Iterable[str]) -> dict[str, UUID]:
-    """Name -> the prediction that it names, where the console knows one."""
-    named = {name: UUID(found[0]) for name in names if (found := _UUID.search(name))}
-    known = set(Prediction.objects.filter(pk__in=set(named.values())).values_list("pk", flat=True))
-    return {name: key for name, key in named.items() if key in known}
+def _predictions_named(names: Iterable[str]) -> dict[str, UUID]:
+    """Name -> the prediction that it names, for those that name one."""
+    return {name: UUID(found[0]) for name in names if (found := _UUID.search(name))}
+
+
+def _with_a_person(keys: Collection[UUID]) -> set[UUID]:
+    """Those that the console knows, with their person: what it exported had one, and what comes late has none."""
+    rows = Prediction.objects.filter(pk__in=set(keys), subject__isnull=False)
+    return set(rows.values_list("pk", flat=True))
 
 
 def _exported(row: SheetAnswer, kind: Kind) -> dict[str, Any]:

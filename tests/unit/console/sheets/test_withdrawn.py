@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import reverse
 from django.utils.timezone import now
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
+from console.ingest.services import apply_batch
+from console.privacy import erasure
 from console.retention.models import Applied
 from console.retention.services import apply_due
 from console.sheets import queries
@@ -20,9 +24,10 @@ from console.site.roles import Role
 from console.staff.models import User
 from console.vault.models import Subject
 from console.vault.services import withdraw_consent
-from tests.console_events import CLASSES
+from tests.console_events import CLASSES, prediction_event
 from tests.unit.console.datasets.labelled import consenting, is_a, labelled
 from tests.unit.console.people import browser, caller, member
+from tests.unit.console.privacy.planted import ask_erasure
 from tests.unit.console.sheets.test_sheets import heat_maps
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -75,6 +80,45 @@ def test_who_has_judged_all_that_is_left_is_through(sheet: Sheet, officer: User)
         script.post(f"{address}items/{number}/judge/", '{"verdict": "yes"}', content_type="application/json")
     assert script.get(f"{address}next/").status_code == 204
     assert queries.sees_results(lead, sheet)
+
+
+def test_a_sheet_that_is_imported_after_an_erasure_brings_no_photograph_back(officer: User, tmp_path: Path) -> None:
+    reviewer = member(Role.REVIEWER, "ladda")
+    names = ["elsewhere.png"]
+    for person in (STAYS, LEAVES):
+        consenting(officer, person)
+        names.insert(0, f"{CLASSES[0]}/front_{labelled(reviewer, person, is_a(CLASSES[0]))}_0.png")
+    of_both, of_one = heat_maps(tmp_path, *names), heat_maps(tmp_path, names[0])
+    assert erasure.carry_out(ask_erasure(officer, LEAVES).pk)
+    script = caller(Role.MODEL_ENGINEER)
+    told = script.post("/api/v1/sheets/", of_both, content_type="application/zip").json()
+    assert (told["size"], told["left_out"]) == (2, 1)
+    assert list(SheetItem.objects.order_by("number").values_list("number", "name")) == [(1, names[1]), (2, names[2])]
+    refused = script.post("/api/v1/sheets/", of_one, content_type="application/zip")
+    assert (refused.status_code, refused.json()["field"]) == (400, "file")
+    assert Sheet.objects.count() == 1
+
+
+def test_the_page_says_how_many_were_left_out_and_why(tmp_path: Path) -> None:
+    names = [f"{CLASSES[0]}/front_{uuid4()}_0.png", "elsewhere.png"]
+    page, address = browser(member(Role.MODEL_ENGINEER)), reverse("admin:sheets_sheet_take_in")
+    file = SimpleUploadedFile("maps.zip", heat_maps(tmp_path, *names), "application/zip")
+    page.cookies["django_language"] = "th"
+    shown = page.post(address, {"file": file}, follow=True).content.decode()
+    assert "1 ภาพ เพราะมาจากผลการทำนายที่ระบบไม่มีข้อมูลแล้ว" in shown
+    page.cookies["django_language"] = "en"
+    Sheet.objects.all().delete()
+    file.seek(0)
+    shown = page.post(address, {"file": file}, follow=True).content.decode()
+    assert "1 were left out: they are of predictions that the console does not know any more." in shown
+
+
+def test_a_late_row_of_an_erased_prediction_lets_nothing_back_in(officer: User, tmp_path: Path) -> None:
+    late = prediction_event()
+    assert apply_batch([late]).applied == 1
+    script = caller(Role.MODEL_ENGINEER)
+    sheet = heat_maps(tmp_path, f"{CLASSES[0]}/front_{late.prediction.prediction_id}_0.png")
+    assert script.post("/api/v1/sheets/", sheet, content_type="application/zip").status_code == 400
 
 
 def test_what_its_person_restricted_is_shown_to_nobody_and_stays(sheet: Sheet, officer: User) -> None:
