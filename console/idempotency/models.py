@@ -14,7 +14,7 @@ class Call(models.Model):
 
     caller = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     key_digest = models.BinaryField(max_length=32)
-    call_digest = models.BinaryField(max_length=32)  # of path and body
+    call_digest = models.BinaryField(max_length=32)  # of path and body, keyed with the caller's key
     begun_at = models.DateTimeField(default=now)
     status = models.PositiveSmallIntegerField(null=True)  # None: not answered yet, or nobody knows
     content_type = models.CharField(max_length=100, blank=True)

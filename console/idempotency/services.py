@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -42,8 +43,9 @@ def begin(*, caller: User, key: str, path: str, body: bytes) -> Call | Answer:
             ),
             field="Idempotency-Key",
         )
-    key_digest = hashlib.sha256(b"id\0" + key.encode()).digest()
-    call_digest = hashlib.sha256(path.encode() + b"\0" + body).digest()
+    key_digest = _derived(b"id", key)
+    # Keyed: a body may name a person, and what is kept of it would tell whoever tries all names.
+    call_digest = hmac.digest(_derived(b"call", key), path.encode() + b"\0" + body, "sha256")
     try:
         with transaction.atomic():
             return Call.objects.create(caller=caller, key_digest=key_digest, call_digest=call_digest)
@@ -58,14 +60,14 @@ def begin(*, caller: User, key: str, path: str, body: bytes) -> Call | Answer:
             field="Idempotency-Key",
         )
     sealed = bytes(known.sealed)
-    body = ChaCha20Poly1305(_sealing_key(key)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+    body = ChaCha20Poly1305(_derived(b"seal", key)).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
     return Answer(known.status, known.content_type, body)
 
 
 def keep(call: Call, *, key: str, answer: Answer) -> None:
     """Keep what the call was answered, readable for nobody but who knows the key."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    sealed = nonce + ChaCha20Poly1305(_sealing_key(key)).encrypt(nonce, answer.body, None)
+    sealed = nonce + ChaCha20Poly1305(_derived(b"seal", key)).encrypt(nonce, answer.body, None)
     Call.objects.filter(pk=call.pk).update(status=answer.status, content_type=answer.content_type, sealed=sealed)
 
 
@@ -79,5 +81,6 @@ def tidy(*, at: datetime) -> int:
     return Call.objects.filter(begun_at__lt=at - KEPT).delete()[0]
 
 
-def _sealing_key(key: str) -> bytes:
-    return hashlib.sha256(b"seal\0" + key.encode()).digest()
+def _derived(purpose: bytes, key: str) -> bytes:
+    """32 bytes that nobody finds without the caller's key, of which they tell nothing; others for each purpose."""
+    return hashlib.sha256(purpose + b"\0" + key.encode()).digest()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -47,6 +50,19 @@ def test_a_secret_is_answered_again_and_stands_in_no_table(script: APIClient) ->
     rows = b"".join(bytes(call.sealed) for call in Call.objects.all())
     assert first.json()["key"].encode() not in rows
     assert KEY.encode() not in b"".join(bytes(call.key_digest) for call in Call.objects.all())
+
+
+def test_whoever_guesses_what_was_sent_learns_from_no_table_that_it_was(script: APIClient) -> None:
+    post(script, "clients/", A_CLIENT)
+    (call,) = Call.objects.all()
+    body, path = json.dumps(A_CLIENT, separators=(",", ":")).encode(), b"/api/v1/clients/"
+    kept = bytes(call.call_digest)
+    guesses = [body, path + body, path + b"\0" + body]
+    keyless = [hashlib.sha256(guess).digest() for guess in guesses]
+    known = [bytes(call.key_digest), str(call.pk).encode(), str(call.caller_id).encode()]
+    assert kept not in keyless
+    assert kept not in [hmac.digest(key, guess, "sha256") for guess in guesses for key in known]
+    assert kept == hmac.digest(hashlib.sha256(b"call\0" + KEY.encode()).digest(), guesses[2], "sha256")
 
 
 def test_another_call_under_the_same_key_is_refused(script: APIClient) -> None:
