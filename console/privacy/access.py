@@ -28,6 +28,7 @@ from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdi
 from console.predictions.queries import feedback_on
 from console.privacy.access_page import pages
 from console.privacy.models import Kind, PrivacyRequest, State
+from console.privacy.services import link_person
 from console.review.queries import decisions_on
 from console.staff.models import User
 from console.staff.services import require
@@ -55,6 +56,7 @@ A preliminary assessment: have an expert confirm it.
 def export_person(*, actor: User, request_id: int) -> IO[bytes]:
     """The ZIP for a request for access or portability that is in progress, as an open file at its beginning.
 
+    It holds what is known of the person now, however little was when the request came in.
     Each photograph that it holds is an audit entry, and so is the export. Raises NotAllowed,
     NotFound, Conflict.
     """
@@ -64,6 +66,7 @@ def export_person(*, actor: User, request_id: int) -> IO[bytes]:
         raise NotFound(_("There is no request {number}.").format(number=request_id))
     if request.kind not in (Kind.ACCESS, Kind.PORTABILITY) or request.state != State.IN_PROGRESS:
         raise Conflict(_("Only a request for access or portability that is in progress is answered with an export."))
+    link_person(request)
     out: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES_MAX)  # noqa: SIM115 - the caller closes it
     try:
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:

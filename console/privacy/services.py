@@ -22,6 +22,7 @@ from console.staff.services import require
 from console.vault import queries as vault
 from console.vault import restriction
 from console.vault.cipher import find_by
+from console.vault.models import Subject
 from console.vault.services import CLOCKS_DIFFER_MAX, TEXT_MAX
 
 HANDLE: Final = "privacy.handle_privacyrequest"
@@ -100,12 +101,26 @@ def start(*, actor: User, request_id: int) -> PrivacyRequest:
     request = _move(
         actor, request_id, (State.IDENTITY_CHECKED,), "privacy.started", state=State.IN_PROGRESS, handled_by=actor
     )
+    link_person(request)
     if request.kind in RESTRICTS:
         _restrict(actor, request)
     if request.kind == Kind.ERASURE:
         Erasure.objects.create(request=request)
         transaction.on_commit(partial(wake, "console.privacy.tasks.carry_out", request.pk))
     return request
+
+
+def link_person(request: PrivacyRequest) -> None:
+    """Find the person of an open request by the hash that it was received with.
+
+    Who was unknown then may have called since, and whoever was erased may have come back. Other open requests of the
+    same person are linked along. While an erasure goes on everything stays as it is.
+    """
+    subject = Subject.objects.filter(found_by=bytes(request.found_by), shut_at=None).first()
+    if subject is None or subject.pk == request.subject_id:
+        return
+    PrivacyRequest.objects.filter(found_by=bytes(request.found_by), state__in=OPEN).update(subject=subject)
+    request.subject = subject
 
 
 @transaction.atomic

@@ -277,18 +277,17 @@ def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject]) -> int:
 def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person: bool = False) -> bytes:
     """What is kept, in the clear, and an audit entry that this person saw it.
 
-    for_the_person: to hand it out to whom it is of, which a restriction does not stop.
+    for_the_person: to hand it out to whom it is of. A restriction does not stop that, and what it holds beyond the
+    consent's end is handed out too: it is still theirs.
     Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, or its person restricted it.
     """
     require(actor, "vault.open_storedobject")
     missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
     row = StoredObject.objects.select_related("subject", "consent").filter(owner=owner, kind=kind, part=part).first()
-    if (
-        row is None
-        or row.subject.shut_at
-        or row.consent.withdrawn_at
-        or (row.consent.expires_at and row.consent.expires_at <= now())
-    ):
+    if row is None or row.subject.shut_at or row.consent.withdrawn_at:
+        raise missing
+    held = for_the_person and row.subject.restricted_at is not None
+    if row.consent.expires_at and row.consent.expires_at <= now() and not held:
         raise missing
     if row.subject.restricted_at and not for_the_person:
         raise NotFound(_("This person has restricted what is kept: nothing of it is opened."), reason="restricted")

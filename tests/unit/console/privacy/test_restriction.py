@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from datetime import timedelta
 
 import pytest
@@ -82,6 +83,26 @@ def test_the_person_gets_their_data_all_the_same(officer: User, expert: User) ->
     begun(officer, "restriction")
     with export_person(actor=officer, request_id=begun(officer, "access").pk) as file:
         assert b"photographs/" in file.read()
+
+
+def test_the_person_gets_what_only_a_restriction_still_holds_and_nobody_else_does(officer: User, expert: User) -> None:
+    consenting(officer, PERSON)
+    owner = str(labelled(expert, PERSON, is_a(CLASSES[0])))
+    begun(officer, "restriction")
+    Consent.objects.update(expires_at=now() - timedelta(minutes=1))
+    assert apply_due(at=now()) == 0
+    with export_person(actor=officer, request_id=begun(officer, "access").pk) as file, zipfile.ZipFile(file) as archive:
+        assert f"photographs/{owner}-0.png" in archive.namelist()
+    with pytest.raises(NotFound):
+        vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+
+
+def test_what_has_run_out_and_nothing_holds_is_handed_to_nobody(officer: User, expert: User) -> None:
+    consenting(officer, PERSON)
+    labelled(expert, PERSON, is_a(CLASSES[0]))
+    Consent.objects.update(expires_at=now() - timedelta(minutes=1))
+    with export_person(actor=officer, request_id=begun(officer, "access").pk) as file, zipfile.ZipFile(file) as archive:
+        assert not any(name.startswith("photographs/") for name in archive.namelist())
 
 
 def test_what_has_run_out_is_held_while_it_is_restricted(officer: User, expert: User) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,12 +9,14 @@ from django.utils.timezone import now
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
-from console.privacy import queries, services
+from console.privacy import erasure, queries, services
+from console.privacy.access import export_person
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import services as vault
 from tests.unit.console.people import member
+from tests.unit.console.privacy.planted import ask_erasure, plant
 
 pytestmark = pytest.mark.django_db
 
@@ -177,3 +181,23 @@ def test_each_level_is_told_once_and_before_the_limit(officer: User) -> None:
 def test_who_is_known_is_linked(officer: User) -> None:
     subject = vault.subjects_of({"canary-person"})["canary-person"]
     assert receive(officer).subject_id == subject.pk
+
+
+@pytest.mark.parametrize("known_at", ["start", "export"])
+def test_who_was_unknown_when_the_request_came_in_is_told_what_is_known_by_now(officer: User, known_at: str) -> None:
+    expert = member(Role.REVIEWER)
+    request = receive(officer, kind="access", pseudonym="late-1")
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    if known_at == "start":
+        plant(officer, expert, person="late-1")
+    services.start(actor=officer, request_id=request.pk)
+    if known_at == "export":
+        plant(officer, expert, person="late-1")
+    with export_person(actor=officer, request_id=request.pk) as file, zipfile.ZipFile(file) as archive:
+        person, names = json.loads(archive.read("person.json")), archive.namelist()
+    assert person["known"]
+    assert [row["number"] for row in person["requests"]] == [request.pk]
+    assert (len(person["consents"]), len(person["predictions"])) == (1, 4)
+    assert sum(name.startswith("photographs/") for name in names) == 3
+    assert erasure.carry_out(ask_erasure(officer, "late-1").pk)
+    assert PrivacyRequest.objects.get(pk=request.pk).subject_id is None
