@@ -162,7 +162,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     network = Network(backbone, fused_graph.linear(version.fitted.head)).eval()
     say("Comparing the graph with the model", 0, 1)
     images = [eye.pixels(photo) for photo in _spread(folder.photos, parity.PHOTOS)]
-    equal = parity.check(network, version.fitted, graph, images)
+    equal = parity.check(network, version.fitted, version.limits, graph, images)
 
     say("Writing the run", 0, 1)
     references = [fit.learnt_from[number] for number in version.fitted.nearest.photos]

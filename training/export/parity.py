@@ -18,6 +18,7 @@ import torch
 from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 
+from protos.verdict import DecisionLimits
 from training.calibration.temperature import probabilities_of
 from training.errors import ParityBroken
 from training.export import fused_graph
@@ -27,7 +28,7 @@ from training.ood import combination, isolation_forest, mahalanobis, nearest_nei
 
 PHOTOS: Final = 50
 PROBABILITY_MAX: Final = 1e-4  # absolute
-SCORE_MAX: Final = 1e-4  # relative; of cosines absolute
+SCORE_MAX: Final = 1e-4  # relative; of cosines absolute; of distances see `Parity`
 COMBINATION_MAX: Final = 1e-3  # absolute, in standard deviations of known photographs
 CORRELATION_MIN: Final = 0.999
 HEAT_MAX: Final = 1e-4
@@ -43,6 +44,8 @@ class Parity:
     probabilities_abs_max: float
     heat_map_correlation_min: float
     heat_map_plus_plus_rel_max: float  # of the largest cell
+    # Of the score, or of the way from a typical photograph to the border where that is longer: next to the mean of its
+    # class a distance is what is left of large numbers, and far from every border (decision 0171).
     mahalanobis_rel_max: float
     nearest_neighbour_abs_max: float  # a photograph that is its own reference is at distance 0
     isolation_forest_rel_max: float
@@ -63,12 +66,15 @@ class Parity:
         )
 
 
-def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArray[np.uint8]]) -> Parity:
+def check(
+    network: Network, fitted: Fitted, limits: DecisionLimits, graph: bytes, images: Sequence[NDArray[np.uint8]]
+) -> Parity:
     """Compare on images of the model's size. Raises ParityBroken with the figures.
 
-    Every other image is explained for a class in turn, the others for their best class.
+    limits: the borders that the scores are held against.  Every other image is explained for a class in turn, the
+    others for their best class.
     """
-    parity = measure(network, fitted, graph, images)
+    parity = measure(network, fitted, limits, graph, images)
     if not parity.holds:
         raise ParityBroken(
             f"the graph does not answer as the trained model on {parity.photos} photographs: probabilities differ by "
@@ -84,11 +90,14 @@ def check(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArr
     return parity
 
 
-def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDArray[np.uint8]]) -> Parity:
+def measure(
+    network: Network, fitted: Fitted, limits: DecisionLimits, graph: bytes, images: Sequence[NDArray[np.uint8]]
+) -> Parity:
     """The differences, whatever they are."""
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     classes = len(fused_graph.linear(fitted.head).bias)
+    way = next(each.out_at - each.typical for each in limits.detectors if each.name == mahalanobis.NAME)
     worst: list[tuple[float, ...]] = []
     for start in range(0, len(images), _BATCH):
         batch = np.stack(images[start : start + _BATCH])
@@ -102,16 +111,14 @@ def measure(network: Network, fitted: Fitted, graph: bytes, images: Sequence[NDA
             pixels.clone().requires_grad_(True), target=torch.from_numpy(target), relu_attributions=True
         )
         embedding = found["embedding"]
-        detector_scores = {
-            mahalanobis.NAME: fitted.mahalanobis.score(embedding),
-            isolation_forest.NAME: isolation_forest.score(fitted.forest, embedding),
-        }
+        distance, forest = fitted.mahalanobis.score(embedding), isolation_forest.score(fitted.forest, embedding)
         worst.append(
             (
                 float(np.abs(found["probabilities"] - probabilities_of(logits, fitted.temperature)).max()),
                 -_correlation_min(found["heatmap"], cam.detach().numpy()[:, 0]),
                 _heat_rel_max(found["heatmap_plus_plus"], _grad_cam_plus_plus(answered, target)),
-                *(_relative_max(found[f"score_{name}"], score) for name, score in detector_scores.items()),
+                _relative_max(found[f"score_{mahalanobis.NAME}"], distance, least=way),
+                _relative_max(found[f"score_{isolation_forest.NAME}"], forest),
                 _absolute_max(found[f"score_{nearest_neighbour.NAME}"], fitted.nearest.score(embedding)),
                 _absolute_max(found[f"score_{combination.NAME}"], fitted.combination.score(embedding)),
                 _nearest_abs_max(found, fitted.nearest.cosines(embedding)),
@@ -201,5 +208,6 @@ def _absolute_max(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> f
     return float(np.abs(ours - theirs).max())
 
 
-def _relative_max(ours: NDArray[np.floating], theirs: NDArray[np.floating]) -> float:
-    return float((np.abs(ours - theirs) / np.abs(theirs)).max())
+def _relative_max(ours: NDArray[np.floating], theirs: NDArray[np.floating], *, least: float = 0.0) -> float:
+    """least: what a difference is at least measured by, however small the value itself."""
+    return float((np.abs(ours - theirs) / np.maximum(np.abs(theirs), least)).max())
