@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo
 from training.data.splits import divide
+from training.errors import DataTooSmall
 from training.evaluation import metrics
 from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
 from training.evaluation.intervals import Interval, bootstrap
@@ -64,8 +67,8 @@ def without_each_class(
 ) -> Iterator[_Told]:
     """What is told of a version without each class, in the folder's order; no other things place its borders.
 
-    A class is passed over whose fold holds no photograph of another. threads: classes at once. Raises DataTooSmall,
-    SplitImpossible.
+    A class is passed over whose fold holds no photograph of another, and one without which no version can be fitted:
+    copies that lie under it go with it, and may be most of what another class has. threads: classes at once.
     """
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels = labels_of(folder)
@@ -75,7 +78,7 @@ def without_each_class(
         rows = {row_of[photo.relative] for photo in tests[number % folds]}
         return np.array(sorted(row for row in rows if labels[row] != number), np.intp)
 
-    def without(number: int) -> _Told:
+    def without(number: int) -> list[_Told]:
         label, known = folder.classes[number], known_of(number)
         kept_back = set(known.tolist())
         inside = [
@@ -84,17 +87,20 @@ def without_each_class(
             if row_of[members[0].relative] not in kept_back and all(photo.label != label for photo in members)
         ]
         fewer = np.where(labels > number, labels - 1, labels)
-        fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
-        return told(Without(label, fit, known, np.flatnonzero(labels == number)))
+        try:
+            fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
+        except (DataTooSmall, SplitImpossible):
+            return []
+        return [told(Without(label, fit, known, np.flatnonzero(labels == number)))]
 
     numbers = [number for number in range(len(folder.classes)) if len(known_of(number))]
-    return side_by_side(without, numbers, threads=threads)
+    return chain.from_iterable(side_by_side(without, numbers, threads=threads))
 
 
 def leave_class_out(
     folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
 ) -> dict[str, Unseen]:
-    """The OOD scores of the verdict, for each class; as `without_each_class`, whose errors it raises.
+    """The OOD scores of the verdict, for each class that `without_each_class` tells of.
 
     Empty with two classes: one class alone has nothing to tell it from.
     """

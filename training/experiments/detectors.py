@@ -76,7 +76,7 @@ class Detectors:
     data: str
     fingerprint: str
     photos: int
-    classes: int
+    classes: int  # that were left out
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
 
@@ -105,6 +105,7 @@ class Detectors:
 class _Told:
     """What one version said, and of which photographs: rows of the folder, in the order of the scores."""
 
+    label: str  # the class that it never saw
     known: NDArray[np.intp]
     unseen: NDArray[np.intp]
     scores: _Scores
@@ -134,11 +135,16 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
         for case in cases:
             told.append(case)
             say("Leaving each class out", len(told), total)
+    if not told:
+        raise DataTooSmall(
+            f"{request.data} has no class without which the others are enough to learn from: look for near-duplicates "
+            f"under two classes (amulet data check)"
+        )
     return Detectors(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
         photos=len(folder.photos),
-        classes=len(folder.classes),
+        classes=len({case.label for case in told}),
         seeds=request.seeds,
         rows=_rows(told, labels),
     )
@@ -169,7 +175,7 @@ def scorers_of(fit: Fit) -> dict[str, Scorer]:
 
 
 def _told_of(version: Without) -> _Told:
-    return _Told(version.known, version.unseen, _scores(version.fit, version.known, version.unseen))
+    return _Told(version.label, version.known, version.unseen, _scores(version.fit, version.known, version.unseen))
 
 
 def _scores(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Scores:

@@ -115,7 +115,7 @@ def fit_version(
     of its photographs; temperature and prediction sets then rest on the other parts alone.  levels: cuts
     through the class tree, lowest first.
 
-    Raises DataTooSmall where the photographs of each class do not differ at all.
+    Raises DataTooSmall where the photographs of each class do not differ at all, or are too few to leave some out.
     """
     rows = train.rows()
     try:
@@ -167,14 +167,24 @@ def scored(head: Head, rows: Rows) -> Scored:
 
 
 def scored_inside(train: Part, rows: Rows, *, classes: int, recipe: Recipe) -> Inside | None:
-    """Each training photograph by a head without its group; None where no class can spare a group."""
+    """Each training photograph by a head without its group; None where no class can spare a group.
+
+    Raises DataTooSmall where groups with photographs of several classes leave one without any.
+    """
     fold_of = _inner_folds(train)
     logits = np.zeros((len(rows.labels), classes))
     for number in range(_INNER_FOLDS):
         away = fold_of[rows.photo] == number
-        if away.any():
+        if not away.any():
+            continue
+        try:
             head = fit_head(rows.embedding[~away], rows.labels[~away], classes=classes, recipe=recipe)
-            logits[away] = head.logits(rows.embedding[away])
+        except ValueError as error:
+            raise DataTooSmall(
+                f"nothing can be learnt without a part of the photographs: {error}; look for near-duplicates under "
+                f"two classes (amulet data check)"
+            ) from None
+        logits[away] = head.logits(rows.embedding[away])
     scored = np.flatnonzero(fold_of[rows.photo] >= 0)
     if not len(scored):
         return None

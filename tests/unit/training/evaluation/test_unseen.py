@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.unit.training.data.cast import photo
 from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, folder_of, pairs
+from training.data.folder import Photo
 from training.evaluation import metrics
-from training.evaluation.crossvalidation import labels_of
+from training.evaluation.crossvalidation import check_size, labels_of
 from training.evaluation.unseen import Unseen, leave_class_out, mean_auroc
 
 
@@ -29,6 +33,23 @@ def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:
         assert each.auroc > 0.9
     two = folder_of([each for each in photos if each.label != "c2"])
     assert leave_class_out(two, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5) == {}
+
+
+def test_a_class_without_which_another_has_too_few_photographs_is_passed_over() -> None:
+    """Of five photographs of rare, four lie under c0 as well: without c0 and its copies one is left."""
+    together: list[tuple[Photo, ...]] = [*pairs(30, classes=3), (photo("rare", 900, look_seed=900),)]
+    for number in range(901, 905):
+        copies = [photo(label, number, look_seed=number) for label in ("rare", "rare", "c0")]
+        together.append((copies[0], replace(copies[1], relative=f"rare/{number}_again.jpg"), copies[2]))
+    photos = sorted((each for members in together for each in members), key=lambda each: each.relative)
+    folder = folder_of(photos)
+    check_size(together, folder, folds=5)  # every class has enough
+    rng = np.random.default_rng(6)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
+
+    found = leave_class_out(folder, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5)
+
+    assert set(found) == {"c1", "c2", "rare"}
 
 
 def test_the_interval_takes_a_photograph_for_one_observation_however_many_versions_scored_it() -> None:
