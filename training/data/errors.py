@@ -17,6 +17,9 @@ from pathlib import Path
 class DataWrong(ValueError):
     """Photographs that cannot be used as they are: one sentence on what is wrong and what would be right."""
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(printable(sentence))
+
 
 class FolderMissing(DataWrong):
     """No such folder, or nothing in it that could be a photograph."""
@@ -29,13 +32,19 @@ class ClassesWrong(DataWrong):
 class PhotoBroken(DataWrong):
     """A file that is no readable photograph.
 
-    path: the file.  why: what is wrong with it, without the file's name.
+    path: the file, as it can be printed.  why: what is wrong with it, without the file's name.  mend: what to do.
     """
 
-    def __init__(self, path: Path, why: str, *, others: int = 0) -> None:
+    def __init__(
+        self, path: Path, why: str, *, others: int = 0, mend: str = "replace it or move it out of the folder"
+    ) -> None:
         more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
-        super().__init__(f"{path} {why}{more}: replace it or move it out of the folder")
-        self.path, self.why = path, why
+        super().__init__(f"{path} {why}{more}: {mend}")
+        self.path, self.why, self.mend = Path(printable(str(path))), why, mend
+
+    def beside(self, others: int) -> PhotoBroken:
+        """The same, of the first of several files."""
+        return PhotoBroken(self.path, self.why, others=others, mend=self.mend)
 
 
 class DataChanged(DataWrong):
@@ -51,3 +60,8 @@ class NamesWrong(DataWrong):
 
 class SplitImpossible(DataWrong):
     """Too few independent photographs of a class for the parts asked for."""
+
+
+def printable(text: str) -> str:
+    r"""With the bytes of a file name that are no UTF-8 as \udcNN: neither a page nor JSON can hold them as they are."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -27,7 +27,7 @@ from typing import Final
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
-from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken
+from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken, printable
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, read_names
 from training.side_by_side import cores
 
@@ -110,7 +110,7 @@ def load_folder(path: Path, *, progress: Progress | None = None) -> Folder:
     scan = scan_folder(path, progress=progress)
     if scan.broken:
         first, *others = scan.broken
-        raise PhotoBroken(first.path, first.why, others=len(others))
+        raise first.beside(len(others))
     filled = {photo.label for photo in scan.photos}
     if not filled:
         raise FolderMissing(
@@ -167,7 +167,7 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
     for name, files in sets.items():
         photos, broken = _read_all([(file, name) for file in files], path, None)
         if broken:
-            raise PhotoBroken(broken[0].path, broken[0].why, others=len(broken) - 1)
+            raise broken[0].beside(len(broken) - 1)
         if not photos:
             raise FolderMissing(f"{path / name if inside else path} holds no photographs: add some, or leave it out")
         loaded[name] = photos
@@ -176,6 +176,8 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
 
 def read_photo(path: Path, *, relative: str, label: str) -> Photo:
     """Read one file to its last pixel. Raises PhotoBroken that says what is wrong with it."""
+    if printable(relative) != relative:  # fingerprint, card and lists hold names as text
+        raise PhotoBroken(path, "has a name that is not UTF-8", mend="rename it")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.augmentation import backdrop
 from training.data.duplicates import groups, near_duplicates, shared_photos
-from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken
+from training.data.errors import ClassesWrong, FolderMissing
 from training.data.folder import Folder, Photo, load_folder, scan_folder
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation
@@ -231,7 +231,7 @@ def _experts(answers: Path, folder: Folder) -> Reviewed:
 def _synthetic(path: Path, folder: Folder) -> tuple[Photo, ...]:
     scan = scan_folder(path)
     if scan.broken:
-        raise PhotoBroken(scan.broken[0].path, scan.broken[0].why, others=len(scan.broken) - 1)
+        raise scan.broken[0].beside(len(scan.broken) - 1)
     strange = sorted(set(scan.classes) - set(folder.classes))
     if strange:
         raise ClassesWrong(f"{path} has a class {strange[0]} that {folder.path} has not: name its folders alike")

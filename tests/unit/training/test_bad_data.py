@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def _no_photograph_by_its_name(root: Path) -> None:
     (root / "b/front_000.jpg").rename(root / "b/front_000.heic")
 
 
+def _not_utf_8(root: Path) -> None:
+    write_folder(root, {"a": 8, "b": 8})
+    (root / "b/front_000.jpg").rename(root / "b" / os.fsdecode("พระ.jpg".encode("cp874")))
+
+
 def _class_without_folder(root: Path) -> None:
     write_folder(root, {"a": 8, "b": 8})
     (root / "classes.yaml").write_text("classes: {a: {en: A}, bb: {en: B}}")
@@ -60,6 +66,7 @@ def _loose(root: Path) -> None:
         (_three_photographs, "class b has 3 independent photographs"),
         (_unreadable, "front_000.jpg is not a JPEG, PNG or WebP photograph: replace it or move it out"),
         (_no_photograph_by_its_name, "front_000.heic is not named like a photograph"),
+        (_not_utf_8, r"\udcbe\udcc3\udcd0.jpg has a name that is not UTF-8: rename it"),
         (_class_without_folder, "names the class bb, which has no folder: did you mean b?"),
         (_circle, "the tree above a goes in a circle"),
         (_loose, "loose.jpg lies beside the class folders"),

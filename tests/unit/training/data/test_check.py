@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_the_command_writes_the_page_and_prints_json(messy: Path, tmp_path: Path
     (messy / "b/broken.jpg").unlink()
     assert CliRunner().invoke(data, ["check", str(messy), "--quick", "--html", str(html)]).exit_code == 0
     assert CliRunner().invoke(data, ["check", str(messy), "--quick", "--html", str(html), "--strict"]).exit_code == 1
+
+
+def test_the_command_lists_a_name_that_is_not_utf_8_among_the_broken_ones(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "set", {"a": 3, "b": 3})
+    (root / "a/front_000.jpg").rename(root / "a" / os.fsdecode("พระ.jpg".encode("cp874")))
+    html = tmp_path / "report.html"
+    result = CliRunner().invoke(data, ["check", str(root), "--quick", "--html", str(html), "--json"])
+    assert result.exit_code == 1, result.output
+    broken = [{"file": r"a/\udcbe\udcc3\udcd0.jpg", "why": "has a name that is not UTF-8"}]
+    assert json.loads(result.stdout)["broken"] == broken
+    assert r"\udcbe\udcc3\udcd0.jpg" in html.read_text("utf-8")
+    shown = CliRunner().invoke(data, ["check", str(root), "--quick", "--html", str(html)])
+    assert r"\udcbe\udcc3\udcd0.jpg: has a name that is not UTF-8" in shown.output
 
 
 def test_labels_are_judged_by_the_backbone_unless_asked_to_be_quick(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,33 @@ def test_a_scan_lists_files_of_a_foreign_suffix_beside_the_other_broken_ones(tmp
         ("front_000.jpg", "is empty"),
     ]
     assert len(scan.photos) == 2
+
+
+def test_a_name_that_is_not_utf_8_is_listed_escaped_and_asked_to_be_renamed(tmp_path: Path) -> None:
+    """As a ZIP of a Thai Windows leaves it on Linux."""
+    write_folder(tmp_path, {"a": 2, "b": 2})
+    for suffix in (".jpg", ".heic"):
+        picture(7).save(tmp_path / "a/thai.jpg")
+        (tmp_path / "a/thai.jpg").rename(tmp_path / "a" / os.fsdecode("พระ".encode("cp874") + suffix.encode()))
+
+    scan = scan_folder(tmp_path)
+
+    assert len(scan.photos) == 4
+    assert {(broken.path.name, broken.why.split(" (")[0]) for broken in scan.broken} == {
+        (r"\udcbe\udcc3\udcd0.jpg", "has a name that is not UTF-8"),
+        (r"\udcbe\udcc3\udcd0.heic", "is not named like a photograph"),
+    }
+    next((tmp_path / "a").glob("*.heic")).unlink()
+    with pytest.raises(PhotoBroken) as refused:
+        load_folder(tmp_path)
+    assert str(refused.value) == rf"{tmp_path}/a/\udcbe\udcc3\udcd0.jpg has a name that is not UTF-8: rename it"
+
+
+def test_a_folder_inside_a_class_is_named_though_its_name_is_not_utf_8(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "a" / os.fsdecode("พระ".encode("cp874"))).mkdir()
+    with pytest.raises(ClassesWrong, match=r"\\udcbe\\udcc3\\udcd0 is a folder inside a class folder"):
+        load_folder(tmp_path)
 
 
 def test_a_scan_keeps_what_is_whole_and_lists_what_is_broken(tmp_path: Path) -> None:
