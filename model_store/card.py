@@ -323,6 +323,8 @@ def _check_agreement(card: Card) -> None:
     known = set(classes)
     if any(len(set(pair.classes)) != 2 or not known.issuperset(pair.classes) for pair in card.look_alikes):
         raise CardInvalid("model.json at $.look_alikes: a pair is two of the classes")
+    if len({metric.name for metric in card.metrics}) != len(card.metrics):
+        raise CardInvalid("model.json at $.metrics: every metric has a name of its own")
     if wrong := measured.problem(card.confusion, card.reliability, classes):
         raise CardInvalid(f"model.json at {wrong}")
     detectors = set(card.graph.detectors)

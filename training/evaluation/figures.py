@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from training.evaluation.intervals import Interval, bootstrap, of_calibration_er
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.unseen import LeftOut, mean_auroc
 from training.evaluation.views import multi_view
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # a metric's may be longer: something stands before and after it
+_UNSEEN_CLASS: Final = "unseen_class"  # no set of other things is called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,7 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
         area = mean_auroc(left_out, found.labels, seed=seed)
         cards.append(
             MetricCard(
-                "auroc_unseen_class",
+                f"auroc_{_UNSEEN_CLASS}",
                 area.value,
                 area.low,
                 area.high,
@@ -206,5 +211,10 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
 
 
 def slug(name: str) -> str:
-    """A set's name as part of a metric's."""
-    return re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:40] or "set"
+    """A set's name as part of a metric's: itself where that is one, else what can be read of it and the start of its
+    SHA-256, so that no two sets are one.
+    """
+    if _NAME.fullmatch(name) and name != _UNSEEN_CLASS:
+        return name
+    readable = re.sub(r"[^a-z0-9_-]+", "_", name.lower()).strip("_-")[:27] or "set"
+    return f"{readable}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"

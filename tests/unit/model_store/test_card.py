@@ -123,6 +123,7 @@ def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
         (_set("decision", "detectors", 0, "name", value="energy"), r"\$\.decision\.detectors"),
         (_set("decision", "detectors", 0, "unsure_at", value=-100), "rise in this order"),
         (_set("graph", "detectors", value=["mahalanobis"]), r"\$\.decision\.detectors"),
+        (lambda document: document["metrics"].append(document["metrics"][0]), r"\$\.metrics"),
         (_set("golden", 0, "probabilities", value=[0.5, 0.5]), r"\$\.golden"),
         (_set("golden", 0, "scores", value={"mahalanobis": 1}), r"\$\.golden"),
         (_set("golden", 1, "file", value="golden_0.png"), r"\$\.golden"),

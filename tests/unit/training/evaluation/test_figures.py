@@ -1,0 +1,43 @@
+"""The figures on a card: each under a name of its own."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from tests.unit.training.data.cast import photo
+from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, features_of, folder_of
+from training.evaluation.crossvalidation import labels_of, out_of_fold
+from training.evaluation.figures import Provenance, figures_of, slug
+from training.evaluation.unseen import leave_class_out
+
+
+def test_sets_whose_names_are_no_names_of_metrics_are_told_apart() -> None:
+    """Thai, differing in case or beyond the length, and one that is called as a figure of ours is."""
+    photos = [photo(f"c{number % 3}", number, look_seed=number) for number in range(30)]
+    photos.sort(key=lambda each: each.relative)
+    folder, together = folder_of(photos), [(each,) for each in photos]
+    rng = np.random.default_rng(2)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 1.0, (len(photos), SIZE))
+    names = ["เหรียญ", "กระดุม", "coins A", "coins a", "unseen class", "unseen_class", "x" * 45 + "1", "x" * 45 + "2"]
+    eyes = eyes_of(rows, {name: features_of(rng.normal(0.0, 1.0, (3, SIZE))).plain for name in names})
+    found = out_of_fold(folder, eyes, together, folds=5, recipe=RECIPE, seed=0)
+    left_out = leave_class_out(folder, eyes, together, recipe=RECIPE, seed=0, folds=5)
+
+    told = [card.name for card in figures_of(folder, found, left_out, Provenance("fruit", "f" * 64, 30, 5, 0))]
+
+    assert len(set(told)) == len(told)
+    assert sum(name.startswith("auroc_") for name in told) == len(names) + 1
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) for name in told)
+
+
+@pytest.mark.parametrize("name", ["coins", "household-things", "0", "x" * 40])
+def test_a_set_is_named_by_itself_where_that_is_a_name(name: str) -> None:
+    assert slug(name) == name
+
+
+def test_a_set_keeps_what_can_be_read_of_its_name() -> None:
+    assert re.fullmatch(r"coins_a_[0-9a-f]{12}", slug("Coins A"))
+    assert slug("Coins A") == slug("Coins A")
