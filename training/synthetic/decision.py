@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.augmentation import backdrop
 from training.data.duplicates import groups, near_duplicates, shared_photos
-from training.data.errors import ClassesWrong, FolderMissing
+from training.data.errors import ClassesWrong, DataWrong, FolderMissing
 from training.data.folder import Folder, Photo, load_folder, scan_folder
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation
@@ -250,13 +250,23 @@ def _origins(
     row_of: Mapping[str, int],
     origins: Mapping[str, str | None] | None,
 ) -> tuple[frozenset[int], ...]:
-    """Rows of the real ones that each synthetic one comes from, where that is said, and that it is a copy of."""
+    """Rows of the real ones that each synthetic one comes from, where that is said, and that it is a copy of.
+
+    Raises DataWrong where it is said of one that is not there.
+    """
     found: dict[str, set[int]] = {photo.relative: set() for photo in made}
     for pair in shared_photos(real, made):
         found[pair.second.relative].add(row_of[pair.first.relative])
-    for relative, origin in (origins or {}).items():
-        if relative in found and origin is not None and origin in row_of:
-            found[relative].add(row_of[origin])
+    for photo in made:
+        origin = (origins or {}).get(photo.relative)
+        if origin is None:
+            continue
+        if origin not in row_of:  # it would be learnt from where its original is measured on
+            raise DataWrong(
+                f"{photo.path} is made from {origin}, which is not among the real photographs: it was renamed, moved "
+                f"or taken away; make them again with `amulet synth make`"
+            )
+        found[photo.relative].add(row_of[origin])
     return tuple(frozenset(found[photo.relative]) for photo in made)
 
 

@@ -80,15 +80,18 @@ def make(
     scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     origins: dict[str, str | None] = {}
     no_backdrop = []
+    # Two files of one stem, .jpg and .png, keep their suffixes: their synthetic ones would be one file.
+    names = Counter((photo.label, name) for photo in folder.photos for name in (photo.path.stem, photo.path.name))
     try:
         for number, photo in enumerate(folder.photos):
             (scratch / photo.label).mkdir(exist_ok=True)
             side = min(SIDE_PX_MAX, photo.width_px, photo.height_px)
             pixels = pixels_of(photo.path.read_bytes(), side, side)
+            stem = photo.path.stem if names[photo.label, photo.path.stem] == 1 else photo.path.name
             if "composite" in kinds and backdrop.mask(pixels) is None:
                 no_backdrop.append(photo.relative)
             for name, origin, picture in _made_from(photo, pixels, kinds, per_photo, seed):
-                relative = f"{photo.label}/{photo.path.stem}-{name}.jpg"
+                relative = f"{photo.label}/{stem}-{name}.jpg"
                 Image.fromarray(picture).save(scratch / relative, quality=_JPEG_QUALITY)
                 origins[relative] = origin
             if progress is not None:

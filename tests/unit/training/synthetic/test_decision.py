@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
-from training.data.errors import ClassesWrong
+from training.data.errors import ClassesWrong, DataWrong
 from training.data.folder import load_folder
 from training.errors import DataTooSmall
 from training.evaluation.intervals import Interval
@@ -92,6 +92,21 @@ def test_origins_keep_a_photograph_out_where_its_original_is_measured_on(tmp_pat
     found = judged(data, made)
     assert found.origins_known
     assert found.test.learnt_from == pytest.approx(6 * 2 / 3)
+
+
+def test_an_origin_that_is_not_among_the_real_ones_is_named_and_no_origin_is_none(tmp_path: Path) -> None:
+    """A real file that was renamed would be learnt from, in another light, where it is measured on."""
+    data = write_colours(tmp_path / "data", 9, seed=1, spread=8.0)
+    made = write_colours(tmp_path / "made", 3, seed=5, spread=8.0)
+    names = [photo.relative for photo in load_folder(made).photos]
+    (made / ORIGINS).write_text(json.dumps({"origins": dict.fromkeys(names)}))
+    assert judged(data, made).test.learnt_from == pytest.approx(6.0)
+
+    origins = {**dict.fromkeys(names), "red/001.png": "red/000.png", "red/away.png": "red/no.png"}
+    (made / ORIGINS).write_text(json.dumps({"origins": origins}))
+    (data / "red/000.png").rename(data / "red/IMG_000.png")
+    with pytest.raises(DataWrong, match=r"made/red/001\.png is made from red/000\.png, .*`amulet synth make`"):
+        judged(data, made)
 
 
 def features(rows: Sequence[Sequence[float]]) -> Features:

@@ -46,6 +46,20 @@ def test_every_one_has_an_origin_of_its_own_class_and_a_second_making_gives_the_
     assert load_folder(other.path).fingerprint != scanned.fingerprint
 
 
+def test_two_real_files_of_one_stem_have_synthetic_ones_of_their_own(tmp_path: Path) -> None:
+    on_a_table(tmp_path / "data")
+    for name in ("front_000.jpg", "front_000.png.jpg"):
+        picture(len(name)).save(tmp_path / "data/apple" / name)
+    folder = load_folder(tmp_path / "data")
+    made = make(folder, tmp_path / "made", kinds=("relit",))
+    assert made.photos == len(folder.photos) == 8
+    assert len(load_folder(made.path).photos) == 8
+    origins = origins_of(made.path) or {}
+    assert set(origins.values()) == {photo.relative for photo in folder.photos}
+    assert origins["apple/front_000.png-relit-1.jpg"] == "apple/front_000.png"
+    assert origins["berry/front_000-relit-1.jpg"] == "berry/front_000.png"
+
+
 def test_a_composite_keeps_the_object_and_loses_the_table() -> None:
     pixels = np.full((128, 128, 3), (180, 40, 40), np.uint8)
     pixels[34:94, 34:94] = (30, 200, 60)
