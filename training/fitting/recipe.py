@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -82,6 +83,7 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
     }
 )
 
+_FINITE_MAX: Final = sys.float_info.max  # a whole number of a recipe may be larger than any float
 _RATIOS: Final = (
     "head_shrinkage",
     "mahalanobis_shrinkage",
@@ -187,6 +189,7 @@ def _check_ranges(recipe: Recipe) -> None:
     if not 1 <= recipe.head_neighbours <= 1000:
         raise SettingWrong(f"the setting head_neighbours must lie between 1 and 1000, not {recipe.head_neighbours}")
     _check_side("input_px", recipe.input_px)
+    _check_strength(recipe.strength)
     if not 0 <= recipe.views <= 200:
         raise SettingWrong(f"the setting views must lie between 0 and 200, not {recipe.views}")
     if not 1 <= recipe.forest_trees <= 1000 or not 2 <= recipe.forest_samples <= 4096:
@@ -197,13 +200,24 @@ def _check_ranges(recipe: Recipe) -> None:
         _check_companion(recipe, recipe.companion)
     if recipe.preprocessing is not None:
         _check_preprocessing(recipe, recipe.preprocessing)
-    if recipe.head_inverse_penalty <= 0:
-        raise SettingWrong(f"the setting head_inverse_penalty must be above 0, not {recipe.head_inverse_penalty}")
+    if not 0.0 < recipe.head_inverse_penalty <= _FINITE_MAX:
+        raise SettingWrong(
+            f"the setting head_inverse_penalty must be finite and above 0, not {recipe.head_inverse_penalty}"
+        )
 
 
 def _check_side(name: str, side_px: int) -> None:
     if not 32 <= side_px <= 1024 or side_px % 32:
         raise SettingWrong(f"the setting {name} must be a multiple of 32 from 32 to 1024, not {side_px}")
+
+
+def _check_strength(strength: Strength) -> None:
+    for item in dataclasses.fields(strength):
+        value = getattr(strength, item.name)
+        if item.name.endswith("_ratio") and not 0.0 <= value <= 1.0:
+            raise SettingWrong(f"the setting strength.{item.name} must lie between 0 and 1, not {value}")
+        if not 0.0 <= value <= _FINITE_MAX:
+            raise SettingWrong(f"the setting strength.{item.name} must be finite and at least 0, not {value}")
 
 
 def _check_companion(recipe: Recipe, companion: Companion) -> None:
