@@ -85,9 +85,12 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         figure("nll", lambda r: metrics.negative_log_likelihood(probabilities[r], labels[r]), whole),
         share("accepted", accepted, f"{whole}; the share called in domain"),
         share("wrongly_rejected", rejected, f"{whole}; the share called out of distribution"),
-        share("set_coverage", covered, f"{whole}; how often the set holds the truth"),
-        figure("set_size", lambda r: float(size[r].mean()), f"{whole}; mean number of classes in the set"),
     ]
+    if size.any():  # else no sets are promised: one that is holds at least the best class
+        cards += [
+            share("set_coverage", covered, f"{whole}; how often the set holds the truth"),
+            figure("set_size", lambda r: float(size[r].mean()), f"{whole}; mean number of classes in the set"),
+        ]
     if accepted.any():
         right = best[accepted] == labels[accepted]
         cards.append(share("accepted_accuracy", right, f"{whole}; of those called in domain"))
@@ -137,9 +140,10 @@ def _of_level(row: LevelRow, whole: str) -> list[MetricCard]:
     def figure(name: str, interval: Interval, what: str) -> MetricCard:
         return MetricCard(f"{prefix}_{name}", interval.value, interval.low, interval.high, f"{where}, {what}")
 
+    sets = [figure("set_coverage", row.set_coverage, "how often the set of groups holds the true one")]
     return [
         figure("accuracy", row.accuracy, "were every photograph answered at it"),
-        figure("set_coverage", row.set_coverage, "how often the set of groups holds the true one"),
+        *(sets if row.set_size else ()),  # else none are promised
         figure("wrong", row.wrong, "the share whose answer backs off to it and is wrong"),
     ]
 

@@ -9,9 +9,11 @@ import pytest
 
 from tests.unit.training.data.cast import photo
 from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, features_of, folder_of
+from training.data.names import NamedGroup, NamedLevel
 from training.evaluation.crossvalidation import labels_of, out_of_fold
 from training.evaluation.figures import Provenance, figures_of, slug
 from training.evaluation.unseen import leave_class_out
+from training.fitting.recipe import with_settings
 
 
 def test_sets_whose_names_are_no_names_of_metrics_are_told_apart() -> None:
@@ -31,6 +33,23 @@ def test_sets_whose_names_are_no_names_of_metrics_are_told_apart() -> None:
     assert len(set(told)) == len(told)
     assert sum(name.startswith("auroc_") for name in told) == len(names) + 1
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) for name in told)
+
+
+def test_a_coverage_is_on_the_card_where_one_is_promised() -> None:
+    """No set holds the truth where there are none: that is no coverage of 0 %."""
+    photos = [photo(f"c{number % 3}", number, look_seed=number) for number in range(30)]
+    photos.sort(key=lambda each: each.relative)
+    pair = NamedLevel("pair", {"en": "Pair"}, (NamedGroup("low", {}, ("c0", "c1")), NamedGroup("high", {}, ("c2",))))
+    folder, together = folder_of(photos, (pair,)), [(each,) for each in photos]
+    rng = np.random.default_rng(2)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 1.0, (len(photos), SIZE))
+
+    def told(coverage: float) -> set[str]:
+        recipe = with_settings(RECIPE, {"set_coverage": coverage})
+        found = out_of_fold(folder, eyes_of(rows), together, folds=5, recipe=recipe, seed=0)
+        return {card.name for card in figures_of(folder, found, {}, Provenance("fruit", "f" * 64, 30, 5, 0))}
+
+    assert told(0.9) - told(0.0) == {"set_coverage", "set_size", "level_pair_set_coverage"}
 
 
 @pytest.mark.parametrize("name", ["coins", "household-things", "0", "x" * 40])
