@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -112,7 +113,8 @@ class ClientAdmin(ModelAdmin):
 
     @row_action(description=gettext_lazy("Keys"), icon="list", url_path="keys", permissions=["view"])
     def show_keys(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return redirect(f"{reverse('admin:clients_apikey_changelist')}?client__id__exact={object_id}")
+        client = get_object_or_404(Client, pk=object_id)
+        return redirect(f"{reverse('admin:clients_apikey_changelist')}?{urlencode({'client__name': client.name})}")
 
 
 @admin.register(ApiKey)

@@ -8,12 +8,17 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin import FieldListFilter
+from django.contrib.admin.utils import get_fields_from_path
+from django.test import RequestFactory
+from django.urls import get_resolver
 from django.utils.timezone import now
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
 from console.clients.services import create_client, create_key
+from console.pages import ReadOnlyAdmin
 from console.privacy.services import receive
 from console.registry.models import ModelVersion, State
 from console.sheets.models import Kind, Sheet
@@ -93,6 +98,60 @@ def test_every_filter_of_a_page_has_one_by_rest() -> None:
         parameters = {each["name"] for each in document["paths"][f"/api/v1/{rest.path}"]["get"]["parameters"]}
         wanted = {each for each in rest.named.values() if each != OF_ITS_ADDRESS}
         assert wanted <= parameters, name
+
+
+def read_only_pages() -> list[ReadOnlyAdmin]:
+    get_resolver().url_patterns  # noqa: B018 - with the addresses the pages are registered
+    return [page for page in admin.site._registry.values() if isinstance(page, ReadOnlyAdmin)]
+
+
+def parameters_of(page: ReadOnlyAdmin) -> set[str]:
+    """What the filters of a page ask in an address, by their own word."""
+    request, found = RequestFactory().get("/"), set()
+    request.user = member(Role.ADMINISTRATOR, f"asks-{page.model._meta.label_lower}")
+    for each in page.list_filter:
+        if isinstance(each, type):
+            found.add(str(each.parameter_name))
+            continue
+        path, kind = (each, FieldListFilter.create) if isinstance(each, str) else each
+        made = kind(get_fields_from_path(page.model, path)[-1], request, {}, page.model, page, field_path=path)
+        found.update(name for name in made.expected_parameters() if name)
+    return found
+
+
+@pytest.mark.django_db
+def test_a_list_is_narrowed_by_what_its_filters_ask_and_by_no_other_column() -> None:
+    for page in read_only_pages():
+        offered = parameters_of(page)
+        assert [name for name in offered if not page.lookup_allowed(name, "1")] == [], page
+        columns = {field.name for field in page.model._meta.get_fields()} | {"pk", "password"}
+        shut = {name for name in columns if not any(each.startswith(name) for each in offered)}
+        asked = [f"{name}{how}" for name in shut for how in ("", "__exact", "__gte", "__regex", "__in", "__isnull")]
+        assert [name for name in asked if page.lookup_allowed(name, "1")] == [], page
+        assert not any(page.lookup_allowed(f"{name}__regex", "1") for name in columns), page
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("static_files")
+def test_the_list_of_staff_tells_an_auditor_nothing_of_a_password() -> None:
+    boss, auditor = member(Role.ADMINISTRATOR, "boss"), browser(member(Role.AUDITOR))
+    assert auditor.get("/admin/staff/user/", {"q": "boss"}).status_code == 200
+    for begins in (boss.password[:20], "wrong"):
+        for how in ("startswith", "regex", "gte", "exact"):
+            answer = auditor.get("/admin/staff/user/", {"username": "boss", f"password__{how}": begins})
+            assert answer.status_code == 400, how
+    assert not any("password" in name for page in read_only_pages() for name in filters_of(page))
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("static_files")
+def test_a_client_leads_to_its_keys_and_to_no_others() -> None:
+    lead = member(Role.ADMINISTRATOR)
+    kiosk, other = (create_client(actor=lead, name=name) for name in ("Kiosk @ Co + 1", "web-shop"))
+    keys = [create_key(actor=lead, client_id=client.pk, expires_at=None).key for client in (kiosk, other)]
+    shown = browser(lead).get(f"/admin/clients/client/{kiosk.pk}/keys/", follow=True)
+    assert shown.status_code == 200
+    assert [key.pk for key in shown.context["cl"].result_list] == [keys[0].pk]
 
 
 @pytest.mark.django_db
