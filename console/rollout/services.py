@@ -291,8 +291,11 @@ def _undo(route: Route, reason: str) -> ModelVersion | None:
 
 
 def _return_to(target: Route, served: Served, actor: User | None, reason: str) -> Route:
-    """Put an earlier production version back into production."""
+    """Put an earlier production version back into production. Raises Conflict where it has been retired meanwhile."""
     assert served.production is not None
+    # As in `_start_route`: a retirement comes before this write and is seen below, or waits and then sees the route.
+    registry_services.hold(version_id=target.version_id, seconds=HOLD_S)
+    _check_approved(find_version(target.version_id))
     _end(served.production, actor, reason)
     for other in served.routes:
         if other.version_id == target.version_id:  # it was a shadow or the canary meanwhile
