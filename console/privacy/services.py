@@ -185,9 +185,13 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     """Close it without doing what it asks. Raises as the others do; Conflict for an erasure that has begun."""
     _need_text(reason, _("Reason"), field="reason")
-    if Erasure.objects.filter(pk=request_id, step__gt=Step.SHUT).exists():
+    before = PrivacyRequest.objects.filter(pk=request_id).values_list("state", flat=True).first()
+    # A worker holds the row for the whole of its step, the first one included: what it came to is seen here.
+    erasure = Erasure.objects.select_for_update().filter(pk=request_id).first()
+    if erasure is not None and erasure.step > Step.SHUT:
         raise Conflict(_("This erasure has begun: it can only be finished."), reason="erasure_begun")
-    Erasure.objects.filter(pk=request_id, step=Step.SHUT).delete()
+    if erasure is not None:
+        erasure.delete()
     states = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS)
     request = _move(
         actor,
@@ -195,6 +199,7 @@ def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
         states,
         "privacy.refused",
         details={"reason": reason},
+        only_from=before or "",  # one that was started since has an erasure that was not looked at
         reason=reason,
         **_closed(State.REFUSED),
     )

@@ -48,3 +48,36 @@ answer = {"said": said, "state": in_force.state, "first": in_force.pk == version
 def test_what_is_retired_while_a_rollback_returns_to_it_stays_retired(crew: Crew, second: str, said: str) -> None:
     told = crew.shell(ROUTES.replace("{second}", second))
     assert told == {"said": said, "state": "approved", "first": False}
+
+
+ERASURE: Final = """
+from tests.integration.console_events.turns import outcome_of_second
+from tests.unit.console.people import member
+from tests.unit.console.privacy.planted import PERSON, ask_erasure
+from console.privacy import erasure, services
+from console.privacy.models import Erasure, PrivacyRequest, Step
+from console.privacy.queries import unfinished_erasures
+from console.site.roles import Role
+from console.vault.services import give_consent
+
+officer = member(Role.PRIVACY_OFFICER, "wipa-refuses")
+give_consent(actor=officer, pseudonym=PERSON, purpose="training", text_version="1", channel="web")
+request = ask_erasure(officer)
+
+def work():
+    erasure._advance(request.pk)
+
+def refuse():
+    services.refuse(actor=officer, request_id=request.pk, reason="asked by mistake")
+
+said = outcome_of_second(work, refuse)
+request.refresh_from_db()
+goes_on = unfinished_erasures().filter(pk=request.pk).exists()
+step = Erasure.objects.get(pk=request.pk).step
+answer = {"said": said, "state": request.state, "step": Step(step).name, "goes_on": goes_on}
+"""
+
+
+def test_an_erasure_that_takes_its_first_step_while_it_is_refused_goes_on(crew: Crew) -> None:
+    told = crew.shell(ERASURE)
+    assert told == {"said": "Conflict", "state": "in_progress", "step": "KEY", "goes_on": True}
