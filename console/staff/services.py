@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -149,7 +150,6 @@ def end_sessions(*, actor: User, user_id: int) -> User:
     return user
 
 
-@transaction.atomic
 def reset_access(*, actor: User, user_id: int) -> NewStaff:
     """A new password and second factor for somebody who lost theirs; the old ones, every session and every
     token end. Raises NotAllowed, NotFound.
@@ -157,14 +157,16 @@ def reset_access(*, actor: User, user_id: int) -> NewStaff:
     require(actor, "staff.change_user")
     user = _other(actor, user_id)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
-    user.set_password(password)  # with it the hash that every session carries
-    user.save(update_fields=["password"])
-    TOTPDevice.objects.filter(user=user).delete()
-    _end_sessions(user)
-    _end_tokens(user)
-    device = _new_second_factor(user)
-    _record(actor, "staff.access_reset", user)
-    _record(actor, "staff.second_factor_reset", user)
+    hashed = make_password(password)  # slow on purpose, and so before SQLite's only writer is held
+    with transaction.atomic():
+        user.password = hashed  # with it what every session carries
+        user.save(update_fields=["password"])
+        TOTPDevice.objects.filter(user=user).delete()
+        _end_sessions(user)
+        _end_tokens(user)
+        device = _new_second_factor(user)
+        _record(actor, "staff.access_reset", user)
+        _record(actor, "staff.second_factor_reset", user)
     role = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
     return NewStaff(user=user, role=role, password=password, **_shown(device), token="")
 
@@ -181,12 +183,15 @@ def create_token(
 ) -> IssuedToken:
     """Make a token with which scripts act as this person, within its scopes. The text is returned this once.
 
+    user: as they were when the request was let in. Whose sessions were ended since then gets none, nor who is disabled.
     asked_with: the token that asks for it, if one does: the new one may no more, and lasts no longer.
-    Raises Invalid for no scope or one that there is not, and for an expiry in the past; NotAllowed beyond `asked_with`.
+    Raises Invalid for no scope or one that there is not, and for an expiry in the past; NotAllowed beyond `asked_with`,
+    and to who may not come in any more.
     """
     kept = _checked_scopes(scopes)
     if expires_at is not None and expires_at <= now():
         raise Invalid(_("A token must expire in the future."), field="expires_at")
+    _hold_access(user)
     if asked_with is not None:
         _check_within(asked_with, kept, expires_at)
         _hold(asked_with)
@@ -248,6 +253,17 @@ def _check_name(name: str) -> None:
         User.username_validator(name)
     except ValidationError as error:
         raise Invalid(" ".join(error.messages), field="name") from None
+
+
+def _hold_access(user: User) -> None:
+    """Keep a person's access as it is until the caller's transaction ends. Raises NotAllowed where it is another since
+    they were read: what ends all tokens is over by then, and would leave the one that is made now.
+    """
+    as_seen = User.objects.select_for_update(no_key=True).filter(
+        pk=user.pk, is_active=True, sessions_round=user.sessions_round
+    )
+    if as_seen.first() is None:
+        raise NotAllowed(_("Your access has changed meanwhile: sign in again."))
 
 
 def _hold(token: ApiToken) -> None:

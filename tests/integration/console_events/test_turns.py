@@ -81,3 +81,44 @@ answer = {"said": said, "state": request.state, "step": Step(step).name, "goes_o
 def test_an_erasure_that_takes_its_first_step_while_it_is_refused_goes_on(crew: Crew) -> None:
     told = crew.shell(ERASURE)
     assert told == {"said": "Conflict", "state": "in_progress", "step": "KEY", "goes_on": True}
+
+
+RESET: Final = """
+from tests.integration.console_events.turns import outcome_of_second
+from tests.unit.console.people import member
+from console.site.roles import Role
+from console.staff import services
+from console.staff.models import ApiToken, User
+
+name = "{first}-then-{second}"
+suda, victim = member(Role.ADMINISTRATOR, name), member(Role.ADMINISTRATOR, "victim-of-" + name)
+let_in = User.objects.get(pk=victim.pk)
+
+def reset_access():
+    services.reset_access(actor=suda, user_id=victim.pk)
+
+def set_role():
+    services.set_role(actor=suda, user_id=victim.pk, role=Role.VIEWER)
+
+def create_token():
+    services.create_token(user=let_in, name="thief's", actor=let_in)
+
+said = outcome_of_second({first}, {second})
+answer = {"said": said, "in_force": ApiToken.objects.filter(user=victim, revoked_at=None).count()}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("reset_access", "create_token", "NotAllowed"),
+        ("set_role", "create_token", "NotAllowed"),
+        ("create_token", "reset_access", "done"),
+        ("create_token", "set_role", "done"),
+    ],
+)
+def test_no_token_outlives_a_change_of_access_that_it_is_made_beside(
+    crew: Crew, first: str, second: str, said: str
+) -> None:
+    code = RESET.replace("{first}", first).replace("{second}", second)
+    assert crew.shell(code) == {"said": said, "in_force": 0}

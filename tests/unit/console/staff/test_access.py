@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -31,6 +34,16 @@ from tests.unit.console.people import member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
 LOGIN = "/admin/login/"
+
+
+class WatchedHasher(MD5PasswordHasher):
+    """Notes in how many blocks inside the test's own transaction it hashes."""
+
+    blocks: ClassVar[list[int]] = []
+
+    def encode(self, password: str, salt: str) -> str:
+        self.blocks.append(len(connection.savepoint_ids))
+        return super().encode(password, salt)
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +195,40 @@ def test_reset_access_ends_the_old_password_factor_session_and_token(anong: NewS
     assert script.get("/api/v1/versions/").status_code == 401
     assert log_in(Browser(), anong) == 200
     assert log_in(Browser(), fresh) == 302
+
+
+def _reset(lead: User, who: User) -> None:
+    services.reset_access(actor=lead, user_id=who.pk)
+
+
+def _other_role(lead: User, who: User) -> None:
+    services.set_role(actor=lead, user_id=who.pk, role=Role.AUDITOR)
+
+
+def _disabled_for_a_moment(lead: User, who: User) -> None:
+    services.set_active(actor=lead, user_id=who.pk, active=False)
+    services.set_active(actor=lead, user_id=who.pk, active=True)
+
+
+@pytest.mark.parametrize("change", [_reset, _other_role, _disabled_for_a_moment])
+def test_a_request_that_was_let_in_before_a_change_of_access_makes_no_token_after_it(
+    anong: NewStaff, change: Callable[[User, User], None]
+) -> None:
+    let_in = User.objects.get(pk=anong.user.pk)
+    change(member(Role.ADMINISTRATOR), anong.user)
+    with pytest.raises(NotAllowed):
+        services.create_token(user=let_in, name="mine", actor=let_in)
+    assert not ApiToken.objects.filter(user=let_in, name="mine").exists()
+    again = User.objects.get(pk=anong.user.pk)
+    assert services.create_token(user=again, name="mine", actor=again).text
+
+
+def test_a_password_is_hashed_before_the_write_that_others_wait_for(anong: NewStaff, settings: Settings) -> None:
+    lead = member(Role.ADMINISTRATOR)
+    settings.PASSWORD_HASHERS = [f"{__name__}.WatchedHasher"]
+    WatchedHasher.blocks = []
+    services.reset_access(actor=lead, user_id=anong.user.pk)
+    assert WatchedHasher.blocks == [len(connection.savepoint_ids)]
 
 
 @pytest.mark.parametrize(
