@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import reduce
 from operator import or_
 from typing import Any, Final
 
+from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 from django.utils.translation import gettext as _
-from django_filters.rest_framework import BooleanFilter, CharFilter, DjangoFilterBackend
+from django_filters.fields import IsoDateTimeField
+from django_filters.rest_framework import BooleanFilter, CharFilter, DjangoFilterBackend, IsoDateTimeFilter
 from rest_framework.request import Request
 
 from console.errors import Invalid
+from console.instants import in_utc
 from console.paging import CURSOR, SIZE
 
 _BOOLEANS: Final = ("true", "false")
@@ -52,6 +56,21 @@ class PartOf(CharFilter):
         for word in (value or "").split():
             rows = rows.filter(reduce(or_, (Q(**{f"{column}__icontains": word}) for column in self._columns)))
         return rows
+
+
+class _InstantField(IsoDateTimeField):
+    def to_python(self, value: Any) -> datetime | None:
+        moment: datetime | None = super().to_python(value)
+        try:
+            return None if moment is None else in_utc(moment)
+        except ValueError:
+            raise ValidationError(_("There is no such day.")) from None
+
+
+class Instant(IsoDateTimeFilter):
+    """A moment, with whatever offset; without one it is the console's own time."""
+
+    field_class = _InstantField
 
 
 def _check(known: Any, name: str, value: str) -> None:

@@ -29,6 +29,7 @@ from console.audit.models import Checkpoint, Entry
 from console.audit.receipts import receipt_of
 from console.audit.services import record
 from console.errors import NotFound
+from console.filtering import Instant
 from console.staff.models import User
 from console.staff.permissions import may
 from console.staff.rest import actor_of
@@ -106,8 +107,8 @@ class EntryFilter(filters.FilterSet):
     staff = filters.CharFilter(method="by_member", help_text="Name of a member of staff, whose pseudonym is the actor.")
     subject_type = filters.CharFilter(field_name="payload__subject_type")
     subject_id = filters.CharFilter(field_name="payload__subject_id")
-    since = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="gte")
-    until = filters.IsoDateTimeFilter(field_name="recorded_at", lookup_expr="lt")
+    since = Instant(field_name="recorded_at", lookup_expr="gte")
+    until = Instant(field_name="recorded_at", lookup_expr="lt")
 
     class Meta:
         model = Entry

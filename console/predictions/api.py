@@ -19,6 +19,7 @@ from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from console.filtering import Instant
 from console.predictions import queries
 from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
 from console.predictions.page import Picture, pictures
@@ -153,8 +154,8 @@ class PredictionFilter(filters.FilterSet):
         choices=[(verdict.name, verdict.label) for verdict in Verdict], method="with_verdict"
     )
     class_id = filters.CharFilter(field_name="top_class")
-    since = filters.IsoDateTimeFilter(field_name="happened_at", lookup_expr="gte")
-    until = filters.IsoDateTimeFilter(field_name="happened_at", lookup_expr="lt")
+    since = Instant(field_name="happened_at", lookup_expr="gte")
+    until = Instant(field_name="happened_at", lookup_expr="lt")
     prediction_id = filters.UUIDFilter()
     request_id = filters.CharFilter(help_text="The caller's own id, whole.")
 

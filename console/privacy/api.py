@@ -19,6 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.errors import NotFound
+from console.pages import NUMBER_DIGITS_MAX
 from console.privacy import clocks, queries, services
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
@@ -227,7 +228,7 @@ class Certificate(APIView):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, pk: int) -> Response:
         """The certificate of a finished erasure, for `amulet audit receipt`."""
-        return Response(certificate_of(pk))
+        return Response(certificate_of(_number(pk)))
 
 
 class CertificatePdf(APIView):
@@ -236,7 +237,14 @@ class CertificatePdf(APIView):
     @extend_schema(responses={(200, "application/pdf"): OpenApiTypes.BINARY})
     def get(self, request: Request, pk: int) -> HttpResponse:
         """The same certificate for the person who asked, in Thai and English."""
-        return pdf_response(pk)
+        return pdf_response(_number(pk))
+
+
+def _number(pk: int) -> int:
+    """Of a request, of which there may be none. Raises NotFound for more than a database counts to."""
+    if pk >= 10**NUMBER_DIGITS_MAX:
+        raise NotFound(_("There is no request {number}.").format(number=pk))
+    return pk
 
 
 def pdf_response(request_id: int) -> HttpResponse:

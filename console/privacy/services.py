@@ -23,7 +23,7 @@ from console.vault import queries as vault
 from console.vault import restriction
 from console.vault.cipher import find_by
 from console.vault.models import Subject
-from console.vault.services import CLOCKS_DIFFER_MAX, TEXT_MAX
+from console.vault.services import CLOCKS_DIFFER_MAX, EARLIEST, TEXT_MAX
 
 HANDLE: Final = "privacy.handle_privacyrequest"
 REASON_MAX: Final = 500
@@ -57,6 +57,8 @@ def receive(
         raise Invalid(_("A channel has 1 to 40 printable characters."), field="channel")
     if received_at > moment + CLOCKS_DIFFER_MAX:
         raise Invalid(_("A request cannot come in in the time to come."), field="received_at")
+    if received_at < EARLIEST:
+        raise Invalid(_("A request cannot have come in before the year 2000."), field="received_at")
     digest = find_by(vault.keys(), pseudonym)
     first = queries.open_requests().filter(found_by=digest, kind=kind, duplicate_of=None).order_by("pk").first()
     request = PrivacyRequest(

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from console.datasets.queries import learnt_of
 from console.errors import Invalid
+from console.instants import in_utc
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import class_names
 from console.predictions.queries import before, newest_first, shown_to
@@ -82,7 +83,7 @@ def _from(place: str, rows: QuerySet[Prediction]) -> QuerySet[Prediction]:
         return rows
     try:
         at, _sign, key = place.partition("_")
-        return before(rows, datetime.fromisoformat(at), UUID(key))
+        return before(rows, in_utc(datetime.fromisoformat(at)), UUID(key))
     except ValueError:
         raise Invalid(_("This is no place in the list of predictions."), field="before") from None
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from console.clients.models import Client
 from console.errors import Refusal
+from console.instants import in_utc
 from console.rollout.models import Mode
 from console.rollout.queries import served_models
 from console.rollout.time_machine import Part, Then, look
@@ -44,11 +45,11 @@ def instant(text: str) -> datetime | None:
     """A day and a time; without an offset it is the console's own."""
     try:
         moment = parse_datetime(text)
+        if moment is None:
+            return None
+        return in_utc(moment.replace(tzinfo=get_current_timezone()) if is_naive(moment) else moment)
     except ValueError:
         return None
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=get_current_timezone()) if is_naive(moment) else moment
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _client(client: str) -> Client:
         wanted = Q(client_id=UUID(client))
     except ValueError:
         wanted = Q(name=client)
-    found = Client.objects.filter(wanted).first()
+    found = None if "\x00" in client else Client.objects.filter(wanted).first()  # PostgreSQL reads no such text
     if found is None:
         raise NotFound(_("There is no client {client}.").format(client=client), field="client")
     return found

@@ -23,7 +23,7 @@ from unfold.widgets import (
 
 from console.errors import NotFound
 from console.history import HistoryAdmin
-from console.pages import ask
+from console.pages import NUMBER_DIGITS_MAX, ask
 from console.staff.rest import actor_of
 from console.vault import queries, services
 from console.vault.models import Consent, Purpose, Subject
@@ -162,7 +162,8 @@ class ConsentAdmin(HistoryAdmin):
         variant=ActionVariant.DANGER,
     )
     def withdraw(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        consent = queries.consents_with_subjects().filter(pk=int(object_id) if object_id.isdecimal() else 0).first()
+        number = int(object_id) if object_id.isdecimal() and len(object_id) <= NUMBER_DIGITS_MAX else 0
+        consent = queries.consents_with_subjects().filter(pk=number).first()
         if consent is None:
             raise NotFound(_("There is no such consent."))
 

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 TEXT_MAX: Final = 128
 WORD_MAX: Final = 40
 CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
+# Nobody agreed or asked earlier; a slip of the keyboard did, and time limits cannot be reckoned from the year 1.
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 ORPHAN_AGE_S: Final = 3600.0
 LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long a gateway's journal may wait for the console
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
@@ -74,7 +76,7 @@ def give_consent(
 ) -> Consent:
     """Record a person's agreement; an empty reference is made up.
 
-    Raises NotAllowed; Invalid for an unfit value or a time to come; Conflict when the reference is taken.
+    Raises NotAllowed; Invalid for an unfit value or time; Conflict when the reference is taken.
     """
     require(actor, "vault.add_consent")
     moment = now()
@@ -88,6 +90,8 @@ def give_consent(
         )
     if given_at > moment + CLOCKS_DIFFER_MAX:
         raise Invalid(_("A consent cannot have been given in the time to come."), field="given_at")
+    if given_at < EARLIEST:
+        raise Invalid(_("A consent cannot have been given before the year 2000."), field="given_at")
     if expires_at is not None and expires_at <= given_at:
         raise Invalid(_("A consent must run out after it was given."), field="expires_at")
     _check_word(text_version, _("Version of the text"), field="text_version")

@@ -114,7 +114,7 @@ class DeliveryList(generics.ListAPIView[Delivery]):
     queryset = Delivery.objects.none()  # for the schema
 
     def get_queryset(self) -> QuerySet[Delivery]:
-        return Delivery.objects.filter(endpoint=self.kwargs["pk"])
+        return Delivery.objects.filter(endpoint=services.find_endpoint(self.kwargs["pk"]))
 
 
 urlpatterns = [

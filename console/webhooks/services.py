@@ -79,7 +79,7 @@ def create_endpoint(*, actor: User, url: str, events: Collection[str]) -> Issued
 def renew_secret(*, actor: User, endpoint_id: int) -> Issued:
     """Make a new secret; the old one signs nothing from now on. Raises NotAllowed, NotFound."""
     require(actor, CHANGE)
-    endpoint = _endpoint(endpoint_id)
+    endpoint = find_endpoint(endpoint_id)
     endpoint.nonce = secrets.token_bytes(signing.NONCE_BYTES)
     endpoint.save(update_fields=["nonce"])
     _record(actor, "webhooks.secret_renewed", endpoint)
@@ -94,7 +94,7 @@ def set_active(*, actor: User, endpoint_id: int, active: bool) -> Endpoint:
     if active:
         changes["told_through"] = audit.last_sequence()
     moved = Endpoint.objects.filter(pk=endpoint_id, active=not active).update(**changes)
-    endpoint = _endpoint(endpoint_id)
+    endpoint = find_endpoint(endpoint_id)
     if moved:
         _record(actor, "webhooks.endpoint_enabled" if active else "webhooks.endpoint_disabled", endpoint)
     return endpoint
@@ -104,7 +104,7 @@ def set_active(*, actor: User, endpoint_id: int, active: bool) -> Endpoint:
 def remove_endpoint(*, actor: User, endpoint_id: int) -> None:
     """Forget an address and its deliveries. Raises NotAllowed, NotFound."""
     require(actor, CHANGE)
-    endpoint = _endpoint(endpoint_id)
+    endpoint = find_endpoint(endpoint_id)
     _record(actor, "webhooks.endpoint_removed", endpoint)
     endpoint.delete()
 
@@ -135,6 +135,14 @@ def deliver(*, at: datetime) -> int:
 def tidy(*, at: datetime) -> int:
     """Drop old lines of the log of deliveries. Returns how many."""
     return Delivery.objects.filter(created_at__lt=at - KEPT).exclude(state=State.WAITING).delete()[0]
+
+
+def find_endpoint(endpoint_id: int) -> Endpoint:
+    """Raises NotFound."""
+    endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound(_("There is no webhook {number}.").format(number=endpoint_id))
+    return endpoint
 
 
 def _active_ids() -> list[int]:
@@ -215,13 +223,6 @@ def _settle(delivery: Delivery, state: State, answer: str) -> None:
     Delivery.objects.filter(pk=delivery.pk).update(state=state, answer=answer[:200], settled_at=settled_at)
     if state == State.GIVEN_UP:
         _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})
-
-
-def _endpoint(endpoint_id: int) -> Endpoint:
-    endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
-    if endpoint is None:
-        raise NotFound(_("There is no webhook {number}.").format(number=endpoint_id))
-    return endpoint
 
 
 def _record(actor: User, action: str, endpoint: Endpoint, **details: Any) -> None:

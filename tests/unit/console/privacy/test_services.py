@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.utils.timezone import now
@@ -59,6 +59,8 @@ def test_a_request_is_entered_with_both_clocks_and_no_name(officer: User) -> Non
         ({"laws": "ccpa"}, "laws"),
         ({"channel": ""}, "channel"),
         ({"received_at": now() + timedelta(days=1)}, "received_at"),
+        ({"received_at": datetime(1999, 12, 31, 23, 59, tzinfo=UTC)}, "received_at"),
+        ({"received_at": datetime.min.replace(tzinfo=timezone(timedelta(hours=7)))}, "received_at"),
     ],
 )
 def test_an_unfit_request_is_refused_naming_the_field(officer: User, changes: dict[str, object], field: str) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -82,6 +82,7 @@ def test_one_pseudonym_is_one_subject(officer: User) -> None:
         ({"channel": "a\nb"}, "channel"),
         ({"reference": "two words"}, "reference"),
         ({"given_at": now() + timedelta(hours=1)}, "given_at"),
+        ({"given_at": datetime(1999, 12, 31, 23, 59, tzinfo=UTC)}, "given_at"),
         ({"expires_at": now() - timedelta(hours=1)}, "expires_at"),
     ],
 )
