@@ -12,22 +12,35 @@ refuses: it never signs two histories.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from console.audit import chain, queries
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.merkle import Frontier
 from console.audit.models import Checkpoint
-from console.audit.notes import load_private_key, load_public_key, public_pem, sign_checkpoint
+from console.audit.notes import (
+    NOTE_BYTES_MAX,
+    load_private_key,
+    load_public_key,
+    origin_of,
+    public_pem,
+    read_checkpoint,
+    sign_checkpoint,
+)
 
 STATE_NAME: Final = "signed.json"
+_SIGNED: Final = re.compile(rb"\n\xe2\x80\x94 [^\n]+(?=\n)")  # a note ends with a whole line of a signature
 
 
 class HistoryChanged(Exception):
@@ -62,7 +75,7 @@ class Signer:
         """Sign the log as it stands; None when it has not grown since. Raises HistoryChanged, OSError.
 
         at: the wall-clock time, for the name of the file. After a crash at any point the next
-        call signs again, and every earlier note stays true.
+        call signs again, and every earlier note stays true and stands whole.
         """
         before = self._read_state()
         last = queries.last_sequence()
@@ -79,7 +92,7 @@ class Signer:
     def _publish(self, frontier: Frontier, at: datetime, *, again: bool = False) -> Checkpoint:
         note = sign_checkpoint(self._key, size=frontier.size, root=frontier.root())
         if not again:
-            _append(self._folder / f"{at.astimezone(UTC):%Y-%m-%d}.txt", note + "\n")
+            _append(self._folder / f"{at.astimezone(UTC):%Y-%m-%d}.txt", note + "\n", self._key.public_key())
         checkpoint = Checkpoint(size=frontier.size, created_at=at, note=note, frontier=frontier.to_bytes())
         Checkpoint.objects.bulk_create([checkpoint], ignore_conflicts=True)
         return checkpoint
@@ -130,14 +143,47 @@ def _extend(before: Signed, last: int) -> tuple[Frontier, bytes]:
     return frontier, previous
 
 
-def _append(path: Path, text: str) -> None:
+def _append(path: Path, text: str, key: Ed25519PublicKey) -> None:
+    """Write a note behind those of a file. A full disk takes the beginning of one: that does not stay."""
     new = not path.exists()
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of two signers at once, none cuts what the other is writing
+        _cut_torn(file, key)
+        try:
+            _write_all(file, text.encode())
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):  # what cannot be cut now is cut before the next note
+                _cut_torn(file, key)
+            raise
     if new:
         _sync_folder(path.parent)
+
+
+def _cut_torn(file: FileIO, key: Ed25519PublicKey) -> None:
+    """Cut the beginning of a note of this log from the end of a file; of anything else nothing.
+
+    Whoever read all notes would stumble over it, and over the next one, which would stand in its last line.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - NOTE_BYTES_MAX))
+    tail = file.read()
+    rest = tail[max((found.end() for found in _SIGNED.finditer(tail)), default=0) :].lstrip(b"\n")
+    begins = f"{origin_of(key)}\n".encode()
+    if not rest or not (rest.startswith(begins) or begins.startswith(rest)):
+        return
+    try:
+        read_checkpoint(key, f"{rest.decode()}\n")
+    except ValueError:  # NoteInvalid, or the half of a dash
+        file.truncate(size - len(rest))
+    else:
+        _write_all(file, b"\n\n")  # it lacks the end of its last line alone: no reader is asked to do without it
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """A short write is no error: the next one says what is wrong."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def _write_whole(path: Path, content: bytes) -> None:
