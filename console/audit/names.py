@@ -75,6 +75,7 @@ TYPES: Final = {
     "sheets.removed": gettext_noop("review sheet removed"),
     "staff.access_reset": gettext_noop("access of a member of staff reset"),
     "staff.locked_out": gettext_noop("sign-ins locked"),
+    "staff.password_changed": gettext_noop("own password changed"),
     "staff.role_changed": gettext_noop("role changed"),
     "staff.second_factor_added": gettext_noop("second factor added"),
     "staff.second_factor_reset": gettext_noop("second factor reset"),

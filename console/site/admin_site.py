@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from unfold.sites import UnfoldAdminSite
 
@@ -18,6 +21,20 @@ class ConsoleAdminSite(UnfoldAdminSite):
 
         super().__init__(name)
         self.login_form = SecondFactorLoginForm
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
+        """Django's page with our form: Unfold's view names its own."""
+        from django.contrib.auth.views import PasswordChangeView
+
+        from console.staff.forms import OwnPasswordForm
+
+        request.current_app = self.name  # as every page of the admin does, for its templates
+        shown = PasswordChangeView.as_view(
+            form_class=OwnPasswordForm,
+            success_url=reverse(f"{self.name}:password_change_done"),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return shown(request)
 
     def has_permission(self, request: HttpRequest) -> bool:
         return bool(super().has_permission(request) and getattr(request.user, "otp_device", None) is not None)

@@ -1,4 +1,4 @@
-"""The login form: name, password and the code of the second factor, asked at once."""
+"""The login form: name, password and the code of the second factor, asked at once; and that of a new password."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 from django_otp import match_token
-from unfold.forms import AuthenticationForm
+from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.widgets import INPUT_CLASSES
+
+from console.staff import services
+from console.staff.models import User
 
 
 class SecondFactorLoginForm(AuthenticationForm):
@@ -37,3 +40,13 @@ class SecondFactorLoginForm(AuthenticationForm):
             raise ValidationError(self.get_invalid_login_error(), code="second_factor")
         user.otp_device = device  # django_otp.login, which the login signal calls, writes it to the session
         return cleaned
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):
+    """A new password of one's own, which the audit trail hears of."""
+
+    user: User
+
+    def save(self, commit: bool = True) -> User:
+        services.change_password(user=self.user, password=self.cleaned_data["new_password1"])
+        return self.user

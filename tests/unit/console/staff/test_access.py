@@ -14,7 +14,7 @@ from django.conf import settings
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
@@ -22,7 +22,7 @@ from django_otp.oath import TOTP
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
-from console.audit.models import Payload
+from console.audit.models import Entry, Payload
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
@@ -30,6 +30,7 @@ from console.staff import services
 from console.staff.models import ApiToken, FailedSignIns, User
 from console.staff.services import NewStaff, create_user
 from console.staff.sign_ins import WINDOW
+from tests.unit.console.people import browser as at_the_desk
 from tests.unit.console.people import member
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -221,6 +222,43 @@ def test_a_request_that_was_let_in_before_a_change_of_access_makes_no_token_afte
     assert not ApiToken.objects.filter(user=let_in, name="mine").exists()
     again = User.objects.get(pk=anong.user.pk)
     assert services.create_token(user=again, name="mine", actor=again).text
+
+
+NEW = "Xk29-aaaa-bbbb-cc"
+
+
+def change_password(browser: Browser, old: str) -> int:
+    given = {"old_password": old, "new_password1": NEW, "new_password2": NEW}
+    return browser.post("/admin/password_change/", given).status_code
+
+
+def test_a_change_of_ones_own_password_is_in_the_audit_trail_and_ends_the_other_sessions(anong: NewStaff) -> None:
+    browser, other = at_the_desk(anong.user), at_the_desk(anong.user)
+    assert change_password(browser, "guess") == 200
+    assert not Entry.objects.filter(type="staff.password_changed").exists()
+    assert change_password(browser, anong.password) == 302
+    entry = Entry.objects.get(type="staff.password_changed")
+    assert (entry.actor, entry.payload.subject_id) == (str(anong.user.pseudonym), str(anong.user.pseudonym))
+    assert NEW not in entry.payload.text
+    assert (browser.get("/admin/").status_code, other.get("/admin/").status_code) == (200, 302)
+    assert User.objects.get(pk=anong.user.pk).check_password(NEW)
+
+
+def test_no_password_is_changed_by_who_was_let_in_before_a_change_of_access(anong: NewStaff) -> None:
+    let_in = User.objects.get(pk=anong.user.pk)
+    fresh = services.reset_access(actor=member(Role.ADMINISTRATOR), user_id=anong.user.pk)
+    with pytest.raises(NotAllowed):
+        services.change_password(user=let_in, password=NEW)
+    assert log_in(Browser(), fresh) == 302
+
+
+def test_a_password_without_its_entry_is_not_changed(anong: NewStaff) -> None:
+    let_in = User.objects.get(pk=anong.user.pk)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_payload RENAME TO audit_payload_away")
+    with pytest.raises(DatabaseError):
+        services.change_password(user=let_in, password=NEW)
+    assert User.objects.get(pk=anong.user.pk).check_password(anong.password)
 
 
 def test_a_password_is_hashed_before_the_write_that_others_wait_for(anong: NewStaff, settings: Settings) -> None:
