@@ -69,7 +69,9 @@ class ConsoleSettings(BaseSettings):
     )
     cache_url: str = Field(default="memory://", repr=False, description="memory:// or redis://.")
     storage_url: str = Field(
-        default="", repr=False, description="file://PATH or s3://BUCKET/PREFIX; empty: the state folder."
+        default="",
+        repr=False,
+        description="file:///ABSOLUTE/FOLDER on this machine's disk, the only kind there is; empty: the state folder.",
     )
     model_store: Path = Field(
         default_factory=_in_state("models"), description="TorchServe's model store, which only the console writes."
@@ -250,7 +252,10 @@ class ConsoleSettings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage_known(cls, value: str) -> str:
-        return _with_scheme(value, ("file", "s3"))
+        if value and not _is_absolute_folder(value):
+            # Without a folder the path is empty, and that is wherever the process happened to start.
+            raise ValueError("wanted file:///absolute/folder; photographs are kept on disk only, s3:// is not offered")
+        return value
 
     @field_validator("smtp_url")
     @classmethod
@@ -393,6 +398,13 @@ def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
     if value and urlsplit(value).scheme not in allowed:
         raise ValueError(f"wanted an address that begins with {', '.join(f'{name}://' for name in allowed)}")
     return value
+
+
+def _is_absolute_folder(value: str) -> bool:
+    """Whether a file:// address says a folder of this machine and nothing that would be passed over."""
+    url = urlsplit(value)
+    beside = url.netloc or url.query or url.fragment
+    return url.scheme == "file" and not beside and url.path.startswith("/") and url.path.strip("/") != ""
 
 
 def _is_loopback(name: str) -> bool:

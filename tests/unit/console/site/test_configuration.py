@@ -94,6 +94,35 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(read: Read, variables: d
     assert "\n" not in str(wrong.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/prefix",
+        "s3:",
+        "file://relative/folder",
+        "file://localhost/srv/objects",
+        "file:relative",
+        "file://",
+        "file:///",
+        "file:///srv/objects#2",
+        "file:///srv/objects?a",
+        "/srv/objects",
+    ],
+)
+def test_storage_that_is_no_folder_of_this_machine_is_refused(read: Read, url: str) -> None:
+    with pytest.raises(ConfigurationWrong) as wrong:
+        read(STORAGE_URL=url)
+    assert str(wrong.value) == (
+        "AMULET_STORAGE_URL is an address that is not shown here: wanted file:///absolute/folder; "
+        "photographs are kept on disk only, s3:// is not offered"
+    )
+
+
+def test_storage_lies_in_the_folder_that_is_named_or_in_the_state(read: Read) -> None:
+    assert read(STORAGE_URL="file:///srv/objects").storage_dir == Path("/srv/objects")
+    assert read(STATE_DIR="/srv/amulet").storage_dir == Path("/srv/amulet/console/objects")
+
+
 def test_passwords_in_addresses_do_not_show(read: Read) -> None:
     settings = read(DATABASE_URL="postgresql://a:hunter2@db/x", BROKER_URL="redis://:hunter2@x")
     assert "hunter2" not in repr(settings)
