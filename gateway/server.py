@@ -40,7 +40,7 @@ from gateway.journal.shipper import Shipper, ShipperSettings
 from gateway.journal.writer import JournalSettings
 from gateway.open_inference import SERVICE as OPEN_INFERENCE
 from gateway.open_inference import OpenInference
-from gateway.ops import OpsServer, pages
+from gateway.ops import OpsServer, Page, pages
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.prediction import Predictor
 from gateway.replays import Replays, remembered
@@ -52,7 +52,7 @@ from gateway.serving.board import Board, BoardImpossible
 from gateway.serving.readiness import Readiness
 from gateway.serving.tokens import Tokens
 from gateway.serving.torchserve import Backend, TorchServe
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsWrong
 from gateway.snapshot import ServedVersion, Snapshot
 from gateway.telemetry import Metrics, State, States
 from gateway.tracing import Traces
@@ -128,13 +128,7 @@ async def run(
 ) -> None:
     """Serve until `stop` is set. Raises SettingsWrong, JournalLocked or OSError when it cannot start."""
     async with AsyncExitStack() as down:
-        journal = await Journal.open(
-            JournalSettings(
-                settings.journal_dir,
-                free_bytes_min=settings.journal_free_mib_min * _MIB,
-                segment_age_s_max=settings.journal_age_s_max,
-            )
-        )
+        journal = await _open_journal(settings)
         down.push_async_callback(journal.close)
         limits = PhotoLimits()
         decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
@@ -217,7 +211,7 @@ async def run(
         await policy.load_cached()
         server, grpc_port = await _start_grpc(settings, service, open_inference, health, limits)
         down.push_async_callback(server.stop, 0)
-        ops = OpsServer(*_host_port(settings.gateway_ops_listen), pages(health, metrics.registry))
+        ops = _ops_server(settings.gateway_ops_listen, pages(health, metrics.registry))
         ops.start()
         down.push_async_callback(asyncio.to_thread, ops.stop)
         async with asyncio.TaskGroup() as tasks:
@@ -234,6 +228,25 @@ async def run(
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
+
+
+async def _open_journal(settings: Settings) -> Journal:
+    """Raises JournalError, and SettingsWrong when its folder is none."""
+    try:
+        return await Journal.open(
+            JournalSettings(
+                settings.journal_dir,
+                free_bytes_min=settings.journal_free_mib_min * _MIB,
+                segment_age_s_max=settings.journal_age_s_max,
+            )
+        )
+    except OSError as error:
+        # A file where the folder should be is "File exists" to the system.
+        none = isinstance(error, FileExistsError | NotADirectoryError)
+        raise SettingsWrong(
+            f"AMULET_JOURNAL_DIR names {settings.journal_dir}, which cannot be used "
+            f"({'it is no folder' if none else error.strerror}): name a folder that this gateway may write to"
+        ) from None
 
 
 def _recall(replays: Replays, journal: Journal) -> None:
@@ -272,7 +285,7 @@ async def _start_grpc(
     health: Health,
     limits: PhotoLimits,
 ) -> tuple[aio.Server, int]:
-    """Raises OSError when the address is taken or the certificate cannot be read."""
+    """Raises OSError when the address is taken, SettingsWrong when certificate and key do not serve."""
     server = aio.server(
         interceptors=[service.door],
         options=_options(limits),
@@ -297,16 +310,33 @@ async def _start_grpc(
             reflection.SERVICE_NAME,
         )
         reflection.enable_server_reflection(names, server)
+    credentials = None
+    if settings.tls_cert is not None and settings.tls_key is not None and not settings.insecure:
+        credentials = Certificates(settings.tls_cert, settings.tls_key).credentials()
     try:
-        if settings.tls_cert is not None and settings.tls_key is not None and not settings.insecure:
-            credentials = Certificates(settings.tls_cert, settings.tls_key).credentials()
+        if credentials is not None:
             port = server.add_secure_port(settings.gateway_listen, credentials)
         else:
             port = server.add_insecure_port(settings.gateway_listen)
-    except RuntimeError as error:
-        raise OSError(f"AMULET_GATEWAY_LISTEN {settings.gateway_listen} cannot be listened on: {error}") from None
+    except RuntimeError:  # its text says no more than that
+        why = "it is taken, or not this machine's"
+        raise _cannot_listen("AMULET_GATEWAY_LISTEN", settings.gateway_listen, why) from None
     await server.start()
     return server, port
+
+
+def _ops_server(listen: str, answers: dict[str, Callable[[], Page]]) -> OpsServer:
+    """Raises OSError when the address is taken or none of this machine's."""
+    try:
+        return OpsServer(*_host_port(listen), answers)
+    except OSError as error:
+        raise _cannot_listen("AMULET_GATEWAY_OPS_LISTEN", listen, error.strerror or str(error)) from None
+
+
+def _cannot_listen(variable: str, listen: str, why: str) -> OSError:
+    return OSError(
+        f"{variable} is {listen}, which cannot be listened on ({why}): name a free HOST:PORT of this machine"
+    )
 
 
 def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:

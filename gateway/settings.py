@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from protos.addresses import address
 from protos.environment import PREFIX, complaint
 
 _SECRET: Final = frozenset({"cache_url"})  # may hold a password: never repeated in a message
@@ -141,19 +141,22 @@ class Settings(BaseSettings):
     @field_validator("cache_url")
     @classmethod
     def _cache_known(cls, value: str) -> str:
-        return _with_scheme(value, ("memory", "redis", "rediss"))
+        address(value, ("memory", "redis", "rediss"))
+        return value
 
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector(cls, value: str) -> str:
-        if value and urlsplit(value).port is None:
+        if value and address(value, ("http", "https")).port is None:
             raise ValueError("wanted HOST:PORT after http:// or https://, as in http://127.0.0.1:4317")
-        return _with_scheme(value, ("http", "https")) if value else value
+        return value
 
     @field_validator("console_url", "torchserve_management_url")
     @classmethod
     def _http(cls, value: str) -> str:
-        return _with_scheme(value, ("http", "https")).rstrip("/")
+        if not address(value, ("http", "https")).hostname:
+            raise ValueError("wanted a HOST after http:// or https://, as in http://127.0.0.1:7480")
+        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _encrypted_or_loopback(self) -> Settings:
@@ -206,12 +209,6 @@ def _sentence(error: ValidationError) -> str:
     field = str(first["loc"][0])
     shown = "" if field in _SECRET else f" is {first['input']!r}"
     return f"{PREFIX}{field.upper()}{shown}: {message[:1].lower()}{message[1:]}"
-
-
-def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
-    if urlsplit(value).scheme not in allowed:
-        raise ValueError(f"wanted an address that begins with {', '.join(f'{name}://' for name in allowed)}")
-    return value
 
 
 def _is_loopback(listen: str) -> bool:

@@ -135,20 +135,68 @@ def test_decoders_end_with_a_gateway_that_is_killed(tmp_path: Path, console: Con
 def test_a_wrong_setting_stops_the_start_with_one_sentence(
     tmp_path: Path, console: Console, variables: dict[str, str], sentence: str
 ) -> None:
-    environment = {"PATH": os.environ["PATH"], **environment_for(tmp_path, console), **variables}
+    ended = start_that_fails(environment_for(tmp_path, console) | variables)
 
-    ended = subprocess.run(
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"gateway: {sentence}")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def start_that_fails(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "gateway"],
         cwd=ROOT,
-        env=environment,
+        env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
 
+
+def test_a_journal_in_a_file_stops_the_start_with_the_variable(tmp_path: Path, console: Console) -> None:
+    (tmp_path / "journal").write_text("")
+    variables = {"AMULET_JOURNAL_DIR": str(tmp_path / "journal")}
+
+    ended = start_that_fails(environment_for(tmp_path, console) | variables)
+
     assert ended.returncode == 2
-    assert ended.stderr.startswith(f"gateway: {sentence}")
+    assert ended.stderr == (
+        f"gateway: AMULET_JOURNAL_DIR names {tmp_path / 'journal'}, which cannot be used (it is no folder): "
+        "name a folder that this gateway may write to\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["AMULET_GATEWAY_LISTEN", "AMULET_GATEWAY_OPS_LISTEN"])
+def test_a_taken_port_stops_the_start_with_the_variable_and_the_port(
+    tmp_path: Path, console: Console, name: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = start_that_fails(environment_for(tmp_path, console) | {name: listen})
+
+    said = ended.stderr.splitlines()[-1]  # gRPC's own words about its port stand before it
+    assert ended.returncode == 1
+    assert said.startswith(f"gateway: {name} is {listen}, which cannot be listened on")
+    assert said.endswith(": name a free HOST:PORT of this machine")
+
+
+def test_a_key_of_another_certificate_stops_the_start_and_is_not_said_of_the_port(
+    tmp_path: Path, console: Console
+) -> None:
+    first, second = Layout.of(tmp_path / "first"), Layout.of(tmp_path / "second")
+    provision(first)
+    provision(second)
+    tls = {
+        "AMULET_INSECURE": "",
+        "AMULET_TLS_CERT": str(first.tls / "server.pem"),
+        "AMULET_TLS_KEY": str(second.tls / "server.key"),
+    }
+
+    ended = start_that_fails(environment_for(tmp_path / "state", console) | tls)
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(f"gateway: AMULET_TLS_KEY names {second.tls / 'server.key'}, which is not the key")
     assert len(ended.stderr.splitlines()) == 1
 
 

@@ -61,6 +61,18 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
             "AMULET_CONSOLE_URL is 'ftp://x': wanted an address that begins with http://",
         ),
         (
+            {**INSECURE, "AMULET_CONSOLE_URL": "http://"},
+            "AMULET_CONSOLE_URL is 'http://': wanted a HOST after http:// or https://, as in http://127.0.0.1:7480",
+        ),
+        (
+            {**INSECURE, "AMULET_CACHE_URL": "redis://127.0.0.1:abc"},
+            "AMULET_CACHE_URL: the port is no number up to 65535; a / in a password is written %2F",
+        ),
+        (
+            {**INSECURE, "AMULET_OTLP_ENDPOINT": "http://h:abc"},
+            "AMULET_OTLP_ENDPOINT is 'http://h:abc': the port is no number up to 65535",
+        ),
+        (
             {**INSECURE, "AMULET_GATEWAY_LISTN": "x"},
             "AMULET_GATEWAY_LISTN is not a setting of Amulet: did you mean AMULET_GATEWAY_LISTEN?",
         ),
@@ -75,9 +87,10 @@ def test_a_wrong_setting_stops_the_start_with_a_sentence(
     assert str(wrong.value).startswith(sentence)
 
 
-def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["amqp://u:hunter2@h/", "redis://u:hunter2/x@h/", "redis://u:[hunter2@h/"])
+def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     with pytest.raises(SettingsWrong) as wrong:
-        read(monkeypatch, {**INSECURE, "AMULET_CACHE_URL": "amqp://u:hunter2@h/"})
+        read(monkeypatch, {**INSECURE, "AMULET_CACHE_URL": url})
     monkeypatch.setenv("AMULET_CACHE_URL", "redis://u:hunter2@h/")
 
     assert "hunter2" not in str(wrong.value)
