@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from protos.addresses import address
+from protos.addresses import CACHES, address
 from protos.environment import PREFIX, complaint
 
 _SECRET: Final = frozenset({"cache_url"})  # may hold a password: never repeated in a message
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     @field_validator("cache_url")
     @classmethod
     def _cache_known(cls, value: str) -> str:
-        address(value, ("memory", "redis", "rediss"))
+        address(value, CACHES)
         return value
 
     @field_validator("otlp_endpoint")

@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+# What each kind of setting may begin with.
+DATABASES: Final = ("sqlite", "postgresql")
+BROKERS: Final = ("filesystem", "redis", "rediss", "amqp", "amqps")
+CACHES: Final = ("memory", "redis", "rediss")
+
 _FORM: Final = "wanted an address of the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
 _PORT: Final = "the port is no number up to 65535; a / in a password is written %2F"
 _STROKE: Final = "an @ stands behind the first /; a / in a password is written %2F, an @ in a name %40"

@@ -6,34 +6,41 @@ import socket
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import HOST
+from protos.addresses import BROKERS, CACHES, DATABASES, address
 
 CONNECT_S_MAX: Final = 3.0
 PORTS: Final[Mapping[str, int]] = MappingProxyType(
-    {"postgresql": 5432, "postgres": 5432, "redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+    {"postgresql": 5432, "redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
 )
-NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "redis": "Redis", "rediss": "Redis"}
+NAMES: Final[Mapping[str, str]] = MappingProxyType({"postgresql": "PostgreSQL", "redis": "Redis", "rediss": "Redis"})
+SCHEMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {"DATABASE_URL": DATABASES, "BROKER_URL": BROKERS, "CACHE_URL": CACHES}
 )
 
 
 def servers(environment: Mapping[str, str]) -> Iterator[Finding]:
-    for name in ("DATABASE_URL", "BROKER_URL", "CACHE_URL"):
+    for name, schemes in SCHEMES.items():
         text = environment.get(f"AMULET_{name}", "")
-        try:
-            url = urlsplit(text)
-            host, port = url.hostname or HOST, url.port
-        except ValueError as error:
-            yield wrong(
-                f"AMULET_{name}", f"is no URL: {error}", "it has the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
-            )
-            continue
-        if url.scheme not in PORTS:
-            continue  # embedded: needs no server
-        yield server(f"AMULET_{name}", text, url.scheme, host, port or PORTS[url.scheme])
+        # Of several brokers Celery asks the next where one is away.
+        for each in text.split(";") if name == "BROKER_URL" else (text,):
+            if each:
+                yield from _named(f"AMULET_{name}", each, schemes)
+
+
+def _named(check: str, text: str, schemes: tuple[str, ...]) -> Iterator[Finding]:
+    try:
+        url = address(text, schemes)
+    except ValueError as error:
+        yield wrong(
+            check, f"is no URL that Amulet takes: {error}", "it has the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
+        )
+        return
+    if url.scheme in PORTS:  # the others are embedded and need no server
+        yield server(check, text, url.scheme, url.hostname or HOST, url.port or PORTS[url.scheme])
 
 
 def server(check: str, url: str, scheme: str, host: str, port: int) -> Finding:
@@ -56,15 +63,25 @@ def server(check: str, url: str, scheme: str, host: str, port: int) -> Finding:
 
 def _refusal(scheme: str, url: str) -> str:
     """Why the server does not let this user in; empty when it does."""
-    asked = {"postgresql": _postgresql, "postgres": _postgresql, "redis": _redis, "rediss": _redis}
+    asked = {"postgresql": _postgresql, "redis": _redis, "rediss": _redis}
     return _worded(asked.get(scheme, _rabbitmq)(url), url)
 
 
 def _postgresql(url: str) -> str:
     import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+    # By its parts, as the console does: libpq ends a password at its first @ and calls the rest a host.
+    parts = urlsplit(url)
+    named = {
+        "host": parts.hostname,
+        "port": parts.port,
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "dbname": unquote(parts.path.lstrip("/")),
+    }
+    further = {"connect_timeout": int(CONNECT_S_MAX), **dict(parse_qsl(parts.query))}
     try:
-        psycopg2.connect(url, connect_timeout=int(CONNECT_S_MAX)).close()
+        psycopg2.connect(**{**further, **{name: value for name, value in named.items() if value}}).close()
     except psycopg2.Error as error:
         return str(error)
     return ""

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from protos.addresses import BROKERS, CACHES, DATABASES, address
 from protos.environment import PREFIX, complaint
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
@@ -230,24 +231,29 @@ class ConsoleSettings(BaseSettings):
     @field_validator("otlp_endpoint")
     @classmethod
     def _collector(cls, value: str) -> str:
-        if value and urlsplit(value).port is None:
+        if value and address(value, ("http", "https")).port is None:
             raise ValueError("wanted HOST:PORT after http:// or https://, as in http://127.0.0.1:4317")
-        return _with_scheme(value, ("http", "https")) if value else value
+        return value
 
     @field_validator("database_url")
     @classmethod
     def _database_known(cls, value: str) -> str:
-        return _with_scheme(value, ("sqlite", "postgresql"))
+        if value:
+            address(value, DATABASES)
+        return value
 
     @field_validator("broker_url")
     @classmethod
     def _broker_known(cls, value: str) -> str:
-        return _with_scheme(value, ("filesystem", "redis", "rediss", "amqp", "amqps"))
+        for each in value.split(";") if value else ():  # Celery goes on to the next where one is away
+            address(each, BROKERS)
+        return value
 
     @field_validator("cache_url")
     @classmethod
     def _cache_known(cls, value: str) -> str:
-        return _with_scheme(value, ("memory", "redis", "rediss"))
+        address(value, CACHES)
+        return value
 
     @field_validator("storage_url")
     @classmethod
@@ -260,7 +266,7 @@ class ConsoleSettings(BaseSettings):
     @field_validator("smtp_url")
     @classmethod
     def _mail_server_known(cls, value: str) -> str:
-        if value and not urlsplit(_with_scheme(value, ("smtp", "smtps"))).hostname:
+        if value and not address(value, ("smtp", "smtps")).hostname:
             raise ValueError("wanted an address that names a host")
         return value
 
@@ -394,17 +400,14 @@ def read_secret(path: Path) -> bytes:
     return path.read_bytes().rstrip(b"\r\n")
 
 
-def _with_scheme(value: str, allowed: tuple[str, ...]) -> str:
-    if value and urlsplit(value).scheme not in allowed:
-        raise ValueError(f"wanted an address that begins with {', '.join(f'{name}://' for name in allowed)}")
-    return value
-
-
 def _is_absolute_folder(value: str) -> bool:
     """Whether a file:// address says a folder of this machine and nothing that would be passed over."""
-    url = urlsplit(value)
+    try:
+        url = address(value, ("file",))
+    except ValueError:
+        return False
     beside = url.netloc or url.query or url.fragment
-    return url.scheme == "file" and not beside and url.path.startswith("/") and url.path.strip("/") != ""
+    return not beside and url.path.startswith("/") and url.path.strip("/") != ""
 
 
 def _is_loopback(name: str) -> bool:

@@ -26,6 +26,7 @@ def test_servers_that_run_are_right(name: str) -> None:
     [
         ("postgresql+redis", "AMULET_DATABASE_URL", "postgresql://nobody:hidden-word@{place}/amulet", "nobody"),
         ("postgresql+redis", "AMULET_DATABASE_URL", "postgresql://postgres@{place}/amulet_no_such", "amulet_no_such"),
+        ("postgresql+redis", "AMULET_DATABASE_URL", "postgresql://nobody:a@hidden-word@{place}/amulet", "nobody"),
         ("postgresql+redis", "AMULET_CACHE_URL", "redis://nobody:hidden-word@{place}/0", "invalid username-password"),
         ("postgresql+rabbitmq", "AMULET_BROKER_URL", "amqp://guest:hidden-word@{place}/", "ACCESS_REFUSED"),
         ("postgresql+rabbitmq", "AMULET_BROKER_URL", "amqp://guest:guest@{place}/no-such-host", "no-such-host"),

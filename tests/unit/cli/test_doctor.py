@@ -231,6 +231,34 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(setting: st
     assert "hidden-word" not in f"{finding}"
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AMULET_DATABASE_URL": "postgresql://amulet:hidden/word@127.0.0.1/amulet"},
+        {"AMULET_CACHE_URL": "redis://:hidden/word@127.0.0.1/0"},
+        {"AMULET_BROKER_URL": "amqp://amulet:1/hidden@127.0.0.1/"},
+        {"AMULET_BROKER_URL": "amqp://amulet:hidden;word@127.0.0.1/"},
+    ],
+)
+def test_no_part_of_a_password_that_ends_the_host_early_is_shown(variables: dict[str, str]) -> None:
+    findings = list(servers(variables))
+
+    assert findings
+    assert not any(finding.ok for finding in findings)
+    assert "hidden" not in f"{findings}"
+    assert "word" not in f"{findings}".replace("password", "").replace("PASSWORD", "")
+
+
+def test_each_of_several_brokers_is_asked() -> None:
+    with socket.create_server((HOST, 0)) as closed:
+        port = closed.getsockname()[1]
+
+    findings = list(servers({"AMULET_BROKER_URL": f"amqp://{HOST}:{port}/a;amqp://{HOST}:{port}/b"}))
+
+    assert [finding.ok for finding in findings] == [False, False]
+    assert all("Connection refused" in finding.found for finding in findings)
+
+
 def test_a_url_that_is_none_is_named() -> None:
     (finding,) = servers({"AMULET_DATABASE_URL": "postgresql://host:port/name"})
 

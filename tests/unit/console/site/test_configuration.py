@@ -83,6 +83,7 @@ def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(rea
         ({"CONSOLE_LISTEN": "7480"}, "HOST:PORT"),
         ({"CONSOLE_LISTEN": "127.0.0.1:70000"}, "HOST:PORT"),
         ({"CONSOLE_DEBUG": "perhaps"}, "AMULET_CONSOLE_DEBUG"),
+        ({"OTLP_ENDPOINT": "http://h:abc"}, "AMULET_OTLP_ENDPOINT is 'http://h:abc': the port is no number"),
         ({"DATABSE_URL": "sqlite:///x"}, "did you mean AMULET_DATABASE_URL?"),
     ],
 )
@@ -92,6 +93,32 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(read: Read, variables: d
     assert said in str(wrong.value)
     assert "hunter2" not in str(wrong.value)
     assert "\n" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgresql://u@h:hunter2/x"),
+        ("DATABASE_URL", "postgresql://u:hunter2/x@h/db"),
+        ("BROKER_URL", "amqp://u:hunter2/x@h/"),
+        ("CACHE_URL", "redis://h:65536/hunter2"),
+        ("SMTP_URL", "smtp://h:hunter2"),
+    ],
+)
+def test_a_port_that_is_none_is_refused_without_a_part_of_the_address(read: Read, name: str, url: str) -> None:
+    with pytest.raises(ConfigurationWrong) as wrong:
+        read(**{name: url})
+    assert str(wrong.value) == (
+        f"AMULET_{name} is an address that is not shown here: "
+        "the port is no number up to 65535; a / in a password is written %2F"
+    )
+
+
+def test_each_of_several_brokers_is_an_address(read: Read) -> None:
+    both = "amqp://u:p@a:5672/v;amqp://u:p@b:5672/v"
+    assert read(BROKER_URL=both).broker()[0] == both
+    with pytest.raises(ConfigurationWrong):
+        read(BROKER_URL="amqp://u:hun;ter2@a/v")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +178,20 @@ def test_a_wrong_setting_stops_a_process_with_one_sentence_and_status_2(module: 
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert re.fullmatch(r"AMULET_LOG_FORMAT is 'xml': .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [("DATABASE_URL", "postgresql://u:hunter2/x@h/db"), ("SMTP_URL", "smtp://h:hunter2")],
+)
+def test_a_wrong_port_stops_a_command_with_one_sentence_and_no_traceback(name: str, url: str, tmp_path: Path) -> None:
+    environment = {"AMULET_STATE_DIR": str(tmp_path), f"AMULET_{name}": url, "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "console.manage", "check"],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.fullmatch(rf"AMULET_{name} is .* the port is no number .*\n", done.stderr)
 
 
 def test_the_web_process_names_the_secret_that_is_missing(tmp_path: Path) -> None:
