@@ -93,7 +93,7 @@ def _client(layout: Layout, language: str) -> Client:
         raise RemoteError(
             "no API key: set AMULET_API_KEY or AMULET_API_KEY_FILE (`amulet keys create --name NAME` prints one)"
         )
-    plaintext, authority = _plaintext(), _authority(layout)
+    plaintext, authority = in_plain_text(), _authority(layout)
     try:
         if not plaintext:
             _check_authority(authority)
@@ -113,8 +113,18 @@ def _client(layout: Layout, language: str) -> Client:
         raise RemoteError(str(error)) from error
 
 
-def _plaintext() -> bool:
-    return os.environ.get("AMULET_INSECURE", "").lower() in {"1", "true", "yes"}
+def in_plain_text() -> bool:
+    """Whether AMULET_INSECURE says so. Raises RemoteError for what gateway and console refuse.
+
+    Click knows the words that they know; a test holds them together.
+    """
+    value = os.environ.get("AMULET_INSECURE", "")
+    try:
+        return bool(value and click.BOOL(value))
+    except click.BadParameter:
+        raise RemoteError(
+            f"AMULET_INSECURE is {value!r}: wanted 1, true, yes or on for plain text, 0, false, no or off for TLS"
+        ) from None
 
 
 def _authority(layout: Layout) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,11 @@ from cryptography.x509.oid import NameOID
 
 from cli.layout import HOST, Layout
 from cli.main import main
+from cli.predict import in_plain_text
 from cli.provision import provision
 from cli.remote import told
+from console.site.configuration import ConfigurationWrong, load
+from gateway.settings import SettingsWrong, read_settings
 
 
 @pytest.fixture
@@ -93,6 +97,33 @@ def test_tls_on_one_side_only(
 
     assert "TLS" in error
     assert "plain text" in error
+
+
+@pytest.mark.parametrize("word", ["maybe", "2", "insecure"])
+def test_a_word_that_is_no_switch_is_refused_and_not_taken_for_no(
+    layout: Layout, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMULET_INSECURE", word)
+
+    assert f"AMULET_INSECURE is '{word}': wanted 1, true, yes or on" in said(tmp_path / "a.jpg", capsys)
+    with pytest.raises(SettingsWrong, match=f"AMULET_INSECURE is '{word}'"):
+        read_settings(os.environ)
+    with pytest.raises(ConfigurationWrong, match=f"AMULET_INSECURE is '{word}'"):
+        load()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_plain_text_is_asked_for_in_the_same_words_by_every_process(
+    layout: Layout, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMULET_TLS_CERT", str(layout.tls / "server.pem"))
+    monkeypatch.setenv("AMULET_TLS_KEY", str(layout.tls / "server.key"))
+
+    for word in ("1", "true", "True", "yes", "on", "ON", "y", "t") if wanted else ("", "0", "false", "no", "Off", "n"):
+        monkeypatch.setenv("AMULET_INSECURE", word)
+        assert in_plain_text() is wanted, word
+        assert read_settings(os.environ).insecure is wanted, word
+        assert load().insecure is wanted, word
 
 
 def test_an_authority_that_is_none_or_expired(
