@@ -27,6 +27,7 @@ OWN: Final = MappingProxyType(
         "CONSOLE_URL": ("the local stack's", "The console that `amulet models` and `amulet keys` ask."),
         "CONSOLE_TOKEN": ("", "The API token of a member of staff."),
         "CONSOLE_TOKEN_FILE": ("", "A file that holds the API token of a member of staff."),
+        "TRUSTED_KEYS": (".amulet/console/trusted", "Folder of the public keys (PEM) that `amulet verify` trusts."),
         "RUNS": (".amulet/runs", "Folder in which training and experiments note their runs; none: they note nothing."),
         "EXPORTS": (
             ".amulet/exports",

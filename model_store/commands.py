@@ -30,7 +30,7 @@ _MARKS: Final = {State.PASSED: "ok", State.FAILED: "REFUSED", State.NOT_RUN: "-"
     type=click.Path(exists=True, path_type=Path),
     metavar="KEY_OR_DIR",
     help="A public key (PEM), or a folder of them with an optional revoked.txt. May be repeated. "
-    "Without it: the keys that the stack on this machine trusts.",
+    "Without it: the keys that the stack on this machine trusts (AMULET_TRUSTED_KEYS).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -42,7 +42,7 @@ def verify(ctx: click.Context, file: Path, trust: tuple[Path, ...], as_json: boo
     try:
         trusted = TrustStore.load(*(trust or _stack_trust(os.environ)))
     except KeyUnusable as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--trust") from None
+        raise click.BadParameter(str(error), ctx, param_hint="--trust" if trust else "AMULET_TRUSTED_KEYS") from None
     report = verify_archive(file, trusted=trusted)
     click.echo(json.dumps(report.as_document(), ensure_ascii=False, indent=2) if as_json else _shown(report))
     if not as_json and not trusted.keys:
@@ -80,7 +80,11 @@ COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType({"verify": verif
 
 
 def _stack_trust(environment: Mapping[str, str]) -> tuple[Path, ...]:
-    folder = Path(environment.get("AMULET_STATE_DIR", ".amulet"), "console", "trusted")
+    """Where the console's keys are. A folder that is named and missing is an error; a stack's own need not be there."""
+    named = environment.get("AMULET_TRUSTED_KEYS")
+    if named:
+        return (Path(named),)
+    folder = Path(environment.get("AMULET_STATE_DIR") or ".amulet", "console", "trusted")
     return (folder,) if folder.is_dir() else ()
 
 

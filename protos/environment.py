@@ -53,7 +53,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "BROKER_URL": ("console",),
         "STORAGE_URL": ("console",),
         "MODEL_STORE": ("console",),
-        "TRUSTED_KEYS": ("console",),
+        "TRUSTED_KEYS": ("console", "cli"),  # the command line: `amulet verify`
         "CONSOLE_LISTEN": ("console",),
         "CONSOLE_PROCESSES": ("console",),
         "CONSOLE_HOSTS": ("console",),

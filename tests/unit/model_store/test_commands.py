@@ -18,6 +18,7 @@ from tests.unit.model_store.cast import HANDLERS, Signer, entries_of, zip_of
 def _these_handlers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(handler_list.HandlerList, "load", staticmethod(lambda: HANDLERS))
     monkeypatch.setenv("AMULET_STATE_DIR", str(tmp_path / "no-stack"))
+    monkeypatch.delenv("AMULET_TRUSTED_KEYS", raising=False)
 
 
 @pytest.fixture
@@ -57,6 +58,33 @@ def test_the_stacks_own_trust_is_used_when_none_is_named(
     (folder / "maker.pem").write_bytes(maker.public.read_bytes())
     monkeypatch.setenv("AMULET_STATE_DIR", str(tmp_path / "state"))
     assert CliRunner().invoke(verify, [str(archive)]).exit_code == 0
+
+
+def test_trusted_keys_that_are_named_count_before_the_stacks_own_folder(
+    archive: Path, maker: Signer, stranger: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, own = tmp_path / "trusted", tmp_path / "state" / "console" / "trusted"
+    for folder, signer in ((named, maker), (own, stranger)):
+        folder.mkdir(parents=True)
+        (folder / "release.pem").write_bytes(signer.public.read_bytes())
+    monkeypatch.setenv("AMULET_STATE_DIR", str(tmp_path / "state"))
+
+    assert CliRunner().invoke(verify, [str(archive)]).exit_code == 1
+    monkeypatch.setenv("AMULET_TRUSTED_KEYS", str(named))
+    assert CliRunner().invoke(verify, [str(archive)]).exit_code == 0
+    assert CliRunner().invoke(verify, [str(archive), "--trust", str(own)]).exit_code == 1
+
+
+def test_trusted_keys_that_are_not_there_are_named_with_their_variable(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMULET_TRUSTED_KEYS", str(tmp_path / "nope"))
+
+    result = CliRunner().invoke(verify, [str(archive)])
+
+    assert result.exit_code == 2
+    assert "Invalid value for AMULET_TRUSTED_KEYS" in result.stderr
+    assert "does not exist" in " ".join(result.stderr.split())
 
 
 def test_an_unsigned_archive_is_refused(good: dict[str, bytes], maker: Signer, tmp_path: Path) -> None:
