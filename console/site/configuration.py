@@ -66,7 +66,9 @@ class ConsoleSettings(BaseSettings):
         description="sqlite:///PATH or postgresql://USER:PASSWORD@HOST:PORT/NAME; empty: SQLite in the state folder.",
     )
     broker_url: str = Field(
-        default="", repr=False, description="filesystem://PATH, redis:// or amqp://; empty: files in the state folder."
+        default="",
+        repr=False,
+        description="filesystem:///ABSOLUTE/FOLDER, redis:// or amqp://; empty: files in the state folder.",
     )
     cache_url: str = Field(default="memory://", repr=False, description="memory:// or redis://.")
     storage_url: str = Field(
@@ -246,7 +248,8 @@ class ConsoleSettings(BaseSettings):
     @classmethod
     def _broker_known(cls, value: str) -> str:
         for each in value.split(";") if value else ():  # Celery goes on to the next where one is away
-            address(each, BROKERS)
+            if address(each, BROKERS).scheme == "filesystem" and not _names_a_folder(each, "filesystem"):
+                raise ValueError("wanted filesystem:///absolute/folder")
         return value
 
     @field_validator("cache_url")
@@ -258,7 +261,7 @@ class ConsoleSettings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage_known(cls, value: str) -> str:
-        if value and not _is_absolute_folder(value):
+        if value and not _names_a_folder(value, "file"):
             # Without a folder the path is empty, and that is wherever the process happened to start.
             raise ValueError("wanted file:///absolute/folder; photographs are kept on disk only, s3:// is not offered")
         return value
@@ -400,10 +403,10 @@ def read_secret(path: Path) -> bytes:
     return path.read_bytes().rstrip(b"\r\n")
 
 
-def _is_absolute_folder(value: str) -> bool:
-    """Whether a file:// address says a folder of this machine and nothing that would be passed over."""
+def _names_a_folder(value: str, scheme: str) -> bool:
+    """Whether it is scheme:///absolute/folder, and nothing beside it that would be passed over."""
     try:
-        url = address(value, ("file",))
+        url = address(value, (scheme,))
     except ValueError:
         return False
     beside = url.netloc or url.query or url.fragment

@@ -150,6 +150,20 @@ def test_storage_lies_in_the_folder_that_is_named_or_in_the_state(read: Read) ->
     assert read(STATE_DIR="/srv/amulet").storage_dir == Path("/srv/amulet/console/objects")
 
 
+@pytest.mark.parametrize("url", ["filesystem://relative/folder", "filesystem://", "filesystem:relative"])
+def test_a_broker_of_files_that_is_no_folder_of_this_machine_is_refused(read: Read, url: str) -> None:
+    with pytest.raises(ConfigurationWrong) as wrong:
+        read(BROKER_URL=url)
+    assert str(wrong.value) == (
+        "AMULET_BROKER_URL is an address that is not shown here: wanted filesystem:///absolute/folder"
+    )
+
+
+def test_a_broker_of_files_lies_in_the_folder_that_is_named(read: Read) -> None:
+    _, options = read(BROKER_URL="filesystem:///srv/broker").broker()
+    assert options["data_folder_in"] == "/srv/broker/queue"
+
+
 def test_passwords_in_addresses_do_not_show(read: Read) -> None:
     settings = read(DATABASE_URL="postgresql://a:hunter2@db/x", BROKER_URL="redis://:hunter2@x")
     assert "hunter2" not in repr(settings)
