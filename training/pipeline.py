@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from model_store import examples
 from model_store.card import DRAWN, GOLDEN, Card, ExamplesCard, check_suffix
 from training.data import splits
-from training.data.duplicates import groups, near_duplicates
+from training.data.duplicates import grouped, groups, near_duplicates
 from training.data.exported import is_export
 from training.data.folder import Folder, Photo, load_folder, set_fingerprint
 from training.data.others import SetAside, read_others, set_aside
@@ -131,6 +131,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         seed=request.seed,
         threads=at_once,
         progress=lambda done, total: say("Cross-validating", done, total),
+        outside_groups={each: grouped(photos) for each, photos in aside.report.items()},
     )
     say("Leaving each class out", 0, 1)
     left_out = leave_class_out(

@@ -100,6 +100,17 @@ def groups(photos: Sequence[Photo], pairs: Iterable[Pair]) -> tuple[tuple[Photo,
     return _connected(photos, chain(((pair.first, pair.second) for pair in pairs), same_object))
 
 
+def group_numbers(photos: Sequence[Photo], together: Iterable[Iterable[Photo]]) -> Indices:
+    """For each photograph the number of its group, [n]: those of one group share it."""
+    number_of = {photo.relative: number for number, members in enumerate(together) for photo in members}
+    return np.array([number_of[photo.relative] for photo in photos], np.intp)
+
+
+def grouped(photos: Sequence[Photo]) -> Indices:
+    """`group_numbers` of photographs that nobody has grouped yet, [n]."""
+    return group_numbers(photos, groups(photos, near_duplicates(photos)))
+
+
 def copies(photos: Sequence[Photo], pairs: Iterable[Pair]) -> tuple[tuple[Photo, ...], ...]:
     """As `groups`, of copies alone: views of one object are not the same photograph."""
     return _connected(photos, ((pair.first, pair.second) for pair in pairs))

@@ -47,6 +47,7 @@ class Answered:
 
     classes: tuple[str, ...]
     labels: NDArray[np.intp]
+    groups: NDArray[np.intp]  # copies of one photograph and views of one object share a number
     predicted: NDArray[np.intp]  # what accuracies are measured on; a training has better heads to ask than its versions
     probabilities: NDArray[np.floating]  # [n, classes], calibrated; what confidence, verdicts and sets are of
     decisions: tuple[Decision, ...]
@@ -148,6 +149,7 @@ class Assessment:
 def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     """seed: of the bootstrap; the same answers and seed give the same intervals. Raises ValueError on bad rows."""
     labels, predicted, probabilities = answered.labels, answered.predicted, answered.probabilities
+    groups = answered.groups
     accepted = np.array([decision.verdict == words.VERDICT_IN_DOMAIN for decision in answered.decisions])
     right = probabilities.argmax(axis=1) == labels
     promised = answered.set_coverage > 0.0
@@ -156,11 +158,11 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     verdicts = Counter(decision.verdict for decision in answered.decisions)
     curve = metrics.risk_coverage(probabilities.max(axis=1), right)
     resampled = bootstrap_all(
-        lambda rows: _figures(labels[rows], predicted[rows], probabilities[rows]), [labels], seed=seed
+        lambda rows: _figures(labels[rows], predicted[rows], probabilities[rows]), [labels], seed=seed, groups=[groups]
     )
     figures = dict(zip(FIGURES, resampled, strict=True))
-    luck = metrics.luck_of_calibration(probabilities.max(axis=1), figures["ece"].value, seed=seed)
-    figures["accuracy"] = share_of(int((predicted == labels).sum()), len(labels))
+    luck = metrics.luck_of_calibration(probabilities.max(axis=1), figures["ece"].value, seed=seed, groups=groups)
+    figures["accuracy"] = share_of(int((predicted == labels).sum()), len(labels), groups=groups)
     figures["ece"] = of_calibration_error(figures["ece"], by_luck=luck.high)
     return Assessment(
         photos=len(labels),
@@ -183,7 +185,7 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         by_table=_groups(answered, dict(_named(answered.tables)), accepted),
         multi_view=multi_view(answered.objects, probabilities, labels, seed=seed),
         look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides),
-        levels=level_rows(answered.levels, answered.above, probabilities, labels),
+        levels=level_rows(answered.levels, answered.above, probabilities, labels, groups),
     )
 
 
@@ -221,17 +223,18 @@ def _per_class(
             size = np.bincount(labels, weights=sizes[rows], minlength=classes) / np.bincount(labels, minlength=classes)
         return np.concatenate([[_or_nan(each.f1) for each in scores], size])
 
-    found = bootstrap_all(measure, [answered.labels], seed=seed)
+    found = bootstrap_all(measure, [answered.labels], seed=seed, groups=[answered.groups])
     scores = metrics.class_scores(answered.labels, answered.predicted, classes=classes)
     rows = []
     for number, (label, score) in enumerate(zip(answered.classes, scores, strict=True)):
         own = answered.labels == number
+        groups = answered.groups[own]
         figures = {
-            "precision": share_of(score.hits, score.answered),
-            "recall": share_of(score.hits, score.photos),
+            "precision": share_of(score.hits, score.answered, groups=answered.groups[answered.predicted == number]),
+            "recall": share_of(score.hits, score.photos, groups=groups),
             "f1": found[number],
-            "accepted": share_of(int(accepted[own].sum()), score.photos),
-            "set_coverage": share_of(int(covered[own].sum()), score.photos),
+            "accepted": share_of(int(accepted[own].sum()), score.photos, groups=groups),
+            "set_coverage": share_of(int(covered[own].sum()), score.photos, groups=groups),
             "set_size": found[classes + number],
         }
         told = {
@@ -294,7 +297,7 @@ def _groups(
         GroupRow(
             name=name,
             photos=int(rows.sum()),
-            accuracy=share_of(int((predicted == labels)[rows].sum()), int(rows.sum())),
+            accuracy=share_of(int((predicted == labels)[rows].sum()), int(rows.sum()), groups=answered.groups[rows]),
             balanced_accuracy=metrics.balanced_accuracy(labels[rows], predicted[rows]),
             macro_f1=metrics.macro_f1(labels[rows], predicted[rows]),
             accepted=float(accepted[rows].mean()),

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protos.verdict import Decision, decide, prediction_set
+from training.data.duplicates import group_numbers
 from training.data.folder import Folder, Photo
 from training.data.splits import divide
 from training.errors import DataTooSmall
@@ -37,6 +39,7 @@ class OutOfFold:
     """For each photograph, what versions that never saw it say. Rows in the folder's order."""
 
     labels: NDArray[np.intp]  # [n]
+    groups: NDArray[np.intp]  # [n]: photographs that stayed together share a number
     fold: NDArray[np.intp]  # [n]
     # [n]: heads fitted on everything outside the fold; of a network that is tuned, the whole version's own
     head_predicted: NDArray[np.intp]
@@ -48,6 +51,7 @@ class OutOfFold:
     above: tuple[Above, ...]  # [n]: the same above the classes
     outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the OOD score, [m]
     outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
+    outside_groups: Mapping[str, NDArray[np.intp]]  # set -> group of each photograph, [m]
 
     @property
     def ratios(self) -> NDArray[np.float64]:
@@ -90,8 +94,11 @@ def out_of_fold(
     seed: int,
     threads: int = 1,
     progress: Progress | None = None,
+    outside_groups: Mapping[str, NDArray[np.intp]] = MappingProxyType({}),
 ) -> OutOfFold:
     """Cross-validate the recipe.  threads: folds at once; of a network that is tuned, one.
+
+    outside_groups: of the photographs of a set of other things that is reported on; without, each is its own.
 
     Raises DataTooSmall, SplitImpossible.
     """
@@ -119,6 +126,7 @@ def out_of_fold(
     outside = {name: np.stack([fold.outside[name] for fold in found]) for name in found[0].outside}
     return OutOfFold(
         labels=labels_of(folder),
+        groups=group_numbers(folder.photos, groups),
         fold=ordered([np.full(len(fold.test), number, np.intp) for number, fold in enumerate(found)]),
         head_predicted=ordered([fold.predicted for fold in found]),
         elsewhere_predicted=ordered(elsewhere) if elsewhere else None,
@@ -129,6 +137,7 @@ def out_of_fold(
         above=arranged([fold.above for fold in found]),
         outside={name: scores.mean(axis=0) for name, scores in outside.items()},
         outside_rejected={name: (scores >= 1.0).mean(axis=0) for name, scores in outside.items()},
+        outside_groups={name: outside_groups.get(name, np.arange(scores.shape[1])) for name, scores in outside.items()},
     )
 
 
@@ -191,14 +200,11 @@ def fit_on(
     levels: of the class tree, lowest first.
     """
     parts = divide(groups, shares_of(recipe), seed=seed)
-    number_of = {photo.relative: number for number, members in enumerate(groups) for photo in members}
-
     sight = eyes(parts["train"])
 
     def part(name: str) -> Part:
         rows = np.array([row_of[photo.relative] for photo in parts[name]])
-        numbers = np.array([number_of[photo.relative] for photo in parts[name]], np.intp)
-        return Part(sight.features.take(rows), labels[rows], numbers)
+        return Part(sight.features.take(rows), labels[rows], group_numbers(parts[name], groups))
 
     divided = {name: part(name) for name in PARTS}
     version = fit_version(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from model_store.card import Card
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
+from training.data.duplicates import grouped
 from training.data.errors import FolderMissing, PhotoBroken
 from training.data.folder import SUFFIXES, Photo, fingerprint, read_photo, scan_folder
 from training.data.quality import flaws, qualities
@@ -48,6 +49,7 @@ class Measured:
     answers: Answers
     decisions: tuple[Decision, ...]
     above: tuple[Above, ...]
+    groups: NDArray[np.intp]  # of each photograph: copies, and views of one object, share a number
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -169,9 +171,7 @@ def evaluate(
         answered=answered,
         assessment=assess(answered, seed=_SEED),
         outside={
-            name: _outside(known.scores, answered.labels, measured)
-            for name, measured in others.items()
-            if measured.photos
+            name: _outside(known, answered.labels, measured) for name, measured in others.items() if measured.photos
         },
         unreadable=tuple(broken),
         trained_on=model.learnt.trained_on(known.photos),
@@ -214,7 +214,7 @@ def _measured(
             yield pixels
 
     answers = model.answer(images())
-    return Measured(tuple(read), answers, answers.decisions(model.card), answers.above(model.card))
+    return Measured(tuple(read), answers, answers.decisions(model.card), answers.above(model.card), grouped(read))
 
 
 def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered:
@@ -222,6 +222,7 @@ def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered
     return Answered(
         classes=classes,
         labels=np.array([classes.index(photo.label) for photo in known.photos], np.intp),
+        groups=known.groups,
         predicted=known.answers.probabilities.argmax(axis=1),
         probabilities=known.answers.probabilities.astype(np.float64),
         decisions=known.decisions,
@@ -240,15 +241,16 @@ def _answered(card: Card, known: Measured, classes: tuple[str, ...]) -> Answered
     )
 
 
-def _outside(inside: NDArray[np.float64], labels: NDArray[np.integer], measured: Measured) -> OutsideFigures:
-    scores = measured.scores
+def _outside(known: Measured, labels: NDArray[np.integer], measured: Measured) -> OutsideFigures:
+    inside, scores = known.scores, measured.scores
     area, rate = bootstrap_all(
         lambda a, b: np.array([metrics.auroc(inside[a], scores[b]), metrics.fpr_at_95_tpr(inside[a], scores[b])]),
         [labels, np.zeros(len(scores), np.int64)],
         seed=_SEED,
+        groups=[known.groups, measured.groups],
     )
     # Where none is taken for known, resamples have no spread, but so many photographs leave room for some.
-    alone = share_of(rate.value * len(scores), len(scores))
+    alone = share_of(rate.value * len(scores), len(scores), groups=measured.groups)
     rate = Interval(rate.value, min(rate.low, alone.low), max(rate.high, alone.high))
     out = [decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in measured.decisions]
     return OutsideFigures(len(scores), area, rate, float(np.mean(out)))
@@ -268,6 +270,7 @@ def _predictions(measured: Measured, card: Card, *, outside: str | None = None) 
             "ood_score": decision.ood_score,
             "scores": {name: float(values[index]) for name, values in measured.answers.scores.items()},
             "level": level_name(measured.above[index], card.level_rules),
+            "group": int(measured.groups[index]),
         }
         if outside is not None:
             found["set"] = outside

@@ -58,7 +58,7 @@ class Provenance:
 def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Provenance) -> tuple[MetricCard, ...]:
     """All metrics of a card, the accuracies first."""
     heads, whole = source.by_heads, source.by_versions
-    labels = found.labels
+    labels, groups = found.labels, found.groups
     predicted = found.head_predicted
     probabilities = found.probabilities
     best = probabilities.argmax(axis=1)
@@ -68,11 +68,13 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
     size = np.array([len(chosen) for chosen in found.sets])
 
     def figure(name: str, measure: Callable[..., float], data: str) -> MetricCard:
-        interval = bootstrap(measure, [labels], seed=source.seed)
+        interval = bootstrap(measure, [labels], seed=source.seed, groups=[groups])
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
-    def share(name: str, hits: NDArray[np.floating] | NDArray[np.bool_], data: str) -> MetricCard:
-        interval = share_of(float(hits.sum()), len(hits))
+    def share(
+        name: str, hits: NDArray[np.floating] | NDArray[np.bool_], data: str, own: NDArray[np.intp] = groups
+    ) -> MetricCard:
+        interval = share_of(float(hits.sum()), len(hits), groups=own)
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
     cards = [
@@ -80,7 +82,7 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         figure("macro_f1_cv", lambda r: metrics.macro_f1(labels[r], predicted[r]), heads),
         share("accuracy", predicted == labels, heads),
         figure("balanced_accuracy_calibrated", lambda r: metrics.balanced_accuracy(labels[r], best[r]), whole),
-        _calibration(probabilities, labels, whole, source.seed),
+        _calibration(found, whole, source.seed),
         figure("brier", lambda r: metrics.brier(probabilities[r], labels[r]), whole),
         figure("nll", lambda r: metrics.negative_log_likelihood(probabilities[r], labels[r]), whole),
         share("accepted", accepted, f"{whole}; the share called in domain"),
@@ -93,8 +95,8 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         ]
     if accepted.any():
         right = best[accepted] == labels[accepted]
-        cards.append(share("accepted_accuracy", right, f"{whole}; of those called in domain"))
-    for row in level_rows(cuts_of(folder), found.above, probabilities, labels):
+        cards.append(share("accepted_accuracy", right, f"{whole}; of those called in domain", groups[accepted]))
+    for row in level_rows(cuts_of(folder), found.above, probabilities, labels, groups):
         cards.extend(_of_level(row, whole))
     cards.extend(_by_side(folder, found, heads, source.seed))
     cards.extend(_by_object(folder, found, whole, source.seed))
@@ -126,10 +128,13 @@ def reliability_of(found: Assessment, source: Provenance) -> ReliabilityCard:
     )
 
 
-def _calibration(probabilities: NDArray[np.floating], labels: NDArray[np.intp], whole: str, seed: int) -> MetricCard:
-    found = bootstrap(lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), [labels], seed=seed)
-    luck = metrics.luck_of_calibration(probabilities.max(axis=1), found.value, seed=seed)
-    interval = of_calibration_error(found, by_luck=luck.high)
+def _calibration(found: OutOfFold, whole: str, seed: int) -> MetricCard:
+    probabilities, labels, groups = found.probabilities, found.labels, found.groups
+    error = bootstrap(
+        lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), [labels], seed=seed, groups=[groups]
+    )
+    luck = metrics.luck_of_calibration(probabilities.max(axis=1), error.value, seed=seed, groups=groups)
+    interval = of_calibration_error(error, by_luck=luck.high)
     return MetricCard("ece", interval.value, interval.low, interval.high, whole)
 
 
@@ -156,7 +161,10 @@ def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[Me
             continue
         labels, predicted = found.labels[sides == side], found.head_predicted[sides == side]
         interval = bootstrap(
-            lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]), [labels], seed=seed
+            lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]),
+            [labels],
+            seed=seed,
+            groups=[found.groups[sides == side]],
         )
         cards.append(
             MetricCard(
@@ -190,17 +198,20 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
     for name, scores in found.outside.items():
         data = f"{len(scores)} photographs of {name} that no border was placed by, against {whole}"
         strata = [found.labels, np.zeros(len(scores), np.int64)]
-        area = bootstrap(lambda a, b, s=scores: metrics.auroc(known[a], s[b]), strata, seed=seed)
+        groups = found.outside_groups[name]
+        area = bootstrap(
+            lambda a, b, s=scores: metrics.auroc(known[a], s[b]), strata, seed=seed, groups=[found.groups, groups]
+        )
         cards.append(MetricCard(f"auroc_{slug(name)}", area.value, area.low, area.high, data))
         share = found.outside_rejected[name]
-        interval = share_of(float(share.sum()), len(share))
+        interval = share_of(float(share.sum()), len(share), groups=groups)
         cards.append(
             MetricCard(
                 f"rejected_{slug(name)}", interval.value, interval.low, interval.high, f"{data}; the share called out"
             )
         )
     if left_out:
-        area = mean_auroc(left_out, found.labels, seed=seed)
+        area = mean_auroc(left_out, found.labels, seed=seed, groups=found.groups)
         cards.append(
             MetricCard(
                 f"auroc_{_UNSEEN_CLASS}",

@@ -2,6 +2,9 @@
 
 Most figures are resampled (Efron 1979), and their interval is that between percentiles. Two kinds are not for that: a
 share of photographs has no spread left at 0 or 1, and a calibration error is larger on every resample than in truth.
+
+Copies of a photograph and views of one object are one observation and not several: where groups are given, they are
+what is drawn and what is counted (decision 0172).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ LEVEL: Final = 0.95
 _Z: Final = 1.959963984540054  # of the normal distribution, at LEVEL
 
 Index = NDArray[np.intp]
+Groups = Sequence[NDArray[np.integer] | None] | None  # for each set of photographs, the group of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,26 @@ class Interval:
 
 
 def bootstrap(
-    measure: Callable[..., float], strata: Sequence[NDArray[np.integer]], *, seed: int, resamples: int = RESAMPLES
+    measure: Callable[..., float],
+    strata: Sequence[NDArray[np.integer]],
+    *,
+    seed: int,
+    groups: Groups = None,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """Measure once on all photographs, then on resamples of each set of them.
 
     measure: given one index array a set (rows of that set).  strata: for each set, the stratum of
     every photograph; resampling is within strata, so that each keeps its number (Davison and
-    Hinkley 1997, section 3.2).
+    Hinkley 1997, section 3.2).  groups: for each set, the group of every photograph; None: each is its own.
+
+    Groups are drawn with replacement and whole: what varies within one comes with it (Davison and Hinkley 1997,
+    section 3.8; Field and Welsh 2007). One of several strata is drawn with those of its first photograph. Where each
+    photograph is its own group, the resamples are those of photographs.
     """
-    return bootstrap_all(lambda *rows: np.array([measure(*rows)]), strata, seed=seed, resamples=resamples)[0]
+    return bootstrap_all(
+        lambda *rows: np.array([measure(*rows)]), strata, seed=seed, groups=groups, resamples=resamples
+    )[0]
 
 
 def bootstrap_all(
@@ -55,6 +70,7 @@ def bootstrap_all(
     strata: Sequence[NDArray[np.integer]],
     *,
     seed: int,
+    groups: Groups = None,
     resamples: int = RESAMPLES,
 ) -> tuple[Interval, ...]:
     """As `bootstrap`, for several figures [k] that are measured on the same resamples.
@@ -62,28 +78,54 @@ def bootstrap_all(
     A figure may be nan on a resample that it cannot be told of: the others make its interval.
     """
     rng = np.random.default_rng(seed)
-    members = [[np.flatnonzero(labels == stratum) for stratum in np.unique(labels)] for labels in strata]
+    sets = [_strata(labels, own) for labels, own in zip(strata, groups or [None] * len(strata), strict=True)]
     value = np.asarray(measure(*(np.arange(len(labels)) for labels in strata)), np.float64)
     drawn = np.empty((resamples, len(value)))
     for number in range(resamples):
-        drawn[number] = measure(
-            *(np.concatenate([rows[rng.integers(0, len(rows), len(rows))] for rows in groups]) for groups in members)
-        )
+        drawn[number] = measure(*(np.concatenate([stratum.drawn(rng) for stratum in each]) for each in sets))
     return tuple(_interval(float(one), column) for one, column in zip(value, drawn.T, strict=True))
 
 
-def share_of(hits: float, photos: int) -> Interval:
+def share_of(hits: float, photos: int, *, groups: NDArray[np.integer] | None = None) -> Interval:
     """A share of photographs with its score interval (Wilson 1927): it has a width at 0 and at 1, too.
 
-    hits: 0..photos, not whole where a photograph counts in part. nan of no photographs.
+    hits: 0..photos, not whole where a photograph counts in part. nan of no photographs.  groups: of each of the
+    photographs; the width is then that of as many as `effective` says (Korn and Graubard 1998).
     """
     if not photos:
         return Interval(math.nan, math.nan, math.nan)
-    share, spread = hits / photos, _Z * _Z / photos
+    count = float(photos) if groups is None else effective(groups)
+    share, spread = hits / photos, _Z * _Z / count
     centre = (share + spread / 2.0) / (1.0 + spread)
-    half = _Z / (1.0 + spread) * math.sqrt(max(share * (1.0 - share), 0.0) / photos + spread / (4.0 * photos))
+    half = _Z / (1.0 + spread) * math.sqrt(max(share * (1.0 - share), 0.0) / count + spread / (4.0 * count))
     # By the last digit the ends of 0 and of 1 may miss them.
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def effective(groups: NDArray[np.integer], labels: NDArray[np.integer] | None = None) -> float:
+    """How many independent photographs tell as much as these, 1..n.
+
+    labels: of each; the number is then that of a mean over classes, in which a photograph of a small class weighs more.
+
+    The weights of photographs, summed over each group: (sum w)^2 / sum w^2 (Kish 1965, sections 8.2 and 11.7), so the
+    number of groups where all have the same size, and n where each has one. It is the design effect of groups whose
+    photographs all share one fate, as copies do. An effect that is estimated from the answers would be nearer the
+    truth for views that do not; but it is estimated from the mistakes, and where there are hardly any, or none, it
+    says that groups do not matter. So the interval errs to the wide side.
+    """
+    _, number = np.unique(groups, return_inverse=True)
+    of_each = np.ones(len(groups))
+    if labels is not None:
+        _, place, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        of_each = 1.0 / sizes[place]
+    weights = np.bincount(number, weights=of_each)
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def first_rows(groups: NDArray[np.integer]) -> Index:
+    """For each row the first one of its group, [n]."""
+    _, first, number = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(first[number])
 
 
 def reflected(found: Interval) -> Interval:
@@ -107,6 +149,35 @@ def of_calibration_error(found: Interval, *, by_luck: float = 0.0) -> Interval:
     basic = reflected(found)
     low = 0.0 if found.value <= by_luck else max(0.0, basic.low)
     return Interval(found.value, low, basic.high)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stratum:
+    """Groups that are drawn from one another's number."""
+
+    rows: Index  # [n], group after group
+    starts: Index  # [groups]: where each begins among the rows
+    sizes: Index  # [groups]
+
+    def drawn(self, rng: np.random.Generator) -> Index:
+        """The rows of as many groups, drawn with replacement."""
+        picked = rng.integers(0, len(self.sizes), len(self.sizes))
+        sizes = self.sizes[picked]
+        ends = np.cumsum(sizes)
+        places = np.repeat(self.starts[picked] - ends + sizes, sizes) + np.arange(ends[-1])
+        return np.asarray(self.rows[places])
+
+
+def _strata(labels: NDArray[np.integer], groups: NDArray[np.integer] | None) -> list[_Stratum]:
+    first = np.arange(len(labels)) if groups is None else first_rows(groups)
+    stratum_of = labels[first]
+    found = []
+    for stratum in np.unique(stratum_of):
+        own = np.flatnonzero(stratum_of == stratum)
+        rows = own[np.argsort(first[own], kind="stable")]
+        _, starts, sizes = np.unique(first[rows], return_index=True, return_counts=True)
+        found.append(_Stratum(rows, starts, sizes))
+    return found
 
 
 def _interval(value: float, drawn: NDArray[np.float64]) -> Interval:

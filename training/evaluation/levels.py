@@ -88,14 +88,15 @@ def level_rows(
     said: Sequence[Above],
     probabilities: NDArray[np.floating],
     labels: NDArray[np.intp],
+    groups: NDArray[np.intp],
 ) -> tuple[LevelRow, ...]:
-    """One for each level. probabilities [n, classes], calibrated; labels [n]."""
+    """One for each level. probabilities [n, classes], calibrated; labels and groups of photographs [n]."""
     rows = []
     for number, level in enumerate(levels):
         group_of = np.array(level.group_of, np.intp)
         truth = group_of[labels]
-        groups = int(group_of.max()) + 1
-        right = (probabilities @ np.eye(groups)[group_of]).argmax(axis=1) == truth
+        width = int(group_of.max()) + 1
+        right = (probabilities @ np.eye(width)[group_of]).argmax(axis=1) == truth
         sets = [each.sets[number] for each in said]
         covered = np.array([group in chosen for group, chosen in zip(truth, sets, strict=True)])
         here = np.array([each.level == number for each in said])
@@ -103,13 +104,13 @@ def level_rows(
         rows.append(
             LevelRow(
                 id=level.id,
-                groups=groups,
-                accuracy=share_of(int(right.sum()), len(labels)),
-                set_coverage=share_of(int(covered.sum()), len(labels)),
+                groups=width,
+                accuracy=share_of(int(right.sum()), len(labels), groups=groups),
+                set_coverage=share_of(int(covered.sum()), len(labels), groups=groups),
                 set_size=float(np.mean([len(chosen) for chosen in sets])),
                 answered=int(here.sum()),
                 answered_accuracy=float(right[here].mean()) if here.any() else None,
-                wrong=share_of(int((here & ~right).sum()), len(labels)),
+                wrong=share_of(int((here & ~right).sum()), len(labels), groups=groups),
             )
         )
     return tuple(rows)

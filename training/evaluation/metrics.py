@@ -12,6 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.evaluation.intervals import first_rows
+
 Rows = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
@@ -103,6 +105,17 @@ def balanced_accuracy(labels: Labels, predicted: Labels) -> float:
     return float(np.mean([(predicted[labels == label] == label).mean() for label in np.unique(labels)]))
 
 
+def balanced_weights(labels: Labels, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The weight of each photograph [n] in the balanced accuracy of a resample: `(predicted == labels) @ weights`.
+
+    rows: indices of the resample. A class keeps its size in it where photographs are drawn within classes, and not
+    where groups of several are.
+    """
+    sizes = np.bincount(labels[rows], minlength=int(labels.max()) + 1)
+    of_each = 1.0 / (sizes[labels].clip(1) * np.count_nonzero(sizes))
+    return np.asarray(np.bincount(rows, minlength=len(labels)) * of_each)
+
+
 def class_scores(labels: Labels, predicted: Labels, *, classes: int) -> tuple[ClassScores, ...]:
     """One for each class, in their order."""
     counts = confusion_matrix(labels, predicted, classes=classes)
@@ -143,16 +156,24 @@ def confidence_error(confidence: Rows, correct: NDArray[np.bool_], *, bins: int 
 
 
 def luck_of_calibration(
-    confidence: Rows, error: float, *, seed: int, bins: int = ECE_BINS, draws: int = _DRAWS
+    confidence: Rows,
+    error: float,
+    *,
+    seed: int,
+    groups: Labels | None = None,
+    bins: int = ECE_BINS,
+    draws: int = _DRAWS,
 ) -> CalibrationLuck:
     """The `confidence_error` of confidences [n] that are right as often as they say, by drawing which are right.
 
     error: what was found, in 0..1. Consistency resampling (Brocker and Smith 2007, section 3). It has no
-    photographs to be wrong on but these: with few of them it is far from 0.
+    photographs to be wrong on but these: with few of them it is far from 0.  groups: of each photograph; those of one
+    group share their luck, as copies do.
     """
     rng = np.random.default_rng(seed)
     own = np.asarray(confidence, np.float64)
-    drawn = np.array([confidence_error(own, rng.random(len(own)) < own, bins=bins) for _ in range(draws)])
+    fate = np.arange(len(own)) if groups is None else first_rows(groups)  # whose draw decides
+    drawn = np.array([confidence_error(own, rng.random(len(own))[fate] < own, bins=bins) for _ in range(draws)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     # One more on both sides: no number of draws shows that something cannot happen (Davison and Hinkley 1997, 4.11).
     share = (1 + int((drawn >= error).sum())) / (1 + draws)

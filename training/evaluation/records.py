@@ -61,6 +61,7 @@ def answered_of(folder: Folder, found: OutOfFold, *, set_coverage: float) -> Ans
     return Answered(
         classes=folder.classes,
         labels=found.labels,
+        groups=found.groups,
         predicted=found.head_predicted,
         probabilities=found.probabilities,
         decisions=found.decisions,
@@ -95,6 +96,7 @@ def metrics_of(
                 "file": photo.relative,
                 "label": photo.label,
                 "fold": int(found.fold[row]),
+                "group": int(found.groups[row]),
                 "head_predicted": folder.classes[predicted[row]],
                 "predicted": folder.classes[int(found.probabilities[row].argmax())],
                 "confidence": float(found.probabilities[row].max()),

@@ -21,6 +21,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from training.augmentation import backdrop, robust
 from training.data import quality
+from training.data.duplicates import grouped
 from training.data.errors import FolderMissing
 from training.data.folder import Photo, fingerprint, scan_folder
 from training.errors import LabelsUnknown, SettingWrong
@@ -245,7 +246,7 @@ def measure(
                 said[start + offset].append((probabilities, decision, flagged[start + offset]))
         if progress is not None:
             progress((row + 1) * len(settings), total)
-    levels = _levels(settings, said, labels, seed=seed)
+    levels = _levels(settings, said, labels, grouped(photos), seed=seed)
     return Robustness(
         photos=len(photos),
         unchanged=levels[0],
@@ -275,16 +276,14 @@ def _levels(
     settings: Sequence[tuple[Degradation | None, float]],
     said: Sequence[Sequence[tuple[NDArray[np.floating], Decision, bool]]],
     labels: NDArray[np.intp],
+    groups: NDArray[np.intp],
     *,
     seed: int,
 ) -> list[Level]:
     tables = [np.stack([probabilities for probabilities, _, _ in rows]).astype(np.float64) for rows in said]
     right = np.stack([table.argmax(axis=1) == labels for table in tables]).astype(np.float64)  # [settings, n]
-    # Resampling within classes keeps their sizes, so that balanced accuracy is one weighted mean.
-    sizes = np.bincount(labels)
-    weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
     balanced = bootstrap_all(
-        lambda rows: np.asarray(right @ (np.bincount(rows, minlength=len(labels)) * weight)), [labels], seed=seed
+        lambda rows: np.asarray(right @ metrics.balanced_weights(labels, rows)), [labels], seed=seed, groups=[groups]
     )
     levels = []
     for number, (_, strength) in enumerate(settings):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from training.data.folder import Folder
 from training.evaluation import metrics
@@ -45,10 +44,7 @@ def of_run(
         "some of these photographs.",
         answered=answered,
         assessment=assessment,
-        outside={
-            name: _shown(found.ratios, found.labels, scores, found.outside_rejected[name], seed=card.training.seed)
-            for name, scores in found.outside.items()
-        },
+        outside={name: _shown(found, name, seed=card.training.seed) for name in found.outside},
         unseen={label: each.auroc for label, each in left_out.items()},
         mistakes=shown,
         mistakes_in_all=in_all,
@@ -87,18 +83,15 @@ def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
     )
 
 
-def _shown(
-    known: NDArray[np.float64],
-    labels: NDArray[np.intp],
-    scores: NDArray[np.float64],
-    rejected: NDArray[np.float64],
-    *,
-    seed: int,
-) -> OutsideShown:
+def _shown(found: OutOfFold, name: str, *, seed: int) -> OutsideShown:
+    known, scores = found.ratios, found.outside[name]
     area = bootstrap(
-        lambda a, b: metrics.auroc(known[a], scores[b]), [labels, np.zeros(len(scores), np.int64)], seed=seed
+        lambda a, b: metrics.auroc(known[a], scores[b]),
+        [found.labels, np.zeros(len(scores), np.int64)],
+        seed=seed,
+        groups=[found.groups, found.outside_groups[name]],
     )
-    return OutsideShown(OutsideSeen(len(scores), area, float(rejected.mean())), scores)
+    return OutsideShown(OutsideSeen(len(scores), area, float(found.outside_rejected[name].mean())), scores)
 
 
 def _facts(

@@ -117,8 +117,10 @@ def leave_class_out(
     )
 
 
-def mean_auroc(left_out: LeftOut, labels: NDArray[np.intp], *, seed: int) -> Interval:
-    """The mean AUROC over the classes left out.  labels: of all the folder's photographs.
+def mean_auroc(
+    left_out: LeftOut, labels: NDArray[np.intp], *, seed: int, groups: NDArray[np.intp] | None = None
+) -> Interval:
+    """The mean AUROC over the classes left out.  labels, groups: of all the folder's photographs.
 
     A photograph is drawn once a resample for all versions: unseen for one and known for others, it is one observation
     and not several (Davison and Hinkley 1997, section 3.8: the clusters are resampled).
@@ -136,7 +138,7 @@ def mean_auroc(left_out: LeftOut, labels: NDArray[np.intp], *, seed: int) -> Int
             areas.append(metrics.auroc(each.known_scores[known], each.unseen_scores[unseen]))
         return float(np.mean(areas))
 
-    return bootstrap(mean, [labels], seed=seed)
+    return bootstrap(mean, [labels], seed=seed, groups=[groups])
 
 
 def places_of(rows: NDArray[np.intp], photos: int) -> NDArray[np.intp]:

@@ -332,7 +332,7 @@ def ablate(
         seeds=request.seeds,
         folds=request.folds,
         minorities=tuple(folder.classes[label] for label in _minorities(labels)),
-        rows=_rows(request.variants, trials, labels, folder.classes),
+        rows=_rows(request.variants, trials, labels, folder.classes, ground.groups),
     )
 
 
@@ -343,11 +343,13 @@ def _replaceable(photos: Sequence[Photo], side_px: int) -> int:
 
 
 def _rows(
-    variants: Sequence[Variant], trials: Sequence[Sequence[Trial]], labels: NDArray[np.intp], classes: Sequence[str]
+    variants: Sequence[Variant],
+    trials: Sequence[Sequence[Trial]],
+    labels: NDArray[np.intp],
+    classes: Sequence[str],
+    groups: Sequence[NDArray[np.intp]],
 ) -> tuple[Row, ...]:
-    # Resampling within classes keeps their sizes, so that balanced accuracy is one weighted mean.
-    sizes = np.bincount(labels)
-    weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
+    """groups: of the photographs, then of those of each set of other things."""
     right = np.stack([np.mean([trial.predicted == labels for trial in own], axis=0) for own in trials])  # [variants, n]
     whole = np.stack([np.mean([trial.confident_right for trial in own], axis=0) for own in trials])
     other = np.stack([np.mean([trial.right_other_table for trial in own], axis=0) for own in trials])
@@ -355,7 +357,7 @@ def _rows(
     sets = list(trials[0][0].outside_scores)
 
     def measure(rows: NDArray[np.intp], *outside: NDArray[np.intp]) -> NDArray[np.float64]:
-        counts = np.bincount(rows, minlength=len(labels)) * weight
+        counts = metrics.balanced_weights(labels, rows)
         f1 = np.stack(
             [np.mean([_f1(labels[rows], each.predicted[rows], len(classes)) for each in own], axis=0) for own in trials]
         )
@@ -382,7 +384,7 @@ def _rows(
         return np.stack([table, table - table[0]]).ravel()  # [2, variants, columns]
 
     strata = [labels, *(np.zeros(len(trials[0][0].outside_scores[name]), np.intp) for name in sets)]
-    intervals = bootstrap_all(measure, strata, seed=0)
+    intervals = bootstrap_all(measure, strata, seed=0, groups=groups)
     width = len(FIGURES) + len(classes) + len(sets)
     lines = [intervals[start : start + width] for start in range(0, len(intervals), width)]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from training.calibration import alternatives
 from training.calibration.alternatives import Calibrator
 from training.calibration.temperature import Scored, fit_temperature, probabilities_of
-from training.data.duplicates import groups, near_duplicates
+from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import load_folder
 from training.data.splits import divide
 from training.evaluation import crossvalidation, metrics
@@ -118,7 +118,7 @@ def calibrators(request: Request, eyes_of: EyesOf, *, say: Say) -> Calibrators:
         photos=len(folder.photos),
         seeds=request.seeds,
         folds=request.folds,
-        rows=_rows(plain, views, labels),
+        rows=_rows(plain, views, labels, group_numbers(folder.photos, together)),
     )
 
 
@@ -155,6 +155,7 @@ def _rows(
     plain: Mapping[str, Sequence[NDArray[np.float64]]],
     views: Mapping[str, Sequence[NDArray[np.float64]]],
     labels: NDArray[np.intp],
+    groups: NDArray[np.intp],
 ) -> tuple[Row, ...]:
     names = list(plain)
 
@@ -176,7 +177,7 @@ def _rows(
         table = np.array([figures(name, rows) for name in names])
         return np.concatenate([table, table - table[names.index(SERVED)]]).ravel()
 
-    intervals = bootstrap_all(measure, [labels], seed=0)
+    intervals = bootstrap_all(measure, [labels], seed=0, groups=[groups])
     width = len(FIGURES)
     told = [
         dict(zip(FIGURES, intervals[start : start + width], strict=True)) for start in range(0, len(intervals), width)

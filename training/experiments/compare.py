@@ -47,6 +47,7 @@ class Answers:
     confident: tuple[str, ...]  # what confidence is of; a run's heads may answer otherwise than its versions
     confidence: NDArray[np.float64]
     accepted: NDArray[np.bool_]  # called in domain
+    groups: NDArray[np.intp] | None  # copies and views of one object share a number; None: the run does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,15 +249,20 @@ def _compared(
     labels = np.array([classes.index(label) for label in first.labels])
     tables = [_table(answers, labels, classes) for _, answers, _ in read]
     strata = [labels]
+    together = next((answers.groups for _, answers, _ in read if answers.groups is not None), None)
+    if together is None:
+        measured += "; the runs do not say which of them are copies or views of one object: each counts alone"
     # One pass over the resamples for all models: their differences are then of the same photographs.
-    intervals = bootstrap_all(lambda rows: np.concatenate([table(rows) for table in tables]), strata, seed=seed)
+    intervals = bootstrap_all(
+        lambda rows: np.concatenate([table(rows) for table in tables]), strata, seed=seed, groups=[together]
+    )
     width = len(FIGURES)
     costs = costs_of([model for model, _, _ in read], paths)
     candidates = [
         Candidate(
             name=name,
             version=model.card.version,
-            figures=_figures(intervals[number * width : (number + 1) * width], answers, seed=seed),
+            figures=_figures(intervals[number * width : (number + 1) * width], answers, together, seed=seed),
             per_class_f1=_f1(answers, labels, classes),
             accepted=float(answers.accepted.mean()),
             accepted_accuracy=_accuracy_of_accepted(answers),
@@ -277,6 +283,7 @@ def _compared(
         lambda rows: np.concatenate([tables[number](rows) - tables[best](rows) for number in others] or [np.zeros(0)]),
         strata,
         seed=seed,
+        groups=[together],
     )
     differences = tuple(
         Difference(candidates[number].name, _gap(gaps[place * width : (place + 1) * width]))
@@ -355,9 +362,11 @@ def _table(
     return measured
 
 
-def _figures(found: Sequence[Interval], answers: Answers, *, seed: int) -> dict[str, Interval]:
+def _figures(
+    found: Sequence[Interval], answers: Answers, together: NDArray[np.intp] | None, *, seed: int
+) -> dict[str, Interval]:
     figures = dict(zip(FIGURES, found, strict=True))
-    luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed)
+    luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed, groups=together)
     return {**figures, "ece": of_calibration_error(figures["ece"], by_luck=luck.high)}
 
 
@@ -404,6 +413,7 @@ def _of_records(document: Mapping[str, Any], run: Path) -> Answers:
 
 def _answers(rows: Sequence[Mapping[str, Any]], key: str) -> Answers:
     ordered = sorted(rows, key=lambda row: str(row["file"]))
+    groups = [row.get("group") for row in ordered]
     return Answers(
         files=tuple(row["file"] for row in ordered),
         labels=tuple(row["label"] for row in ordered),
@@ -411,6 +421,7 @@ def _answers(rows: Sequence[Mapping[str, Any]], key: str) -> Answers:
         confident=tuple(row["predicted"] for row in ordered),
         confidence=np.array([row["confidence"] for row in ordered], np.float64),
         accepted=np.array([row["verdict"] == "IN_DOMAIN" for row in ordered]),
+        groups=None if None in groups else np.array(groups, np.intp),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.duplicates import groups, near_duplicates
+from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import load_folder, load_outside
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation, metrics
@@ -146,7 +146,9 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
         photos=len(folder.photos),
         classes=len({case.label for case in told}),
         seeds=request.seeds,
-        rows=_rows(told, labels),
+        rows=_rows(
+            told, labels, [group_numbers(folder.photos, together), *(grouped(photos) for photos in sets.values())]
+        ),
     )
 
 
@@ -191,8 +193,8 @@ def _scores(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Sco
     return found
 
 
-def _rows(told: Sequence[_Told], labels: NDArray[np.intp]) -> tuple[Row, ...]:
-    """labels: of the folder's photographs.
+def _rows(told: Sequence[_Told], labels: NDArray[np.intp], groups: Sequence[NDArray[np.intp]]) -> tuple[Row, ...]:
+    """labels: of the folder's photographs.  groups: of these, then of those of each set of other things.
 
     A photograph, or one of other things, is drawn once a resample for all versions: what several of them say of it
     is one observation and not several (Davison and Hinkley 1997, section 3.8: the clusters are resampled).
@@ -219,7 +221,7 @@ def _rows(told: Sequence[_Told], labels: NDArray[np.intp]) -> tuple[Row, ...]:
         mean = table.mean(axis=0)  # [things, detectors]
         return np.stack([mean, mean - mean[:, [names.index(GRAPH)]]]).ravel()
 
-    intervals = iter(bootstrap_all(measure, strata, seed=0, resamples=_RESAMPLES))
+    intervals = iter(bootstrap_all(measure, strata, seed=0, groups=groups, resamples=_RESAMPLES))
     values = {thing: {name: next(intervals) for name in names} for thing in things}
     differences = {thing: {name: next(intervals) for name in names} for thing in things}
     rows = [

@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from training.data.duplicates import groups, near_duplicates
+from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.data.splits import divide
 from training.errors import SettingWrong
@@ -170,7 +170,7 @@ def search(
         chosen.append(own.settings if own else None)
         nested[test] = work.answers(own.recipe if own else request.space.base, part.rows, test)
     naive = work.predicted(whole, best.recipe) if best else base
-    figures = _figures(work.labels, nested, naive, base)
+    figures = _figures(work.labels, group_numbers(folder.photos, together), nested, naive, base)
     found = Search(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
@@ -329,17 +329,18 @@ def _seed(seed: int, part: str, done: int) -> int:
 
 
 def _figures(
-    labels: NDArray[np.intp], nested: NDArray[np.intp], naive: NDArray[np.intp], base: NDArray[np.intp]
+    labels: NDArray[np.intp],
+    groups: NDArray[np.intp],
+    nested: NDArray[np.intp],
+    naive: NDArray[np.intp],
+    base: NDArray[np.intp],
 ) -> tuple[Interval, ...]:
     """Balanced accuracies of the three answers [n], what choosing costs, and what it gains."""
-    # Resampling within classes keeps their sizes, so that balanced accuracy is one weighted mean.
-    sizes = np.bincount(labels)
-    weight = 1.0 / (sizes[labels] * np.count_nonzero(sizes))
     of_nested, of_naive, of_base = ((answers == labels).astype(np.float64) for answers in (nested, naive, base))
     # Differences before sums: where two answers are alike, theirs is 0 and not what rounding leaves.
     table = np.stack([of_nested, of_naive, of_base, of_naive - of_nested, of_nested - of_base])
     return bootstrap_all(
-        lambda rows: np.asarray(table @ (np.bincount(rows, minlength=len(labels)) * weight)), [labels], seed=0
+        lambda rows: np.asarray(table @ metrics.balanced_weights(labels, rows)), [labels], seed=0, groups=[groups]
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
 
 from training.augmentation import backdrop
-from training.data.duplicates import groups, near_duplicates
+from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder, load_outside
 from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups
@@ -53,6 +53,12 @@ class Ground:
         crossvalidation.check_size(together, folder, folds=folds)
         sets = {name: photos for path in outside for name, photos in load_outside(path).items()}
         return cls(folder, together, sets, folds)
+
+    @property
+    def groups(self) -> tuple[NDArray[np.intp], ...]:
+        """The group of each photograph of the folder, then of each of every set of other things."""
+        own = group_numbers(self.folder.photos, self.together)
+        return own, *(grouped(photos) for photos in self.sets.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,7 @@ def _limits(
                 name,
                 known[name],
                 away[name] if name in _TAUGHT else np.zeros(0),
-                independent=len(held_out.labels),
+                independent=len(np.unique(held_out.groups)),
                 unsure_ratio=recipe.unsure_ratio if together else ALONE_RATIO,
                 out_ratio=recipe.out_ratio if together else ALONE_RATIO,
             )

@@ -35,7 +35,8 @@ def limits_of(
     """Limits from scores on data set aside for this.
 
     known: scores [n] of photographs of the known classes that the detector was not fitted on,
-    views of one photograph among them; independent: how many photographs they are of.
+    views of one photograph among them; independent: how many photographs they are of, copies and views of one object
+    counted once: as many as ten of one tablet say of the next tablet what one does.
     outside: scores [m] of photographs of other things; may be empty.
     unsure_ratio, out_ratio: shares of known photographs that may lie beyond the two borders.
     Raises ValueError without a known score, or with one that is not finite.

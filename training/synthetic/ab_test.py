@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.duplicates import group_numbers
 from training.data.splits import divide
 from training.evaluation import metrics
 from training.evaluation.crossvalidation import Groups
@@ -99,6 +100,9 @@ def _joined(one: Features, other: Features) -> Features:
 
 def _measured(known: Labelled, answers: NDArray[np.intp], learnt_from: float) -> Comparison:
     labels, classes = known.labels, len(known.classes)
+    photos = sorted(
+        (each for members in known.groups for each in members), key=lambda each: known.row_of[each.relative]
+    )
 
     def measure(rows: NDArray[np.intp]) -> NDArray[np.float64]:
         truth = labels[rows]
@@ -108,7 +112,7 @@ def _measured(known: Labelled, answers: NDArray[np.intp], learnt_from: float) ->
             sides.append(np.mean(table, axis=0))
         return np.concatenate([sides[0], sides[1] - sides[0]])
 
-    found = bootstrap_all(measure, [labels], seed=0)
+    found = bootstrap_all(measure, [labels], seed=0, groups=[group_numbers(photos, known.groups)])
     width = len(FIGURES) + classes
     real, gain = found[:width], found[width:]
     return Comparison(

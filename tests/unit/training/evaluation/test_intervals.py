@@ -8,9 +8,11 @@ from scipy import stats
 
 from training.evaluation import metrics
 from training.evaluation.intervals import (
+    LEVEL,
     Interval,
     bootstrap,
     bootstrap_all,
+    effective,
     of_calibration_error,
     reflected,
     share_of,
@@ -135,3 +137,101 @@ def test_the_interval_of_a_calibration_error_holds_the_truth_of_a_known_model(to
     # percentiles 0, 25 and 81 %.
     assert held["corrected"] >= 0.85 * 150
     assert held["corrected"] > held["percentiles"] + 5
+
+
+def of_photographs(values: np.ndarray, strata: list[np.ndarray], *, seed: int, resamples: int) -> list[float]:
+    """Percentiles of a sum of means, photographs drawn one by one: what intervals were before there were groups."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for _ in range(resamples):
+        sets = []
+        for labels in strata:
+            members = [np.flatnonzero(labels == stratum) for stratum in np.unique(labels)]
+            sets.append(np.concatenate([rows[rng.integers(0, len(rows), len(rows))] for rows in members]))
+        drawn.append(sum(float(values[rows].mean()) for rows in sets))
+    tail = (1.0 - LEVEL) / 2.0
+    return [float(end) for end in np.quantile(drawn, [tail, 1.0 - tail])]
+
+
+def test_where_each_photograph_is_its_own_group_figures_are_those_of_photographs_bit_for_bit() -> None:
+    rng = np.random.default_rng(7)
+    values, labels = rng.normal(0.0, 1.0, 40), rng.integers(0, 4, 40)
+    strata, own = [labels, np.zeros(25, np.int64)], [rng.permutation(40), None]
+    found = bootstrap(
+        lambda a, b: float(values[a].mean()) + float(values[b].mean()), strata, seed=3, groups=own, resamples=200
+    )
+    assert found.pair() == of_photographs(values, strata, seed=3, resamples=200)
+    for hits, photos in ((0, 131), (119, 131), (3, 3)):
+        assert share_of(hits, photos, groups=rng.permutation(photos)) == share_of(hits, photos)
+    said = rng.uniform(0.3, 1.0, 40)
+    alone, grouped = (metrics.luck_of_calibration(said, 0.1, seed=0, draws=50, groups=each) for each in (None, own[0]))
+    assert alone == grouped
+    rows = np.concatenate([np.flatnonzero(labels == label)[::-1] for label in range(4)])
+    weight = 1.0 / (np.bincount(labels)[labels] * 4)
+    assert np.array_equal(metrics.balanced_weights(labels, rows), np.bincount(rows, minlength=40) * weight)
+
+
+def test_groups_are_drawn_whole_and_each_class_keeps_its_number_of_them() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])
+    groups = np.array([5, 5, 2, 5, 9, 4, 4, 1, 1])
+    sizes = {5: 3, 2: 1, 9: 1, 4: 2, 1: 2}
+    drawn = []
+
+    def looked_at(rows: np.ndarray) -> float:
+        counts = np.bincount(groups[rows], minlength=10)
+        assert all(counts[group] % size == 0 for group, size in sizes.items())
+        drawn.append([sum(counts[group] // sizes[group] for group in own) for own in ((5, 2), (9, 4, 1))])
+        return 0.0
+
+    bootstrap(looked_at, [labels], seed=0, groups=[groups], resamples=60)
+    assert drawn == [[2, 3]] * 61
+
+
+def test_copies_of_photographs_make_no_interval_narrower() -> None:
+    labels = np.repeat(np.arange(6), 10)
+    predicted = np.where(np.random.default_rng(0).random(60) < 0.85, labels, (labels + 1) % 6)
+    groups = np.repeat(np.arange(60), 4)
+    truth, answered = np.repeat(labels, 4), np.repeat(predicted, 4)
+    once, four_times = (
+        bootstrap(
+            lambda rows, t=t, p=p: metrics.balanced_accuracy(t[rows], p[rows]), [t], seed=0, groups=[g], resamples=200
+        )
+        for t, p, g in ((labels, predicted, None), (truth, answered, groups))
+    )
+    assert four_times.pair() == pytest.approx(once.pair())
+    hits = int((labels == predicted).sum())
+    assert share_of(4 * hits, 240, groups=groups).pair() == pytest.approx(share_of(hits, 60).pair())
+
+
+def test_groups_of_unlike_sizes_count_as_fewer_and_small_classes_weigh_more() -> None:
+    assert effective(np.arange(60)) == 60.0
+    assert effective(np.repeat(np.arange(12), 5)) == pytest.approx(12.0)
+    # Sixty photographs of one object and sixty others: nearly half of the weight is one observation's.
+    assert effective(np.concatenate([np.zeros(60, np.int64), np.arange(1, 61)])) == pytest.approx(120**2 / 3660)
+    # A mean over classes of 2 and of 8: 4 / (1/2 + 1/8).
+    assert effective(np.arange(10), np.array([0] * 2 + [1] * 8)) == pytest.approx(6.4)
+
+
+def test_an_interval_over_objects_of_several_views_holds_the_truth_as_often_as_it_says() -> None:
+    """Six classes of twelve objects with four views, whose views agree: an object is easy or hard."""
+    easy, hard = 2.0, 0.35
+    truth = easy / (easy + hard)
+    labels, groups = np.repeat(np.arange(6), 48), np.repeat(np.arange(72), 4)
+    held = {"photographs": 0, "groups": 0, "share": 0}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        right = (rng.random((72, 4)) < rng.beta(easy, hard, 72)[:, None]).ravel()
+        for name, own in (("photographs", None), ("groups", groups)):
+            found = bootstrap(
+                lambda rows, r=right: float(r @ metrics.balanced_weights(labels, rows)),
+                [labels],
+                seed=seed,
+                groups=[own],
+                resamples=200,
+            )
+            held[name] += found.low <= truth <= found.high
+        found = share_of(int(right.sum()), len(right), groups=groups)
+        held["share"] += found.low <= truth <= found.high
+    assert held["photographs"] < 88
+    assert held["groups"] >= 90
+    assert held["share"] >= 95

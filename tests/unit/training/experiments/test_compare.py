@@ -48,6 +48,15 @@ def write_run(path: Path, predicted: list[str], *, labels: list[str] = LABELS, f
     return path
 
 
+def with_column(run: Path, name: str, values: list[object]) -> Path:
+    """The run, with one more thing that its cross-validation says of each photograph."""
+    document = json.loads((run / "metrics.json").read_text("utf-8"))
+    for row, value in zip(document["predictions"], values, strict=True):
+        row[name] = value
+    (run / "metrics.json").write_text(json.dumps(document), "utf-8")
+    return run
+
+
 def wrong_at(*rows: int) -> list[str]:
     turned = {"red": "green", "green": "blue", "blue": "red"}
     return [turned[label] if number in rows else label for number, label in enumerate(LABELS)]
@@ -111,6 +120,18 @@ def test_what_is_hard_for_both_cancels(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, same) for name in ("one", "two")]
     (gap,) = compare_runs(runs, threads=1).differences
     assert all((interval.low, interval.value, interval.high) == (0.0, 0.0, 0.0) for interval in gap.figures.values())
+
+
+def test_four_views_of_an_object_are_one_observation_where_the_runs_say_so(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "one", LABELS), write_run(tmp_path / "two", wrong_at(0, 1, 2, 3, 8, 9, 10, 11))]
+    alone = compare_runs(runs, threads=1)
+    views = [number // 4 for number in range(len(LABELS))]
+    found = compare_runs([with_column(run, "group", views) for run in runs], threads=1)
+    (gap,), (narrow,) = found.differences, alone.differences
+    assert gap.figures["macro_f1"].value == narrow.figures["macro_f1"].value
+    assert gap.figures["macro_f1"].low < narrow.figures["macro_f1"].low
+    assert "each counts alone" in alone.measured
+    assert "each counts alone" not in found.measured
 
 
 def test_one_mistake_more_is_not_called_more_than_luck(tmp_path: Path) -> None:
