@@ -186,7 +186,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
         },
         version=version,
         figures=figures,
-        confusion=confusion_of(assessment, source),
+        confusion=confusion_of(assessment, source, tuned=found.tuned),
         reliability=reliability_of(assessment, source),
         graph=whole,
         graph_sha256=hashlib.sha256(graph).hexdigest(),

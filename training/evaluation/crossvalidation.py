@@ -1,7 +1,8 @@
 """What a recipe achieves on photographs it never saw, every photograph in turn.
 
 Two figures from the same folds. The accuracy is that of heads fitted on all photographs
-outside the fold. Calibration, verdicts and OOD detection are measured with whole versions:
+outside the fold; of a network that learns, that of whole versions, as no head can be fitted
+on a photograph that the network learnt from. Calibration, verdicts and OOD detection are measured with whole versions:
 inside the fold's training side the photographs are divided again into those to fit, to
 calibrate and to place borders on, as for the version that is served.
 """
@@ -52,6 +53,7 @@ class OutOfFold:
     outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the OOD score, [m]
     outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
     outside_groups: Mapping[str, NDArray[np.intp]]  # set -> group of each photograph, [m]
+    tuned: bool  # whether the network learnt: then `head_predicted` is of whole versions
 
     @property
     def ratios(self) -> NDArray[np.float64]:
@@ -82,6 +84,7 @@ class _Fold:
     sets: tuple[tuple[int, ...], ...]  # [k]
     above: tuple[Above, ...]  # [k]
     outside: Mapping[str, NDArray[np.float64]]  # set -> OOD scores, [m]
+    tuned: bool
 
 
 def out_of_fold(
@@ -138,6 +141,7 @@ def out_of_fold(
         outside={name: scores.mean(axis=0) for name, scores in outside.items()},
         outside_rejected={name: (scores >= 1.0).mean(axis=0) for name, scores in outside.items()},
         outside_groups={name: outside_groups.get(name, np.arange(scores.shape[1])) for name, scores in outside.items()},
+        tuned=found[0].tuned,
     )
 
 
@@ -173,6 +177,7 @@ def _fold(folder: Folder, eyes: Eyes, groups: Groups, away: set[int], *, recipe:
         sets=tuple(sets),
         above=tuple(higher),
         outside={name: ratios_of(version, embedding) for name, embedding in sight.outside.report.items()},
+        tuned=sight.tuned,
     )
 
 

@@ -47,6 +47,10 @@ class Provenance:
     def by_heads(self) -> str:
         return self.said("each answered by a head fitted on all photographs outside its fold")
 
+    def accuracies(self, *, tuned: bool) -> str:
+        """By whom accuracies are measured: a network that learns has no head on all photographs outside a fold."""
+        return self.by_versions if tuned else self.by_heads
+
     @property
     def by_versions(self) -> str:
         return self.said(
@@ -57,7 +61,7 @@ class Provenance:
 
 def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Provenance) -> tuple[MetricCard, ...]:
     """All metrics of a card, the accuracies first."""
-    heads, whole = source.by_heads, source.by_versions
+    heads, whole = source.accuracies(tuned=found.tuned), source.by_versions
     labels, groups = found.labels, found.groups
     predicted = found.head_predicted
     probabilities = found.probabilities
@@ -104,13 +108,13 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
     return tuple(cards)
 
 
-def confusion_of(found: Assessment, source: Provenance) -> ConfusionCard:
-    """What the heads called what, as the accuracies on the card count it."""
+def confusion_of(found: Assessment, source: Provenance, *, tuned: bool) -> ConfusionCard:
+    """What was called what, as the accuracies on the card count it."""
     counts: dict[str, dict[str, int]] = {}
     for shown, answered in np.argwhere(found.counts):
         row = counts.setdefault(found.labels[shown], {})
         row[found.labels[answered]] = int(found.counts[shown, answered])
-    return ConfusionCard(source.by_heads, counts)
+    return ConfusionCard(source.accuracies(tuned=tuned), counts)
 
 
 def reliability_of(found: Assessment, source: Provenance) -> ReliabilityCard:

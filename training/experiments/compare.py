@@ -147,18 +147,31 @@ def compare_runs(
 ) -> Comparison:
     """Runs of the same photographs, by the out-of-fold answers that they keep.  noted: where trainings are looked up.
 
+    Where the network of one has learnt, whole versions are compared: it has no heads on all photographs outside a fold,
+    and those of the others learnt from more photographs than it may.
     An 8-bit run keeps those of the fp32 run that it was made from: they are shown as such, and compared with nothing.
     Raises ModelUnreadable for what is no run, SettingWrong where their photographs differ.
     """
-    read = []
+    opened = []
     for number, run in enumerate(runs):
         if say is not None:
             say("Reading runs", number, len(runs))
-        document = _records(run)
-        answers = _of_records(document, run)
-        read.append((GraphModel.open(run, threads=threads), answers, _auroc_of(document)))
-    names, inherited = _names(runs), [model.card.graph.form != "fp32" for model, _, _ in read]
-    measured = f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation"
+        opened.append((GraphModel.open(run, threads=threads), _records(run)))
+    names, inherited = _names(runs), [model.card.graph.form != "fp32" for model, _ in opened]
+    tuned = [
+        name
+        for name, (model, _) in zip(names, opened, strict=True)
+        if model.card.training.config.get("tuning") is not None
+    ]
+    key = "predicted" if tuned else "head_predicted"
+    read = [
+        (model, _of_records(document, run, key), _auroc_of(document))
+        for run, (model, document) in zip(runs, opened, strict=True)
+    ]
+    measured = (
+        f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation: "
+        f"{_by_whom(tuned)}"
+    )
     if any(inherited):
         copies = [name for name, copied in zip(names, inherited, strict=True) if copied]
         measured += f"; of {' and '.join(copies)} by that of the fp32 run that it was made from"
@@ -404,9 +417,17 @@ def _records(run: Path) -> Mapping[str, Any]:
     return document
 
 
-def _of_records(document: Mapping[str, Any], run: Path) -> Answers:
+def _by_whom(tuned: Sequence[str]) -> str:
+    """tuned: the runs whose network has learnt."""
+    if not tuned:
+        return "by heads fitted on all photographs outside the fold"
+    return f"by whole versions, as the network of {' and '.join(tuned)} learns and has no head on more photographs"
+
+
+def _of_records(document: Mapping[str, Any], run: Path, key: str) -> Answers:
+    """key: whose answers of the two that a run keeps."""
     try:
-        return _answers(document["predictions"], "head_predicted")
+        return _answers(document["predictions"], key)
     except (KeyError, TypeError):
         raise ModelUnreadable(f"{run / METRICS} is of another version of this program: train the run again") from None
 

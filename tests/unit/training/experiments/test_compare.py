@@ -134,6 +134,29 @@ def test_four_views_of_an_object_are_one_observation_where_the_runs_say_so(tmp_p
     assert "each counts alone" not in found.measured
 
 
+def as_tuned(run: Path) -> Path:
+    card = json.loads((run / "model.json").read_text("utf-8"))
+    card["training"]["config"]["tuning"] = {"epochs": 8}
+    (run / "model.json").write_text(json.dumps(card), "utf-8")
+    return run
+
+
+def test_beside_a_network_that_learnt_whole_versions_are_compared_and_heads_otherwise(tmp_path: Path) -> None:
+    whole = wrong_at(0, 9)
+    frozen = with_column(write_run(tmp_path / "frozen", LABELS), "predicted", whole)
+    tuned, other = as_tuned(write_run(tmp_path / "tuned", whole)), write_run(tmp_path / "other", LABELS)
+    found = compare_runs([frozen, tuned], threads=1)
+    assert all(interval.pair() == [0.0, 0.0] for interval in found.differences[0].figures.values())
+    assert found.candidates[0].figures["balanced_accuracy"].value == pytest.approx(
+        balanced_accuracy_score(LABELS, whole)
+    )
+    for said in (found.measured, comparison_page(found)):
+        assert "by whole versions, as the network of tuned learns" in said
+    among_frozen = compare_runs([frozen, other], threads=1)
+    assert among_frozen.candidates[0].figures["balanced_accuracy"].value == 1.0
+    assert "by heads fitted on all photographs outside the fold" in among_frozen.measured
+
+
 def test_one_mistake_more_is_not_called_more_than_luck(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "one", wrong_at(0)), write_run(tmp_path / "two", wrong_at(0, 9))]
     (gap,) = compare_runs(runs, threads=1).differences
