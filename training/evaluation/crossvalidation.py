@@ -50,7 +50,7 @@ class OutOfFold:
     decisions: tuple[Decision, ...]  # [n]
     sets: tuple[tuple[int, ...], ...]  # [n]: conformal sets
     above: tuple[Above, ...]  # [n]: the same above the classes
-    outside: Mapping[str, NDArray[np.float64]]  # set -> mean over folds of the OOD score, [m]
+    outside: Mapping[str, NDArray[np.float64]]  # set -> OOD scores by the version of each fold, [folds, m]
     outside_rejected: Mapping[str, NDArray[np.float64]]  # set -> share of folds that call it out, [m]
     outside_groups: Mapping[str, NDArray[np.intp]]  # set -> group of each photograph, [m]
     tuned: bool  # whether the network learnt: then `head_predicted` is of whole versions
@@ -138,7 +138,7 @@ def out_of_fold(
         decisions=arranged([fold.decisions for fold in found]),
         sets=arranged([fold.sets for fold in found]),
         above=arranged([fold.above for fold in found]),
-        outside={name: scores.mean(axis=0) for name, scores in outside.items()},
+        outside=outside,
         outside_rejected={name: (scores >= 1.0).mean(axis=0) for name, scores in outside.items()},
         outside_groups={name: outside_groups.get(name, np.arange(scores.shape[1])) for name, scores in outside.items()},
         tuned=found[0].tuned,

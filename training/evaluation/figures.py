@@ -108,6 +108,20 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
     return tuple(cards)
 
 
+def outside_areas(found: OutOfFold, *, seed: int) -> dict[str, Interval]:
+    """For each set of other things, the AUROC of one version against known photographs."""
+    known, fold = found.ratios, found.fold
+    return {
+        name: bootstrap(
+            lambda a, b, s=scores: metrics.auroc_of_a_version(known[a], fold[a], s[:, b]),
+            [found.labels, np.zeros(scores.shape[1], np.int64)],
+            seed=seed,
+            groups=[found.groups, found.outside_groups[name]],
+        )
+        for name, scores in found.outside.items()
+    }
+
+
 def confusion_of(found: Assessment, source: Provenance, *, tuned: bool) -> ConfusionCard:
     """What was called what, as the accuracies on the card count it."""
     counts: dict[str, dict[str, int]] = {}
@@ -197,17 +211,14 @@ def _by_object(folder: Folder, found: OutOfFold, whole: str, seed: int) -> list[
 
 
 def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list[MetricCard]:
-    known = found.ratios
     cards = []
-    for name, scores in found.outside.items():
-        data = f"{len(scores)} photographs of {name} that no border was placed by, against {whole}"
-        strata = [found.labels, np.zeros(len(scores), np.int64)]
-        groups = found.outside_groups[name]
-        area = bootstrap(
-            lambda a, b, s=scores: metrics.auroc(known[a], s[b]), strata, seed=seed, groups=[found.groups, groups]
+    for name, area in outside_areas(found, seed=seed).items():
+        share, groups = found.outside_rejected[name], found.outside_groups[name]
+        data = (
+            f"{len(share)} photographs of {name} that no border was placed by, as each version scores them, against "
+            f"those it never saw of {whole}"
         )
         cards.append(MetricCard(f"auroc_{slug(name)}", area.value, area.low, area.high, data))
-        share = found.outside_rejected[name]
         interval = share_of(float(share.sum()), len(share), groups=groups)
         cards.append(
             MetricCard(

@@ -284,6 +284,19 @@ def auroc(known: Rows, outside: Rows) -> float:
     return float((below + not_above).mean() / 2.0 / len(known))
 
 
+def auroc_of_a_version(known: Rows, version: NDArray[np.integer], outside: Rows) -> float:
+    """The AUROC to expect of one version, from several that each scored known photographs of their own.
+
+    known [n]: by the version of that number [n].  outside [versions, m]: other things, by every version.
+    A known photograph is compared with other things as its own version scores them, which is what a caller of one
+    version meets. The mean over versions of a score has less noise than any of them and would be told more easily; and
+    borders and distances of one version are no scale for another, so that all scores in one pool tell them worse.
+    """
+    found = np.unique(version)
+    areas = [auroc(known[version == number], outside[number]) for number in found]
+    return float(np.average(areas, weights=[np.count_nonzero(version == number) for number in found]))
+
+
 def fpr_at_95_tpr(known: Rows, outside: Rows) -> float:
     """Share of other things taken for known where 95 % of the known photographs are accepted.
 

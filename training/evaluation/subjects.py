@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from training.data.folder import Folder
-from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.intervals import bootstrap
+from training.evaluation.figures import outside_areas
+from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.report import OutsideShown, Subject, mistakes_of
 from training.evaluation.unseen import LeftOut
@@ -44,7 +42,9 @@ def of_run(
         "some of these photographs.",
         answered=answered,
         assessment=assessment,
-        outside={name: _shown(found, name, seed=card.training.seed) for name in found.outside},
+        outside={
+            name: _shown(found, name, area) for name, area in outside_areas(found, seed=card.training.seed).items()
+        },
         unseen={label: each.auroc for label, each in left_out.items()},
         mistakes=shown,
         mistakes_in_all=in_all,
@@ -83,15 +83,9 @@ def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
     )
 
 
-def _shown(found: OutOfFold, name: str, *, seed: int) -> OutsideShown:
-    known, scores = found.ratios, found.outside[name]
-    area = bootstrap(
-        lambda a, b: metrics.auroc(known[a], scores[b]),
-        [found.labels, np.zeros(len(scores), np.int64)],
-        seed=seed,
-        groups=[found.groups, found.outside_groups[name]],
-    )
-    return OutsideShown(OutsideSeen(len(scores), area, float(found.outside_rejected[name].mean())), scores)
+def _shown(found: OutOfFold, name: str, area: Interval) -> OutsideShown:
+    rejected = found.outside_rejected[name]
+    return OutsideShown(OutsideSeen(len(rejected), area, float(rejected.mean())), found.outside[name].ravel())
 
 
 def _facts(

@@ -367,7 +367,7 @@ def _rows(
         ]
         areas = [
             [
-                np.mean([metrics.auroc(each.ood_scores[rows], each.outside_scores[name][away]) for each in own])
+                np.mean([_auroc(each, name, rows, away) for each in own])
                 for name, away in zip(sets, outside, strict=True)
             ]
             for own in trials
@@ -383,7 +383,7 @@ def _rows(
         table = np.concatenate([np.stack(figures, axis=1), f1, np.array(areas).reshape(len(trials), -1)], axis=1)
         return np.stack([table, table - table[0]]).ravel()  # [2, variants, columns]
 
-    strata = [labels, *(np.zeros(len(trials[0][0].outside_scores[name]), np.intp) for name in sets)]
+    strata = [labels, *(np.zeros(trials[0][0].outside_scores[name].shape[1], np.intp) for name in sets)]
     intervals = bootstrap_all(measure, strata, seed=0, groups=groups)
     width = len(FIGURES) + len(classes) + len(sets)
     lines = [intervals[start : start + width] for start in range(0, len(intervals), width)]
@@ -408,6 +408,10 @@ def _rows(
             zip(variants, lines[: len(variants)], lines[len(variants) :], strict=True)
         )
     )
+
+
+def _auroc(trial: Trial, name: str, rows: NDArray[np.intp], away: NDArray[np.intp]) -> float:
+    return metrics.auroc_of_a_version(trial.ood_scores[rows], trial.fold[rows], trial.outside_scores[name][:, away])
 
 
 def _f1(labels: NDArray[np.intp], predicted: NDArray[np.intp], classes: int) -> NDArray[np.float64]:

@@ -78,7 +78,8 @@ class Trial:
     confidence: NDArray[np.float64]  # [n] of whole versions
     confident_right: NDArray[np.bool_]  # [n] whether what they are confident of is right
     ood_scores: NDArray[np.float64]  # [n] of whole versions
-    outside_scores: Mapping[str, NDArray[np.float64]]  # by set of other things
+    fold: NDArray[np.intp]  # [n]: whose version that is
+    outside_scores: Mapping[str, NDArray[np.float64]]  # by set of other things, by the version of each fold [folds, m]
 
 
 def tasks_of(wanted: Iterable[tuple[int, Recipe, int]]) -> tuple[Task, ...]:
@@ -211,6 +212,7 @@ def _trial(folder: Folder, eyes: Eyes, together: Groups, recipe: Recipe, seed: i
         confidence=found.probabilities.max(axis=1),
         confident_right=found.probabilities.argmax(axis=1) == found.labels,
         ood_scores=found.ratios,
+        fold=found.fold,
         outside_scores=found.outside,
     )
 

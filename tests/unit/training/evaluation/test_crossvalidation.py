@@ -88,8 +88,9 @@ def test_every_photograph_is_answered_once_and_groups_stay_in_one_fold() -> None
     assert found.probabilities.sum(axis=1) == pytest.approx(np.ones(len(photos)))
     assert all(values.shape == (len(photos),) for values in found.scores.values())
     assert (found.head_predicted == found.labels).mean() > 0.9
-    assert found.outside["far"].shape == (7,)
+    assert found.outside["far"].shape == (5, 7)
     assert found.outside["far"].min() > np.median(found.ratios)
+    assert found.outside_rejected["far"].tolist() == (found.outside["far"] >= 1.0).mean(axis=0).tolist()
     assert ((found.outside_rejected["far"] >= 0.0) & (found.outside_rejected["far"] <= 1.0)).all()
     assert told == [(number, 5) for number in range(1, 6)]
 

@@ -7,6 +7,7 @@ import pytest
 import sklearn.metrics as oracle
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.calibration import calibration_curve
 
 from training.evaluation import metrics
@@ -209,3 +210,22 @@ def test_so_many_photographs_settle_a_calibration_error(photos: int) -> None:
     fewer = metrics.luck_of_calibration(np.resize(confidence, wanted // 2), 0.05, seed=1)
     assert then.high == pytest.approx(0.05, abs=0.005)
     assert fewer.high > 0.06
+
+
+def test_known_photographs_are_compared_with_other_things_as_their_own_version_scores_them() -> None:
+    # Two versions on scales of their own; of the first one's four pairs three are right, of the second one's two both.
+    known, version = np.array([1.0, 3.0, 10.0]), np.array([0, 0, 1])
+    outside = np.array([[2.0, 4.0], [11.0, 12.0]])
+    assert metrics.auroc_of_a_version(known, version, outside) == pytest.approx((3 + 2) / 6)
+    pairs = [outside[own] > score for score, own in zip(known, version, strict=True)]
+    assert metrics.auroc_of_a_version(known, version, outside) == pytest.approx(np.mean(pairs))
+    assert metrics.auroc_of_a_version(known, np.zeros(3, np.intp), outside) == metrics.auroc(known, outside[0])
+
+
+def test_the_auroc_of_five_versions_is_that_of_one_and_not_of_their_mean_score() -> None:
+    rng = np.random.default_rng(0)
+    known, version = rng.normal(0.0, 1.0, 3000), np.arange(3000) % 5
+    outside = rng.normal(1.0, 1.0, (5, 3000))  # each version with noise of its own
+    expected = stats.norm.cdf(1.0 / np.sqrt(2.0))
+    assert metrics.auroc_of_a_version(known, version, outside) == pytest.approx(expected, abs=0.02)
+    assert metrics.auroc(known, outside.mean(axis=0)) > expected + 0.04
