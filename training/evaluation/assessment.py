@@ -21,7 +21,7 @@ from protos.verdict import Decision
 from training.data.quality import Flaw, Quality
 from training.evaluation import metrics
 from training.evaluation.answers import verdict_name
-from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, share_of
+from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, share_of, with_room
 from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
@@ -164,6 +164,9 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     luck = metrics.luck_of_calibration(probabilities.max(axis=1), figures["ece"].value, seed=seed, groups=groups)
     figures["accuracy"] = share_of(int((predicted == labels).sum()), len(labels), groups=groups)
     figures["ece"] = of_calibration_error(figures["ece"], by_luck=luck.high)
+    for name in ("balanced_accuracy", "macro_f1"):
+        figures[name] = with_room(figures[name], effective(groups, labels))
+    figures["aurc"] = with_room(figures["aurc"], effective(groups))
     return Assessment(
         photos=len(labels),
         figures=figures,
@@ -232,7 +235,7 @@ def _per_class(
         figures = {
             "precision": share_of(score.hits, score.answered, groups=answered.groups[answered.predicted == number]),
             "recall": share_of(score.hits, score.photos, groups=groups),
-            "f1": found[number],
+            "f1": with_room(found[number], effective(groups)) if score.photos else found[number],
             "accepted": share_of(int(accepted[own].sum()), score.photos, groups=groups),
             "set_coverage": share_of(int(covered[own].sum()), score.photos, groups=groups),
             "set_size": found[classes + number],

@@ -25,7 +25,7 @@ from training.errors import LabelsUnknown
 from training.evaluation import metrics
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, assess
-from training.evaluation.intervals import Interval, bootstrap_all, share_of
+from training.evaluation.intervals import Interval, bootstrap_all, effective, share_of, with_room
 from training.evaluation.learnt import TrainedOn
 from training.evaluation.levels import Above, level_name
 from training.evaluation.tables import tables
@@ -253,6 +253,7 @@ def _outside(known: Measured, labels: NDArray[np.integer], measured: Measured) -
     alone = share_of(rate.value * len(scores), len(scores), groups=measured.groups)
     rate = Interval(rate.value, min(rate.low, alone.low), max(rate.high, alone.high))
     out = [decision.verdict == words.VERDICT_OUT_OF_DISTRIBUTION for decision in measured.decisions]
+    area = with_room(area, min(effective(known.groups), effective(measured.groups)))
     return OutsideFigures(len(scores), area, rate, float(np.mean(out)))
 
 

@@ -18,13 +18,14 @@ from training.data.folder import Folder
 from training.evaluation import metrics
 from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
-from training.evaluation.intervals import Interval, bootstrap, of_calibration_error, share_of
+from training.evaluation.intervals import Interval, bootstrap, effective, of_calibration_error, share_of, with_room
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.unseen import LeftOut, mean_auroc
 from training.evaluation.views import multi_view
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # a metric's may be longer: something stands before and after it
 _UNSEEN_CLASS: Final = "unseen_class"  # no set of other things is called so
+_OfClasses = Callable[[NDArray[np.intp], NDArray[np.intp]], float]  # given labels and answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         interval = bootstrap(measure, [labels], seed=source.seed, groups=[groups])
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
+    def of_classes(name: str, measure: _OfClasses, answered: NDArray[np.intp], data: str) -> MetricCard:
+        interval = bootstrap(lambda r: measure(labels[r], answered[r]), [labels], seed=source.seed, groups=[groups])
+        interval = with_room(interval, effective(groups, labels))
+        return MetricCard(name, interval.value, interval.low, interval.high, data)
+
     def share(
         name: str, hits: NDArray[np.floating] | NDArray[np.bool_], data: str, own: NDArray[np.intp] = groups
     ) -> MetricCard:
@@ -82,10 +88,10 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
     cards = [
-        figure("balanced_accuracy_cv", lambda r: metrics.balanced_accuracy(labels[r], predicted[r]), heads),
-        figure("macro_f1_cv", lambda r: metrics.macro_f1(labels[r], predicted[r]), heads),
+        of_classes("balanced_accuracy_cv", metrics.balanced_accuracy, predicted, heads),
+        of_classes("macro_f1_cv", metrics.macro_f1, predicted, heads),
         share("accuracy", predicted == labels, heads),
-        figure("balanced_accuracy_calibrated", lambda r: metrics.balanced_accuracy(labels[r], best[r]), whole),
+        of_classes("balanced_accuracy_calibrated", metrics.balanced_accuracy, best, whole),
         _calibration(found, whole, source.seed),
         figure("brier", lambda r: metrics.brier(probabilities[r], labels[r]), whole),
         figure("nll", lambda r: metrics.negative_log_likelihood(probabilities[r], labels[r]), whole),
@@ -112,11 +118,14 @@ def outside_areas(found: OutOfFold, *, seed: int) -> dict[str, Interval]:
     """For each set of other things, the AUROC of one version against known photographs."""
     known, fold = found.ratios, found.fold
     return {
-        name: bootstrap(
-            lambda a, b, s=scores: metrics.auroc_of_a_version(known[a], fold[a], s[:, b]),
-            [found.labels, np.zeros(scores.shape[1], np.int64)],
-            seed=seed,
-            groups=[found.groups, found.outside_groups[name]],
+        name: with_room(
+            bootstrap(
+                lambda a, b, s=scores: metrics.auroc_of_a_version(known[a], fold[a], s[:, b]),
+                [found.labels, np.zeros(scores.shape[1], np.int64)],
+                seed=seed,
+                groups=[found.groups, found.outside_groups[name]],
+            ),
+            min(effective(found.groups), effective(found.outside_groups[name])),
         )
         for name, scores in found.outside.items()
     }
@@ -177,13 +186,12 @@ def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[Me
     for side in np.unique(sides):
         if side == "unknown":
             continue
-        labels, predicted = found.labels[sides == side], found.head_predicted[sides == side]
+        here = sides == side
+        labels, predicted, groups = found.labels[here], found.head_predicted[here], found.groups[here]
         interval = bootstrap(
-            lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]),
-            [labels],
-            seed=seed,
-            groups=[found.groups[sides == side]],
+            lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]), [labels], seed=seed, groups=[groups]
         )
+        interval = with_room(interval, effective(groups, labels))
         cards.append(
             MetricCard(
                 f"balanced_accuracy_cv_{side}",

@@ -94,8 +94,11 @@ def share_of(hits: float, photos: int, *, groups: NDArray[np.integer] | None = N
     """
     if not photos:
         return Interval(math.nan, math.nan, math.nan)
-    count = float(photos) if groups is None else effective(groups)
-    share, spread = hits / photos, _Z * _Z / count
+    return _wilson(hits / photos, float(photos) if groups is None else effective(groups))
+
+
+def _wilson(share: float, count: float) -> Interval:
+    spread = _Z * _Z / count
     centre = (share + spread / 2.0) / (1.0 + spread)
     half = _Z / (1.0 + spread) * math.sqrt(max(share * (1.0 - share), 0.0) / count + spread / (4.0 * count))
     # By the last digit the ends of 0 and of 1 may miss them.
@@ -120,6 +123,20 @@ def effective(groups: NDArray[np.integer], labels: NDArray[np.integer] | None = 
         of_each = 1.0 / sizes[place]
     weights = np.bincount(number, weights=of_each)
     return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def with_room(found: Interval, photos: float) -> Interval:
+    """The interval of a share, of a mean of shares or of an AUROC; `share_of`'s where it is 0 or 1.
+
+    photos: how many independent ones the figure is a mean over, as `effective` says; of an AUROC those of the smaller
+    set. There every resample repeats the figure and percentiles have no width, but so many photographs leave room for
+    a truth beside it (Wilson 1927). No mean over as many values of 0..1 varies by more than a share.
+    """
+    at_end = any(math.isclose(found.value, end, abs_tol=1e-9) for end in (0.0, 1.0))
+    if not at_end:
+        return found
+    alone = _wilson(found.value, photos)
+    return Interval(found.value, min(found.low, alone.low), max(found.high, alone.high))
 
 
 def first_rows(groups: NDArray[np.integer]) -> Index:

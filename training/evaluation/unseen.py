@@ -19,7 +19,7 @@ from training.data.splits import divide
 from training.errors import DataTooSmall
 from training.evaluation import metrics
 from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
-from training.evaluation.intervals import Interval, bootstrap
+from training.evaluation.intervals import Interval, bootstrap, effective, with_room
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
 from training.side_by_side import side_by_side
@@ -138,7 +138,12 @@ def mean_auroc(
             areas.append(metrics.auroc(each.known_scores[known], each.unseen_scores[unseen]))
         return float(np.mean(areas))
 
-    return bootstrap(mean, [labels], seed=seed, groups=[groups])
+    area = bootstrap(mean, [labels], seed=seed, groups=[groups])
+    together = np.arange(len(labels)) if groups is None else groups
+    of_both = [
+        np.concatenate(rows) for rows in zip(*((each.known, each.unseen) for each in left_out.values()), strict=True)
+    ]
+    return with_room(area, min(effective(together[rows]) for rows in of_both))
 
 
 def places_of(rows: NDArray[np.intp], photos: int) -> NDArray[np.intp]:

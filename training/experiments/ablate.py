@@ -24,7 +24,7 @@ from training.augmentation.standard import Strength
 from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
-from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
+from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, reflected, with_room
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
@@ -395,12 +395,23 @@ def _rows(
         found = named(FIGURES, line, 0)
         return {**found, "ece": calibration(found["ece"])}
 
+    known, *others = (effective(own) for own in groups)
+    of_figure = {
+        **dict.fromkeys(FIGURES, effective(groups[0], labels)),
+        "minority_f1": effective(groups[0][np.isin(labels, few)], labels[np.isin(labels, few)]),
+    }
+    of_class = {name: effective(groups[0][labels == label]) for label, name in enumerate(classes)}
+    of_set = {name: min(known, number) for name, number in zip(sets, others, strict=True)}
+
+    def roomy(found: Mapping[str, Interval], photos: Mapping[str, float]) -> dict[str, Interval]:
+        return {name: each if name == "ece" else with_room(each, photos[name]) for name, each in found.items()}
+
     return tuple(
         Row(
             variant=variant,
-            figures=figures(own, of_calibration_error),
-            per_class_f1=named(classes, own, len(FIGURES)),
-            auroc=named(sets, own, len(FIGURES) + len(classes)),
+            figures=roomy(figures(own, of_calibration_error), of_figure),
+            per_class_f1=roomy(named(classes, own, len(FIGURES)), of_class),
+            auroc=roomy(named(sets, own, len(FIGURES) + len(classes)), of_set),
             differences=figures(gap, reflected) if number else {},
             per_class_f1_differences=named(classes, gap, len(FIGURES)) if number else {},
         )

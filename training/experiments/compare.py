@@ -19,7 +19,7 @@ from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
-from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
+from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, reflected, with_room
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.tracking import TrackedRun
 from training.export.processor import processor
@@ -380,7 +380,13 @@ def _figures(
 ) -> dict[str, Interval]:
     figures = dict(zip(FIGURES, found, strict=True))
     luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed, groups=together)
-    return {**figures, "ece": of_calibration_error(figures["ece"], by_luck=luck.high)}
+    labels = np.unique(answers.labels, return_inverse=True)[1]
+    photos = effective(np.arange(len(labels)) if together is None else together, labels)
+    return {
+        "balanced_accuracy": with_room(figures["balanced_accuracy"], photos),
+        "macro_f1": with_room(figures["macro_f1"], photos),
+        "ece": of_calibration_error(figures["ece"], by_luck=luck.high),
+    }
 
 
 def _gap(found: Sequence[Interval]) -> dict[str, Interval]:

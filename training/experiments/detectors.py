@@ -20,7 +20,7 @@ from training.data.folder import load_folder, load_outside
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
 from training.evaluation.unseen import Without, drawn, places_of, without_each_class
 from training.experiments.trials import EyesOf, look_of
 from training.export.fused_graph import linear
@@ -222,7 +222,9 @@ def _rows(told: Sequence[_Told], labels: NDArray[np.intp], groups: Sequence[NDAr
         return np.stack([mean, mean - mean[:, [names.index(GRAPH)]]]).ravel()
 
     intervals = iter(bootstrap_all(measure, strata, seed=0, groups=groups, resamples=_RESAMPLES))
-    values = {thing: {name: next(intervals) for name in names} for thing in things}
+    known, *others = (effective(own) for own in groups)
+    photos = {thing: min(known, dict(zip(sets, others, strict=True)).get(thing, known)) for thing in things}
+    values = {thing: {name: with_room(next(intervals), photos[thing]) for name in names} for thing in things}
     differences = {thing: {name: next(intervals) for name in names} for thing in things}
     rows = [
         Row(

@@ -29,7 +29,7 @@ from training.data.splits import divide
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Groups, head_on
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
 from training.experiments.search_space import Space
 from training.experiments.sights import EyeOf, Sights
 from training.fitting.features import Features
@@ -339,9 +339,11 @@ def _figures(
     of_nested, of_naive, of_base = ((answers == labels).astype(np.float64) for answers in (nested, naive, base))
     # Differences before sums: where two answers are alike, theirs is 0 and not what rounding leaves.
     table = np.stack([of_nested, of_naive, of_base, of_naive - of_nested, of_nested - of_base])
-    return bootstrap_all(
+    found = bootstrap_all(
         lambda rows: np.asarray(table @ metrics.balanced_weights(labels, rows)), [labels], seed=0, groups=[groups]
     )
+    photos = effective(groups, labels)
+    return *(with_room(each, photos) for each in found[:3]), *found[3:]
 
 
 def _begin(request: Request, folder: Folder) -> None:

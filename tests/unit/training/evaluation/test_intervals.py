@@ -16,6 +16,7 @@ from training.evaluation.intervals import (
     of_calibration_error,
     reflected,
     share_of,
+    with_room,
 )
 
 ONE_STRATUM = np.zeros(60, np.int64)
@@ -235,3 +236,26 @@ def test_an_interval_over_objects_of_several_views_holds_the_truth_as_often_as_i
     assert held["photographs"] < 88
     assert held["groups"] >= 90
     assert held["share"] >= 95
+
+
+def test_a_figure_at_the_end_of_its_range_has_room_for_luck_and_others_stay() -> None:
+    perfect = with_room(Interval(1.0, 1.0, 1.0), 60.0)
+    assert perfect == share_of(60, 60)
+    assert with_room(Interval(1.0 - 1e-15, 1.0 - 1e-15, 1.0), 60.0).low == pytest.approx(perfect.low)
+    assert with_room(Interval(0.0, 0.0, 0.0), 60.0) == share_of(0, 60)
+    for found in (Interval(0.98, 0.95, 1.0), Interval(0.5, 0.5, 0.5)):
+        assert with_room(found, 60.0) is found
+    assert np.isnan(with_room(Interval(np.nan, np.nan, np.nan), 60.0).value)
+
+
+def test_the_interval_of_a_nearly_perfect_model_holds_the_truth_as_often_as_it_says() -> None:
+    labels = np.repeat(np.arange(6), 10)
+    held = {"percentiles": 0, "with room": 0}
+    for seed in range(150):
+        right = (np.random.default_rng(seed).random(60) < 0.98).astype(np.float64)
+        found = bootstrap(lambda rows, r=right: float(r[rows].mean()), [labels], seed=seed, resamples=100)
+        roomy = with_room(found, effective(np.arange(60), labels))
+        held["percentiles"] += found.low <= 0.98 <= found.high
+        held["with room"] += roomy.low <= 0.98 <= roomy.high
+    assert held["percentiles"] < 0.8 * 150
+    assert held["with room"] >= 0.93 * 150
