@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_store.card import Card
+from training.data.duplicates import grouped
 from training.data.folder import Photo, load_folder
 from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
@@ -107,7 +108,7 @@ def export(
             except (NotMeasured, ParityBroken) as error:
                 refused[name] = str(error)
                 continue
-            form = _form(name, path, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+            form = _form(name, path, place, cost, fp32, chosen, run / GRAPH, graph)
             measured.append(_with_safeguards(form, path, chosen.images))
         if latency.CUDA in onnxruntime.get_available_providers():
             try:
@@ -115,7 +116,7 @@ def export(
             except NotMeasured as error:
                 refused[_ON_CUDA] = str(error)
             else:
-                form = _form(_ON_CUDA, place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+                form = _form(_ON_CUDA, place / GRAPH, place, cost, fp32, chosen, run / GRAPH, graph)
                 measured.append(form)
         else:
             refused[_ON_CUDA] = "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
@@ -133,7 +134,7 @@ def quantised(run: Path, made: Path, data: Path) -> Forms:
     fp32, int8 = (latency.measure(place / GRAPH, chosen.images) for place in (run, made))
     graph = onnx.load(str(run / GRAPH))
     forms = [
-        _form(name, place / GRAPH, place, cost, fp32, chosen.labels, run / GRAPH, graph)
+        _form(name, place / GRAPH, place, cost, fp32, chosen, run / GRAPH, graph)
         for name, place, cost in ((FP32, run, fp32), ("int8", made, int8))
     ]
     return chosen.found(
@@ -151,6 +152,7 @@ class _Chosen:
     not_fitted_on: int
     images: NDArray[np.uint8]  # [n, H, W, 3]
     labels: NDArray[np.intp]  # [n]
+    groups: NDArray[np.intp]  # [n]: copies and views of one object share a number
     decode_ms: float
 
     def found(self, forms: Sequence[Form], refused: Mapping[str, str]) -> Forms:
@@ -183,6 +185,7 @@ def _chosen(run: Path, data: Path) -> _Chosen:
         not_fitted_on=sum(not model.learnt.fitted_on(photo) for photo in photos),
         images=np.stack([model.pixels(photo.path) for photo in photos]),
         labels=np.array([order.index(photo.label) for photo in photos], np.intp),
+        groups=grouped(photos),
         decode_ms=_decode_ms(model, photos),
     )
 
@@ -239,13 +242,14 @@ def _form(
     place: Path,
     cost: Cost,
     fp32: Cost,
-    labels: NDArray[np.intp],
+    chosen: _Chosen,
     fp32_file: Path,
     graph: onnx.ModelProto,
 ) -> Form:
+    labels, groups = chosen.labels, chosen.groups
     own_right, right = (np.array(each.best) == labels for each in (cost, fp32))
     missed = right.astype(np.float64) - own_right
-    lost = bootstrap(lambda rows: float(missed[rows].mean()), [labels], seed=0)
+    lost = bootstrap(lambda rows: float(missed[rows].mean()), [labels], seed=0, groups=[groups])
     own = onnx.load(str(path)) if path.suffix == ".onnx" and name != FP32 else graph
     return Form(
         name=name,
@@ -255,7 +259,7 @@ def _form(
         accuracy=float(own_right.mean()),
         accuracy_lost=lost.value,
         accuracy_lost_interval=(lost.low, lost.high),
-        accuracy_lost_at_most=quantize.lost_at_most(right, own_right),
+        accuracy_lost_at_most=quantize.lost_at_most(right, own_right, groups),
         same_best=float((np.array(cost.best) == np.array(fp32.best)).mean()),
         p50_ms=cost.p50_ms,
         p95_ms=cost.p95_ms,

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import hashlib
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -44,10 +45,12 @@ from model_store import examples, reference
 from model_store.card import Card
 from model_store.projection import projected
 from protos.verdict import DetectorLimits
-from training.data.folder import SUFFIXES, Folder, Photo, load_folder
+from training.data.duplicates import grouped, groups, near_duplicates
+from training.data.folder import SUFFIXES, Folder, Photo, load_folder, read_photo
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
+from training.evaluation.intervals import effective
 from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
 
@@ -102,7 +105,7 @@ def quantize(
     """Write the quantised run to `out`, whole or not at all.
 
     data: labelled photographs, best the ones that `run` was trained on; half calibrates and half measures, as
-    `halves` divides them.  outside: folders of other things, of which every other one measures.
+    `halves` divides them.  outside: folders of other things, of which every other one measures, copies together.
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, and
     ParityBroken with the figures.
     """
@@ -130,11 +133,12 @@ def quantize(
         graph=replace(before.card.graph, form="int8", sha256=hashlib.sha256(graph).hexdigest()),
     )
     after = GraphModel(card, graph, threads=1)
-    fitting = [*pixels, *_pixels(before, others[::2][:CALIBRATION_MAX], "Reading", progress)]
+    moving, apart = _every_other(others)
+    fitting = [*pixels, *_pixels(before, moving[:CALIBRATION_MAX], "Reading", progress)]
     lines = _lines(before.answer(fitting), after.answer(fitting))
     card = _moved(card, lines)
     own = _pixels(before, [photo.path for photo in measuring], "Measuring", progress)
-    foreign = _pixels(before, others[1::2], "Measuring", progress)
+    foreign = _pixels(before, apart, "Measuring", progress)
     figures = _compare(before, GraphModel(card, graph, threads=1), measuring, own, foreign)
     ms_before, ms_after = _one_photo_ms((before_graph, graph), own[:_TIMED])
     figures = replace(
@@ -246,24 +250,46 @@ def halves(folder: Folder, model: GraphModel) -> tuple[list[Photo], list[Photo]]
     leaves some of each. Raises LabelsUnknown.
 
     Photographs that no head was fitted on measure, where they are no more than half of their class: what is lost on
-    the others may be too little. Beyond those, every other one does.
+    the others may be too little. Beyond those, every other one does. Copies of a photograph and views of one object
+    stay together: to measure on a copy of what calibrated is to measure on that.
     """
     unknown = sorted(set(folder.classes) - {known.id for known in model.card.classes})
     if unknown:
         raise LabelsUnknown(f"{folder.path} has photographs of {unknown[0]}, which {model.card.version} does not know")
-    by_class: dict[str, list[Photo]] = {}
-    for photo in sorted(folder.photos, key=lambda photo: photo.relative):
-        by_class.setdefault(photo.label, []).append(photo)
-    calibrating, measuring = [], []
+    by_class: dict[str, list[Sequence[Photo]]] = {}
+    for members in groups(folder.photos, near_duplicates(folder.photos)):
+        by_class.setdefault(members[0].label, []).append(members)
+    measures: set[str] = set()
     for own in by_class.values():
-        half = len(own) // 2
-        new = [photo for photo in own if not model.learnt.fitted_on(photo)]
-        first = {photo.relative for photo in new} if len(new) <= half else set()
-        rest = [photo for photo in own if photo.relative not in first]
-        first |= {photo.relative for photo in rest[1::2][: half - len(first)]}
-        measuring.append([photo for photo in own if photo.relative in first])
-        calibrating.append([photo for photo in own if photo.relative not in first])
+        measures |= {photo.relative for members in _measuring(own, model) for photo in members}
+    calibrating, measuring = [], []
+    for label in by_class:
+        photos = sorted((photo for photo in folder.photos if photo.label == label), key=lambda photo: photo.relative)
+        measuring.append([photo for photo in photos if photo.relative in measures])
+        calibrating.append([photo for photo in photos if photo.relative not in measures])
     return _mixed(calibrating), _mixed(measuring)
+
+
+def _measuring(own: Sequence[Sequence[Photo]], model: GraphModel) -> list[Sequence[Photo]]:
+    """Those groups of a class that measure: no more photographs than half of all."""
+    half = sum(map(len, own)) // 2
+    new = [members for members in own if not any(model.learnt.fitted_on(photo) for photo in members)]
+    chosen = new if sum(map(len, new)) <= half else []
+    rest = [members for members in own if members not in chosen]
+    for members in (*rest[1::2], *rest[::2]):
+        if sum(map(len, chosen)) + len(members) <= half:
+            chosen = [*chosen, members]
+    return chosen
+
+
+def _every_other(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Every other photograph, in the order given; copies of one and views of one object follow the first of them."""
+    photos = [read_photo(file, relative=file.as_posix(), label="") for file in files]
+    turns: dict[int, int] = {}
+    halves: tuple[list[Path], list[Path]] = [], []
+    for photo, number in zip(photos, grouped(photos).tolist(), strict=True):
+        halves[turns.setdefault(number, len(turns)) % 2].append(photo.path)
+    return halves
 
 
 def _mixed(by_class: Sequence[Sequence[Photo]]) -> list[Photo]:
@@ -272,14 +298,19 @@ def _mixed(by_class: Sequence[Sequence[Photo]]) -> list[Photo]:
     return [own[turn] for turn in range(longest) for own in by_class if turn < len(own)]
 
 
-def lost_at_most(right_before: NDArray[np.bool_], right_after: NDArray[np.bool_]) -> float:
+def lost_at_most(
+    right_before: NDArray[np.bool_], right_after: NDArray[np.bool_], groups: NDArray[np.integer] | None = None
+) -> float:
     """Upper end of a 95 % interval of the share [n] that was right before and is not after (Clopper and Pearson 1934).
 
     No more accuracy than that is lost, whatever is gained elsewhere; a bootstrap of so few photographs without a new
-    mistake says 0.
+    mistake says 0.  groups: of each photograph; then it is the share of as many as are independent, a part of one
+    rounded against the graph.
     """
-    worse = int(np.count_nonzero(right_before & ~right_after))
-    return float(stats.binomtest(worse, len(right_before)).proportion_ci(0.95, method="exact").high)
+    photos = len(right_before)
+    count = photos if groups is None else int(effective(groups))
+    worse = math.ceil(int(np.count_nonzero(right_before & ~right_after)) * count / photos)
+    return float(stats.binomtest(worse, count).proportion_ci(0.95, method="exact").high)
 
 
 def _pixels(model: GraphModel, paths: Sequence[Path], stage: str, progress: Progress) -> list[NDArray[np.uint8]]:
@@ -349,7 +380,7 @@ def _compare(
         graph_bytes_after=0,
         one_photo_ms_before=0.0,
         one_photo_ms_after=0.0,
-        accuracy_lost_at_most=lost_at_most(best[0] == labels, best[1] == labels),
+        accuracy_lost_at_most=lost_at_most(best[0] == labels, best[1] == labels, grouped(photos)),
     )
 
 

@@ -20,6 +20,7 @@ from handlers.amulet_handler import pixels_of
 from model_store import reference
 from model_store.card import Card
 from tests import tiny_archive
+from tests.unit.training.data.cast import picture
 from training.data.folder import load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
@@ -28,6 +29,7 @@ from training.export.commands import quantize as command
 from training.export.quantize import (
     Figures,
     Line,
+    _every_other,
     _lines,
     _reference_moved,
     check,
@@ -57,10 +59,12 @@ def tiny_card() -> Card:
 
 
 def photographs(folder: Path, *, each: int = 8) -> Path:
-    for colour in tiny_archive.CLASSES:
+    for place, colour in enumerate(tiny_archive.CLASSES):
         (folder / colour).mkdir(parents=True)
-        for seed in range(each):
-            (folder / colour / f"{seed}.png").write_bytes(tiny_archive.photo_of(colour, seed=seed))
+        for number in range(each):
+            # Of the same noise in another colour it would be a copy.
+            photo = tiny_archive.photo_of(colour, seed=100 * place + number)
+            (folder / colour / f"{number}.png").write_bytes(photo)
     return folder
 
 
@@ -182,6 +186,48 @@ def test_what_no_head_was_fitted_on_measures_first(tmp_path: Path) -> None:
     (run / learnt.FILE).write_text(json.dumps(told))
     _, measuring = halves(folder, GraphModel.open(run, threads=1))
     assert sorted(photo.relative for photo in measuring) == names[1::2]
+
+
+def burst(folder: Path, *, each: int = 6) -> Path:
+    """Every photograph three times, one after the other in its folder."""
+    for place, colour in enumerate(("red", "green")):
+        (folder / colour).mkdir(parents=True)
+        for number in range(each):
+            for copy in range(3):
+                picture(100 * place + number).save(folder / colour / f"{number:02}_{copy}.png")
+    return folder
+
+
+def test_no_copy_of_what_calibrates_measures(tmp_path: Path) -> None:
+    run, data = run_of(tmp_path / "run"), burst(tmp_path / "data")
+    folder = load_folder(data)
+    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1))
+    names = [{photo.relative.rpartition("_")[0] for photo in half} for half in (calibrating, measuring)]
+    assert not names[0] & names[1]
+    assert len(measuring) == len(calibrating) == 18
+    # The copies of what a head was fitted on are none that it never saw.
+    fitted = [photo for photo in folder.photos if photo.relative.endswith("_0.png")]
+    (run / learnt.FILE).write_text(json.dumps(learnt.document({"train": fitted}, [])))
+    assert halves(folder, GraphModel.open(run, threads=1)) == (calibrating, measuring)
+
+
+def test_no_copy_of_other_things_that_move_the_limits_measures(tmp_path: Path) -> None:
+    for number in range(4):
+        for copy in range(2):
+            picture(number).save(tmp_path / f"{number}_{copy}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    moving, apart = _every_other(files)
+    assert [file.name for file in moving] == ["0_0.png", "0_1.png", "2_0.png", "2_1.png"]
+    assert [file.name for file in apart] == ["1_0.png", "1_1.png", "3_0.png", "3_1.png"]
+    assert _every_other(files[::2]) == (files[::4], files[2::4])  # without copies: every other one
+
+
+def test_four_photographs_of_one_object_lose_as_one_does() -> None:
+    right = np.ones(80, np.bool_)
+    lost = right.copy()
+    lost[:4] = False
+    assert lost_at_most(right, lost, np.repeat(np.arange(20), 4)) == lost_at_most(right[:20], lost[::4])
+    assert lost_at_most(right, lost, np.arange(80)) == lost_at_most(right, lost)
 
 
 def test_no_new_mistake_of_65_leaves_room_for_five_points() -> None:
