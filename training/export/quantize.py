@@ -273,12 +273,16 @@ def halves(folder: Folder, model: GraphModel) -> tuple[list[Photo], list[Photo]]
 def _measuring(own: Sequence[Sequence[Photo]], model: GraphModel) -> list[Sequence[Photo]]:
     """Those groups of a class that measure: no more photographs than half of all."""
     half = sum(map(len, own)) // 2
-    new = [members for members in own if not any(model.learnt.fitted_on(photo) for photo in members)]
-    chosen = new if sum(map(len, new)) <= half else []
-    rest = [members for members in own if members not in chosen]
+    new: list[Sequence[Photo]] = []
+    known: list[Sequence[Photo]] = []
+    for members in own:
+        (known if any(model.learnt.fitted_on(photo) for photo in members) else new).append(members)
+    chosen, rest = (new, known) if sum(map(len, new)) <= half else ([], list(own))
+    count = sum(map(len, chosen))
     for members in (*rest[1::2], *rest[::2]):
-        if sum(map(len, chosen)) + len(members) <= half:
-            chosen = [*chosen, members]
+        if count + len(members) <= half:
+            chosen.append(members)
+            count += len(members)
     return chosen
 
 

@@ -44,13 +44,11 @@ from tests.unit.gateway.cast import (
     served_version,
     until,
 )
-from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_sealing import unseal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THAI = (*SOMCHAI.metadata, ("accept-language", "th-TH, en;q=0.5"))
 GRAD_CAM = pb.Explain.METHOD_GRAD_CAM
-IN_TIME_S = 3.0  # a deadline that an answer reaches its sync in, on a busy machine as well
 GRAD_CAM_PLUS_PLUS = pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS
 
 
@@ -288,91 +286,6 @@ async def test_a_caller_that_gives_up_finds_its_answer_under_its_key(gateway: Ga
 
     assert answer.replayed
     assert len(gateway.graph.versions_asked) == 1
-
-
-async def test_an_answer_whose_sync_outlasts_the_deadline_is_found_under_its_key(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        await gateway.predict(photo())
-        with held_disk() as disk:
-            found = await refusal_of(gateway.predict(photo(), idempotency_key="late", deadline_s=IN_TIME_S))
-            assert disk.asked.is_set()
-            again = asyncio.create_task(gateway.predict(photo(), idempotency_key="late"))
-            await until(lambda: calls_inside(gateway, 2), what="the second call is here while the first one waits")
-            disk.go_on()
-            answer = await again
-        await gateway.event_of(answer)
-        await gateway.event_of(await gateway.predict(photo("blue")))  # events arrive in order
-        keyed = [one for one in gateway.console.events() if one.prediction.idempotency_key_digest]
-
-    assert (found.code, found.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, words.REASON_DEADLINE_EXCEEDED)
-    assert answer.replayed
-    assert len(keyed) == 1
-
-
-async def test_an_answer_whose_late_sync_fails_leaves_its_key_free(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        await gateway.predict(photo())
-        with held_disk() as disk:
-            await refusal_of(gateway.predict(photo(), idempotency_key="late", deadline_s=IN_TIME_S))
-            assert disk.asked.is_set()
-            disk.go_on(failing=True)
-            await until(lambda: admits_again(gateway), what="the journal has opened another segment")
-
-        answer = await gateway.predict(photo(), idempotency_key="late")
-        await gateway.event_of(answer)
-        keyed = [one for one in gateway.console.events() if one.prediction.idempotency_key_digest]
-
-    assert not answer.replayed
-    assert len(keyed) == 1
-
-
-async def test_a_gateway_that_stops_waits_for_the_sync_that_a_caller_did_not_wait_for(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        await gateway.predict(photo())
-        with held_disk() as disk:
-            await refusal_of(gateway.predict(photo(), idempotency_key="late", deadline_s=IN_TIME_S))
-            assert disk.asked.is_set()
-            gateway.stop.set()
-            await until(lambda: is_gone(gateway), what="nobody is answered any more")
-            assert not gateway.task.done()
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        answer = await gateway.predict(photo(), idempotency_key="late")
-
-    assert answer.replayed
-
-
-async def test_feedback_whose_sync_outlasts_the_deadline_leaves_one_event_for_its_key(tmp_path: Path) -> None:
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        answer = await gateway.predict(photo())
-        with held_disk() as disk:
-            call = gateway.stub.SubmitFeedback(feedback_on(answer), metadata=SOMCHAI.metadata, timeout=IN_TIME_S)
-            found = await refusal_of(call)
-            assert disk.asked.is_set()
-        given = await gateway.stub.SubmitFeedback(feedback_on(answer), metadata=SOMCHAI.metadata)
-        await gateway.event_of(await gateway.predict(photo()))  # events arrive in order
-        kept = [event.feedback.feedback_id for event in gateway.console.events() if event.HasField("feedback")]
-
-    assert (found.code, found.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, words.REASON_DEADLINE_EXCEEDED)
-    assert kept == [given.feedback_id]
-
-
-async def calls_inside(gateway: Gateway, calls: int) -> bool:
-    return await gateway.metric("amulet_calls_in_flight") == calls
-
-
-async def admits_again(gateway: Gateway) -> bool:
-    failed, admitting = [await gateway.metric(f"amulet_journal_{name}") for name in ("failures_total", "admitting")]
-    return bool(failed and admitting)
-
-
-async def is_gone(gateway: Gateway) -> bool:
-    """Its pages go after its calls, and before the journal."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", gateway.listening.ops_port)
-    except OSError:
-        return True
-    writer.close()
-    return False
 
 
 async def test_a_photograph_is_sealed_for_the_console_exactly_with_consent_and_wish(tmp_path: Path) -> None:
