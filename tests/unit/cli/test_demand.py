@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 from cli import supervision
 from cli.layout import Layout
 from cli.supervision import IDLE, Program
+from tests.unit.cli.waiting import until
 
 # Takes the file away as the trainer does, says so, and works until it is told that there is nothing left.
 WORK = """
@@ -26,7 +26,6 @@ with open(works, "a") as file:
 while os.path.exists(works + ".more"):
     time.sleep(0.05)
 """
-WITHIN_S = 30.0  # supervisord looks every five seconds
 
 
 class OnDemand:
@@ -44,13 +43,6 @@ class OnDemand:
     def state(self) -> str:
         names = {state.name: state for state in supervision.states(self.layout)}
         return names[self.program.name].state
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 @pytest.fixture

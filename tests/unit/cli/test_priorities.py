@@ -5,22 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from cli import supervision
 from cli.layout import Layout
 from cli.supervision import Program
-
-WITHIN_S = 30.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
+from tests.unit.cli.waiting import until
 
 
 def test_a_program_that_yields_runs_below_the_others(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,8 +15,8 @@ import pytest
 from cli import supervision
 from cli.layout import Layout
 from cli.supervision import Program
+from tests.unit.cli.waiting import until
 
-WITHIN_S = 30.0
 END_S = 2.0
 # Asked to end, it takes its time, as a gateway does whose last calls are still answered.
 SLOW = """
@@ -26,13 +26,6 @@ open(sys.argv[2], "w").close()
 while True:
     time.sleep(600)
 """
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.05)
 
 
 @pytest.fixture
