@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ from model_store.measured import ConfusionCard, ReliabilityCard
 from protos.verdict import DecisionLimits, DetectorLimits, Level
 
 SCHEMA_VERSION: Final = 1
+# A card travels to gateways and callers as a google.protobuf.Struct inside of three other messages. Protobuf reads 100
+# levels, and each of JSON takes three.
+DEPTH_MAX: Final = 24
+VERSION_CHARACTERS_MAX: Final = 100
 GOLDEN, DRAWN = "golden", "drawn"  # in training.config: its golden photographs are nobody's
 # How a graph can explain itself -> the output that does.
 EXPLANATIONS: Final[Mapping[str, str]] = MappingProxyType(
@@ -272,8 +277,11 @@ def check_suffix(suffix: str) -> None:
 def version_name(*, created_at: datetime, backbone: str, macro_f1: float, suffix: str = "") -> str:
     """`v{date}_{backbone}_{f1:.3f}`; the suffix tells two runs of one day apart."""
     name = f"v{created_at:%Y%m%d}_{backbone}_{macro_f1:.3f}" + (f"-{suffix}" if suffix else "")
-    if not _VERSION.fullmatch(name):
-        raise ValueError(f"{name} is not a version name of the form v20261231_backbone_0.875")
+    if not _VERSION.fullmatch(name) or len(name) > VERSION_CHARACTERS_MAX:
+        raise ValueError(
+            f"{name} is not a version name of the form v20261231_backbone_0.875, "
+            f"of at most {VERSION_CHARACTERS_MAX} characters"
+        )
     return name
 
 
@@ -282,6 +290,24 @@ def validate(document: object) -> None:
     # The first only: a document may be made to have millions. The schema states sizes before items.
     for error in _validator().iter_errors(document):
         raise CardInvalid(f"model.json at {error.json_path}: {_shortened(error.message)}")
+    _check_values(document)
+
+
+def _check_values(document: object) -> None:
+    """What the console's database and the policy can hold, wherever on the card it stands."""
+    level: list[Any] = [document]
+    for _ in range(DEPTH_MAX + 1):
+        if any("\0" in text for text in level if isinstance(text, str)):
+            raise CardInvalid("model.json holds the character U+0000, which databases and other readers refuse")
+        wholes = [part for part in level if isinstance(part, dict | list)]
+        if not wholes:
+            return
+        level = [part for whole in wholes for part in _parts(whole)]
+    raise CardInvalid(f"model.json is nested more than {DEPTH_MAX} deep")
+
+
+def _parts(whole: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return chain(whole, whole.values()) if isinstance(whole, dict) else whole
 
 
 def _shortened(message: str) -> str:
@@ -313,6 +339,10 @@ def _pattern(
 
 def _check_agreement(card: Card) -> None:
     """What no schema can say: the parts of a card speak of the same classes and detectors."""
+    try:
+        card.created_at.astimezone(UTC)
+    except OverflowError:
+        raise CardInvalid("model.json at $.created_at: a moment that is in the years 1 to 9999 in UTC, too") from None
     classes = [item.id for item in card.classes]
     if len(set(classes)) != len(classes) or {".", ".."} & set(classes):
         raise CardInvalid("model.json at $.classes: every class has an id of its own, which can name a folder")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from model_store.errors import printable
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 GRAPH: Final = "graph"
@@ -93,7 +94,7 @@ def inspect(folder: Path, limits: InspectionLimits) -> Mapping[str, Outcome]:
     failed = any(outcome.reason for outcome in outcomes.values())
     if not failed and len(outcomes) < len(RULES):
         rule = RULES[len(outcomes)]
-        outcomes[rule] = Outcome(_REASON_OF[rule], f"checking it in a limited process {ending}")
+        outcomes[rule] = Outcome(_REASON_OF[rule], printable(f"checking it in a limited process {ending}"))
     return outcomes
 
 

@@ -16,6 +16,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 REVOKED_FILE: Final = "revoked.txt"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _KEY_BYTES_MAX: Final = 64 * 1024
+_FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +49,24 @@ class TrustStore:
     def load(*places: Path) -> TrustStore:
         """Read keys from files, and from folders every `*.pem` and `*.pub`.
 
-        A folder's `revoked.txt` holds one fingerprint a line; what follows a `#` is a remark.
+        A folder's `revoked.txt` holds one fingerprint a line; what follows a `#` is a remark. What `sha256sum`
+        prints of a key's file revokes it, too, where that is written in another way than its fingerprint takes it.
         A private key counts as its public half. Raises KeyUnusable naming the file.
         """
         keys: dict[str, bytes] = {}
+        written: dict[str, str] = {}  # SHA-256 of a key's file -> its fingerprint
         revoked: set[str] = set()
         for place in places:
             if not place.exists():
                 raise KeyUnusable(f"{place} does not exist: name a public key (PEM) or a folder of them")
-            files = (
-                sorted(file for file in place.iterdir() if file.suffix in {".pem", ".pub"})
-                if place.is_dir()
-                else [place]
-            )
-            for file in files:
+            for file in _key_files(place):
                 public = public_pem(file)
                 keys[fingerprint_of(public)] = public
-            if place.is_dir() and (place / REVOKED_FILE).is_file():
+                written[fingerprint_of(_read_key(file))] = fingerprint_of(public)
+            # Also a link to nothing, which `exists` denies: a revocation that is lost must not go unnoticed.
+            if place.is_dir() and os.path.lexists(place / REVOKED_FILE):
                 revoked.update(_fingerprints_in(place / REVOKED_FILE))
-        return TrustStore(keys, frozenset(revoked))
+        return TrustStore(keys, frozenset(revoked | {written[each] for each in revoked & written.keys()}))
 
 
 def generate_key(path: Path) -> str:
@@ -171,6 +172,12 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
                 words.REASON_ARCHIVE_SIGNATURE_INVALID,
                 f"not as it was signed: {', '.join(differing)}" if differing else "the key did not sign this statement",
             ) from None
+    if signature != bundle.text:
+        raise ArchiveRefused(
+            words.REASON_ARCHIVE_SIGNATURE_INVALID,
+            "model.sig was written again after signing, or holds what nobody signed: "
+            "send the file that `amulet package` wrote",
+        )
     # The library lets a statement name paths that it need not cover; we do not.
     uncovered = sorted(set(members) - set(bundle.digests))
     if uncovered:
@@ -184,6 +191,7 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
 class _Bundle:
     signer: str
     digests: Mapping[str, str]  # member -> SHA-256, as the statement says
+    text: bytes  # as `sign` writes it: with the statement and its signature, and nothing that is not signed
 
 
 def _bundle(signature: bytes) -> _Bundle:
@@ -195,13 +203,19 @@ def _bundle(signature: bytes) -> _Bundle:
             raise ValueError("an archive has exactly one signature")
         statement = strict_json.loads(base64.b64decode(envelope["payload"], validate=True))
         digests = {resource["name"]: resource["digest"] for resource in statement["predicate"]["resources"]}
-        if not isinstance(signer, str) or not signer:
+        if not isinstance(signer, str) or not _FINGERPRINT.fullmatch(signer):
             raise ValueError("it does not say which key made it")
+        text = _written(
+            media_type=document["mediaType"],
+            signer=signer,
+            payload=base64.b64decode(envelope["payload"]),
+            signature=base64.b64decode(envelope["signatures"][0]["sig"]),
+        )
     except KeyError as error:
         raise _no_bundle(f"it has no {error}") from None
     except (ValueError, TypeError, IndexError) as error:
         raise _no_bundle(str(error)[:200]) from None
-    return _Bundle(signer, digests)
+    return _Bundle(signer, digests, text)
 
 
 def _no_bundle(detail: str) -> ArchiveRefused:
@@ -236,20 +250,45 @@ def _reproducible(bundle: dict[str, Any], private: ec.EllipticCurvePrivateKey) -
     # DSSE's pre-authentication encoding, protocol version 1.
     message = b" ".join([b"DSSEv1", b"%d" % len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), b"%d" % len(payload), payload])
     signature = private.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    bundle["dsseEnvelope"] = {
-        "payload": base64.b64encode(payload).decode(),
-        "payloadType": _PAYLOAD_TYPE,
-        "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
+    signer = bundle["verificationMaterial"]["publicKey"]["hint"]
+    return _written(media_type=bundle["mediaType"], signer=signer, payload=payload, signature=signature)
+
+
+def _written(*, media_type: str, signer: str, payload: bytes, signature: bytes) -> bytes:
+    """The one text of a bundle: it has room for what is signed, and for what says how."""
+    bundle = {
+        "dsseEnvelope": {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": _PAYLOAD_TYPE,
+            "signatures": [{"keyid": "", "sig": base64.b64encode(signature).decode()}],
+        },
+        "mediaType": media_type,
+        "verificationMaterial": {"publicKey": {"hint": signer}, "tlogEntries": []},
     }
     return json.dumps(bundle, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
+def _key_files(place: Path) -> Sequence[Path]:
+    if not place.is_dir():
+        return [place]
+    try:
+        return sorted(file for file in place.iterdir() if file.suffix in {".pem", ".pub"})
+    except OSError as error:
+        raise KeyUnusable(f"{place} cannot be read: {error.strerror}") from None
+
+
 def _fingerprints_in(path: Path) -> Iterable[str]:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    try:
+        text = path.read_text("utf-8-sig")  # some editors begin every text with a mark
+    except OSError as error:
+        raise KeyUnusable(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeyUnusable(f"{path} is not text in UTF-8: write one fingerprint a line") from None
+    for number, line in enumerate(text.splitlines(), start=1):
         entry = line.partition("#")[0].strip().lower()
         if not entry:
             continue
-        if len(entry) != 64 or set(entry) - set("0123456789abcdef"):
+        if not _FINGERPRINT.fullmatch(entry):
             raise KeyUnusable(
                 f"{path}, line {number}: a fingerprint is 64 hexadecimal digits, as `sha256sum KEY.pub` prints"
             )

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
-from model_store.card import CalibrationCard, Card, CardInvalid, version_name
+from model_store.card import DEPTH_MAX, CalibrationCard, Card, CardInvalid, version_name
+from protos.amulet.policy.v1 import policy_pb2
+from protos.amulet.v1 import prediction_pb2
 
 
 @pytest.fixture
@@ -110,7 +113,15 @@ def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
         (_set("version", value="v20260101_tiny_1.000\n"), r"\$\.version"),
         (_set("version", value="latest"), r"\$\.version"),
         (_set("created_at", value="2026-01-01T00:00:00"), r"\$\.created_at"),
+        (_set("version", value="v20260101_" + "a" * 90 + "_1.000"), r"\$\.version"),  # 106: columns have 100
         (_set("created_at", value="2026-13-01T00:00:00Z"), "month"),
+        (_set("created_at", value="2026-W05-2T00:00:00Z"), r"\$\.created_at"),
+        (_set("created_at", value="0001-01-01T00:00:00+14:00"), r"\$\.created_at"),  # no year in UTC
+        (_set("created_at", value="9999-12-31T23:59:59-14:00"), r"\$\.created_at"),
+        (_set("data", "photos", value=2**31), r"\$\.data\.photos"),  # an int32 to callers
+        (_set("data", "name", value="a\0b"), r"U\+0000"),
+        (_set("training", "config", value={"deep": ["\0"]}), r"U\+0000"),
+        (_set("classes", 0, "names", value={"en": "Red", "\0": "Red"}), r"U\+0000"),
         (_set("input", "height_px", value=64.0), r"\$\.input\.height_px"),
         (_set("input", "height_px", value=True), r"\$\.input\.height_px"),
         (_set("temperature", value=0), r"\$\.temperature"),
@@ -160,6 +171,31 @@ def test_what_is_wrong_on_a_card_is_named(
 def test_what_two_readers_could_read_differently_is_no_card(text: bytes) -> None:
     with pytest.raises(CardInvalid, match=r"model\.json"):
         Card.parse(text)
+
+
+def _nested(deep: int) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for _ in range(deep):
+        config = {"inner": config}
+    return config
+
+
+def test_a_card_is_nested_no_deeper_than_its_readers_follow(document: dict[str, Any]) -> None:
+    """A gateway gets it inside of a policy, and one message that it cannot read is all of the policy."""
+    room = DEPTH_MAX - 3  # the card, its training, its config
+    _set("training", "config", value=_nested(room))(document)
+    card = Card.parse(json.dumps(document))
+    assert Card.parse(card.render()) == card
+    sent = prediction_pb2.Card()
+    json_format.ParseDict(document, sent.document)
+    policy = policy_pb2.Policy(
+        models=[policy_pb2.ServedModel(versions=[policy_pb2.ServedVersion(card=sent) for _ in range(2)])]
+    )
+    assert policy_pb2.Policy.FromString(policy.SerializeToString()) == policy
+
+    _set("training", "config", value=_nested(room + 1))(document)
+    with pytest.raises(CardInvalid, match="24 deep"):
+        Card.parse(json.dumps(document))
 
 
 def test_a_card_that_contradicts_itself_is_not_written(card: Card) -> None:

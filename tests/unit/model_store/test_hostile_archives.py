@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model_store.errors import MESSAGE_CHARACTERS_MAX
 from model_store.signing import TrustStore
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.model_store.cast import Signer, check, zip_of
@@ -49,6 +50,8 @@ def test_a_hostile_archive_is_refused_for_its_reason_and_runs_nothing(
     assert words.Reason.Name(report.refusal.reason) == words.Reason.Name(reason), report.refusal.message
     assert report.refusal.message
     assert "Traceback" not in report.refusal.message
+    # It is shown on terminals and kept in a database, whatever names an archive holds.
+    assert all(rule.message.isprintable() and len(rule.message) <= MESSAGE_CHARACTERS_MAX for rule in report.rules)
     assert not material.canary.exists()
     assert {name: sys.modules[name] for name in sys.modules if name.startswith(("torch", "amulet_handler"))} == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,34 @@ def test_a_revocation_that_is_no_fingerprint_stops_everything(tmp_path: Path) ->
     (tmp_path / "revoked.txt").write_text("the key of March\n")
     with pytest.raises(KeyUnusable, match="line 1"):
         TrustStore.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"\x00\xe9\n"])
+def test_a_list_of_revocations_that_is_no_text_stops_everything(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "revoked.txt").write_bytes(content)
+    with pytest.raises(KeyUnusable, match=r"revoked\.txt"):
+        TrustStore.load(tmp_path)
+
+
+def test_a_list_of_revocations_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
+    (tmp_path / "revoked.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(KeyUnusable, match=r"revoked\.txt cannot be read"):
+        TrustStore.load(tmp_path)
+    (tmp_path / "revoked.txt").unlink()
+    (tmp_path / "revoked.txt").mkdir()
+    with pytest.raises(KeyUnusable, match=r"revoked\.txt cannot be read"):
+        TrustStore.load(tmp_path)
+
+
+@pytest.mark.parametrize("rewrite", [lambda pem: pem.replace(b"\n", b"\r\n"), lambda pem: b"# release key\n" + pem])
+def test_what_sha256sum_prints_of_a_key_revokes_it_however_its_file_is_written(
+    rewrite: Callable[[bytes], bytes], maker: Signer, tmp_path: Path
+) -> None:
+    content = rewrite(maker.public.read_bytes())
+    (tmp_path / "maker.pub").write_bytes(content)
+    (tmp_path / "revoked.txt").write_text(hashlib.sha256(content).hexdigest() + "\n", "utf-8-sig")
+
+    trusted = TrustStore.load(tmp_path)
+
+    assert set(trusted.keys) == {maker.fingerprint}
+    assert maker.fingerprint in trusted.revoked

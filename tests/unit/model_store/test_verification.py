@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import time
@@ -71,6 +72,19 @@ def test_an_uploader_sees_every_complaint_of_the_cheap_rules_at_once(
     }
     assert report.refusal is not None
     assert report.refusal.rule == "handler"
+
+
+def test_what_a_stranger_writes_into_a_statement_is_shown_escaped(
+    good: dict[str, bytes], maker: Signer, tmp_path: Path
+) -> None:
+    bundle = json.loads(maker.sign(good))
+    statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    statement["predicate"]["resources"].append({"name": "\x1b[2J\0", "digest": "0" * 64, "algorithm": "sha256"})
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(json.dumps(statement).encode()).decode()
+    forged = {**good, "model.sig": json.dumps(bundle).encode()}
+    report = check(zip_of(entries_of(forged)), maker.trust, tmp_path)
+    assert report.refusal is not None
+    assert report.refusal.message == "not as it was signed: \\x1b[2J\\x00"
 
 
 def test_a_rule_that_needs_a_broken_card_is_not_judged(good: dict[str, bytes], maker: Signer, tmp_path: Path) -> None:

@@ -94,6 +94,27 @@ def card_nested_too_deeply(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_nested_deeper_than_a_message(m: Material) -> bytes:
+    """Deep enough that no policy with it can be read, and not so deep that JSON refuses it."""
+    return _with_card_text(m, lambda text: text.replace('"config": {}', '"config": ' + '{"a":' * 60 + "1" + "}" * 60))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_a_name_that_no_database_takes(m: Material) -> bytes:
+    return _edited(m, lambda card: card["data"].update(name="data\0"))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_with_a_version_longer_than_a_name(m: Material) -> bytes:
+    return _edited(m, lambda card: card.update(version="v20260101_" + "a" * 1000 + "_1.000"))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def card_from_before_the_first_year(m: Material) -> bytes:
+    return _edited(m, lambda card: card.update(created_at="0001-01-01T00:00:00+14:00"))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
 def card_without_metrics(m: Material) -> bytes:
     return _edited(m, lambda card: card.update(metrics=[]))
 

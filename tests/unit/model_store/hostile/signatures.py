@@ -6,7 +6,8 @@ import io
 import json
 import pickle
 import zipfile
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests import tiny_archive
@@ -110,6 +111,38 @@ def signature_with_the_statement_changed(m: Material) -> bytes:
     other = json.loads(m.maker.sign({**m.good, "reference.json": b"{}"}))
     bundle["dsseEnvelope"]["payload"] = other["dsseEnvelope"]["payload"]
     return zip_of(entries_of({**m.good, "model.sig": json.dumps(bundle).encode()}))
+
+
+def _resigned(m: Material, change: Callable[[dict[str, Any]], object]) -> bytes:
+    """With the true signature, and a bundle around it that is another."""
+    bundle = json.loads(m.maker.sign(m.good))
+    change(bundle)
+    text = json.dumps(bundle, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    return zip_of(entries_of({**m.good, "model.sig": text}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_with_room_for_what_nobody_signed(m: Material) -> bytes:
+    return _resigned(m, lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(keyid="smuggled " * 1000))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_with_white_space(m: Material) -> bytes:
+    return zip_of(entries_of({**m.good, "model.sig": m.maker.sign(m.good) + b"\n"}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_with_its_keys_in_another_order(m: Material) -> bytes:
+    bundle = json.loads(m.maker.sign(m.good))
+    return zip_of(entries_of({**m.good, "model.sig": json.dumps(dict(reversed(bundle.items()))).encode()}))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def signature_of_a_key_that_is_no_fingerprint(m: Material) -> bytes:
+    def change(bundle: dict[str, Any]) -> None:
+        bundle["verificationMaterial"]["publicKey"]["hint"] = "\x1b]0;look here\x07"
+
+    return _resigned(m, change)
 
 
 @cases.refused_for(words.REASON_ARCHIVE_PICKLE)
