@@ -23,7 +23,7 @@ from console.audit.services import record
 from console.celery_app import wake
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal
 from console.registry import uploads
-from console.registry.models import ModelVersion, State, Upload
+from console.registry.models import NAMED, ModelVersion, State, Upload
 from console.staff.models import User
 from console.staff.services import require
 from model_store import store
@@ -71,14 +71,15 @@ def verify_version(*, version_id: int) -> None:
     part = uploads.part_file(version.upload)
     try:
         report = verification.verify(part, trusted=TrustStore.load(settings.AMULET.trusted_keys))
-        if report.accepted and report.sha256 == version.sha256:
+        taken = report.accepted and _is_taken(report)
+        if report.accepted and report.sha256 == version.sha256 and not taken:
             store.place(part, settings.AMULET.model_store, sha256=report.sha256)
     except (KeyUnusable, ArchiveRefused, OSError) as error:
         release_claim(version_id=version_id)
         raise NotAvailable(
             _("The archive could not be verified now: {error}").format(error=error), reason="verification_unavailable"
         ) from error
-    _settle_verification(version, report)
+    _settle_verification(version, report, taken=taken)
     part.unlink(missing_ok=True)
 
 
@@ -188,6 +189,8 @@ def checked_reason(reason: str) -> str:
 def _take_in(actor: User, upload: Upload) -> ModelVersion:
     try:
         with transaction.atomic():
+            if not uploads.claim(upload):
+                raise NotFound(_("There is no such upload of yours."), field="id")
             version = ModelVersion.objects.create(
                 filename=upload.filename,
                 size_bytes=upload.size_bytes,
@@ -210,27 +213,43 @@ def _claim(version_id: int, state: State, seconds: int) -> bool:
     return bool(moved)
 
 
-def _settle_verification(version: ModelVersion, report: verification.Report) -> None:
+def _is_taken(report: verification.Report) -> bool:
+    """Whether another archive has the name. The constraint says so, too, but only behind the store."""
+    assert report.card is not None
+    named = ModelVersion.objects.filter(model=report.card.name, version=report.card.version, state__in=NAMED)
+    return named.exists()
+
+
+def _settle_verification(version: ModelVersion, report: verification.Report, *, taken: bool) -> None:
     document = report.as_document()
     rules: list[dict[str, Any]] = document["rules"]
     accepted = report.accepted and report.sha256 == version.sha256
     if report.accepted and not accepted:
         rules.append(_verdict("upload", words.REASON_ARCHIVE_UNREADABLE, "the bytes changed after the upload"))
     elif accepted and report.card is not None:
-        rules.append(_verdict("name", None, f"{report.card.name} {report.card.version} is a new name"))
-        try:
-            with transaction.atomic():
-                _become(version, State.VERIFIED, report, rules)
-                transaction.on_commit(partial(_wake_smoke_test, version.pk))
+        name = f"{report.card.name} {report.card.version}"
+        if not taken and _take_name(version, report, [*rules, _verdict("name", None, f"{name} is a new name")]):
             return
-        except IntegrityError:
-            rules[-1] = _verdict(
+        rules.append(
+            _verdict(
                 "name",
                 words.REASON_ARCHIVE_DUPLICATE,
-                f"{report.card.name} {report.card.version} is here already; a name means one archive for ever",
+                f"{name} is here already; a name means one archive for ever",
             )
+        )
     with transaction.atomic():
         _become(version, State.REFUSED, report, rules)
+
+
+def _take_name(version: ModelVersion, report: verification.Report, rules: Sequence[Mapping[str, Any]]) -> bool:
+    """uploaded → verified; False: another archive took the name meanwhile."""
+    try:
+        with transaction.atomic():
+            _become(version, State.VERIFIED, report, rules)
+            transaction.on_commit(partial(_wake_smoke_test, version.pk))
+    except IntegrityError:
+        return False
+    return True
 
 
 def _become(

@@ -14,17 +14,19 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from io import FileIO
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.errors import Conflict, Invalid, NotAvailable, NotFound, TooLarge
-from console.registry.models import Upload
+from console.registry.models import ModelVersion, State, Upload
 from console.registry.queries import uploads_of
 from console.staff.models import User
 from console.staff.services import require
@@ -33,6 +35,7 @@ from model_store.members import Limits
 UNFINISHED_MAX: Final = 5  # for each person
 KEPT_UNFINISHED: Final = timedelta(days=1)
 _SPARE_BYTES: Final = 64 * 2**20
+_PART: Final = ".part"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -75,12 +78,15 @@ def start_upload(*, actor: User, filename: str, size_bytes: int, sha256: str, no
 def append(*, actor: User, upload_id: UUID, offset_bytes: int, pieces: Iterable[bytes]) -> Upload:
     """Take the next bytes. What arrived before the sender broke off is kept and counted.
 
-    Raises NotFound; Conflict when the offset is not the counted one or another piece is being
-    received; TooLarge for bytes beyond the announced size; NotAvailable when the disk is full.
+    Raises NotFound; Conflict when the offset is not the counted one, another piece is being received or the
+    upload became a version; TooLarge for bytes beyond the announced size; NotAvailable when the disk is full.
     """
     upload = find_upload(actor=actor, upload_id=upload_id)
+    if _became_a_version(upload):
+        raise _finished()
     with _locked(upload) as file:
         upload.refresh_from_db()
+        _forget_what_was_lost(upload, os.fstat(file.fileno()).st_size)
         if offset_bytes != upload.offset_bytes:
             raise Conflict(
                 _("The next byte is number {offset}.").format(offset=upload.offset_bytes),
@@ -95,7 +101,7 @@ def append(*, actor: User, upload_id: UUID, offset_bytes: int, pieces: Iterable[
                     raise TooLarge(
                         _("More bytes than the {size} announced.").format(size=upload.size_bytes), field="Upload-Offset"
                     )
-                file.write(piece)
+                _write(file, piece)
         except OSError as error:
             raise NotAvailable(
                 _("The upload broke off: {error}").format(error=error.strerror or type(error).__name__),
@@ -120,6 +126,10 @@ def check_complete(upload: Upload) -> None:
 
     An upload whose bytes are others starts again from its first byte.
     """
+    try:
+        _forget_what_was_lost(upload, part_file(upload).stat().st_size)
+    except FileNotFoundError:
+        _forget_what_was_lost(upload, 0)
     if upload.offset_bytes != upload.size_bytes:
         raise Conflict(
             _("{offset} of {size} bytes have arrived.").format(offset=upload.offset_bytes, size=upload.size_bytes),
@@ -141,34 +151,75 @@ def check_complete(upload: Upload) -> None:
 def delete_upload(*, actor: User, upload_id: UUID) -> None:
     """Give an unfinished upload up. Raises NotFound; Conflict when it became a version."""
     upload = find_upload(actor=actor, upload_id=upload_id)
-    if hasattr(upload, "model_version"):
-        raise Conflict(_("This upload became a version."), reason="upload_finished")
-    discard(upload)
+    if not discard(upload):
+        raise _finished()
 
 
-def discard(upload: Upload) -> None:
-    """Forget an upload and its bytes."""
+@transaction.atomic
+def claim(upload: Upload) -> bool:
+    """Write the row of an upload, so that of two who end it, in one way or the other, one comes first.
+
+    To be called first in a transaction. False: it is gone.
+    """
+    return bool(Upload.objects.filter(pk=upload.pk).update(touched_at=now()))
+
+
+def discard(upload: Upload) -> bool:
+    """Forget an unfinished upload and its bytes. False: it became a version meanwhile."""
+    with transaction.atomic():
+        claim(upload)
+        if _became_a_version(upload):
+            return False
+        Upload.objects.filter(pk=upload.pk).delete()
     part_file(upload).unlink(missing_ok=True)
-    Upload.objects.filter(pk=upload.pk).delete()
+    return True
 
 
 def discard_abandoned() -> int:
-    """Forget unfinished uploads that nobody touched for a day. Returns how many."""
+    """Forget unfinished uploads that nobody touched for a day. Returns how many.
+
+    Bytes that nobody waits for go, too: of an upload whose process was killed before it removed them.
+    """
     old = list(Upload.objects.filter(model_version=None, touched_at__lt=now() - KEPT_UNFINISHED))
-    for upload in old:
-        discard(upload)
-    return len(old)
+    count = sum(discard(upload) for upload in old)
+    # Files first: the row of an upload is there before its file.
+    files = {path.stem: path for path in settings.AMULET.staging_dir.glob(f"*{_PART}")}
+    waiting = Upload.objects.filter(Q(model_version=None) | Q(model_version__state=State.UPLOADED))
+    for name in files.keys() - {str(pk) for pk in waiting.values_list("pk", flat=True)}:
+        files[name].unlink(missing_ok=True)
+    return count
 
 
 def part_file(upload: Upload) -> Path:
     """Where the bytes of an upload wait."""
     folder: Path = settings.AMULET.staging_dir
-    return folder / f"{upload.pk}.part"
+    return folder / f"{upload.pk}{_PART}"
 
 
-def _count(upload: Upload, file: IO[bytes]) -> None:
+def _became_a_version(upload: Upload) -> bool:
+    return ModelVersion.objects.filter(upload=upload).exists()
+
+
+def _finished() -> Conflict:
+    return Conflict(_("This upload became a version."), reason="upload_finished")
+
+
+def _forget_what_was_lost(upload: Upload, found_bytes: int) -> None:
+    """Bytes that were counted and are not there, as after a restore, are to be sent again."""
+    if found_bytes < upload.offset_bytes:
+        upload.offset_bytes = found_bytes
+        Upload.objects.filter(pk=upload.pk).update(offset_bytes=found_bytes)
+
+
+def _write(file: FileIO, piece: bytes) -> None:
+    """All of it. Without a buffer a full disk is met here, and not again when the file is closed."""
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _count(upload: Upload, file: FileIO) -> None:
     try:
-        file.flush()
         os.fsync(file.fileno())
     except OSError:
         return  # nothing of this piece counts; the next one starts where it did
@@ -184,11 +235,11 @@ def _check_room(size_bytes: int) -> None:
 
 
 @contextmanager
-def _locked(upload: Upload) -> Iterator[IO[bytes]]:
+def _locked(upload: Upload) -> Iterator[FileIO]:
     path = part_file(upload)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "r+b") as file:
+    with os.fdopen(handle, "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from django.conf import settings as settings_of_the_console
 from django.utils.timezone import now
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -172,3 +176,67 @@ def test_abandoned_uploads_and_their_bytes_go_after_a_day(malee: User) -> None:
     assert uploads.discard_abandoned() == 1
     assert not uploads.part_file(old).exists()
     assert list(Upload.objects.all()) == [fresh]
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """A disk that takes no more of any file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("piece_bytes", [10, 1000, len(CONTENT)])
+def test_a_full_disk_is_told_and_what_it_took_counts(piece_bytes: int, malee: User) -> None:
+    upload = announce(malee)
+    pieces = [CONTENT[start : start + piece_bytes] for start in range(0, len(CONTENT), piece_bytes)]
+    with files_of_at_most(5005), pytest.raises(NotAvailable) as refused:
+        send(malee, upload, 0, *pieces)
+    assert refused.value.reason == "upload_interrupted"
+    upload.refresh_from_db()
+    assert 0 < upload.offset_bytes <= 5005
+
+    send(malee, upload, upload.offset_bytes, CONTENT[upload.offset_bytes :])
+    upload.refresh_from_db()
+    uploads.check_complete(upload)
+    assert uploads.part_file(upload).read_bytes() == CONTENT
+
+
+def test_an_upload_whose_bytes_were_lost_starts_again(malee: User) -> None:
+    upload = send(malee, announce(malee), 0, CONTENT)
+    uploads.part_file(upload).unlink()
+    with pytest.raises(Conflict) as refused:
+        uploads.check_complete(upload)
+    assert refused.value.reason == "upload_incomplete"
+    assert announce(malee).offset_bytes == 0
+    send(malee, upload, 0, CONTENT)
+    uploads.check_complete(announce(malee))
+
+
+def test_a_piece_behind_bytes_that_were_lost_is_refused(malee: User) -> None:
+    """Else a file of zeros would be filled to its end, and only then be found to be another."""
+    upload = send(malee, announce(malee), 0, CONTENT[:5000])
+    uploads.part_file(upload).write_bytes(CONTENT[:100])
+    with pytest.raises(Conflict) as refused:
+        send(malee, upload, 5000, CONTENT[5000:])
+    assert refused.value.reason == "wrong_offset"
+    assert announce(malee).offset_bytes == 100
+    send(malee, upload, 100, CONTENT[100:])
+    uploads.check_complete(announce(malee))
+
+
+def test_bytes_that_nobody_waits_for_go_too(malee: User) -> None:
+    """Of an upload whose process was killed between its row and its file, or behind the verdict."""
+    waiting = send(malee, announce(malee), 0, CONTENT[:10])
+    gone = settings_of_the_console.AMULET.staging_dir / f"{uuid4()}.part"
+    gone.write_bytes(b"nobody's")
+    other = settings_of_the_console.AMULET.staging_dir / "sheet.zip"
+    other.write_bytes(b"somebody else's")
+    uploads.discard_abandoned()
+    assert uploads.part_file(waiting).exists()
+    assert other.exists()
+    assert not gone.exists()
+    other.unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from console.errors import NotAvailable
+from console.errors import Conflict, NotAvailable
 from console.registry import services, uploads
 from console.registry.models import ModelVersion, State
 from console.site.roles import Role
@@ -21,13 +21,18 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A tiny archive, signed with a key that this console trusts."""
-    folder = tmp_path_factory.mktemp("archive")
-    key = folder / "release.key"
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that this console trusts."""
+    key = tmp_path_factory.mktemp("key") / "release.key"
     signing.generate_key(key)
     settings.AMULET.trusted_keys.mkdir(parents=True, exist_ok=True)
     (settings.AMULET.trusted_keys / "release.pem").write_bytes(signing.public_pem(key))
+    return key
+
+
+@pytest.fixture(scope="module")
+def archive(key: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("archive")
     return tiny_archive.write_archive(folder, folder / "tiny.mar", key=key).path.read_bytes()
 
 
@@ -52,6 +57,46 @@ def test_a_good_archive_is_verified_placed_and_its_upload_gone(malee: User, arch
     assert version.upload is not None
     assert not uploads.part_file(version.upload).exists()
     assert version.card().name == tiny_archive.NAME
+
+
+def test_a_finished_upload_takes_no_more_pieces_and_leaves_no_file(malee: User, archive: bytes) -> None:
+    version = finished(malee, archive)
+    assert version.upload is not None
+    with pytest.raises(Conflict) as refused:
+        send(malee, version.upload, len(archive), b"")
+    assert refused.value.reason == "upload_finished"
+    assert not uploads.part_file(version.upload).exists()
+
+
+def test_who_gives_an_upload_up_while_it_becomes_a_version_is_too_late(malee: User, archive: bytes) -> None:
+    upload = announce(malee, archive)
+    send(malee, upload, 0, archive)
+    seen_unfinished = uploads.find_upload(actor=malee, upload_id=upload.pk)
+    version = ModelVersion.objects.create(
+        filename="tiny.mar", size_bytes=len(archive), sha256=upload.sha256, upload=upload, uploaded_by=malee
+    )
+    assert not uploads.discard(seen_unfinished)
+    services.verify_version(version_id=version.pk)
+    version.refresh_from_db()
+    assert version.state == State.VERIFIED
+
+
+def test_what_a_killed_process_left_behind_the_verdict_goes_with_the_abandoned(malee: User, archive: bytes) -> None:
+    version = finished(malee, archive)
+    assert version.upload is not None
+    uploads.part_file(version.upload).write_bytes(archive)
+    uploads.discard_abandoned()
+    assert not uploads.part_file(version.upload).exists()
+
+
+def test_an_archive_under_a_name_that_is_taken_does_not_stay_in_the_store(
+    malee: User, archive: bytes, key: Path, tmp_path: Path
+) -> None:
+    finished(malee, archive)
+    other = tiny_archive.write_archive(tmp_path / "run", tmp_path / "other.mar", key=key, plain=True)
+    version = finished(malee, other.path.read_bytes(), filename="other.mar")
+    assert version.rules[-1]["reason"] == "REASON_ARCHIVE_DUPLICATE"
+    assert not (settings.AMULET.model_store / version.file_name).exists()
 
 
 def test_finishing_twice_gives_the_same_version(malee: User, archive: bytes) -> None:
