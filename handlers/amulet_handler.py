@@ -160,6 +160,7 @@ class Ran:
     graph_ms: float
     batch_images: int
     began_s: float = 0.0  # of that run, as time.perf_counter counts
+    failed: bool = False  # the graph gave none: not even where these images were alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ class AmuletHandler:
 
         context: TorchServe's; its `system_properties["model_dir"]` is the unpacked archive.
         Raises ArchiveWrong when the graph is not the one that the card names by its SHA-256,
-        or has other inputs and outputs, or when the manifest names another model.
+        or has other inputs and outputs, or cannot be run, or when the manifest names another model.
         """
         folder = Path(context.system_properties["model_dir"])
         self.card = Card.read(folder / "model.json")
@@ -250,16 +251,28 @@ class AmuletHandler:
         self._session = _session_of(self._graph, self.card)
         self._examples = _examples_of(folder / "examples.json", self.card)
         self._beside = ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="graph")
-        outputs = self._run_blank(self._session)
-        names = [output.name for output in self._session.get_outputs()]
-        self._directions = _directions(outputs[names.index("embedding")].shape[1])
+        self._directions = _directions(self._run_blank(self._session)["embedding"].shape[1])
         _log.info("loaded %s %s", self.card.name, self.card.version)
 
-    def _run_blank(self, session: onnxruntime.InferenceSession) -> list[NDArray[np.float32]]:
-        """All outputs. The first run plans memory and is several times slower: nobody should wait for it."""
+    def _run_blank(self, session: onnxruntime.InferenceSession) -> dict[str, NDArray[np.float32]]:
+        """All outputs. The first run plans memory and is several times slower: nobody should wait for it.
+
+        Raises ArchiveWrong where it fails, or gives other shapes than the card's.
+        """
         blank = np.zeros((1, self.card.height_px, self.card.width_px, 3), dtype=np.uint8)
-        feeds = {"image": blank, "target": np.array([-1], dtype=np.int64)}
-        return session.run(None, feeds)  # type: ignore[no-any-return]  # onnxruntime has no types
+        names = [output.name for output in session.get_outputs()]
+        try:
+            found = dict(zip(names, _run(session, names, blank, np.array([-1], dtype=np.int64)), strict=True))
+        except Exception as error:  # as in _session_of
+            raise ArchiveWrong(f"{self.card.graph_file} cannot be run: {error}") from error
+        shapes: dict[str, tuple[int, ...]] = {name: (1, len(self.card.classes)) for name in ("logits", "probabilities")}
+        shapes |= {f"score_{detector}": (1,) for detector in self.card.detectors}
+        wrong = {name: found[name].shape for name, shape in shapes.items() if found[name].shape != shape}
+        ranks = {"embedding": 2, **dict.fromkeys(self.card.heat_maps, 3)}
+        wrong |= {name: found[name].shape for name, rank in ranks.items() if found[name].ndim != rank}
+        if wrong:
+            raise ArchiveWrong(f"{self.card.graph_file} gives the shapes {wrong}, which are not the card's")
+        return found
 
     def handle(self, data: Sequence[Mapping[str, bytes | bytearray]], context: Any) -> list[bytes]:
         """Answer a batch: one serialized GraphAnswer per item of `data`, in its order."""
@@ -280,25 +293,42 @@ class AmuletHandler:
         """
         answers: dict[int, Ran] = {}
         for run in _runs(parts):
-            images = np.stack([image for index in run for image in parts[index].images])
-            targets = np.array([target for index in run for target in parts[index].targets], dtype=np.int64)
-            names = ["logits", "probabilities", *(f"score_{detector}" for detector in self.card.detectors)]
-            requests = [parts[index].request for index in run]
-            names += sorted({_heat_map_of(request) for request in requests if request.heat_map})
-            names += ["embedding"] if any(request.embedding or request.projection for request in requests) else []
-            if self._examples and any(request.neighbours > 0 for request in requests):
-                names += ["nearest_index", "nearest_cosine"]
-            begin_s = time.perf_counter()
-            alone = len(images) == 1 and all(request.alone for request in requests)
-            rows = self._row_alone(names, images, targets) if alone else self._rows(names, images, targets)
-            graph_ms = (time.perf_counter() - begin_s) * 1000.0
-            first = 0
-            for index in run:
-                last = first + len(parts[index].images)
-                own = {name: table[first:last] for name, table in rows.items()}
-                answers[index] = Ran(own, graph_ms, len(images), begin_s)
-                first = last
+            answers |= self._ran(parts, run)
         return [answers.get(index, Ran({}, 0.0, 0)) for index in range(len(parts))]
+
+    def _ran(self, parts: Sequence[Part], run: Sequence[int]) -> dict[int, Ran]:
+        """One run for these parts; where it fails one for each, so that only those fail on which the graph does."""
+        try:
+            return self._ran_together(parts, run)
+        except MemoryError:  # TorchServe has an answer of its own to that
+            raise
+        except Exception:  # as in _session_of
+            if len(run) == 1:
+                _log.exception("the graph failed")
+                return {run[0]: Ran({}, 0.0, 0, failed=True)}
+        return {index: own for each in run for index, own in self._ran(parts, [each]).items()}
+
+    def _ran_together(self, parts: Sequence[Part], run: Sequence[int]) -> dict[int, Ran]:
+        images = np.stack([image for index in run for image in parts[index].images])
+        targets = np.array([target for index in run for target in parts[index].targets], dtype=np.int64)
+        names = ["logits", "probabilities", *(f"score_{detector}" for detector in self.card.detectors)]
+        requests = [parts[index].request for index in run]
+        names += sorted({_heat_map_of(request) for request in requests if request.heat_map})
+        names += ["embedding"] if any(request.embedding or request.projection for request in requests) else []
+        if self._examples and any(request.neighbours > 0 for request in requests):
+            names += ["nearest_index", "nearest_cosine"]
+        begin_s = time.perf_counter()
+        alone = len(images) == 1 and all(request.alone for request in requests)
+        rows = self._row_alone(names, images, targets) if alone else self._rows(names, images, targets)
+        graph_ms = (time.perf_counter() - begin_s) * 1000.0
+        answers: dict[int, Ran] = {}
+        first = 0
+        for index in run:
+            last = first + len(parts[index].images)
+            own = {name: table[first:last] for name, table in rows.items()}
+            answers[index] = Ran(own, graph_ms, len(images), begin_s)
+            first = last
+        return answers
 
     def _rows(
         self, names: Sequence[str], images: NDArray[np.uint8], targets: NDArray[np.int64]
@@ -313,7 +343,7 @@ class AmuletHandler:
         def run(share: NDArray[np.int64]) -> list[list[NDArray[np.float32]]]:
             pieces = [share[start : start + IMAGES_AT_ONCE] for start in range(0, len(share), IMAGES_AT_ONCE)]
             places = [slice(piece[0], piece[-1] + 1) for piece in pieces]
-            return [self._session.run(names, {"image": images[own], "target": targets[own]}) for own in places]
+            return [_run(self._session, names, images[own], targets[own]) for own in places]
 
         others = [self._beside.submit(run, share) for share in shares[1:]]
         found = [*run(shares[0]), *(piece for other in others for piece in other.result())]
@@ -333,8 +363,7 @@ class AmuletHandler:
             self._together.add_done_callback(_note_failure)
         if not self._together.done() or self._together.exception() is not None:
             return self._rows(names, images, targets)
-        found = self._together.result().run(names, {"image": images, "target": targets})
-        return dict(zip(names, found, strict=True))
+        return dict(zip(names, _run(self._together.result(), names, images, targets), strict=True))
 
     def _load_together(self) -> onnxruntime.InferenceSession:
         session = _session_of(self._graph, self.card, together=min(threads(), TOGETHER_MAX))
@@ -399,16 +428,32 @@ class AmuletHandler:
         if part.fault is not None:
             answer.fault.CopyFrom(part.fault)
             return answer
-        claims = [values for name, values in ran.outputs.items() if name == "probabilities" or name[:6] == "score_"]
-        if not all(np.isfinite(values).all() for values in claims):
-            _log.error("the graph gave a value that is not finite")
-            answer.fault.CopyFrom(_fault(INTERNAL, "the graph gave a value that is not finite", "images"))
+        if fault := self._fault_of(part.request, ran):
+            _log.error("no answer: %s", fault)
+            answer.fault.CopyFrom(_fault(INTERNAL, fault, "images"))
             return answer
         answer.graph_ms, answer.batch_images = ran.graph_ms, ran.batch_images
         for row in range(len(part.images)):
             answer.outputs.append(self._output(part.request, ran.outputs, row))
         answer.steps.CopyFrom(begun.steps(ran))
         return answer
+
+    def _fault_of(self, request: graph_pb2.GraphRequest, ran: Ran) -> str:
+        """What of a run that was asked for cannot be told; empty: nothing."""
+        if ran.failed:
+            return "the graph failed"
+        told = {"probabilities", *(f"score_{detector}" for detector in self.card.detectors)}
+        told |= {_heat_map_of(request)} if request.heat_map else set()
+        told |= {"embedding"} if request.embedding else set()
+        named = bool(self._examples) and request.neighbours > 0
+        told |= {"nearest_cosine"} if named else set()
+        if not all(np.isfinite(ran.outputs[name]).all() for name in told):
+            return "the graph gave a value that is not finite"
+        if named:
+            nearest = ran.outputs["nearest_index"]
+            if not ((nearest >= 0) & (nearest < len(self._examples))).all():
+                return "the graph named a reference that is not in the archive"
+        return ""
 
     def _output(
         self, request: graph_pb2.GraphRequest, outputs: Mapping[str, NDArray[np.float32]], row: int
@@ -607,6 +652,23 @@ def _session_of(path: Path, card: Card, *, together: int = 1) -> onnxruntime.Inf
         raise ArchiveWrong(f"the graph takes {inputs}, wanted {wanted}; it lacks the outputs {sorted(missing)}")
     _give_memory_back()
     return session
+
+
+def _run(
+    session: onnxruntime.InferenceSession,
+    names: Sequence[str],
+    images: NDArray[np.uint8],
+    targets: NDArray[np.int64],
+) -> list[NDArray[np.float32]]:
+    """The outputs, in the order of `names`. Raises ArchiveWrong for one that is not a row an image.
+
+    A shape that the graph works out may be another than it declares, and somebody would get a stranger's answer.
+    """
+    outputs: list[NDArray[np.float32]] = session.run(names, {"image": images, "target": targets})
+    for name, output in zip(names, outputs, strict=True):
+        if output.ndim < 1 or len(output) != len(images):
+            raise ArchiveWrong(f"the graph gave {name} of the shape {output.shape} for {len(images)} images")
+    return outputs
 
 
 def _give_memory_back() -> None:

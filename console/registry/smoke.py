@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -29,6 +29,9 @@ INT8_FACTOR: Final = 20.0
 READY_S_MAX: Final = 120.0  # a second try, where the first worker did not come up
 POLL_S: Final = 0.1
 SETTLED_S: Final = 0.3
+TOGETHER_MAX: Final = 8  # what a handler takes
+TOGETHER_BYTES_MAX: Final = 8 * 2**20  # half of what TorchServe takes
+_NEGATIVE: Final = bytes(reversed(range(256)))
 AWAY_S_MAX: Final = 10.0
 
 
@@ -100,7 +103,29 @@ def smoke_test(
         answers = list(pool.map(lambda item: worker.predict(key.name, key.version, [pixels[item.file]]), card.golden))
     comparisons = tuple(compare(item, answer, card, key) for item, answer in zip(card.golden, answers, strict=True))
     problem = next((f"{item.photo}: {item.problem}" for item in comparisons if item.problem), "")
+    problem = problem or _problem_together(card, key, pixels, worker)
     return SmokeReport(comparisons, ready_s, max(answer.graph_ms for answer in answers), problem)
+
+
+def _problem_together(card: Card, key: BackendVersion, pixels: Mapping[str, bytes], worker: Worker) -> str:
+    """What is wrong where photographs share a request, as callers' do: each is to have its own answer all the same."""
+    first = pixels[card.golden[0].file]
+    asked = min(TOGETHER_MAX, TOGETHER_BYTES_MAX // len(first))
+    if asked < 2:
+        return ""
+    goldens = card.golden[: asked - 1]
+    stranger = first.translate(_NEGATIVE)
+    answer = worker.predict(key.name, key.version, [*(pixels[item.file] for item in goldens), stranger])
+    if not answer.HasField("fault") and len(answer.outputs) != len(goldens) + 1:
+        return f"in one request with others: {len(answer.outputs)} answers for {len(goldens) + 1} photographs"
+    for index, item in enumerate(goldens):
+        own = graph_pb2.GraphAnswer()
+        own.CopyFrom(answer)
+        del own.outputs[:]
+        own.outputs.extend(answer.outputs[index : index + 1])
+        if problem := compare(item, own, card, key).problem:
+            return f"{item.file}, in one request with others: {problem}"
+    return ""
 
 
 def ensure_ready(
@@ -165,10 +190,10 @@ def compare(golden: GoldenCard, answer: graph_pb2.GraphAnswer, card: Card, key: 
     output = answer.outputs[0]
     if missing := sorted(set(golden.scores) - set(output.scores)):
         return Comparison(golden.file, 0.0, 0.0, f"no score from {', '.join(missing)}")
-    probability = max(abs(found - said) for found, said in zip(output.probabilities, golden.probabilities, strict=True))
-    score = max(
-        (abs(output.scores[name] - said) / max(abs(said), 1e-6) for name, said in golden.scores.items()), default=0.0
+    probability = _largest(
+        abs(found - said) for found, said in zip(output.probabilities, golden.probabilities, strict=True)
     )
+    score = _largest(abs(output.scores[name] - said) / max(abs(said), 1e-6) for name, said in golden.scores.items())
     factor = INT8_FACTOR if card.graph.form == "int8" else 1.0
     problem = ""
     if not probability <= PROBABILITY_DISTANCE_MAX * factor:  # also true of NaN
@@ -178,6 +203,12 @@ def compare(golden: GoldenCard, answer: graph_pb2.GraphAnswer, card: Card, key: 
     elif (output.heat_map_rows, output.heat_map_columns) != tuple(card.graph.heat_map):
         problem = "its heat map does not have the card's rows and columns"
     return Comparison(golden.file, probability, score, problem)
+
+
+def _largest(distances: Iterable[float]) -> float:
+    """NaN where one is, which `max` sees in the first place alone."""
+    known = list(distances)
+    return math.nan if any(map(math.isnan, known)) else max(known, default=0.0)
 
 
 def pixels_of(png: bytes, card: Card) -> bytes:

@@ -62,6 +62,9 @@ class Options:
     request_mib: int = 16
     response_mib: int = 8
     pixels: Path | None = None  # folder in memory that gateways on this machine share with the workers
+    # Of one worker: what a version asks for beyond is refused to it alone, before the machine is out of memory. The
+    # largest graph that an archive holds takes less than half of it (decision 0178).
+    worker_mib: int = 6144
     heap_mib: int = 192  # a full queue of eight views at 224 x 224 takes 77
 
     @property
@@ -123,7 +126,7 @@ def prepare(options: Options) -> Command:
     programs.mkdir(exist_ok=True)
     # TorchServe ends a worker through this program, which small images do not have.
     _write_program(programs / "kill", '#!/bin/sh\nkill "$@"\n')
-    _write_program(programs / "worker", _worker_script(home, scratch))
+    _write_program(programs / "worker", _worker_script(home, scratch, options.worker_mib))
     (state / "config.properties").write_text(_properties_text(properties(options, scratch)), "ascii")
     (state / "log4j2.xml").write_text(_LOG4J2, "ascii")
     (state / "metrics.yaml").write_text(_METRICS, "utf-8")
@@ -235,13 +238,14 @@ def _write_program(path: Path, text: str) -> None:
     path.chmod(0o500)
 
 
-def _worker_script(home: Path, scratch: Path) -> str:
+def _worker_script(home: Path, scratch: Path, worker_mib: int) -> str:
     """What TorchServe starts in place of Python: the worker, on an unpacked archive, and nothing else.
 
     Whoever holds the management token could have TorchServe take a model from any folder, put
     a handler's folder first on the path, or set up an environment with pip (reliability.md).
     Here the folder must be one that an archive was unpacked into, the program must be the
-    worker, and the path is ours: the stand-in for torch, then the archive.
+    worker, and the path is ours: the stand-in for torch, then the archive. It may take so much memory: what it asks
+    for beyond fails, which the handler answers, where the kernel would end some process of this machine.
     """
     unpacked, program = shlex.quote(f"{scratch.resolve() / 'models'}/"), home / "ts" / "model_service_worker.py"
     return f"""\
@@ -255,6 +259,7 @@ case $1 in
   {shlex.quote(str(program))}) ;;
   *) echo "refused: $1 is not the worker" >&2; exit 1 ;;
 esac
+ulimit -d {worker_mib * 1024} || :  # a lower limit is in force already
 PYTHONPATH={shlex.quote(str(STANDIN))}:$here
 export PYTHONPATH
 exec {shlex.quote(sys.executable)} "$@"
@@ -439,6 +444,7 @@ def _options(arguments: Sequence[str] | None) -> Options:
         ("job_queue_size", "requests that may wait for one version"),
         ("request_mib", "largest request"),
         ("response_mib", "largest answer"),
+        ("worker_mib", "memory that one worker may take"),
         ("heap_mib", "Java's heap"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=integer, default=getattr(plain, name), help=what)

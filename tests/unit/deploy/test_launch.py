@@ -93,6 +93,23 @@ def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int, wan
     assert launch.environment(options, tmp_path, {})["OMP_NUM_THREADS"] == str(wanted)
 
 
+def test_a_worker_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
+    home, unpacked = tmp_path / "home", tmp_path / "tmp" / "models" / "a"
+    (home / "ts").mkdir(parents=True)
+    unpacked.mkdir(parents=True)
+    program = home / "ts" / "model_service_worker.py"
+    program.write_text(
+        "import resource\n"
+        "print(resource.getrlimit(resource.RLIMIT_DATA))\n"
+        "try:\n    bytearray(600 * 2**20)\nexcept MemoryError:\n    print('refused')\n"
+    )
+    script = tmp_path / "worker"
+    for mib, wanted in ((512, "(536870912, 536870912)\nrefused\n"), (2048, "(2147483648, 2147483648)\n")):
+        script.write_text(launch._worker_script(home, tmp_path / "tmp", mib))
+        done = subprocess.run(["/bin/sh", script, program], cwd=unpacked, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, wanted), done.stderr
+
+
 def test_only_the_owner_can_look_into_the_state_folder(tmp_path: Path, store: Path) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o755)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given
@@ -249,6 +250,92 @@ def test_an_answer_that_is_not_finite_is_a_fault(copy_of: Path) -> None:
 
     assert answer.fault.reason == words.REASON_INTERNAL
     assert not answer.outputs
+
+
+def graph_with(output: str, nodes: Callable[[str], Sequence[onnx.NodeProto]], **constants: object) -> bytes:
+    """The tiny graph with one output made from what it was, which the nodes find under the name they are given."""
+    model = onnx.load_from_string(tiny_archive.graph_bytes())
+    for node in model.graph.node:
+        node.output[:] = ["as_it_was" if name == output else name for name in node.output]
+        node.input[:] = ["as_it_was" if name == output else name for name in node.input]
+    model.graph.node.extend(nodes("as_it_was"))
+    for name, value in constants.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+    return model.SerializeToString()
+
+
+def node(kind: str, inputs: Sequence[str], output: str, **attributes: object) -> onnx.NodeProto:
+    return onnx.helper.make_node(kind, inputs, [output], **attributes)
+
+
+@pytest.mark.parametrize("output", ["heatmap", "heatmap_plus_plus", "nearest_cosine"])
+def test_no_explanation_that_is_not_finite_is_given(output: str, copy_of: Path) -> None:
+    damage(copy_of, graph=graph_with(output, lambda was: [node("Mul", [was, "nan"], output)], nan=np.float32("nan")))
+    wishes = {
+        "heatmap": {"heat_map": True},
+        "heatmap_plus_plus": {"heat_map": True, "grad_cam_plus_plus": True},
+        "nearest_cosine": {"neighbours": 2},
+    }[output]
+
+    asked, plain = answers(loaded(copy_of), [request(image("red"), **wishes), request(image("green"))])
+
+    assert (asked.fault.reason, list(asked.outputs)) == (words.REASON_INTERNAL, [])
+    assert best(plain.outputs[0]) == "green"
+
+
+@pytest.mark.parametrize("shift", [1, 1000, -3])
+def test_a_graph_that_names_references_that_are_not_there_spoils_no_other_answer(shift: int, copy_of: Path) -> None:
+    nodes = lambda was: [node("Add", [was, "shift"], "nearest_index")]  # noqa: E731 - a line in place of four
+    damage(copy_of, graph=graph_with("nearest_index", nodes, shift=np.int64(shift)))
+
+    asked, plain = answers(loaded(copy_of), [request(image("red"), neighbours=3), request(image("green"))])
+
+    assert (asked.fault.reason, list(asked.outputs)) == (words.REASON_INTERNAL, [])
+    assert best(plain.outputs[0]) == "green"
+
+
+@pytest.mark.parametrize("images", [2, 3, 8])
+def test_a_graph_that_answers_for_fewer_images_gives_nobody_anothers_answer(images: int, copy_of: Path) -> None:
+    """Its declared shape says N: a shape that is computed may say so and be another."""
+    nodes = lambda was: [node("Slice", [was, "first", "second", "axis"], "probabilities")]  # noqa: E731 - as above
+    first = {"first": np.array([0]), "second": np.array([1]), "axis": np.array([0])}
+    damage(copy_of, graph=graph_with("probabilities", nodes, **first))
+    handler = loaded(copy_of)
+
+    [alone] = answers(handler, [request(image("blue"))])
+    together = answers(handler, [request(image(CLASSES[index % 3])) for index in range(images)])
+
+    assert best(alone.outputs[0]) == "blue"
+    for index, answer in enumerate(together):
+        assert answer.HasField("fault") or best(answer.outputs[0]) == CLASSES[index % 3]
+
+
+def test_an_image_on_which_the_graph_fails_takes_no_other_along(copy_of: Path) -> None:
+    """Reached from data, an index can be outside: here where a photograph is white."""
+    nodes = lambda was: [  # noqa: E731 - as above
+        node("Cast", ["image"], "whole", to=onnx.TensorProto.INT64),
+        node("ReduceMin", ["whole", "all_axes"], "darkest", keepdims=0),
+        node("Div", ["darkest", "white"], "is_white"),
+        node("Gather", ["one", "is_white"], "factor", axis=0),
+        node("Unsqueeze", ["factor", "axis_1"], "factor_2d"),
+        node("Mul", [was, "factor_2d"], "logits"),
+    ]
+    constants = {"one": np.ones(1, np.float32), "white": np.int64(255), "all_axes": np.array([1, 2, 3])}
+    damage(copy_of, graph=graph_with("logits", nodes, **constants))
+    white = graph_pb2.Image(pixels=b"\xff" * (SIDE_PX * SIDE_PX * 3), target=-1)
+
+    red, spoilt, blue = answers(loaded(copy_of), [request(image("red")), request(white), request(image("blue"))])
+
+    assert [best(answer.outputs[0]) for answer in (red, blue)] == ["red", "blue"]
+    assert (spoilt.fault.reason, list(spoilt.outputs)) == (words.REASON_INTERNAL, [])
+
+
+def test_a_graph_that_loads_and_cannot_run_says_so(copy_of: Path) -> None:
+    """TorchServe gives the message of a RuntimeError, and of nothing else."""
+    nodes = lambda was: [node("Gather", [was, "outside"], "logits", axis=1)]  # noqa: E731 - as above
+    damage(copy_of, graph=graph_with("logits", nodes, outside=np.array([0, 1, 7])))
+    with pytest.raises(ArchiveWrong, match=r"model\.onnx cannot be run"):
+        loaded(copy_of)
 
 
 def test_each_request_of_a_batch_is_explained_as_it_wishes(handler: AmuletHandler) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import pytest
 from PIL import Image
 
-from console.registry.smoke import compare, ensure_ready, pixels_of, smoke_test
+from console.registry.smoke import SmokeReport, compare, ensure_ready, pixels_of, smoke_test
 from console.torchserve.errors import BackendAway
 from console.torchserve.management import BackendVersion
 from model_store.card import Card
@@ -103,6 +104,72 @@ def test_a_report_is_plain_json_whatever_was_measured() -> None:
     assert report.as_document()["photos"][0]["probability_distance"] is None
 
 
+@pytest.mark.parametrize("index", range(len(GOLDEN.probabilities)))
+def test_not_a_number_is_seen_in_every_place(index: int) -> None:
+    answer = right_answer()
+    answer.outputs[0].probabilities[index] = float("nan")
+    assert "probabilities" in compare(GOLDEN, answer, CARD, KEY).problem
+
+
+@pytest.mark.parametrize("detector", sorted(GOLDEN.scores))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_score_but_a_number_is_right(detector: str, value: float) -> None:
+    answer = right_answer()
+    answer.outputs[0].scores[detector] = value
+    assert "scores" in compare(GOLDEN, answer, CARD, KEY).problem
+
+
+class InMemory:
+    """A worker that knows the golden photographs, and what it says of the others of a request."""
+
+    def __init__(self, spoil: Callable[[graph_pb2.GraphAnswer], object] = lambda _: None) -> None:
+        self.known = {pixels_of(_png(shade=index), CARD): item for index, item in enumerate(CARD.golden)}
+        self.spoil = spoil
+        self.asked: list[int] = []
+
+    def predict(self, name: str, version: str, pixels: Sequence[bytes]) -> graph_pb2.GraphAnswer:
+        self.asked.append(len(pixels))
+        rows, columns = CARD.graph.heat_map
+        answer = graph_pb2.GraphAnswer(model=name, version=version, graph_ms=1.0)
+        for content in pixels:
+            item = self.known.get(content, GOLDEN)
+            answer.outputs.add(
+                probabilities=item.probabilities, scores=item.scores, heat_map_rows=rows, heat_map_columns=columns
+            )
+        if len(pixels) > 1:
+            self.spoil(answer)
+        return answer
+
+
+def tried(worker: InMemory) -> SmokeReport:
+    golden = {item.file: _png(shade=index) for index, item in enumerate(CARD.golden)}
+    return smoke_test(CARD, KEY, golden, backend=TorchServeInMemory(), worker=worker, wait=lambda _: None)
+
+
+def test_a_version_that_answers_alike_alone_and_among_others_passes() -> None:
+    worker = InMemory()
+    assert tried(worker).passed
+    assert sorted(worker.asked) == [1] * len(CARD.golden) + [len(CARD.golden) + 1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda answer: answer.outputs[1].probabilities.__setitem__(0, 0.5), "its probabilities"),
+        (lambda answer: answer.outputs[0].MergeFrom(answer.outputs[1]), "classes"),
+        (lambda answer: answer.outputs.pop(), "for 3 photographs"),
+        (lambda answer: answer.fault.MergeFrom(graph_pb2.Fault(message="no")), "refused"),
+    ],
+)
+def test_a_version_that_answers_otherwise_among_others_fails(
+    spoil: Callable[[graph_pb2.GraphAnswer], object], said: str
+) -> None:
+    report = tried(InMemory(spoil))
+    assert not report.passed
+    assert "in one request with others" in report.problem
+    assert said in report.problem
+
+
 def test_ready_means_ready_twice() -> None:
     """A reconciler that looked before the version was held may be dropping it just now."""
     backend = TorchServeInMemory([KEY])
@@ -147,8 +214,8 @@ def test_pixels_are_rgb_row_by_row_at_the_models_size() -> None:
         pixels_of(_png(side_px=5), CARD)
 
 
-def _png(side_px: int = 0) -> bytes:
+def _png(side_px: int = 0, *, shade: int = 0) -> bytes:
     size = (side_px, side_px) if side_px else (CARD.input.width_px, CARD.input.height_px)
     file = BytesIO()
-    Image.new("RGB", size, (10, 20, 30)).save(file, "PNG")
+    Image.new("RGB", size, (10 + shade, 20, 30)).save(file, "PNG")
     return file.getvalue()
