@@ -16,11 +16,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from model_store.errors import ArchiveRefused
 from model_store.members import MIB, open_regular
 from protos.amulet.v1 import vocabulary_pb2 as words
+
+if TYPE_CHECKING:
+    from model_store.archive import Archive
 
 _INCOMING: Final = ".incoming-"
 _GIVEN_UP_S: Final = 86_400.0
@@ -75,6 +78,33 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
     finally:
         incoming.unlink(missing_ok=True)
     return StoredArchive(target, found, size_bytes, new)
+
+
+def check(path: Path) -> None:
+    """Is a file of the store still what was placed under its name? Reads all of it.
+
+    Raises ArchiveRefused with REASON_ARCHIVE_UNREADABLE for other bytes, OSError when it cannot be read.
+    """
+    if name_for(_digest(path)) != path.name:
+        raise _changed(path)
+
+
+def open_stored(path: Path) -> Archive:
+    """An archive of the store, to be read. Raises ArchiveRefused for other bytes than were placed, OSError."""
+    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
+
+    path.stat()  # what is lost is an OSError here
+    archive = Archive.open(path)
+    if name_for(archive.sha256) != path.name:
+        raise _changed(path)
+    return archive
+
+
+def _changed(path: Path) -> ArchiveRefused:
+    return ArchiveRefused(
+        words.REASON_ARCHIVE_UNREADABLE,
+        f"{path.name} in the model store is not the archive that was verified: put that back, or upload it again",
+    )
 
 
 def _sweep(store_dir: Path) -> None:

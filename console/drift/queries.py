@@ -15,6 +15,7 @@ from console.drift.models import EVERYBODY, Distribution, Finding, Outcome, Span
 from console.registry.models import ModelVersion
 from model_store.errors import ArchiveRefused
 from model_store.reference import Reference
+from model_store.store import open_stored
 
 _log = logging.getLogger(__name__)
 
@@ -79,9 +80,7 @@ def reference_in(row: ModelVersion) -> Reference | None:
 
 @lru_cache(maxsize=8)
 def _reference_in(file_name: str) -> Reference:
-    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
-
-    return Archive.open(settings.AMULET.model_store / file_name).reference()
+    return open_stored(settings.AMULET.model_store / file_name).reference()
 
 
 def findings() -> QuerySet[Finding]:

@@ -14,7 +14,7 @@ from console.registry.models import NAMED, ModelVersion, State, Upload
 from console.torchserve.management import BackendVersion
 from model_store.errors import ArchiveRefused
 from model_store.examples import ExamplesInvalid
-from model_store.store import name_for
+from model_store.store import name_for, open_stored
 
 
 def versions() -> QuerySet[ModelVersion]:
@@ -80,9 +80,7 @@ def example_pictures(model: str, version: str) -> Mapping[str, bytes]:
 
 @lru_cache(maxsize=8)  # some hundred small pictures each
 def _example_pictures(file_name: str) -> Mapping[str, bytes]:
-    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
-
-    examples = Archive.open(settings.AMULET.model_store / file_name).examples()
+    examples = open_stored(settings.AMULET.model_store / file_name).examples()
     return {example.id: example.thumbnail_jpeg for example in examples if example.thumbnail_jpeg}
 
 
@@ -92,6 +90,4 @@ def golden_photographs(file_name: str) -> Mapping[str, bytes]:
 
     Raises ArchiveRefused, OSError when the store has lost it.
     """
-    from model_store.archive import Archive  # brings the whole of signing along, which few processes need
-
-    return Archive.open(settings.AMULET.model_store / file_name).golden()
+    return open_stored(settings.AMULET.model_store / file_name).golden()

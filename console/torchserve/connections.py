@@ -20,7 +20,9 @@ def tokens() -> Tokens:
 
 @cache
 def management() -> Management:
-    return Management(address=settings.AMULET.torchserve_management_grpc, tokens=tokens())
+    return Management(
+        address=settings.AMULET.torchserve_management_grpc, tokens=tokens(), model_store=settings.AMULET.model_store
+    )
 
 
 @cache

@@ -11,12 +11,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 
 from console.torchserve.errors import BackendAway, BackendError, BackendRefused
 from console.torchserve.tokens import Purpose, Tokens
+from model_store import store
+from model_store.errors import ArchiveRefused
 from protos.torchserve import management_pb2 as pb
 from protos.torchserve.management_pb2_grpc import ManagementAPIsServiceStub
 
@@ -78,7 +81,13 @@ class Backend(Protocol):
 class Management:
     """TorchServe's management API. Safe for threads; keeps one channel open."""
 
-    def __init__(self, *, address: str, tokens: Tokens, options: ServingOptions | None = None) -> None:
+    def __init__(
+        self, *, address: str, tokens: Tokens, options: ServingOptions | None = None, model_store: Path | None = None
+    ) -> None:
+        """model_store: where TorchServe takes archives from, to look at each before it does; None: it is not here."""
+        self._model_store = model_store
+        # Files that are not what their names say, as they were seen: the reconciler asks again every second.
+        self._wrong: dict[str, tuple[tuple[int, int, int], str]] = {}
         self._tokens = tokens
         self._options = options or ServingOptions()
         self._channel = grpc.insecure_channel(
@@ -116,10 +125,12 @@ class Management:
         """Have TorchServe load a version and start its worker; returns before the worker is ready.
 
         The name and version that the archive itself carries must be those of the key, else it
-        is unregistered again. Raises ValueError for anything but a bare file name, BackendError.
+        is unregistered again. Raises ValueError for anything but a bare file name, BackendError;
+        BackendRefused, too, for a file that is not what its name says.
         """
         if not _FILE_NAME.fullmatch(key.file_name):
             raise ValueError(f"{key.file_name!r} is not the bare name of an archive")
+        self._check_file(key.file_name)
         options = self._options
         request = pb.RegisterModelRequest(
             url=key.file_name,
@@ -140,6 +151,25 @@ class Management:
             raise BackendRefused(
                 f"TorchServe loaded {key.file_name}, but not as {key.name} {key.version}, which was signed"
             )
+
+    def _check_file(self, file_name: str) -> None:
+        """What was verified is to run, and not what a bad disk, a restore or somebody made of the file since."""
+        if self._model_store is None:
+            return
+        path = self._model_store / file_name
+        try:
+            found = path.stat()
+            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if self._wrong.get(file_name, (seen, ""))[0] != seen:
+                del self._wrong[file_name]
+            if file_name not in self._wrong:
+                store.check(path)
+        except ArchiveRefused as refusal:
+            self._wrong[file_name] = (seen, str(refusal))
+        except OSError:
+            return  # TorchServe says that it is not there
+        if file_name in self._wrong:
+            raise BackendRefused(self._wrong[file_name][1])
 
     def unregister(self, key: BackendVersion) -> None:
         """Have TorchServe drop a version; dropping one that it does not hold is done already. Raises BackendError."""

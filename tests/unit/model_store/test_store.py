@@ -84,3 +84,27 @@ def test_what_a_killed_process_left_is_swept_after_a_day_and_not_before(archive:
     os.utime(old, (1, 1))
     stored = store.place(archive, tmp_path / "store")
     assert sorted((tmp_path / "store").iterdir()) == sorted([young, stored.path])
+
+
+def test_a_file_that_is_not_what_its_name_says_is_found(archive: Path, tmp_path: Path) -> None:
+    stored = store.place(archive, tmp_path / "store")
+    store.check(stored.path)
+    stored.path.chmod(0o644)
+    stored.path.write_bytes(CONTENT[:-1] + b"X")
+    with pytest.raises(ArchiveRefused, match="not the archive that was verified"):
+        store.check(stored.path)
+    with pytest.raises(FileNotFoundError):
+        store.check(tmp_path / "store" / store.name_for("0" * 64))
+
+
+def test_an_archive_in_place_of_another_is_not_read(good_archive: bytes, tmp_path: Path) -> None:
+    """Right by every rule of the container: only its name tells that it is another."""
+    (tmp_path / "a.mar").write_bytes(good_archive)
+    stored = store.place(tmp_path / "a.mar", tmp_path / "store")
+    assert store.open_stored(stored.path).card().name == "tiny"
+    other = stored.path.with_name(store.name_for("0" * 64))
+    other.write_bytes(good_archive)
+    with pytest.raises(ArchiveRefused, match="not the archive that was verified"):
+        store.open_stored(other)
+    with pytest.raises(FileNotFoundError):
+        store.open_stored(stored.path.with_name(store.name_for("1" * 64)))
