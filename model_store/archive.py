@@ -7,6 +7,7 @@ one fixed time stamp, a deterministic signature.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -49,7 +50,7 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
     become amulet_handler.py and graph_pb2.py.
 
     Raises ArchiveRefused: REASON_ARCHIVE_SPLIT_LEAKS (naming both files), _MEMBER_MISSING,
-    _MEMBER_NOT_ALLOWED, _CARD_INVALID; KeyUnusable for a key that cannot sign.
+    _MEMBER_NOT_ALLOWED, _CARD_INVALID; KeyUnusable for a key that cannot sign; OSError when `out` cannot be written.
     """
     card = _card_of(_read(run_dir / contents.CARD))
     contents.check_split(card)
@@ -57,6 +58,8 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
     sources |= {contents.EXAMPLES: run_dir / contents.EXAMPLES} if card.examples else {}
     sources |= {golden.file: run_dir / golden.file for golden in card.golden}
     sources |= {HANDLER: handler, contents.STUB: stub}
+    if out.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".amulet-package-", dir=out.parent) as scratch:
         folder = Path(scratch, card.name)
@@ -173,9 +176,11 @@ def _read(path: Path) -> bytes:
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise ArchiveRefused(words.REASON_ARCHIVE_MEMBER_MISSING, f"{source}: {error.strerror}") from None
+        file = members.open_regular(source)
+    except ArchiveRefused as refusal:
+        raise ArchiveRefused(words.REASON_ARCHIVE_MEMBER_MISSING, f"{source.parent}: {refusal}") from None
+    with file, target.open("xb") as copy:
+        shutil.copyfileobj(file, copy)
 
 
 def _write_zip(folder: Path, names: list[str], target: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import gettempdir
 from types import MappingProxyType
 from typing import Final
 
@@ -43,7 +44,13 @@ def verify(ctx: click.Context, file: Path, trust: tuple[Path, ...], as_json: boo
         trusted = TrustStore.load(*(trust or _stack_trust(os.environ)))
     except KeyUnusable as error:
         raise click.BadParameter(str(error), ctx, param_hint="--trust" if trust else "AMULET_TRUSTED_KEYS") from None
-    report = verify_archive(file, trusted=trusted)
+    try:
+        report = verify_archive(file, trusted=trusted)
+    except OSError as error:
+        raise click.ClickException(
+            f"the archive could not be unpacked in {gettempdir()} ({error.strerror}): "
+            "make room there, or let TMPDIR name another folder"
+        ) from None
     click.echo(json.dumps(report.as_document(), ensure_ascii=False, indent=2) if as_json else _shown(report))
     if not as_json and not trusted.keys:
         click.echo("No key is trusted here: name one with --trust.", err=True)

@@ -24,11 +24,16 @@ four meet real parsers, so they run only on what a trusted key signed.
 from __future__ import annotations
 
 import mmap
+import os
+import shutil
+import stat
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, Final
 
 from model_store import contents, inspection, manifest, members, signing
@@ -55,6 +60,10 @@ RULES: Final = (
     "form",
     *inspection.RULES,
 )
+
+
+_SCRATCH: Final = "amulet-verify-"
+_GIVEN_UP_S: Final = 86_400.0
 
 
 class State(Enum):
@@ -131,7 +140,8 @@ def verify(
     trusted: whose signatures count.  handlers: the accepted code; None: this repository's list.
     Raises OSError when the private folder under TMPDIR cannot be written.
     """
-    with TemporaryDirectory(prefix="amulet-verify-") as scratch:
+    _sweep(Path(gettempdir()))
+    with TemporaryDirectory(prefix=_SCRATCH) as scratch:
         case = _Case(
             path=path,
             folder=Path(scratch),
@@ -149,6 +159,19 @@ def verify(
             card=case.card,
             signer=case.signer,
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed while it verified left behind: up to a GiB and a half each."""
+    for path in folder.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):  # another process sweeps it, or it is another user's
+            found = path.lstat()
+            if (
+                stat.S_ISDIR(found.st_mode)
+                and found.st_uid == os.geteuid()
+                and time.time() - found.st_mtime > _GIVEN_UP_S
+            ):
+                shutil.rmtree(path)
 
 
 class _Needs(Exception):

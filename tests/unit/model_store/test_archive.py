@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -180,3 +181,21 @@ def test_a_crash_in_the_middle_leaves_the_older_archive(
         build(run, out, handler=HANDLER, stub=STUB, sign_key=None)
     assert Archive.open(out).sha256 == older.sha256
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.mar"]
+
+
+def test_a_full_disk_is_not_taken_for_a_missing_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            build(run, tmp_path / "out" / "tiny.mar", handler=HANDLER, stub=STUB, sign_key=None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_in_place_of_the_archive_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.mar").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder.*tiny\.mar"):
+        build(run, tmp_path / "tiny.mar", handler=HANDLER, stub=STUB, sign_key=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,15 @@ def test_the_commands_are_exported_under_their_names() -> None:
         "verify": "verify",
         "signing-key": "signing-key",
     }
+
+
+def test_a_full_disk_is_told_in_a_sentence(archive: Path, maker: Signer, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        result = CliRunner().invoke(verify, [str(archive), "--trust", str(maker.public)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.exit_code == 1
+    assert "TMPDIR" in result.stderr
+    assert isinstance(result.exception, SystemExit)

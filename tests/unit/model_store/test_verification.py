@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import tempfile
 import time
 from io import BufferedReader
 from pathlib import Path
@@ -181,3 +182,25 @@ def test_twenty_megabytes_take_a_few_seconds(good: dict[str, bytes], maker: Sign
     assert report.accepted, report.refusal
     assert len(archive) > 20_000_000
     assert sum(ended[:4]) - sum(began[:4]) < 10.0  # of processor time, the limited process included; 0.9 s measured
+
+
+def test_what_a_killed_process_left_behind_goes_after_a_day(
+    good_archive: bytes, maker: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old, new, other = tmp_path / "amulet-verify-old", tmp_path / "amulet-verify-new", tmp_path / "amulet-verifier"
+    for folder in (old, new, other):
+        folder.mkdir()
+        (folder / "archive.mar").write_bytes(b"half")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    link = tmp_path / "amulet-verify-link"
+    link.symlink_to(kept)
+    for path in (old, other, kept):
+        os.utime(path, (1, 1))
+    os.utime(link, (1, 1), follow_symlinks=False)
+
+    assert check(good_archive, maker.trust, tmp_path).accepted
+
+    assert not old.exists()
+    assert all(path.exists() for path in (new, other, kept, link))
