@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import yaml
 
+from training import documents
 from training.data.errors import DataWrong
 from training.errors import TrainingRefused
 
@@ -82,11 +82,11 @@ def mapping_of(file: Path | None, *, option: str, example: str) -> dict[str, Any
     if file is None:
         return {}
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        document = documents.of_yaml(file.read_text("utf-8"))
     except FileNotFoundError:
         raise click.ClickException(f"there is no file {file}: {option} names a YAML or JSON file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{file} is neither YAML nor JSON: {error}") from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):

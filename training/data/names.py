@@ -19,8 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from training import documents
 from training.data.errors import NamesWrong
 
 NAMES_FILE: Final = "classes.yaml"
@@ -127,9 +126,9 @@ def _document(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise NamesWrong(f"{path} cannot be read ({error})") from None
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise NamesWrong(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        document = documents.of_yaml(text)
+    except ValueError as error:
+        raise NamesWrong(f"{path} is not YAML: {error}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):

@@ -6,7 +6,6 @@ ones, so that what is hard for all of them cancels (Efron and Tibshirani 1993, c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training import documents
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
@@ -413,7 +413,7 @@ def _accuracy_of_accepted(answers: Answers) -> float | None:
 
 def _records(run: Path) -> Mapping[str, Any]:
     try:
-        document: Mapping[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
+        document: Mapping[str, Any] = documents.of_json((run / METRICS).read_text("utf-8"))
     except OSError:
         raise ModelUnreadable(
             f"{run} has no {METRICS}: name RUN folders of `amulet train`, or give --data to compare on"

@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from training import documents
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.data.splits import divide
@@ -367,7 +368,7 @@ def _begin(request: Request, folder: Folder) -> None:
     if not request.resume:
         raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
     try:
-        before = json.loads(path.read_text("utf-8"))
+        before = documents.of_json(path.read_text("utf-8"))
         other = [name for name, value in json.loads(json.dumps(asked)).items() if before[name] != value]
     except (ValueError, KeyError, TypeError):
         raise SettingWrong(f"{path} is not what a search wrote: name a new folder") from None
