@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     "--thumbnails",
     is_flag=True,
     help="Let answers show small pictures of these photographs as similar examples. Only with the leave of whose "
-    "they are: an archive cannot forget one.",
+    "they are: an archive cannot forget one. Refused for an export of the console.",
 )
 @click.option(
     "--exports",

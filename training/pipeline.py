@@ -104,6 +104,11 @@ def train(request: Request, *, say: Say = _silent) -> Run:
 
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     lent = is_export(request.data)
+    if lent and request.thumbnails:
+        raise SettingWrong(
+            f"{request.data} is an export of a console: its photographs may be taken back, and an archive that shows "
+            "small pictures of them cannot forget one; leave --thumbnails out, or train on photographs of your own"
+        )
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     others = read_others(request.outside, folder)
