@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training import results
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
+from training.results import ResultFile
 from training.terminal import SEED_MAX, progress_bar, worded
 
 if TYPE_CHECKING:
@@ -131,7 +133,7 @@ def _source(item: str) -> Source:
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     default=Path("data-check.html"),
     show_default=True,
     help="Where to write the report with thumbnails.",
@@ -191,7 +193,7 @@ def check(
             progress=stage,
         )
         current.close()
-        html.write_text(page(found), "utf-8")
+        results.write(html, page(found))
     if as_json:
         click.echo(json.dumps({**found.document(), "html": str(html)}, ensure_ascii=False, indent=2))
     else:

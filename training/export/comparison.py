@@ -91,6 +91,7 @@ def export(
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong, NotMeasured (of fp32
     alone: another form that does not run is among `refused`).
     """
+    run_folder.check_makeable(out)
     if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
     chosen = _chosen(run, data)

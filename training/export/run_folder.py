@@ -38,6 +38,7 @@ from training.fitting import checkpoints
 from training.fitting.recipe import RECIPES, Recipe, with_settings
 from training.models.backbones import Backbone, spec_of
 from training.models.heads import LinearHead, Network
+from training.results import unmakeable
 
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"
@@ -49,11 +50,19 @@ _THUMBNAIL_QUALITY: Final = 80
 
 
 def check_free(out: Path) -> None:
-    """Raises SettingWrong where something else than an earlier run would be overwritten."""
+    """Raises SettingWrong where something else than an earlier run would be overwritten, or no folder can be made."""
+    check_makeable(out)
     if out.is_dir() and (not any(out.iterdir()) or (out / CARD).is_file()):
         return
     if out.exists():
         raise SettingWrong(f"{out} exists and is no earlier run: name a new folder, or an empty one")
+
+
+def check_makeable(out: Path) -> None:
+    """Raises SettingWrong where no folder can take the place of `out` when the work is done."""
+    why = unmakeable(out)
+    if why:
+        raise SettingWrong(why)
 
 
 @contextlib.contextmanager

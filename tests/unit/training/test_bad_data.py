@@ -104,4 +104,4 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(data, ["check", str(tmp_path / "data"), "--quick", "--html", "/dev/full"])
 
     assert done.exit_code == 1
-    assert done.stderr == "Error: the disk refused: No space left on device\n"
+    assert done.stderr == "Error: the disk refused /dev/full: No space left on device\n"
