@@ -41,13 +41,17 @@ def quantize(
     out = out or named.with_name(f"{named.name}-int8")
     with worded(), stages() as say:
         from training.export import quantize as quantizing
+        from training.export import run_folder
 
-        card, figures = quantizing.quantize(run, data, out, outside=outside, progress=say)
+        model = quantizing.opened(run)
+        run_folder.check_free(out)
+        division = quantizing.Division.of(model, data)
+        card, figures = quantizing.quantize(run, data, out, outside=outside, progress=say, division=division)
         if html is not None:
             from training.export import comparison, forms_page
 
             say("Measuring both forms", 0, 1)
-            results.write(html, forms_page.page(comparison.quantised(run, out, data), beside=""))
+            results.write(html, forms_page.page(comparison.quantised(run, out, data, division=division), beside=""))
     if as_json:
         click.echo(json.dumps({"run": str(out), "version": card.version, **asdict(figures)}, indent=2))
         return
