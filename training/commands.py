@@ -126,7 +126,10 @@ def train(
     kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
+        from training.export import run_folder
         from training.fitting.recipe import recipe_of, with_settings
+
+        run_folder.check_free(out)
 
         wanted = reproduction.card_at(card_path) if card_path is not None else None
         if wanted is not None:
@@ -148,7 +151,8 @@ def train(
                 features=seen,
             )
         started = time.monotonic()
-        run = pipeline.train(request, say=say)
+        with run_folder.reserved(out):
+            run = pipeline.train(request, say=say)
         seconds = time.monotonic() - started
         tracker.note(
             Outcome(

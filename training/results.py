@@ -38,6 +38,20 @@ class ResultFile(click.Path):
         return path
 
 
+class ResultFolder(click.Path):
+    """As `ResultFile`, of a folder that takes its place in one step when it is whole."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        why = unmakeable(path)
+        if why:
+            self.fail(why, param, ctx)
+        return path
+
+
 def unwritable(file: Path) -> str:
     """Why no file can be written there; empty where one can. A folder that is not there is not made."""
     try:

@@ -13,7 +13,7 @@ import click
 
 from training import results
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
-from training.results import ResultFile
+from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, progress_bar, worded
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def data() -> None:
 
 
 @data.command(epilog="Example: amulet data demo --out photographs --seed 7 --per-class 40")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder to write to.")
+@click.option("--out", type=ResultFolder(), required=True, help="A new or empty folder to write to.")
 @click.option(
     "--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Another seed, other photographs."
 )
@@ -69,7 +69,7 @@ def demo(out: Path, seed: int, per_class: int, as_json: bool) -> None:
 @data.command(
     epilog="Example: amulet data outside --out outside --classes photographs --from coins=my-coins --photos 300"
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder to write to.")
+@click.option("--out", type=ResultFolder(), required=True, help="A new or empty folder to write to.")
 @click.option(
     "--from",
     "brought",

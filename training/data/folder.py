@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -179,6 +180,8 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
     if printable(relative) != relative:  # fingerprint, card and lists hold names as text
         raise PhotoBroken(path, "has a name that is not UTF-8", mend="rename it")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # whoever opens a pipe waits for its other end
+            raise PhotoBroken(path, "is no regular file")
         content = path.read_bytes()
     except OSError as error:
         raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None

@@ -120,6 +120,8 @@ def fallback_name(class_id: str) -> str:
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise NamesWrong(f"{path} is no regular file: replace it or move it out of the folder")
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return {}

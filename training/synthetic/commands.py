@@ -11,7 +11,7 @@ import click
 from training import results
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
 from training.experiments.tracking import Outcome, Photographs, Tracker
-from training.results import ResultFile
+from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, settings_of, stages, worded, written_files
 
 _KINDS: Final = ("composite", "relit", "drawn")
@@ -33,7 +33,7 @@ def synth() -> None:
 
 @synth.command(epilog="Example: amulet synth make photographs --out synthetic --per-photo 2")
 @click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new or empty folder.")
+@click.option("--out", required=True, type=ResultFolder(), metavar="DIR", help="A new or empty folder.")
 @click.option(
     "--kind",
     "kinds",

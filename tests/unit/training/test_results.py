@@ -16,6 +16,7 @@ from training import commands, results
 from training.data.commands import data
 from training.experiments import commands as experiments
 from training.export import commands as forms
+from training.export import run_folder
 from training.synthetic.commands import synth
 
 _BOTH = ("--html", "--json")
@@ -101,6 +102,47 @@ def test_a_run_that_cannot_be_written_is_refused_before_any_work(
     assert done.stderr.startswith("Error: ")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(data, ["demo"]), (data, ["outside"]), (synth, ["make", "no-data"])],
+    ids=["demo", "outside", "make"],
+)
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(command: click.Command, arguments: list[str]) -> None:
+    for out, said in (
+        (".", "says where, and not what"),
+        ("/proc", "is where a disk is mounted"),
+        ("/proc/a/b", "/proc"),
+    ):
+        done = CliRunner().invoke(command, [*arguments, "--out", out])
+
+        assert done.exit_code == 2, done.output
+        assert "'--out'" in done.stderr
+        assert said in done.stderr
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
+    arguments = ["no-data", "--out", str(tmp_path / "new" / "run"), "--runs", "none"]
+
+    with run_folder.reserved(tmp_path / "new" / "run"):
+        second = CliRunner().invoke(commands.train, arguments)
+    third = CliRunner().invoke(commands.train, arguments)
+
+    assert second.exit_code == 1
+    assert "another training writes to" in second.stderr
+    assert second.stderr.count("\n") == 1
+    assert "there is no folder no-data" in third.stderr
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_training_that_was_killed_reserves_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".run.lock").write_text("")  # what a process that was killed leaves
+
+    with run_folder.reserved(tmp_path / "run"):
+        assert (tmp_path / ".run.lock").exists()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_text_takes_the_place_of_the_older_one_and_keeps_its_mode(tmp_path: Path) -> None:

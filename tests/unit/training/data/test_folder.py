@@ -199,6 +199,19 @@ def test_an_animation_and_a_foreign_suffix_are_refused(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+def test_nobody_waits_for_the_other_end_of_a_pipe(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    os.mkfifo(root / "a/front_9.jpg")
+
+    (broken,) = scan_folder(root).broken
+
+    assert str(broken).startswith(f"{root / 'a/front_9.jpg'} is no regular file")
+    (root / "a/front_9.jpg").unlink()
+    os.mkfifo(root / "classes.yaml")
+    with pytest.raises(NamesWrong, match=r"classes\.yaml is no regular file"):
+        load_folder(root)
+
+
 def test_a_scan_lists_files_of_a_foreign_suffix_beside_the_other_broken_ones(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a/front_000.jpg").rename(tmp_path / "a/front_000.heic")
