@@ -54,6 +54,8 @@ class ResultFolder(click.Path):
 
 def unwritable(file: Path) -> str:
     """Why no file can be written there; empty where one can. A folder that is not there is not made."""
+    if printable(str(file)) != str(file):
+        return f"{printable(str(file))} is no UTF-8: choose another name"
     try:
         if file.is_dir():
             return f"{file} is a folder: name a file in it"
@@ -68,6 +70,8 @@ def unwritable(file: Path) -> str:
 
 def unmakeable(path: Path) -> str:
     """Why nothing can be made there, parents and all, in place of what may be there; empty where something can."""
+    if printable(str(path)) != str(path):  # reports and cards hold names as text
+        return f"{printable(str(path))} is no UTF-8: choose another name"
     if path.name in ("", ".."):
         return f"{path} says where, and not what: give the folder its name, as in ../run"
     place = Path(os.path.realpath(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,13 @@ def worded() -> Iterator[None]:
         yield
     except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
         raise click.ClickException(str(error)) from error
+    except BrokenProcessPool:
+        raise click.ClickException(
+            "a process of this command was ended from outside, most likely because memory ran out: give it more, or "
+            "fewer --jobs; what was finished is kept where the command keeps it"
+        ) from None
+    except MemoryError:
+        raise click.ClickException("memory ran out: give this command more, or smaller photographs") from None
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error

@@ -16,6 +16,7 @@ import hashlib
 import re
 import stat
 import struct
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -154,8 +155,7 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
     set for each. Raises FolderMissing where nothing is found, PhotoBroken for a file that
     cannot be read, ClassesWrong where photographs and folders are mixed.
     """
-    if not path.is_dir():
-        raise FolderMissing(_no_folder(path))
+    _check_place(path)
     inside = _subfolders(path)
     loose = _files(path) if not inside else [file for file in _visible(path) if file.suffix.lower() in SUFFIXES]
     if inside and loose:
@@ -179,6 +179,8 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
     """Read one file to its last pixel. Raises PhotoBroken that says what is wrong with it."""
     if printable(relative) != relative:  # fingerprint, card and lists hold names as text
         raise PhotoBroken(path, "has a name that is not UTF-8", mend="rename it")
+    if any(unicodedata.category(character) == "Cc" for character in relative):  # a line of the fingerprint is one name
+        raise PhotoBroken(path, "has a name with a line break or another control character", mend="rename it")
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # whoever opens a pipe waits for its other end
             raise PhotoBroken(path, "is no regular file")
@@ -224,7 +226,9 @@ def open_image(path: Path, content: bytes) -> Image.Image:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph") from None
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise PhotoBroken(path, f"has far more than {PIXELS_MAX:,} pixels") from None
+    except _BROKEN as error:
         raise PhotoBroken(path, f"is damaged ({error})") from None
     if image.width * image.height > PIXELS_MAX:
         raise PhotoBroken(path, f"has {image.width} x {image.height} pixels, over {PIXELS_MAX:,}")
@@ -279,8 +283,7 @@ def _read_all(
 
 
 def _class_folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        raise FolderMissing(_no_folder(path))
+    _check_place(path)
     labels = [folder.name for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
     loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
     if loose:
@@ -323,6 +326,14 @@ def _subfolders(path: Path) -> list[Path]:
 
 def _visible(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+
+
+def _check_place(path: Path) -> None:
+    if not path.is_dir():
+        raise FolderMissing(_no_folder(path))
+    whole = str(path.resolve())
+    if printable(whole) != whole:  # cards and reports name it
+        raise FolderMissing(f"the folder {path} has a name that is not UTF-8: rename it")
 
 
 def _no_folder(path: Path) -> str:

@@ -12,7 +12,6 @@ card.html        its card, for people
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -31,6 +30,7 @@ from PIL import Image
 from model_store import examples
 from model_store.card import Card, GoldenCard
 from model_store.examples import THUMBNAIL_PX, Example
+from training import locks
 from training.data.folder import Photo
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
@@ -69,41 +69,15 @@ def check_makeable(out: Path) -> None:
 
 @contextlib.contextmanager
 def reserved(out: Path) -> Iterator[None]:
-    """Meanwhile nobody else who asks here writes to `out`. Raises SettingWrong where somebody does, or nothing can be.
+    """Meanwhile nobody else who asks here writes to `out`.
 
-    The lock is the kernel's and ends with the process, however that ends; its file may stay and is no hindrance.
+    Raises SettingWrong where somebody does, or nothing can be made there.
     """
     check_makeable(out)
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)
-    lock = place.with_name(f".{place.name}.lock")
-    handle = _locked(lock)
-    if handle is None:
-        raise SettingWrong(f"another training writes to {out}: name another folder, or wait until it is done")
-    try:
+    with locks.held(place.with_name(f".{place.name}.lock"), out):
         yield
-    finally:
-        lock.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _locked(lock: Path) -> int | None:
-    """An open file that holds the lock; None where another has it."""
-    while True:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), lock.stat()):  # else its last holder has just removed it
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from training.experiments import commands as experiments
 from training.export import commands as forms
 from training.export import run_folder
 from training.synthetic.commands import synth
+from training.terminal import worded
 
 _BOTH = ("--html", "--json")
 # Each with arguments that would be refused later, were the files not looked at first.
@@ -55,6 +57,28 @@ def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path
         assert f"'{option}'" in done.stderr
         assert said in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_that_is_no_utf_8_is_refused_before_any_work(tmp_path: Path) -> None:
+    strange = str(tmp_path / os.fsdecode(b"r\xff"))
+
+    for command, arguments in (
+        (experiments.calibrators, ["no-data", "--json", strange]),
+        (commands.train, ["no-data", "--out", strange, "--runs", "none"]),
+    ):
+        done = CliRunner().invoke(command, arguments)
+
+        assert done.exit_code in (1, 2)
+        assert r"r\udcff is no UTF-8: choose another name" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(BrokenProcessPool("a child was killed"), "was ended from outside"), (MemoryError(), "memory ran out")],
+)
+def test_what_runs_out_of_memory_is_one_sentence(error: Exception, said: str) -> None:
+    with pytest.raises(click.ClickException, match=said), worded():
+        raise error
 
 
 def test_two_results_do_not_share_a_file(tmp_path: Path) -> None:
@@ -130,7 +154,7 @@ def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     third = CliRunner().invoke(commands.train, arguments)
 
     assert second.exit_code == 1
-    assert "another training writes to" in second.stderr
+    assert "another command writes to" in second.stderr
     assert second.stderr.count("\n") == 1
     assert "there is no folder no-data" in third.stderr
     assert list((tmp_path / "new").iterdir()) == []

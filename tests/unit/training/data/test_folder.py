@@ -245,6 +245,44 @@ def test_a_name_that_is_not_utf_8_is_listed_escaped_and_asked_to_be_renamed(tmp_
     assert str(refused.value) == rf"{tmp_path}/a/\udcbe\udcc3\udcd0.jpg has a name that is not UTF-8: rename it"
 
 
+def test_a_name_of_several_lines_is_no_name(tmp_path: Path) -> None:
+    """Lines of the fingerprint are names, and a terminal obeys what stands in one."""
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    names = ("front\n1.jpg", "front\x1b[31m.jpg")
+    for number, name in enumerate(names):
+        picture(number).save(root / "a" / name)
+
+    scan = scan_folder(root)
+
+    assert {broken.path.name for broken in scan.broken} == {r"front\n1.jpg", r"front\x1b[31m.jpg"}
+    for broken in scan.broken:
+        assert str(broken).isprintable()
+        assert "a name with a line break or another control character: rename it" in str(broken)
+    assert len(scan.photos) == 4
+    (root / "a/พระ\u200bสม.jpg").write_bytes((root / "a/front_000.jpg").read_bytes())  # Thai is written with it
+    assert len(scan_folder(root).photos) == 5
+
+
+def test_a_folder_whose_own_name_is_not_utf_8_is_refused_before_any_work(tmp_path: Path) -> None:
+    """The card names it: a training would end when it is written."""
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    strange = tmp_path / os.fsdecode(b"data\xff")
+    root.rename(strange)
+
+    for read, folder in ((load_folder, strange), (scan_folder, strange), (load_outside, strange / "a")):
+        with pytest.raises(FolderMissing, match=r"data\\udcff.* has a name that is not UTF-8: rename it"):
+            read(folder)
+
+
+def test_a_picture_beyond_all_bounds_is_not_called_damaged(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    Image.new("1", (20_000, 20_000)).save(root / "a/huge.png")
+
+    (broken,) = scan_folder(root).broken
+
+    assert broken.why == "has far more than 64,000,000 pixels"
+
+
 def test_a_folder_inside_a_class_is_named_though_its_name_is_not_utf_8(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / os.fsdecode("พระ".encode("cp874"))).mkdir()
