@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -36,7 +37,9 @@ from training.side_by_side import cores
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 OUTSIDE_FOLDER: Final = "ood"
-PIXELS_MAX: Final = 64_000_000  # as the handler's limit: what cannot be served is not learnt from
+# As the handler's limits: what cannot be served is not learnt from.
+PIXELS_MAX: Final = 64_000_000
+BYTES_MAX: Final = 20 * 1024 * 1024
 LOOK_PX: Final = 64  # side of the small picture that near-duplicates are found by
 SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
     {"front": words.SIDE_FRONT, "back": words.SIDE_BACK, "edge": words.SIDE_EDGE, "detail": words.SIDE_DETAIL}
@@ -182,8 +185,11 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
     if any(unicodedata.category(character) == "Cc" for character in relative):  # a line of the fingerprint is one name
         raise PhotoBroken(path, "has a name with a line break or another control character", mend="rename it")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # whoever opens a pipe waits for its other end
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # whoever opens a pipe waits for its other end
             raise PhotoBroken(path, "is no regular file")
+        if found.st_size > BYTES_MAX:
+            raise PhotoBroken(path, f"has {found.st_size:,} bytes, over {BYTES_MAX:,}")
         content = path.read_bytes()
     except OSError as error:
         raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
@@ -197,7 +203,7 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
             side = min(turned.size)
             left, top = (turned.width - side) // 2, (turned.height - side) // 2
             square = (left, top, left + side, top + side)
-            look = turned.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
+            look = luma(turned).resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
         except _BROKEN as error:
             raise PhotoBroken(path, f"is damaged ({error})") from None
     lies = (turned.width > turned.height) != (image.width > image.height)
@@ -243,6 +249,19 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except (SyntaxError, KeyError, TypeError, IndexError, struct.error):  # broken metadata: the pixels still count
         return image
+
+
+def luma(image: Image.Image) -> Image.Image:
+    """In 8 bits, of what a model is shown: 65535 is white where a pixel has 16 bits, transparency lies over white."""
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow would cut them off at 255
+        levels = np.asarray(image, dtype=np.float64) / 257.0
+        return Image.fromarray(np.rint(levels.clip(0.0, 255.0)).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "La", "RGBa", "PA"):
+        rgba = image.convert("RGBA")
+        white = Image.new("L", image.size, 255)
+        white.paste(rgba.convert("RGB").convert("L"), mask=rgba.getchannel("A"))
+        return white
+    return image.convert("L")
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:

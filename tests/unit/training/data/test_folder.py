@@ -6,13 +6,16 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from handlers import amulet_handler
+from handlers.amulet_handler import pixels_of
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.training.data.cast import picture, write_class, write_folder
 from training.data.errors import ClassesWrong, DataWrong, FolderMissing, NamesWrong, PhotoBroken
-from training.data.folder import LOOK_PX, load_folder, load_outside, scan_folder
+from training.data.folder import BYTES_MAX, LOOK_PX, PIXELS_MAX, load_folder, load_outside, read_photo, scan_folder
 
 
 def test_a_folder_knows_its_classes_sides_and_contents(tmp_path: Path) -> None:
@@ -272,6 +275,42 @@ def test_a_folder_whose_own_name_is_not_utf_8_is_refused_before_any_work(tmp_pat
     for read, folder in ((load_folder, strange), (scan_folder, strange), (load_outside, strange / "a")):
         with pytest.raises(FolderMissing, match=r"data\\udcff.* has a name that is not UTF-8: rename it"):
             read(folder)
+
+
+@pytest.mark.parametrize("form", ["16 bits", "hidden colours", "palette"])
+def test_copies_in_forms_that_a_model_sees_alike_have_one_look(tmp_path: Path, form: str) -> None:
+    """A copy whose look were white would be found by nobody, and measure what learnt from the other."""
+    plain = picture(3).convert("L")
+    plain.save(tmp_path / "plain.png")
+    if form == "16 bits":
+        Image.fromarray(np.asarray(plain).astype(np.uint16) * 257).save(tmp_path / "other.png")
+    else:
+        white = plain.point(lambda value: 255 if value > 128 else value)
+        white.save(tmp_path / "plain.png")
+        hidden = Image.merge("LA", (plain.point(lambda value: 7 if value > 128 else value), plain))
+        hidden.putalpha(plain.point(lambda value: 0 if value > 128 else 255))
+        (hidden if form == "hidden colours" else hidden.convert("RGBA").quantize(256)).save(tmp_path / "other.png")
+
+    first, second = (read_photo(tmp_path / name, relative=name, label="a") for name in ("plain.png", "other.png"))
+
+    seen = [np.frombuffer(photo.look, np.uint8).astype(int) for photo in (first, second)]
+    assert np.abs(seen[0] - seen[1]).max() <= 16  # a palette has 256 colours
+    assert np.ptp(seen[0]) > 20
+    shown = [pixels_of((tmp_path / name).read_bytes(), 64, 64).astype(int) for name in ("plain.png", "other.png")]
+    assert np.abs(shown[0] - shown[1]).max() <= 16  # a palette has 256 colours
+
+
+def test_a_file_that_no_server_takes_is_named_before_any_work(tmp_path: Path) -> None:
+    assert (BYTES_MAX, PIXELS_MAX) == (amulet_handler.ENCODED_BYTES_MAX, amulet_handler.PIXELS_MAX)
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    first, second = sorted((root / "a").iterdir())
+    os.truncate(first, BYTES_MAX)
+    os.truncate(second, BYTES_MAX + 1)
+
+    (broken,) = scan_folder(root).broken
+
+    assert broken.path == second
+    assert broken.why == "has 20,971,521 bytes, over 20,971,520"
 
 
 def test_a_picture_beyond_all_bounds_is_not_called_damaged(tmp_path: Path) -> None:
