@@ -25,7 +25,7 @@ class ResultFile(click.Path):
         super().__init__(dir_okay=False, readable=False, writable=True, allow_dash=stdout, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
+        path = Path(super().convert(value, param, ctx))
         if self.allow_dash and str(path) == "-":
             return path
         why = unwritable(path)
@@ -45,7 +45,7 @@ class ResultFolder(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
+        path = Path(super().convert(value, param, ctx))
         why = unmakeable(path)
         if why:
             self.fail(why, param, ctx)

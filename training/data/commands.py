@@ -169,7 +169,8 @@ def check(
 ) -> None:
     """Look through a folder of photographs: counts, balance, copies, broken and poor files, doubtful labels.
 
-    Exits 0 where training would take the folder, 1 where it would not.
+    Exits 1 where no training would take the folder, else 0. Few photographs of a class are advice: how many are too few
+    depends on the folds, and `amulet train` says it.
     """
     # scikit-learn takes seconds to import, and `demo` needs none of it.
     from training.data.check import check_folder
