@@ -31,7 +31,7 @@ def worded() -> Iterator[None]:
     except BrokenProcessPool:
         raise click.ClickException(
             "a process of this command was ended from outside, most likely because memory ran out: give it more, or "
-            "fewer --jobs; what was finished is kept where the command keeps it"
+            "fewer --jobs"
         ) from None
     except MemoryError:
         raise click.ClickException("memory ran out: give this command more, or smaller photographs") from None
