@@ -25,7 +25,8 @@ class ResultFile(click.Path):
         super().__init__(dir_okay=False, readable=False, writable=True, allow_dash=stdout, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)  # as path_type says
         if self.allow_dash and str(path) == "-":
             return path
         why = unwritable(path)
@@ -45,7 +46,8 @@ class ResultFolder(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = Path(super().convert(value, param, ctx))
+        path = super().convert(value, param, ctx)
+        assert isinstance(path, Path)  # as path_type says
         why = unmakeable(path)
         if why:
             self.fail(why, param, ctx)
