@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from training import results
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.results import ResultFile
 from training.terminal import SEED_MAX, named, settings_of, stage_lines, stages, worded, written_files
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ if TYPE_CHECKING:
     "--thumbnails",
     is_flag=True,
     help="Let answers show small pictures of these photographs as similar examples. Only with the leave of whose "
-    "they are: an archive cannot forget one.",
+    "they are: an archive cannot forget one. Refused for an export of the console.",
 )
 @click.option(
     "--exports",
@@ -124,7 +126,10 @@ def train(
     kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
+        from training.export import run_folder
         from training.fitting.recipe import recipe_of, with_settings
+
+        run_folder.check_free(out)
 
         wanted = reproduction.card_at(card_path) if card_path is not None else None
         if wanted is not None:
@@ -146,7 +151,8 @@ def train(
                 features=seen,
             )
         started = time.monotonic()
-        run = pipeline.train(request, say=say)
+        with run_folder.reserved(out):
+            run = pipeline.train(request, say=say)
         seconds = time.monotonic() - started
         tracker.note(
             Outcome(
@@ -213,10 +219,8 @@ def _say_whether_it_is_the_same(wanted: Card, made: Card) -> None:
 @click.option(
     "--ood", "outside", multiple=True, metavar="NAME=DIR", help="Photographs of other things. May be repeated."
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-)
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+@click.option("--json", "json_file", type=ResultFile(stdout=True), metavar="FILE", help="- is stdout.")
+@click.option("--html", type=ResultFile(), metavar="FILE", help="A report with plots.")
 @tracked
 def evaluate(
     model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None, html: Path | None, tracker: Tracker
@@ -245,11 +249,11 @@ def evaluate(
         document = found.document()
         text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
         if json_file is not None and str(json_file) != "-":
-            json_file.write_text(text, "utf-8")
+            results.write(json_file, text)
         if html is not None:
             from training.evaluation import report, subjects
 
-            html.write_text(report.page(subjects.of_evaluation(opened, found)), "utf-8")
+            results.write(html, report.page(subjects.of_evaluation(opened, found)))
         tracker.note(
             Outcome(
                 Photographs(data.resolve().name, found.fingerprint, len(found.known.photos)),
@@ -297,6 +301,9 @@ def package(
     packed where they are faster and decide alike; the card says what was measured.
     """
     why = chosen_on = ""
+    cannot = f"{out} is a folder: name a file in it" if out.is_dir() else results.unmakeable(out)
+    if cannot:
+        raise click.UsageError(f"--out: {cannot}")
     with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
         from training.export.package import package as pack
 

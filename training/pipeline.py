@@ -104,6 +104,11 @@ def train(request: Request, *, say: Say = _silent) -> Run:
 
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     lent = is_export(request.data)
+    if lent and request.thumbnails:
+        raise SettingWrong(
+            f"{request.data} is an export of a console: its photographs may be taken back, and an archive that shows "
+            "small pictures of them cannot forget one; leave --thumbnails out, or train on photographs of your own"
+        )
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     others = read_others(request.outside, folder)
@@ -116,7 +121,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     eyes = lenses.eyes_of(
         lenses.lens_of(start, recipe, threads=threads, kept=request.exports),
         recipe,
-        lambda eye: _look(eye, folder, aside, request, say),
+        lambda eye: _look(eye, folder, aside, request, say, shelf=shelf_of(request)),
         tutor,
         seed=request.seed,
         threads=threads,
@@ -248,11 +253,20 @@ def _tuning_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.tuning")
 
 
-def _look(eye: Eye, folder: Folder, others: SetAside, request: Request, say: Say) -> Sight:
-    """Everything that a network is asked about, seen by it."""
+def shelf_of(request: Request) -> Shelf | None:
+    """Where what a network sees is found again; None: it looks for itself."""
     # A network that learns from this very division sees otherwise next time.
-    kept = request.features if request.recipe.tuning is None else None
-    shelf = None if kept is None else Shelf(kept, request.data)
+    if request.features is None or request.recipe.tuning is not None:
+        return None
+    # It would outlive an export, which is deleted after a training: its people may take the photographs back.
+    places = (request.data, *(place for path in request.outside for place in (path, path.parent)))
+    if any(is_export(place) for place in places):
+        return None
+    return Shelf(request.features, request.data)
+
+
+def _look(eye: Eye, folder: Folder, others: SetAside, request: Request, say: Say, *, shelf: Shelf | None) -> Sight:
+    """Everything that a network is asked about, seen by it."""
     features = eye.features(
         folder.photos,
         seed=request.seed,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import yaml
 
+from training import documents
 from training.data.errors import DataWrong
 from training.errors import TrainingRefused
 
@@ -27,6 +28,13 @@ def worded() -> Iterator[None]:
         yield
     except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
         raise click.ClickException(str(error)) from error
+    except BrokenProcessPool:
+        raise click.ClickException(
+            "a process of this command was ended from outside, most likely because memory ran out: give it more, or "
+            "fewer --jobs"
+        ) from None
+    except MemoryError:
+        raise click.ClickException("memory ran out: give this command more, or smaller photographs") from None
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
@@ -82,11 +90,11 @@ def mapping_of(file: Path | None, *, option: str, example: str) -> dict[str, Any
     if file is None:
         return {}
     try:
-        document = yaml.safe_load(file.read_text("utf-8"))
+        document = documents.of_yaml(file.read_text("utf-8"))
     except FileNotFoundError:
         raise click.ClickException(f"there is no file {file}: {option} names a YAML or JSON file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.ClickException(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise click.ClickException(f"{file} is neither YAML nor JSON: {error}") from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):

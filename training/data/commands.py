@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from training import results
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
+from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, progress_bar, worded
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ def data() -> None:
 
 
 @data.command(epilog="Example: amulet data demo --out photographs --seed 7 --per-class 40")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder to write to.")
+@click.option("--out", type=ResultFolder(), required=True, help="A new or empty folder to write to.")
 @click.option(
     "--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Another seed, other photographs."
 )
@@ -67,7 +69,7 @@ def demo(out: Path, seed: int, per_class: int, as_json: bool) -> None:
 @data.command(
     epilog="Example: amulet data outside --out outside --classes photographs --from coins=my-coins --photos 300"
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder to write to.")
+@click.option("--out", type=ResultFolder(), required=True, help="A new or empty folder to write to.")
 @click.option(
     "--from",
     "brought",
@@ -131,7 +133,7 @@ def _source(item: str) -> Source:
 )
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     default=Path("data-check.html"),
     show_default=True,
     help="Where to write the report with thumbnails.",
@@ -167,7 +169,8 @@ def check(
 ) -> None:
     """Look through a folder of photographs: counts, balance, copies, broken and poor files, doubtful labels.
 
-    Exits 0 where training would take the folder, 1 where it would not.
+    Exits 1 where no training would take the folder, else 0. Few photographs of a class are advice: how many are too few
+    depends on the folds, and `amulet train` says it.
     """
     # scikit-learn takes seconds to import, and `demo` needs none of it.
     from training.data.check import check_folder
@@ -191,7 +194,7 @@ def check(
             progress=stage,
         )
         current.close()
-        html.write_text(page(found), "utf-8")
+        results.write(html, page(found))
     if as_json:
         click.echo(json.dumps({**found.document(), "html": str(html)}, ensure_ascii=False, indent=2))
     else:

@@ -11,6 +11,7 @@ DataWrong             the folder cannot be used as it is; the message is for a p
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 
@@ -18,7 +19,7 @@ class DataWrong(ValueError):
     """Photographs that cannot be used as they are: one sentence on what is wrong and what would be right."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(printable(sentence))
+        super().__init__(in_one_line(sentence))
 
 
 class FolderMissing(DataWrong):
@@ -40,7 +41,7 @@ class PhotoBroken(DataWrong):
     ) -> None:
         more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
         super().__init__(f"{path} {why}{more}: {mend}")
-        self.path, self.why, self.mend = Path(printable(str(path))), why, mend
+        self.path, self.why, self.mend = Path(in_one_line(str(path))), why, mend
 
     def beside(self, others: int) -> PhotoBroken:
         """The same, of the first of several files."""
@@ -65,3 +66,11 @@ class SplitImpossible(DataWrong):
 def printable(text: str) -> str:
     r"""With the bytes of a file name that are no UTF-8 as \udcNN: neither a page nor JSON can hold them as they are."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def in_one_line(text: str) -> str:
+    r"""As `printable`, and line breaks and other control characters as \n or \x1b: a terminal would obey them."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) == "Cc" else character
+        for character in printable(text)
+    )

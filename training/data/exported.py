@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Final
+
+from training import documents
 
 MANIFEST: Final = "manifest.json"
 _FORM: Final = "amulet labels 1"  # as `console.datasets` writes it
@@ -20,7 +21,7 @@ def is_export(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        manifest = json.loads(content)
+        manifest = documents.of_json(content)
     except ValueError:
         return True
     return isinstance(manifest, dict) and manifest.get("form") == _FORM

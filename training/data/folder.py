@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 import struct
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -34,7 +37,9 @@ from training.side_by_side import cores
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 OUTSIDE_FOLDER: Final = "ood"
-PIXELS_MAX: Final = 64_000_000  # as the handler's limit: what cannot be served is not learnt from
+# As the handler's limits: what cannot be served is not learnt from.
+PIXELS_MAX: Final = 64_000_000
+BYTES_MAX: Final = 20 * 1024 * 1024
 LOOK_PX: Final = 64  # side of the small picture that near-duplicates are found by
 SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
     {"front": words.SIDE_FRONT, "back": words.SIDE_BACK, "edge": words.SIDE_EDGE, "detail": words.SIDE_DETAIL}
@@ -153,8 +158,7 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
     set for each. Raises FolderMissing where nothing is found, PhotoBroken for a file that
     cannot be read, ClassesWrong where photographs and folders are mixed.
     """
-    if not path.is_dir():
-        raise FolderMissing(_no_folder(path))
+    _check_place(path)
     inside = _subfolders(path)
     loose = _files(path) if not inside else [file for file in _visible(path) if file.suffix.lower() in SUFFIXES]
     if inside and loose:
@@ -178,7 +182,14 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
     """Read one file to its last pixel. Raises PhotoBroken that says what is wrong with it."""
     if printable(relative) != relative:  # fingerprint, card and lists hold names as text
         raise PhotoBroken(path, "has a name that is not UTF-8", mend="rename it")
+    if any(unicodedata.category(character) == "Cc" for character in relative):  # a line of the fingerprint is one name
+        raise PhotoBroken(path, "has a name with a line break or another control character", mend="rename it")
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # whoever opens a pipe waits for its other end
+            raise PhotoBroken(path, "is no regular file")
+        if found.st_size > BYTES_MAX:
+            raise PhotoBroken(path, f"has {found.st_size:,} bytes, over {BYTES_MAX:,}")
         content = path.read_bytes()
     except OSError as error:
         raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
@@ -192,7 +203,7 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
             side = min(turned.size)
             left, top = (turned.width - side) // 2, (turned.height - side) // 2
             square = (left, top, left + side, top + side)
-            look = turned.convert("L").resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
+            look = luma(turned).resize((LOOK_PX, LOOK_PX), Image.Resampling.BOX, box=square)
         except _BROKEN as error:
             raise PhotoBroken(path, f"is damaged ({error})") from None
     lies = (turned.width > turned.height) != (image.width > image.height)
@@ -221,7 +232,9 @@ def open_image(path: Path, content: bytes) -> Image.Image:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph") from None
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise PhotoBroken(path, f"has far more than {PIXELS_MAX:,} pixels") from None
+    except _BROKEN as error:
         raise PhotoBroken(path, f"is damaged ({error})") from None
     if image.width * image.height > PIXELS_MAX:
         raise PhotoBroken(path, f"has {image.width} x {image.height} pixels, over {PIXELS_MAX:,}")
@@ -236,6 +249,19 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except (SyntaxError, KeyError, TypeError, IndexError, struct.error):  # broken metadata: the pixels still count
         return image
+
+
+def luma(image: Image.Image) -> Image.Image:
+    """In 8 bits, of what a model is shown: 65535 is white where a pixel has 16 bits, transparency lies over white."""
+    if image.mode.startswith("I") or image.mode == "F":  # Pillow would cut them off at 255
+        levels = np.asarray(image, dtype=np.float64) / 257.0
+        return Image.fromarray(np.rint(levels.clip(0.0, 255.0)).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "La", "RGBa", "PA"):
+        rgba = image.convert("RGBA")
+        white = Image.new("L", image.size, 255)
+        white.paste(rgba.convert("RGB").convert("L"), mask=rgba.getchannel("A"))
+        return white
+    return image.convert("L")
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:
@@ -276,8 +302,7 @@ def _read_all(
 
 
 def _class_folders(path: Path) -> list[str]:
-    if not path.is_dir():
-        raise FolderMissing(_no_folder(path))
+    _check_place(path)
     labels = [folder.name for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
     loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
     if loose:
@@ -320,6 +345,14 @@ def _subfolders(path: Path) -> list[Path]:
 
 def _visible(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+
+
+def _check_place(path: Path) -> None:
+    if not path.is_dir():
+        raise FolderMissing(_no_folder(path))
+    whole = str(path.resolve())
+    if printable(whole) != whole:  # cards and reports name it
+        raise FolderMissing(f"the folder {path} has a name that is not UTF-8: rename it")
 
 
 def _no_folder(path: Path) -> str:

@@ -19,8 +19,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
+from training import documents
 from training.data.errors import NamesWrong
 
 NAMES_FILE: Final = "classes.yaml"
@@ -121,15 +120,17 @@ def fallback_name(class_id: str) -> str:
 
 def _document(path: Path) -> Mapping[str, Any]:
     try:
+        if path.exists() and not path.is_file():
+            raise NamesWrong(f"{path} is no regular file: replace it or move it out of the folder")
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise NamesWrong(f"{path} cannot be read ({error})") from None
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise NamesWrong(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        document = documents.of_yaml(text)
+    except ValueError as error:
+        raise NamesWrong(f"{path} is not YAML: {error}") from None
     if document is None:
         return {}
     if not isinstance(document, dict):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.folder import Photo, Progress, open_image, upright
+from training.data.folder import Photo, Progress, luma, open_image, upright
 from training.side_by_side import cores
 
 CHECK_PX: Final = 256
@@ -94,7 +94,7 @@ def qualities(photos: Sequence[Photo], *, progress: Progress | None = None) -> t
 def _luma(photo: Photo) -> NDArray[np.uint8]:
     with open_image(photo.path, photo.path.read_bytes()) as image:
         image.draft("RGB", (2 * CHECK_PX, 2 * CHECK_PX))  # at least twice the size measured at
-        turned = upright(image).convert("L")
+        turned = luma(upright(image))
     side = min(turned.size)
     left, top = (turned.width - side) // 2, (turned.height - side) // 2
     size = max(3, min(side, CHECK_PX))

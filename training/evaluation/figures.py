@@ -172,10 +172,10 @@ def _of_level(row: LevelRow, whole: str) -> list[MetricCard]:
     def figure(name: str, interval: Interval, what: str) -> MetricCard:
         return MetricCard(f"{prefix}_{name}", interval.value, interval.low, interval.high, f"{where}, {what}")
 
-    sets = [figure("set_coverage", row.set_coverage, "how often the set of groups holds the true one")]
+    holds = "how often the set of groups holds the true one"
     return [
         figure("accuracy", row.accuracy, "were every photograph answered at it"),
-        *(sets if row.set_size else ()),  # else none are promised
+        *([] if row.set_coverage is None else [figure("set_coverage", row.set_coverage, holds)]),
         figure("wrong", row.wrong, "the share whose answer backs off to it and is wrong"),
     ]
 

@@ -11,7 +11,6 @@ data set tells.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Final
 from model_store import examples
 from model_store.archive import Archive
 from model_store.card import Card
+from training import documents
 from training.data.folder import Photo, fingerprint
 from training.errors import ModelUnreadable
 
@@ -126,7 +126,7 @@ def learnt_of(path: Path, card: Card) -> Learnt:
 
 def _parsed(file: Path) -> dict[str, frozenset[str]]:
     try:
-        told = json.loads(file.read_text("utf-8"))
+        told = documents.of_json(file.read_text("utf-8"))
         if told.pop("schema") != SCHEMA_VERSION or not {TRAIN, OTHERS} <= set(told):
             raise ValueError
         return {name: frozenset(digests) for name, digests in told.items()}

@@ -39,8 +39,8 @@ class LevelRow:
     id: str
     groups: int
     accuracy: Interval  # of all photographs, were each answered at this level
-    set_coverage: Interval
-    set_size: float
+    set_coverage: Interval | None  # None where no sets are promised
+    set_size: float | None
     answered: int  # photographs whose answer backs off to this level
     answered_accuracy: float | None  # of those; None where there are none
     wrong: Interval  # of all photographs, those answered wrongly at this level: promised to be at most 1 - coverage
@@ -50,14 +50,14 @@ class LevelRow:
         return {
             "groups": self.groups,
             "accuracy": self.accuracy.value,
-            "prediction_set_coverage": self.set_coverage.value,
+            "prediction_set_coverage": None if self.set_coverage is None else self.set_coverage.value,
             "prediction_set_size": self.set_size,
             "answered": self.answered,
             "answered_accuracy": self.answered_accuracy,
             "wrong": self.wrong.value,
             "intervals": {
                 "accuracy": self.accuracy.pair(),
-                "prediction_set_coverage": self.set_coverage.pair(),
+                "prediction_set_coverage": None if self.set_coverage is None else self.set_coverage.pair(),
                 "wrong": self.wrong.pair(),
             },
         }
@@ -100,14 +100,15 @@ def level_rows(
         sets = [each.sets[number] for each in said]
         covered = np.array([group in chosen for group, chosen in zip(truth, sets, strict=True)])
         here = np.array([each.level == number for each in said])
+        promised = any(sets)  # a set that is promised holds at least the best group
 
         rows.append(
             LevelRow(
                 id=level.id,
                 groups=width,
                 accuracy=share_of(int(right.sum()), len(labels), groups=groups),
-                set_coverage=share_of(int(covered.sum()), len(labels), groups=groups),
-                set_size=float(np.mean([len(chosen) for chosen in sets])),
+                set_coverage=share_of(int(covered.sum()), len(labels), groups=groups) if promised else None,
+                set_size=float(np.mean([len(chosen) for chosen in sets])) if promised else None,
                 answered=int(here.sum()),
                 answered_accuracy=float(right[here].mean()) if here.any() else None,
                 wrong=share_of(int((here & ~right).sum()), len(labels), groups=groups),

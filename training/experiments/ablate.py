@@ -14,11 +14,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from handlers.amulet_handler import pixels_of
-from training import sampling
+from training import documents, sampling
 from training.augmentation import backdrop
 from training.augmentation.standard import Strength
 from training.data.folder import Photo
@@ -280,8 +279,8 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
             raise SettingWrong(f"{change} is not of the form FIELD=VALUE,VALUE, as in head_shrinkage=0.1,0.4")
         for text in values.split(","):
             try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError:
+                value = documents.of_yaml(text)
+            except ValueError:
                 raise SettingWrong(
                     f"{text} in {change} is no value: commas part the values to try, so none may hold one; a list of "
                     f"several belongs into a file (--config), as in `levels: [middle, head]`"

@@ -10,20 +10,18 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from training import results
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
+from training.results import ResultFile
 from training.terminal import named, settings_of, stages, worded, written_files
 
 # The modules that do the work take seconds to import: `--help` must not.
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _RESULTS: Final = (
-    click.option(
-        "--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="- is stdout."
-    ),
-    click.option(
-        "--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots."
-    ),
+    click.option("--json", "json_file", type=ResultFile(stdout=True), metavar="FILE", help="- is stdout."),
+    click.option("--html", type=ResultFile(), metavar="FILE", help="A report with plots."),
 )
 _CROSS_VALIDATION: Final = (
     click.argument("data", type=click.Path(path_type=Path), metavar="DATA"),
@@ -98,7 +96,7 @@ def robustness(
         )
         write_json(measured.document(), json_file)
         if html is not None:
-            html.write_text(robustness_page.page(measured), "utf-8")
+            results.write(html, robustness_page.page(measured))
         tracker.note(
             Outcome(
                 Photographs(data.resolve().name, measured.fingerprint, measured.found.photos),
@@ -182,7 +180,7 @@ def compare(
         )
         write_json(found.document(), json_file)
         if html is not None:
-            html.write_text(comparison_page(found), "utf-8")
+            results.write(html, comparison_page(found))
         for each in found.candidates:
             tracker.note(
                 Outcome(
@@ -294,7 +292,7 @@ def ablate(
         found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep)
         write_json(found.document(), json_file)
         if html is not None:
-            html.write_text(ablation_page(found), "utf-8")
+            results.write(html, ablation_page(found))
         for row in found.rows:
             tracker.note(
                 Outcome(
@@ -349,7 +347,7 @@ def detectors(
         found = experiment.detectors(request, pretrained_eyes(threads=network_cores()), say=say)
         write_json(found.document(), json_file)
         if html is not None:
-            html.write_text(detectors_page(found), "utf-8")
+            results.write(html, detectors_page(found))
         for row in found.rows:
             tracker.note(
                 Outcome(
@@ -397,7 +395,7 @@ def calibrators(
         found = experiment.calibrators(request, pretrained_eyes(threads=network_cores()), say=say)
         write_json(found.document(), json_file)
         if html is not None:
-            html.write_text(calibrators_page(found), "utf-8")
+            results.write(html, calibrators_page(found))
         for row in found.rows:
             tracker.note(
                 Outcome(
@@ -424,7 +422,7 @@ def write_json(document: Mapping[str, Any], json_file: Path | None) -> None:
     if to_stdout(json_file):
         click.echo(text, nl=False)
     else:
-        json_file.write_text(text, "utf-8")
+        results.write(json_file, text)
 
 
 def to_stdout(json_file: Path | None) -> bool:

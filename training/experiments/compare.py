@@ -6,7 +6,6 @@ ones, so that what is hard for all of them cancels (Efron and Tibshirani 1993, c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training import documents
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
@@ -34,6 +34,10 @@ FIGURES: Final = ("balanced_accuracy", "macro_f1", "ece")
 NOT_WORSE_BY: Final = 0.02
 # Of the best one's p95: less of a difference is the machine's noise and nothing that a caller feels.
 _FASTER_SHARE: Final = 0.8
+_OTHERS: Final = (
+    "{run} was measured on other photographs than {first}: compare runs of one data set, or give photographs that none "
+    "was trained on (--data)"
+)
 Progress = Callable[[str, int, int], None]
 
 
@@ -168,6 +172,10 @@ def compare_runs(
         (model, _of_records(document, run, key), _auroc_of(document))
         for run, (model, document) in zip(runs, opened, strict=True)
     ]
+    first = read[0][0].card.data.fingerprint
+    for run, (model, _, _) in zip(runs, read, strict=True):
+        if model.card.data.fingerprint != first:  # names and labels may be the same
+            raise SettingWrong(_OTHERS.format(run=run, first=runs[0]))
     measured = (
         f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation: "
         f"{_by_whom(tuned)}"
@@ -254,10 +262,7 @@ def _compared(
     first = read[0][1]
     for path, (_, answers, _) in zip(paths, read, strict=True):
         if (answers.files, answers.labels) != (first.files, first.labels):
-            raise SettingWrong(
-                f"{path} was measured on other photographs than {paths[0]}: compare runs of one data set, or give "
-                f"photographs that none was trained on (--data)"
-            )
+            raise SettingWrong(_OTHERS.format(run=path, first=paths[0]))
     classes = sorted(set(first.labels))
     labels = np.array([classes.index(label) for label in first.labels])
     tables = [_table(answers, labels, classes) for _, answers, _ in read]
@@ -413,7 +418,7 @@ def _accuracy_of_accepted(answers: Answers) -> float | None:
 
 def _records(run: Path) -> Mapping[str, Any]:
     try:
-        document: Mapping[str, Any] = json.loads((run / METRICS).read_text("utf-8"))
+        document: Mapping[str, Any] = documents.of_json((run / METRICS).read_text("utf-8"))
     except OSError:
         raise ModelUnreadable(
             f"{run} has no {METRICS}: name RUN folders of `amulet train`, or give --data to compare on"

@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from training import documents, locks
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.data.splits import divide
@@ -44,6 +45,7 @@ RESULT: Final = "search.json"
 RECIPE: Final = "recipe.yaml"
 _TRIALS: Final = "trials.journal"
 _SEEN: Final = "seen"
+_LOCK: Final = ".lock"
 _CHOOSING: Final = "all photographs"
 _SECONDS: Final = "seconds"
 NAME: Final = "searched"  # of the recipe that is found
@@ -151,6 +153,18 @@ def search(
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
     _begin(request, folder)
+    with locks.held(request.out / _LOCK, request.out):
+        return _searched(request, folder, together, eye_of, say, tried)
+
+
+def _searched(
+    request: Request,
+    folder: Folder,
+    together: Groups,
+    eye_of: EyeOf,
+    say: Say,
+    tried: Callable[[Folder, Trial], None],
+) -> Search:
     whole, *without = _parts(folder, together, request)
     sights = Sights(
         folder,
@@ -367,7 +381,7 @@ def _begin(request: Request, folder: Folder) -> None:
     if not request.resume:
         raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
     try:
-        before = json.loads(path.read_text("utf-8"))
+        before = documents.of_json(path.read_text("utf-8"))
         other = [name for name, value in json.loads(json.dumps(asked)).items() if before[name] != value]
     except (ValueError, KeyError, TypeError):
         raise SettingWrong(f"{path} is not what a search wrote: name a new folder") from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from training import results
 from training.experiments.runs import tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
 from training.terminal import SEED_MAX, mapping_of, settings_of, stages, worded
@@ -93,7 +94,7 @@ def search(
             say=say,
             tried=tried,
         )
-        (out / REPORT).write_text(search_page(found), "utf-8")
+        results.write(out / REPORT, search_page(found))
         document = found.document()
         tracker.note(
             Outcome(

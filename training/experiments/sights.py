@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,9 +54,10 @@ class Sights:
         )
 
     def _seen(self, path: Path, recipe: Recipe) -> Features:
-        if path.is_file():
-            with np.load(path) as arrays:
-                return Features(arrays["plain"], arrays["views"])
+        # What a lost disk left half of is looked at once more.
+        damaged = (FileNotFoundError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with contextlib.suppress(*damaged), np.load(path, allow_pickle=False) as arrays:
+            return Features(arrays["plain"], arrays["views"])
         found = self._eye_of(recipe).features(
             self._folder.photos,
             seed=self._seed,
@@ -63,8 +66,11 @@ class Sights:
         )
         self._kept.mkdir(exist_ok=True)
         scratch = path.with_name(f".new-{path.name}")
-        np.savez(scratch, plain=found.plain, views=found.views)
-        scratch.replace(path)
+        try:
+            np.savez(scratch, plain=found.plain, views=found.views)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)  # on a full disk half of it would keep the disk full
         return found
 
 

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from training import provenance
+from training import documents, provenance
 
 FORMAT: Final = 1
 SUFFIX: Final = ".json"
@@ -157,7 +157,7 @@ def read_runs(folder: Path) -> tuple[tuple[TrackedRun, ...], tuple[Path, ...]]:
     runs, others = [], []
     for path in sorted(folder.glob(f"[!.]*{SUFFIX}")):
         try:
-            runs.append(run_of(json.loads(path.read_text("utf-8"))))
+            runs.append(run_of(documents.of_json(path.read_text("utf-8"))))
         except (OSError, ValueError, KeyError, TypeError):
             others.append(path)
     runs.sort(key=lambda run: (run.started_at, run.group, len(run.id), run.id))  # -2 before -10

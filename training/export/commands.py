@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from training import results
+from training.results import ResultFile
 from training.terminal import stages, worded
 
 _FORMS = ("onnx", "torchscript", "int8", "dynamic")
@@ -29,22 +31,27 @@ _FORMS = ("onnx", "torchscript", "int8", "dynamic")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the new run.  [default: RUN-int8]"
 )
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="A report with plots.")
+@click.option("--html", type=ResultFile(), metavar="FILE", help="A report with plots.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def quantize(
     run: Path, data: Path, outside: tuple[Path, ...], out: Path | None, html: Path | None, as_json: bool
 ) -> None:
     """Make an 8-bit form of a run, measured against it; refused when it decides otherwise."""
-    out = out or run.with_name(f"{run.name}-int8")
+    named = run if run.name not in ("", "..") else run.resolve()  # "." has no name to add to
+    out = out or named.with_name(f"{named.name}-int8")
     with worded(), stages() as say:
         from training.export import quantize as quantizing
+        from training.export import run_folder
 
-        card, figures = quantizing.quantize(run, data, out, outside=outside, progress=say)
+        model = quantizing.opened(run)
+        run_folder.check_free(out)
+        division = quantizing.Division.of(model, data)
+        card, figures = quantizing.quantize(run, data, out, outside=outside, progress=say, division=division)
         if html is not None:
             from training.export import comparison, forms_page
 
             say("Measuring both forms", 0, 1)
-            html.write_text(forms_page.page(comparison.quantised(run, out, data), beside=""), "utf-8")
+            results.write(html, forms_page.page(comparison.quantised(run, out, data, division=division), beside=""))
     if as_json:
         click.echo(json.dumps({"run": str(out), "version": card.version, **asdict(figures)}, indent=2))
         return
@@ -88,7 +95,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
         from training.export import comparison, forms_page
 
         found = comparison.export(run, data, out, forms=forms, outside=outside, progress=say)
-        (out / "forms.html").write_text(forms_page.page(found), "utf-8")
+        results.write(out / "forms.html", forms_page.page(found))
     if as_json:
         click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
         return
@@ -120,7 +127,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     default=Path("card.html"),
     show_default=True,
     metavar="FILE",
@@ -134,5 +141,5 @@ def card(model: Path, html: Path, as_json: bool) -> None:
         from training.reproduction import card_at
 
         found = card_at(model)
-        html.write_text(card_page.page(found), "utf-8")
+        results.write(html, card_page.page(found))
     click.echo(found.render() if as_json else f"{found.name} {found.version}: {html}", nl=not as_json)

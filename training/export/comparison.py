@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_store.card import Card
-from training.data.duplicates import grouped
-from training.data.folder import Photo, load_folder
+from training.data.folder import Photo
 from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
 from training.evaluation.intervals import bootstrap
@@ -91,6 +90,7 @@ def export(
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong, NotMeasured (of fp32
     alone: another form that does not run is among `refused`).
     """
+    run_folder.check_makeable(out)
     if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
     chosen = _chosen(run, data)
@@ -103,7 +103,7 @@ def export(
         for number, name in enumerate(dict.fromkeys((FP32, *forms))):
             progress("Making and measuring", number, len(forms) + 1)
             try:
-                path = _made(name, run, card, data, place, outside)
+                path = _made(name, run, card, data, chosen.division, place, outside)
                 cost = fp32 if name == FP32 else latency.measure(path, chosen.images)
             except (NotMeasured, ParityBroken) as error:
                 refused[name] = str(error)
@@ -125,12 +125,12 @@ def export(
     return found
 
 
-def quantised(run: Path, made: Path, data: Path) -> Forms:
+def quantised(run: Path, made: Path, data: Path, *, division: quantize.Division | None = None) -> Forms:
     """The 8-bit run `made` that `quantize` wrote of `run`, measured against it: the form that is served, and the whole.
 
-    data: as for `export`, whose errors it raises.
+    data: as for `export`, whose errors it raises.  division: theirs, where it is known already.
     """
-    chosen = _chosen(run, data)
+    chosen = _chosen(run, data, division)
     fp32, int8 = (latency.measure(place / GRAPH, chosen.images) for place in (run, made))
     graph = onnx.load(str(run / GRAPH))
     forms = [
@@ -150,6 +150,7 @@ class _Chosen:
     version: str
     trained_on: TrainedOn
     not_fitted_on: int
+    division: quantize.Division
     images: NDArray[np.uint8]  # [n, H, W, 3]
     labels: NDArray[np.intp]  # [n]
     groups: NDArray[np.intp]  # [n]: copies and views of one object share a number
@@ -168,24 +169,25 @@ class _Chosen:
         )
 
 
-def _chosen(run: Path, data: Path) -> _Chosen:
+def _chosen(run: Path, data: Path, division: quantize.Division | None = None) -> _Chosen:
     if not (run / CARD).is_file():
         raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
     model = GraphModel.open(run, threads=1)
-    folder = load_folder(data)
+    division = division or quantize.Division.of(model, data)
     order = [known.id for known in model.card.classes]
-    photos = quantize.halves(folder, model)[1][:_MEASURED_MAX]
+    photos = division.measuring[:_MEASURED_MAX]
     if len(photos) < quantize.MEASURED_MIN:
         raise DataTooSmall(
             f"{data} leaves {len(photos)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
         )
     return _Chosen(
         version=model.card.version,
-        trained_on=model.learnt.trained_on(photos, folder_fingerprint=folder.fingerprint),
+        trained_on=model.learnt.trained_on(photos, folder_fingerprint=division.fingerprint),
         not_fitted_on=sum(not model.learnt.fitted_on(photo) for photo in photos),
+        division=division,
         images=np.stack([model.pixels(photo.path) for photo in photos]),
         labels=np.array([order.index(photo.label) for photo in photos], np.intp),
-        groups=grouped(photos),
+        groups=division.groups[:_MEASURED_MAX],
         decode_ms=_decode_ms(model, photos),
     )
 
@@ -216,6 +218,7 @@ def _made(
     run: Path,
     card: Card,
     data: Path,
+    division: quantize.Division,
     place: Path,
     outside: Sequence[Path],
 ) -> Path:
@@ -227,7 +230,7 @@ def _made(
         torchscript.write(run, card, path := place / f"model{latency.TORCHSCRIPT_SUFFIX}")
         return path
     if name == "int8":
-        quantize.quantize(run, data, place / "int8", outside=outside)
+        quantize.quantize(run, data, place / "int8", outside=outside, division=division)
         return place / "int8" / GRAPH
     path = place / "dynamic.onnx"
     # Scales of activations anew for each photograph: what static ones, from photographs beforehand, are compared with.

@@ -45,7 +45,7 @@ from model_store import examples, reference
 from model_store.card import Card
 from model_store.projection import projected
 from protos.verdict import DetectorLimits
-from training.data.duplicates import grouped, groups, near_duplicates
+from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import SUFFIXES, Folder, Photo, load_folder, read_photo
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
@@ -99,26 +99,45 @@ class Figures:
     accuracy_lost_at_most: float = 1.0  # upper end of its 95 % interval, whatever is gained elsewhere
 
 
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Labelled photographs, halved for one model as `halves` does: whoever compares forms of it divides them once."""
+
+    fingerprint: str  # of their folder
+    calibrating: tuple[Photo, ...]
+    measuring: tuple[Photo, ...]
+    groups: NDArray[np.intp]  # of those that measure, [n]: copies and views of one object share a number
+
+    @classmethod
+    def of(cls, model: GraphModel, data: Path) -> Division:
+        """Raises what `load_folder` and `halves` raise."""
+        folder = load_folder(data)
+        together = groups(folder.photos, near_duplicates(folder.photos))
+        calibrating, measuring = halves(folder, model, together)
+        return cls(folder.fingerprint, tuple(calibrating), tuple(measuring), group_numbers(measuring, together))
+
+
 def quantize(
-    run: Path, data: Path, out: Path, *, outside: Sequence[Path] = (), progress: Progress = lambda *_: None
+    run: Path,
+    data: Path,
+    out: Path,
+    *,
+    outside: Sequence[Path] = (),
+    progress: Progress = lambda *_: None,
+    division: Division | None = None,
 ) -> tuple[Card, Figures]:
     """Write the quantised run to `out`, whole or not at all.
 
     data: labelled photographs, best the ones that `run` was trained on; half calibrates and half measures, as
-    `halves` divides them.  outside: folders of other things, of which every other one measures, copies together.
+    `halves` divides them; division: theirs, where it is known already.
+    outside: folders of other things, of which every other one measures, copies together.
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, and
     ParityBroken with the figures.
     """
-    if not (run / CARD).is_file():
-        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
-    before = GraphModel.open(run, threads=1)
-    if before.card.graph.form != "fp32":
-        raise ModelUnreadable(
-            f"{before.card.version} is {before.card.graph.form} already: name the run that it is from"
-        )
+    before = opened(run)
     run_folder.check_free(out)
-    folder = load_folder(data)
-    calibrating, measuring = halves(folder, before)
+    division = division or Division.of(before, data)
+    calibrating, measuring = division.calibrating, division.measuring
     if len(measuring) < MEASURED_MIN:
         raise DataTooSmall(
             f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
@@ -139,7 +158,7 @@ def quantize(
     card = _moved(card, lines)
     own = _pixels(before, [photo.path for photo in measuring], "Measuring", progress)
     foreign = _pixels(before, apart, "Measuring", progress)
-    figures = _compare(before, GraphModel(card, graph, threads=1), measuring, own, foreign)
+    figures = _compare(before, GraphModel(card, graph, threads=1), division, own, foreign)
     ms_before, ms_after = _one_photo_ms((before_graph, graph), own[:_TIMED])
     figures = replace(
         figures,
@@ -153,6 +172,16 @@ def quantize(
         _write(place, run, card, graph, lines, figures)
         card = Card.parse((place / CARD).read_bytes())
     return card, figures
+
+
+def opened(run: Path) -> GraphModel:
+    """A run to quantise. Raises ModelUnreadable where it is none, or is in 8 bits already."""
+    if not (run / CARD).is_file():
+        raise ModelUnreadable(f"{run} is no RUN folder: it has no {CARD}; make one with `amulet train`")
+    model = GraphModel.open(run, threads=1)
+    if model.card.graph.form != "fp32":
+        raise ModelUnreadable(f"{model.card.version} is {model.card.graph.form} already: name the run that it is from")
+    return model
 
 
 def check(figures: Figures, card: Card) -> None:
@@ -245,9 +274,9 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime 
         return None if image is None else {"image": image[np.newaxis], "target": np.array([-1], np.int64)}
 
 
-def halves(folder: Folder, model: GraphModel) -> tuple[list[Photo], list[Photo]]:
+def halves(folder: Folder, model: GraphModel, together: Sequence[Sequence[Photo]]) -> tuple[list[Photo], list[Photo]]:
     """Those to calibrate with and those to measure on: of each class half and half, the classes mixed so that a cut
-    leaves some of each. Raises LabelsUnknown.
+    leaves some of each.  together: the folder's groups, as `duplicates.groups` gives them.  Raises LabelsUnknown.
 
     Photographs that no head was fitted on measure, where they are no more than half of their class: what is lost on
     the others may be too little. Beyond those, every other one does. Copies of a photograph and views of one object
@@ -257,7 +286,7 @@ def halves(folder: Folder, model: GraphModel) -> tuple[list[Photo], list[Photo]]
     if unknown:
         raise LabelsUnknown(f"{folder.path} has photographs of {unknown[0]}, which {model.card.version} does not know")
     by_class: dict[str, list[Sequence[Photo]]] = {}
-    for members in groups(folder.photos, near_duplicates(folder.photos)):
+    for members in together:
         by_class.setdefault(members[0].label, []).append(members)
     measures: set[str] = set()
     for own in by_class.values():
@@ -359,7 +388,7 @@ def _moved(card: Card, lines: Mapping[str, Line]) -> Card:
 def _compare(
     before: GraphModel,
     after: GraphModel,
-    photos: Sequence[Photo],
+    division: Division,
     own: Sequence[NDArray[np.uint8]],
     foreign: Sequence[NDArray[np.uint8]],
 ) -> Figures:
@@ -368,7 +397,7 @@ def _compare(
         [decision.verdict for decision in one.decisions(model.card)] for one, model in ((ours, before), (theirs, after))
     ]
     order = [known.id for known in before.card.classes]
-    labels = np.array([order.index(photo.label) for photo in photos])
+    labels = np.array([order.index(photo.label) for photo in division.measuring])
     best = [one.probabilities[: len(own)].argmax(axis=1) for one in (ours, theirs)]
     rows = np.arange(len(own))
     shift = np.abs(ours.probabilities[rows, best[0]] - theirs.probabilities[rows, best[0]])
@@ -384,7 +413,7 @@ def _compare(
         graph_bytes_after=0,
         one_photo_ms_before=0.0,
         one_photo_ms_after=0.0,
-        accuracy_lost_at_most=lost_at_most(best[0] == labels, best[1] == labels, grouped(photos)),
+        accuracy_lost_at_most=lost_at_most(best[0] == labels, best[1] == labels, division.groups),
     )
 
 

@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from PIL import Image
 from model_store import examples
 from model_store.card import Card, GoldenCard
 from model_store.examples import THUMBNAIL_PX, Example
+from training import locks
 from training.data.folder import Photo
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation.answers import CARD, GRAPH, GraphModel
@@ -38,6 +40,7 @@ from training.fitting import checkpoints
 from training.fitting.recipe import RECIPES, Recipe, with_settings
 from training.models.backbones import Backbone, spec_of
 from training.models.heads import LinearHead, Network
+from training.results import unmakeable
 
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"
@@ -49,11 +52,32 @@ _THUMBNAIL_QUALITY: Final = 80
 
 
 def check_free(out: Path) -> None:
-    """Raises SettingWrong where something else than an earlier run would be overwritten."""
+    """Raises SettingWrong where something else than an earlier run would be overwritten, or no folder can be made."""
+    check_makeable(out)
     if out.is_dir() and (not any(out.iterdir()) or (out / CARD).is_file()):
         return
     if out.exists():
         raise SettingWrong(f"{out} exists and is no earlier run: name a new folder, or an empty one")
+
+
+def check_makeable(out: Path) -> None:
+    """Raises SettingWrong where no folder can take the place of `out` when the work is done."""
+    why = unmakeable(out)
+    if why:
+        raise SettingWrong(why)
+
+
+@contextlib.contextmanager
+def reserved(out: Path) -> Iterator[None]:
+    """Meanwhile nobody else who asks here writes to `out`.
+
+    Raises SettingWrong where somebody does, or nothing can be made there.
+    """
+    check_makeable(out)
+    place = Path(os.path.realpath(out))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locks.held(place.with_name(f".{place.name}.lock"), out):
+        yield
 
 
 @contextlib.contextmanager

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from training.errors import ModelUnreadable
 
 
 def content_of(state: dict[str, Any]) -> bytes:
@@ -37,9 +41,13 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """None where there is none."""
+    """None where there is none. Raises ModelUnreadable where it is not whole, OSError where the disk refuses."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, OSError, zipfile.BadZipFile):
+        raise ModelUnreadable(f"{path} is damaged: train the run again") from None
     return state

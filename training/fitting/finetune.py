@@ -34,6 +34,7 @@ from training import sampling
 from training.augmentation import standard
 from training.augmentation.mixing import Mixing
 from training.data.folder import Photo
+from training.errors import ModelUnreadable
 from training.fitting import checkpoints
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
@@ -112,7 +113,7 @@ def finetune(
     same network on one machine, whether it was interrupted or not.
     """
     path = keep / f"{_key(backbone, lesson, recipe, tuning, seed)}.pt" if keep is not None else None
-    state = checkpoints.read(path) if path is not None else None
+    state = _kept(path) if path is not None else None
     course = _Course(backbone, lesson, recipe, tuning, pixels, seed=seed)
     if state is not None and state[_FINISHED]:
         return course.finished(state)
@@ -131,6 +132,14 @@ def finetune(
     if path is not None:
         checkpoints.write(path, state)
     return course.finished(state)
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """A state that a lost disk left half of is as good as none: it costs the epochs alone."""
+    try:
+        return checkpoints.read(path)
+    except ModelUnreadable:
+        return None
 
 
 def rate_share(step: int, steps: int, *, warm_up: float) -> float:

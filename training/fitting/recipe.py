@@ -84,6 +84,25 @@ RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
 )
 
 _FINITE_MAX: Final = sys.float_info.max  # a whole number of a recipe may be larger than any float
+# Beyond, a view shows nothing of its photograph any more. e^5 is a factor of 148.
+_STRENGTH_MAX: Final[Mapping[str, float]] = MappingProxyType(
+    {"_ratio": 1.0, "_log": 5.0, "turn_deg": 180.0, "tilt": 0.02}
+)
+# Of a tuning, both ends included. torchvision's RandAugment knows strengths from 0 to 30.
+_WITHIN: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
+    {
+        "epochs": (1, 1000),
+        "head_epochs": (0, 1000),
+        "patience": (1, 1000),
+        "batch": (1, 1024),
+        "unfrozen": (1, 100),
+        "weight_decay": (0.0, 1.0),
+        "mixup_alpha": (0.01, 100.0),
+        "cutmix_alpha": (0.01, 100.0),
+        "randaugment_ops": (0, 14),
+        "randaugment_magnitude": (0, 30),
+    }
+)
 _RATIOS: Final = (
     "head_shrinkage",
     "mahalanobis_shrinkage",
@@ -214,10 +233,9 @@ def _check_side(name: str, side_px: int) -> None:
 def _check_strength(strength: Strength) -> None:
     for item in dataclasses.fields(strength):
         value = getattr(strength, item.name)
-        if item.name.endswith("_ratio") and not 0.0 <= value <= 1.0:
-            raise SettingWrong(f"the setting strength.{item.name} must lie between 0 and 1, not {value}")
-        if not 0.0 <= value <= _FINITE_MAX:
-            raise SettingWrong(f"the setting strength.{item.name} must be finite and at least 0, not {value}")
+        most = next(most for end, most in _STRENGTH_MAX.items() if item.name.endswith(end))
+        if not 0.0 <= value <= most:
+            raise SettingWrong(f"the setting strength.{item.name} must lie between 0 and {most:g}, not {value}")
 
 
 def _check_companion(recipe: Recipe, companion: Companion) -> None:
@@ -256,14 +274,14 @@ def _check_tuning(tuning: Tuning) -> None:
     ):
         if not 0.0 <= getattr(tuning, name) <= 1.0:
             raise SettingWrong(f"the setting tuning.{name} must lie between 0 and 1, not {getattr(tuning, name)}")
-    for name in ("epochs", "batch", "unfrozen", "patience"):
-        if getattr(tuning, name) < 1:
-            raise SettingWrong(f"the setting tuning.{name} must be at least 1, not {getattr(tuning, name)}")
-    for name in ("rate", "head_rate", "rate_decay", "mixup_alpha", "cutmix_alpha"):
-        if not getattr(tuning, name) > 0.0:
-            raise SettingWrong(f"the setting tuning.{name} must be above 0, not {getattr(tuning, name)}")
-    if tuning.head_epochs < 0:
-        raise SettingWrong(f"the setting tuning.head_epochs must be at least 0, not {tuning.head_epochs}")
+    for name, (least, most) in _WITHIN.items():
+        if not least <= getattr(tuning, name) <= most:
+            raise SettingWrong(
+                f"the setting tuning.{name} must lie between {least} and {most}, not {getattr(tuning, name)}"
+            )
+    for name in ("rate", "head_rate", "rate_decay"):
+        if not 0.0 < getattr(tuning, name) <= 1.0:
+            raise SettingWrong(f"the setting tuning.{name} must be above 0 and at most 1, not {getattr(tuning, name)}")
     if not 0.0 < tuning.watch_share < 0.5:
         raise SettingWrong(f"the setting tuning.watch_share must lie between 0 and 0.5, not {tuning.watch_share}")
     if tuning.sampler not in SAMPLERS:

@@ -27,7 +27,7 @@ from PIL import Image
 
 from training.augmentation import backdrop
 from training.data.duplicates import copies, near_duplicates, shared_photos
-from training.data.errors import DataWrong, PhotoBroken, printable
+from training.data.errors import DataWrong, PhotoBroken, in_one_line
 from training.data.folder import SUFFIXES, Photo, load_folder, open_image, read_photo, upright
 from training.demo.others import OBJECTS
 from training.demo.photographs import OutNotEmpty, draw
@@ -181,7 +181,7 @@ def _brought(source: Source, labelled: Sequence[Photo], taken: Sequence[Photo]) 
         try:
             read.append(read_photo(file, relative=relative, label=source.name))
         except PhotoBroken as error:
-            left_out.append(LeftOut(source.name, printable(relative), error.why))
+            left_out.append(LeftOut(source.name, in_one_line(relative), error.why))
     for pair in shared_photos(read, labelled):
         left_out.append(LeftOut(source.name, pair.first.relative, f"a copy of the labelled {pair.second.relative}"))
     known = {each.file for each in left_out}

@@ -8,8 +8,10 @@ from typing import Final
 
 import click
 
+from training import results
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, settings_of, stages, worded, written_files
 
 _KINDS: Final = ("composite", "relit", "drawn")
@@ -31,7 +33,7 @@ def synth() -> None:
 
 @synth.command(epilog="Example: amulet synth make photographs --out synthetic --per-photo 2")
 @click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new or empty folder.")
+@click.option("--out", required=True, type=ResultFolder(), metavar="DIR", help="A new or empty folder.")
 @click.option(
     "--kind",
     "kinds",
@@ -150,7 +152,7 @@ def judge(
         found = decision.judge(request, eye, say=say)
         write_json(found.document(), json_file)
         if html is not None:
-            html.write_text(page(found), "utf-8")
+            results.write(html, page(found))
         document = found.document()
         tracker.note(
             Outcome(
@@ -177,7 +179,7 @@ def judge(
 
 @synth.command(epilog="Example: amulet synth sheet synthetic --real photographs --out sheet.zip")
 @click.argument("synthetic", type=click.Path(path_type=Path), metavar="SYNTHETIC")
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The ZIP.")
+@click.option("--out", required=True, type=ResultFile(), metavar="FILE", help="The ZIP.")
 @click.option(
     "--real",
     type=click.Path(path_type=Path),

@@ -26,6 +26,7 @@ from PIL import Image
 from scipy import ndimage
 
 from handlers.amulet_handler import pixels_of
+from training import documents
 from training.augmentation import backdrop, robust
 from training.data.errors import DataWrong, FolderMissing
 from training.data.folder import Folder, Photo
@@ -119,7 +120,7 @@ def origins_of(path: Path) -> Mapping[str, str | None] | None:
     Raises DataWrong where the file is not what `make` writes.
     """
     try:
-        document = json.loads((path / ORIGINS).read_text("utf-8"))
+        document = documents.of_json((path / ORIGINS).read_text("utf-8"))
         origins = dict(document["origins"])
     except FileNotFoundError:
         return None

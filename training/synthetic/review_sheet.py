@@ -9,7 +9,6 @@ apart.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from sklearn.metrics import cohen_kappa_score
 from handlers.amulet_handler import pixels_of
 from model_store import review_sheet
 from model_store.review_sheet import PROBLEMS, VERDICTS, Item, Kind, Origin, jpeg
+from training import documents
 from training.data.errors import DataWrong
 from training.data.folder import Photo
 from training.evaluation.intervals import Interval, share_of
@@ -107,10 +107,10 @@ def write_sheet(synthetic: Sequence[Photo], real: Sequence[Photo], out: Path, *,
 def read_answers(path: Path) -> tuple[Answer, ...]:
     """Raises DataWrong that names the first row that is not as it should be."""
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = documents.of_json(path.read_text("utf-8"))
     except FileNotFoundError:
         raise DataWrong(f"there is no file {path}: name the answers that the console gave back") from None
-    except (ValueError, UnicodeDecodeError):
+    except ValueError:
         raise DataWrong(f"{path} is not JSON: name the answers that the console gave back") from None
     if (
         not isinstance(document, dict)

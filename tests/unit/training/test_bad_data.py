@@ -86,10 +86,22 @@ def test_training_ends_in_one_sentence_and_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} <= {"data"}
 
 
+def test_photographs_that_people_may_take_back_are_not_shown(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", {"a": 8, "b": 8})
+    (tmp_path / "data/manifest.json").write_text('{"form": "amulet labels 1", "photographs": []}')
+
+    done = CliRunner().invoke(train, [str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--thumbnails"])
+
+    assert done.exit_code == 1, done.output
+    assert "is an export of a console: its photographs may be taken back" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"a": 2, "b": 2})
 
     done = CliRunner().invoke(data, ["check", str(tmp_path / "data"), "--quick", "--html", "/dev/full"])
 
     assert done.exit_code == 1
-    assert done.stderr == "Error: the disk refused: No space left on device\n"
+    assert done.stderr == "Error: the disk refused /dev/full: No space left on device\n"

@@ -34,6 +34,7 @@ from tests.console_events import CLASSES, png
 from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
 from tests.unit.console.people import caller, member
 from tests.unit.console.versions import a_version
+from training.data.exported import is_export
 from training.data.folder import load_folder, load_outside
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +85,7 @@ def test_training_reads_what_is_exported_and_names_it_alike(
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    assert is_export(tmp_path)
     folder = load_folder(tmp_path)
     assert folder.classes == tuple(sorted((BEST, OTHER)))
     assert folder.fingerprint == made.fingerprint

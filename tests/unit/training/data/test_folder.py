@@ -6,13 +6,16 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from handlers import amulet_handler
+from handlers.amulet_handler import pixels_of
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.training.data.cast import picture, write_class, write_folder
 from training.data.errors import ClassesWrong, DataWrong, FolderMissing, NamesWrong, PhotoBroken
-from training.data.folder import LOOK_PX, load_folder, load_outside, scan_folder
+from training.data.folder import BYTES_MAX, LOOK_PX, PIXELS_MAX, load_folder, load_outside, read_photo, scan_folder
 
 
 def test_a_folder_knows_its_classes_sides_and_contents(tmp_path: Path) -> None:
@@ -199,6 +202,19 @@ def test_an_animation_and_a_foreign_suffix_are_refused(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+def test_nobody_waits_for_the_other_end_of_a_pipe(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    os.mkfifo(root / "a/front_9.jpg")
+
+    (broken,) = scan_folder(root).broken
+
+    assert str(broken).startswith(f"{root / 'a/front_9.jpg'} is no regular file")
+    (root / "a/front_9.jpg").unlink()
+    os.mkfifo(root / "classes.yaml")
+    with pytest.raises(NamesWrong, match=r"classes\.yaml is no regular file"):
+        load_folder(root)
+
+
 def test_a_scan_lists_files_of_a_foreign_suffix_beside_the_other_broken_ones(tmp_path: Path) -> None:
     write_folder(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a/front_000.jpg").rename(tmp_path / "a/front_000.heic")
@@ -230,6 +246,80 @@ def test_a_name_that_is_not_utf_8_is_listed_escaped_and_asked_to_be_renamed(tmp_
     with pytest.raises(PhotoBroken) as refused:
         load_folder(tmp_path)
     assert str(refused.value) == rf"{tmp_path}/a/\udcbe\udcc3\udcd0.jpg has a name that is not UTF-8: rename it"
+
+
+def test_a_name_of_several_lines_is_no_name(tmp_path: Path) -> None:
+    """Lines of the fingerprint are names, and a terminal obeys what stands in one."""
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    names = ("front\n1.jpg", "front\x1b[31m.jpg")
+    for number, name in enumerate(names):
+        picture(number).save(root / "a" / name)
+
+    scan = scan_folder(root)
+
+    assert {broken.path.name for broken in scan.broken} == {r"front\n1.jpg", r"front\x1b[31m.jpg"}
+    for broken in scan.broken:
+        assert str(broken).isprintable()
+        assert "a name with a line break or another control character: rename it" in str(broken)
+    assert len(scan.photos) == 4
+    (root / "a/พระ\u200bสม.jpg").write_bytes((root / "a/front_000.jpg").read_bytes())  # Thai is written with it
+    assert len(scan_folder(root).photos) == 5
+
+
+def test_a_folder_whose_own_name_is_not_utf_8_is_refused_before_any_work(tmp_path: Path) -> None:
+    """The card names it: a training would end when it is written."""
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    strange = tmp_path / os.fsdecode(b"data\xff")
+    root.rename(strange)
+
+    for read, folder in ((load_folder, strange), (scan_folder, strange), (load_outside, strange / "a")):
+        with pytest.raises(FolderMissing, match=r"data\\udcff.* has a name that is not UTF-8: rename it"):
+            read(folder)
+
+
+@pytest.mark.parametrize("form", ["16 bits", "hidden colours", "palette"])
+def test_copies_in_forms_that_a_model_sees_alike_have_one_look(tmp_path: Path, form: str) -> None:
+    """A copy whose look were white would be found by nobody, and measure what learnt from the other."""
+    plain = picture(3).convert("L")
+    plain.save(tmp_path / "plain.png")
+    if form == "16 bits":
+        Image.fromarray(np.asarray(plain).astype(np.uint16) * 257).save(tmp_path / "other.png")
+    else:
+        white = plain.point(lambda value: 255 if value > 128 else value)
+        white.save(tmp_path / "plain.png")
+        hidden = Image.merge("LA", (plain.point(lambda value: 7 if value > 128 else value), plain))
+        hidden.putalpha(plain.point(lambda value: 0 if value > 128 else 255))
+        (hidden if form == "hidden colours" else hidden.convert("RGBA").quantize(256)).save(tmp_path / "other.png")
+
+    first, second = (read_photo(tmp_path / name, relative=name, label="a") for name in ("plain.png", "other.png"))
+
+    seen = [np.frombuffer(photo.look, np.uint8).astype(int) for photo in (first, second)]
+    assert np.abs(seen[0] - seen[1]).max() <= 16  # a palette has 256 colours
+    assert np.ptp(seen[0]) > 20
+    shown = [pixels_of((tmp_path / name).read_bytes(), 64, 64).astype(int) for name in ("plain.png", "other.png")]
+    assert np.abs(shown[0] - shown[1]).max() <= 16  # a palette has 256 colours
+
+
+def test_a_file_that_no_server_takes_is_named_before_any_work(tmp_path: Path) -> None:
+    assert (BYTES_MAX, PIXELS_MAX) == (amulet_handler.ENCODED_BYTES_MAX, amulet_handler.PIXELS_MAX)
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    first, second = sorted((root / "a").iterdir())
+    os.truncate(first, BYTES_MAX)
+    os.truncate(second, BYTES_MAX + 1)
+
+    (broken,) = scan_folder(root).broken
+
+    assert broken.path == second
+    assert broken.why == "has 20,971,521 bytes, over 20,971,520"
+
+
+def test_a_picture_beyond_all_bounds_is_not_called_damaged(tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
+    Image.new("1", (20_000, 20_000)).save(root / "a/huge.png")
+
+    (broken,) = scan_folder(root).broken
+
+    assert broken.why == "has far more than 64,000,000 pixels"
 
 
 def test_a_folder_inside_a_class_is_named_though_its_name_is_not_utf_8(tmp_path: Path) -> None:

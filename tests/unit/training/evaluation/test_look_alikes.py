@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -12,9 +14,16 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def found(
-    *, per_side: int, alike_backs: tuple[int, ...] = (), seed: int = 0, sides: tuple[str, ...] = ("back", "front")
+    *,
+    per_side: int,
+    alike_backs: tuple[int, ...] = (),
+    seed: int = 0,
+    sides: tuple[str, ...] = ("back", "front"),
+    copies: int = 1,
 ) -> tuple[LookAlikes, ...]:
-    """Photographs whose evidence is for their own class; on backs of `alike_backs` it is for any of these."""
+    """Photographs whose evidence is for their own class; on backs of `alike_backs` it is for any of these. Each is
+    there as often as `copies` says.
+    """
     rng = np.random.default_rng(seed)
     labels, named, logits = [], [], []
     for label in range(len(CLASSES)):
@@ -26,7 +35,9 @@ def found(
                 labels.append(label)
                 named.append(side)
                 logits.append(row)
-    return look_alikes(CLASSES, np.array(labels), softmax(np.array(logits), axis=1), named)
+    given = (np.array(labels), softmax(np.array(logits), axis=1), np.array(named))
+    rows = np.repeat(np.arange(len(labels)), copies)
+    return look_alikes(CLASSES, *(each[rows] for each in given), rows)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -39,6 +50,30 @@ def test_blank_backs_are_found_and_the_front_decides(seed: int) -> None:
     assert "photograph the front to decide" in pair.said
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("per_side", [3, 15])
+def test_a_photograph_that_is_there_three_times_says_no_more_than_once(seed: int, per_side: int) -> None:
+    once = found(per_side=per_side, alike_backs=(1, 3), seed=seed)
+
+    thrice = found(per_side=per_side, alike_backs=(1, 3), seed=seed, copies=3)
+
+    third = [replace(pair, photos=pair.photos // 3, confused=pair.confused // 3) for pair in thrice]
+    assert [replace(pair, separation=pytest.approx(pair.separation)) for pair in once] == third
+
+
+def test_views_of_few_objects_are_no_finding() -> None:
+    """Three objects of each class could not show even a difference that a person would rely on."""
+    labels = np.repeat(np.arange(4), 24)
+    objects = np.repeat(np.arange(12), 8)
+    rng = np.random.default_rng(1)
+    logits = 4.0 * np.eye(4)[labels] + rng.normal(0.0, 1.0, (12, 4))[objects] + rng.normal(0.0, 0.1, (96, 4))
+    logits[labels < 2, 1] = logits[labels < 2, 0] + rng.normal(0.0, 1.0, 6)[objects[labels < 2]]
+    answers = softmax(logits, axis=1)
+    assert look_alikes(CLASSES, labels, answers, ["back"] * 96, np.arange(96))  # as 96 photographs of their own
+
+    assert look_alikes(CLASSES, labels, answers, ["back"] * 96, objects) == ()
+
+
 def test_classes_that_differ_are_left_alone() -> None:
     assert not [pair for seed in range(20) for pair in found(per_side=10, seed=seed)]
 
@@ -49,7 +84,7 @@ def test_where_no_side_is_known_nothing_is_said_to_decide() -> None:
     logits = rng.normal(0.0, 1.0, (80, 4)) + 4.0 * np.eye(4)[labels]
     logits[labels < 2, 1] = logits[labels < 2, 0] + rng.normal(0.0, 1.0, 40)
 
-    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), [ANY_SIDE] * 80)
+    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), [ANY_SIDE] * 80, np.arange(80))
 
     assert (pair.classes, pair.side, pair.decided_by) == (("a", "b"), ANY_SIDE, ())
     assert not pair.separable
@@ -71,7 +106,7 @@ def test_a_pair_that_evidence_tells_apart_and_that_is_still_called_the_other_is_
     logits = rng.normal(0.0, 0.3, (120, 4)) + 4.0 * np.eye(4)[labels]
     logits[labels == 0, 1] += 4.2  # b is said of most of a, with less to spare than of b itself
 
-    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), ["front"] * 120)
+    (pair,) = look_alikes(CLASSES, labels, softmax(logits, axis=1), ["front"] * 120, np.arange(120))
 
     assert (pair.classes, pair.separable) == (("a", "b"), True)
     assert pair.p_value < 0.05
@@ -80,4 +115,4 @@ def test_a_pair_that_evidence_tells_apart_and_that_is_still_called_the_other_is_
 
 def test_two_classes_have_nothing_to_be_compared_with() -> None:
     labels = np.repeat([0, 1], 20)
-    assert look_alikes(("a", "b"), labels, np.full((40, 2), 0.5), ["back"] * 40) == ()
+    assert look_alikes(("a", "b"), labels, np.full((40, 2), 0.5), ["back"] * 40, np.arange(40)) == ()

@@ -172,6 +172,16 @@ def test_an_answer_that_is_no_photographs_label_counts_as_wrong(tmp_path: Path) 
     assert found.candidates[1].per_class_f1["red"] == pytest.approx(14 / 15)
 
 
+def test_runs_of_photographs_that_were_replaced_under_their_names_are_not_compared(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "one", LABELS), write_run(tmp_path / "two", LABELS)]
+    card = json.loads((runs[1] / "model.json").read_text("utf-8"))
+    card["data"]["fingerprint"] = "0" * 64
+    (runs[1] / "model.json").write_text(json.dumps(card), "utf-8")
+
+    with pytest.raises(SettingWrong, match="was measured on other photographs than"):
+        compare_runs(runs, threads=1)
+
+
 def test_runs_of_other_photographs_are_not_compared(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / "one", LABELS), write_run(tmp_path / "two", LABELS, first_file=1)]
     with pytest.raises(SettingWrong, match="was measured on other photographs than"):

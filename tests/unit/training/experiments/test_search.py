@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from tests.pages import ROOT, blocks
 from tests.unit.training.data.cast import write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
+from training import locks
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.errors import SettingWrong, WeightsMissing
@@ -223,6 +225,33 @@ def test_a_folder_is_gone_on_with_only_when_asked_and_only_as_it_was_begun(
     (tmp_path / "taken/note").write_text("mine")
     with pytest.raises(SettingWrong, match="exists and is no search"):
         search(request(data, tmp_path / "taken"), colour_eye, say=silent)
+
+
+def test_two_searches_do_not_share_a_folder(data: Path, found: tuple[Search, Path]) -> None:
+    """The second would call the trial of the first one that a kill interrupted."""
+    result, out = found
+    with locks.held(out / ".lock", out), pytest.raises(SettingWrong, match="another command writes to"):
+        search(request(data, out, resume=True), colour_eye, say=silent)
+
+    again = search(request(data, out, resume=True), colour_eye, say=silent)
+
+    assert without_times(again.document()) == without_times(result.document())
+    assert not (out / ".lock").exists()
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100, 3000])
+def test_what_was_seen_and_is_not_whole_is_looked_at_once_more(data: Path, tmp_path: Path, size_bytes: int) -> None:
+    folder, space = load_folder(data), space_of(SPACE, BASE)
+
+    def sights() -> Sights:
+        return Sights(folder, space, tmp_path / "seen", colour_eye, seed=0, progress=lambda *_: None)
+
+    first = sights().of(BASE)
+    (file,) = (tmp_path / "seen").iterdir()
+    os.truncate(file, size_bytes)
+
+    np.testing.assert_array_equal(sights().of(BASE).plain, first.plain)
+    assert list((tmp_path / "seen").iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from click.testing import CliRunner
 
 from tests.unit.training.conftest import SmallRun
 from tests.unit.training.export.test_quantize import others, photographs, run_of
-from training.data.folder import load_folder
+from training.data import duplicates
+from training.data.folder import Photo, load_folder
+from training.data.prints import Prints, prints_of
 from training.errors import DataTooSmall, ModelUnreadable, SettingWrong
 from training.evaluation.answers import GraphModel
 from training.export import torchscript
@@ -61,12 +65,23 @@ def test_what_onnxruntime_advises_its_own_callers_is_not_said_to_ours(
     assert [record.message for record in caplog.records] == []
 
 
-def test_a_quantised_run_comes_with_a_page_of_both_forms_on_wish(tmp_path: Path) -> None:
+def test_a_quantised_run_comes_with_a_page_of_both_forms_on_wish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, data, outside = run_of(tmp_path / "run"), photographs(tmp_path / "data"), others(tmp_path / "ood")
     html = tmp_path / "int8.html"
     arguments = [str(run), "--data", str(data), "--ood", str(outside), "--out", str(tmp_path / "int8")]
+    looked_through: Counter[int] = Counter()
+
+    def counted(photos: Sequence[Photo]) -> Prints:
+        looked_through[len(photos)] += 1
+        return prints_of(photos)
+
+    monkeypatch.setattr(duplicates, "prints_of", counted)
     done = CliRunner().invoke(quantize_command, [*arguments, "--html", str(html)])
     assert done.exit_code == 0, done.output
+    labelled, strange = len(list(data.rglob("*.png"))), len(list(outside.rglob("*.png")))
+    assert looked_through == {labelled: 1, strange: 1}  # half a minute for two thousand photographs, once
     found = quantised(run, tmp_path / "int8", data)
     assert [form.name for form in found.forms] == ["onnx", "int8"]
     assert [form.file_bytes for form in found.forms] == [

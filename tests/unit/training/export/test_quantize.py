@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,8 @@ from model_store import reference
 from model_store.card import Card
 from tests import tiny_archive
 from tests.unit.training.data.cast import picture
-from training.data.folder import load_folder
+from training.data.duplicates import groups, near_duplicates
+from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
 from training.evaluation.answers import Answers, GraphModel
@@ -163,11 +165,15 @@ def test_every_kind_of_photograph_of_other_things_is_taken(tmp_path: Path) -> No
     assert figures.outside == 3
 
 
+def together_in(folder: Folder) -> Sequence[Sequence[Photo]]:
+    return groups(folder.photos, near_duplicates(folder.photos))
+
+
 def test_what_no_head_was_fitted_on_measures_first(tmp_path: Path) -> None:
     run, data = run_of(tmp_path / "run"), photographs(tmp_path / "data")
     folder = load_folder(data)
     names = [photo.relative for photo in folder.photos]
-    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1))
+    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1), together_in(folder))
     assert sorted(photo.relative for photo in measuring) == names[1::2]  # nobody tells: every other one
     held_out = [photo for photo in folder.photos if photo.relative[-5] in "026"]
     fitted = [photo for photo in folder.photos if photo not in held_out]
@@ -175,7 +181,7 @@ def test_what_no_head_was_fitted_on_measures_first(tmp_path: Path) -> None:
     (run / learnt.FILE).write_text(json.dumps(told))
 
     model = GraphModel.open(run, threads=1)
-    calibrating, measuring = halves(folder, model)
+    calibrating, measuring = halves(folder, model, together_in(folder))
 
     assert len(measuring) == len(calibrating) == 12
     assert set(held_out) < set(measuring)
@@ -184,7 +190,7 @@ def test_what_no_head_was_fitted_on_measures_first(tmp_path: Path) -> None:
     few = [photo for photo in folder.photos if photo.relative[-5] not in "0"]  # more than half of a class is new
     told = learnt.document({"train": [photo for photo in folder.photos if photo not in few]}, [])
     (run / learnt.FILE).write_text(json.dumps(told))
-    _, measuring = halves(folder, GraphModel.open(run, threads=1))
+    _, measuring = halves(folder, GraphModel.open(run, threads=1), together_in(folder))
     assert sorted(photo.relative for photo in measuring) == names[1::2]
 
 
@@ -201,14 +207,14 @@ def burst(folder: Path, *, each: int = 6) -> Path:
 def test_no_copy_of_what_calibrates_measures(tmp_path: Path) -> None:
     run, data = run_of(tmp_path / "run"), burst(tmp_path / "data")
     folder = load_folder(data)
-    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1))
+    calibrating, measuring = halves(folder, GraphModel.open(run, threads=1), together_in(folder))
     names = [{photo.relative.rpartition("_")[0] for photo in half} for half in (calibrating, measuring)]
     assert not names[0] & names[1]
     assert len(measuring) == len(calibrating) == 18
     # The copies of what a head was fitted on are none that it never saw.
     fitted = [photo for photo in folder.photos if photo.relative.endswith("_0.png")]
     (run / learnt.FILE).write_text(json.dumps(learnt.document({"train": fitted}, [])))
-    assert halves(folder, GraphModel.open(run, threads=1)) == (calibrating, measuring)
+    assert halves(folder, GraphModel.open(run, threads=1), together_in(folder)) == (calibrating, measuring)
 
 
 def test_no_copy_of_other_things_that_move_the_limits_measures(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from training.data.folder import Photo, load_folder
 from training.fitting.features import Eye
 from training.fitting.kept_features import KEYS_MAX, Shelf, key_of
 from training.fitting.recipe import recipe_of, with_settings
+from training.pipeline import Request, shelf_of
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX})
 
@@ -123,3 +124,18 @@ def test_a_place_that_keeps_nothing_stops_no_training(tmp_path: Path, data: Path
     shelf.tidy(set())
 
     assert np.array_equal(found.plain, eye().features(photos, seed=0, views=1).plain)
+
+
+def test_of_photographs_that_people_may_take_back_nothing_is_kept(tmp_path: Path, data: Path) -> None:
+    """An export is deleted after a training, and no erasure would find its shelf."""
+    request = Request(data, tmp_path / "run", RECIPE, features=tmp_path / "features")
+    beside = write_folder(tmp_path / "other", {"coin": 2}) / "coin"
+    assert shelf_of(request) is not None
+    assert shelf_of(replace(request, outside=(beside,))) is not None
+    assert shelf_of(replace(request, features=None)) is None
+    assert shelf_of(replace(request, recipe=recipe_of("finetuned"))) is None
+
+    (tmp_path / "other" / "manifest.json").write_text('{"form": "amulet labels 1", "photographs": []}')
+    assert shelf_of(replace(request, outside=(beside,))) is None
+    (data / "manifest.json").write_text('{"form": "amulet labels 1", "photographs": []}')
+    assert shelf_of(request) is None

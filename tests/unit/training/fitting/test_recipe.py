@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from math import inf, nan
 
+import numpy as np
 import pytest
+import torch
 
-from training.augmentation.standard import Strength
+from training.augmentation.mixing import Mixing
+from training.augmentation.standard import Strength, views
 from training.errors import SettingWrong
-from training.fitting.recipe import recipe_of, with_settings
+from training.fitting.recipe import _STRENGTH_MAX, recipe_of, with_settings
+from training.fitting.tuning import Tuning
 
 
 @pytest.mark.parametrize("field", [each.name for each in dataclasses.fields(Strength)])
@@ -25,6 +30,66 @@ def test_a_strength_that_is_a_share_is_at_most_all(field: str) -> None:
         with_settings(recipe_of("standard"), {"strength": {field: 1.5}})
     for value in (0, 1):
         assert getattr(with_settings(recipe_of("standard"), {"strength": {field: value}}).strength, field) == value
+
+
+@pytest.mark.parametrize("field", [each.name for each in dataclasses.fields(Strength) if each.name != "backdrop_ratio"])
+def test_a_view_of_the_most_that_a_strength_may_be_is_still_a_picture(field: str) -> None:
+    most = next(most for end, most in _STRENGTH_MAX.items() if field.endswith(end))
+    strength = with_settings(recipe_of("standard"), {"strength": {field: most}}).strength
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = views(pixels, [np.random.default_rng(number) for number in range(20)], strength)
+
+    assert {(each.shape, str(each.dtype)) for each in seen} == {((64, 64, 3), "uint8")}
+    with pytest.raises(SettingWrong, match=rf"the setting strength\.{field} must lie between 0 and "):
+        with_settings(recipe_of("standard"), {"strength": {field: np.nextafter(most, inf).item()}})
+
+
+def test_a_turn_without_end_is_refused() -> None:
+    with pytest.raises(SettingWrong, match=r"the setting strength\.turn_deg must lie between 0 and 180, not 1e\+308"):
+        with_settings(recipe_of("standard"), {"strength": {"turn_deg": 1e308}})
+
+
+@pytest.mark.parametrize("field", [each.name for each in dataclasses.fields(Tuning) if each.type in ("int", "float")])
+def test_no_number_of_a_tuning_is_odd(field: str) -> None:
+    whole = type(getattr(Tuning(), field)) is int
+    for value in (-1, 10**6, 10**400) if whole else (-0.1, nan, inf, -inf, 1000.0, 10**400):
+        with pytest.raises(SettingWrong, match=rf"the setting tuning\.{field} must .*, not "):
+            with_settings(recipe_of("finetuned"), {"tuning": {field: value}})
+    standard = recipe_of("finetuned")
+    assert with_settings(standard, {"tuning": {field: getattr(Tuning(), field)}}) == standard
+
+
+@pytest.mark.parametrize("field", ["epochs", "batch", "unfrozen", "patience", "rate", "head_rate", "rate_decay"])
+def test_a_tuning_that_would_learn_nothing_is_refused(field: str) -> None:
+    with pytest.raises(SettingWrong, match=rf"the setting tuning\.{field} must "):
+        with_settings(recipe_of("finetuned"), {"tuning": {field: 0}})
+
+
+@pytest.mark.parametrize("ops", [0, 14])
+@pytest.mark.parametrize("magnitude", [0, 30])
+def test_torchvision_takes_both_ends_of_randaugment(ops: int, magnitude: int) -> None:
+    settings = {"randaugment_ops": ops, "randaugment_magnitude": magnitude}
+    tuning = with_settings(recipe_of("finetuned"), {"tuning": settings}).tuning
+    assert tuning is not None
+
+    image = Mixing(tuning, classes=2).image(torch.zeros((32, 32, 3), dtype=torch.uint8))
+
+    assert image.shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 100.0])
+def test_torchvision_mixes_at_both_ends_of_alpha(alpha: float) -> None:
+    settings = {"mix_ratio": 1.0, "mixup_alpha": alpha, "cutmix_alpha": alpha}
+    tuning = with_settings(recipe_of("finetuned"), {"tuning": settings}).tuning
+    assert tuning is not None
+    mixing = Mixing(tuning, classes=2)
+
+    shares = [mixing.batch(torch.ones((4, 3, 32, 32)), torch.tensor([0, 1, 0, 1]))[1] for _ in range(50)]
+
+    assert torch.allclose(torch.stack(shares).sum(dim=2), torch.ones(50, 4))
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, nan, inf, 10**400])
