@@ -113,7 +113,7 @@ def console_connection(layout: Layout) -> ConsoleConnection:
             "no token for the console: set AMULET_CONSOLE_TOKEN or AMULET_CONSOLE_TOKEN_FILE "
             "(`amulet users create NAME --role ROLE --json` prints one)"
         )
-    return ConsoleConnection(os.environ.get("AMULET_CONSOLE_URL", layout.console_url).rstrip("/"), token)
+    return ConsoleConnection((os.environ.get("AMULET_CONSOLE_URL") or layout.console_url).rstrip("/"), token)
 
 
 def secret(name: str) -> str | None:
