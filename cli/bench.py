@@ -84,7 +84,7 @@ def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(epilog="Example: amulet bench journal --json journal.json")
 def bench() -> None:
     """Measure speed, memory and cost on this machine; nothing else should run on it."""
     root = Path(__file__).resolve().parents[1]

@@ -31,7 +31,7 @@ _DATA_SAYS: Final[Mapping[str | None, str]] = {
 UNSETTLED: Final = frozenset({"uploaded", "verified"})
 
 
-@click.group()
+@click.group(epilog="Example: amulet models push amulets.mar && amulet models list")
 def models() -> None:
     """Push, list, compare, approve, roll out and retire model versions."""
 
@@ -225,7 +225,7 @@ def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
 models.add_command(experiment)
 
 
-@click.group()
+@click.group(epilog="Example: amulet keys create --name web-shop > web-shop.key")
 def keys() -> None:
     """Create and revoke API keys."""
 

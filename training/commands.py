@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     default="standard",
     show_default=True,
     metavar="NAME",
-    help="standard, baseline, logistic, centroid or finetuned.",
+    help="standard, baseline, logistic, centroid or finetuned; neighbours makes no version, and is there for "
+    "`amulet ablate`.",
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
@@ -124,17 +125,21 @@ def train(
     kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
-        from training.fitting.recipe import recipe_of, with_settings
+        from training.errors import SettingWrong
+        from training.fitting.recipe import NEIGHBOURS, NO_GRAPH, recipe_of, with_settings
 
         wanted = reproduction.card_at(card_path) if card_path is not None else None
         if wanted is not None:
             request = reproduction.request_of(wanted, data, out, outside=outside, weights=weights, exports=kept)
         else:
             settings = {**settings_of(config), **({"backbone": backbone} if backbone else {})}
+            chosen = with_settings(recipe_of(recipe), settings)
+            if chosen.head == NEIGHBOURS:  # fitting it takes minutes
+                raise SettingWrong(NO_GRAPH)
             request = pipeline.Request(
                 data=data,
                 out=out,
-                recipe=with_settings(recipe_of(recipe), settings),
+                recipe=chosen,
                 outside=outside,
                 seed=seed,
                 name=name,
@@ -296,10 +301,18 @@ def package(
     With --fastest-on both forms of the graph are measured on this processor, and 8 bits are
     packed where they are faster and decide alike; the card says what was measured.
     """
+    if outside and data is None:
+        raise click.UsageError("--ood belongs to --fastest-on DATA: without it no form is measured on photographs")
     why = chosen_on = ""
     with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
         from training.export.package import package as pack
 
+        if out.is_dir():
+            raise click.UsageError(f"--out {out} is a folder: name the archive itself, as in {out / f'{run.name}.mar'}")
+        if out.exists() and not out.is_file():
+            raise click.UsageError(
+                f"--out {out} is no file that could be replaced: name the archive itself, as in run.mar"
+            )
         if data is not None:
             from training.export.forms import fastest
 

@@ -28,7 +28,8 @@ def worded() -> Iterator[None]:
     except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
+        asked = error.filename2 or error.filename  # of a file that is renamed, the name that somebody gave
+        where = f" {asked}" if asked else ""
         raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
 
 

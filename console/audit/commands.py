@@ -130,8 +130,8 @@ def notes_in(path: Path) -> Iterator[str]:
 
 
 def _key_of_this_stack() -> Path:
-    state = Path(os.environ.get("AMULET_STATE_DIR", ".amulet"))
-    folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR", state / "checkpoints"))
+    state = Path(os.environ.get("AMULET_STATE_DIR") or ".amulet")
+    folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR") or state / "checkpoints")
     path = folder / PUBLIC_KEY_NAME
     if not path.is_file():
         raise click.UsageError(f"name the log's public key with --key: there is no {path}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,6 +84,31 @@ def test_a_console_behind_tls_answers_on_its_own_machine_without(console: type[A
     main(["models", "list"])
 
     assert set(console.forwarded) == {"https"}
+
+
+def test_an_export_of_the_log_says_what_it_wrote(
+    console: type[Answers], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.body = b'{"sequence": 1}\n{"sequence": 2}\n'
+
+    assert main(["audit", "export", "log.jsonl", "--json"]) == 0
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"file": "log.jsonl", "lines": 2, "bytes": len(console.body)}
+    assert said.err == ""
+    assert (tmp_path / "log.jsonl").read_bytes() == console.body
+
+
+def test_an_export_of_the_log_takes_no_place_of_what_is_no_file(
+    console: type[Answers], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.body = b'{"sequence": 1}\n'
+    os.mkfifo(tmp_path / "pipe")
+
+    assert main(["audit", "export", "pipe"]) == 2
+
+    assert "pipe is no file that could be replaced" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_labels_that_are_refused_leave_no_folder(console: type[Answers], tmp_path: Path) -> None:
