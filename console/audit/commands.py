@@ -46,7 +46,7 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
     """
     try:
         key = load_public_key(key_file or _key_of_this_stack())
-        notes = [note for path in kept for note in notes_in(path)]
+        notes = _all_notes(kept)
         with file.open("rb") as lines:
             report = check_lines(_with_progress(lines, file.stat().st_size), key, notes)
     except KeyUnreadable as error:
@@ -83,7 +83,7 @@ def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: 
     """
     try:
         key = load_public_key(key_file or _key_of_this_stack())
-        notes = [note for path in kept for note in notes_in(path)]
+        notes = _all_notes(kept)
         proved = check_document(_document(file), key, notes)
     except (KeyUnreadable, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None
@@ -127,6 +127,20 @@ def notes_in(path: Path) -> Iterator[str]:
     """The checkpoints of a file, or of every *.txt of a folder. Raises OSError, UnicodeDecodeError."""
     for file in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
         yield from split_notes(file.read_text("utf-8"))
+
+
+def _all_notes(kept: Sequence[Path]) -> list[str]:
+    """Raises OSError, UnicodeDecodeError, and UsageError where somebody named what holds none.
+
+    Whoever is told that a log is whole must know that what they kept was looked at.
+    """
+    found: list[str] = []
+    for path in kept:
+        notes = list(notes_in(path))
+        if not notes:
+            raise click.UsageError(f"--checkpoints {path} holds none: name a file of checkpoints, or a folder of *.txt")
+        found += notes
+    return found
 
 
 def _key_of_this_stack() -> Path:

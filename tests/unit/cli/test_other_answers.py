@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +77,43 @@ def test_another_server_is_no_console(
 
     assert "is no Amulet console" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b'"x"',
+        b'{"results": null}',
+        b'{"results": [1]}',
+        b"[{}]",
+        b'{"results": [{"id": 1, "name": "x", "model": "m"}], "next": "elsewhere"}',
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["models", "approve", "v", "--reason", "r"],
+        ["models", "rollback", "m", "--reason", "r", "--yes"],
+        ["models", "then", "web-shop", "2026-01-31"],
+        ["models", "push", "file"],
+        ["keys", "create", "--name", "x"],
+    ],
+)
+def test_another_server_that_speaks_json_is_no_console_either(
+    console: type[Answers], body: bytes, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    console.body = body
+
+    assert main(command) == 1
+
+    said = capsys.readouterr()
+    assert re.search("no Amulet console|there is no version v", said.err), said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
 
 
 def test_a_console_behind_tls_answers_on_its_own_machine_without(console: type[Answers]) -> None:
