@@ -190,7 +190,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             traceback.print_exc()
             return 1
-        if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_FAILS:
+        if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+            # A folder that is not open to whoever asks is theirs to mend, wherever in a command it is met.
+            return _ended(f"amulet: {os.fsdecode(error.filename)} cannot be used: {error.strerror}", 1)
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FAILS:
             _unread()
             return _ended(f"amulet: what is printed cannot be written: {error.strerror}", 1)
         return _ended(f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", 1)

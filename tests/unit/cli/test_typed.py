@@ -16,6 +16,7 @@ from cli.main import main
 from cli.predict import _map_names
 
 ROOT = Path(__file__).parents[3]
+LONG = "a" * 300  # no file has such a name: as with a folder that is not open to you, only looking raises
 
 
 def amulet(*arguments: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -98,6 +99,40 @@ def test_failed_work_is_one_line(
     output = capsys.readouterr()
     assert said in output.out + output.err
     assert len((output.out + output.err).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["status", "--state", LONG], {}),
+        (["runs", "list", "--runs", LONG], {}),
+        (["runs", "list"], {"AMULET_STATE_DIR": LONG}),
+        (["verify", __file__], {"AMULET_STATE_DIR": LONG}),
+        (["verify", __file__], {"AMULET_TRUSTED_KEYS": LONG}),
+        (["labels", "export", "amulets", "--out", LONG], {"AMULET_CONSOLE_TOKEN": "x"}),
+        (["audit", "export", LONG], {"AMULET_CONSOLE_TOKEN": "x"}),
+    ],
+)
+def test_a_path_that_the_system_does_not_take_is_named(
+    arguments: list[str],
+    variables: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AMULET_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+
+    assert main(arguments) == 1
+
+    error = capsys.readouterr().err
+    assert LONG in error
+    assert error.endswith(": File name too long\n")
+    assert len(error.splitlines()) == 1
+    assert "unexpected" not in error
 
 
 def test_a_variable_that_nobody_reads_stops_every_command_but_those_that_explain_it(tmp_path: Path) -> None:
