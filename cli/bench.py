@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import click
 
+from cli.numbers import FiniteRange
 from cli.outputs import check_writable, write_text
 from protos.addresses import address
 
@@ -55,7 +56,7 @@ def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., 
         for option in (
             click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
             click.option(
-                "--seconds", type=click.FloatRange(0.2, 600), default=seconds, show_default=True, help="Of one case."
+                "--seconds", type=FiniteRange(0.2, 600), default=seconds, show_default=True, help="Of one case."
             ),
             _json_option,
         ):
@@ -162,7 +163,7 @@ def overload(
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(6, 3600),
+    type=FiniteRange(6, 3600),
     default=120.0,
     show_default=True,
     help="At 0.7 of capacity; the console is away for a third of them.",

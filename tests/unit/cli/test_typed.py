@@ -42,6 +42,8 @@ def amulet(*arguments: str, folder: Path, **variables: str) -> subprocess.Comple
         (["predict"], "Missing argument"),
         (["predict", "a.jpg", "--language", "fr"], "'fr' is not one of 'en', 'th'"),
         (["explain", "run", "photos", "--out", "o", "--sample", "0"], "0 is not in the range"),
+        (["models", "rollout", "v", "--mode", "canary", "--weight", "nan", "--reason", "r"], "nan is no number in the"),
+        (["bench", "inference", "--seconds", "nan"], "nan is no number in the range 0.2<=x<=600"),
     ],
 )
 def test_wrong_use_is_one_line_with_the_way_to_the_right_one(
