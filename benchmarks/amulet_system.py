@@ -54,6 +54,7 @@ class Amulet(Contender):
         super().__init__(name, bench)
         self._settings, self._torchserve, self._registering = settings or {}, torchserve, registering or {}
         self._layout = Layout(bench.work / name, Ports(free_offset()))
+        self._console: ConsoleStandIn | None = None
 
     def _start(self) -> None:
         provision(self._layout)
@@ -92,7 +93,8 @@ class Amulet(Contender):
 
     def end(self) -> None:
         super().end()
-        self._console.stop()
+        if self._console is not None:  # a start that failed may not have come to it
+            self._console.stop()
 
     def _register(self, archive_name: str, out: Path) -> None:
         ends_s = time.monotonic() + START_S_MAX

@@ -61,7 +61,7 @@ def measure(
     seconds: float = 4.0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Fill, measure, drop. Raises psycopg2.OperationalError when there is no such server."""
+    """Fill, measure, drop. Raises ServerRefused when there is no such server."""
     described, ticks = machine(), cpu_ticks()
     with databases(server, ("small", "large")) as names, tempfile.TemporaryDirectory(prefix="bench-") as work:
         prepare(server, names["large"])
@@ -83,16 +83,30 @@ def measure(
     }
 
 
+class ServerRefused(Exception):
+    """The PostgreSQL that was named lets nobody in, or makes no databases; worded for the person at the terminal."""
+
+
 @contextmanager
 def databases(server: str, sizes: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Databases of our own, dropped at the end."""
+    """Databases of our own, dropped at the end. Raises ServerRefused.
+
+    server: postgresql://USER:PASSWORD@HOST:PORT.
+    """
     names = {size: f"amulet_bench_{os.getpid()}_{size}" for size in sizes}
-    connection = psycopg2.connect(f"{server}/postgres", connect_timeout=5)
+    try:
+        connection = psycopg2.connect(f"{server}/postgres", connect_timeout=5)
+    except psycopg2.Error as error:
+        raise ServerRefused(f"PostgreSQL there does not let anybody in: {' '.join(str(error).split())}") from error
     connection.autocommit = True
     try:
         with connection.cursor() as cursor:
             for name in names.values():
-                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                try:
+                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+                except psycopg2.Error as error:
+                    why = " ".join(str(error).split())
+                    raise ServerRefused(f"PostgreSQL there makes no database: {why}") from error
         yield names
     finally:
         while _connections:

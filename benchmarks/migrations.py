@@ -53,7 +53,7 @@ def measure(
 ) -> dict[str, Any]:
     """Fill, go back, come forward, drop. apps: whose migrations; none named, all.
 
-    Raises psycopg2.OperationalError when there is no such server, ValueError for an app without later migrations.
+    Raises ServerRefused when there is no such server, ValueError for an app without later migrations.
     """
     described, ticks = machine(), cpu_ticks()
     with databases(server, ("migrated",)) as names:

@@ -40,13 +40,22 @@ def find_version(console: ConsoleConnection, name: str) -> dict[str, Any]:
 def every(console: ConsoleConnection, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
     """All pages of a list."""
     answer = console.call("GET", path, params=parameters)
-    if isinstance(answer, list):
-        return answer
-    results: list[dict[str, Any]] = answer["results"]
-    while answer.get("next"):
-        answer = console.call("GET", answer["next"].split("/api/v1/", 1)[1])
-        results += answer["results"]
+    results = _rows(console, answer)
+    while isinstance(answer, dict) and answer.get("next"):
+        _, found, further = str(answer["next"]).partition("/api/v1/")
+        if not found:
+            raise console.no_console()
+        answer = console.call("GET", further)
+        results += _rows(console, answer)
     return results
+
+
+def _rows(console: ConsoleConnection, answer: Any) -> list[dict[str, Any]]:
+    """Raises RemoteError for what is no page of a list."""
+    rows = answer["results"] if isinstance(answer, dict) else answer
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise console.no_console()
+    return list(rows)
 
 
 def print_json(answer: Any) -> None:

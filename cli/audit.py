@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from cli.stack import state_option
 from console.audit.commands import receipt, verify
 
 
-@click.group()
+@click.group(epilog="Example: amulet audit export audit.jsonl")
 def audit() -> None:
     """Export the audit log, or verify an export offline."""
 
@@ -24,23 +25,32 @@ def audit() -> None:
     epilog="Example: amulet audit export audit.jsonl && amulet audit verify audit.jsonl --key audit_public.pem"
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, writable=True))
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def export(file: Path, state: Path) -> None:
+def export(file: Path, as_json: bool, state: Path) -> None:
     """Write the whole log, one JSON entry a line, with its checkpoints."""
+    if file.exists() and not file.is_file():  # a device, or /dev/stdout: the log would stand in its place
+        raise click.UsageError(f"{file} is no file that could be replaced: name one")
     console = console_connection(Layout.of(state))
     temporary = file.with_name(f".{file.name}.part")
+    lines = size_bytes = 0
     try:
         with temporary.open("wb") as out, _counter("entries") as count:
             for piece in console.pieces("audit/export/"):
                 out.write(piece)
+                lines += piece.count(b"\n")
+                size_bytes += len(piece)
                 count(piece.count(b"\n"))
         temporary.replace(file)
-        click.echo(f"{file} holds the log: `amulet audit verify {file} --key PUBLIC_KEY` checks it.", err=True)
     except OSError as error:
         raise RemoteError(f"{file} cannot be written: {error.strerror}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "lines": lines, "bytes": size_bytes}, ensure_ascii=False))
+    else:
+        click.echo(f"{file} holds the log: `amulet audit verify {file} --key PUBLIC_KEY` checks it.", err=True)
 
 
 @contextmanager

@@ -14,9 +14,39 @@ from typing import Any, Final
 
 import click
 
+from cli.numbers import FiniteRange
+from cli.outputs import check_writable, write_text
+from protos.addresses import address
+
 _SEED: Final = 7
 _PER_CLASS: Final = 24
 _TRAINABLE_MIN: Final = 12  # of a class: five folds, and three parts inside each
+
+
+def _writable(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    if value is not None:
+        check_writable(value, "--json")
+    return value
+
+
+def _server(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """An address without a database: those that are made there are named by us. The value itself is not said."""
+    try:
+        url = address(value, ("postgresql",))
+        if not url.hostname or url.path.strip("/") or url.query or url.fragment:
+            raise ValueError("wanted a server and nothing behind it")
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, as in postgresql://USER:PASSWORD@HOST:5432") from None
+    return value.rstrip("/")
+
+
+_json_option = click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_writable,
+    help="Also write it there.",
+)
 
 
 def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -26,11 +56,9 @@ def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., 
         for option in (
             click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
             click.option(
-                "--seconds", type=click.FloatRange(0.2, 600), default=seconds, show_default=True, help="Of one case."
+                "--seconds", type=FiniteRange(0.2, 600), default=seconds, show_default=True, help="Of one case."
             ),
-            click.option(
-                "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there."
-            ),
+            _json_option,
         ):
             command = option(command)
         return command
@@ -57,7 +85,7 @@ def _model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(epilog="Example: amulet bench journal --json journal.json")
 def bench() -> None:
     """Measure speed, memory and cost on this machine; nothing else should run on it."""
     root = Path(__file__).resolve().parents[1]
@@ -135,12 +163,12 @@ def overload(
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(6, 3600),
+    type=FiniteRange(6, 3600),
     default=120.0,
     show_default=True,
     help="At 0.7 of capacity; the console is away for a third of them.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+@_json_option
 def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: float, json_file: Path | None) -> None:
     """The whole stack: its start, its memory, a version switched under load, a console that goes away."""
     from benchmarks import whole_stack as benchmark
@@ -163,12 +191,17 @@ def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: fl
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder on the disk to measure.  [default: the temporary one]",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+@_json_option
 def journal(rounds: int, folder: Path | None, json_file: Path | None) -> None:
     """Events that become durable, against what the disk allows at all."""
     from benchmarks import journal as benchmark
+    from gateway.journal.errors import JournalError
 
-    found = benchmark.measure(folder, rounds=rounds)
+    try:
+        found = benchmark.measure(folder, rounds=rounds)
+    except* (OSError, JournalError) as failures:
+        place = folder or tempfile.gettempdir()
+        raise click.ClickException(f"the journal cannot be written in {place}: {_first(failures)}") from failures
     click.echo(benchmark.table(found), nl=False)
     _keep(found, json_file)
 
@@ -198,6 +231,7 @@ def inference(
     "--server",
     default="postgresql://postgres@127.0.0.1:5432",
     show_default=True,
+    callback=_server,
     help="With --rows: where to make two databases, which are dropped at the end.",
 )
 def console(rounds: int, seconds: float, json_file: Path | None, rows: int | None, server: str) -> None:
@@ -216,15 +250,12 @@ def console(rounds: int, seconds: float, json_file: Path | None, rows: int | Non
 
 
 def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file: Path | None) -> None:
-    import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
-
     from benchmarks import console_rows as benchmark
 
     try:
         found = benchmark.measure(rows, server=server, rounds=rounds, seconds=seconds, tell=_tell)
-    except psycopg2.OperationalError as failure:
-        why = " ".join(str(failure).split())
-        raise click.ClickException(f"PostgreSQL at --server does not let anybody in: {why}") from failure
+    except benchmark.ServerRefused as failure:
+        raise click.ClickException(f"--server: {failure}") from failure
     click.echo(benchmark.table(found), nl=False)
     _keep(found, json_file)
 
@@ -235,21 +266,20 @@ def _console_rows(rows: int, server: str, rounds: int, seconds: float, json_file
     "--server",
     default="postgresql://postgres@127.0.0.1:5432",
     show_default=True,
+    callback=_server,
     help="Where to make a database, which is dropped at the end.",
 )
 @click.option("--app", "apps", multiple=True, help="Whose migrations, as `review`.  [default: everybody's]")
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+@_json_option
 def migrations(rows: int, server: str, apps: tuple[str, ...], json_file: Path | None) -> int:
     """How long a read and a write wait while each migration changes a filled PostgreSQL; exit 1 beyond a second."""
-    import psycopg2
-
     from benchmarks import migrations as benchmark
+    from benchmarks.console_rows import ServerRefused
 
     try:
         found = benchmark.measure(rows, server=server, apps=apps, tell=_tell)
-    except psycopg2.OperationalError as failure:
-        why = " ".join(str(failure).split())
-        raise click.ClickException(f"PostgreSQL at --server does not let anybody in: {why}") from failure
+    except ServerRefused as failure:
+        raise click.ClickException(f"--server: {failure}") from failure
     except ValueError as failure:
         raise click.UsageError(f"--app: {failure}") from failure
     click.echo(benchmark.table(found), nl=False)
@@ -271,7 +301,7 @@ def migrations(rows: int, server: str, apps: tuple[str, ...], json_file: Path | 
     metavar="FILE",
     help="YAML or JSON: fields of the recipe. With fewer views, many photographs take less of their linear part.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Also write it there.")
+@_json_option
 def training(per_class: str, config: Path | None, json_file: Path | None) -> None:
     """From a folder of photographs to a signed archive: time and memory, and how they grow."""
     from benchmarks import training as benchmark
@@ -293,6 +323,10 @@ def training(per_class: str, config: Path | None, json_file: Path | None) -> Non
 @contextmanager
 def _ready(models: tuple[Path, ...], photos: Path | None) -> Iterator[tuple[tuple[Path, ...], Path]]:
     """Runs and photographs: those given, or the demonstration's, made for this measurement."""
+    for run in models:
+        _check_run(run)
+    if photos is not None and not any(photos.glob("*.jpg")):
+        raise click.UsageError(f"--photos {photos} holds no file *.jpg")
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         drawn = Path(work, "photographs")
         if not models or photos is None:
@@ -308,9 +342,28 @@ def _ready(models: tuple[Path, ...], photos: Path | None) -> Iterator[tuple[tupl
             photos.mkdir()
             for number, path in enumerate(sorted(drawn.glob("*/*.jpg"))):
                 path.rename(photos / f"{number:04}.jpg")
-        if not any(photos.glob("*.jpg")):
-            raise click.UsageError(f"{photos} holds no file *.jpg")
         yield models, photos
+
+
+def _check_run(run: Path) -> None:
+    """Raises UsageError unless the folder is what `amulet train` makes. It takes minutes until it is used."""
+    import onnxruntime
+
+    from model_store.card import Card, CardInvalid
+
+    made = "a run is the folder that `amulet train --out` makes"
+    missing = [name for name in ("model.json", "model.onnx") if not (run / name).is_file()]
+    if missing:
+        raise click.UsageError(f"--model {run} holds no {missing[0]}: {made}")
+    try:
+        Card.parse((run / "model.json").read_bytes())
+    except (CardInvalid, OSError) as error:
+        raise click.UsageError(f"--model {run} is no run: {error}") from error
+    try:
+        onnxruntime.InferenceSession(run / "model.onnx", providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions have no name that can be imported
+        why = " ".join(str(error).split())
+        raise click.UsageError(f"--model {run} holds a model.onnx that cannot be opened: {why}") from error
 
 
 def _served(run: Path, drawn: Path) -> Path:
@@ -336,6 +389,14 @@ def _amulet(*arguments: str) -> None:
         raise click.ClickException(f"`amulet {' '.join(arguments)}` failed: {done.stderr.strip()[-500:]}")
 
 
+def _first(failures: BaseExceptionGroup[Any]) -> str:
+    """What the first of callers that failed together says."""
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return (failure.strerror if isinstance(failure, OSError) else None) or str(failure)
+
+
 def _tell(sentence: str) -> None:
     click.echo(sentence, err=True)
 
@@ -354,5 +415,4 @@ def _show(found: Mapping[str, Any], json_file: Path | None) -> None:
 
 def _keep(found: Mapping[str, Any], json_file: Path | None) -> None:
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(json_file, json.dumps(found, indent=1) + "\n", "--json")

@@ -39,9 +39,12 @@ class ConsoleConnection:
         """One call; the parsed JSON, or None for an empty answer. Raises RemoteError."""
         response = self.send(method, path, **options)
         try:
-            return response.json() if response.content else None
+            answer = response.json(object_hook=_Answer) if response.content else None
         except ValueError:
-            raise self._no_console() from None
+            raise self.no_console() from None
+        if response.content and not isinstance(answer, dict | list):
+            raise self.no_console()
+        return _Answers(answer) if isinstance(answer, list) else answer
 
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One call; the answer, which says that it is done. Raises RemoteError."""
@@ -69,7 +72,7 @@ class ConsoleConnection:
                 response.read()
             self._check(response)
             if "html" in response.headers.get("Content-Type", ""):
-                raise self._no_console()
+                raise self.no_console()
             yield from response.iter_bytes()
 
     def _headers(self) -> dict[str, str]:
@@ -87,7 +90,7 @@ class ConsoleConnection:
         if not response.is_success:
             raise RemoteError(_worded(response))
 
-    def _no_console(self) -> RemoteError:
+    def no_console(self) -> RemoteError:
         return RemoteError(f"what answers at {self.url} is no Amulet console: AMULET_CONSOLE_URL says where that is")
 
     @contextmanager
@@ -105,6 +108,23 @@ class ConsoleConnection:
             ) from error
 
 
+class _Answer(dict[str, Any]):
+    """A JSON object as a console gives it: another server's lacks what is looked up in it."""
+
+    def __missing__(self, key: str) -> Any:
+        raise RemoteError(
+            f"what answers says nothing of {key!r}: it is no Amulet console, or one of another version "
+            "(AMULET_CONSOLE_URL says where that is)"
+        )
+
+
+class _Answers(list[Any]):
+    """A JSON list, which is no answer where an object is looked for."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return _Answer()[key] if isinstance(key, str) else super().__getitem__(key)
+
+
 def console_connection(layout: Layout) -> ConsoleConnection:
     """Raises RemoteError when no token is to be found."""
     token = secret("CONSOLE_TOKEN")
@@ -113,7 +133,7 @@ def console_connection(layout: Layout) -> ConsoleConnection:
             "no token for the console: set AMULET_CONSOLE_TOKEN or AMULET_CONSOLE_TOKEN_FILE "
             "(`amulet users create NAME --role ROLE --json` prints one)"
         )
-    return ConsoleConnection(os.environ.get("AMULET_CONSOLE_URL", layout.console_url).rstrip("/"), token)
+    return ConsoleConnection((os.environ.get("AMULET_CONSOLE_URL") or layout.console_url).rstrip("/"), token)
 
 
 def secret(name: str) -> str | None:

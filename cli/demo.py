@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,7 @@ from cli import supervision
 from cli.checks.machine import taken_ports
 from cli.connection import console_connection
 from cli.doctor import examine
-from cli.layout import PORT_OFFSET_MAX, Layout
+from cli.layout import PORT_OFFSET_MAX, Layout, Ports
 from cli.provision import write_once
 from cli.stack import hold, interruptible, state_option, stop
 
@@ -106,10 +106,12 @@ def demo(state: Path, check: bool, port_offset: int | None) -> int:
 def _layout(state: Path, port_offset: int | None) -> Layout:
     """The stack of the demonstration: where it runs, as it was told, or on the first ports that are free."""
     layout = Layout.of(state, port_offset)
+    if supervision.pid(layout) is None:
+        layout = layout.settled(os.environ)
     if port_offset is not None or supervision.pid(layout) is not None or not taken_ports(layout):
         return layout
     for offset in range(0, PORT_OFFSET_MAX, OFFSET_STEP):
-        other = Layout.of(state, offset)
+        other = replace(layout, ports=Ports(offset))
         if not taken_ports(other):
             click.echo(f"Ports of this machine are taken: this stack's are moved by {offset}.", err=True)
             return other

@@ -11,13 +11,13 @@ from pathlib import Path
 import click
 
 from cli.checks.environment import environment as environment_checks
-from cli.checks.finding import Finding, right, wrong
+from cli.checks.finding import Finding
 from cli.checks.holdings import holdings
 from cli.checks.machine import machine
 from cli.checks.servers import servers
+from cli.checks.settings import settings
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.stack import state_option
-from protos.environment import complaint
 
 
 @click.command(epilog="Example: amulet doctor --json")
@@ -29,7 +29,7 @@ from protos.environment import complaint
 def doctor(state: Path, port_offset: int | None, as_json: bool) -> int:
     """Look at everything that a stack needs from this machine; exit 1 when something is missing."""
     findings = []
-    for finding in examine(Layout.of(state, port_offset), os.environ):
+    for finding in examine(Layout.of(state, port_offset).settled(os.environ), os.environ):
         findings.append(finding)
         if not as_json:
             click.echo(f"{'✓' if finding.ok else '✗'} {finding.check}: {finding.found}")
@@ -43,14 +43,7 @@ def doctor(state: Path, port_offset: int | None, as_json: bool) -> int:
 def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Each check once, what stops everything first."""
     yield from environment_checks()
-    yield variables(environment)
+    yield from settings(layout, environment)
     yield from machine(layout)
     yield from holdings(layout, environment)
     yield from servers(environment)
-
-
-def variables(environment: Mapping[str, str]) -> Finding:
-    unknown = complaint(environment)
-    if unknown:
-        return wrong("settings", unknown, f"`unset {unknown.split()[0]}`, or spell it as `amulet settings` does")
-    return right("settings", "no unknown AMULET_ variable")

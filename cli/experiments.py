@@ -10,8 +10,9 @@ import click
 
 from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
 from cli.connection import ConsoleConnection, RemoteError
+from cli.numbers import FiniteRange
 
-SHARE = click.FloatRange(0.0, 1.0, min_open=True, max_open=True)
+SHARE = FiniteRange(0.0, 1.0, min_open=True, max_open=True)
 
 
 @click.group(epilog="Example: amulet models experiment status")

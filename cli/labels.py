@@ -19,7 +19,7 @@ from cli.layout import Layout
 EXPORT_S_MAX: Final = 600.0  # the console reads every photograph before it sends the first
 
 
-@click.group()
+@click.group(epilog="Example: amulet labels export amulets --out reviewed")
 def labels() -> None:
     """Export what experts decided, as photographs to train on."""
 

@@ -6,14 +6,21 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from protos.environment import PREFIX
 
 HOST: Final = "127.0.0.1"
 PORT_OFFSET_MAX: Final = 50_000
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, for this user alone
+PORT_MAX: Final = 65_535
 UNIX_PATH_BYTES_MAX: Final = 95  # of 107; supervisord adds a suffix while it binds
+
+_LOOPBACK_OF: Final = {"0.0.0.0": HOST, "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - nothing listens by it
+_TRUE: Final = ("1", "true", "t", "yes", "y", "on")  # what gateway and console take for yes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +80,68 @@ class Ports:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the operator's settings put in place of a stack's own, and more than one process goes by; None: its own.
+
+    `amulet up` writes it down, so that `status` and `predict` find in another shell what they look for.
+    """
+
+    gateway_listen: str | None = None  # HOST:PORT
+    gateway_ops_listen: str | None = None  # HOST:PORT
+    console_listen: str | None = None  # HOST:PORT
+    model_store: str | None = None  # absolute
+    training_wanted_file: str | None = None  # absolute; "": somebody else trains, and hears of it by a message
+    tls_ca: str | None = None  # absolute
+    insecure: str | None = None  # as the variable has it
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Chosen:
+        """What these variables choose. An empty one chooses nothing, except that it may take the trainer away."""
+        found = {}
+        for each in fields(cls):
+            value = environment.get(f"{PREFIX}{each.name.upper()}")
+            if value or (value == "" and each.name == "training_wanted_file"):
+                found[each.name] = str(Path(value).absolute()) if value and each.name in _CHOSEN_PATHS else value
+        return cls(**found)
+
+    def document(self) -> dict[str, str]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+_CHOSEN_PATHS: Final = ("model_store", "training_wanted_file", "tls_ca")
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """The folder of one stack. Everything that it keeps is below `state`."""
+    """The folder of one stack. Everything that it keeps is below `state`, unless the operator chose another place."""
 
     state: Path  # absolute
     ports: Ports
+    chosen: Chosen = Chosen()
 
     @classmethod
     def of(cls, state: Path, port_offset: int | None = None) -> Layout:
-        """The stack in `state`, on the ports it was last started with unless others are given."""
+        """The stack in `state` as it was last started, on other ports where they are given."""
         state = state.absolute()
-        return cls(state, Ports(_recorded_offset(state) if port_offset is None else port_offset))
+        offset, chosen = _recorded(state)
+        return cls(state, Ports(offset if port_offset is None else port_offset), chosen)
+
+    def settled(self, environment: Mapping[str, str]) -> Layout:
+        """The stack as it would be started with these variables: what was chosen the last time counts no more."""
+        return replace(self, chosen=Chosen.of(environment))
+
+    def over(self, environment: Mapping[str, str]) -> Layout:
+        """The stack as it was last started, but for what these variables choose."""
+        return replace(self, chosen=replace(self.chosen, **Chosen.of(environment).document()))
+
+    def places(self) -> tuple[str, ...]:
+        """Where a stack that runs cannot be moved from."""
+        listens = (self.gateway_listen, self.gateway_ops_listen, self.console_listen)
+        return (str(self.ports.offset), *listens, str(self.models), str(self.training_wanted))
+
+    def document(self) -> dict[str, Any]:
+        """What `amulet up` writes down in `record`."""
+        return {"port_offset": self.ports.offset, "chosen": self.chosen.document()}
 
     @property
     def secrets(self) -> Path:
@@ -100,7 +158,7 @@ class Layout:
 
     @property
     def models(self) -> Path:
-        return self.state / "models"
+        return Path(self.chosen.model_store or self.state / "models")
 
     @property
     def torchserve(self) -> Path:
@@ -119,8 +177,10 @@ class Layout:
         return self.console / "trusted"
 
     @property
-    def training_wanted(self) -> Path:
-        """Lies here while a training job waits; the trainer is started then."""
+    def training_wanted(self) -> Path | None:
+        """Lies here while a training job waits; the trainer is started then. None: nobody here trains."""
+        if self.chosen.training_wanted_file is not None:
+            return Path(self.chosen.training_wanted_file) if self.chosen.training_wanted_file else None
         return self.console / "training-wanted"
 
     @property
@@ -158,16 +218,49 @@ class Layout:
         return self.state / "supervisord.conf"
 
     @property
+    def tls_ca(self) -> Path:
+        """The authority (PEM) that signed the gateway's certificate."""
+        return Path(self.chosen.tls_ca or self.tls / "ca.pem")
+
+    @property
+    def in_plain_text(self) -> bool:
+        """Whether the gateway speaks without TLS."""
+        return (self.chosen.insecure or "").lower() in _TRUE
+
+    @property
+    def gateway_listen(self) -> str:
+        return self.chosen.gateway_listen or f"{HOST}:{self.ports.gateway}"
+
+    @property
+    def gateway_ops_listen(self) -> str:
+        return self.chosen.gateway_ops_listen or f"{HOST}:{self.ports.gateway_ops}"
+
+    @property
+    def console_listen(self) -> str:
+        return self.chosen.console_listen or f"{HOST}:{self.ports.console}"
+
+    @property
     def gateway_address(self) -> str:
-        return f"{HOST}:{self.ports.gateway}"
+        """Where this machine reaches the gateway."""
+        return _reached(self.gateway_listen)
 
     @property
     def gateway_ops_url(self) -> str:
-        return f"http://{HOST}:{self.ports.gateway_ops}"
+        return f"http://{_reached(self.gateway_ops_listen)}"
 
     @property
     def console_url(self) -> str:
-        return f"http://{HOST}:{self.ports.console}"
+        return f"http://{_reached(self.console_listen)}"
+
+    def listens(self) -> dict[str, tuple[str, int]]:
+        """Host and port by the name of what listens there. Raises ValueError where one is no HOST:PORT."""
+        chosen = {
+            "gateway": self.gateway_listen,
+            "gateway ops": self.gateway_ops_listen,
+            "console": self.console_listen,
+        }
+        usual = {name: (HOST, port) for name, port in self.ports.all().items()}
+        return {**usual, **{name: host_and_port(listen) for name, listen in chosen.items()}}
 
     def environment(self) -> dict[str, str]:
         """The settings of every process of this stack, as environment variables."""
@@ -181,11 +274,11 @@ class Layout:
             "TORCHSERVE_MANAGEMENT_GRPC": f"{HOST}:{ports.torchserve_grpc_management}",
             "TORCHSERVE_MANAGEMENT_URL": f"http://{HOST}:{ports.torchserve_management}",
             "TORCHSERVE_KEY_FILE": self.torchserve / "key_file.json",
-            "GATEWAY_LISTEN": self.gateway_address,
-            "GATEWAY_OPS_LISTEN": f"{HOST}:{ports.gateway_ops}",
+            "GATEWAY_LISTEN": self.gateway_listen,
+            "GATEWAY_OPS_LISTEN": self.gateway_ops_listen,
             "GATEWAY_OPS_URL": self.gateway_ops_url,
             "GATEWAY": self.gateway_address,
-            "TLS_CA": self.tls / "ca.pem",
+            "TLS_CA": self.tls_ca,
             "TRY_KEY_FILE": self.try_key,
             "TLS_CERT": self.tls / "server.pem",
             "TLS_KEY": self.tls / "server.key",
@@ -194,20 +287,38 @@ class Layout:
             "JOURNAL_DIR": self.gateway / "journal",
             "MODEL_STORE": self.models,
             "TRUSTED_KEYS": self.trusted,
-            "CONSOLE_LISTEN": f"{HOST}:{ports.console}",
+            "CONSOLE_LISTEN": self.console_listen,
             "SECRET_KEY_FILE": secrets / "django_secret",
             "AUDIT_KEY_FILE": secrets / "audit_signing.key",
             "CHECKPOINT_DIR": self.checkpoints,
-            "TRAINING_WANTED_FILE": self.training_wanted,
+            "TRAINING_WANTED_FILE": self.training_wanted or "",
             "VAULT_KEY_FILE": secrets / "vault.key",
             "PHOTO_SEAL_KEY_FILE": secrets / "photo_seal.key",
         }
         return {f"AMULET_{name}": str(value) for name, value in values.items()}
 
 
-def _recorded_offset(state: Path) -> int:
+def host_and_port(listen: str) -> tuple[str, int]:
+    """The parts of HOST:PORT; the port is 1 to 65535. Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= PORT_MAX:
+        raise ValueError("wanted HOST:PORT, with a port of 1 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def _reached(listen: str) -> str:
+    """HOST:PORT at which this machine reaches what listens so: what listens everywhere does on loopback, too."""
+    host, _, port = listen.rpartition(":")
+    return f"{_LOOPBACK_OF.get(host, host)}:{port}"
+
+
+def _recorded(state: Path) -> tuple[int, Chosen]:
     try:
-        offset = json.loads((state / "stack.json").read_text())["port_offset"]
-        return Ports(int(offset)).offset
+        record = json.loads((state / "stack.json").read_text())
+        offset = Ports(int(record["port_offset"])).offset
     except (OSError, ValueError, KeyError, TypeError):  # none yet, torn, or of another version
-        return 0
+        return 0, Chosen()
+    try:
+        return offset, Chosen(**{name: str(value) for name, value in record["chosen"].items()})
+    except (AttributeError, KeyError, TypeError):  # of another version
+        return offset, Chosen()

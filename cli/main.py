@@ -7,6 +7,7 @@ Exit status: 0 done, 1 the work failed, 2 wrong use. An error is one sentence on
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -98,6 +99,8 @@ EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
 # These say themselves what is wrong with a variable, or list the right ones.
 TOLERANT: Final = frozenset({"doctor", "settings"})
 PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+# Of a standard stream that takes no more: a full disk, a quota, a limit on files, a device that fails.
+_OUTPUT_FAILS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -162,6 +165,7 @@ def amulet(context: click.Context) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; never raises."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _open_what_is_closed()
     _spare_loopback(os.environ)
     if "--debug" not in arguments:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines about what we say in one
@@ -173,28 +177,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit:  # how click ends when nobody reads its output any more
         return _unread()
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return 2
+        return _ended(error.format_message(), 2)
     except click.UsageError as error:
-        click.echo(_misused(error), err=True)
-        return 2
+        return _ended(_misused(error), 2)
     except click.ClickException as error:
-        click.echo(f"amulet: {error.format_message()}", err=True)
-        return error.exit_code
+        return _ended(f"amulet: {error.format_message()}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("amulet: interrupted", err=True)
-        return 1
+        return _ended("amulet: interrupted", 1)
     except BrokenPipeError:
         return _unread()
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        else:
-            click.echo(
-                f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", err=True
-            )
-        return 1
+            return 1
+        if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+            # A folder that is not open to whoever asks is theirs to mend, wherever in a command it is met.
+            return _ended(f"amulet: {os.fsdecode(error.filename)} cannot be used: {error.strerror}", 1)
+        if isinstance(error, OSError) and error.errno in _OUTPUT_FAILS:
+            _unread()
+            return _ended(f"amulet: what is printed cannot be written: {error.strerror}", 1)
+        return _ended(f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", 1)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _ended(sentence: str, status: int) -> int:
+    """Say it on stderr; a stderr that takes nothing changes no exit status."""
+    try:
+        click.echo(sentence, err=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+    return status
+
+
+def _open_what_is_closed() -> None:
+    """Let what was started without a standard stream (`>&-`) read nothing, or write nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 -- as long as we run
 
 
 def _misused(error: click.UsageError) -> str:

@@ -98,7 +98,7 @@ def _client(layout: Layout, language: str) -> Client:
         if not plaintext:
             _check_authority(authority)
         return Client(
-            os.environ.get("AMULET_GATEWAY", layout.gateway_address),
+            _gateway(layout),
             api_key=key,
             ca_file=None if plaintext else authority,
             plaintext=plaintext,
@@ -128,7 +128,11 @@ def in_plain_text() -> bool:
 
 
 def _authority(layout: Layout) -> Path:
-    return Path(os.environ.get("AMULET_TLS_CA", layout.tls / "ca.pem"))
+    return Path(os.environ.get("AMULET_TLS_CA") or layout.tls_ca)
+
+
+def _gateway(layout: Layout) -> str:
+    return os.environ.get("AMULET_GATEWAY") or layout.gateway_address
 
 
 def _check_authority(path: Path) -> None:
@@ -147,7 +151,7 @@ def _check_authority(path: Path) -> None:
 
 def _unreachable(said: str, layout: Layout) -> str:
     """What gRPC says of a connection that failed, as somebody can act on it."""
-    address = os.environ.get("AMULET_GATEWAY", layout.gateway_address)
+    address = _gateway(layout)
     for sign, meaning in CAUSES.items():
         if sign in said:
             return f"the gateway at {address} {meaning.format(authority=_authority(layout))}"

@@ -16,6 +16,7 @@ import click
 from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
 from cli.connection import ConsoleConnection, RemoteError
 from cli.experiments import experiment
+from cli.numbers import FiniteRange
 from cli.waiting import waiting
 
 CHUNK_BYTES: Final = 4 * 2**20
@@ -31,7 +32,7 @@ _DATA_SAYS: Final[Mapping[str | None, str]] = {
 UNSETTLED: Final = frozenset({"uploaded", "verified"})
 
 
-@click.group()
+@click.group(epilog="Example: amulet models push amulets.mar && amulet models list")
 def models() -> None:
     """Push, list, compare, approve, roll out and retire model versions."""
 
@@ -88,7 +89,7 @@ def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
 @models.command(epilog="Example: amulet models rollout VERSION --mode canary --weight 0.1 --reason 'first tenth'")
 @click.argument("version")
 @click.option("--mode", type=click.Choice(["production", "canary", "shadow"]), default="production", show_default=True)
-@click.option("--weight", type=click.FloatRange(0.0, 1.0), help="Share of the traffic, for a canary.")
+@click.option("--weight", type=FiniteRange(0.0, 1.0), help="Share of the traffic, for a canary.")
 @click.option(
     "--unguarded",
     multiple=True,
@@ -225,7 +226,7 @@ def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
 models.add_command(experiment)
 
 
-@click.group()
+@click.group(epilog="Example: amulet keys create --name web-shop > web-shop.key")
 def keys() -> None:
     """Create and revoke API keys."""
 

@@ -57,6 +57,8 @@ class Setting:
 @click.option("--markdown", "as_page", is_flag=True, help="The operators' page of the documentation.")
 def settings(as_json: bool, as_page: bool) -> None:
     """List every setting: the variable, its default, what it is for, and who reads it."""
+    if as_json and as_page:
+        raise click.UsageError("--json and --markdown are two forms: choose one")
     found = every_setting()
     if as_page:
         click.echo(page(found), nl=False)

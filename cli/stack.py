@@ -21,8 +21,9 @@ import httpx
 import psutil
 
 from cli import supervision
-from cli.checks.machine import limits
+from cli.checks.machine import limits, taken_ports
 from cli.checks.servers import servers
+from cli.checks.settings import settings
 from cli.layout import HOST, PORT_OFFSET_MAX, Layout
 from cli.provision import provision
 from cli.waiting import waiting
@@ -91,9 +92,12 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
     """Start TorchServe, gateway, console and its workers, and wait until each is ready."""
     layout = Layout.of(state, port_offset)
     ours = supervision.pid(layout) is None
-    if not ours and port_offset is not None and port_offset != Layout.of(state).ports.offset:
+    if ours:
+        layout = layout.settled(os.environ)
+    elif layout.places() != Layout.of(state).places() or layout.over(os.environ).places() != layout.places():
         raise StackError(
-            f"the stack in {layout.state} already runs on other ports: `amulet down --state {state}` first"
+            f"the stack in {layout.state} already runs on other ports or in other folders: "
+            f"`amulet down --state {state}` first"
         )
     try:
         with interruptible():
@@ -152,7 +156,7 @@ def look(layout: Layout) -> StackReport:
     return StackReport(
         ready=not problems,
         gateway=layout.gateway_address,
-        tls_ca=str(layout.tls / "ca.pem") if (layout.tls / "ca.pem").exists() else None,
+        tls_ca=str(layout.tls_ca) if layout.tls_ca.exists() and not layout.in_plain_text else None,
         console=layout.console_url,
         processes=tuple(report for state in states for report in _processes(state)),
         models=tuple(gateway.get("models", ())),
@@ -175,19 +179,20 @@ def stop(layout: Layout) -> bool:
 
 
 def _start(layout: Layout, *, quiet: bool) -> None:
-    for finding in (*limits(), *servers(os.environ)):
+    for finding in (*settings(layout, os.environ), *limits(), *servers(os.environ)):
         if not finding.ok:
             raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
-    taken = [f"{port} ({name})" for name, port in layout.ports.all().items() if _listens(port)]
+    taken = [f"{port} ({name})" for name, port in taken_ports(layout).items()]
     if taken:
         raise StackError(
-            f"these ports of {HOST} are taken: {', '.join(taken)}; stop what listens there or choose --port-offset"
+            f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
+            "--port-offset"
         )
     try:
         provision(layout)
     except OSError as error:
         raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
-    layout.record.write_text(json.dumps({"port_offset": layout.ports.offset}))
+    layout.record.write_text(json.dumps(layout.document()))
     if not quiet:
         click.echo("Preparing the console's database …", err=True)
     _manage(layout, "migrate", "--noinput", "--verbosity", "0")
@@ -369,7 +374,8 @@ def _told(report: StackReport, layout: Layout) -> str:
         mark = "ready" if model["ready"] else "NOT READY"
         alias = f" ({model['alias']})" if model.get("alias") else ""
         lines.append(f"  {model['name']} {model['version']}{alias}: {mark}")
-    lines.append(f"  gateway  {report.gateway} (gRPC, TLS; authority {report.tls_ca})")
+    how = "in plain text" if layout.in_plain_text else f"TLS; authority {report.tls_ca}"
+    lines.append(f"  gateway  {report.gateway} (gRPC, {how})")
     lines.append(f"  console  {report.console}/admin/")
     lines.append(f"  logs     {layout.logs}")
     return "\n".join(lines)

@@ -33,6 +33,17 @@ _LOOK_EVERY_S: Final = 0.1
 _YIELDING: Final = ("nice", "-n", "10")
 # What a process needs from the caller's environment besides Amulet's own settings.
 INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+# Settings of the processes that name a file or a folder, without the prefix; a test holds them complete.
+PATHS: Final = frozenset(
+    {
+        *("CONTROL_TOKEN_FILE", "KEY_SECRET_FILE", "INPUT_HASH_SECRET_FILE", "SECRET_KEY_FILE", "AUDIT_KEY_FILE"),
+        *("VAULT_KEY_FILE", "PHOTO_SEAL_KEY_FILE", "TRAINING_KEY_FILE", "TORCHSERVE_KEY_FILE", "TRY_KEY_FILE"),
+        *("TLS_CERT", "TLS_KEY", "TLS_CA", "WEBHOOK_CA", "TRUSTED_KEYS", "ERASURE_LEDGER", "TRAINING_WANTED_FILE"),
+        *("PIXELS_DIR", "JOURNAL_DIR", "MODEL_STORE", "CHECKPOINT_DIR", "TRAINING_DIR", "TRAINING_COMMAND"),
+    }
+)
+# Without these a process does something else than with the stack's own: pixels are sent, somebody else trains.
+MEANT_EMPTY: Final = frozenset({f"{PREFIX}PIXELS_DIR", f"{PREFIX}TRAINING_WANTED_FILE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +70,7 @@ def programs(layout: Layout) -> tuple[Program, ...]:
     launch = Path(__file__).resolve().parents[1] / "deploy" / "torchserve" / "launch.py"
     python = (sys.executable, "-m")
     manage = (*python, "console.manage")
-    return (
+    stack = (
         Program(
             "torchserve",
             (
@@ -80,17 +91,31 @@ def programs(layout: Layout) -> tuple[Program, ...]:
         Program("trainer", (*manage, "train"), yields=True, wanted=layout.training_wanted),
         Program("gateway", (*python, "gateway")),
     )
+    # Where somebody else trains, nothing would ever start the trainer.
+    return tuple(each for each in stack if each.name != "trainer" or each.wanted is not None)
 
 
 def environment(layout: Layout, outer: Mapping[str, str]) -> dict[str, str]:
     """What the supervised processes see: the layout's settings, then the caller's own `AMULET_` ones.
 
-    The folder of state is the layout's alone: one that the caller's shell still holds from
-    another stack must not mix the two.
+    What the caller chose in place of the layout's own stands in each setting that follows from it: a
+    console on another port is where the gateway asks for its policy. An empty variable is one that is not
+    set, as every process reads it. The folder of state is the layout's alone: one that the caller's shell
+    still holds from another stack must not mix the two.
     """
-    chosen = {name: value for name, value in outer.items() if name.startswith(PREFIX) and name != f"{PREFIX}STATE_DIR"}
+    settled = layout.over(outer).environment()
+    chosen = {
+        name: _absolute(name, value)
+        for name, value in outer.items()
+        if name.startswith(PREFIX) and name != f"{PREFIX}STATE_DIR" and (value or name in MEANT_EMPTY)
+    }
     inherited = {name: outer[name] for name in INHERITED if name in outer}
-    return {**inherited, "PYTHONUNBUFFERED": "1", **layout.environment(), **chosen}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **settled, **chosen}
+
+
+def _absolute(name: str, value: str) -> str:
+    """Supervised processes work in another folder than the one in which somebody typed a path."""
+    return str(Path(value).absolute()) if value and name.removeprefix(PREFIX) in PATHS else value
 
 
 def configuration(layout: Layout, stack: Sequence[Program]) -> str:

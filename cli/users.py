@@ -20,7 +20,7 @@ from cli.waiting import waiting
 ROLES: Final = ("viewer", "reviewer", "model-engineer", "approver", "privacy-officer", "auditor", "administrator")
 
 
-@click.group()
+@click.group(epilog="Example: amulet users create somchai --role approver --token-file somchai.token")
 def users() -> None:
     """Create members of staff."""
 

@@ -89,8 +89,8 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
     try:
         settings = load()
-        if missing := settings.missing_files():
-            raise ConfigurationWrong(missing[0])
+        if unusable := settings.unusable_files():
+            raise ConfigurationWrong(unusable[0])
     except ConfigurationWrong as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protos.addresses import CACHES, address
 from protos.environment import PREFIX, complaint
+from protos.tokens import WANTED, is_token
 
 _SECRET: Final = frozenset({"cache_url"})  # may hold a password: never repeated in a message
 
@@ -187,6 +188,8 @@ class Settings(BaseSettings):
             ) from None
         if not content:
             raise SettingsWrong(f"{variable} names {path}, which is empty")
+        if name == "control_token" and not is_token(content):
+            raise SettingsWrong(f"{variable} names {path}, which holds no token: {WANTED}")
         return content
 
 
@@ -195,8 +198,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     unknown = complaint(environment)
     if unknown is not None:
         raise SettingsWrong(unknown)
+    given: dict[str, Any] = {name: environment.get(f"{PREFIX}{name.upper()}") for name in Settings.model_fields}
     try:
-        return Settings()
+        return Settings(**{name: value for name, value in given.items() if value})  # an empty one is not set
     except ValidationError as error:
         raise SettingsWrong(_sentence(error)) from None
 
@@ -207,7 +211,7 @@ def _sentence(error: ValidationError) -> str:
     if not first["loc"]:
         return message
     field = str(first["loc"][0])
-    shown = "" if field in _SECRET else f" is {first['input']!r}"
+    shown = "" if field in _SECRET or "@" in str(first["input"]) else f" is {first['input']!r}"
     return f"{PREFIX}{field.upper()}{shown}: {message[:1].lower()}{message[1:]}"
 
 

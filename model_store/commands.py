@@ -57,7 +57,7 @@ def verify(ctx: click.Context, file: Path, trust: tuple[Path, ...], as_json: boo
     ctx.exit(0 if report.accepted else 1)
 
 
-@click.group("signing-key")
+@click.group("signing-key", epilog="Example: amulet signing-key create --out signing.key")
 def signing_key() -> None:
     """Keys that sign archives."""
 

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     default="standard",
     show_default=True,
     metavar="NAME",
-    help="standard, baseline, logistic, centroid or finetuned.",
+    help="standard, baseline, logistic, centroid or finetuned; neighbours makes no version, and is there for "
+    "`amulet ablate`.",
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
@@ -126,8 +127,9 @@ def train(
     kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
+        from training.errors import SettingWrong
         from training.export import run_folder
-        from training.fitting.recipe import recipe_of, with_settings
+        from training.fitting.recipe import NEIGHBOURS, NO_GRAPH, recipe_of, with_settings
 
         run_folder.check_free(out)
 
@@ -136,10 +138,13 @@ def train(
             request = reproduction.request_of(wanted, data, out, outside=outside, weights=weights, exports=kept)
         else:
             settings = {**settings_of(config), **({"backbone": backbone} if backbone else {})}
+            chosen = with_settings(recipe_of(recipe), settings)
+            if chosen.head == NEIGHBOURS:  # fitting it takes minutes
+                raise SettingWrong(NO_GRAPH)
             request = pipeline.Request(
                 data=data,
                 out=out,
-                recipe=with_settings(recipe_of(recipe), settings),
+                recipe=chosen,
                 outside=outside,
                 seed=seed,
                 name=name,
@@ -300,10 +305,12 @@ def package(
     With --fastest-on both forms of the graph are measured on this processor, and 8 bits are
     packed where they are faster and decide alike; the card says what was measured.
     """
-    why = chosen_on = ""
-    cannot = f"{out} is a folder: name a file in it" if out.is_dir() else results.unmakeable(out)
+    if outside and data is None:
+        raise click.UsageError("--ood belongs to --fastest-on DATA: without it no form is measured on photographs")
+    cannot = _no_archive_there(out, run.name)
     if cannot:
-        raise click.UsageError(f"--out: {cannot}")
+        raise click.UsageError(f"--out {cannot}")
+    why = chosen_on = ""
     with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
         from training.export.package import package as pack
 
@@ -339,6 +346,16 @@ def package(
 COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(
     {"train": train, "evaluate": evaluate, "package": package}
 )
+
+
+def _no_archive_there(out: Path, run_name: str) -> str:
+    """Why no archive can take its place there, once it is whole; empty where one can."""
+    cannot = results.unmakeable(out)
+    if not cannot and out.is_dir():
+        return f"{out} is a folder: name the archive itself, as in {out / f'{run_name}.mar'}"
+    if not cannot and out.exists() and not out.is_file():
+        return f"{out} is no file that could be replaced: name the archive itself, as in {run_name}.mar"
+    return cannot
 
 
 def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:

@@ -36,7 +36,8 @@ def worded() -> Iterator[None]:
     except MemoryError:
         raise click.ClickException("memory ran out: give this command more, or smaller photographs") from None
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
+        asked = error.filename2 or error.filename  # of a file that is renamed, the name that somebody gave
+        where = f" {asked}" if asked else ""
         raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
 
 

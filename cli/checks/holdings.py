@@ -28,10 +28,10 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
     yield folder(layout)
     yield from secrets(layout)
     yield certificate(
-        Path(environment.get("AMULET_TLS_CERT", layout.tls / "server.pem")),
-        Path(environment.get("AMULET_TLS_KEY", layout.tls / "server.key")),
+        Path(environment.get("AMULET_TLS_CERT") or layout.tls / "server.pem"),
+        Path(environment.get("AMULET_TLS_KEY") or layout.tls / "server.key"),
         datetime.now(UTC),
-        own="AMULET_TLS_CERT" not in environment,
+        own=not environment.get("AMULET_TLS_CERT"),
     )
     yield database_file(layout.console / "db.sqlite3")
 

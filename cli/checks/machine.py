@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -16,7 +17,7 @@ import psutil
 
 from cli import supervision
 from cli.checks.finding import Finding, right, wrong
-from cli.layout import HOST, Layout
+from cli.layout import Layout
 
 DISK_FREE_GIB_MIN: Final = 2.0
 TEMPORARY_FREE_MIB_MIN: Final = 64.0
@@ -123,15 +124,19 @@ def ports(layout: Layout) -> Finding:
 
 def taken_ports(layout: Layout) -> dict[str, int]:
     """Ports of the stack on which something listens, by the name of what wants them."""
-    return {name: port for name, port in layout.ports.all().items() if _is_bound(port)}
+    try:
+        listens = layout.listens()
+    except ValueError:  # an address that is none is found among the settings
+        return {}
+    return {name: port for name, (host, port) in listens.items() if _is_bound(host, port)}
 
 
-def _is_bound(port: int) -> bool:
-    """Whether binding the port would fail; a connection that waits out its end does not count."""
-    with socket.socket() as probe:
+def _is_bound(host: str, port: int) -> bool:
+    """Whether something else has the port; a connection that waits out its end does not count."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
+            probe.bind((host, port))
+        except OSError as error:  # a host that is none of this machine's is said by whoever cannot listen there
+            return error.errno == errno.EADDRINUSE
     return False

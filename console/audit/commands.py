@@ -46,7 +46,7 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
     """
     try:
         key = load_public_key(key_file or _key_of_this_stack())
-        notes = [note for path in kept for note in notes_in(path)]
+        notes = _all_notes(kept)
         with file.open("rb") as lines:
             report = check_lines(_with_progress(lines, file.stat().st_size), key, notes)
     except KeyUnreadable as error:
@@ -83,7 +83,7 @@ def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: 
     """
     try:
         key = load_public_key(key_file or _key_of_this_stack())
-        notes = [note for path in kept for note in notes_in(path)]
+        notes = _all_notes(kept)
         proved = check_document(_document(file), key, notes)
     except (KeyUnreadable, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None
@@ -129,9 +129,23 @@ def notes_in(path: Path) -> Iterator[str]:
         yield from split_notes(file.read_text("utf-8"))
 
 
+def _all_notes(kept: Sequence[Path]) -> list[str]:
+    """Raises OSError, UnicodeDecodeError, and UsageError where somebody named what holds none.
+
+    Whoever is told that a log is whole must know that what they kept was looked at.
+    """
+    found: list[str] = []
+    for path in kept:
+        notes = list(notes_in(path))
+        if not notes:
+            raise click.UsageError(f"--checkpoints {path} holds none: name a file of checkpoints, or a folder of *.txt")
+        found += notes
+    return found
+
+
 def _key_of_this_stack() -> Path:
-    state = Path(os.environ.get("AMULET_STATE_DIR", ".amulet"))
-    folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR", state / "checkpoints"))
+    state = Path(os.environ.get("AMULET_STATE_DIR") or ".amulet")
+    folder = Path(os.environ.get("AMULET_CHECKPOINT_DIR") or state / "checkpoints")
     path = folder / PUBLIC_KEY_NAME
     if not path.is_file():
         raise click.UsageError(f"name the log's public key with --key: there is no {path}")

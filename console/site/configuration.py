@@ -7,7 +7,7 @@ environment. Every field is the variable `AMULET_` + its name in capitals.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from protos.addresses import BROKERS, CACHES, DATABASES, address
 from protos.environment import PREFIX, complaint
+from protos.tokens import WANTED, is_token
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url", "smtp_url")
@@ -281,6 +282,13 @@ class ConsoleSettings(BaseSettings):
             raise ValueError("wanted HOST:PORT")
         return value
 
+    @field_validator("gateway_ops_url", "torchserve_management_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if not address(value, ("http", "https")).hostname:
+            raise ValueError("wanted a HOST after http:// or https://, as in http://127.0.0.1:8081")
+        return value.rstrip("/")
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The names that the console answers to; loopback always among them."""
@@ -368,32 +376,44 @@ class ConsoleSettings(BaseSettings):
         """What the gateway shows to the console. Raises OSError."""
         return read_secret(self.control_token_file)
 
-    def missing_files(self) -> tuple[str, ...]:
-        """One sentence for each secret file without which no process may start."""
+    def unusable_files(self) -> tuple[str, ...]:
+        """One sentence for each secret file without which no process may start, or that holds no such secret."""
         needed = {
             "SECRET_KEY_FILE": self.secret_key_file,
             "CONTROL_TOKEN_FILE": self.control_token_file,
             "KEY_SECRET_FILE": self.key_secret_file,
             "PHOTO_SEAL_KEY_FILE": self.photo_seal_key_file,
         }
-        return tuple(
+        missing = tuple(
             f"{PREFIX}{name} names {path}, which is not there: `amulet up` creates it, or name the file that you keep"
             for name, path in needed.items()
             if not path.is_file()
         )
+        unusable = None if missing else self.control_token_complaint()
+        return (*missing, unusable) if unusable else missing
+
+    def control_token_complaint(self) -> str | None:
+        """One sentence about a control token that no header carries, or that cannot be read; None for a good one."""
+        variable = f"{PREFIX}CONTROL_TOKEN_FILE names {self.control_token_file}"
+        try:
+            return None if is_token(self.control_token()) else f"{variable}, which holds no token: {WANTED}"
+        except OSError as error:
+            return f"{variable}, which cannot be read ({error.strerror})"
 
 
-def load() -> ConsoleSettings:
+def load(environment: Mapping[str, str] = os.environ) -> ConsoleSettings:
     """Read the settings from the environment. Raises ConfigurationWrong with the first thing that is wrong."""
-    unknown = complaint(os.environ)
+    unknown = complaint(environment)
     if unknown:
         raise ConfigurationWrong(unknown)
+    given: dict[str, Any] = {name: environment.get(f"{PREFIX}{name.upper()}") for name in ConsoleSettings.model_fields}
     try:
-        return ConsoleSettings()
+        return ConsoleSettings(**{name: value for name, value in given.items() if value})  # an empty one is not set
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0])
-        value = "an address that is not shown here" if field in _MAY_HOLD_A_PASSWORD else repr(first["input"])
+        hidden = field in _MAY_HOLD_A_PASSWORD or "@" in str(first["input"])
+        value = "an address that is not shown here" if hidden else repr(first["input"])
         reason = first["msg"].removeprefix("Value error, ")
         raise ConfigurationWrong(f"{PREFIX}{field.upper()} is {value}: {reason}") from None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from training.ood.negatives import Source
 
 
-@click.group()
+@click.group(epilog="Example: amulet data check photographs")
 def data() -> None:
     """Check a folder of photographs, or make a demonstration one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +21,11 @@ _HEADLINE: Final = ("balanced_accuracy", "macro_f1", "ece")
 # Better when lower, whatever they are measured on.
 _ERRORS: Final = ("ece", "nll", "brier", "fpr_at_95_tpr", "wrongly_rejected", "p50_ms", "p95_ms", "size_mb")
 _CROSS_VALIDATED: Final = "_cv"
+# The commands that note their runs; a test holds them to those with `tracked`.
+NOTED: Final = (
+    *("train", "evaluate", "robustness", "compare", "ablate", "search", "detectors", "calibrators"),
+    "synth judge",
+)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -72,7 +77,7 @@ _RUNS: Final = click.option(
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group()
+@click.group(epilog="Example: amulet runs best balanced_accuracy")
 def runs() -> None:
     """Look through what training, evaluations and experiments noted."""
 
@@ -84,10 +89,15 @@ def runs() -> None:
 @_JSON
 def list_runs(folder: Path, command: str | None, last: int | None, as_json: bool) -> None:
     """List runs, the newest last."""
-    found = [run for run in _read(folder) if command in (None, run.command)]
+    every = _read(folder)
+    found = [run for run in every if command in (None, run.command)]
+    if command is not None and not found:
+        _say_why_none(command, {run.command for run in every}, folder)
     found = found[-last:] if last else found
     if as_json:
         click.echo(json.dumps([run.document() for run in found], ensure_ascii=False, indent=2))
+        return
+    if not found:
         return
     rows = [(run.id, run.name, _data(run), f"{run.seconds:.0f} s", _headline(run), run.remark) for run in found]
     click.echo("\n".join(_columns(rows)))
@@ -151,6 +161,15 @@ def _read(folder: Path) -> tuple[TrackedRun, ...]:
     if not found:
         raise click.ClickException(f"no run was noted in {folder}: `amulet train` and others do, --runs names another")
     return found
+
+
+def _say_why_none(command: str, there: Set[str], folder: Path) -> None:
+    """Raises UsageError for a command that notes nothing; says on stderr what there is where it might have."""
+    if command not in NOTED:
+        near = get_close_matches(command, NOTED, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise click.UsageError(f"--command {command} notes no runs: {hint}these do: {', '.join(NOTED)}")
+    click.echo(f"No run of {command} in {folder}: there are those of {', '.join(sorted(there))}.", err=True)
 
 
 def _by_data(found: Sequence[TrackedRun]) -> Iterator[list[TrackedRun]]:

@@ -36,6 +36,7 @@ from model_store.examples import NEAREST_MAX
 from training.errors import SettingWrong
 from training.explanation.gradcam import ORDER_MIN
 from training.export import forest
+from training.fitting.recipe import NO_GRAPH
 from training.models.backbones import Backbone
 from training.models.heads import LENGTH_MIN, Head, LinearHead
 from training.models.pair import Pair
@@ -153,10 +154,7 @@ def linear(head: Head) -> LinearHead:
     """The head as the graph can hold it. Raises SettingWrong for one that is no linear layer."""
     if isinstance(head, LinearHead):
         return head
-    raise SettingWrong(
-        "the head neighbours keeps every photograph that it was fitted on and is no part of a graph: it is there to be "
-        "compared (amulet ablate); train with lda, logistic or centroid"
-    )
+    raise SettingWrong(NO_GRAPH)
 
 
 def to_bytes(model: ModelProto) -> bytes:

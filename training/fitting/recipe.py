@@ -18,6 +18,10 @@ from training.fitting.tuning import SAMPLERS, Tuning
 from training.models.backbones import spec_of
 
 NEIGHBOURS: Final = "neighbours"
+NO_GRAPH: Final = (
+    "the head neighbours keeps every photograph that it was fitted on and is no part of a graph: it is there to be "
+    "compared (amulet ablate); train with lda, logistic or centroid"
+)
 HEADS: Final = ("lda", "logistic", "centroid", NEIGHBOURS)
 
 

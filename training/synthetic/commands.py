@@ -26,7 +26,7 @@ _accept_min = click.option(
 )
 
 
-@click.group()
+@click.group(epilog="Example: amulet synth make photographs --out synthetic")
 def synth() -> None:
     """Make synthetic photographs, and find out whether they are worth keeping."""
 
@@ -190,7 +190,8 @@ def judge(
     "--sample", type=click.IntRange(1, 1000), default=100, show_default=True, help="Photographs in the sheet."
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Of the sample.")
-def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int, as_json: bool) -> None:
     """Pack photographs for experts to judge in the console: plausible, not, or unsure."""
     with worded():
         from training.data.folder import scan_folder
@@ -198,6 +199,9 @@ def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int)
 
         yardsticks = scan_folder(real).photos if real is not None else ()
         count = write_sheet(scan_folder(synthetic).photos, yardsticks, out, sample=sample, seed=seed)
+    if as_json:
+        click.echo(json.dumps({"path": str(out), "photos": count}, ensure_ascii=False, indent=2))
+        return
     click.echo(f"{count} photographs in {out}: import it in the console, then `amulet synth reviewed ANSWERS`")
 
 

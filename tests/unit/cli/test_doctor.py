@@ -21,7 +21,7 @@ from cli.checks.environment import packages, python
 from cli.checks.finding import Finding
 from cli.checks.machine import clock, disk, memory, ports, shared_memory
 from cli.checks.servers import servers
-from cli.doctor import variables
+from cli.checks.settings import settings
 from cli.layout import HOST, Layout, Ports
 from cli.provision import provision
 from tests.stack import free_offset
@@ -138,12 +138,61 @@ def test_a_clock_that_was_set_back_is_found(layout: Layout) -> None:
     assert "was written at" in finding.found
 
 
-def test_a_setting_that_nobody_reads_is_named() -> None:
-    finding = variables({"AMULET_DATABSE_URL": "x"})
+def test_a_setting_that_nobody_reads_is_named(layout: Layout) -> None:
+    finding = one(settings(layout, {"AMULET_DATABSE_URL": "x"}), "settings")
 
     assert "AMULET_DATABSE_URL is not a setting" in finding.found
     assert "did you mean AMULET_DATABASE_URL?" in finding.found
     assert "unset AMULET_DATABSE_URL" in finding.mend
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"GATEWAY_OPS_URL": "http://127.0.0.1:abc"}, "AMULET_GATEWAY_OPS_URL is 'http://127.0.0.1:abc': the port is"),
+        ({"TORCHSERVE_MANAGEMENT_URL": "ftp://h"}, "AMULET_TORCHSERVE_MANAGEMENT_URL is 'ftp://h': wanted an address"),
+        ({"LOG_LEVEL": "LOUD"}, "AMULET_LOG_LEVEL is 'LOUD'"),
+        ({"DECODER_WORKERS": "many"}, "AMULET_DECODER_WORKERS is 'many'"),
+        ({"GATEWAY_LISTEN": "127.0.0.1:0"}, "AMULET_GATEWAY_LISTEN is '127.0.0.1:0': wanted HOST:PORT, with a port"),
+        ({"CONSOLE_LISTEN": "foo"}, "AMULET_CONSOLE_LISTEN is 'foo': wanted HOST:PORT, with a port"),
+        ({"TORCHSERVE_GRPC": "10.0.0.7:7070"}, "AMULET_TORCHSERVE_GRPC names another TorchServe than this stack"),
+        ({"DATABASE_URL": "sqlite:///db.sqlite3"}, "AMULET_DATABASE_URL names a file of SQLite by a relative path"),
+    ],
+)
+def test_a_setting_that_a_process_refuses_is_named_with_the_way_out(
+    layout: Layout, variables: dict[str, str], said: str
+) -> None:
+    (name,) = variables
+    findings = list(settings(layout, {f"AMULET_{name}": value for name, value in variables.items()}))
+
+    assert findings
+    assert not any(finding.ok for finding in findings)
+    assert findings[0].found.startswith(said)
+    assert f"AMULET_{name}" in findings[0].mend or "sqlite:////" in findings[0].mend
+
+
+def test_a_control_token_that_no_header_carries_is_named(layout: Layout) -> None:
+    (layout.secrets / "control_token").write_text("โทเคน")
+
+    finding = one(settings(layout, {}), "settings")
+
+    assert finding.found.startswith(f"AMULET_CONTROL_TOKEN_FILE names {layout.secrets / 'control_token'}, which holds")
+
+
+def test_a_password_in_an_address_is_not_said(layout: Layout) -> None:
+    variables = {"AMULET_GATEWAY_OPS_URL": "http://u:hunter2@h:abc", "AMULET_CONSOLE_URL": "ftp://u:hunter2@h"}
+
+    found = " ".join(finding.found for finding in settings(layout, variables))
+
+    assert "AMULET_GATEWAY_OPS_URL" in found
+    assert "AMULET_CONSOLE_URL" in found
+    assert "hunter2" not in found
+
+
+def test_nothing_is_said_against_settings_that_every_process_takes(layout: Layout) -> None:
+    variables = {"AMULET_GATEWAY_LISTEN": "0.0.0.0:9443", "AMULET_MODEL_STORE": "store", "AMULET_CONSOLE_LISTEN": ""}
+
+    assert one(settings(layout, {**variables, "AMULET_TORCHSERVE_GRPC": ""}), "settings").ok
 
 
 @pytest.mark.parametrize("name", ["vault.key", ""])

@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import layout
+from cli import layout, supervision
 from cli.layout import Layout, Ports
 from cli.stack import stop
+from console.site.configuration import ConsoleSettings
 from gateway.serving.board import Board
+from gateway.settings import Settings as GatewaySettings
 from protos.environment import PREFIX, VARIABLES
 
 
@@ -32,6 +34,80 @@ def test_a_record_of_another_version_or_a_torn_one_means_the_usual_ports(tmp_pat
     (tmp_path / "stack.json").write_text(record)
 
     assert Layout.of(tmp_path).ports == Ports(0)
+
+
+def test_what_the_operator_chose_is_what_every_process_is_told(tmp_path: Path) -> None:
+    outer = {
+        "AMULET_MODEL_STORE": "/srv/models",
+        "AMULET_GATEWAY_LISTEN": "0.0.0.0:9443",
+        "AMULET_GATEWAY_OPS_LISTEN": "10.0.0.7:9445",
+        "AMULET_CONSOLE_LISTEN": "[::]:9480",
+    }
+    stack = Layout.of(tmp_path).settled(outer)
+
+    told = supervision.environment(stack, outer)
+    torchserve = next(program for program in supervision.programs(stack) if program.name == "torchserve").command
+
+    assert told.items() >= outer.items()
+    assert torchserve[torchserve.index("--model-store") + 1] == "/srv/models"
+    assert told["AMULET_GATEWAY"] == stack.gateway_address == "127.0.0.1:9443"
+    assert told["AMULET_GATEWAY_OPS_URL"] == stack.gateway_ops_url == "http://10.0.0.7:9445"
+    assert told["AMULET_CONSOLE_URL"] == stack.console_url == "http://[::1]:9480"
+    assert stack.listens()["console"] == ("::", 9480)
+    # Who asks a stack that was started without these, but has them now, is told the same.
+    assert supervision.environment(Layout.of(tmp_path), outer) == told
+
+
+def test_what_was_chosen_is_found_again_from_another_shell_and_not_by_the_next_start(tmp_path: Path) -> None:
+    chosen = Layout.of(tmp_path, 300).settled(
+        {"AMULET_CONSOLE_LISTEN": "127.0.0.1:9480", "AMULET_MODEL_STORE": "/srv/models", "AMULET_INSECURE": "on"}
+    )
+    chosen.record.write_text(json.dumps(chosen.document()))
+
+    found = Layout.of(tmp_path)
+
+    assert found == chosen
+    assert found.console_url == "http://127.0.0.1:9480"
+    assert found.in_plain_text
+    assert found.settled({}).console_url == "http://127.0.0.1:7780"
+
+
+def test_an_empty_variable_is_none_and_paths_do_not_depend_on_the_folder_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stack = Layout.of(tmp_path / "state")
+    outer = {"AMULET_GATEWAY_LISTEN": "", "AMULET_VAULT_KEY_FILE": "keys/vault", "AMULET_MODEL_STORE": "store"}
+
+    told = supervision.environment(stack, outer)
+
+    assert told["AMULET_GATEWAY_LISTEN"] == stack.gateway_listen
+    assert told["AMULET_VAULT_KEY_FILE"] == str(tmp_path / "keys" / "vault")
+    assert told["AMULET_MODEL_STORE"] == str(tmp_path / "store")
+
+
+def test_every_setting_that_is_a_path_is_made_whole() -> None:
+    paths = {
+        name.upper()
+        for process in (ConsoleSettings, GatewaySettings)
+        for name, field in process.model_fields.items()
+        if field.annotation in (Path, Path | None)
+    }
+
+    assert paths - {"STATE_DIR"} == supervision.PATHS
+
+
+@pytest.mark.parametrize(("value", "trains"), [(None, True), ("/srv/wanted", True), ("", False)])
+def test_the_trainer_waits_for_the_file_that_the_console_makes(tmp_path: Path, value: str | None, trains: bool) -> None:
+    outer = {} if value is None else {"AMULET_TRAINING_WANTED_FILE": value}
+    stack = Layout.of(tmp_path).settled(outer)
+
+    trainers = [program for program in supervision.programs(stack) if program.name == "trainer"]
+
+    assert bool(trainers) is trains
+    assert [str(each.wanted) for each in trainers] == [
+        told for told in [supervision.environment(stack, outer)["AMULET_TRAINING_WANTED_FILE"]] if told
+    ]
 
 
 def test_every_variable_that_a_stack_sets_is_a_known_one(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,12 +79,74 @@ def test_another_server_is_no_console(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b"[]",
+        b"null",
+        b'"x"',
+        b'{"results": null}',
+        b'{"results": [1]}',
+        b"[{}]",
+        b'{"results": [{"id": 1, "name": "x", "model": "m"}], "next": "elsewhere"}',
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["models", "approve", "v", "--reason", "r"],
+        ["models", "rollback", "m", "--reason", "r", "--yes"],
+        ["models", "then", "web-shop", "2026-01-31"],
+        ["models", "push", "file"],
+        ["keys", "create", "--name", "x"],
+    ],
+)
+def test_another_server_that_speaks_json_is_no_console_either(
+    console: type[Answers], body: bytes, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    console.body = body
+
+    assert main(command) == 1
+
+    said = capsys.readouterr()
+    assert re.search("no Amulet console|there is no version v", said.err), said.err
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
+
+
 def test_a_console_behind_tls_answers_on_its_own_machine_without(console: type[Answers]) -> None:
     console.body = b'{"results": [], "next": null}'
 
     main(["models", "list"])
 
     assert set(console.forwarded) == {"https"}
+
+
+def test_an_export_of_the_log_says_what_it_wrote(
+    console: type[Answers], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.body = b'{"sequence": 1}\n{"sequence": 2}\n'
+
+    assert main(["audit", "export", "log.jsonl", "--json"]) == 0
+
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {"file": "log.jsonl", "lines": 2, "bytes": len(console.body)}
+    assert said.err == ""
+    assert (tmp_path / "log.jsonl").read_bytes() == console.body
+
+
+def test_an_export_of_the_log_takes_no_place_of_what_is_no_file(
+    console: type[Answers], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.body = b'{"sequence": 1}\n'
+    os.mkfifo(tmp_path / "pipe")
+
+    assert main(["audit", "export", "pipe"]) == 2
+
+    assert "pipe is no file that could be replaced" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_labels_that_are_refused_leave_no_folder(console: type[Answers], tmp_path: Path) -> None:

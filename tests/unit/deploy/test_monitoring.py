@@ -63,6 +63,13 @@ def test_prometheus_understands_what_the_dashboard_asks(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in promtool("check", "rules", str(file))
 
 
+def test_the_page_names_each_job_that_is_to_be_copied() -> None:
+    jobs = [each["job_name"] for each in yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]]
+    row = next(line for line in PAGE.read_text().splitlines() if "prometheus.yml" in line)
+
+    assert re.findall(r"`(amulet-\w+)`", row) == jobs
+
+
 async def test_every_metric_of_alerts_and_dashboard_is_one_that_gateway_or_console_exports(tmp_path: Path) -> None:
     asked = [*shown(), *(rule["expr"] for rule in alerts())]
     named = {name for expression in asked for name in re.findall(r"\bamulet_\w+", expression)}

@@ -110,6 +110,29 @@ def test_a_missing_or_empty_secret_is_named(
         settings.secret("key_secret")
 
 
+@pytest.mark.parametrize("content", ["โทเคน".encode(), b"one\ntwo", b"\xff\xfe", b" x", b"a\x00b"])
+def test_a_control_token_that_no_header_carries_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    file = tmp_path / "control_token"
+    file.write_bytes(content)
+    settings = read(monkeypatch, {**INSECURE, "AMULET_CONTROL_TOKEN_FILE": str(file)})
+
+    with pytest.raises(SettingsWrong) as wrong:
+        settings.secret("control_token")
+
+    assert str(wrong.value) == (
+        f"AMULET_CONTROL_TOKEN_FILE names {file}, which holds no token: "
+        "wanted one line of printable ASCII, as `openssl rand -hex 32` prints"
+    )
+
+
+def test_only_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMULET_GATEWAY_ID", "another")
+
+    assert read_settings({**INSECURE, "AMULET_GATEWAY_ID": "this"}).gateway_id == "this"
+
+
 def test_a_secret_is_read_without_its_newline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "key_secret").write_bytes(b"\x00secret \xff\r\n")
     settings = read(monkeypatch, {**INSECURE, "AMULET_KEY_SECRET_FILE": str(tmp_path / "key_secret")})

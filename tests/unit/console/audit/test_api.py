@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click import Command
 from click.testing import CliRunner
 from django.conf import settings
 from django.core.management import call_command
@@ -141,6 +142,20 @@ def test_wrong_use_of_the_command_is_told_from_a_broken_log(tmp_path: Path, argu
     done = CliRunner().invoke(verify, [str(file), *arguments])
     assert done.exit_code == 2
     assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("command", [verify, receipt])
+def test_checkpoints_that_are_none_are_said_and_not_passed_over(command: Command, tmp_path: Path) -> None:
+    write(1)
+    call_command("checkpoint")
+    key, file = settings.AMULET.checkpoint_dir / "audit_public.pem", tmp_path / "log.jsonl"
+    file.write_text("{}")
+    (tmp_path / "kept").mkdir()
+
+    done = CliRunner().invoke(command, [str(file), "--key", str(key), "--checkpoints", str(tmp_path / "kept")])
+
+    assert done.exit_code == 2
+    assert f"--checkpoints {tmp_path / 'kept'} holds none: name a file of checkpoints" in done.output
 
 
 def test_entries_are_listed_newest_first_along_a_cursor_and_filtered_by_what_they_are_about() -> None:

@@ -83,6 +83,11 @@ def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(rea
         ({"CONSOLE_LISTEN": "7480"}, "HOST:PORT"),
         ({"CONSOLE_LISTEN": "127.0.0.1:70000"}, "HOST:PORT"),
         ({"CONSOLE_DEBUG": "perhaps"}, "AMULET_CONSOLE_DEBUG"),
+        ({"GATEWAY_OPS_URL": "http://h:abc"}, "AMULET_GATEWAY_OPS_URL is 'http://h:abc': the port is no number"),
+        ({"GATEWAY_OPS_URL": "h:7445"}, "AMULET_GATEWAY_OPS_URL is 'h:7445': wanted an address that begins with"),
+        ({"TORCHSERVE_MANAGEMENT_URL": "http://h:65536"}, "AMULET_TORCHSERVE_MANAGEMENT_URL is 'http://h:65536'"),
+        ({"TORCHSERVE_MANAGEMENT_URL": "https://"}, "wanted a HOST after http:// or https://"),
+        ({"GATEWAY_OPS_URL": "http://u:hunter2@h:abc"}, "AMULET_GATEWAY_OPS_URL is an address that is not shown here"),
         ({"OTLP_ENDPOINT": "http://h:abc"}, "AMULET_OTLP_ENDPOINT is 'http://h:abc': the port is no number"),
         ({"DATABSE_URL": "sqlite:///x"}, "did you mean AMULET_DATABASE_URL?"),
     ],
@@ -215,3 +220,18 @@ def test_the_web_process_names_the_secret_that_is_missing(tmp_path: Path) -> Non
     )
     assert done.returncode == 2
     assert done.stderr.startswith("AMULET_SECRET_KEY_FILE names")
+
+
+@pytest.mark.parametrize("content", ["โทเคน", "", "one\ntwo\n"])
+def test_the_web_process_names_a_control_token_that_no_gateway_can_show(tmp_path: Path, content: str) -> None:
+    for name in ("control_token", "key_secret", "django_secret", "photo_seal.key"):
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        (tmp_path / "secrets" / name).write_text(content if name == "control_token" else "x")
+    environment = {"AMULET_STATE_DIR": str(tmp_path), "PATH": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "console.serve"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert re.fullmatch(r"AMULET_CONTROL_TOKEN_FILE names \S+, which holds no token: wanted one line .*\n", done.stderr)

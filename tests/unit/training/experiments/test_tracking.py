@@ -13,15 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.main import COMMANDS, amulet
 from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.commands import evaluate
 from training.experiments.mlflow_server import into_mlflow
-from training.experiments.runs import runs
+from training.experiments.runs import NOTED, runs
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, numbers, read_runs
 
 DATA = Photographs("tablets", "ab" * 32, 24)
@@ -169,6 +171,38 @@ def test_what_cannot_be_found_is_one_sentence(arguments: tuple[str, ...], said: 
     assert done.exit_code == 1
     assert said in done.stderr
     assert "no run was noted in" in amulet_runs("list", folder=tmp_path / "none").stderr
+
+
+def test_a_command_that_notes_nothing_is_named_with_those_that_do(tmp_path: Path) -> None:
+    noted(tmp_path, outcome(0.7))
+
+    done = amulet_runs("list", "--command", "trian", folder=tmp_path)
+    assert done.exit_code == 2
+    assert "--command trian notes no runs: did you mean train? these do: train, evaluate," in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("as_json", "printed"), [((), ""), (("--json",), "[]\n")])
+def test_a_command_of_which_no_run_is_there_yet_is_said(as_json: tuple[str, ...], printed: str, tmp_path: Path) -> None:
+    noted(tmp_path, outcome(0.7), outcome(0.8))
+
+    done = amulet_runs("list", "--command", "search", *as_json, folder=tmp_path)
+
+    assert done.exit_code == 0
+    assert done.stdout == printed
+    assert f"No run of search in {tmp_path}: there are those of train." in done.stderr
+
+
+def test_the_commands_that_are_known_to_note_runs_are_those_that_do() -> None:
+    found, waiting = set(), [((name,), amulet.get_command(click.Context(amulet), name)) for name in COMMANDS]
+    while waiting:
+        path, command = waiting.pop()
+        if isinstance(command, click.Group):
+            waiting += [((*path, name), each) for name, each in command.commands.items()]
+        elif command is not None and any(parameter.name == "tracker" for parameter in command.params):
+            found.add(" ".join(path))
+
+    assert found == set(NOTED)
 
 
 def test_the_same_run_is_in_mlflow(tmp_path: Path, colours: Colours, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,39 @@ def test_the_command_says_that_too_few_photographs_tell(tmp_path: Path) -> None:
     assert "Form fp32: too few photographs to tell" in done.output
     assert f"on {processor()}" in done.output
     assert "decide otherwise" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--out", "model.mar", "--ood", "."], "--ood belongs to --fastest-on DATA"),
+        (["--out", "folder"], "--out folder is a folder: name the archive itself, as in folder/run.mar"),
+        (["--out", "pipe"], "--out pipe is no file that could be replaced"),
+    ],
+)
+def test_what_cannot_be_packed_so_is_one_sentence_and_leaves_nothing(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    run_of(Path("run"))
+
+    done = CliRunner().invoke(package, ["run", *options])
+
+    assert done.exit_code == 2
+    assert said in done.output
+    assert sorted(each.name for each in tmp_path.rglob("*.mar")) == []
+    assert Path("pipe").is_fifo()
+
+
+def test_a_name_that_is_too_long_is_the_one_that_was_given(tmp_path: Path) -> None:
+    name = f"{'a' * 300}.mar"
+
+    done = CliRunner().invoke(package, [str(run_of(tmp_path / "run")), "--out", str(tmp_path / name)])
+
+    assert done.exit_code == 1
+    assert f"{name}: File name too long" in done.output
 
 
 def test_an_archive_holds_the_form_that_was_chosen(tmp_path: Path) -> None:

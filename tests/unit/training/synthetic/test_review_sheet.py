@@ -95,6 +95,15 @@ def test_wrong_answers_are_named(tmp_path: Path, rows: list[Any], sentence: str)
         read_answers(answers(tmp_path / "answers.json", *rows))
 
 
+def test_the_command_says_how_many_are_in_a_sheet_in_json_too(tmp_path: Path) -> None:
+    (tmp_path / "made" / "apple").mkdir(parents=True)
+    Image.new("RGB", (64, 64), (200, 40, 40)).save(tmp_path / "made" / "apple" / "a.png")
+
+    done = CliRunner().invoke(synth, ["sheet", str(tmp_path / "made"), "--out", str(tmp_path / "sheet.zip"), "--json"])
+
+    assert json.loads(done.output) == {"path": str(tmp_path / "sheet.zip"), "photos": 1}
+
+
 def test_the_command_says_what_to_keep(tmp_path: Path) -> None:
     path = answers(tmp_path / "a.json", row("0", "anan", "plausible"), row("1", "anan", "not", label="berry"))
     shown = CliRunner().invoke(synth, ["reviewed", str(path)])
