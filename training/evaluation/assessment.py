@@ -195,7 +195,7 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         by_quality=_groups(answered, dict(_qualities(answered)), accepted),
         by_table=_groups(answered, dict(_named(answered.tables)), accepted),
         multi_view=multi_view(answered.objects, probabilities, labels, seed=seed),
-        look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides),
+        look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides, groups),
         levels=level_rows(answered.levels, answered.above, probabilities, labels, groups),
     )
 

@@ -9,7 +9,8 @@ AUROC of 0.9 would have shown (the normal approximation under the null), the sid
 *Confused*: of the mistakes on the two classes' photographs, more fall on each other than if a mistake were as
 likely to fall on any class: a binomial test, corrected for all pairs and sides (Holm 1979).
 
-A pair is named where it is not separable or is confused. Another side decides where it is separable there and
+Copies of a photograph and views of one object are one observation in both, by the mean of what is said of them
+(decision 0172). A pair is named where it is not separable or is confused. Another side decides where it is separable there and
 not confused.
 """
 
@@ -74,21 +75,28 @@ class _Seen:
 
 
 def look_alikes(
-    classes: Sequence[str], labels: NDArray[np.intp], probabilities: NDArray[np.floating], sides: Sequence[str]
+    classes: Sequence[str],
+    labels: NDArray[np.intp],
+    probabilities: NDArray[np.floating],
+    sides: Sequence[str],
+    groups: NDArray[np.integer] | None = None,
 ) -> tuple[LookAlikes, ...]:
     """The pairs that a side does not tell apart, those with most confusions first.
 
-    labels [n], probabilities [n, classes] by versions that did not see the photographs, sides [n]. With two
-    classes every mistake falls on the other one: then there is nothing to compare with, and no pair is named.
+    labels [n], probabilities [n, classes] by versions that did not see the photographs, sides [n].  groups [n]: of
+    each photograph; None: each is its own.
+    With two classes every mistake falls on the other one: then there is nothing to compare with, and no pair is named.
     """
     if len(classes) < 3:
         return ()
     named = np.array(sides)
+    own = np.arange(len(labels)) if groups is None else groups
+    of_side = {str(side): _Here.of(labels, probabilities, own, named == side) for side in np.unique(named)}
     seen = {
-        (first, second, str(side)): found
+        (first, second, side): found
         for first, second in combinations(range(len(classes)), 2)
-        for side in np.unique(named)
-        if (found := _seen(first, second, labels, probabilities, named == side)) is not None
+        for side, here in of_side.items()
+        if (found := _seen(first, second, here)) is not None
     }
     corrected = _holm({key: found.p_value for key, found in seen.items()})
     confused = {key for key, p_value in corrected.items() if p_value < ALPHA}
@@ -116,24 +124,48 @@ def look_alikes(
     return tuple(sorted(pairs, key=lambda pair: (-pair.confused, pair.classes)))
 
 
-def _seen(
-    first: int, second: int, labels: NDArray[np.intp], probabilities: NDArray[np.floating], here: NDArray[np.bool_]
-) -> _Seen | None:
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """The photographs of one side, and what is said of those of one group and label together."""
+
+    labels: NDArray[np.intp]  # of photographs
+    predicted: NDArray[np.intp]
+    group_labels: NDArray[np.intp]  # of groups
+    logarithms: NDArray[np.float64]  # [groups, classes]: means of log p
+
+    @classmethod
+    def of(
+        cls,
+        labels: NDArray[np.intp],
+        probabilities: NDArray[np.floating],
+        groups: NDArray[np.integer],
+        here: NDArray[np.bool_],
+    ) -> _Here:
+        rows, truth = probabilities[here], labels[here]
+        logarithms = np.log(np.maximum(np.asarray(rows, np.float64), _PROBABILITY_MIN))
+        together = np.stack([groups[here], truth], axis=1)
+        kinds, number, sizes = np.unique(together, axis=0, return_inverse=True, return_counts=True)
+        means = np.zeros((len(kinds), rows.shape[1]))
+        np.add.at(means, number, logarithms)
+        return cls(truth, rows.argmax(axis=1), kinds[:, 1], means / sizes[:, None])
+
+
+def _seen(first: int, second: int, here: _Here) -> _Seen | None:
     """None where one of the two has no photograph of this side."""
-    own, other = here & (labels == first), here & (labels == second)
+    own, other = here.group_labels == first, here.group_labels == second
     if not own.any() or not other.any():
         return None
-    predicted = probabilities.argmax(axis=1)
+    predicted = here.logarithms.argmax(axis=1)
     mistakes = int((predicted[own] != first).sum() + (predicted[other] != second).sum())
     confused = int((predicted[own] == second).sum() + (predicted[other] == first).sum())
-    chance = 1.0 / (probabilities.shape[1] - 1)
+    chance = 1.0 / (here.logarithms.shape[1] - 1)
     p_value = float(binomtest(confused, mistakes, chance, alternative="greater").pvalue) if mistakes else 1.0
-    logarithms = np.log(np.maximum(probabilities[:, [first, second]], _PROBABILITY_MIN))
-    evidence = logarithms[:, 0] - logarithms[:, 1]
+    evidence = here.logarithms[:, first] - here.logarithms[:, second]
     test = mannwhitneyu(evidence[own], evidence[other], alternative="greater")
+    photos, others = here.labels == first, here.labels == second
     return _Seen(
-        photos=int(own.sum() + other.sum()),
-        confused=confused,
+        photos=int(photos.sum() + others.sum()),
+        confused=int((here.predicted[photos] == second).sum() + (here.predicted[others] == first).sum()),
         p_value=p_value,
         separation=float(test.statistic) / int(own.sum()) / int(other.sum()),
         separable=bool(test.pvalue < ALPHA),
