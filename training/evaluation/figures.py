@@ -22,7 +22,6 @@ from training.evaluation.intervals import (
     Interval,
     bootstrap,
     effective,
-    of_calibration_error,
     of_class_mean,
     share_of,
     with_room,
@@ -168,8 +167,7 @@ def _calibration(found: OutOfFold, whole: str, seed: int) -> MetricCard:
     error = bootstrap(
         lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), [labels], seed=seed, groups=[groups]
     )
-    luck = metrics.luck_of_calibration(probabilities.max(axis=1), error.value, seed=seed, groups=groups)
-    interval = of_calibration_error(error, by_luck=luck.high)
+    interval = metrics.calibration_interval(error, probabilities.max(axis=1), seed=seed, groups=groups)
     return MetricCard("ece", interval.value, interval.low, interval.high, whole)
 
 

@@ -10,8 +10,8 @@ AUROC of 0.9 would have shown (the normal approximation under the null), the sid
 likely to fall on any class: a binomial test, corrected for all pairs and sides (Holm 1979).
 
 Copies of a photograph and views of one object are one observation in both, by the mean of what is said of them
-(decision 0172). A pair is named where it is not separable or is confused. Another side decides where it is separable there and
-not confused.
+(decision 0172). A pair is named where it is not separable or is confused. Another side decides where it is separable
+there and not confused.
 """
 
 from __future__ import annotations

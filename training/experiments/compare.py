@@ -23,7 +23,6 @@ from training.evaluation.intervals import (
     Interval,
     bootstrap_all,
     effective,
-    of_calibration_error,
     of_class_mean,
     of_difference,
     reflected,
@@ -395,13 +394,12 @@ def _figures(
     found: Sequence[Interval], answers: Answers, together: NDArray[np.intp] | None, *, seed: int
 ) -> dict[str, Interval]:
     figures = dict(zip(FIGURES, found, strict=True))
-    luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed, groups=together)
     labels = np.unique(answers.labels, return_inverse=True)[1]
     groups = np.arange(len(labels)) if together is None else together
     return {
         "balanced_accuracy": of_class_mean(figures["balanced_accuracy"], groups, labels),
         "macro_f1": of_class_mean(figures["macro_f1"], groups, labels),
-        "ece": of_calibration_error(figures["ece"], by_luck=luck.high),
+        "ece": metrics.calibration_interval(figures["ece"], answers.confidence, seed=seed, groups=together),
     }
 
 

@@ -182,7 +182,7 @@ def told(kappa: Interval) -> str:
 
 
 def _kappa_of(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:
-    """Verdicts [n] of two reviewers, -1 where there is none; nan where both know one verdict alone, or share nothing."""
+    """Verdicts [n] of two reviewers, -1 where there is none; nan where both know one verdict alone, or nothing."""
     counts = _counts(one, other)
     chance = _chance(counts) if counts.sum() else 1.0
     return float((np.trace(counts) / counts.sum() - chance) / (1.0 - chance)) if chance < 1.0 else float("nan")
