@@ -21,7 +21,15 @@ from protos.verdict import Decision
 from training.data.quality import Flaw, Quality
 from training.evaluation import metrics
 from training.evaluation.answers import verdict_name
-from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, share_of, with_room
+from training.evaluation.intervals import (
+    Interval,
+    bootstrap_all,
+    effective,
+    of_calibration_error,
+    of_class_mean,
+    share_of,
+    with_room,
+)
 from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
@@ -165,7 +173,7 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     figures["accuracy"] = share_of(int((predicted == labels).sum()), len(labels), groups=groups)
     figures["ece"] = of_calibration_error(figures["ece"], by_luck=luck.high)
     for name in ("balanced_accuracy", "macro_f1"):
-        figures[name] = with_room(figures[name], effective(groups, labels))
+        figures[name] = of_class_mean(figures[name], groups, labels)
     figures["aurc"] = with_room(figures["aurc"], effective(groups))
     return Assessment(
         photos=len(labels),

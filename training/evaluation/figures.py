@@ -18,7 +18,14 @@ from training.data.folder import Folder
 from training.evaluation import metrics
 from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
-from training.evaluation.intervals import Interval, bootstrap, effective, of_calibration_error, share_of, with_room
+from training.evaluation.intervals import (
+    Interval,
+    bootstrap,
+    effective,
+    of_class_mean,
+    share_of,
+    with_room,
+)
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.unseen import LeftOut, mean_auroc
 from training.evaluation.views import multi_view
@@ -78,7 +85,7 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
 
     def of_classes(name: str, measure: _OfClasses, answered: NDArray[np.intp], data: str) -> MetricCard:
         interval = bootstrap(lambda r: measure(labels[r], answered[r]), [labels], seed=source.seed, groups=[groups])
-        interval = with_room(interval, effective(groups, labels))
+        interval = of_class_mean(interval, groups, labels)
         return MetricCard(name, interval.value, interval.low, interval.high, data)
 
     def share(
@@ -160,8 +167,7 @@ def _calibration(found: OutOfFold, whole: str, seed: int) -> MetricCard:
     error = bootstrap(
         lambda r: metrics.expected_calibration_error(probabilities[r], labels[r]), [labels], seed=seed, groups=[groups]
     )
-    luck = metrics.luck_of_calibration(probabilities.max(axis=1), error.value, seed=seed, groups=groups)
-    interval = of_calibration_error(error, by_luck=luck.high)
+    interval = metrics.calibration_interval(error, probabilities.max(axis=1), seed=seed, groups=groups)
     return MetricCard("ece", interval.value, interval.low, interval.high, whole)
 
 
@@ -191,7 +197,7 @@ def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[Me
         interval = bootstrap(
             lambda r, t=labels, p=predicted: metrics.balanced_accuracy(t[r], p[r]), [labels], seed=seed, groups=[groups]
         )
-        interval = with_room(interval, effective(groups, labels))
+        interval = of_class_mean(interval, groups, labels)
         cards.append(
             MetricCard(
                 f"balanced_accuracy_cv_{side}",

@@ -6,6 +6,7 @@ carries the figure that it rests on.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -168,7 +169,10 @@ def _sides(found: Assessment) -> Iterator[str]:
     if len(told) < 2:
         return
     best, worst = (choose(told, key=lambda row: row.accuracy.value) for choose in (max, min))
-    if best.accuracy.value - worst.accuracy.value >= _SIDE_GAP:
+    gap = best.accuracy.value - worst.accuracy.value
+    # Of a dozen photographs a side, equal ones differ by so much in a third of cases (Newcombe 1998, method 10).
+    by_luck = math.hypot(best.accuracy.value - best.accuracy.low, worst.accuracy.high - worst.accuracy.value)
+    if gap >= _SIDE_GAP and gap > by_luck:
         yield (
             f"Accuracy on the {worst.name} is {worst.accuracy.value:.2f} ({worst.photos} photographs), on the "
             f"{best.name} {best.accuracy.value:.2f}: one side says less than the other."

@@ -9,17 +9,14 @@ AUROC of 0.9 would have shown (the normal approximation under the null), the sid
 *Confused*: of the mistakes on the two classes' photographs, more fall on each other than if a mistake were as
 likely to fall on any class: a binomial test, corrected for all pairs and sides (Holm 1979).
 
-Copies of a photograph and views of one object are one observation (decision 0172): a group's evidence is the mean of
-its photographs', and of its mistakes it has the share that they make.
-
-A pair is named where it is not separable or is confused. Another side decides where it is separable there and
-not confused.
+Copies of a photograph and views of one object are one observation in both, by the mean of what is said of them
+(decision 0172). A pair is named where it is not separable or is confused. Another side decides where it is separable
+there and not confused.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -33,7 +30,6 @@ POWER: Final = 0.8
 WORTH_FINDING: Final = 0.9  # AUROC: evidence that a person would rely on
 ANY_SIDE: Final = "unknown"  # of photographs whose side nobody named
 _PROBABILITY_MIN: Final = 1e-12
-_DIGITS: Final = 6  # of a sum of parts: three thirds are one
 _Key = tuple[int, int, str]  # two classes, a side
 
 
@@ -43,7 +39,7 @@ class LookAlikes:
 
     classes: tuple[str, str]
     side: str  # "front", ..., or ANY_SIDE
-    photos: int  # of the two classes and that side, copies and views too
+    photos: int  # of the two classes and that side
     confused: int  # of them, those called the other
     p_value: float  # that so many confusions are luck, after correction
     separation: float  # how often evidence puts a photograph of each on the right side: AUROC; 0.5 is a guess
@@ -75,7 +71,7 @@ class _Seen:
     p_value: float
     separation: float
     separable: bool
-    enough: bool  # groups, that a separation worth finding would have been found
+    enough: bool  # photographs, that a separation worth finding would have been found
 
 
 def look_alikes(
@@ -83,21 +79,24 @@ def look_alikes(
     labels: NDArray[np.intp],
     probabilities: NDArray[np.floating],
     sides: Sequence[str],
-    groups: NDArray[np.integer],
+    groups: NDArray[np.integer] | None = None,
 ) -> tuple[LookAlikes, ...]:
     """The pairs that a side does not tell apart, those with most confusions first.
 
-    labels [n], probabilities [n, classes] by versions that did not see the photographs, sides [n], groups [n]. With two
-    classes every mistake falls on the other one: then there is nothing to compare with, and no pair is named.
+    labels [n], probabilities [n, classes] by versions that did not see the photographs, sides [n].  groups [n]: of
+    each photograph; None: each is its own.
+    With two classes every mistake falls on the other one: then there is nothing to compare with, and no pair is named.
     """
     if len(classes) < 3:
         return ()
     named = np.array(sides)
+    own = np.arange(len(labels)) if groups is None else groups
+    of_side = {str(side): _Here.of(labels, probabilities, own, named == side) for side in np.unique(named)}
     seen = {
-        (first, second, str(side)): found
+        (first, second, side): found
         for first, second in combinations(range(len(classes)), 2)
-        for side in np.unique(named)
-        if (found := _seen(first, second, labels, probabilities, groups, named == side)) is not None
+        for side, here in of_side.items()
+        if (found := _seen(first, second, here)) is not None
     }
     corrected = _holm({key: found.p_value for key, found in seen.items()})
     confused = {key for key, p_value in corrected.items() if p_value < ALPHA}
@@ -125,54 +124,57 @@ def look_alikes(
     return tuple(sorted(pairs, key=lambda pair: (-pair.confused, pair.classes)))
 
 
-def _seen(
-    first: int,
-    second: int,
-    labels: NDArray[np.intp],
-    probabilities: NDArray[np.floating],
-    groups: NDArray[np.integer],
-    here: NDArray[np.bool_],
-) -> _Seen | None:
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """The photographs of one side, and what is said of those of one group and label together."""
+
+    labels: NDArray[np.intp]  # of photographs
+    predicted: NDArray[np.intp]
+    group_labels: NDArray[np.intp]  # of groups
+    logarithms: NDArray[np.float64]  # [groups, classes]: means of log p
+
+    @classmethod
+    def of(
+        cls,
+        labels: NDArray[np.intp],
+        probabilities: NDArray[np.floating],
+        groups: NDArray[np.integer],
+        here: NDArray[np.bool_],
+    ) -> _Here:
+        rows, truth = probabilities[here], labels[here]
+        logarithms = np.log(np.maximum(np.asarray(rows, np.float64), _PROBABILITY_MIN))
+        together = np.stack([groups[here], truth], axis=1)
+        kinds, number, sizes = np.unique(together, axis=0, return_inverse=True, return_counts=True)
+        means = np.zeros((len(kinds), rows.shape[1]))
+        np.add.at(means, number, logarithms)
+        return cls(truth, rows.argmax(axis=1), kinds[:, 1], means / sizes[:, None])
+
+
+def _seen(first: int, second: int, here: _Here) -> _Seen | None:
     """None where one of the two has no photograph of this side."""
-    own, other = here & (labels == first), here & (labels == second)
+    own, other = here.group_labels == first, here.group_labels == second
     if not own.any() or not other.any():
         return None
-    predicted = probabilities.argmax(axis=1)
-    missed = (own & (predicted != first)) | (other & (predicted != second))
-    swapped = (own & (predicted == second)) | (other & (predicted == first))
-    # A part of a mistake is rounded against the finding.
-    mistakes = math.ceil(_of_groups(missed, groups, (own, other)))
-    confusions = math.floor(_of_groups(swapped, groups, (own, other)))
-    chance = 1.0 / (probabilities.shape[1] - 1)
-    p_value = float(binomtest(confusions, mistakes, chance, alternative="greater").pvalue) if mistakes else 1.0
-    logarithms = np.log(np.maximum(probabilities[:, [first, second]], _PROBABILITY_MIN))
-    evidence = logarithms[:, 0] - logarithms[:, 1]
-    of_own, of_other = (_by_group(evidence, groups, side) for side in (own, other))
-    by_photo = mannwhitneyu(evidence[own], evidence[other], alternative="greater")
-    by_group = mannwhitneyu(of_own, of_other, alternative="greater")
+    predicted = here.logarithms.argmax(axis=1)
+    mistakes = int((predicted[own] != first).sum() + (predicted[other] != second).sum())
+    confused = int((predicted[own] == second).sum() + (predicted[other] == first).sum())
+    chance = 1.0 / (here.logarithms.shape[1] - 1)
+    p_value = float(binomtest(confused, mistakes, chance, alternative="greater").pvalue) if mistakes else 1.0
+    evidence = here.logarithms[:, first] - here.logarithms[:, second]
+    test = mannwhitneyu(evidence[own], evidence[other], alternative="greater")
+    photos, others = here.labels == first, here.labels == second
     return _Seen(
-        photos=int(own.sum() + other.sum()),
-        confused=int(swapped.sum()),
+        photos=int(photos.sum() + others.sum()),
+        confused=int((here.predicted[photos] == second).sum() + (here.predicted[others] == first).sum()),
         p_value=p_value,
-        separation=float(by_photo.statistic) / int(own.sum()) / int(other.sum()),
-        separable=bool(by_group.pvalue < ALPHA),
-        enough=_enough(len(of_own), len(of_other)),
+        separation=float(test.statistic) / int(own.sum()) / int(other.sum()),
+        separable=bool(test.pvalue < ALPHA),
+        enough=_enough(int(own.sum()), int(other.sum())),
     )
 
 
-def _of_groups(chosen: NDArray[np.bool_], groups: NDArray[np.integer], sides: Iterable[NDArray[np.bool_]]) -> float:
-    """How many groups were chosen, one of which some photographs were counting in part."""
-    return round(sum(float(_by_group(chosen.astype(np.float64), groups, here).sum()) for here in sides), _DIGITS)
-
-
-def _by_group(values: NDArray[np.float64], groups: NDArray[np.integer], here: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mean of each group's values there, [groups]."""
-    _, number, sizes = np.unique(groups[here], return_inverse=True, return_counts=True)
-    return np.asarray(np.bincount(number, weights=values[here]) / sizes)
-
-
 def _enough(first: int, second: int) -> bool:
-    """Whether so many groups of each would show an AUROC of WORTH_FINDING with a chance of POWER."""
+    """Whether so many photographs of each would show an AUROC of WORTH_FINDING with a chance of POWER."""
     spread = np.sqrt((first + second + 1) / (12 * first * second))  # of the AUROC where there is no difference
     return bool((norm.ppf(1 - ALPHA) + norm.ppf(POWER)) * spread <= WORTH_FINDING - 0.5)
 

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import first_rows
+from training.evaluation.intervals import Interval, first_rows, of_calibration_error
 
 Rows = NDArray[np.floating]
 Labels = NDArray[np.integer]
@@ -166,18 +166,35 @@ def luck_of_calibration(
 ) -> CalibrationLuck:
     """The `confidence_error` of confidences [n] that are right as often as they say, by drawing which are right.
 
-    error: what was found, in 0..1. Consistency resampling (Brocker and Smith 2007, section 3). It has no
-    photographs to be wrong on but these: with few of them it is far from 0.  groups: of each photograph; those of one
-    group share their luck, as copies do.
+    confidence: [seeds, n] where several models answered the same photographs; the error is then the mean of theirs, and
+    a photograph's luck is that of all.  error: what was found, in 0..1.  groups: of each photograph; those of one group
+    share their luck, as copies do.
+    Consistency resampling (Brocker and Smith 2007, section 3). It has no photographs to be wrong on but these: with few
+    of them it is far from 0.
     """
     rng = np.random.default_rng(seed)
-    own = np.asarray(confidence, np.float64)
-    fate = np.arange(len(own)) if groups is None else first_rows(groups)  # whose draw decides
-    drawn = np.array([confidence_error(own, rng.random(len(own))[fate] < own, bins=bins) for _ in range(draws)])
+    own = np.atleast_2d(np.asarray(confidence, np.float64))
+    count = int(own.shape[1])
+    fate = np.arange(count) if groups is None else first_rows(groups)  # whose draw decides
+
+    def once() -> float:
+        chance = rng.random(count)[fate]
+        return float(np.mean([confidence_error(each, chance < each, bins=bins) for each in own]))
+
+    drawn = np.array([once() for _ in range(draws)])
     low, high = np.quantile(drawn, [0.025, 0.975])
     # One more on both sides: no number of draws shows that something cannot happen (Davison and Hinkley 1997, 4.11).
     share = (1 + int((drawn >= error).sum())) / (1 + draws)
     return CalibrationLuck(float(drawn.mean()), float(low), float(high), float(share))
+
+
+def calibration_interval(error: Interval, confidence: Rows, *, seed: int, groups: Labels | None = None) -> Interval:
+    """Of a `confidence_error`, of its percentiles'; 0 belongs to it where luck shows as much (`of_calibration_error`).
+
+    confidence, seed and groups as of `luck_of_calibration`.
+    """
+    luck = luck_of_calibration(confidence, error.value, seed=seed, groups=groups)
+    return of_calibration_error(error, by_luck=luck.high)
 
 
 def photographs_to_settle(luck: CalibrationLuck, photos: int, error: float) -> int:

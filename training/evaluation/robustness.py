@@ -28,7 +28,7 @@ from training.errors import LabelsUnknown, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel, verdict_name
 from training.evaluation.assessment import VERDICTS
-from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
+from training.evaluation.intervals import Interval, bootstrap_all, of_class_mean
 from training.evaluation.learnt import TrainedOn
 
 Pixels = NDArray[np.uint8]
@@ -293,7 +293,7 @@ def _levels(
             Level(
                 strength=strength,
                 accuracy=float(right[number].mean()),
-                balanced_accuracy=with_room(balanced[number], effective(groups, labels)),
+                balanced_accuracy=of_class_mean(balanced[number], groups, labels),
                 ece=metrics.expected_calibration_error(tables[number], labels),
                 verdicts={verdict_name(verdict): float((verdicts == verdict).mean()) for verdict in VERDICTS},
                 accepted_accuracy=float(right[number][accepted].mean()) if accepted.any() else None,

@@ -133,7 +133,7 @@ def mean_auroc(
         areas = []
         for each, of_known, of_unseen in cases:
             known, unseen = drawn(of_known, photos), drawn(of_unseen, photos)
-            if not len(known):  # a small fold may be missing from a resample
+            if not len(known) or not len(unseen):  # a small fold, or class, may be missing from a resample
                 return float("nan")
             areas.append(metrics.auroc(each.known_scores[known], each.unseen_scores[unseen]))
         return float(np.mean(areas))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval, bootstrap, share_of
+from training.evaluation.intervals import Interval, bootstrap, of_difference, share_of
 
 _PROBABILITY_MIN: Final = 1e-9  # the gateway's
 
@@ -67,4 +67,5 @@ def multi_view(
     gain = bootstrap(
         lambda r: float((together - alone)[r].mean()), [np.array([labels[rows[0]] for rows in several])], seed=seed
     )
+    gain = of_difference(gain, len(several))
     return MultiView(len(several), sum(map(len, several)), single, both, gain)

@@ -23,7 +23,7 @@ from training.augmentation.standard import Strength
 from training.data.folder import Photo
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
-from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, reflected, with_room
+from training.evaluation.intervals import Interval, bootstrap_all, effective, reflected, with_room
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
@@ -394,6 +394,10 @@ def _rows(
         found = named(FIGURES, line, 0)
         return {**found, "ece": calibration(found["ece"])}
 
+    def against_luck(own: Sequence[Trial]) -> Callable[[Interval], Interval]:
+        said = np.stack([trial.confidence for trial in own])
+        return lambda error: metrics.calibration_interval(error, said, seed=0, groups=groups[0])
+
     known, *others = (effective(own) for own in groups)
     of_figure = {
         **dict.fromkeys(FIGURES, effective(groups[0], labels)),
@@ -408,7 +412,7 @@ def _rows(
     return tuple(
         Row(
             variant=variant,
-            figures=roomy(figures(own, of_calibration_error), of_figure),
+            figures=roomy(figures(own, against_luck(trials[number])), of_figure),
             per_class_f1=roomy(named(classes, own, len(FIGURES)), of_class),
             auroc=roomy(named(sets, own, len(FIGURES) + len(classes)), of_set),
             differences=figures(gap, reflected) if number else {},

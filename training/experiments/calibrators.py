@@ -22,7 +22,7 @@ from training.data.folder import load_folder
 from training.data.splits import divide
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Fit
-from training.evaluation.intervals import Interval, bootstrap_all, of_calibration_error, reflected
+from training.evaluation.intervals import Interval, bootstrap_all, reflected
 from training.experiments.trials import EyesOf, look_of
 from training.fitting.recipe import Recipe
 from training.fitting.version import scored, scored_inside
@@ -182,12 +182,16 @@ def _rows(
     told = [
         dict(zip(FIGURES, intervals[start : start + width], strict=True)) for start in range(0, len(intervals), width)
     ]
-    rows = [
-        Row(name, _corrected(told[number], of_calibration_error), _corrected(told[len(names) + number], reflected))
-        for number, name in enumerate(names)
-    ]
+
+    def against_luck(name: str) -> dict[str, Interval]:
+        found = dict(told[names.index(name)])
+        for figure, tables in (("ece", plain[name]), ("ece_views", views[name])):
+            said = np.stack([table.max(axis=1) for table in tables])
+            found[figure] = metrics.calibration_interval(found[figure], said, seed=0, groups=groups)
+        return found
+
+    def turned(figures: Mapping[str, Interval]) -> dict[str, Interval]:
+        return {name: reflected(each) if name.startswith("ece") else each for name, each in figures.items()}
+
+    rows = [Row(name, against_luck(name), turned(told[len(names) + number])) for number, name in enumerate(names)]
     return tuple(sorted(rows, key=lambda row: row.figures["nll"].value))
-
-
-def _corrected(figures: Mapping[str, Interval], calibration: Callable[[Interval], Interval]) -> dict[str, Interval]:
-    return {name: calibration(interval) if name.startswith("ece") else interval for name, interval in figures.items()}

@@ -19,7 +19,14 @@ from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import metrics
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
-from training.evaluation.intervals import Interval, bootstrap_all, effective, of_calibration_error, reflected, with_room
+from training.evaluation.intervals import (
+    Interval,
+    bootstrap_all,
+    effective,
+    of_class_mean,
+    of_difference,
+    reflected,
+)
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.tracking import TrackedRun
 from training.export.processor import processor
@@ -303,8 +310,9 @@ def _compared(
         seed=seed,
         groups=[together],
     )
+    alone = effective(np.arange(len(labels)) if together is None else together, labels)
     differences = tuple(
-        Difference(candidates[number].name, _gap(gaps[place * width : (place + 1) * width]))
+        Difference(candidates[number].name, _gap(gaps[place * width : (place + 1) * width], alone))
         for place, number in enumerate(others)
     )
     ordered = tuple(candidates[number] for number in order)
@@ -339,10 +347,11 @@ def _decided(candidates: Sequence[Candidate], differences: Sequence[Difference])
         best = candidates[0]
         return None, f"None meets the criteria: of the best, {best.name}, {' and '.join(best.failed)}."
     behind = {each.name: each.figures["macro_f1"] for each in differences}
-    top = passed[0]
+    # Of several that answer as well as each other, none has to be shown to.
+    highest = [each for each in passed if each.figures["macro_f1"].value == passed[0].figures["macro_f1"].value]
+    top = _quickest(highest, passed[0])
     as_good = [each for each in passed if each.name not in behind or behind[each.name].low > -NOT_WORSE_BY]
-    quick = [each for each in as_good if each.cost.p95_ms <= _FASTER_SHARE * top.cost.p95_ms]
-    chosen = min(quick or [top], key=lambda each: (each.cost.p95_ms, each.cost.size_mb))
+    chosen = _quickest(as_good, top)
     facts = (
         f"macro F1 {chosen.figures['macro_f1'].value:.3f}, p95 {chosen.cost.p95_ms:.0f} ms, "
         f"{chosen.cost.size_mb:.1f} MB"
@@ -357,6 +366,12 @@ def _decided(candidates: Sequence[Candidate], differences: Sequence[Difference])
         f"{chosen.name}: clearly faster than {candidates[0].name}, the best, and surely loses less than "
         f"{NOT_WORSE_BY:g} ({gap.value:+.3f} macro F1, {gap.low:+.3f} to {gap.high:+.3f}) ({facts})."
     )
+
+
+def _quickest(candidates: Sequence[Candidate], than: Candidate) -> Candidate:
+    """Of those that are clearly faster; `than` where none is."""
+    quick = [each for each in candidates if each.cost.p95_ms <= _FASTER_SHARE * than.cost.p95_ms]
+    return min(quick or [than], key=lambda each: (each.cost.p95_ms, each.cost.size_mb))
 
 
 def _table(
@@ -384,19 +399,23 @@ def _figures(
     found: Sequence[Interval], answers: Answers, together: NDArray[np.intp] | None, *, seed: int
 ) -> dict[str, Interval]:
     figures = dict(zip(FIGURES, found, strict=True))
-    luck = metrics.luck_of_calibration(answers.confidence, figures["ece"].value, seed=seed, groups=together)
     labels = np.unique(answers.labels, return_inverse=True)[1]
-    photos = effective(np.arange(len(labels)) if together is None else together, labels)
+    groups = np.arange(len(labels)) if together is None else together
     return {
-        "balanced_accuracy": with_room(figures["balanced_accuracy"], photos),
-        "macro_f1": with_room(figures["macro_f1"], photos),
-        "ece": of_calibration_error(figures["ece"], by_luck=luck.high),
+        "balanced_accuracy": of_class_mean(figures["balanced_accuracy"], groups, labels),
+        "macro_f1": of_class_mean(figures["macro_f1"], groups, labels),
+        "ece": metrics.calibration_interval(figures["ece"], answers.confidence, seed=seed, groups=together),
     }
 
 
-def _gap(found: Sequence[Interval]) -> dict[str, Interval]:
+def _gap(found: Sequence[Interval], photos: float) -> dict[str, Interval]:
+    """photos: how many independent ones the models were compared on."""
     figures = dict(zip(FIGURES, found, strict=True))
-    return {**figures, "ece": reflected(figures["ece"])}
+    return {
+        "balanced_accuracy": of_difference(figures["balanced_accuracy"], photos),
+        "macro_f1": of_difference(figures["macro_f1"], photos),
+        "ece": reflected(figures["ece"]),
+    }
 
 
 def _after(classes: Sequence[str]) -> Callable[[str], tuple[bool, str]]:

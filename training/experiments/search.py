@@ -30,7 +30,7 @@ from training.data.splits import divide
 from training.errors import SettingWrong
 from training.evaluation import crossvalidation, metrics
 from training.evaluation.crossvalidation import Groups, head_on
-from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
+from training.evaluation.intervals import Interval, bootstrap_all, of_class_mean
 from training.experiments.search_space import Space
 from training.experiments.sights import EyeOf, Sights
 from training.fitting.features import Features
@@ -356,8 +356,7 @@ def _figures(
     found = bootstrap_all(
         lambda rows: np.asarray(table @ metrics.balanced_weights(labels, rows)), [labels], seed=0, groups=[groups]
     )
-    photos = effective(groups, labels)
-    return *(with_room(each, photos) for each in found[:3]), *found[3:]
+    return *(of_class_mean(each, groups, labels) for each in found[:3]), *found[3:]
 
 
 def _begin(request: Request, folder: Folder) -> None:

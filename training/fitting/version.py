@@ -76,6 +76,7 @@ class Inside:
     all: Scored  # photographs and views
     groups: NDArray[np.intp]  # of the rows of `all`
     plain: Scored  # photographs as they are
+    plain_groups: NDArray[np.intp]  # of the rows of `plain`
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +194,7 @@ def scored_inside(train: Part, rows: Rows, *, classes: int, recipe: Recipe) -> I
         Scored(logits[scored], rows.labels[scored], rows.weights[scored]),
         train.groups[rows.photo[scored]],
         Scored(logits[plain], rows.labels[plain], np.ones(len(plain))),
+        train.groups[plain],
     )
 
 
@@ -215,6 +217,7 @@ class _Unseen:
 
     probabilities: NDArray[np.float64]  # [n, classes]
     labels: NDArray[np.intp]
+    groups: NDArray[np.intp]
 
 
 def _unseen(fitted: Fitted, held_out: Part, inside: Inside | None) -> _Unseen:
@@ -222,24 +225,25 @@ def _unseen(fitted: Fitted, held_out: Part, inside: Inside | None) -> _Unseen:
 
     On a dozen photographs alone a coverage of 90 % is the largest score of all (decision 0013).
     """
-    logits, labels = fitted.head.logits(held_out.features.plain), held_out.labels
+    logits, labels, groups = fitted.head.logits(held_out.features.plain), held_out.labels, held_out.groups
     if inside is not None:
         logits = np.concatenate([logits, inside.plain.logits])
         labels = np.concatenate([labels, inside.plain.labels])
-    return _Unseen(probabilities_of(logits, fitted.temperature), labels)
+        groups = np.concatenate([groups, inside.plain_groups])
+    return _Unseen(probabilities_of(logits, fitted.temperature), labels, groups)
 
 
 def _set_probability_min(unseen: _Unseen, *, coverage: float) -> float:
     if coverage <= 0.0:
         return 1.0
-    return conformal.set_probability_min(unseen.probabilities, unseen.labels, coverage=coverage)
+    return conformal.set_probability_min(unseen.probabilities, unseen.labels, coverage=coverage, groups=unseen.groups)
 
 
 def _level(cut: Cut, unseen: _Unseen, *, coverage: float) -> Level:
     """The cut with the limit of its own prediction sets."""
     group_of = np.array(cut.group_of, np.intp)
     sums = unseen.probabilities @ np.eye(group_of.max() + 1)[group_of]
-    grouped = _Unseen(sums, group_of[unseen.labels])
+    grouped = _Unseen(sums, group_of[unseen.labels], unseen.groups)
     return Level(cut.id, cut.group_of, _set_probability_min(grouped, coverage=coverage))
 
 

@@ -227,5 +227,7 @@ def reviewed(answers: Path, accept_min: float, as_json: bool) -> None:
             f"  {name:<32} plausible {rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}) of {each.answers} answers"
             f"{keep}{f'   ({problems})' if problems else ''}"
         )
-    agreement = "no two reviewers judged the same" if found.kappa is None else f"Cohen's kappa {found.kappa:.2f}"
+    agreement = "no two reviewers judged the same"
+    if found.kappa is not None:
+        agreement = f"Cohen's kappa {review_sheet.told(found.kappa)}"
     click.echo(f"{found.reviewers} reviewers: {agreement}")

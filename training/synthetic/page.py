@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from training.experiments.page import cell, difference
 from training.pages import render
 from training.synthetic.decision import ALL, Judgement
+from training.synthetic.review_sheet import told
 
 _WORDS = {
     "balanced_accuracy": "balanced accuracy",
@@ -46,7 +47,7 @@ def sentences(found: Judgement) -> Iterator[str]:
         said = f"Experts call {rate.value:.0%} of them plausible ({rate.low:.0%} to {rate.high:.0%})"
         if found.experts.real is not None:
             said += f", and {found.experts.real.rate.value:.0%} of real ones"
-        alike = "" if agreement is None else f"; Cohen's kappa of two of them is {agreement:.2f} in the mean"
+        alike = "" if agreement is None else f"; Cohen's kappa of two of them is {told(agreement)} in the mean"
         yield f"{said}{alike}."
     if not found.origins_known:
         yield (

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import cohen_kappa_score
 
 from handlers.amulet_handler import pixels_of
 from model_store import review_sheet
@@ -26,7 +26,7 @@ from model_store.review_sheet import PROBLEMS, VERDICTS, Item, Kind, Origin, jpe
 from training import documents
 from training.data.errors import DataWrong
 from training.data.folder import Photo
-from training.evaluation.intervals import Interval, share_of
+from training.evaluation.intervals import Interval, bootstrap, share_of
 
 REAL_SHARE: Final = 0.2
 _SIDE_PX: Final = 448
@@ -49,7 +49,7 @@ class Accepted:
     """How often photographs were called plausible."""
 
     answers: int
-    rate: Interval
+    rate: Interval  # over the photographs, whoever judged them
     problems: Mapping[str, int]
 
 
@@ -61,7 +61,7 @@ class Reviewed:
     synthetic: Accepted
     real: Accepted | None  # None where the sheet had none
     per_class: Mapping[str, Accepted]  # of the synthetic ones
-    kappa: float | None  # Cohen's, a mean over pairs of reviewers; None where no two judged enough in common
+    kappa: Interval | None  # Cohen's, a mean over pairs of reviewers; None where no two judged enough in common
 
     def document(self, *, accept_min: float) -> dict[str, Any]:
         """As JSON can carry it."""
@@ -82,7 +82,8 @@ class Reviewed:
                 label: {**told(each), "keep": each.rate.value >= accept_min} for label, each in self.per_class.items()
             },
             "accept_min": accept_min,
-            "cohen_kappa": self.kappa,
+            "cohen_kappa": self.kappa.value if self.kappa is not None else None,
+            "cohen_kappa_interval": self.kappa.pair() if self.kappa is not None else None,
         }
 
 
@@ -144,22 +145,58 @@ def reviewed(answers: Sequence[Answer]) -> Reviewed:
 def _accepted(answers: Sequence[Answer]) -> Accepted:
     plausible = np.array([answer.verdict == "plausible" for answer in answers])
     problems = Counter(problem for answer in answers for problem in answer.problems)
-    rate = share_of(int(plausible.sum()), len(answers))
+    # Several reviewers' answers to one photograph are no several photographs.
+    photos = np.unique([answer.name for answer in answers], return_inverse=True)[1]
+    rate = share_of(int(plausible.sum()), len(answers), groups=photos)
     return Accepted(len(answers), rate, {name: problems[name] for name in PROBLEMS})
 
 
-def _kappa(answers: Iterable[Answer]) -> float | None:
-    """Cohen 1960, equation 1, over the three verdicts, of each two reviewers on what both judged."""
-    by_reviewer: dict[str, dict[str, str]] = defaultdict(dict)
-    for answer in answers:
-        by_reviewer[answer.reviewer][answer.name] = answer.verdict
-    found = []
-    for one, other in combinations(sorted(by_reviewer), 2):
-        both = sorted(set(by_reviewer[one]) & set(by_reviewer[other]))
-        first, second = ([by_reviewer[who][name] for name in both] for who in (one, other))
-        if len({*first, *second}) > 1:  # of one verdict alone chance explains all agreement: 0 / 0
-            found.append(float(cohen_kappa_score(first, second, labels=list(VERDICTS))))
-    return float(np.mean(found)) if found else None
+def _kappa(answers: Iterable[Answer]) -> Interval | None:
+    """Cohen 1960, equation 1, over the three verdicts, of each two reviewers on what both judged; over photographs."""
+    given = {(answer.reviewer, answer.name): VERDICTS.index(answer.verdict) for answer in answers}
+    reviewers, names = (sorted({key[part] for key in given}) for part in (0, 1))
+    table = np.array([[given.get((who, name), -1) for name in names] for who in reviewers])
+    pairs = [
+        (one, other)
+        for one, other in combinations(table, 2)
+        if not np.isnan(_kappa_of(one, other))  # of one verdict alone chance explains all agreement: 0 / 0
+    ]
+    if not pairs:
+        return None
+
+    def mean(photos: NDArray[np.intp]) -> float:
+        return float(np.mean([_kappa_of(one[photos], other[photos]) for one, other in pairs]))
+
+    found = bootstrap(mean, [np.zeros(len(names), np.intp)], seed=0)
+    if found.value < 1.0 - 1e-9:
+        return found
+    # Who always agrees does so in every resample: what as many agreements leave room for, at the same chance.
+    both = [(one >= 0) & (other >= 0) for one, other in pairs]
+    fewest = min(int(judged.sum()) for judged in both)
+    chance = np.mean([_chance(_counts(one, other)) for one, other in pairs])
+    return Interval(found.value, float((share_of(fewest, fewest).low - chance) / (1.0 - chance)), found.high)
+
+
+def told(kappa: Interval) -> str:
+    return f"{kappa.value:.2f} ({kappa.low:.2f} to {kappa.high:.2f})"
+
+
+def _kappa_of(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:
+    """Verdicts [n] of two reviewers, -1 where there is none; nan where both know one verdict alone, or nothing."""
+    counts = _counts(one, other)
+    chance = _chance(counts) if counts.sum() else 1.0
+    return float((np.trace(counts) / counts.sum() - chance) / (1.0 - chance)) if chance < 1.0 else float("nan")
+
+
+def _counts(one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.int64]:
+    """[first's verdict, second's], of what both judged."""
+    both, size = (one >= 0) & (other >= 0), len(VERDICTS)
+    return np.bincount(one[both] * size + other[both], minlength=size * size).reshape(size, size)
+
+
+def _chance(counts: NDArray[np.int64]) -> float:
+    """How often two with these habits agree by chance."""
+    return float(counts.sum(axis=1) @ counts.sum(axis=0)) / int(counts.sum()) ** 2
 
 
 def _picture(photo: Photo) -> bytes:

@@ -14,6 +14,8 @@ from training.evaluation.intervals import (
     bootstrap_all,
     effective,
     of_calibration_error,
+    of_class_mean,
+    of_difference,
     reflected,
     share_of,
     with_room,
@@ -246,6 +248,79 @@ def test_a_figure_at_the_end_of_its_range_has_room_for_luck_and_others_stay() ->
     for found in (Interval(0.98, 0.95, 1.0), Interval(0.5, 0.5, 0.5)):
         assert with_room(found, 60.0) is found
     assert np.isnan(with_room(Interval(np.nan, np.nan, np.nan), 60.0).value)
+
+
+def test_classes_of_one_photograph_each_give_no_figure_an_interval_without_width() -> None:
+    labels = np.arange(6)
+    right = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    loss = np.array([0.1, 0.2, 0.1, 0.4, 0.2, 1.3])
+    balanced, mean = bootstrap_all(
+        lambda rows: np.array([right @ metrics.balanced_weights(labels, rows), loss[rows].mean()]), [labels], seed=0
+    )
+    assert balanced.high - balanced.low > 0.3
+    assert mean.low < mean.value < mean.high
+    # One alone is drawn with the class of fewest photographs, and the others keep their numbers.
+    strata, counts = np.array([0] * 6 + [1] + [2] * 4), []
+    bootstrap(lambda rows: counts.append(np.bincount(strata[rows], minlength=3)) or 0.0, [strata], seed=0)
+    drawn = np.array(counts)
+    assert (drawn[:, 0] == 6).all()
+    assert (drawn[:, 1:].sum(axis=1) == 5).all()
+    assert set(drawn[:, 1]) > {0, 1, 2}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 20, 20), (2,) * 6, (3, 4, 20, 20)], ids=str)
+def test_the_interval_of_a_balanced_accuracy_holds_the_truth_where_a_class_has_few_photographs(
+    sizes: tuple[int, ...],
+) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    held = {"percentiles": 0, "with room": 0}
+    for seed in range(150):
+        right = (np.random.default_rng(seed).random(len(labels)) < 0.9).astype(np.float64)
+        found = bootstrap(
+            lambda rows, r=right: float(r @ metrics.balanced_weights(labels, rows)), [labels], seed=seed, resamples=200
+        )
+        roomy = of_class_mean(found, np.arange(len(labels)), labels)
+        held["percentiles"] += found.low <= 0.9 <= found.high
+        held["with room"] += roomy.low <= 0.9 <= roomy.high
+    assert held["with room"] >= 0.9 * 150
+    assert held["with room"] > held["percentiles"] + 15
+
+
+def test_a_few_photographs_that_are_all_alike_leave_room_and_many_stay_as_they_are() -> None:
+    thin = Interval(0.9, 0.89, 0.91)
+    assert with_room(thin, 60.0, fewest=10.0) is thin
+    assert with_room(thin, 60.0, fewest=9.0).pair() == share_of(54, 60).pair()
+    assert with_room(thin, 3.0).high - with_room(thin, 3.0).low > 0.5
+
+
+@pytest.mark.parametrize("photos", [24, 100, 131])
+def test_a_model_that_loses_two_points_is_hardly_ever_shown_to_lose_less(photos: int) -> None:
+    """One answers nine in ten rightly; the other all of these but two in a hundred of all photographs."""
+    shown = {"percentiles": 0, "corrected": 0}
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        lost = -((rng.random(photos) < 0.02).astype(np.float64))
+        found = bootstrap(
+            lambda rows, d=lost: float(d[rows].mean()), [np.zeros(photos, np.int64)], seed=seed, resamples=100
+        )
+        shown["percentiles"] += found.low > -0.02
+        shown["corrected"] += of_difference(found, photos).low > -0.02
+    assert shown["corrected"] <= 0.05 * 200
+    assert shown["percentiles"] >= 0.05 * 200
+
+
+def test_the_interval_of_a_difference_agrees_with_bonett_and_price_where_resamples_are_normal() -> None:
+    """900 photographs: 50 answered rightly by the one alone, 30 by the other alone."""
+    values = np.array([1.0] * 50 + [-1.0] * 30 + [0.0] * 820)
+    found = of_difference(
+        bootstrap(lambda rows: float(values[rows].mean()), [np.zeros(900, np.int64)], seed=0, resamples=4000), 900
+    )
+    share, other = 51 / 902, 31 / 902
+    half = 1.959963984540054 * np.sqrt((share + other - (share - other) ** 2) / 902)
+    assert found.pair() == pytest.approx([share - other - half, share - other + half], abs=0.0012)
+    all_three = of_difference(Interval(1.0, 1.0, 1.0), 3)
+    assert all_three.low < 0.0  # three of three may be luck: one time in four by a test of signs
+    assert all_three.high == 1.0
 
 
 def test_the_interval_of_a_nearly_perfect_model_holds_the_truth_as_often_as_it_says() -> None:

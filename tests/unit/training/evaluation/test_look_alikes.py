@@ -116,3 +116,29 @@ def test_a_pair_that_evidence_tells_apart_and_that_is_still_called_the_other_is_
 def test_two_classes_have_nothing_to_be_compared_with() -> None:
     labels = np.repeat([0, 1], 20)
     assert look_alikes(("a", "b"), labels, np.full((40, 2), 0.5), ["back"] * 40, np.arange(40)) == ()
+
+
+def test_views_of_an_object_are_one_observation_of_what_tells_two_classes_apart() -> None:
+    """Eight views each of ten objects of a class: what two objects differ by is the object and not its class."""
+    labels, groups = np.repeat(np.arange(3), 80), np.repeat(np.arange(30), 8)
+    told = {"photographs": 0, "objects": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        logits = 6.0 * np.eye(3)[labels]
+        logits[labels < 2, :2] = 6.0  # of one kind, told apart by nothing
+        logits += np.repeat(rng.normal(0.0, 1.0, (30, 3)), 8, axis=0) + rng.normal(0.0, 0.1, (240, 3))
+        for name, own in (("photographs", None), ("objects", groups)):
+            pairs = look_alikes(CLASSES[:3], labels, softmax(logits, axis=1), ["back"] * 240, own)
+            told[name] += sum(pair.separable for pair in pairs if pair.classes == ("a", "b"))
+            assert all(pair.photos == 160 for pair in pairs if pair.classes == ("a", "b"))
+    assert told["photographs"] >= 10  # a test at 5 %
+    assert told["objects"] <= 8
+
+
+def test_photographs_of_their_own_groups_are_counted_as_without_groups() -> None:
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(4), 12)
+    rows = softmax(rng.normal(0.0, 1.5, (48, 4)) + np.eye(4)[labels], axis=1)
+    alone = look_alikes(CLASSES, labels, rows, ["front"] * 48)
+    assert alone
+    assert alone == look_alikes(CLASSES, labels, rows, ["front"] * 48, rng.permutation(48))

@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.calibration import calibration_curve
 
 from training.evaluation import metrics
+from training.evaluation.intervals import bootstrap, of_calibration_error
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 2, 2])
@@ -197,6 +198,29 @@ def test_luck_explains_five_percent_of_what_is_calibrated_at_five_percent() -> N
         error = metrics.confidence_error(confidence, rng.random(100) < confidence)
         found.append(metrics.luck_of_calibration(confidence, error, seed=seed, draws=200).p_value)
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.04)  # three standard deviations
+
+
+def test_several_models_on_the_same_photographs_share_their_luck() -> None:
+    confidence = np.random.default_rng(0).uniform(0.4, 1.0, 130)
+    one = metrics.luck_of_calibration(confidence, 0.06, seed=1, draws=100)
+    assert metrics.luck_of_calibration(np.stack([confidence] * 3), 0.06, seed=1, draws=100) == one
+
+
+def test_an_error_that_luck_shows_over_several_seeds_has_0_in_its_interval() -> None:
+    held = {"percentiles turned": 0, "against luck": 0}
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        said = np.clip(rng.beta(6.0, 1.0, 131) + rng.normal(0.0, 0.03, (3, 131)), 0.2, 1.0)
+        right = rng.random(131) < said.mean(axis=0)
+
+        def error(rows: np.ndarray, s: np.ndarray = said, r: np.ndarray = right) -> float:
+            return float(np.mean([metrics.confidence_error(each[rows], r[rows]) for each in s]))
+
+        found = bootstrap(error, [np.zeros(131, np.intp)], seed=seed, resamples=100)
+        held["percentiles turned"] += of_calibration_error(found).low == 0.0
+        held["against luck"] += metrics.calibration_interval(found, said, seed=seed).low == 0.0
+    assert held["percentiles turned"] < 45
+    assert held["against luck"] >= 52
 
 
 @pytest.mark.parametrize("photos", [60, 131])

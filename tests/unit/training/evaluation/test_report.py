@@ -15,9 +15,10 @@ from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.commands import evaluate as command
 from training.evaluation import judgement, report, subjects
 from training.evaluation.answers import GraphModel
+from training.evaluation.assessment import GroupRow
 from training.evaluation.course import CURVES
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
-from training.evaluation.intervals import Interval
+from training.evaluation.intervals import Interval, share_of
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.metrics import CalibrationLuck
 from training.evaluation.report import Subject
@@ -161,6 +162,12 @@ def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> 
     )
     seen = {"grey": OutsideSeen(60, Interval(1.0, 1.0, 1.0), 0.9)}
     assert judgement.judge(clean, seen, {"red": 0.95}).passed
+    side = GroupRow("front", 12, share_of(11, 12), 0.9, 0.9, 1.0)
+    few = (side, replace(side, name="back", accuracy=share_of(9, 12)))
+    assert judgement.judge(replace(clean, by_side=few), seen, {"red": 0.95}).passed  # 0.17 of 12 may be luck
+    many = (replace(side, accuracy=share_of(110, 120)), replace(side, name="back", accuracy=share_of(90, 120)))
+    (sentence,) = judgement.judge(replace(clean, by_side=many), seen, {"red": 0.95}).bad
+    assert "one side says less than the other" in sentence
     for worse in (
         judgement.judge(clean, {"grey": OutsideSeen(60, Interval(0.9, 0.8, 1.0), 0.9)}, {}),
         judgement.judge(clean, seen, {"red": 0.5}),

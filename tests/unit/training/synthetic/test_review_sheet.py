@@ -9,9 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from sklearn.metrics import cohen_kappa_score
 
 from model_store.review_sheet import SHEET
 from tests.unit.training.data.cast import write_folder
@@ -72,7 +74,44 @@ def test_acceptance_and_kappa_by_hand(tmp_path: Path) -> None:
     assert found.real is not None
     assert found.real.rate.value == 0.5
     # Of five, two alike: 0.4. By chance: 4/5 * 3/5 + 1/5 * 2/5 = 0.56.
-    assert found.kappa == pytest.approx((0.4 - 0.56) / (1 - 0.56))
+    assert found.kappa is not None
+    assert found.kappa.value == pytest.approx((0.4 - 0.56) / (1 - 0.56))
+    assert found.kappa.low < found.kappa.value < found.kappa.high
+
+
+def verdicts(reviewer: str, said: list[str]) -> list[dict[str, Any]]:
+    return [row(str(number), reviewer, verdict) for number, verdict in enumerate(said)]
+
+
+def test_kappa_agrees_with_scikit_learn_where_reviewers_share_some_photographs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    said = {who: rng.choice(["plausible", "not", "unsure"], 40, p=[0.6, 0.3, 0.1]).tolist() for who in "abc"}
+    rows = [each for who, own in said.items() for each in verdicts(who, own if who != "c" else own[:25])]
+    found = reviewed(read_answers(answers(tmp_path / "a.json", *rows))).kappa
+    pairs = (("a", "b", 40), ("a", "c", 25), ("b", "c", 25))
+    expected = np.mean([cohen_kappa_score(said[one][:both], said[other][:both]) for one, other, both in pairs])
+    assert found is not None
+    assert found.value == pytest.approx(expected)
+    assert found.low < expected < found.high
+
+
+def test_reviewers_who_always_agree_have_a_kappa_with_room_for_luck(tmp_path: Path) -> None:
+    said = ["plausible"] * 6 + ["not"] * 4
+    found = reviewed(read_answers(answers(tmp_path / "a.json", *verdicts("a", said), *verdicts("b", said)))).kappa
+    assert found is not None
+    assert (found.value, found.high) == (1.0, 1.0)
+    # Ten of ten agreements leave room for 0.722 (Wilson), and chance gives 0.52.
+    assert found.low == pytest.approx((0.7225 - 0.52) / 0.48, abs=1e-3)
+    alike = reviewed(read_answers(answers(tmp_path / "b.json", *verdicts("a", said[:3]), *verdicts("b", said[:3]))))
+    assert alike.kappa is None
+
+
+def test_answers_of_several_reviewers_to_one_photograph_make_no_interval_narrower(tmp_path: Path) -> None:
+    said = ["plausible"] * 15 + ["not"] * 5
+    one = reviewed(read_answers(answers(tmp_path / "one.json", *verdicts("a", said))))
+    four = reviewed(read_answers(answers(tmp_path / "four.json", *(r for who in "abcd" for r in verdicts(who, said)))))
+    assert four.synthetic.answers == 80
+    assert four.synthetic.rate.pair() == pytest.approx(one.synthetic.rate.pair())
 
 
 def test_without_a_second_reviewer_there_is_no_kappa(tmp_path: Path) -> None:
