@@ -23,7 +23,7 @@ from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem, Verdict
 from console.sheets.withdrawal import shown
 from console.staff.models import User
 from console.staff.services import require
-from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, SheetRefused, read_sheet
+from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, Item, SheetRefused, read_sheet
 
 NOTE_MAX: Final = 500
 VERDICTS_OF: Final = {
@@ -52,8 +52,8 @@ class Picture(Enum):
 def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     """Read a sheet and keep it with its pictures. How many it `left_out` is said on what is returned.
 
-    A photograph that names a prediction is of the person behind it. Where the console knows none any more, as after an
-    erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures.
+    A photograph whose name or source names a prediction is of the person behind it. Where the console knows none any
+    more, as after an erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures.
 
     Raises NotAllowed; TooLarge; Invalid with what is wrong in the file, or when nothing of it may be used; Conflict
     when it was imported before, or somebody on it was erased meanwhile.
@@ -71,7 +71,7 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
             read = read_sheet(Path(file.name))
         except SheetRefused as refused:
             raise Invalid(_("This is no review sheet: {why}.").format(why=refused), field="file") from None
-    named = _predictions_named([item.name for item in read.items])
+    named = _predictions_named(read.items)
     known = _with_a_person(named.values())
     items = [item for item in read.items if item.name not in named or named[item.name] in known]
     if not items:
@@ -267,9 +267,9 @@ def _no_such_item(number: int) -> NotFound:
     return NotFound(_("There is no item {number} on this sheet.").format(number=number))
 
 
-def _predictions_named(names: Iterable[str]) -> dict[str, UUID]:
-    """Name -> the prediction that it names, for those that name one."""
-    return {name: UUID(found[0]) for name in names if (found := _UUID.search(name))}
+def _predictions_named(items: Iterable[Item]) -> dict[str, UUID]:
+    """Name of an item -> the prediction that its name or source names, for those that name one."""
+    return {item.name: UUID(found[0]) for item in items if (found := _UUID.search(item.source or item.name))}
 
 
 def _with_a_person(keys: Collection[UUID]) -> set[UUID]:
