@@ -208,6 +208,10 @@ CONTENT_SECURITY_POLICY = {
 }
 # Uploads are streamed in pieces; nothing else that comes in is large.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "console.site.unnamed.UnnamedFile",
+]
 
 # Languages.
 LANGUAGE_CODE = "en"
