@@ -53,7 +53,8 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     """Read a sheet and keep it with its pictures. How many it `left_out` is said on what is returned.
 
     A photograph whose name or source names a prediction is of the person behind it. Where the console knows none any
-    more, as after an erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures.
+    more, as after an erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures. So is
+    one of a person who has restricted what is done: nothing more is kept of them.
 
     Raises NotAllowed; TooLarge; Invalid with what is wrong in the file, or when nothing of it may be used; Conflict
     when it was imported before, or somebody on it was erased meanwhile.
@@ -77,7 +78,10 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     items = [item for item in read.items if item.name not in named or named[item.name] in known]
     if not items:
         raise Invalid(
-            _("Every photograph on this sheet is of a prediction that the console does not know any more."),
+            _(
+                "Every photograph on this sheet is of a prediction that the console does not know any more, or of a "
+                "person who has restricted what is done."
+            ),
             field="file",
         )
     try:
@@ -274,8 +278,10 @@ def _predictions_named(items: Iterable[Item]) -> dict[str, UUID]:
 
 
 def _with_a_person(keys: Collection[UUID]) -> set[UUID]:
-    """Those that the console knows, with their person: what it exported had one, and what comes late has none."""
-    rows = Prediction.objects.filter(pk__in=set(keys), subject__isnull=False)
+    """Those that the console knows, with their person: what it exported had one, and what comes late has none. Without
+    those of people who restricted what is done.
+    """
+    rows = Prediction.objects.filter(pk__in=set(keys), subject__isnull=False, subject__restricted_at=None)
     return set(rows.values_list("pk", flat=True))
 
 

@@ -23,8 +23,11 @@ from console.sheets.models import Sheet, SheetItem
 from console.sheets.services import import_sheet
 from console.site.roles import Role
 from console.staff.models import User
+from console.vault.cipher import find_by
 from console.vault.models import Subject
+from console.vault.queries import keys as vault_keys
 from console.vault.queries import subject_of
+from console.vault.restriction import restrict
 from console.vault.services import withdraw_consent
 from tests.console_events import CLASSES, prediction_event
 from tests.unit.console.datasets.labelled import consenting, is_a, labelled
@@ -116,7 +119,21 @@ def test_the_page_says_how_many_were_left_out_and_why(tmp_path: Path) -> None:
     Sheet.objects.all().delete()
     file.seek(0)
     shown = page.post(address, {"file": file}, follow=True).content.decode()
-    assert "1 were left out: they are of predictions that the console does not know any more." in shown
+    assert "1 were left out: they are of predictions that the console does not know any more, or" in shown
+
+
+def test_a_sheet_brings_no_photograph_of_somebody_who_restricted_what_is_done(officer: User, tmp_path: Path) -> None:
+    reviewer, names = member(Role.REVIEWER, "ladda"), []
+    for person in (STAYS, LEAVES):
+        consenting(officer, person)
+        names.append(f"{CLASSES[0]}/front_{labelled(reviewer, person, is_a(CLASSES[0]))}_0.png")
+    restrict(actor=officer, found_by=find_by(vault_keys(), LEAVES))
+    script = caller(Role.MODEL_ENGINEER)
+    told = script.post("/api/v1/sheets/", heat_maps(tmp_path, *names), content_type="application/zip").json()
+    assert (told["size"], told["left_out"]) == (1, 1)
+    assert [item.name for item in SheetItem.objects.all()] == names[:1]
+    refused = script.post("/api/v1/sheets/", heat_maps(tmp_path, names[1]), content_type="application/zip")
+    assert (refused.status_code, refused.json()["field"]) == (400, "file")
 
 
 def test_a_late_row_of_an_erased_prediction_lets_nothing_back_in(officer: User, tmp_path: Path) -> None:
