@@ -162,6 +162,11 @@ def build(samples: Mapping[str, Sequence[float]], counts: Mapping[str, Mapping[s
     return Reference(sketches, tables).render()
 
 
+def is_name(text: str) -> bool:
+    """Whether a distribution may be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def confidence_in(class_id: str) -> str:
     """The name of the distribution of confidence in one class, over the answers that are of it.
 

@@ -5,7 +5,8 @@
     001_map.jpg    of `heat_maps`: the same with the heat map over it
 
     heat_maps      {"name", "photo", "overlay", "label", "predicted", "confidence"}: `label` is null where none is known
-    synthetic      {"name", "photo", "class", "origin"}: whoever judges is never told the origin
+    synthetic      {"name", "photo", "class", "origin"} and, where it is known, "source": the photograph that it shows
+                   or is made from, as its data set names it. Whoever judges is told neither origin nor source
 
 A sheet may come from anywhere: it is read by the zip rules of archives, and nothing in it is trusted.
 """
@@ -67,7 +68,8 @@ class Item:
     overlay: bytes = field(default=b"", repr=False)  # of heat maps, as the three below
     predicted: str = ""
     confidence: float = 0.0
-    origin: Origin | None = None  # of synthetic ones
+    origin: Origin | None = None  # of synthetic ones, as the next
+    source: str = ""  # name of the photograph that it shows or is made from; "": of none, or nobody knows
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def read_sheet(path: Path) -> Sheet:
 def _row(item: Item, number: int, kind: Kind) -> dict[str, Any]:
     row: dict[str, Any] = {"name": item.name or f"{number:03}", "photo": f"{number:03}.jpg"}
     if kind == Kind.SYNTHETIC:
-        return {**row, "class": item.label, "origin": item.origin}
+        return {**row, "class": item.label, "origin": item.origin, **({"source": item.source} if item.source else {})}
     return {
         **row,
         "overlay": f"{number:03}_map.jpg",
@@ -183,7 +185,7 @@ def _item(row: object, number: int, kind: Kind, contents: Mapping[str, bytes]) -
 
     special = {"class", "origin"} if kind == Kind.SYNTHETIC else {"overlay", "label", "predicted", "confidence"}
     keys = {"name", "photo", *special}
-    if not isinstance(row, dict) or set(row) != keys:
+    if not isinstance(row, dict) or set(row) - ({"source"} if kind == Kind.SYNTHETIC else set()) != keys:
         raise refused(f"is no object with {', '.join(sorted(keys))}")
     if not _is_text(row["name"]) or not row["name"]:
         raise refused(f"has a name that is no text of 1 to {_TEXT_MAX} printable characters")
@@ -192,7 +194,10 @@ def _item(row: object, number: int, kind: Kind, contents: Mapping[str, bytes]) -
             raise refused("has no class")
         if row["origin"] not in list(Origin):
             raise refused(f"has an origin other than {' or '.join(Origin)}")
-        return Item(row["name"], picture("photo"), row["class"], origin=Origin(row["origin"]))
+        if not _is_text(row.get("source", "")):
+            raise refused(f"has a source that is no text of at most {_TEXT_MAX} printable characters")
+        origin, source = Origin(row["origin"]), row.get("source", "")
+        return Item(row["name"], picture("photo"), row["class"], origin=origin, source=source)
     if row["label"] is not None and not _is_text(row["label"]):
         raise refused("has a label that is neither a class nor null")
     if not _is_text(row["predicted"]) or not row["predicted"]:

@@ -102,8 +102,10 @@ def _course(
     if high <= low:
         low, high = low - 0.5, high + 0.5
 
+    half = high / 2 - low / 2 or 1.0  # halves: the largest number less its opposite overflows
+
     def place(value: float) -> float:
-        return (value - low) / (high - low)
+        return (value / 2 - low / 2) / half
 
     ribbon = plots.ribbon(
         [
@@ -114,7 +116,7 @@ def _course(
         labels=[date_format(day, "j M") for day in spans[: len(spans) - _EVERY // 2 : _EVERY]],
         label_width=round(100 * _EVERY / len(spans), 2),
     )
-    ticks = (form.format(high), form.format((low + high) / 2), form.format(low))
+    ticks = (form.format(high), form.format(low / 2 + high / 2), form.format(low))
     if before is None:
         return Course(ribbon, ticks, None)
     top, line, bottom = (round(100 * (1 - place(edge)), 2) for edge in (before.high, before.middle, before.low))

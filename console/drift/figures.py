@@ -61,7 +61,8 @@ def curves(before: Sketch, now: Sketch) -> Curves:
     high = max(each.quantiles([0.995])[0] for each in (before, now))
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    values = tuple(low + (high - low) * step / _POINTS for step in range(_POINTS + 1))
+    # Weighed, not stepped: a score beyond all bounds is kept as the largest number, and the way to it overflows.
+    values = tuple(low * (1 - step / _POINTS) + high * (step / _POINTS) for step in range(_POINTS + 1))
     return Curves(values, before.ranks(values), now.ranks(values))
 
 

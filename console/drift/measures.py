@@ -8,7 +8,7 @@ from typing import Final
 
 from console.predictions.detail import Detail
 from console.predictions.models import Verdict
-from model_store.reference import EMBEDDING, confidence_in
+from model_store.reference import EMBEDDING, confidence_in, is_name
 
 # Of the first photograph, as it was sent; archives made before these were measured in training do not have them.
 QUALITY: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
@@ -31,7 +31,8 @@ def measure(*, confidence: float, verdict: Verdict, top_class: str, detail: Deta
     if len(detail.candidates) > 1:
         samples["margin"] = detail.candidates[0].probability - detail.candidates[1].probability
     for score in detail.ood_scores:
-        samples[f"score_{score.detector}"] = score.score
+        if is_name(name := f"score_{score.detector}"):  # others have no place in a distribution, and would spoil it
+            samples[name] = score.score
     choices = {VERDICT: verdict.name}
     if top_class:
         choices[CLASS] = top_class

@@ -183,40 +183,62 @@ def watch(*, at: datetime) -> int:
         if (reference := queries.reference_of(version)) is not None:
             trained = {client: (reference, now[client]) for client in clients}
             _note(version, Against.REFERENCE, compare_all(trained), at)
-    Finding.objects.filter(looked_at__lt=at).delete()  # of versions that answer no more
+    _forget_unmeasured(at)
     return Finding.objects.filter(outcome=Outcome.DRIFT).count()
 
 
 @transaction.atomic
 def _note(version: str, against: Against, compared: Mapping[str, Sequence[Compared]], at: datetime) -> None:
+    """Write findings down, and alerts that open or close, each once: another worker may do the same now."""
     rows = Finding.objects.filter(version=version, against=against)
-    known = {(each.client, each.measure): each for each in rows}
+    known = {(each.client, each.measure): each.pk for each in rows}
     for client, each in ((client, each) for client, measures in compared.items() for each in measures):
-        old = known.get((client, each.measure))
-        was, alerts = old is not None and old.outcome == Outcome.DRIFT, each.outcome == Outcome.DRIFT
-        since = (old.since if old is not None and was else at) if alerts else None
-        Finding.objects.update_or_create(
-            version=version,
-            client=client,
-            against=against,
-            measure=each.measure,
-            defaults={**_columns(each), "since": since, "looked_at": at},
+        key = known.get((client, each.measure))
+        columns = {**_columns(each), "looked_at": at}
+        if key is None:
+            unsaid = {**columns, "outcome": Outcome.NONE, "since": None}
+            place = {"version": version, "client": client, "against": against, "measure": each.measure}
+            key = Finding.objects.get_or_create(**place, defaults=unsaid)[0].pk
+        row = Finding.objects.filter(pk=key)
+        if each.outcome == Outcome.DRIFT:
+            turned = row.exclude(outcome=Outcome.DRIFT).update(**columns, since=at)
+        else:
+            turned = row.filter(outcome=Outcome.DRIFT).update(**columns, since=None)
+        if not turned:  # `since` stays as it is
+            row.update(**columns)
+            continue
+        _tell_of_alert(
+            opened=each.outcome == Outcome.DRIFT,
+            of=Finding(version=version, client=client, against=against, measure=each.measure),
+            effect=each.found.effect,
+            q=each.q,
+            n=each.found.n_window,
         )
-        if was != alerts:
-            record(
-                actor=None,
-                action="drift.alert_opened" if alerts else "drift.alert_closed",
-                subject_type="model_version",
-                subject_id=version,
-                details={
-                    "against": str(against),
-                    "measure": each.measure,
-                    **({"client": client} if client else {}),
-                    "effect": each.found.effect,
-                    "q": each.q,
-                    "n": each.found.n_window,
-                },
-            )
+
+
+@transaction.atomic
+def _forget_unmeasured(at: datetime) -> None:
+    """Drop what nobody asks about any more, as of versions that answer no more. An alert of it closes with it."""
+    gone = Finding.objects.filter(looked_at__lt=at)
+    for each in gone.filter(outcome=Outcome.DRIFT):
+        if Finding.objects.filter(pk=each.pk, outcome=Outcome.DRIFT, looked_at__lt=at).delete()[0]:
+            _tell_of_alert(opened=False, of=each, n=0)
+    gone.delete()
+
+
+def _tell_of_alert(*, opened: bool, of: Finding, **figures: float) -> None:
+    record(
+        actor=None,
+        action="drift.alert_opened" if opened else "drift.alert_closed",
+        subject_type="model_version",
+        subject_id=of.version,
+        details={
+            "against": str(of.against),
+            "measure": of.measure,
+            **({"client": of.client} if of.client else {}),
+            **figures,
+        },
+    )
 
 
 def _columns(each: Compared) -> dict[str, Any]:

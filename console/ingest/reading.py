@@ -132,7 +132,8 @@ def read_event(event: pb.Event) -> PredictionEvent | FeedbackEvent | FailureEven
     seconds = event.happened_at.seconds
     if not _FIRST_SECOND <= seconds < _LAST_SECOND:
         raise Unfit("happened_at is missing, or no time of this century")
-    happened_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=max(0, event.happened_at.nanos) // 1000)
+    nanos = min(max(0, event.happened_at.nanos), 999_999_999)
+    happened_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanos // 1000)
     body = event.WhichOneof("body")
     if body == "prediction":
         return _prediction(event_id, happened_at, event)

@@ -27,6 +27,10 @@ LIMITS: Final = (
         "Journals of gateways on other machines are not searched: "
         "a delivered event is deleted there within 300 seconds."
     ),
+    gettext_noop(
+        "An event that was refused stays with a gateway on another machine until an operator deletes it there, "
+        "from the folder rejected of its journal."
+    ),
     gettext_noop("Backups are not changed: the ledger of erasures is applied before a restored database is served."),
     gettext_noop(
         "Counts and distributions that name nobody stay, and so do the hashes of audit entries, whose salts are gone."

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -102,10 +102,13 @@ def _advance(request_id: int) -> tuple[Step, Step]:
 def _shut(erasure: Erasure) -> Step:
     request = erasure.request
     subject = Subject.objects.filter(found_by=bytes(request.found_by)).first()
-    if subject is None:
-        erasure.before = {store.name: 0 for store in STORES}
-        erasure.searched_at = now()
-        return Step.FINISH  # nobody is known by this name
+    if subject is None:  # nobody is known by this name; what was refused may have it all the same
+        nobody = Traces(uuid4(), bytes(request.found_by))
+        erasure.before = find_all(nobody)
+        _empty(nobody)
+        vault.remember_erased(found_by=nobody.found_by)  # their events may still be on the way
+        erasure.searched_at, erasure.remaining = now(), {name: n for name, n in find_all(nobody).items() if n}
+        return Step.SHUT if erasure.remaining else Step.FINISH
     vault.shut(subject_id=subject.pk)
     traces = collect(subject.pk, bytes(request.found_by))
     erasure.traces = traces.render()

@@ -65,7 +65,7 @@ class _Paper(FPDF):
             first_row_as_headings=bool(head),
             headings_style=FontFace(emphasis="BOLD", color=_SOFT),
             line_height=_TEXT_PT * _MM_PER_PT * _LINE,
-            padding=(0.7, 0),
+            padding=(0.45, 0),
             text_align=tuple({"l": "LEFT", "r": "RIGHT"}[letter] for letter in align),
         ) as table:
             for row in (*((head,) if head else ()), *rows):

@@ -10,6 +10,9 @@ of a consent is one consent's. The name of a call is a person's while no row of 
 caller may give every call the same. Both are looked for as the value of their field, never as a word in a text. In a
 log or a message no caller's name leads anywhere once its row is gone, and none is looked for.
 
+What the console refused is no passage: it stays in a folder of the journal until somebody deals with it, so that it is
+read event by event and what is this person's taken out (`refused`).
+
 So "0 in the journal" says that nothing there leads to this person by an id, a consent or a call of their own. An
 event from before the erasure that nobody has delivered yet, without a consent and under a name that others share, is
 in no row, and is not found: it arrives as nobody's, since the keyed hash of the pseudonym is kept until none can come.
@@ -40,7 +43,9 @@ from console.audit.models import Payload
 from console.datasets.queries import exports_with
 from console.predictions import services as predictions
 from console.predictions.models import Feedback, Prediction
+from console.privacy import refused
 from console.privacy.models import PrivacyRequest
+from console.privacy.refused import Sought
 from console.retraining.folders import photographs_of
 from console.review.models import ExpertDecision, ReviewItem
 from console.sheets.models import SheetItem
@@ -212,6 +217,24 @@ def _journal(traces: Traces) -> int:
     return _holding(settings.AMULET.journal_dir, [*_ids(traces), *filter(None, names)])
 
 
+def _refused(traces: Traces) -> int:
+    return refused.count(_sought(traces))
+
+
+def _erase_refused(traces: Traces) -> object:
+    return refused.erase(_sought(traces))
+
+
+def _sought(traces: Traces) -> Sought:
+    return Sought(
+        subject_id=traces.subject_id,
+        found_by=traces.found_by,
+        prediction_ids=frozenset(map(str, traces.prediction_ids)),
+        references=frozenset(traces.references),
+        calls=frozenset(_own_calls(traces)),
+    )
+
+
 def _broker(traces: Traces) -> int:
     return _holding(settings.AMULET.data_dir / "broker", _ids(traces))
 
@@ -236,7 +259,21 @@ def _own_calls(traces: Traces) -> list[str]:
 
 def _holding(folder: Path, needles: Sequence[bytes]) -> int:
     """How many files below a folder of this machine hold one of these."""
-    return sum(_holds(path, needles) for path in sorted(folder.rglob("*")) if path.is_file())
+    return sum(_holds(path, needles) for path in _files_below(folder))
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Every file there is; none where there is no such folder. One that may not be looked into was not searched, and
+    is no empty one: OSError.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders.sort()
+        yield from (path for name in sorted(names) if (path := Path(place, name)).is_file())
 
 
 def _value(field: FieldDescriptor, name: str) -> bytes:
@@ -286,6 +323,7 @@ STORES: Final[tuple[Store, ...]] = (
     Store("requests", _("links of privacy requests"), _requests, _erase_requests),
     Store("person", _("the person's own record"), _subjects),
     Store("files", _("encrypted files"), _files),
+    Store("refused", _("events that the console refused, on this machine"), _refused, _erase_refused),
     Store("training", _("photographs of a training job, on this machine"), _training),
     Store("broker", _("queue of tasks, on this machine"), _broker),
     Store("journal", _("journal of the gateway, on this machine"), _journal),

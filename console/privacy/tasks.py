@@ -8,7 +8,7 @@ from celery import shared_task
 from django.db import DatabaseError
 from django.utils.timezone import now
 
-from console.privacy import erasure, queries, services
+from console.privacy import erasure, queries, refused, services
 
 _log = logging.getLogger(__name__)
 
@@ -34,3 +34,15 @@ def escalate() -> None:
     """Tell of requests whose limit comes near."""
     if told := services.escalate(at=now()):
         _log.warning("privacy requests come near their limit", extra={"requests": told})
+
+
+@shared_task(name="console.privacy.tasks.erase_refused")
+def erase_refused() -> None:
+    """Take out what came late of people who were erased, and was refused."""
+    try:
+        gone = refused.erase_late()
+    except (OSError, DatabaseError) as error:
+        _log.error("refused events of erased people stay until the next look", extra={"error": type(error).__name__})
+        return
+    if gone:
+        _log.info("refused events of erased people are taken out", extra={"events": gone})

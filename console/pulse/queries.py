@@ -40,7 +40,7 @@ def service_states() -> Sequence[ServiceState]:
 def _state(service: Service, pulse: Pulse | None) -> ServiceState:
     if pulse is None:
         return ServiceState(service, Health.UNKNOWN, None, "")
-    if now() - pulse.beaten_at > SILENT_AFTER:
+    if abs(now() - pulse.beaten_at) > SILENT_AFTER:  # a clock that was set back makes no dead process alive
         return ServiceState(service, Health.SILENT, pulse.beaten_at, "")
     health = Health.UNWELL if pulse.problem else Health.WELL
     return ServiceState(service, health, pulse.beaten_at, pulse.problem)

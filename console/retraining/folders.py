@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,8 +31,8 @@ def work_folder(job_id: int) -> Iterator[Path]:
     """A new folder for this job, readable to nobody else, which is gone when the block is left. Raises OSError."""
     root: Path = settings.AMULET.training_dir
     root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    unlocked, folder = root / f"new-{os.getpid()}-{job_id}", root / f"{_PREFIX}{job_id}"
-    unlocked.mkdir(mode=_PRIVATE)
+    # A name of its own: in a container a worker that died has the number of the one that follows.
+    unlocked, folder = Path(tempfile.mkdtemp(prefix="new-", dir=root)), root / f"{_PREFIX}{job_id}"
     with _locked(unlocked) as mine:
         assert mine
         unlocked.rename(folder)  # a sweep sees it only from here on, with its lock

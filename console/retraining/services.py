@@ -169,9 +169,8 @@ def plan_after_erasures(*, at: datetime) -> int:
     May run twice: a plan's limit counts from when it was first seen.
     """
     due_at = at + timedelta(days=settings.AMULET.retrain_erased_days)
-    for version, photographs in versions_with_erased().items():
-        if version.state not in (Version.VERIFIED, Version.SMOKE_TESTED, Version.APPROVED):
-            continue
+    living = (Version.VERIFIED, Version.SMOKE_TESTED, Version.APPROVED)
+    for version, photographs in versions_with_erased(living).items():
         _plan, opened = Plan.objects.update_or_create(
             version=version,
             defaults={"photographs": photographs},

@@ -87,7 +87,10 @@ class SheetAdmin(HistoryAdmin):
             said = _("{count} photographs wait for experts.").format(count=sheet.size)
             if not sheet.left_out:
                 return said
-            why = _("{count} were left out: they are of predictions that the console does not know any more.")
+            why = _(
+                "{count} were left out: they are of predictions that the console does not know any more, or their "
+                "person has restricted what is done."
+            )
             return f"{said} {why.format(count=sheet.left_out)}"
 
         return ask(

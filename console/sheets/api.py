@@ -35,7 +35,8 @@ class SheetSerializer(serializers.ModelSerializer[Sheet]):
 class ImportedSheetSerializer(SheetSerializer):
     left_out = serializers.IntegerField(
         read_only=True,
-        help_text="Photographs that were not imported: the console does not know their predictions any more.",
+        help_text="Photographs that were not imported: the console does not know their predictions any more, or their "
+        "person has restricted what is done.",
     )
 
     class Meta(SheetSerializer.Meta):

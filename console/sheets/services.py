@@ -23,7 +23,7 @@ from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem, Verdict
 from console.sheets.withdrawal import shown
 from console.staff.models import User
 from console.staff.services import require
-from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, SheetRefused, read_sheet
+from model_store.review_sheet import PROBLEMS, SHEET_BYTES_MAX, VERDICTS, Item, SheetRefused, read_sheet
 
 NOTE_MAX: Final = 500
 VERDICTS_OF: Final = {
@@ -52,8 +52,9 @@ class Picture(Enum):
 def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     """Read a sheet and keep it with its pictures. How many it `left_out` is said on what is returned.
 
-    A photograph that names a prediction is of the person behind it. Where the console knows none any more, as after an
-    erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures.
+    A photograph whose name or source names a prediction is of the person behind it. Where the console knows none any
+    more, as after an erasure, nobody could let it be used, nor have it erased: it is left out, with its pictures. So is
+    one of a person who has restricted what is done: nothing more is kept of them.
 
     Raises NotAllowed; TooLarge; Invalid with what is wrong in the file, or when nothing of it may be used; Conflict
     when it was imported before, or somebody on it was erased meanwhile.
@@ -61,22 +62,26 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
     require(actor, "sheets.import_sheet")
     staging: Path = settings.AMULET.staging_dir
     staging.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=staging, suffix=".zip") as file:
+    # Without a name: it holds photographs in the clear, and goes with a process that is killed.
+    with tempfile.TemporaryFile(dir=staging) as file:
         for piece in pieces:
             if file.tell() + len(piece) > SHEET_BYTES_MAX:
                 raise TooLarge(_("A sheet may have at most {most} bytes.").format(most=SHEET_BYTES_MAX), field="file")
             file.write(piece)
         file.flush()
         try:
-            read = read_sheet(Path(file.name))
+            read = read_sheet(Path(f"/proc/self/fd/{file.fileno()}"))
         except SheetRefused as refused:
             raise Invalid(_("This is no review sheet: {why}.").format(why=refused), field="file") from None
-    named = _predictions_named([item.name for item in read.items])
+    named = _predictions_named(read.items)
     known = _with_a_person(named.values())
     items = [item for item in read.items if item.name not in named or named[item.name] in known]
     if not items:
         raise Invalid(
-            _("Every photograph on this sheet is of a prediction that the console does not know any more."),
+            _(
+                "Every photograph on this sheet is of a prediction that the console does not know any more, or of a "
+                "person who has restricted what is done."
+            ),
             field="file",
         )
     try:
@@ -267,14 +272,16 @@ def _no_such_item(number: int) -> NotFound:
     return NotFound(_("There is no item {number} on this sheet.").format(number=number))
 
 
-def _predictions_named(names: Iterable[str]) -> dict[str, UUID]:
-    """Name -> the prediction that it names, for those that name one."""
-    return {name: UUID(found[0]) for name in names if (found := _UUID.search(name))}
+def _predictions_named(items: Iterable[Item]) -> dict[str, UUID]:
+    """Name of an item -> the prediction that its name or source names, for those that name one."""
+    return {item.name: UUID(found[0]) for item in items if (found := _UUID.search(item.source or item.name))}
 
 
 def _with_a_person(keys: Collection[UUID]) -> set[UUID]:
-    """Those that the console knows, with their person: what it exported had one, and what comes late has none."""
-    rows = Prediction.objects.filter(pk__in=set(keys), subject__isnull=False)
+    """Those that the console knows, with their person: what it exported had one, and what comes late has none. Without
+    those of people who restricted what is done.
+    """
+    rows = Prediction.objects.filter(pk__in=set(keys), subject__isnull=False, subject__restricted_at=None)
     return set(rows.values_list("pk", flat=True))
 
 

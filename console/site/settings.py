@@ -128,6 +128,10 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     },
     "privacy: go on with erasures": {"task": "console.privacy.tasks.find_work", "schedule": 20.0},
     "privacy: tell of limits": {"task": "console.privacy.tasks.escalate", "schedule": timedelta(hours=1)},
+    "privacy: look at what was refused": {
+        "task": "console.privacy.tasks.erase_refused",
+        "schedule": timedelta(hours=1),
+    },
     "drift: fold": {"task": "console.drift.tasks.fold", "schedule": 30.0},
     "drift: watch": {"task": "console.drift.tasks.watch", "schedule": timedelta(minutes=15)},
     "datasets: propose": {"task": "console.datasets.tasks.propose", "schedule": timedelta(minutes=10)},
@@ -204,6 +208,10 @@ CONTENT_SECURITY_POLICY = {
 }
 # Uploads are streamed in pieces; nothing else that comes in is large.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 2**20
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "console.site.unnamed.UnnamedFile",
+]
 
 # Languages.
 LANGUAGE_CODE = "en"

@@ -191,7 +191,7 @@ def erase(*, subject_id: UUID) -> bool:
     if subject is None:
         return False
     erase_kept(subject_id=subject_id)
-    Erased.objects.update_or_create(found_by=bytes(subject.found_by), defaults={"erased_at": now()})
+    remember_erased(found_by=bytes(subject.found_by))
     subject.delete()
     return True
 
@@ -200,6 +200,11 @@ def delete_files(object_ids: Iterable[UUID]) -> None:
     """Remove the bytes of objects whose rows are gone. Harmless when they are too. Raises OSError."""
     for object_id in object_ids:
         queries.store().delete(object_id)
+
+
+def remember_erased(*, found_by: bytes) -> None:
+    """From now on no event from before now brings this person here, for LATE_EVENTS_MAX."""
+    Erased.objects.update_or_create(found_by=found_by, defaults={"erased_at": now()})
 
 
 def forget_erased() -> int:

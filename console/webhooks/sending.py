@@ -12,9 +12,9 @@ import socket
 import ssl
 from collections.abc import Mapping
 from email.utils import parseaddr
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 from django.conf import settings
@@ -25,6 +25,8 @@ from console.errors import Invalid
 
 SECONDS_MAX: Final = 10.0
 _PORTS: Final = {"https": 443, "http": 80}
+_PORT_MAX: Final = 65_535
+_ROUTED: Final = IPv6Network("2000::/3")  # all that IANA has given out for the whole net
 
 
 class NotDelivered(Exception):
@@ -41,30 +43,31 @@ def check_address(url: str) -> None:
             raise Invalid(_("An e-mail address reads mailto:name@example.org."), field="url")
         return
     private = settings.AMULET.webhook_private
-    if parts.scheme not in (_PORTS if private else ("https",)) or not parts.hostname or parts.username is not None:
-        raise Invalid(
-            _("An address begins with https:// or mailto:, and names a host without user or password."), field="url"
-        )
     try:
-        _resolved(parts.hostname, parts.port or _PORTS[parts.scheme])
-    except (NotDelivered, ValueError) as error:
+        whole = _whole(url)
+        if whole.scheme not in (_PORTS if private else ("https",)) or not whole.host or whole.userinfo:
+            raise Invalid(
+                _("An address begins with https:// or mailto:, and names a host without user or password."), field="url"
+            )
+        _resolved(whole)
+    except NotDelivered as error:
         raise Invalid(str(error), field="url") from None
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> str:
     """Send, and return what was answered, "204". Raises NotDelivered."""
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    address = _resolved(parts.hostname, port := parts.port or _PORTS[parts.scheme])
-    target = urlunsplit((parts.scheme, f"{_bracketed(address)}:{port}", parts.path or "/", parts.query, ""))
+    whole = _whole(url)
+    target = whole.copy_with(host=_resolved(whole), port=_port(whole), fragment=None)
     try:
-        status = asyncio.run(_status_of(target, body, {**headers, "host": parts.netloc}, parts.hostname))
+        status = asyncio.run(
+            _status_of(str(target), body, {**headers, "host": whole.netloc.decode()}, whole.raw_host.decode())
+        )
     except TimeoutError:
         raise NotDelivered(
-            _("{host} did not answer within {seconds} seconds.").format(host=parts.hostname, seconds=f"{SECONDS_MAX:g}")
+            _("{host} did not answer within {seconds} seconds.").format(host=whole.host, seconds=f"{SECONDS_MAX:g}")
         ) from None
     except httpx.HTTPError as error:
-        raise NotDelivered(_why(error, parts.hostname)) from None
+        raise NotDelivered(_why(error, whole.host)) from None
     if not 200 <= status < 300:
         raise NotDelivered(str(status))
     return str(status)
@@ -119,21 +122,39 @@ def mail(url: str, subject: str, text: str) -> str:
     message = EmailMessage(subject=subject, body=text, to=[urlsplit(url).path])
     try:
         message.send()
-    except OSError as error:  # smtplib's own errors among them
+    except (OSError, ValueError) as error:  # smtplib's own errors among them, and letters that a server cannot take
         raise NotDelivered(type(error).__name__) from None
     return "sent"
 
 
-def _resolved(host: str, port: int) -> str:
+def _whole(url: str) -> httpx.URL:
+    """An address in its parts, a host of other letters than ASCII's as the name service has it.
+
+    Raises NotDelivered for one that is none.
+    """
+    try:
+        whole = httpx.URL(url)
+    except httpx.InvalidURL:
+        whole = None
+    if whole is None or (whole.port or 0) > _PORT_MAX:
+        raise NotDelivered(_("This is no address: it has signs or a port that none has."))
+    return whole
+
+
+def _port(url: httpx.URL) -> int:
+    return url.port or _PORTS[url.scheme]
+
+
+def _resolved(url: httpx.URL) -> str:
     """The address to connect to. Raises NotDelivered when there is none, or one that is not public."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(url.raw_host.decode(), _port(url), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise NotDelivered(_("{host} has no address.").format(host=host)) from None
+        raise NotDelivered(_("{host} has no address.").format(host=url.host)) from None
     addresses = [str(sockaddr[0]) for *_rest, sockaddr in found]
     if not settings.AMULET.webhook_private and not all(map(_is_public, addresses)):
         raise NotDelivered(
-            _("{host} is an address of a private network; AMULET_WEBHOOK_PRIVATE allows them.").format(host=host)
+            _("{host} is an address of a private network; AMULET_WEBHOOK_PRIVATE allows them.").format(host=url.host)
         )
     return addresses[0]
 
@@ -143,8 +164,6 @@ def _is_public(text: str) -> bool:
     if isinstance(address, IPv6Address):
         # An IPv4 address in IPv6's clothes reaches what the IPv4 address reaches.
         address = address.ipv4_mapped or address.sixtofour or address
+    if isinstance(address, IPv6Address) and address not in _ROUTED:
+        return False  # site-local, NAT64 of whatever IPv4 address, and others that is_global does not know
     return address.is_global and not address.is_multicast
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

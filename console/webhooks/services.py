@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any, Final
 
 from django.db import transaction
@@ -37,6 +38,8 @@ TRIES_AFTER: Final = tuple(
 KEPT: Final = timedelta(days=30)
 _ENTRIES_AT_ONCE: Final = 500
 _DELIVERIES_AT_ONCE: Final = 100
+# Longer than any try: the name service, a mail server's every step and `SECONDS_MAX` among it.
+_TRY_TAKES_MAX: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,20 +118,25 @@ def enqueue() -> int:
 
 
 def deliver(*, at: datetime) -> int:
-    """Try what is due. Returns how many arrived. An address that fails is left alone until the next call."""
+    """Try what is due, of each address in turn. Returns how many arrived.
+
+    An address that fails is left alone until the next call, and holds up nobody else.
+    """
+    began_s = time.monotonic()
     arrived, failing = 0, set[int]()
-    due = Delivery.objects.filter(state=State.WAITING, next_try_at__lte=at, endpoint__active=True)
-    for delivery in due.select_related("endpoint").order_by("next_try_at", "pk")[:_DELIVERIES_AT_ONCE]:
-        if delivery.endpoint_id in failing or not _claim(delivery, at):
+    for delivery in _in_turns(at):
+        # As late as it is by now: others before it may have taken their time.
+        moment = at + timedelta(seconds=int(time.monotonic() - began_s))
+        if delivery.endpoint_id in failing or not _claim(delivery, moment):
             continue
         try:
             answer = _send(delivery)
         except sending.NotDelivered as error:
             failing.add(delivery.endpoint_id)
-            _settle(delivery, State.WAITING if delivery.tries <= len(TRIES_AFTER) else State.GIVEN_UP, str(error))
+            _put_off(delivery, str(error), next_try_at=moment + _wait_after(delivery.tries))
         else:
             arrived += 1
-            _settle(delivery, State.DELIVERED, answer)
+            _arrived(delivery, answer)
     return arrived
 
 
@@ -187,12 +195,27 @@ def _body_of(entry: Entry) -> str:
     )
 
 
+def _in_turns(at: datetime) -> list[Delivery]:
+    """What is due, the oldest of each address first, then the second of each: a long queue is before no other."""
+    due = Delivery.objects.filter(state=State.WAITING, next_try_at__lte=at).select_related("endpoint")
+    queues = [
+        list(due.filter(endpoint=endpoint_id).order_by("next_try_at", "pk")[:_DELIVERIES_AT_ONCE])
+        for endpoint_id in _active_ids()
+    ]
+    turns = [each for row in zip_longest(*queues) for each in row if each is not None]
+    return turns[:_DELIVERIES_AT_ONCE]
+
+
 def _claim(delivery: Delivery, at: datetime) -> bool:
     """Count the try before it is made: two workers never try at once, and a try that dies is followed by the next."""
     delivery.tries += 1
-    wait = TRIES_AFTER[min(delivery.tries, len(TRIES_AFTER)) - 1]
+    wait = max(_wait_after(delivery.tries), _TRY_TAKES_MAX)
     mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries - 1)
     return bool(mine.update(tries=delivery.tries, next_try_at=at + wait))
+
+
+def _wait_after(tries: int) -> timedelta:
+    return TRIES_AFTER[min(tries, len(TRIES_AFTER)) - 1]
 
 
 def _send(delivery: Delivery) -> str:
@@ -218,10 +241,18 @@ def _letter(delivery: Delivery) -> tuple[str, str]:
     return f"Amulet: {' / '.join(subject)}", "\n".join(lines)
 
 
-def _settle(delivery: Delivery, state: State, answer: str) -> None:
-    settled_at = None if state == State.WAITING else now()
-    Delivery.objects.filter(pk=delivery.pk).update(state=state, answer=answer[:200], settled_at=settled_at)
-    if state == State.GIVEN_UP:
+def _arrived(delivery: Delivery, answer: str) -> None:
+    """Whatever another try came to: who was asked has it."""
+    settled = {"state": State.DELIVERED, "answer": answer[:200], "settled_at": now()}
+    Delivery.objects.filter(pk=delivery.pk).update(**settled)
+
+
+def _put_off(delivery: Delivery, answer: str, *, next_try_at: datetime) -> None:
+    """Note a try that failed; nothing where a later one has begun, as after a worker that stood still."""
+    mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries)
+    if delivery.tries <= len(TRIES_AFTER):
+        mine.update(answer=answer[:200], next_try_at=next_try_at)
+    elif mine.update(answer=answer[:200], state=State.GIVEN_UP, settled_at=now()):
         _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})
 
 

@@ -4,6 +4,9 @@ Each delivery that had some adds one file to `rejected/`, named after the last s
 it, with one JSON object a line:
 
     {"sequence": 1042, "event_id": "0192…", "why": "unknown client", "event": "<base64>"}
+
+Where a console runs on the same machine, an erasure reads them and takes out the lines of its person
+(`console.privacy.refused`).
 """
 
 from __future__ import annotations
@@ -32,6 +35,14 @@ class RejectedEvent:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """One file: an erasure may take a person's events out of it, and then it is smaller."""
+
+    size_bytes: int
+    events: int
+
+
 class RejectedEvents:
     """The folder of rejected events of one journal. Blocks on the disk."""
 
@@ -39,8 +50,8 @@ class RejectedEvents:
         self._folder = journal_folder / REJECTED_FOLDER
         files = sorted(filter(_is_ours, self._folder.glob("*.jsonl"))) if self._folder.is_dir() else []
         self._last_sequence = int(files[-1].stem) if files else 0
-        self._kept = {file.name: _count(file) for file in files}  # file -> its events
-        self.count = sum(self._kept.values())
+        self._kept = {file.name: _Kept(_size_bytes(file), _count(file)) for file in files}
+        self.count = self._sum()
 
     def keep(self, events: Sequence[RejectedEvent]) -> None:
         """Keep them durably; those that were kept before, in an interrupted delivery, are not kept twice.
@@ -55,21 +66,38 @@ class RejectedEvents:
         name = f"{last:0{_DIGITS}d}.jsonl"
         write_durably(self._folder / name, b"".join(map(_line, new)))
         self._last_sequence = last
-        self._kept[name] = len(new)
-        self.count = sum(self._kept.values())
+        self._kept[name] = _Kept(_size_bytes(self._folder / name), len(new))
+        self.count = self._sum()
 
     def look_again(self) -> None:
-        """Count no longer what was taken out of the folder: somebody has dealt with it."""
+        """Count no longer what was taken out of the folder, or out of a file in it: somebody has dealt with it."""
         try:
-            self._kept = {name: events for name, events in self._kept.items() if (self._folder / name).exists()}
+            for name, kept in list(self._kept.items()):
+                file = self._folder / name
+                if not file.exists():
+                    del self._kept[name]
+                elif (size_bytes := _size_bytes(file)) != kept.size_bytes:
+                    self._kept[name] = _Kept(size_bytes, _count(file))
         except OSError:
-            return  # a folder that cannot be looked at has lost nothing
-        self.count = sum(self._kept.values())
+            pass  # a folder that cannot be looked at has lost nothing
+        self.count = self._sum()
+
+    def _sum(self) -> int:
+        return sum(kept.events for kept in self._kept.values())
 
 
 def _is_ours(file: Path) -> bool:
     """Whether a delivery made it: a note or a copy that somebody left beside them counts for nothing."""
     return len(file.stem) == _DIGITS and file.stem.isdecimal()
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return -1
 
 
 def _count(file: Path) -> int:

@@ -97,10 +97,14 @@ def write_sheet(synthetic: Sequence[Photo], real: Sequence[Photo], out: Path, *,
     chosen = _dealt(synthetic, min(sample - len(yardsticks), len(synthetic)), rng)
     items = [*((photo, Origin.SYNTHETIC) for photo in chosen), *((photo, Origin.REAL) for photo in yardsticks)]
     shuffled = (items[place] for place in rng.permutation(len(items)))
-    # Named by their number: a file's own name would tell real ones.
+    # Named by their number: a file's own name would tell real ones. It is their source, which nobody who judges sees:
+    # a synthetic photograph begins with the name of the real one that it is made from.
     return review_sheet.write_sheet(
         out,
-        (Item("", _picture(photo), photo.label, origin=origin) for photo, origin in shuffled),
+        (
+            Item("", _picture(photo), photo.label, origin=origin, source=_printable(photo.path.name))
+            for photo, origin in shuffled
+        ),
         kind=Kind.SYNTHETIC,
     )
 
@@ -201,6 +205,11 @@ def _chance(counts: NDArray[np.int64]) -> float:
 
 def _picture(photo: Photo) -> bytes:
     return jpeg(Image.fromarray(pixels_of(photo.path.read_bytes(), _SIDE_PX, _SIDE_PX)))
+
+
+def _printable(name: str) -> str:
+    """A file may be named by anything; a sheet holds what can be shown."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
 
 
 def _dealt(photos: Sequence[Photo], count: int, rng: np.random.Generator) -> list[Photo]:

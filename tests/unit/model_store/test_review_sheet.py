@@ -36,7 +36,11 @@ def packed(path: Path, pictures: Mapping[str, bytes], *rows: Any, **changed: Any
 
 @pytest.mark.parametrize(
     ("kind", "model", "item"),
-    [(Kind.HEAT_MAPS, "v20260101_b0_0.9", HEAT), (Kind.SYNTHETIC, "", Item("7", PICTURE, "b", origin=Origin.REAL))],
+    [
+        (Kind.HEAT_MAPS, "v20260101_b0_0.9", HEAT),
+        (Kind.SYNTHETIC, "", Item("7", PICTURE, "b", origin=Origin.REAL)),
+        (Kind.SYNTHETIC, "", Item("7", PICTURE, "b", origin=Origin.REAL, source="front_1_0.png")),
+    ],
 )
 def test_what_was_written_is_read(tmp_path: Path, kind: Kind, model: str, item: Item) -> None:
     assert write_sheet(tmp_path / "sheet.zip", [item], kind=kind, model=model) == 1
@@ -62,6 +66,8 @@ def test_a_sheet_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
         ({"001.jpg": PICTURE}, [{**MADE, "more": 1}], {}, "item 1 is no object with class, name, origin, photo"),
         ({"001.jpg": PICTURE}, [{**MADE, "origin": "moon"}], {}, "origin other than synthetic or real"),
         ({"001.jpg": PICTURE}, [{**MADE, "name": "a\nb"}], {}, "has a name that is no text"),
+        ({"001.jpg": PICTURE}, [{**MADE, "source": ["a"]}], {}, "has a source that is no text"),
+        ({"001.jpg": PICTURE}, [{**MADE, "source": "a" * 301}], {}, "has a source that is no text"),
         ({"001.jpg": PICTURE}, [{**MADE, "photo": "sheet.json"}], {}, "names a photo that is not in the file"),
         ({"001.jpg": PICTURE, "x.exe": b"MZ"}, [MADE], {}, "every picture of the file belongs to exactly one item"),
         ({"001.jpg": PICTURE}, [MADE, {**MADE, "name": "002"}], {}, "belongs to exactly one item"),

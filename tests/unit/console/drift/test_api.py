@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
@@ -18,7 +21,7 @@ from console.review.models import Decided, ReviewItem
 from console.review.services import Decision
 from console.site.roles import Role
 from tests.console_events import CLASSES, CLIENT, prediction_event
-from tests.unit.console.people import caller, member
+from tests.unit.console.people import browser, caller, member
 from tests.unit.console.versions import a_version
 
 pytestmark = pytest.mark.django_db
@@ -64,6 +67,26 @@ def test_one_finding_says_what_grew() -> None:
     assert told["grew"] == {"bound": pytest.approx(0.6), "is_low": True, "choice": None, "before": 0.0, "now": 1.0}
     row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure="predicted_class")
     assert caller(Role.AUDITOR).get(f"/api/v1/drift/findings/{row.pk}/").json()["grew"] is None
+
+
+@pytest.mark.usefixtures("static_files")
+@pytest.mark.parametrize("scores", [(math.inf,), (math.inf, -math.inf), (1e300,), (math.nan,)])
+def test_a_finding_of_scores_beyond_all_bounds_is_told_and_drawn(scores: tuple[float, ...]) -> None:
+    at = now()
+    for when, odd in ((at - timedelta(days=7), False), (at - timedelta(hours=1), True)):
+        batch = [prediction_event(happened_at=when) for _ in range(210)]
+        for number, event in enumerate(batch[::10]):
+            if odd:
+                event.prediction.ood_scores[0].score = scores[number % len(scores)]
+        assert apply_batch(batch).applied == 210
+    tasks.watch()
+    row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure="score_mahalanobis")
+    told = caller(Role.VIEWER).get(f"/api/v1/drift/findings/{row.pk}/")
+    assert told.status_code == 200
+    assert all(0 <= share <= 1 for share in told.json()["curves"]["now"])
+    page = browser(member(Role.VIEWER, "v")).get(reverse("admin:drift_finding_change", args=[row.pk]))
+    assert page.status_code == 200
+    assert not re.search(rb"[ \",]-?(nan|inf)\b", page.content)
 
 
 def test_one_finding_tells_what_its_page_draws(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +115,56 @@ def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
     alert.refresh_from_db()
     assert (alert.outcome, alert.since) == (Outcome.NONE, None)
     assert told("drift.alert_closed") == 1
+
+
+def test_an_alert_of_a_version_that_answers_no_more_is_closed_and_told() -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    opened = services.watch(at=NOON)
+    assert services.watch(at=NOON + timedelta(days=30)) == 0
+    assert not Finding.objects.exists()
+    said = Entry.objects.filter(type="drift.alert_closed")
+    assert (said.count(), Entry.objects.filter(type="drift.alert_opened").count()) == (opened, opened)
+    assert json.loads(said.filter(payload__text__contains='"confidence"')[0].payload.text)["n"] == 0
+
+
+@pytest.mark.parametrize("worse_first", [True, False])
+def test_two_workers_that_watch_at_once_tell_of_an_alert_once(
+    monkeypatch: pytest.MonkeyPatch, worse_first: bool
+) -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    if not worse_first:  # what turns is a finding that stands already
+        services.watch(at=NOON - timedelta(days=8))
+        services.watch(at=NOON)
+        services.watch(at=NOON + timedelta(days=14))
+    columns, other = services._columns, []
+
+    def meanwhile(each: services.Compared) -> dict[str, object]:
+        if not other:  # the other worker comes between this one's look and its writing
+            other.append(1)
+            services.watch(at=NOON)
+        return columns(each)
+
+    before = told("drift.alert_opened")
+    monkeypatch.setattr(services, "_columns", meanwhile)
+    services.watch(at=NOON)
+    assert told("drift.alert_opened") == before + 1
+
+
+@pytest.mark.parametrize("detector", ["KNN", "ระยะ", "x" * 60])
+def test_a_detector_of_an_odd_name_stops_no_folding(detector: str) -> None:
+    for seed in (1, 2):
+        odd = events(3, at=NOON, seed=seed)
+        for event in odd:
+            event.prediction.ood_scores[0].detector = detector
+        assert apply_batch(odd).applied == 3
+        assert services.fold() == 1
+    kept = Distribution.objects.get(client=EVERYBODY, span=Span.DAY).reference()
+    assert kept.samples["confidence"].count == 6
+    assert not [name for name in kept.samples if name.endswith(detector)]
 
 
 def test_photographs_of_another_kind_are_found_although_the_model_is_as_sure_of_them() -> None:

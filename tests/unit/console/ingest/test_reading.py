@@ -89,8 +89,10 @@ def test_values_that_no_database_holds_are_bounded_and_not_lost() -> None:
         candidates=[prediction_pb2.Candidate(class_id="c", probability=math.nan)],
         views=[pb.ViewRecord(heat_map_rows=7, heat_map_columns=7, heat_map=b"short")],
     )
+    event.happened_at.nanos = 1_500_000_000
     read = read_event(event)
     assert isinstance(read, PredictionEvent)
+    assert read.happened_at.microsecond == 999_999
     assert len(read.request_id) == 128
     assert read.model == "a\ufffdb"
     assert read.ood_scores[0].score > 1e300

@@ -98,6 +98,45 @@ def test_a_rule_is_applied_when_its_time_has_come_and_its_day_is_in_the_audit_tr
     assert applied("erasures") == (0, 0, 0, 0)
 
 
+def test_a_clock_that_was_set_back_keeps_no_rule_waiting_until_it_comes_there_again() -> None:
+    services.apply_due(at=AT + timedelta(days=365))
+    Erased.objects.create(found_by=b"1" * 32, erased_at=AT - timedelta(days=90))
+    assert services.apply_due(at=AT) == 1
+    assert Applied.objects.get(pk="erasures").next_at == AT + timedelta(days=1)
+
+
+def test_two_workers_at_once_count_what_goes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    services.apply_due(at=AT - timedelta(days=1))
+    Erased.objects.create(found_by=b"1" * 32, erased_at=AT - timedelta(days=90))
+    forget, begun = vault.forget_erased, []
+
+    def meanwhile() -> int:
+        if not begun:  # the other worker comes between this one's counting and its deleting
+            begun.append(1)
+            services.apply_due(at=AT)
+        return forget()
+
+    monkeypatch.setattr(vault, "forget_erased", meanwhile)
+    services.apply_due(at=AT)
+    assert begun
+    assert applied("erasures") == (1, 1, 0, 0)
+
+
+def test_whoever_dies_over_a_rule_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    services.apply_due(at=AT - timedelta(days=1))
+    Erased.objects.create(found_by=b"1" * 32, erased_at=AT - timedelta(days=90))
+
+    def killed() -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vault, "forget_erased", killed)
+        with pytest.raises(KeyboardInterrupt):
+            services.apply_due(at=AT)
+    assert services.apply_due(at=AT + timedelta(minutes=1)) == 0
+    assert services.apply_due(at=AT + timedelta(minutes=11)) == 1
+
+
 @pytest.mark.usefixtures("static_files")
 def test_what_is_overdue_stands_in_red_on_home_and_in_the_report(officer: User) -> None:
     services.apply_due(at=now())
@@ -113,6 +152,8 @@ def test_what_is_overdue_stands_in_red_on_home_and_in_the_report(officer: User) 
     with connection.execute_wrapper(refuse):
         services.apply_due(at=now() + timedelta(days=1))
     assert applied("erasures") == (1, 0, 0, 1)
+    failed = Applied.objects.get(pk="erasures")
+    assert failed.next_at == failed.last_at + timedelta(minutes=10)  # not a day later
     assert applied("deliveries")[3] == 0  # the others did their work
     desk = browser(officer)  # the session of the day before is one of the things that went
     assert "is-late" in desk.get("/admin/").content.decode()

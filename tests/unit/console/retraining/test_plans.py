@@ -10,7 +10,7 @@ from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
 from django.utils.timezone import now
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from console.audit.models import Entry
 from console.datasets import queries as datasets
@@ -116,3 +116,21 @@ def test_home_and_the_page_say_what_is_overdue(versions: list[ModelVersion], off
     listed = desk.get(reverse("admin:retraining_trainingjob_changelist")).content.decode()
     assert listed.count("learnt from 1 photograph whose person was erased since.") == 2
     assert listed.count("overdue") == 1
+
+
+def test_looking_for_what_to_plan_counts_no_labels_of_data_sets_that_nothing_serves_from(
+    versions: list[ModelVersion], officer: User, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    """It is done every half minute, and exports only ever become more."""
+    assert erasure.carry_out(ask_erasure(officer).pk)
+    living = (State.VERIFIED, State.SMOKE_TESTED, State.APPROVED)
+    found = datasets.versions_with_erased(living)
+    assert found
+    ModelVersion.objects.exclude(pk=min(found, key=lambda version: version.pk).pk).update(state=State.RETIRED)
+    with django_assert_num_queries(3) as asked:
+        assert len(datasets.versions_with_erased(living)) == 1
+    (counting,) = [query["sql"] for query in asked if "COUNT" in query["sql"]]
+    of_living = ModelVersion.objects.filter(state__in=living).values_list("card_document__data__fingerprint", flat=True)
+    exported = set(Dataset.objects.values_list("fingerprint", flat=True))
+    assert {fingerprint for fingerprint in exported if fingerprint in counting} == set(of_living)
+    assert len(exported) > 1

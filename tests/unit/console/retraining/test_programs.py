@@ -107,3 +107,10 @@ with folders.work_folder(12) as folder:
     wait_until_ended(program)
     assert folders.sweep() == 1
     assert list((tmp_path / "training").iterdir()) == []
+
+
+def test_a_worker_of_the_number_of_one_that_died_at_the_start_has_a_folder_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "training" / f"new-{os.getpid()}-12").mkdir(parents=True)
+    with folders.work_folder(12) as folder:
+        assert folder == tmp_path / "training" / "job-12"
+        assert folder.stat().st_mode & 0o777 == 0o700

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
+from django.test import RequestFactory
 from django.urls import reverse
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries
@@ -175,6 +180,30 @@ def test_what_is_no_sheet_is_refused_with_a_sentence(engineer: User, tmp_path: P
 
 
 @pytest.mark.usefixtures("static_files")
+def test_a_sheet_that_comes_in_has_no_name_on_the_disk_that_a_kill_would_leave(engineer: User, tmp_path: Path) -> None:
+    content = heat_maps(tmp_path, "a.png")
+    before, during = set(settings.AMULET.staging_dir.glob("*")), set()
+
+    def pieces() -> Iterator[bytes]:
+        yield content[:100]
+        during.update(settings.AMULET.staging_dir.iterdir())
+        yield content[100:]
+
+    assert services.import_sheet(actor=engineer, pieces=pieces()).size == 1
+    assert during == before
+
+
+def test_nor_has_a_large_file_that_comes_in_by_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    large = b"photograph" * 2**19
+    request = RequestFactory().post("/admin/", {"file": SimpleUploadedFile("sheet.zip", large)})
+    file = request.FILES["file"]
+    assert isinstance(file, TemporaryUploadedFile)  # on disk, and not in memory
+    assert list(tmp_path.iterdir()) == []
+    assert b"".join(file.chunks()) == large
+    request.close()
+
+
 def test_on_the_pages_an_expert_is_never_told_what_is_real(engineer: User, synthetic: bytes) -> None:
     sheet = services.import_sheet(actor=engineer, pieces=[synthetic])
     browser, _expert = at_the_desk(Role.REVIEWER)

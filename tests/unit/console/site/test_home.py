@@ -193,6 +193,9 @@ def test_home_says_which_service_is_silent_and_which_has_a_problem() -> None:
     assert [state.health for state in service_states()] == [Health.WELL, Health.UNWELL, Health.UNKNOWN, Health.UNKNOWN]
     Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() - timedelta(minutes=5))
     assert service_states()[0].health is Health.SILENT
+    # Heard of before a clock was set back, and never since.
+    Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() + timedelta(hours=1))
+    assert service_states()[0].health is Health.SILENT
     page = shown(at_home(member(Role.VIEWER)))
     for words_ in ("silent", "TorchServe does not answer", "never heard of"):
         assert words_ in page

@@ -23,9 +23,9 @@ from console.audit.services import record
 from console.errors import Invalid, NotAllowed
 from console.site.roles import Role
 from console.staff.models import User
-from console.webhooks import services
+from console.webhooks import sending, services
 from console.webhooks.events import EVENTS
-from console.webhooks.models import Delivery, State
+from console.webhooks.models import Delivery, Endpoint, State
 from tests.unit.console.people import caller, member
 
 pytestmark = pytest.mark.django_db
@@ -185,6 +185,8 @@ def test_people_hear_by_e_mail_in_both_languages(boss: User) -> None:
         "https://169.254.169.254/latest/meta-data", "https://[::ffff:10.0.0.1]/", "https://[2002:7f00:1::]/",
         "https://0.0.0.0/", "https://[fe80::1]/", "https://2130706433/", "https://0x7f.1/", "https://100.64.0.1/",
         "http://example.org/", "ftp://example.org/", "https://user@example.org/", "https:///x", "file:///etc/passwd",
+        "https://[fec0::1]/", "https://[64:ff9b::a00:1]/", "https://[::7f00:1]/", "https://[64:ff9b:1::7f00:1]/",
+        "https://8.8.8.8/\x01", "https://8.8.8.8:99999/", "https://8.8.8.8:-1/", "https://a..b/",
         "https://example.org:99999/", "mailto:team@example.org", "https://no-such-host.invalid/",
     ],
 )  # fmt: skip
@@ -192,6 +194,68 @@ def test_an_address_inside_our_own_network_is_refused(boss: User, url: str) -> N
     with pytest.raises(Invalid) as refused:
         services.create_endpoint(actor=boss, url=url, events=[OPENED])
     assert refused.value.field == "url"
+
+
+@pytest.mark.usefixtures("private")
+def test_a_long_queue_of_an_address_that_fails_is_before_nobody_elses(boss: User, listener: Listener) -> None:
+    services.create_endpoint(actor=boss, url="http://127.0.0.1:1/", events=[OPENED])  # where nobody listens
+    for _number in range(services._DELIVERIES_AT_ONCE + 5):
+        happen()
+    services.enqueue()
+    services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    happen()
+    assert tell() == 1
+    assert len(listener.heard) == 1
+
+
+@pytest.mark.usefixtures("private")
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/\x01", "http://127.0.0.1:99999/", "mailto:a\xe9\n@example.org"])
+def test_an_address_that_was_entered_before_it_was_refused_holds_up_nobody(
+    boss: User, listener: Listener, url: str
+) -> None:
+    first = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint
+    Endpoint.objects.filter(pk=first.pk).update(url=url)
+    services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    happen()
+    assert tell() >= 1
+    assert len(listener.heard) == 1
+
+
+@pytest.mark.usefixtures("private")
+def test_while_a_listener_takes_its_time_no_second_try_begins(boss: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.create_endpoint(actor=boss, url="http://127.0.0.1:1/", events=[OPENED])
+    happen()
+    started, tries = now(), []
+
+    def slow(*_: Any) -> str:
+        tries.append(1)
+        if len(tries) == 1:  # another worker's turn, while this one waits for the answer
+            assert services.deliver(at=started + timedelta(seconds=9)) == 0
+        return "204"
+
+    monkeypatch.setattr(sending, "post", slow)
+    assert tell(started + timedelta(seconds=1)) == 1
+    assert len(tries) == 1
+
+
+@pytest.mark.usefixtures("private")
+def test_what_arrived_stays_arrived_whatever_an_older_try_comes_to(boss: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    services.create_endpoint(actor=boss, url="http://127.0.0.1:1/", events=[OPENED])
+    happen()
+    started, tries = now(), []
+
+    def stood_still(*_: Any) -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            assert services.deliver(at=started + timedelta(hours=1)) == 1
+            raise sending.NotDelivered("ReadError")
+        return "204"
+
+    monkeypatch.setattr(sending, "post", stood_still)
+    assert tell(started + timedelta(seconds=1)) == 0
+    told = Delivery.objects.get()
+    assert (told.state, told.answer, told.tries) == (State.DELIVERED, "204", 2)
+    assert services.deliver(at=started + timedelta(days=9)) == 0
 
 
 def test_a_name_that_turns_private_later_reaches_nothing(boss: User, listener: Listener, settings: Any) -> None:

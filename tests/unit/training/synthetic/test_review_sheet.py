@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from sklearn.metrics import cohen_kappa_score
 
-from model_store.review_sheet import SHEET
+from model_store.review_sheet import SHEET, read_sheet
 from tests.unit.training.data.cast import write_folder
 from training.data.errors import DataWrong
 from training.data.folder import scan_folder
@@ -49,9 +49,19 @@ def test_a_sheet_deals_classes_evenly_and_nothing_but_the_origin_tells_real_ones
         ("real", "berry"): 1,
     }
     assert [item["photo"] for item in sheet["items"]] == sorted(pictures)
+    files = {photo.path.name for photo in (*made, *real)}
+    assert all(item["source"] in files and item["name"] not in files for item in sheet["items"])
     shapes = {(image.size, image.format) for image in map(Image.open, map(io.BytesIO, pictures.values()))}
     assert len(shapes) == 1
     assert write_sheet(made[:3], (), tmp_path / "small.zip", sample=100, seed=1) == 3
+
+
+def test_a_file_of_any_name_makes_a_sheet_that_is_read(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "made", {"apple": 2})
+    for number, file in enumerate(sorted((folder / "apple").iterdir())):
+        file.rename(file.with_name(f"{number}\u200b.jpg"))  # a space that nobody sees, as Thai texts have
+    assert write_sheet(scan_folder(folder).photos, (), tmp_path / "sheet.zip", sample=2, seed=1) == 2
+    assert {item.source for item in read_sheet(tmp_path / "sheet.zip").items} == {"0\ufffd.jpg", "1\ufffd.jpg"}
 
 
 def test_acceptance_and_kappa_by_hand(tmp_path: Path) -> None:
