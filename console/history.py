@@ -58,6 +58,8 @@ class _PreparedList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
+        # A list that is never counted has no number of rows for its heading; the theme leaves it out where both agree.
+        self.full_result_count = self.result_count
         rows: list[Any] = list(self.result_list)
         self.model_admin.prepare(request, rows)
         self.result_list = rows

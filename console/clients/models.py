@@ -11,6 +11,8 @@ from django.db import models
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
+# Thai writes vowels and tones above and below a letter; to a regular expression those are no letters.
+NAME_FORM = r"^\w[\w\u0E31\u0E34-\u0E3A\u0E47-\u0E4E .@/+-]*\Z"
 CALLS_PER_MINUTE_DEFAULT = 100
 CALLS_PER_MINUTE_MAX = 1_000_000
 
@@ -23,7 +25,7 @@ class Client(models.Model):
         _("name"),
         max_length=100,
         unique=True,
-        validators=[RegexValidator(r"^[\w][\w .@/+-]*\Z", _("Letters, digits, spaces and . @ / + - only."))],
+        validators=[RegexValidator(NAME_FORM, _("Letters, digits, spaces and . @ / + - only."))],
     )
     calls_per_minute = models.PositiveIntegerField(
         _("calls a minute"),

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from console.audit.names import type_name
 from console.audit.queries import entries_about
 from console.predictions import queries
 from console.predictions.detail import Detail, OodScore
@@ -96,7 +97,10 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
             for item in queries.feedback_on([prediction.pk]).get(prediction.pk, ())
         ],
         "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction, person)],
-        "entries": list(entries_about("prediction", str(prediction.pk))[:20])
+        "entries": [
+            (entry.pk, entry.sequence, type_name(entry.type), entry.recorded_at)
+            for entry in entries_about("prediction", str(prediction.pk))[:20]
+        ]
         if person.has_perm("audit.view_entry")
         else (),
         "version_url": f"{reverse('admin:registry_modelversion_changelist')}?q={prediction.version}",

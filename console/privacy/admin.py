@@ -19,6 +19,7 @@ from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
+from console.audit.names import type_name
 from console.audit.queries import entries_about
 from console.errors import NotAvailable, NotFound
 from console.history import HistoryAdmin
@@ -201,7 +202,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
                 offer("export", _("Hand out the data"), "primary")
             offer("finish", _("Close as done"))
         if row.state == State.PAUSED:
-            offer("resume", _("Go on"), "primary")
+            offer("resume", _("Resume"), "primary")
         elif row.is_open:
             offer("pause", _("Pause"))
         if row.is_open and row.extended_at is None and row.laws != Laws.PDPA:
@@ -300,12 +301,12 @@ class PrivacyRequestAdmin(HistoryAdmin):
             work=lambda actor, key, given: services.pause(actor=actor, request_id=key, reason=given["reason"]),
         )
 
-    @action(description=gettext_lazy("Go on"), url_path="resume", permissions=["handling"])
+    @action(description=gettext_lazy("Resume"), url_path="resume", permissions=["handling"])
     def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._arrow(
             request,
             object_id,
-            title=_("Go on"),
+            title=_("Resume"),
             consequence=_("The request goes on where it was."),
             form=forms.Form,
             work=lambda actor, key, _given: services.resume(actor=actor, request_id=key),
@@ -474,7 +475,8 @@ def _shown(row: PrivacyRequest) -> dict[str, Any]:
         "certified": certified,
         "duplicates": list(row.duplicates.order_by("pk").values_list("pk", flat=True)),
         "entries": [
-            (entry.recorded_at, entry.type, entry.sequence) for entry in entries_about("privacy_request", str(row.pk))
+            (entry.recorded_at, type_name(entry.type), entry.sequence)
+            for entry in entries_about("privacy_request", str(row.pk))
         ],
     }
 

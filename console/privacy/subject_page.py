@@ -21,6 +21,7 @@ from console.errors import Invalid
 from console.instants import in_utc
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import class_names
+from console.predictions.page import DISCLAIMERS
 from console.predictions.queries import before, newest_first, shown_to
 from console.privacy.models import Kind, PrivacyRequest, State
 from console.staff.models import User
@@ -71,6 +72,7 @@ def subject_context(subject: Subject, person: User, *, place: str) -> dict[str, 
         else [],
         "kept": _kept(subject),
         "predictions": _predictions(shown),
+        "disclaimers": DISCLAIMERS,
         "further": place != "",
         "next": _place(shown[-1]) if len(rows) > PREDICTIONS_SHOWN else "",
         "learnt": learnt_of(subject.pk),

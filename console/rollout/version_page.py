@@ -12,6 +12,8 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
 from console.datasets.queries import learnt_from
+from console.predictions.names import KnownClass
+from console.predictions.page import DISCLAIMERS
 from console.registry.golden import CONTENT_TYPE, may_open, open_golden
 from console.registry.models import ModelVersion, State
 from console.registry.rule_names import rule_name
@@ -77,6 +79,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "per_class": _classes(card) if card else (),
         "photos": _photos(version, person) if opens else (),
         "photos_withheld": not opens,
+        "disclaimers": DISCLAIMERS,
         "smoke": version.smoke_report or {},
         "compared": _compared(version.smoke_report or {}),
     }
@@ -189,7 +192,7 @@ def _photos(version: ModelVersion, person: User) -> Sequence[tuple[str, str, str
     return [
         (
             f"data:{CONTENT_TYPE};base64,{base64.b64encode(golden.png).decode()}",
-            golden.expected.names.get("en", golden.expected.id),
+            KnownClass(golden.expected.id, golden.expected.names).name,
             f"{golden.probability:.0%}",
         )
         for golden in open_golden(actor=person, version=version)

@@ -23,6 +23,7 @@ from console.errors import Refusal
 from console.history import HistoryAdmin
 from console.pages import ask, page, row_action
 from console.predictions.names import class_names
+from console.predictions.page import DISCLAIMERS
 from console.sheets import queries, services
 from console.sheets.models import Kind, Sheet, SheetItem, Verdict
 from console.sheets.services import Picture
@@ -220,6 +221,7 @@ def _context(request: HttpRequest, sheet: Sheet, item: SheetItem) -> dict[str, A
         "problems": _PROBLEMS if sheet.kind == Kind.SYNTHETIC else (),
         "note_max": services.NOTE_MAX,
         "mine": mine,
+        "disclaimers": DISCLAIMERS,
     }
 
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from console.audit.queries import newest
 from console.datasets.models import Proposal
@@ -83,14 +83,29 @@ class Thing(StrEnum):
     REVIEW = "review"
 
 
-_VERSIONS: Final[Mapping[State, tuple[Number, object, str]]] = {
-    State.SMOKE_TESTED: (
-        Number.VERSIONS_SMOKE_TESTED,
-        gettext_lazy("versions wait for a second person's approval"),
-        "approval",
+# What stands below each number; it goes by the number.
+_TEXTS: Final = {
+    Number.REVIEWS: ngettext_lazy("photograph waits for an expert", "photographs wait for an expert"),
+    Number.VERSIONS_SMOKE_TESTED: ngettext_lazy(
+        "version waits for a second person's approval", "versions wait for a second person's approval"
     ),
-    State.VERIFIED: (Number.VERSIONS_VERIFIED, gettext_lazy("versions wait for their smoke test"), "science"),
-    State.FAILED: (Number.VERSIONS_FAILED, gettext_lazy("versions failed their smoke test"), "error"),
+    Number.VERSIONS_VERIFIED: ngettext_lazy("version waits for its smoke test", "versions wait for their smoke test"),
+    Number.VERSIONS_FAILED: ngettext_lazy("version failed its smoke test", "versions failed their smoke test"),
+    Number.GUARDRAILS: ngettext_lazy("guardrail fired and nobody took note", "guardrails fired and nobody took note"),
+    Number.PROPOSALS: ngettext_lazy("model should learn anew", "models should learn anew"),
+    Number.PLANS: ngettext_lazy(
+        "version learnt from people who were erased since", "versions learnt from people who were erased since"
+    ),
+    Number.DRIFT: ngettext_lazy("drift alert is open", "drift alerts are open"),
+    Number.RETENTION: ngettext_lazy("rule of retention is overdue", "rules of retention are overdue"),
+    Number.REQUESTS: ngettext_lazy(
+        "privacy request is due within {days} days", "privacy requests are due within {days} days"
+    ),
+}
+_VERSIONS: Final[Mapping[State, tuple[Number, str]]] = {
+    State.SMOKE_TESTED: (Number.VERSIONS_SMOKE_TESTED, "approval"),
+    State.VERIFIED: (Number.VERSIONS_VERIFIED, "science"),
+    State.FAILED: (Number.VERSIONS_FAILED, "error"),
 }
 _AUDIT: Final = "audit"
 _LATE_PLANS: Final = "late_plans"
@@ -176,42 +191,37 @@ def cards_for(person: User) -> tuple[Sequence[Card], int | None]:
     if may("rollout.view_route"):
         asked[Number.GUARDRAILS] = unseen()
     if may("registry.view_modelversion"):
-        asked |= {what: waiting_in(state) for state, (what, _text, _icon) in _VERSIONS.items()}
+        asked |= {what: waiting_in(state) for state, (what, _icon) in _VERSIONS.items()}
     sees_audit = may("audit.view_entry")
     number_of = _counted(asked, with_audit=sees_audit)
 
-    def add(what: Number, text: str, url: str, icon: str, *, is_late: bool = False) -> None:
-        cards.append(Card(what, number_of[what], text, url, icon, is_late))
+    def add(what: Number, url: str, icon: str, *, late: int = 0, is_late: bool = False) -> None:
+        text = str(_TEXTS[what] % number_of[what]).format(days=SOON_DAYS)
+        if late:
+            text = ngettext("{text}; {late} of them is overdue", "{text}; {late} of them are overdue", late).format(
+                text=text, late=late
+            )
+        cards.append(Card(what, number_of[what], text, url, icon, is_late or bool(late)))
 
     if Number.REVIEWS in asked:
-        url = reverse("admin:review_reviewitem_changelist")
-        add(Number.REVIEWS, _("photographs wait for an expert"), url, "rate_review")
+        add(Number.REVIEWS, reverse("admin:review_reviewitem_changelist"), "rate_review")
     if may("registry.view_modelversion"):
         url = reverse("admin:registry_modelversion_changelist")
-        for state, (what, text, icon) in _VERSIONS.items():
-            add(what, str(text), f"{url}?state__exact={state}", icon)
+        for state, (what, icon) in _VERSIONS.items():
+            add(what, f"{url}?state__exact={state}", icon)
     if number_of.get(Number.GUARDRAILS):
-        url = reverse("admin:rollout_route_changelist")
-        add(Number.GUARDRAILS, _("guardrails fired and nobody took note"), url, "gpp_maybe")
+        add(Number.GUARDRAILS, reverse("admin:rollout_route_changelist"), "gpp_maybe")
     if number_of.get(Number.PROPOSALS):
-        url = reverse("admin:datasets_dataset_changelist")
-        add(Number.PROPOSALS, _("models should learn anew"), url, "model_training")
+        add(Number.PROPOSALS, reverse("admin:datasets_dataset_changelist"), "model_training")
     if number_of.get(Number.PLANS):
         url = reverse("admin:retraining_trainingjob_changelist")
-        learnt, late = _("versions learnt from people who were erased since"), number_of[_LATE_PLANS]
-        if late:
-            learnt = _("{text}; {late} of them are overdue").format(text=learnt, late=late)
-        add(Number.PLANS, learnt, url, "person_remove", is_late=bool(late))
+        add(Number.PLANS, url, "person_remove", late=number_of[_LATE_PLANS])
     if Number.DRIFT in asked:
-        url = f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift"
-        add(Number.DRIFT, _("drift alerts are open"), url, "monitoring")
+        add(Number.DRIFT, f"{reverse('admin:drift_finding_changelist')}?outcome__exact=drift", "monitoring")
     if number_of.get(Number.RETENTION):
-        url = reverse("admin:retention_applied_changelist")
-        add(Number.RETENTION, _("rules of retention are overdue"), url, "auto_delete", is_late=True)
+        add(Number.RETENTION, reverse("admin:retention_applied_changelist"), "auto_delete", is_late=True)
     if Number.REQUESTS in asked:
-        url = reverse("admin:privacy_privacyrequest_changelist")
-        due = _("privacy requests are due within {days} days").format(days=SOON_DAYS)
-        add(Number.REQUESTS, due, url, "shield_person")
+        add(Number.REQUESTS, reverse("admin:privacy_privacyrequest_changelist"), "shield_person")
     return cards, number_of[_AUDIT] if sees_audit else None
 
 

@@ -100,8 +100,21 @@ _SECTIONS: Final[tuple[tuple[str, tuple[tuple[str, str, str, str | None], ...]],
     ),
 )
 
-# What the theme says and ships no Thai for; here so that the texts are collected with ours.
+# What the theme and Django say and ship no Thai for, or another one; here so that the texts are collected with ours.
 _WORDS_OF_THE_THEME: Final = (
+    gettext_noop("%(model_name)s with this %(field_labels)s already exists."),
+    gettext_noop("Date"),
+    gettext_noop("Enter a complete value."),
+    gettext_noop("Enter a valid JSON."),
+    gettext_noop("Enter the same password as before, for verification."),
+    gettext_noop("General"),
+    gettext_noop("More actions"),
+    gettext_noop("Null characters are not allowed."),
+    gettext_noop("Remove"),
+    gettext_noop("Skip to main content"),
+    gettext_noop("The two password fields didn’t match."),
+    gettext_noop("This password is too common."),
+    gettext_noop("Your password can’t be a commonly used password."),
     gettext_noop("Apply Filters"),
     gettext_noop("Cancel"),
     gettext_noop("Choose file to upload"),

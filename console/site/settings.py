@@ -154,6 +154,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 OTP_TOTP_ISSUER = "Amulet"
 # Per name and address together: five wrong guesses by a stranger never lock out the person herself.
 AXES_FAILURE_LIMIT = 5

@@ -253,6 +253,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         "name", "known_by", "whose", "scope_names", "maker", "created_at", "expires_at", "revoked_at", "what",
     )  # fmt: skip
     list_display_links = None
+    fields = ("name", "known_by", "whose", "scope_names", "maker", "created_at", "expires_at", "revoked_at")
+    readonly_fields = fields
     list_select_related = ("user", "made_with")
     list_filter = (("user__username", AllValuesCheckboxFilter),)
     ordering = ("-created_at",)

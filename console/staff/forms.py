@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.auth.signals import user_login_failed
@@ -18,6 +18,14 @@ from console.staff.models import User
 
 class SecondFactorLoginForm(AuthenticationForm):
     """Asks for the code beside the password, so that nothing tells a guesser which was wrong."""
+
+    error_messages: ClassVar = {
+        **AuthenticationForm.error_messages,
+        "invalid_login": _(
+            "Name, password or code is not right. Capital and small letters are different, and the code changes every "
+            "30 seconds."
+        ),
+    }
 
     code = forms.CharField(
         label=_("Code of the second factor"),

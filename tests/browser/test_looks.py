@@ -88,8 +88,11 @@ SHOWS_AN_ANSWER: Final = frozenset(
         "review/reviewitem/<path:object_id>/change/",
         "review/reviewitem/next/",
         "review/reviewitem/settle/",
+        "registry/modelversion/<path:object_id>/change/",
         "rollout/route/<path:object_id>/change/",
+        "sheets/sheet/<path:object_id>/judge/",
         "try/",
+        "vault/subject/<path:object_id>/change/",
     }
 )
 PAGES_MIN: Final = 90
@@ -100,6 +103,10 @@ _AXE: Final = {"resultTypes": ["violations"], "runOnly": ["wcag2a", "wcag2aa", "
 # Whether the font that the console brings along was fetched: what a machine without one shows is empty boxes.
 THAI_LETTERS: Final = """document.fonts.ready.then(fonts =>
     [...fonts].some(font => font.family.includes("Noto Sans Thai") && font.status === "loaded"))"""
+# Thai breaks between any two syllables: what has no room becomes a column of letters.
+SQUEEZED: Final = """[...document.querySelectorAll("td, th, p, li, label")]
+    .filter(part => part.clientWidth > 0 && part.clientWidth < 48 && part.clientHeight > 160)
+    .map(part => part.innerText.replace(/\\s+/g, " ").slice(0, 40))"""
 
 
 def severe_violations(page: Page) -> list[str]:
@@ -172,14 +179,19 @@ def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) ->
         yield f"is not in {language}"
     if visit.name in SHOWS_AN_ANSWER and DISCLAIMER["th"] not in page.content():
         yield "shows an answer without the disclaimer"
-    if "('" in page.locator("body").inner_text():
+    text = page.locator("body").inner_text()
+    if "('" in text:
         yield "shows how a value is written in Python"
+    if "9999999999" in text.replace(",", ""):
+        yield "tells the size of a list that is never counted"
     yield from severe_violations(page)
     # At the other width too, after axe: what a page looks like there is the other language's to see.
     for width, height in (DESKTOP, PHONE) if size == PHONE else (PHONE, DESKTOP):
         page.set_viewport_size({"width": width, "height": height})
         if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
             yield f"is wider than a window of {width} px"
+        for text in page.evaluate(SQUEEZED):
+            yield f"squeezes {text!r} in a window of {width} px"
 
 
 def _file_name(name: str) -> str:

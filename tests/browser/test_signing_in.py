@@ -24,7 +24,7 @@ def test_somebody_signs_in_with_password_and_second_factor_and_out_again(desks: 
         page.goto("/admin/audit/entry/")
         assert page.url.endswith("/admin/login/?next=/admin/audit/entry/")
         fill_login(page, desk.account, wrong_code(desk.account))
-        refused = page.get_by_text("Please enter the correct username and password")
+        refused = page.get_by_text("Name, password or code is not right")
         expect(refused).to_be_visible()
         said = refused.inner_text()
         refused_at = time.monotonic()

@@ -51,10 +51,12 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         page.goto("/admin/review/reviewitem/")
         page.get_by_role("link", name="Review the next one").click()
         expect(page.get_by_text("What does the photograph show?")).to_be_visible()
+        page.wait_for_load_state()  # a key that is pressed before the page's script has begun is nobody's
         first = page.url
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         page.wait_for_function("before => location.href !== before", arg=first)
+        page.wait_for_load_state()
         second = page.url
         page.keyboard.press("b")
         page.keyboard.press("Enter")
@@ -152,7 +154,7 @@ def test_a_version_is_approved_by_a_second_person(desks: Mapping[str, Desk], see
         expect(page.get_by_role("link", name="Approve")).to_have_count(0)  # she uploaded it
     with desks["somchai"].window() as page:
         page.goto("/admin/")
-        page.get_by_role("link", name="wait for a second person's approval").click()
+        page.get_by_role("link", name="waits for a second person's approval").click()
         page.get_by_role("link", name="v20261124_tiny_0.979").click()
         page.get_by_role("link", name="Approve").click()
         page.get_by_label("Reason").fill("As good as the last one at half the latency.")

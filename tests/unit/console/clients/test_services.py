@@ -133,3 +133,16 @@ def test_the_list_costs_the_same_however_long_it_is(
     script = caller(Role.ADMINISTRATOR)
     with django_assert_max_num_queries(6):  # token, two for its permissions, count, clients, keys
         assert len(script.get("/api/v1/clients/").json()["results"]) == 30
+
+
+@pytest.mark.parametrize("name", ["ร้านพระเครื่องท่าพระจันทร์", "น้ำทิพย์ สาขา 2", "web-shop", "ก@b.c/d+e"])
+def test_a_client_may_have_a_thai_name(suda: User, name: str) -> None:
+    """Vowels above and below, and tones, are no letters to a regular expression."""
+    assert services.create_client(actor=suda, name=name).name == name
+
+
+@pytest.mark.parametrize("name", ["", " shop", "ิร้าน", "shop\u0301", "shop\n", "<shop>"])
+def test_a_name_that_reads_as_another_one_is_refused(suda: User, name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        services.create_client(actor=suda, name=name)
+    assert refused.value.field == "name"

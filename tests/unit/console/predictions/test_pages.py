@@ -103,7 +103,7 @@ class TestPrediction:
             "mahalanobis",
             "unsure from 40, out from 55",
             "a certificate says so",
-            "prediction.made",
+            "prediction made",
             *CLASSES,
         ):
             assert expected in page

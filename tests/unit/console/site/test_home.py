@@ -322,3 +322,10 @@ def test_a_full_home_costs_few_queries() -> None:
     with CaptureQueriesContext(connection) as queries:
         shown(home)
     assert len(queries) <= 15
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "photograph waits for"), (2, "photographs wait for")])
+def test_a_text_goes_by_its_number(count: int, said: str) -> None:
+    apply_batch([prediction_event(confidence=0.5) for _ in range(count)])
+    page = re.sub(r"\s+", " ", shown(at_home(member(Role.REVIEWER))))
+    assert f">{count}</span> <span>{said} an expert<" in page

@@ -15,12 +15,14 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from console.audit.queries import entries_about
 from console.clients import services as clients
 from console.clients.models import ApiKey, Client
+from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion, State
 from console.rollout import services as rollout
 from console.rollout.models import Mode, Route
 from console.site.roles import Role
 from console.staff.models import ApiToken, User
 from console.staff.services import create_user
+from tests.console_events import prediction_event
 from tests.unit.console.people import member
 from tests.unit.console.versions import TorchServeInMemory, a_version
 
@@ -248,3 +250,54 @@ def test_lists_cost_the_same_however_long_they_are(django_assert_max_num_queries
     ):
         with django_assert_max_num_queries(most):
             assert browser.get(reverse(f"admin:{page}_changelist")).status_code == 200
+
+
+def test_a_page_asked_in_a_way_that_it_does_not_know_says_so_in_the_readers_language() -> None:
+    browser, _ = at_the_desk(Role.VIEWER)
+    address = reverse("admin:predictions_prediction_changelist")
+    for language, words in (("en", "This address cannot be read"), ("th", "อ่านที่อยู่นี้ไม่ได้")):
+        answered = browser.get(address, {"no_such_filter": "1"}, headers={"Accept-Language": language})
+        assert answered.status_code == 400
+        assert words in answered.content.decode()
+
+
+def test_a_list_that_is_never_counted_tells_no_size_and_where_it_ends() -> None:
+    browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    address = reverse("admin:audit_entry_changelist")
+    assert "9999999999" not in re.sub(r"[,.\s]", "", browser.get(address).content.decode())
+    beyond = browser.get(address, {"p": "40"}).content.decode()
+    assert "The list ends before it." in beyond
+    assert "Nothing here yet" not in beyond
+
+
+def test_a_heading_keeps_a_name_as_it_is_written() -> None:
+    browser, lead = at_the_desk(Role.ADMINISTRATOR)
+    client = clients.create_client(actor=lead, name="web-shop")
+    page = browser.get(reverse("admin:clients_client_change", args=[client.pk])).content.decode()
+    assert re.search(r"<h1.*?>\s*web-shop\s*</a", page, re.DOTALL)
+    assert re.search(r"<h1.*?>\s*Clients\s*</a", page, re.DOTALL)
+
+
+def test_a_token_is_shown_in_words() -> None:
+    viewer, anong = at_the_desk(Role.VIEWER)
+    token = ApiToken.objects.get(user=anong)
+    page = viewer.get(reverse("admin:staff_apitoken_change", args=[token.pk])).content.decode()
+    assert "everything that you may do" in page
+    assert "&quot;all&quot;" not in page
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "or code is not right"), ("th", "หรือรหัสหกหลักไม่ถูกต้อง")])
+def test_a_refused_sign_in_names_the_code_too(language: str, words: str) -> None:
+    given = {"username": "nobody", "password": "wrong", "code": "000000"}
+    page = Browser().post("/admin/login/", given, headers={"Accept-Language": language}).content.decode()
+    assert words in page
+
+
+def test_what_happened_to_a_prediction_is_said_in_words() -> None:
+    browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    event = prediction_event()
+    apply_batch([event])
+    address = reverse("admin:predictions_prediction_change", args=[event.prediction.prediction_id])
+    page = browser.get(address).content.decode()
+    assert "prediction.made" not in page
+    assert "prediction made" in page

@@ -9,6 +9,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from django.contrib.auth import password_validation
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxLengthValidator, ProhibitNullCharactersValidator
+from django.forms import SplitDateTimeField
+from django.template.loader import render_to_string
+from django.utils.html import strip_tags
+from django.utils.translation import gettext as django_gettext
+from django.utils.translation import ngettext, override
+from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
 CONSOLE = Path(__file__).parents[4] / "console"
 CATALOGUES = sorted(CONSOLE.glob("*/locale/th/LC_MESSAGES/django.po"))
@@ -92,6 +101,41 @@ def test_the_compiled_catalogue_is_that_of_its_source(catalogue: Path) -> None:
         compiled = gettext.GNUTranslations(file)
     for text, thai in texts_in(catalogue).items():
         assert thai in (compiled.gettext(text), compiled.ngettext(text, text, 1)), text
+
+
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-5])
+def test_a_text_is_said_as_its_catalogue_has_it(catalogue: Path) -> None:
+    """To Django all catalogues are one, its own apps' included: of two translations of one text one wins."""
+    with override("th"):
+        said = {text: (django_gettext(text), ngettext(text, text, 1)) for text in texts_in(catalogue)}
+    assert {text: said[text] for text, thai in texts_in(catalogue).items() if thai not in said[text]} == {}
+
+
+def framework_texts() -> Iterator[str]:
+    """What Django and the theme say on pages of ours, and ship no Thai for."""
+    yield from password_validation.password_validators_help_texts()
+    for refused in (
+        lambda: password_validation.validate_password("1234"),
+        lambda: MaxLengthValidator(2)("three"),
+        lambda: ProhibitNullCharactersValidator()("\0"),
+        lambda: SplitDateTimeField(required=True).clean(["2026-11-28", ""]),
+        lambda: UnfoldAdminSplitDateTimeWidget(),
+    ):
+        try:
+            made = refused()
+        except ValidationError as error:
+            yield from error.messages
+        else:
+            yield from (str(part.attrs.get("placeholder", "")) for part in made.widgets)
+    for errors in ({"name": ["1"]}, {"name": ["1"], "limit": ["2"]}):
+        yield render_to_string("unfold/helpers/messages/errornote.html", {"errors": errors})
+
+
+def test_what_the_framework_says_to_people_is_in_thai() -> None:
+    with override("th"):
+        said = [strip_tags(text).strip() for text in framework_texts()]
+    assert len(said) >= 10
+    assert [text for text in said if not re.search("[\u0e01-\u0e4e]", text)] == []
 
 
 APPS = sorted({file.relative_to(CONSOLE).parts[0] for file, _ in (*texts_in_code(), *texts_in_templates())})
