@@ -1,4 +1,4 @@
-"""`amulet up`, `status` and `down`: the whole platform on one machine, one folder of state."""
+"""`amulet up`, `status`, `down` and `provision`: the whole platform on one machine, one folder of state."""
 
 from __future__ import annotations
 
@@ -132,6 +132,15 @@ def down(state: Path) -> None:
         click.echo(f"Nothing runs in {layout.state}.", err=True)
 
 
+@click.command("provision", epilog="Example: amulet provision --state deploy/compose/.amulet")
+@state_option
+def provision_only(state: Path) -> None:
+    """Make the folder, its secrets and a development certificate, and start nothing: for containers and clusters."""
+    layout = Layout.of(state)
+    _provision(layout)
+    click.echo(f"{layout.secrets} and {layout.tls} are made; a second call changes nothing.")
+
+
 def look(layout: Layout) -> StackReport:
     """Ask the supervisor, the gateway and the console how they are."""
     states = supervision.states(layout)
@@ -183,10 +192,7 @@ def _start(layout: Layout, *, quiet: bool) -> None:
         raise StackError(
             f"these ports of {HOST} are taken: {', '.join(taken)}; stop what listens there or choose --port-offset"
         )
-    try:
-        provision(layout)
-    except OSError as error:
-        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
+    _provision(layout)
     layout.record.write_text(json.dumps({"port_offset": layout.ports.offset}))
     if not quiet:
         click.echo("Preparing the console's database …", err=True)
@@ -199,6 +205,13 @@ def _start(layout: Layout, *, quiet: bool) -> None:
             raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
     if interrupted():
         raise KeyboardInterrupt
+
+
+def _provision(layout: Layout) -> None:
+    try:
+        provision(layout)
+    except OSError as error:
+        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
 
 
 def _manage(layout: Layout, *arguments: str) -> None:
