@@ -1,4 +1,4 @@
-"""`amulet up`, `status` and `down`: the whole platform on one machine, one folder of state."""
+"""`amulet up`, `status`, `down` and `provision`: the whole platform on one machine, one folder of state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from cli.provision import provision
 from cli.waiting import waiting
 
 READY_S_MAX: Final = 120.0
-STOP_S_MAX: Final = 60.0
+STRAY_S_MAX: Final = 15.0  # beyond what each process has to end
 POLL_S: Final = 0.25
 STATE_DIR_DEFAULT: Final = ".amulet"
 ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
@@ -136,6 +136,15 @@ def down(state: Path) -> None:
         click.echo(f"Nothing runs in {layout.state}.", err=True)
 
 
+@click.command("provision", epilog="Example: amulet provision --state deploy/compose/.amulet")
+@state_option
+def provision_only(state: Path) -> None:
+    """Make the folder, its secrets and a development certificate, and start nothing: for containers and clusters."""
+    layout = Layout.of(state)
+    _provision(layout)
+    click.echo(f"{layout.secrets} and {layout.tls} are made; a second call changes nothing.")
+
+
 def look(layout: Layout) -> StackReport:
     """Ask the supervisor, the gateway and the console how they are."""
     states = supervision.states(layout)
@@ -170,7 +179,8 @@ def stop(layout: Layout) -> bool:
     if supervisor is not None:
         family = _family(supervisor)
         supervision.stop(layout)
-        _, alive = psutil.wait_procs(family, timeout=STOP_S_MAX)
+        each = sum(program.stop_s_max for program in supervision.programs(layout))  # one after the other
+        _, alive = psutil.wait_procs(family, timeout=each + STRAY_S_MAX)
         for process in alive:  # a stray that ignored its parent's end must not hold the ports
             process.kill()
     if layout.pixels is not None:  # a gateway that was killed leaves its board, in memory
@@ -188,10 +198,7 @@ def _start(layout: Layout, *, quiet: bool) -> None:
             f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
             "--port-offset"
         )
-    try:
-        provision(layout)
-    except OSError as error:
-        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
+    _provision(layout)
     layout.record.write_text(json.dumps(layout.document()))
     if not quiet:
         click.echo("Preparing the console's database …", err=True)
@@ -204,6 +211,13 @@ def _start(layout: Layout, *, quiet: bool) -> None:
             raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
     if interrupted():
         raise KeyboardInterrupt
+
+
+def _provision(layout: Layout) -> None:
+    try:
+        provision(layout)
+    except OSError as error:
+        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
 
 
 def _manage(layout: Layout, *arguments: str) -> None:

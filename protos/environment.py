@@ -53,6 +53,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "BROKER_URL": ("console",),
         "STORAGE_URL": ("console",),
         "MODEL_STORE": ("console",),
+        "STAGING_DIR": ("console",),
         "TRUSTED_KEYS": ("console", "cli"),  # the command line: `amulet verify`
         "CONSOLE_LISTEN": ("console",),
         "CONSOLE_PROCESSES": ("console",),

@@ -80,6 +80,10 @@ class ConsoleSettings(BaseSettings):
     model_store: Path = Field(
         default_factory=_in_state("models"), description="TorchServe's model store, which only the console writes."
     )
+    staging_dir: Path = Field(
+        default_factory=_in_state("staging"),
+        description="Folder of uploads that nobody has looked at yet; one for all processes of the console.",
+    )
     trusted_keys: Path = Field(
         default_factory=_in_state("console", "trusted"),
         description="Folder of the public keys (PEM) whose signatures on archives are trusted.",
@@ -313,11 +317,6 @@ class ConsoleSettings(BaseSettings):
     def storage_dir(self) -> Path:
         """Folder of encrypted objects, where the storage is local disk."""
         return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "objects"
-
-    @property
-    def staging_dir(self) -> Path:
-        """Folder of uploads that nobody has looked at yet."""
-        return self.state_dir / "staging"
 
     def database(self) -> dict[str, Any]:
         """Django's description of the database."""

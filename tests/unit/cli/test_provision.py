@@ -1,10 +1,12 @@
 import stat
 from pathlib import Path
 
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from cli.layout import Layout
+from cli.main import amulet
 from cli.provision import provision, write_once
 
 
@@ -49,3 +51,27 @@ def test_a_file_that_exists_is_never_written_again(tmp_path: Path) -> None:
     assert not write_once(path, b"second")
     assert path.read_bytes() == b"first"
     assert [each.name for each in tmp_path.iterdir()] == ["secret"]
+
+
+def test_the_command_makes_what_a_stack_needs_and_starts_nothing(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path / "made")
+
+    first = CliRunner().invoke(amulet, ["provision", "--state", str(layout.state)])
+    secret = (layout.secrets / "key_secret").read_bytes()
+    second = CliRunner().invoke(amulet, ["provision", "--state", str(layout.state)])
+
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output
+    assert (layout.secrets / "key_secret").read_bytes() == secret
+    assert not layout.record.exists()
+    assert not layout.supervisor_config.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    below = tmp_path / "file" / "below"
+
+    done = CliRunner().invoke(amulet, ["provision", "--state", str(below)])
+
+    assert done.exit_code == 1
+    assert done.output.startswith(f"Error: {below} cannot be set up: ")
