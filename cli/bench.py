@@ -15,18 +15,13 @@ from typing import Any, Final
 import click
 
 from cli.numbers import FiniteRange
-from cli.outputs import check_writable, write_text
 from protos.addresses import address
+from training import results
+from training.results import ResultFile
 
 _SEED: Final = 7
 _PER_CLASS: Final = 24
 _TRAINABLE_MIN: Final = 12  # of a class: five folds, and three parts inside each
-
-
-def _writable(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    if value is not None:
-        check_writable(value, "--json")
-    return value
 
 
 def _server(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -40,13 +35,7 @@ def _server(_context: click.Context, _parameter: click.Parameter, value: str) ->
     return value.rstrip("/")
 
 
-_json_option = click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=_writable,
-    help="Also write it there.",
-)
+_json_option = click.option("--json", "json_file", type=ResultFile(), help="Also write it there.")
 
 
 def _options(*, seconds: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -415,4 +404,7 @@ def _show(found: Mapping[str, Any], json_file: Path | None) -> None:
 
 def _keep(found: Mapping[str, Any], json_file: Path | None) -> None:
     if json_file is not None:
-        write_text(json_file, json.dumps(found, indent=1) + "\n", "--json")
+        try:
+            results.write(json_file, json.dumps(found, indent=1) + "\n")
+        except OSError as error:
+            raise click.ClickException(f"--json {json_file} cannot be written: {error.strerror}") from error

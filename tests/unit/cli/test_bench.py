@@ -101,7 +101,7 @@ def test_a_result_that_could_not_be_written_is_said_before_the_measurement(
     status, error = said([what, "--json", str(result)], capsys)
 
     assert status == 2
-    assert f"--json {result} cannot be written: {tmp_path / 'file'} is no folder" in error
+    assert f"there is no folder {tmp_path / 'file'}: make it first" in error
 
 
 def test_a_disk_that_takes_no_journal_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
