@@ -17,6 +17,9 @@ HOST: Final = "127.0.0.1"
 PORT_OFFSET_MAX: Final = 50_000
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, for this user alone
 PORT_MAX: Final = 65_535
+# As the gateway has them.
+REQUEST_S_MAX: Final = 30.0
+REQUEST_S_LIMIT: Final = 600.0
 UNIX_PATH_BYTES_MAX: Final = 95  # of 107; supervisord adds a suffix while it binds
 
 _LOOPBACK_OF: Final = {"0.0.0.0": HOST, "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - nothing listens by it
@@ -93,6 +96,7 @@ class Chosen:
     training_wanted_file: str | None = None  # absolute; "": somebody else trains, and hears of it by a message
     tls_ca: str | None = None  # absolute
     insecure: str | None = None  # as the variable has it
+    request_s_max: str | None = None  # as the variable has it
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Chosen:
@@ -226,6 +230,15 @@ class Layout:
     def in_plain_text(self) -> bool:
         """Whether the gateway speaks without TLS."""
         return (self.chosen.insecure or "").lower() in _TRUE
+
+    @property
+    def request_s_max(self) -> float:
+        """Seconds that a call may take, above 0 and at most REQUEST_S_LIMIT; the rest is for the gateway to refuse."""
+        try:
+            chosen = float(self.chosen.request_s_max or REQUEST_S_MAX)
+        except ValueError:
+            return REQUEST_S_MAX
+        return chosen if 0.0 < chosen <= REQUEST_S_LIMIT else REQUEST_S_MAX
 
     @property
     def gateway_listen(self) -> str:

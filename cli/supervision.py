@@ -6,6 +6,7 @@ what belongs to Amulet is only which programs there are and how each one is star
 
 from __future__ import annotations
 
+import math
 import shlex
 import subprocess
 import sys
@@ -29,6 +30,7 @@ RESTART_WAIT_S_MAX: Final = (
 )
 IDLE: Final = "IDLE"
 _LOOK_EVERY_S: Final = 0.1
+_JOURNAL_ENDS_S: Final = 15  # for what a gateway still does once its last call has ended
 # A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
 _YIELDING: Final = ("nice", "-n", "10")
 # What a process needs from the caller's environment besides Amulet's own settings.
@@ -39,7 +41,15 @@ PATHS: Final = frozenset(
         *("CONTROL_TOKEN_FILE", "KEY_SECRET_FILE", "INPUT_HASH_SECRET_FILE", "SECRET_KEY_FILE", "AUDIT_KEY_FILE"),
         *("VAULT_KEY_FILE", "PHOTO_SEAL_KEY_FILE", "TRAINING_KEY_FILE", "TORCHSERVE_KEY_FILE", "TRY_KEY_FILE"),
         *("TLS_CERT", "TLS_KEY", "TLS_CA", "WEBHOOK_CA", "TRUSTED_KEYS", "ERASURE_LEDGER", "TRAINING_WANTED_FILE"),
-        *("PIXELS_DIR", "JOURNAL_DIR", "MODEL_STORE", "CHECKPOINT_DIR", "TRAINING_DIR", "TRAINING_COMMAND"),
+        *(
+            "PIXELS_DIR",
+            "JOURNAL_DIR",
+            "MODEL_STORE",
+            "CHECKPOINT_DIR",
+            "TRAINING_DIR",
+            "TRAINING_COMMAND",
+            "STAGING_DIR",
+        ),
     }
 )
 # Without these a process does something else than with the stack's own: pixels are sent, somebody else trains.
@@ -89,7 +99,7 @@ def programs(layout: Layout) -> tuple[Program, ...]:
         Program("keeper", (*manage, "keep"), yields=True),
         Program("worker", (*python, "console.worker", "--schedule", str(layout.console / "beat")), yields=True),
         Program("trainer", (*manage, "train"), yields=True, wanted=layout.training_wanted),
-        Program("gateway", (*python, "gateway")),
+        Program("gateway", (*python, "gateway"), stop_s_max=math.ceil(layout.request_s_max) + _JOURNAL_ENDS_S),
     )
     # Where somebody else trains, nothing would ever start the trainer.
     return tuple(each for each in stack if each.name != "trainer" or each.wanted is not None)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cli import layout, supervision
-from cli.layout import Layout, Ports
+from cli.layout import REQUEST_S_LIMIT, REQUEST_S_MAX, Layout, Ports
 from cli.stack import stop
 from console.site.configuration import ConsoleSettings
 from gateway.serving.board import Board
@@ -108,6 +108,27 @@ def test_the_trainer_waits_for_the_file_that_the_console_makes(tmp_path: Path, v
     assert [str(each.wanted) for each in trainers] == [
         told for told in [supervision.environment(stack, outer)["AMULET_TRAINING_WANTED_FILE"]] if told
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "call_s"), [(None, 30.0), ("2.5", 2.5), ("600", 600.0), ("601", 30.0), ("nan", 30.0), ("soon", 30.0)]
+)
+def test_a_gateway_that_is_stopped_has_the_time_that_its_calls_have(
+    tmp_path: Path, value: str | None, call_s: float
+) -> None:
+    stack = Layout.of(tmp_path).settled({} if value is None else {"AMULET_REQUEST_S_MAX": value})
+
+    (gateway,) = (program for program in supervision.programs(stack) if program.name == "gateway")
+
+    assert stack.request_s_max == call_s
+    assert gateway.stop_s_max >= call_s + 10  # and what the journal still writes
+
+
+def test_the_longest_call_is_the_gateways_own() -> None:
+    longest = GatewaySettings.model_fields["request_s_max"]
+
+    assert longest.default == REQUEST_S_MAX
+    assert [limit.le for limit in longest.metadata if hasattr(limit, "le")] == [REQUEST_S_LIMIT]
 
 
 def test_every_variable_that_a_stack_sets_is_a_known_one(tmp_path: Path) -> None:

@@ -144,8 +144,8 @@ def test_a_name_that_is_too_long_is_the_one_that_was_given(tmp_path: Path) -> No
 
     done = CliRunner().invoke(package, [str(run_of(tmp_path / "run")), "--out", str(tmp_path / name)])
 
-    assert done.exit_code == 1
-    assert f"{name}: File name too long" in done.output
+    assert done.exit_code == 2
+    assert f"{name} cannot be made: File name too long" in done.output
 
 
 def test_an_archive_holds_the_form_that_was_chosen(tmp_path: Path) -> None:
