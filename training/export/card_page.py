@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from model_store.card import Card
 from protos.wording import DISCLAIMER
@@ -23,8 +26,17 @@ def page(card: Card) -> str:
         ],
         confusions=_confusions(card),
         again=_again(card),
-        settings=sorted((name, str(value)) for name, value in card.training.config.items()),
+        settings=sorted(_settings(card.training.config)),
     )
+
+
+def _settings(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """A recipe's fields by their whole names, with values as a recipe in YAML has them."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _confusions(card: Card) -> list[tuple[str, str, int, int]]:

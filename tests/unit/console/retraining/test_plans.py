@@ -112,7 +112,7 @@ def test_home_and_the_page_say_what_is_overdue(versions: list[ModelVersion], off
     Plan.objects.filter(version=versions[0]).update(due_at=now() - timedelta(days=1))
     home = desk.get("/admin/").content.decode()
     assert "is-late" in home
-    assert "1 of them are overdue" in home
+    assert "1 of them is overdue" in home
     listed = desk.get(reverse("admin:retraining_trainingjob_changelist")).content.decode()
     assert listed.count("learnt from 1 photograph whose person was erased since.") == 2
     assert listed.count("overdue") == 1

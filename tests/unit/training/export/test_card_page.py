@@ -45,6 +45,20 @@ def test_names_are_text_and_not_markup(small_run: SmallRun) -> None:
     assert "<script" not in page
 
 
+def test_a_recipe_stands_on_it_as_it_is_written(small_run: SmallRun) -> None:
+    card = card_of(small_run)
+    config = {"views": 12, "tuning": None, "strength": {"robust_ratio": 0.5}, "levels": ["blocks.4"], "head": "lda"}
+    page = card_page.page(replace(card, training=replace(card.training, config=config)))
+    for name, value in (
+        ("views", "12"),
+        ("tuning", "null"),
+        ("strength.robust_ratio", "0.5"),
+        ("levels", "[&#34;blocks.4&#34;]"),
+        ("head", "lda"),
+    ):
+        assert f'<td>{name}</td><td class="n"><code>{value}</code></td>' in page
+
+
 def test_an_8_bit_form_is_not_said_to_be_trained_again(small_run: SmallRun) -> None:
     card = card_of(small_run)
     graph: GraphCard = replace(card.graph, form="int8")
