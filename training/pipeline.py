@@ -239,10 +239,12 @@ def _unlearnt(fit: crossvalidation.Fit, folder: Folder) -> NDArray[np.floating]:
 
 
 def _model_name(request: Request) -> str:
-    name = request.name or re.sub(r"[^a-z0-9_-]+", "-", request.data.resolve().name.lower()).strip("-_")[:63]
+    folder = request.data.resolve().name
+    name = request.name or re.sub(r"[^a-z0-9_-]+", "-", folder.lower()).strip("-_")[:63]
     if not _MODEL_NAME.fullmatch(name):
+        wrong = f"{name!r} cannot be" if request.name else f"The folder {folder} does not give"
         raise SettingWrong(
-            f"{name!r} cannot be a model's name: use 1 to 63 lower case letters, digits, - and _, "
+            f"{wrong} a model's name: use 1 to 63 lower case letters, digits, - and _, "
             f"starting with a letter or digit (--name)"
         )
     return name

@@ -94,7 +94,8 @@ class Check:
         flawed = Counter(flaw.replace("_", " ") for each in self.flawed for flaw in each.flaws)
         copied = sum(len(members) - 1 for members in self.copies)
         shared = {pair.first.relative for pair in self.against.shared} if self.against else set()
-        uneven = self.imbalance_ratio > IMBALANCE_RATIO_MAX and len(self.classes) > 1
+        # Of a class without a photograph that can be read, the sentence above says it better.
+        uneven = IMBALANCE_RATIO_MAX < self.imbalance_ratio < float("inf") and len(self.classes) > 1
         untranslated = self.untranslated.items()
         found = (
             (self.unusable, f"{self.unusable}."),

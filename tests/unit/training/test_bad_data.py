@@ -98,6 +98,17 @@ def test_photographs_that_people_may_take_back_are_not_shown(tmp_path: Path) -> 
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
+def test_a_folder_that_gives_no_name_of_a_model_is_named(tmp_path: Path) -> None:
+    data_folder = tmp_path / "พระเครื่อง"
+    write_folder(data_folder, {"a": 8, "b": 8})
+
+    found = CliRunner().invoke(train, [str(data_folder), "--out", str(tmp_path / "run"), "--runs", "none"])
+
+    assert found.exit_code == 1
+    assert "The folder พระเครื่อง does not give a model's name" in found.output
+    assert "--name" in found.output
+
+
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"a": 2, "b": 2})
 

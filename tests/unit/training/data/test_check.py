@@ -107,6 +107,7 @@ def test_an_empty_class_is_reported_and_not_a_crash(tmp_path: Path) -> None:
     assert found.unusable == "1 class without photographs: c"
     assert found.document()["imbalance_ratio"] is None
     assert "c" in page(found)
+    assert not any("inf" in sentence for sentence in found.advice)
 
 
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:
