@@ -43,7 +43,7 @@ def test_an_app_that_there_is_not_is_said() -> None:
     with postgresql():
         done = bench("--app", "reviews")
     assert done.returncode == 2
-    assert "reviews has no migration after its first; these have: audit, datasets" in done.stderr
+    assert "reviews has no migration after its first; these have: audit, clients" in done.stderr
 
 
 def test_who_waits_for_a_lock_is_seen() -> None:
