@@ -29,6 +29,14 @@ def amulet(*arguments: str, folder: Path, **variables: str) -> subprocess.Comple
     )  # fmt: skip
 
 
+def only(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of ours but these."""
+    for name in [name for name in os.environ if name.startswith("AMULET_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -90,10 +98,7 @@ def test_failed_work_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("AMULET_")]:
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    only(variables, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
     assert main(arguments) == 1
@@ -122,10 +127,7 @@ def test_a_path_that_the_system_does_not_take_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for name in [name for name in os.environ if name.startswith("AMULET_")]:
-        monkeypatch.delenv(name)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    only(variables, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
     assert main(arguments) == 1

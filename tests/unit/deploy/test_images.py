@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import socketserver
 import subprocess
@@ -42,16 +41,6 @@ FOREIGN: Final = {
     "simplejpeg": {"gateway"},
     "uvloop": {"gateway"},
 }
-
-
-@pytest.fixture(scope="module")
-def install() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("install", ROOT / "deploy" / "lock" / "install.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def names(requirements: list[str]) -> set[str]:
