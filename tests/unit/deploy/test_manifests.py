@@ -53,6 +53,8 @@ EVERY: Final = [pytest.param(each, id=each.name) for each in (*of_compose(), *of
 PODS: Final = [pytest.param(pod, id=name) for name, pod in workloads()]
 PROGRAMS_OF_THE_BASE: Final = {"sleep", "install"}  # coreutils, in every Debian
 MEMORY: Final = {"Mi": 1, "Gi": 1024}
+LARGEST_VERSION_MIB: Final = 2447  # measured of a graph as large as an archive's may be: decision 0178
+JAVA_TAKES: Final = re.compile(r"-(?:Xmx|XX:MaxDirectMemorySize=|XX:MaxMetaspaceSize=|XX:ReservedCodeCacheSize=)(\d+)m")
 
 
 @pytest.fixture(autouse=True)
@@ -382,6 +384,24 @@ def test_as_much_memory_is_asked_for_as_was_measured() -> None:
             rss_mib = sum(each["rss_mib"] for each in measured if each["program"] == programs[process.name])
             asked = process.document["resources"]["requests"]["memory"]
             assert int(asked[:-2]) * MEMORY[asked[-2:]] >= rss_mib, f"{process.name}: {rss_mib} MiB"
+
+
+def test_a_version_that_asks_for_too_much_is_refused_before_its_container_is_ended() -> None:
+    """The kernel ends a container that goes over its limit, every version in it; a worker's own limit fails one."""
+    launch = loaded(ROOT / "deploy/torchserve/launch.py")
+    beside = [process for process in of_kubernetes() if process.command[:2] == ("python", "/opt/torchserve/launch.py")]
+    assert len(beside) == len([each for each in of_kubernetes() if each.name.endswith("/torchserve")]) == 2
+    for process in beside:
+        options = launch._options(process.command[2:])
+        arguments = launch._arguments(options, options.state, options.state, options.state)
+        java_mib = sum(int(found[1]) for found in map(JAVA_TAKES.fullmatch, arguments) if found)
+        asked, limit = (process.document["resources"][each]["memory"] for each in ("requests", "limits"))
+        limit_mib = int(limit[:-2]) * MEMORY[limit[-2:]]
+
+        assert java_mib > 300
+        assert options.worker_mib >= LARGEST_VERSION_MIB, process.name
+        # As much as was measured of Java and the versions that are served, beside one that takes all it may.
+        assert java_mib + options.worker_mib + int(asked[:-2]) * MEMORY[asked[-2:]] <= limit_mib, process.name
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
