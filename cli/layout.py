@@ -201,6 +201,11 @@ class Layout:
         return self.state / "stack.json"
 
     @property
+    def starting(self) -> Path:
+        """Held by the `amulet up` that makes the stack ready, until its supervisor runs."""
+        return self.state / "up.lock"
+
+    @property
     def supervisor_socket(self) -> Path:
         """In the state folder, or in the temporary one where the path would not fit a socket's address."""
         path = self.state / "supervisor.sock"
@@ -289,7 +294,6 @@ class Layout:
             "TORCHSERVE_KEY_FILE": self.torchserve / "key_file.json",
             "GATEWAY_LISTEN": self.gateway_listen,
             "GATEWAY_OPS_LISTEN": self.gateway_ops_listen,
-            "GATEWAY_OPS_URL": self.gateway_ops_url,
             "GATEWAY": self.gateway_address,
             "TLS_CA": self.tls_ca,
             "TRY_KEY_FILE": self.try_key,

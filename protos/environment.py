@@ -80,7 +80,6 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "VAULT_KEY_FILE": ("console",),
         "ERASURE_LEDGER": ("console",),
         "PHOTO_SEAL_KEY_FILE": ("console",),
-        "GATEWAY_OPS_URL": ("console",),
         "TRY_KEY_FILE": ("console",),
         "WEBHOOK_PRIVATE": ("console",),
         "WEBHOOK_CA": ("console",),

@@ -210,7 +210,6 @@ class ConsoleSettings(BaseSettings):
         le=600,
         description="Seconds that a call may take in a gateway: a version that lost its route stays loaded for longer.",
     )
-    gateway_ops_url: str = Field(default="http://127.0.0.1:7445", description="The gateway's health and metrics.")
     gateway: str = Field(
         default="127.0.0.1:7443", description="HOST:PORT of the gateway that `amulet predict` and Try it ask."
     )
@@ -286,7 +285,7 @@ class ConsoleSettings(BaseSettings):
             raise ValueError("wanted HOST:PORT")
         return value
 
-    @field_validator("gateway_ops_url", "torchserve_management_url")
+    @field_validator("torchserve_management_url")
     @classmethod
     def _http(cls, value: str) -> str:
         if not address(value, ("http", "https")).hostname:

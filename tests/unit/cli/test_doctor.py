@@ -149,7 +149,7 @@ def test_a_setting_that_nobody_reads_is_named(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"GATEWAY_OPS_URL": "http://127.0.0.1:abc"}, "AMULET_GATEWAY_OPS_URL is 'http://127.0.0.1:abc': the port is"),
+        ({"CONSOLE_URL": "http://127.0.0.1:abc"}, "AMULET_CONSOLE_URL is 'http://127.0.0.1:abc': the port is"),
         ({"TORCHSERVE_MANAGEMENT_URL": "ftp://h"}, "AMULET_TORCHSERVE_MANAGEMENT_URL is 'ftp://h': wanted an address"),
         ({"LOG_LEVEL": "LOUD"}, "AMULET_LOG_LEVEL is 'LOUD'"),
         ({"DECODER_WORKERS": "many"}, "AMULET_DECODER_WORKERS is 'many'"),
@@ -180,11 +180,11 @@ def test_a_control_token_that_no_header_carries_is_named(layout: Layout) -> None
 
 
 def test_a_password_in_an_address_is_not_said(layout: Layout) -> None:
-    variables = {"AMULET_GATEWAY_OPS_URL": "http://u:hunter2@h:abc", "AMULET_CONSOLE_URL": "ftp://u:hunter2@h"}
+    variables = {"AMULET_OTLP_ENDPOINT": "http://u:hunter2@h:abc", "AMULET_CONSOLE_URL": "ftp://u:hunter2@h"}
 
     found = " ".join(finding.found for finding in settings(layout, variables))
 
-    assert "AMULET_GATEWAY_OPS_URL" in found
+    assert "AMULET_OTLP_ENDPOINT" in found
     assert "AMULET_CONSOLE_URL" in found
     assert "hunter2" not in found
 

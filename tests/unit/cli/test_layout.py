@@ -51,7 +51,7 @@ def test_what_the_operator_chose_is_what_every_process_is_told(tmp_path: Path) -
     assert told.items() >= outer.items()
     assert torchserve[torchserve.index("--model-store") + 1] == "/srv/models"
     assert told["AMULET_GATEWAY"] == stack.gateway_address == "127.0.0.1:9443"
-    assert told["AMULET_GATEWAY_OPS_URL"] == stack.gateway_ops_url == "http://10.0.0.7:9445"
+    assert stack.gateway_ops_url == "http://10.0.0.7:9445"
     assert told["AMULET_CONSOLE_URL"] == stack.console_url == "http://[::1]:9480"
     assert stack.listens()["console"] == ("::", 9480)
     # Who asks a stack that was started without these, but has them now, is told the same.

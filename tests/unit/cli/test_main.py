@@ -1,3 +1,4 @@
+import ast
 from pathlib import Path
 
 import click
@@ -57,6 +58,44 @@ def test_the_settings_of_the_processes_are_exactly_the_known_variables() -> None
     }
     for process, names in read_by.items():
         assert names == {name for name, readers in VARIABLES.items() if process in readers}, process
+
+
+@pytest.mark.parametrize(
+    ("folder", "settings", "process"),
+    [("gateway", "settings.py", GatewaySettings), ("console", "site/configuration.py", ConsoleSettings)],
+)
+def test_a_process_goes_by_each_of_its_settings(
+    folder: str, settings: str, process: type[GatewaySettings | ConsoleSettings]
+) -> None:
+    root = Path(__file__).parents[3] / folder
+    by_name = set(process.model_fields) - asked_of(root / settings, own="self")
+    asked = set().union(*(asked_of(path) for path in root.rglob("*.py") if path != root / settings))
+
+    # A secret is asked for by the name of its file: settings.secret("key_secret").
+    assert not {name for name in by_name if name not in asked and name.removesuffix("_file") not in asked}
+
+
+def asked_of(path: Path, *, own: str = "") -> set[str]:
+    """What a module asks objects for: attributes by name, or the words that it asks by; with `own`, that object's."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute) and (not own or (isinstance(node.value, ast.Name) and node.value.id == own)):
+            names.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not own:
+            names.add(node.value)
+    return names
+
+
+def test_the_commands_name_each_variable_that_they_are_said_to_read() -> None:
+    root = Path(__file__).parents[3]
+    texts = [
+        path.read_text("utf-8")
+        for folder in ("cli", "training", "model_store", "client/amulet_client")
+        for path in (root / folder).rglob("*.py")
+        if path != root / "cli/settings.py"
+    ]
+
+    assert not [name for name in OWN if not any(f"AMULET_{name}" in text for text in texts)]
 
 
 def test_every_setting_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
