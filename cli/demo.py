@@ -294,7 +294,9 @@ def _step(title: str) -> None:
 def _amulet(layout: Layout, *arguments: str, variables: Mapping[str, str] | None = None, may_fail: bool = False) -> str:
     """Run one `amulet` command; its stdout. Raises ClickException with its own sentence unless it may fail."""
     command = [sys.executable, "-m", "cli.main", *arguments]
-    environment = {**os.environ, "AMULET_STATE_DIR": str(layout.state), **(variables or {})}
+    # Its own folder of trusted keys, whatever the caller's names: a throw-away key has no business beside real ones.
+    own = {"AMULET_STATE_DIR": str(layout.state), "AMULET_TRUSTED_KEYS": str(layout.trusted)}
+    environment = {**os.environ, **own, **(variables or {})}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False,
                           stderr=subprocess.PIPE if may_fail else None)  # fmt: skip
     if done.returncode != 0 and not may_fail:

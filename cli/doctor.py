@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cli.checks.environment import environment as environment_checks
+from cli.checks.files import files
 from cli.checks.finding import Finding
 from cli.checks.holdings import holdings
 from cli.checks.machine import machine
@@ -43,7 +44,10 @@ def doctor(state: Path, port_offset: int | None, as_json: bool) -> int:
 def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
     """Each check once, what stops everything first."""
     yield from environment_checks()
-    yield from settings(layout, environment)
+    found = list(settings(layout, environment))
+    yield from found
+    if all(finding.ok for finding in found):
+        yield from files(layout, environment)
     yield from machine(layout)
     yield from holdings(layout, environment)
     yield from servers(environment)

@@ -43,7 +43,8 @@ def provision(layout: Layout) -> None:
         layout.checkpoints,
         layout.logs,
     ):
-        folder.mkdir(parents=True, exist_ok=True)
+        # Not as the shell's umask has it: where a group may write to the model store, TorchServe's launcher refuses it.
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in ("control_token", "key_secret", "input_hash_secret", "django_secret"):
         write_once(layout.secrets / name, secrets.token_urlsafe(48).encode())
     write_once(layout.secrets / "vault.key", secrets.token_bytes(32))

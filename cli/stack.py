@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,14 +23,18 @@ import httpx
 import psutil
 
 from cli import supervision
+from cli.checks.files import files
+from cli.checks.holdings import unusable
 from cli.checks.machine import limits, taken_ports
 from cli.checks.servers import servers
 from cli.checks.settings import settings
 from cli.layout import HOST, PORT_OFFSET_MAX, Layout
+from cli.leftovers import end, leftovers
 from cli.provision import provision
 from cli.waiting import waiting
 
 READY_S_MAX: Final = 120.0
+STARTS_MAX: Final = 5  # of one program while the stack is waited for: what ends then will not stay by itself
 STRAY_S_MAX: Final = 15.0  # beyond what each process has to end
 POLL_S: Final = 0.25
 STATE_DIR_DEFAULT: Final = ".amulet"
@@ -130,6 +136,8 @@ def status(state: Path, as_json: bool) -> int:
 def down(state: Path) -> None:
     """Stop every process of the stack; what it keeps stays in its folder."""
     layout = Layout.of(state)
+    if supervision.pid(layout) is None and is_being_started(layout):
+        raise StackError(f"`amulet up` is starting the stack in {layout.state}: interrupt that, or wait for its end")
     with waiting("Stopping: the gateway finishes its calls, then the rest"):
         stopped = stop(layout)
     if not stopped:
@@ -183,34 +191,84 @@ def stop(layout: Layout) -> bool:
         _, alive = psutil.wait_procs(family, timeout=each + STRAY_S_MAX)
         for process in alive:  # a stray that ignored its parent's end must not hold the ports
             process.kill()
+    left = leftovers(layout)  # their supervisor was killed: it is not there to be asked
+    end(layout, left)
     if layout.pixels is not None:  # a gateway that was killed leaves its board, in memory
         shutil.rmtree(layout.pixels, ignore_errors=True)
-    return supervisor is not None
+    return supervisor is not None or bool(left)
 
 
 def _start(layout: Layout, *, quiet: bool) -> None:
-    for finding in (*settings(layout, os.environ), *limits(), *servers(os.environ)):
+    # Each is asked only where those before it were right: files are looked for by settings that are whole.
+    for finding in chain(
+        settings(layout, os.environ),
+        limits(),
+        files(layout, os.environ),
+        unusable(layout, supervision.chosen(os.environ)),
+        servers(os.environ),
+    ):
         if not finding.ok:
             raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
-    taken = [f"{port} ({name})" for name, port in taken_ports(layout).items()]
-    if taken:
-        raise StackError(
-            f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
-            "--port-offset"
-        )
-    _provision(layout)
-    layout.record.write_text(json.dumps(layout.document()))
-    if not quiet:
-        click.echo("Preparing the console's database …", err=True)
-    _manage(layout, "migrate", "--noinput", "--verbosity", "0")
-    _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
-    with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
+    with _alone(layout):
+        left = leftovers(layout)
+        if left:
+            click.echo(f"Stopping {len(left)} programs whose supervisor is gone …", err=True)
+            end(layout, left)
+        taken = [f"{port} ({name})" for name, port in taken_ports(layout).items()]
+        if taken:
+            raise StackError(
+                f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
+                "--port-offset"
+            )
+        _provision(layout)
+        layout.record.write_text(json.dumps(layout.document()))
+        if not quiet:
+            click.echo("Preparing the console's database …", err=True)
+        _manage(layout, "migrate", "--noinput", "--verbosity", "0")
+        _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
+        with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
+            try:
+                supervision.start(layout, os.environ)
+            except subprocess.CalledProcessError as error:
+                raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
+        if interrupted():
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    """While inside, no other `amulet up` makes ready what this one does: two would write each other's folder anew."""
+    try:
+        layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not inherited: what is started here outlives this command, and must not hold on to it.
+        lock = os.open(layout.starting, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
+    try:
         try:
-            supervision.start(layout, os.environ)
-        except subprocess.CalledProcessError as error:
-            raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
-    if interrupted():
-        raise KeyboardInterrupt
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another `amulet up` is starting the stack in {layout.state}: wait for its end") from None
+        if supervision.pid(layout) is not None:
+            raise StackError(f"another `amulet up` has just started the stack in {layout.state}")
+        yield
+    finally:
+        os.close(lock)
+
+
+def is_being_started(layout: Layout) -> bool:
+    """Whether an `amulet up` makes the stack ready at this moment, and its supervisor may not run yet."""
+    try:
+        lock = os.open(layout.starting, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def _provision(layout: Layout) -> None:
@@ -238,13 +296,31 @@ def reason_of(said: str) -> str:
     return " ".join(" ".join(line for line in lines if not line.startswith("  ")).split())
 
 
+def _last_words(log: str) -> str:
+    """The sentence with which a program ended: its last line, or the error below its trace."""
+    return reason_of(log) if "Traceback (most recent call last):" in log else log.strip().rpartition("\n")[2]
+
+
 def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
     deadline = time.monotonic() + READY_S_MAX
     told: frozenset[str] = frozenset()
+    lives: dict[str, set[int]] = {program.name: set() for program in supervision.programs(layout) if not program.wanted}
     while True:
         report = look(layout)
         if report.ready:
             return report
+        if not report.processes:
+            raise StackError(f"the stack in {layout.state} was stopped from elsewhere while it was waited for")
+        for process in report.processes:
+            if process.pid and process.name in lives:
+                lives[process.name].add(process.pid)
+        dying = next((name for name, pids in lives.items() if len(pids) > STARTS_MAX), None)
+        if dying:
+            said = _last_words(supervision.log_tail(layout, dying)) or "its log is empty"
+            raise StackError(
+                f"{dying} ends each time that it is started: {said} (the log is {layout.logs / dying}.log; the "
+                f"processes go on trying until `amulet down --state {layout.state}`)"
+            )
         if not quiet and frozenset(report.problems) != told and sys.stderr.isatty():
             told = frozenset(report.problems)
             click.echo(f"Waiting: {'; '.join(sorted(told))}", err=True)

@@ -114,13 +114,17 @@ def environment(layout: Layout, outer: Mapping[str, str]) -> dict[str, str]:
     still holds from another stack must not mix the two.
     """
     settled = layout.over(outer).environment()
-    chosen = {
+    inherited = {name: outer[name] for name in INHERITED if name in outer}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **settled, **chosen(outer)}
+
+
+def chosen(outer: Mapping[str, str]) -> dict[str, str]:
+    """Of the caller's variables those that stand in place of the layout's own, paths made whole."""
+    return {
         name: _absolute(name, value)
         for name, value in outer.items()
         if name.startswith(PREFIX) and name != f"{PREFIX}STATE_DIR" and (value or name in MEANT_EMPTY)
     }
-    inherited = {name: outer[name] for name in INHERITED if name in outer}
-    return {**inherited, "PYTHONUNBUFFERED": "1", **settled, **chosen}
 
 
 def _absolute(name: str, value: str) -> str:

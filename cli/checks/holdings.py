@@ -27,13 +27,27 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
         return
     yield folder(layout)
     yield from secrets(layout)
-    yield certificate(
+    if not layout.in_plain_text:
+        yield certificate(*_pair(layout, environment), datetime.now(UTC), own=not environment.get("AMULET_TLS_CERT"))
+    yield database_file(layout.console / "db.sqlite3")
+
+
+def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What of it no start would get over: each finding is wrong."""
+    found = [folder(layout) if layout.state.exists() else folder_to_be(layout)]
+    if not layout.in_plain_text:
+        own = not environment.get("AMULET_TLS_CERT")
+        found.append(certificate(*_pair(layout, environment), datetime.now(UTC), own=own, starting=True))
+    if not environment.get("AMULET_DATABASE_URL"):
+        found.append(database_file(layout.console / "db.sqlite3"))
+    yield from (finding for finding in found if not finding.ok)
+
+
+def _pair(layout: Layout, environment: Mapping[str, str]) -> tuple[Path, Path]:
+    return (
         Path(environment.get("AMULET_TLS_CERT") or layout.tls / "server.pem"),
         Path(environment.get("AMULET_TLS_KEY") or layout.tls / "server.key"),
-        datetime.now(UTC),
-        own=not environment.get("AMULET_TLS_CERT"),
     )
-    yield database_file(layout.console / "db.sqlite3")
 
 
 def folder_to_be(layout: Layout) -> Finding:
@@ -89,8 +103,8 @@ def secrets(layout: Layout) -> Iterator[Finding]:
     yield right("secrets", "readable by their owner alone")
 
 
-def certificate(chain: Path, key: Path, now: datetime, *, own: bool) -> Finding:
-    """own: `amulet up` makes and renews it."""
+def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: bool = False) -> Finding:
+    """own: `amulet up` makes and renews it.  starting: it is about to, and what still serves is right."""
     again = f"remove {chain} and {key}: `amulet up` makes new ones" if own else "have it issued again"
     if own and not chain.exists() and not key.exists():
         return right("certificate", "will be made")
@@ -110,11 +124,13 @@ def certificate(chain: Path, key: Path, now: datetime, *, own: bool) -> Finding:
         return wrong(
             "certificate", f"{chain} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} on", "look at the clock"
         )
+    if starting and own and found.not_valid_after_utc <= now:
+        return right("certificate", "will be renewed")
     if found.not_valid_after_utc <= now:
         mend = "`amulet down`, then `amulet up` renews it" if own else again
         return wrong("certificate", f"{chain} expired on {found.not_valid_after_utc:%Y-%m-%d}", mend)
     left = found.not_valid_after_utc - now
-    if not own and left < RENEW_BEFORE:
+    if not own and not starting and left < RENEW_BEFORE:
         return wrong("certificate", f"{chain} expires on {found.not_valid_after_utc:%Y-%m-%d}", again)
     return right("certificate", f"valid for {left // timedelta(days=1)} days")
 

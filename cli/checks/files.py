@@ -1,0 +1,132 @@
+"""The files and folders that the settings name: there, open to whoever starts, and holding what a process takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from cli import supervision
+from cli.checks.finding import Finding, right, wrong
+from cli.layout import Layout
+from protos.environment import PREFIX
+
+_RAW_KEY_BYTES: Final = 32
+_JOURNAL_FREE_MIB_MIN: Final = 256  # the gateway's default
+
+
+def files(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
+    """What a process would end over, or wait for without end; one finding that nothing is. Changes nothing.
+
+    layout: as it would be started. What is the stack's own and is not there yet will be made.
+    """
+    resolved = supervision.environment(layout, outer)
+    own = layout.environment()
+    found = [
+        *_secrets(resolved, own),
+        *_folders(resolved),
+        *_model_store(Path(resolved[f"{PREFIX}MODEL_STORE"])),
+        *_room(resolved),
+    ]
+    yield from found
+    if not found:
+        yield right("files", "what the settings name is there, or will be made")
+
+
+def _secrets(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Finding]:
+    for name, complaint in _HOLDS.items():
+        variable = f"{PREFIX}{name}"
+        text = resolved.get(variable, "")
+        if not text or (text == own.get(variable) and not Path(text).exists()):
+            continue
+        mend = "name the file that you keep, or put it back from a backup"
+        if text != own.get(variable):
+            mend = f"name the file that you keep, or unset {variable} for the stack's own"
+        try:
+            said = complaint(Path(text).read_bytes())
+        except OSError as error:
+            said = f"which cannot be read ({error.strerror})"
+        if said:
+            yield wrong("files", f"{variable} names {text}, {said}", mend)
+
+
+def _folders(resolved: Mapping[str, str]) -> Iterator[Finding]:
+    """A folder, or the nearest one above it in which it would be made, that cannot be written to."""
+    wanted = {f"{PREFIX}{name}": Path(resolved.get(f"{PREFIX}{name}", "")) for name in _FOLDERS}
+    wanted |= {f"{PREFIX}{name}": Path(resolved.get(f"{PREFIX}{name}", "")).parent for name in _IN_FOLDERS}
+    storage = urlsplit(resolved.get(f"{PREFIX}STORAGE_URL", ""))
+    wanted[f"{PREFIX}STORAGE_URL"] = Path(unquote(storage.path))
+    for variable, folder in wanted.items():
+        if not resolved.get(variable):
+            continue
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        mend = f"make it a folder of user {os.getuid()}, or name another in {variable}"
+        if not there.is_dir():
+            yield wrong("files", f"{variable} names {folder}, and {there} is no folder", mend)
+        elif not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+            yield wrong("files", f"{variable} names {folder}, and {there} cannot be written to", mend)
+
+
+def _model_store(folder: Path) -> Iterator[Finding]:
+    if folder.is_dir() and folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield wrong(
+            "files",
+            f"others may write to the model store {folder}, from which TorchServe then takes nothing",
+            f"`chmod go-w {folder}`; look first at what lies in it",
+        )
+
+
+def _room(resolved: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the gateway would refuse every prediction for want of room on its journal's disk."""
+    folder = Path(resolved[f"{PREFIX}JOURNAL_DIR"])
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free_mib = shutil.disk_usage(there).free / 2**20
+    least = int(resolved.get(f"{PREFIX}JOURNAL_FREE_MIB_MIN") or _JOURNAL_FREE_MIB_MIN)
+    if free_mib < least:
+        yield wrong(
+            "files",
+            f"{free_mib:.0f} MiB are free for the journal in {folder}, and the gateway answers from {least} MiB on",
+            f"make room, name another disk's folder in {PREFIX}JOURNAL_DIR, or lower {PREFIX}JOURNAL_FREE_MIB_MIN",
+        )
+
+
+def _something(content: bytes) -> str:
+    return "" if content.strip() else "which is empty"
+
+
+def _raw_key(content: bytes) -> str:
+    return "" if len(content) == _RAW_KEY_BYTES else f"which must hold {_RAW_KEY_BYTES} bytes, and holds {len(content)}"
+
+
+def _private_key(content: bytes) -> str:
+    if len(content) == _RAW_KEY_BYTES:
+        return ""
+    try:
+        load_pem_private_key(content, None)
+    except (ValueError, TypeError):
+        return "which holds no private key"
+    return ""
+
+
+# What each holds: a sentence about a content that no process takes, empty for a good one.
+_HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
+    {
+        "CONTROL_TOKEN_FILE": _something,
+        "KEY_SECRET_FILE": _something,
+        "INPUT_HASH_SECRET_FILE": _something,
+        "SECRET_KEY_FILE": _something,
+        "VAULT_KEY_FILE": _raw_key,
+        "PHOTO_SEAL_KEY_FILE": _raw_key,
+        "AUDIT_KEY_FILE": _private_key,
+        "WEBHOOK_CA": _something,
+    }
+)
+_FOLDERS: Final = ("MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR")
+_IN_FOLDERS: Final = ("ERASURE_LEDGER", "TRAINING_WANTED_FILE")

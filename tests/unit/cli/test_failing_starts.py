@@ -1,0 +1,188 @@
+"""`amulet up` that cannot succeed ends before anything is started, with a sentence that names what is wrong."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cli import provision as provisioning
+from cli import supervision
+from cli.demo import _amulet
+from cli.layout import Layout, Ports
+from cli.main import main
+from cli.provision import provision
+from model_store import signing
+from protos.environment import PREFIX
+from tests import tiny_archive
+from tests.ports import free_offset
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """The folder of a stack that ran before."""
+    found = Layout(tmp_path / "state", Ports(free_offset()))
+    provision(found)
+    found.record.write_text(json.dumps(found.document()))
+    return found
+
+
+def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "up") -> str:
+    """The sentence of an `amulet` command that fails, and has started nothing."""
+    assert main([command, "--state", str(layout.state)]) == 1
+    assert not layout.supervisor_config.exists()
+    assert supervision.pid(layout) is None
+    sentence = capsys.readouterr().err.strip()
+    assert len(sentence.splitlines()) == 1
+    return sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("CONTROL_TOKEN_FILE", None, "which cannot be read (No such file or directory)"),
+        ("KEY_SECRET_FILE", None, "which cannot be read (No such file or directory)"),
+        ("KEY_SECRET_FILE", b"\n", "which is empty"),
+        ("INPUT_HASH_SECRET_FILE", None, "which cannot be read (No such file or directory)"),
+        ("SECRET_KEY_FILE", None, "which cannot be read (No such file or directory)"),
+        ("VAULT_KEY_FILE", b"short", "which must hold 32 bytes, and holds 5"),
+        ("PHOTO_SEAL_KEY_FILE", b"x" * 33, "which must hold 32 bytes, and holds 33"),
+        ("AUDIT_KEY_FILE", b"no key", "which holds no private key"),
+        ("WEBHOOK_CA", None, "which cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_a_setting_names_is_named_with_its_variable(
+    layout: Layout,
+    name: str,
+    content: bytes | None,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    named = layout.state.with_name("named")
+    if content is not None:
+        named.write_bytes(content)
+    monkeypatch.setenv(f"{PREFIX}{name}", str(named))
+
+    sentence = refusal(layout, capsys)
+
+    assert f"{PREFIX}{name} names {named}, {said}" in sentence
+    assert f"unset {PREFIX}{name} for the stack's own" in sentence
+
+
+def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (layout.secrets / "vault.key").write_bytes(b"")
+
+    sentence = refusal(layout, capsys)
+
+    assert f"AMULET_VAULT_KEY_FILE names {layout.secrets / 'vault.key'}, which must hold 32 bytes" in sentence
+    assert "from a backup" in sentence
+
+
+@pytest.mark.parametrize("name", ["MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR", "STORAGE_URL"])
+def test_a_folder_that_cannot_be_one_is_named(
+    layout: Layout, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = layout.state.with_name("file")
+    file.write_text("")
+    folder = file / "below"
+    monkeypatch.setenv(f"{PREFIX}{name}", f"file://{folder}" if name.endswith("URL") else str(folder))
+
+    assert f"{PREFIX}{name} names {folder}, and {file} is no folder" in refusal(layout, capsys)
+
+
+def test_a_model_store_that_others_may_write_to_is_named(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    layout.models.chmod(0o775)
+
+    assert f"`chmod go-w {layout.models}`" in refusal(layout, capsys)
+
+
+def test_a_shells_umask_opens_the_model_store_to_nobody(tmp_path: Path) -> None:
+    layout = Layout.of(tmp_path / "state")
+    before = os.umask(0o002)
+    try:
+        provision(layout)
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(layout.models.stat().st_mode) == 0o755
+
+
+def test_a_disk_without_room_for_the_journal_is_named(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMULET_JOURNAL_FREE_MIB_MIN", "1000000000")
+
+    sentence = refusal(layout, capsys)
+
+    assert f"MiB are free for the journal in {layout.gateway / 'journal'}" in sentence
+    assert "AMULET_JOURNAL_DIR" in sentence
+
+
+def test_a_damaged_database_is_named(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    (layout.console / "db.sqlite3").write_bytes(b"no database" * 1000)
+
+    sentence = refusal(layout, capsys)
+
+    assert f"{layout.console / 'db.sqlite3'}: file is not a database" in sentence
+    assert "backup" in sentence
+
+
+def test_a_certificate_that_no_caller_takes_is_named_and_the_stacks_own_is_renewed(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Layout.of(layout.state.with_name("other"))
+    monkeypatch.setattr(provisioning, "CERTIFICATE_LIFE", timedelta(minutes=-5))
+    provision(other)
+    monkeypatch.setenv("AMULET_TLS_CERT", str(other.tls / "server.pem"))
+    monkeypatch.setenv("AMULET_TLS_KEY", str(other.tls / "server.key"))
+
+    assert f"{other.tls / 'server.pem'} expired on" in refusal(layout, capsys)
+
+    monkeypatch.setenv("AMULET_TLS_KEY", str(layout.tls / "server.key"))
+    assert "is not the key of" in refusal(layout, capsys)
+
+    (layout.tls / "server.pem").write_text("no certificate")
+    monkeypatch.delenv("AMULET_TLS_CERT")
+    monkeypatch.delenv("AMULET_TLS_KEY")
+    assert "are no certificate and key" in refusal(layout, capsys)
+
+
+def test_two_starts_in_one_folder_do_not_write_it_at_once_and_none_is_stopped_half_way(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = layout.record.read_text()
+    with layout.starting.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+
+        assert "another `amulet up` is starting the stack" in refusal(layout, capsys)
+        assert "`amulet up` is starting the stack" in refusal(layout, capsys, "down")
+
+    assert layout.record.read_text() == record
+    assert main(["down", "--state", str(layout.state)]) == 0
+    assert "Nothing runs" in capsys.readouterr().err
+
+
+def test_the_demonstration_trusts_its_own_key_whatever_folder_the_caller_names(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, archive = tmp_path / "named", tmp_path / "tiny.mar"
+    signing_key = tmp_path / "signing.key"
+    signing.generate_key(signing_key)
+    named.mkdir()
+    (tmp_path / "run").mkdir()
+    tiny_archive.write_archive(tmp_path / "run", archive, key=signing_key)
+    (layout.trusted / "demo.pem").write_bytes((tmp_path / "signing.key.pub").read_bytes())
+    monkeypatch.setenv("AMULET_TRUSTED_KEYS", str(named))
+
+    report = json.loads(_amulet(layout, "verify", str(archive), "--json"))
+
+    assert report["accepted"]
+    assert not [*named.iterdir()]
