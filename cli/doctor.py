@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cli.checks.delivery import delivery
 from cli.checks.environment import environment as environment_checks
 from cli.checks.files import files
 from cli.checks.finding import Finding
@@ -51,3 +52,5 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     yield from machine(layout)
     yield from holdings(layout, environment)
     yield from servers(environment)
+    if all(finding.ok for finding in found):
+        yield delivery(layout, environment)

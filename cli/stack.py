@@ -23,6 +23,7 @@ import httpx
 import psutil
 
 from cli import supervision
+from cli.checks.delivery import delivery
 from cli.checks.files import files
 from cli.checks.holdings import unusable
 from cli.checks.machine import limits, taken_ports
@@ -32,6 +33,7 @@ from cli.layout import HOST, PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
 from cli.provision import provision
 from cli.waiting import waiting
+from gateway.journal.cursor import CURSOR_NAME
 
 READY_S_MAX: Final = 120.0
 STARTS_MAX: Final = 5  # of one program while the stack is waited for: what ends then will not stay by itself
@@ -162,7 +164,7 @@ def look(layout: Layout) -> StackReport:
         if state.state not in ("RUNNING", supervision.IDLE)
     ]
     if not states:
-        problems.append(f"no stack runs in {layout.state}: `amulet up` starts it")
+        problems.append(_not_supervised(layout))
     gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
     console = _health(f"{layout.console_url}/readyz") if states else {}
     if states:
@@ -179,6 +181,18 @@ def look(layout: Layout) -> StackReport:
         models=tuple(gateway.get("models", ())),
         problems=tuple(problems),
     )
+
+
+def _not_supervised(layout: Layout) -> str:
+    left = leftovers(layout)
+    if left:
+        return (
+            f"of the stack in {layout.state} {len(left)} programs run without their supervisor, which was killed: "
+            "`amulet down` stops them, and `amulet up` starts all anew"
+        )
+    if is_being_started(layout):
+        return f"`amulet up` is starting the stack in {layout.state}"
+    return f"no stack runs in {layout.state}: `amulet up` starts it"
 
 
 def stop(layout: Layout) -> bool:
@@ -226,6 +240,7 @@ def _start(layout: Layout, *, quiet: bool) -> None:
             click.echo("Preparing the console's database …", err=True)
         _manage(layout, "migrate", "--noinput", "--verbosity", "0")
         _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
+        _deliver_again(layout)
         with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
             try:
                 supervision.start(layout, os.environ)
@@ -269,6 +284,14 @@ def is_being_started(layout: Layout) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def _deliver_again(layout: Layout) -> None:
+    """Let a database that was brought back from a backup have what the journal still keeps; what it has counts once."""
+    behind = delivery(layout, os.environ)
+    if not behind.ok:
+        click.echo(f"{behind.found}. What the journal still keeps is delivered again.", err=True)
+        Path(supervision.environment(layout, os.environ)["AMULET_JOURNAL_DIR"], CURSOR_NAME).unlink(missing_ok=True)
 
 
 def _provision(layout: Layout) -> None:

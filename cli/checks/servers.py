@@ -67,7 +67,8 @@ def _refusal(scheme: str, url: str) -> str:
     return _worded(asked.get(scheme, _rabbitmq)(url), url)
 
 
-def _postgresql(url: str) -> str:
+def postgresql(url: str) -> Any:
+    """A connection as the console makes one. Raises psycopg2.Error."""
     import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
 
     # By its parts, as the console does: libpq ends a password at its first @ and calls the rest a host.
@@ -80,8 +81,14 @@ def _postgresql(url: str) -> str:
         "dbname": unquote(parts.path.lstrip("/")),
     }
     further = {"connect_timeout": int(CONNECT_S_MAX), **dict(parse_qsl(parts.query))}
+    return psycopg2.connect(**{**further, **{name: value for name, value in named.items() if value}})
+
+
+def _postgresql(url: str) -> str:
+    import psycopg2
+
     try:
-        psycopg2.connect(**{**further, **{name: value for name, value in named.items() if value}}).close()
+        postgresql(url).close()
     except psycopg2.Error as error:
         return str(error)
     return ""

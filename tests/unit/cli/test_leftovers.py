@@ -15,7 +15,7 @@ import pytest
 from cli import supervision
 from cli.layout import Layout, Ports
 from cli.leftovers import leftovers
-from cli.stack import READY_S_MAX, StackError, _wait_until_ready, stop
+from cli.stack import READY_S_MAX, StackError, _wait_until_ready, look, stop
 from cli.supervision import Program
 from tests.ports import free_offset
 from tests.unit.cli.waiting import until
@@ -64,12 +64,14 @@ def test_what_a_killed_supervisor_left_is_stopped_in_good_order(layout: Layout, 
     assert supervision.pid(layout) is None
 
     assert [process.pid for process in leftovers(layout)] == [family[0].pid]
+    assert "run without their supervisor, which was killed" in " ".join(look(layout).problems)
     assert stop(layout)
 
     assert (tmp_path / "ended").exists()
     assert len(family) == 2
     assert not [process for process in family if process.is_running()]
     assert not leftovers(layout)
+    assert look(layout).problems == (f"no stack runs in {layout.state}: `amulet up` starts it",)
     assert not stop(layout)
 
 
