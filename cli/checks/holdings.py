@@ -106,7 +106,9 @@ def secrets(layout: Layout) -> Iterator[Finding]:
 def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: bool = False) -> Finding:
     """own: `amulet up` makes and renews it.  starting: it is about to, and what still serves is right."""
     again = f"remove {chain} and {key}: `amulet up` makes new ones" if own else "have it issued again"
-    if own and not chain.exists() and not key.exists():
+    missing = [path for path in (chain, key) if not path.exists()]
+    # One of them alone is what a start leaves that was killed while it made them: the next one makes both anew.
+    if own and (len(missing) == 2 or (starting and missing)):
         return right("certificate", "will be made")
     try:
         found = x509.load_pem_x509_certificate(chain.read_bytes())

@@ -6,13 +6,15 @@ import fcntl
 import json
 import os
 import stat
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cli import provision as provisioning
 from cli import supervision
+from cli.checks import holdings
+from cli.checks.holdings import unusable
 from cli.demo import _amulet
 from cli.layout import Layout, Ports
 from cli.main import main
@@ -145,6 +147,8 @@ def test_a_certificate_that_no_caller_takes_is_named_and_the_stacks_own_is_renew
     monkeypatch.setenv("AMULET_TLS_KEY", str(other.tls / "server.key"))
 
     assert f"{other.tls / 'server.pem'} expired on" in refusal(layout, capsys)
+    expired_own = unusable(other, {})  # this one is renewed by its own stack
+    assert not list(expired_own)
 
     monkeypatch.setenv("AMULET_TLS_KEY", str(layout.tls / "server.key"))
     assert "is not the key of" in refusal(layout, capsys)
@@ -153,6 +157,15 @@ def test_a_certificate_that_no_caller_takes_is_named_and_the_stacks_own_is_renew
     monkeypatch.delenv("AMULET_TLS_CERT")
     monkeypatch.delenv("AMULET_TLS_KEY")
     assert "are no certificate and key" in refusal(layout, capsys)
+
+
+@pytest.mark.parametrize("lacking", ["server.key", "server.pem"])
+def test_a_certificate_that_a_killed_start_made_half_of_holds_up_no_start(layout: Layout, lacking: str) -> None:
+    (layout.tls / lacking).unlink()
+
+    assert not list(unusable(layout, {}))
+    provision(layout)
+    assert holdings.certificate(layout.tls / "server.pem", layout.tls / "server.key", datetime.now(UTC), own=True).ok
 
 
 def test_two_starts_in_one_folder_do_not_write_it_at_once_and_none_is_stopped_half_way(
