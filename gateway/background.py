@@ -30,15 +30,14 @@ class Background:
         await self._group.__aexit__(None, None, None)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Begin the work; its outcome stands in the future, which nobody has to look at."""
+        """Begin the work; its outcome stands in the future, which nobody has to look at.
+
+        Who awaits it may be cancelled: behind `asyncio.shield` the work goes on to its end.
+        """
         outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         task = self._group.create_task(_capture(work, outcome))
         task.add_done_callback(lambda _: outcome.cancel())
         return outcome
-
-    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """The outcome of the work, which goes on to its end when the caller is cancelled."""
-        return await asyncio.shield(self.start(work))
 
 
 async def _capture(work: Coroutine[Any, Any, T], outcome: asyncio.Future[T]) -> None:

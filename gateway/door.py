@@ -67,9 +67,18 @@ class Admission:
     """Who may come in now. One for all calls and all requests of streams."""
 
     def __init__(
-        self, policy: PolicyKeeper, limiter: RateLimiter, shedder: Shedder, arrivals: Arrivals, *, key_secret: bytes
+        self,
+        policy: PolicyKeeper,
+        limiter: RateLimiter,
+        shedder: Shedder,
+        feedback: Shedder,
+        arrivals: Arrivals,
+        *,
+        key_secret: bytes,
     ) -> None:
-        self.policy, self.limiter, self.shedder, self.arrivals = policy, limiter, shedder, arrivals
+        """shedder: of predictions.  feedback: it takes microseconds and then waits for the disk, apart from them."""
+        self.policy, self.limiter, self.arrivals = policy, limiter, arrivals
+        self.shedder, self.feedback = shedder, feedback
         self._key_secret = key_secret
 
     def identify(self, metadata: dict[str, str]) -> Key:

@@ -45,13 +45,13 @@ class Failures:
         self._counts: Counter[tuple[str, str, words.Reason.ValueType]] = Counter()
 
     @contextmanager
-    def of(self, version: ServedVersion, *, named: bool) -> Iterator[None]:
-        """Count an error that leaves this block, unless the caller had named the version himself."""
+    def of(self, version: ServedVersion, *, drawn: bool) -> Iterator[None]:
+        """Count an error that leaves this block, unless no weight chose the version."""
         try:
             yield
         except Exception as error:
             reason = error.reason if isinstance(error, Refusal) else words.REASON_INTERNAL
-            if reason in BLAMED and not named:
+            if reason in BLAMED and drawn:
                 self._counts[version.model, version.version, reason] += 1
             raise
 

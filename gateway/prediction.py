@@ -168,7 +168,7 @@ class Predictor:
             photos = await self._open(ask.views, headers, going.version.size_px)
         decoded_s = time.monotonic()
         explaining = work.left_s > self._run_paces[going.version.version].expected_s
-        with self._failures.of(going.version, named=bool(ask.version)):
+        with self._failures.of(going.version, drawn=going.drawn):
             seen = await self._look(
                 ask,
                 photos,
@@ -202,6 +202,7 @@ class Predictor:
                 gateway_id=self._gateway_id,
                 client=client,
                 snapshot=snapshot,
+                version_drawn=going.drawn,
                 total_s=time.monotonic() - began_s,
                 inference_s=seen.inference_s,
                 wants_review=will_be_reviewed,

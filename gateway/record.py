@@ -31,6 +31,7 @@ class Circumstances:
     gateway_id: str
     client: Client
     snapshot: Snapshot
+    version_drawn: bool  # by the weights
     total_s: float  # until the event was made
     inference_s: float
     wants_review: bool
@@ -78,7 +79,7 @@ def prediction_event(
         policy_digest=around.snapshot.digest,
         idempotency_key_digest=hashlib.sha256(ask.idempotency_key.encode()).hexdigest() if ask.idempotency_key else "",
         prediction_set=[version.classes[index].class_id for index in conclusion.set_indices],
-        version_named=bool(ask.version),
+        version_named=not around.version_drawn,
         level="" if conclusion.level is None else conclusion.level.rule.id,
         group=best_group(conclusion),
         nearest_examples=[

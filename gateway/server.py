@@ -153,14 +153,16 @@ async def run(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
         health = Health(policy, journal, why_not_ready)
-        shedder = Shedder(settings.calls_in_flight_max, cores=len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0))
+        shedder = Shedder(settings.calls_in_flight_max, cores=cores)
+        feedback = Shedder(settings.calls_in_flight_max, cores=cores)
         streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
         arrivals = Arrivals(awaited_max(settings.calls_in_flight_max), arrive_s_max=settings.request_s_max)
         strangers = Strangers(
             Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=settings.request_s_max),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
-        replays, shadows = Replays(), Shadows(background, cores=len(os.sched_getaffinity(0)))
+        replays, shadows = Replays(), Shadows(background, cores=cores)
         await asyncio.to_thread(_recall, replays, journal)
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
@@ -186,7 +188,9 @@ async def run(
             shadows=shadows,
             failures=failures,
         )
-        admission = Admission(policy, RateLimiter(window), shedder, arrivals, key_secret=settings.secret("key_secret"))
+        admission = Admission(
+            policy, RateLimiter(window), shedder, feedback, arrivals, key_secret=settings.secret("key_secret")
+        )
         service = PredictionService(
             gateway_id=settings.gateway_id,
             request_s_max=settings.request_s_max,

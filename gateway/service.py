@@ -119,14 +119,19 @@ class PredictionService:
         call = current_call.get()
         feedback.check(request)
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
+        async with self._admission.feedback.place(call.client.client_id, deadline) as place:
+            return pb.SubmitFeedbackResponse(feedback_id=await self._feedback(call, request, place, deadline))
 
+    async def _feedback(self, call: Call, request: pb.SubmitFeedbackRequest, place: Place, deadline: Deadline) -> str:
+        """Its id, once it is durable. Under a key the work outlives the caller, and keeps the place until it ends."""
         key = f"feedback:{request.idempotency_key}"
         digest = hashlib.sha256(feedback.digest_content(request)).digest()
 
         async def work() -> bytes:
             feedback_id = uuid7()
-            place = place_of(call.client.client_id, key)
-            replay = events_pb2.Replay(place=place, request_digest=digest, answer=feedback_id.encode())
+            replay = events_pb2.Replay(
+                place=place_of(call.client.client_id, key), request_digest=digest, answer=feedback_id.encode()
+            )
             event = feedback_event(
                 request,
                 feedback_id=feedback_id,
@@ -140,12 +145,11 @@ class PredictionService:
 
         if not request.idempotency_key:
             async with deadline.while_("making the feedback durable"):
-                return pb.SubmitFeedbackResponse(feedback_id=(await work()).decode())
+                return (await work()).decode()
+        once = self._replays.once(call.client.client_id, key, digest, work, deadline=deadline)
         async with deadline.while_(ON_ITS_WAY):
-            content, _ = await self._background.finish(
-                self._replays.once(call.client.client_id, key, digest, work, deadline=deadline)
-            )
-        return pb.SubmitFeedbackResponse(feedback_id=content.decode())
+            content, _ = await asyncio.shield(place.until(self._background.start(once)))
+        return content.decode()
 
     async def ListModels(self, request: pb.ListModelsRequest, context: _Context) -> pb.ListModelsResponse:
         return catalogue.page(self._admission.policy.current, current_call.get().client, request, self._why_not_ready)

@@ -118,8 +118,8 @@ class Settings(BaseSettings):
         default=64,
         ge=1,
         le=4096,
-        description="Predictions inside at once; beyond, the calls of whoever has most are refused; sooner while a "
-        "queue stands.",
+        description="Predictions inside at once, and as many feedbacks beside them; beyond, the calls of whoever has "
+        "most are refused; sooner while a queue stands.",
     )
 
     otlp_endpoint: str = Field(

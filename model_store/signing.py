@@ -142,6 +142,10 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
     """Check that a trusted key signed exactly these files; returns the key's fingerprint.
 
     folder: holds the members and nothing else.  signature: the content of model.sig; None: there is none.
+    Whoever holds an archive can write its other one: (r, n - s) is as good an ECDSA signature as (r, s). So the members
+    are what was signed, and an archive's hash says which bytes were verified and not which model they are: that is the
+    name, which the console gives to one archive for ever. Checkpoints of the audit log are Ed25519, and their roots are
+    compared, not their texts.
     Raises ArchiveRefused with REASON_ARCHIVE_UNSIGNED, _SIGNER_NOT_TRUSTED or _SIGNATURE_INVALID.
     """
     if signature is None:

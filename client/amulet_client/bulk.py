@@ -2,8 +2,8 @@
 
 A gateway that is busy says when to come again, and nothing more is sent until then; the same where it has no
 place for a stream, or no longer. A stream that ends early (a gateway that restarts, a network that broke) is
-opened anew and goes on with what was not answered; what was under way then is asked again and may leave a
-second record. `bulk_async` is the same for asyncio.
+opened anew and goes on with what was not answered; what was under way then is asked again and, without an
+idempotency key, may leave a second record. `bulk_async` is the same for asyncio.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def predict_many(
 
     prepare: what is done to each photograph before it is sent, as `photos.shrink` does; whatever it raises is such
     an outcome, and so are photographs of more than 160 MiB together, which no gateway takes.
+    idempotency_key: of the whole work; its objects get keys of their own from it, by their place. So what was under
+    way when a stream broke leaves one record, and the same work begun again gets the answers that it had.
     Raises Refused where the key or what it may do is the matter, and Unreachable where no gateway
     answers: nothing was then yielded for the objects that are left.
     """

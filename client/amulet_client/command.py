@@ -64,6 +64,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
                 if "language" in command.__annotations__:
                     options["language"] = language
                 return command(client=client, **options)
+        except BrokenPipeError:  # of what we write to: see `main`
+            raise
         except OSError as error:
             raise click.ClickException(f"{error.filename or 'a file'} cannot be read: {error.strerror}") from error
         except (AmuletError, ValueError) as error:
@@ -151,6 +153,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(amulet_client.main(arguments, prog_name="amulet-client", standalone_mode=False) or 0)
     except click.exceptions.Abort:
+        return 1
+    except BrokenPipeError:  # whoever reads has read enough; what is left in the buffer is for nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
         error.show(sys.stderr)

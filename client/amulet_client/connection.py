@@ -51,7 +51,7 @@ SERVICE_CONFIG: Final[dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """Where and how to connect. Raises ValueError on plain text to anything but loopback."""
+    """Where and how to connect. Raises ValueError on plain text beyond loopback, and for what no header can hold."""
 
     address: str  # host:port
     api_key: str = field(repr=False)
@@ -64,6 +64,10 @@ class ConnectionOptions:
     def __post_init__(self) -> None:
         if self.plaintext and not self.address.startswith(_LOOPBACK):
             raise ValueError(f"plain text is for loopback only, and {self.address} is not: give a ca_file instead")
+        for what, text in (("the API key", self.api_key), ("language", self.language)):
+            # gRPC would refuse it at each call, in its own words; and a key is told to nobody.
+            if not (text.isascii() and text.isprintable()):
+                raise ValueError(f"{what} holds a character that cannot be sent: a line break at its end, perhaps")
         if self.timeout_s <= 0:
             raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
         if not 0 <= self.wait_s_max < float("inf"):

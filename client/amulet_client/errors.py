@@ -7,7 +7,7 @@ AmuletError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import grpc
@@ -37,6 +37,10 @@ class Refused(AmuletError):
     retry_after_s: float | None = None  # None: asking the same again never helps
     localized: str = ""  # for people, in the caller's language
     request_id: str = ""
+
+    def __post_init__(self) -> None:
+        # What an exception is pickled by: it has to come whole out of another process.
+        self.args = tuple(getattr(self, each.name) for each in fields(self))
 
     def __str__(self) -> str:
         place = f" ({self.field})" if self.field else ""

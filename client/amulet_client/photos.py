@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from amulet_client.answers import HeatMap
 from amulet_client.models import ModelCard
@@ -84,6 +84,25 @@ def _of_eight_bits(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
 
 
+def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB in sRGB, colours laid over white where they are transparent: what a gateway makes of it for the model.
+
+    A profile that cannot be read, or is of other channels, counts as sRGB.
+    """
+    plain = _of_eight_bits(image)
+    if plain.mode == "RGBA":
+        white = Image.new("RGB", plain.size, (255, 255, 255))
+        white.paste(_srgb(plain.convert("RGB"), profile), mask=plain.getchannel("A"))
+        return white
+    if profile:
+        with suppress(ImageCms.PyCMSError, OSError, ValueError):
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            converted = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:
+                return converted
+    return plain.convert("RGB")
+
+
 def heat_map_png(heat_map: HeatMap, *, size_px: int = 448) -> bytes:
     """The raw grid as a grey picture [size_px, size_px]; white is where the class's evidence is strongest."""
     return _png(Image.fromarray(_levels(heat_map, size_px), "L"))
@@ -95,8 +114,12 @@ def overlay_png(photo: bytes, heat_map: HeatMap, *, size_px: int = 448) -> bytes
     photo: the file that was sent as view `heat_map.view`. Raises OSError when it cannot be read.
     """
     with _opened(photo) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    square = ImageOps.fit(upright, (size_px, size_px), Image.Resampling.BOX)
+        upright = ImageOps.exif_transpose(image)
+        profile = upright.info.get("icc_profile")
+        side = min(upright.size)
+        left, top = (upright.width - side) // 2, (upright.height - side) // 2
+        square = _srgb(upright.crop((left, top, left + side, top + side)), profile)
+    square = square.resize((size_px, size_px), Image.Resampling.BOX)
     evidence = _levels(heat_map, size_px) / 255.0
     stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
     heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)

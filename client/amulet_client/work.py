@@ -54,7 +54,10 @@ class Work:
         prepare: Callable[[bytes], bytes] | None,
         **wishes: Unpack[Wishes],
     ) -> None:
-        """prepare: what is done to each photograph before it is sent; where it fails, only its object has no answer."""
+        """prepare: what is done to each photograph before it is sent; where it fails, only its object has no answer.
+
+        Under an idempotency key each object has its own: the key, "#" and its place among the objects, from 0.
+        """
         self._objects, self._prepare, self._wishes = objects, prepare, wishes
         self._todo = deque(range(len(objects)))
         self._under_way: set[int] = set()
@@ -76,6 +79,8 @@ class Work:
             )
         asked = request_of(views, **self._wishes)
         asked.request_id = str(index)
+        if asked.idempotency_key:
+            asked.idempotency_key += f"#{index}"
         return asked
 
     @property

@@ -17,6 +17,7 @@ WhyNotReady = Callable[[ServedVersion], str | None]  # a sentence; None: ready
 class Destination:
     version: ServedVersion
     shadows: tuple[ServedVersion, ...]  # other versions that see the same photographs
+    drawn: bool  # one that the weights may give: not named, and not without a route because it began a batch
 
 
 def model_for(snapshot: Snapshot, client: Client, name: str) -> ServedModel:
@@ -54,7 +55,7 @@ def destination(
         why_not = why_not_ready(named)
         if why_not is not None:
             raise errors.ModelNotReady(f"version {version} of {model.name!r} is not ready: {why_not}")
-        return Destination(named, ())
+        return Destination(named, (), drawn=False)
     if not model.routes:
         raise errors.ModelNotReady(f"no version of {model.name!r} is in production")
     chosen = _first_ready(model, rather, why_not_ready) if rather else None
@@ -63,7 +64,7 @@ def destination(
     shadows = tuple(
         shadow for shadow in model.shadows if shadow.version != chosen.version and why_not_ready(shadow) is None
     )
-    return Destination(chosen, shadows)
+    return Destination(chosen, shadows, drawn=any(route.version.version == chosen.version for route in model.routes))
 
 
 def _first_ready(model: ServedModel, names: Sequence[str], why_not_ready: WhyNotReady) -> ServedVersion | None:

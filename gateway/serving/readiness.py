@@ -5,6 +5,10 @@ version is ready only while that answer was seen again within the last FRESH_S: 
 died, hangs, or holds another file is not ready within five seconds. When a version is not
 ready all its photographs must be right before it is; while it is, they take turns.
 
+A round of turns takes longer than five seconds. But a worker gives one answer to one photograph,
+and other weights give another one to each: an answer that is right and not the one from before is
+a doubt, and until all photographs were right again nothing renews the version's standing (decision 0185).
+
 Under load a golden photograph waits in the same queue as everybody's. So a probe that finds
 no place or no time counts against a ready version only if nobody else got an answer from it
 within the last ANSWERING_S.
@@ -35,6 +39,9 @@ IMAGES_PER_REQUEST: Final = 8
 PROBABILITY_ABS: Final = 2e-2
 SCORE_REL: Final = 5e-2
 SCORE_ABS: Final = 1e-2
+# Room for other kernels on one processor; the handler's own, which run each image by itself, differ by nothing.
+SAME_REL: Final = 1e-4
+SAME_ABS: Final = 1e-4
 
 _log = structlog.get_logger(__name__)
 
@@ -110,7 +117,7 @@ class Readiness:
         try:
             while watched.goldens:
                 await self._probe(watched)
-                await asyncio.sleep(PROBE_EVERY_S if watched.ready else RETRY_EVERY_S)
+                await asyncio.sleep(PROBE_EVERY_S if watched.ready and not watched.in_doubt else RETRY_EVERY_S)
         finally:
             watched.follower = None
 
@@ -125,10 +132,11 @@ class Readiness:
             )
         except (DeadlineExceeded, Overloaded) as refusal:
             answered_at_s = self._torchserve.answered_at_s(watched.backend_name, watched.version)
-            if watched.ready and answered_at_s is not None and time.monotonic() - answered_at_s <= ANSWERING_S:
-                watched.saw_right()  # busy, and answering others
-            else:
+            busy = answered_at_s is not None and time.monotonic() - answered_at_s <= ANSWERING_S
+            if not (watched.ready and busy):
                 watched.turn(False, str(refusal), self._on_change)
+            elif not watched.in_doubt:
+                watched.saw_right()  # it is answering others
         except (Refusal, BackendFaulty) as error:
             watched.turn(False, str(error), self._on_change)
         else:
@@ -136,7 +144,7 @@ class Readiness:
             wrong = next(differences, "")
             if wrong:
                 watched.turn(False, f"a wrong answer: {wrong}", self._on_change)
-            elif watched.advance(len(goldens)):
+            elif watched.advance(goldens, result.outputs):
                 watched.saw_right()
                 watched.turn(True, "", self._on_change)
 
@@ -155,6 +163,20 @@ def difference(golden: Golden, output: GraphOutput) -> str:
     return ""
 
 
+def is_same(before: GraphOutput, now: GraphOutput) -> bool:
+    """Whether the same weights can have given both answers to one photograph."""
+    pairs = [
+        (before.logits, now.logits),
+        (before.probabilities, now.probabilities),
+        ([before.scores.get(name, math.nan) for name in now.scores], [*now.scores.values()]),
+    ]
+    return all(
+        len(ours) == len(theirs)
+        and all(math.isclose(*both, rel_tol=SAME_REL, abs_tol=SAME_ABS) for both in zip(ours, theirs, strict=True))
+        for ours, theirs in pairs
+    )
+
+
 class _Watched:
     """The standing of one version."""
 
@@ -163,20 +185,29 @@ class _Watched:
         self.follower: asyncio.Task[None] | None = None
         self.ready = False
         self.why = "no golden photograph was answered yet" if goldens else "it has no golden photographs"
+        self.in_doubt = False  # ready, and one photograph had another answer than before
+        self._said: dict[str, GraphOutput] = {}  # name of a golden photograph -> its last right answer
         self._right_at_s = -math.inf
         self._turn = 0  # whose turn it is
         self._right_in_a_row = 0
 
     def next_goldens(self) -> Sequence[Golden]:
-        """One while ready; as many as fit into a request while not."""
-        count = 1 if self.ready else min(IMAGES_PER_REQUEST, len(self.goldens))
+        """One while ready and not in doubt; otherwise as many as fit into a request."""
+        count = 1 if self.ready and not self.in_doubt else min(IMAGES_PER_REQUEST, len(self.goldens))
         return [self.goldens[(self._turn + step) % len(self.goldens)] for step in range(count)]
 
-    def advance(self, photos: int) -> bool:
-        """So many more were right; says whether all have been since the last failure."""
-        self._turn = (self._turn + photos) % len(self.goldens)
-        self._right_in_a_row += photos
-        return self._right_in_a_row >= len(self.goldens)
+    def advance(self, goldens: Sequence[Golden], outputs: Sequence[GraphOutput]) -> bool:
+        """These were right; says whether all have been since the last failure or doubt."""
+        for golden, output in zip(goldens, outputs, strict=True):
+            before = self._said.get(golden.name)
+            if self.ready and not self.in_doubt and before is not None and not is_same(before, output):
+                self.in_doubt, self._right_in_a_row = True, 0
+            self._said[golden.name] = output
+        self._turn = (self._turn + len(goldens)) % len(self.goldens)
+        self._right_in_a_row += len(goldens)
+        all_right = self._right_in_a_row >= len(self.goldens)
+        self.in_doubt = self.in_doubt and not all_right
+        return all_right
 
     def saw_right(self) -> None:
         self._right_at_s = time.monotonic()
@@ -188,7 +219,8 @@ class _Watched:
         """Set the standing and tell of it if it is another one."""
         changed, self.ready, self.why = ready != self.ready, ready, why
         if not ready:
-            self._right_in_a_row = 0
+            self._right_in_a_row, self.in_doubt = 0, False
+            self._said.clear()
         if changed:
             tell = _log.info if ready else _log.warning
             tell("version_readiness", model=self.backend_name, version=self.version, ready=ready, why=why)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 from amulet_client import Candidate, Finding, Prediction, Quality, Refused
+from amulet_client.results import document_of, line_of
 from amulet_client.synchronous import outcome_of
+from amulet_client.work import Outcome
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.wording import DISCLAIMER
 from tests.unit.client.cast import full_response
 
 
@@ -57,3 +63,19 @@ def test_a_refusal_reads_as_one_line() -> None:
         code=3, message="the file is empty", reason=words.REASON_PHOTO_MISSING, field="views[0].photo"
     )
     assert str(outcome_of(pb.StreamResult(error=error))) == "the file is empty (views[0].photo) [REASON_PHOTO_MISSING]"
+
+
+def test_a_line_of_results_has_the_fields_that_the_page_for_callers_lists() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs/callers.md").read_text("utf-8")
+    found = re.search(r"\nA line has (.*?) of what was refused it has (.*?)\. Names stay", page, re.DOTALL)
+    assert found is not None
+    listed = re.findall(r"`([a-z_]+)`", found[1].partition(", as ")[0])
+    photos = (Path("photo.jpg"),)
+
+    answered = document_of(Outcome(photos, Prediction.of(full_response())))
+    refused = document_of(Outcome(photos, Refused("busy", "REASON_RATE_LIMITED", "RESOURCE_EXHAUSTED")))
+
+    assert listed == list(answered)
+    assert json.loads(line_of(answered))["disclaimer"] == DISCLAIMER["en"]
+    assert list(refused) == ["file", "error"]
+    assert re.findall(r'"([a-z_]+)"', found[2]) == list(refused["error"])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -35,6 +35,7 @@ class Moody(rpc.PredictionServiceServicer):
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
+        self.keys: dict[str, set[str]] = defaultdict(set)
         self.streams = 0
         self.held: list[pb.PredictRequest] = []
         self.goes_on = threading.Event()
@@ -47,6 +48,7 @@ class Moody(rpc.PredictionServiceServicer):
         for request in requests:
             text = request.views[0].photo.decode()
             self.seen[text] += 1
+            self.keys[text].add(request.idempotency_key)
             mood = text.partition(" ")[0] if self.seen[text] == 1 or text.endswith("always") else ""
             if mood == "refuse":
                 context.abort_with_status(rpc_status.to_status(refusal(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")))
@@ -172,6 +174,18 @@ async def test_a_stream_that_ends_goes_on_in_another_with_what_was_not_answered(
     assert all(isinstance(outcome.result, Prediction) for outcome in outcomes)
     assert moody.streams == 2
     assert sum(moody.seen.values()) <= len(asked) + AT_ONCE  # what was under way, and nothing before it
+
+
+async def test_under_a_key_each_object_has_one_of_its_own_in_every_stream(
+    moody: Moody, many: Many, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amulet_client.work._REOPEN_S", 0.0)
+    asked = objects(tmp_path, "a", "end", "b", "busy c")
+
+    outcomes = await many(asked, idempotency_key="k")
+
+    assert all(isinstance(outcome.result, Prediction) for outcome in outcomes)
+    assert moody.keys == {"a": {"k#0"}, "end": {"k#1"}, "b": {"k#2"}, "busy c": {"k#3"}}
 
 
 async def test_a_gateway_without_a_place_for_a_stream_is_asked_again_when_it_says(

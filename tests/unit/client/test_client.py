@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import pickle
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -309,6 +310,25 @@ async def test_tls_goes_through_a_proxy_of_the_environment_as_grpc_has_it(proxy:
 
 def test_the_key_never_shows() -> None:
     assert KEY not in repr(ConnectionOptions("127.0.0.1:1", api_key=KEY, plaintext=True))
+
+
+@pytest.mark.parametrize("name", ["api_key", "language"])
+@pytest.mark.parametrize("text", ["amk_secret\n", "amk_\u0e01secret"])
+def test_what_no_header_can_hold_is_refused_before_a_call_and_not_shown(name: str, text: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="cannot be sent") as refused:
+            kind("127.0.0.1:1", **{"api_key": KEY, "plaintext": True, name: text})  # type: ignore[arg-type]  # as below
+        assert "secret" not in str(refused.value)
+
+
+def test_errors_come_whole_out_of_another_process() -> None:
+    refused = Refused("busy", "REASON_RATE_LIMITED", "RESOURCE_EXHAUSTED", retry_after_s=1.5, request_id="r1")
+    away = Unreachable("away", code="UNAVAILABLE", sent=False)
+
+    for error in (refused, away):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert (str(again), vars(again)) == (str(error), vars(error))
 
 
 @pytest.mark.parametrize("settings", [{"timeout_s": 0}, {"wait_s_max": -1}, {"wait_s_max": float("inf")}])

@@ -159,6 +159,18 @@ async def test_a_file_that_holds_something_else_is_left_alone(gateway: Gateway, 
     assert told == f"Error: {notes} holds something else than results in line 1: name another file\n"
 
 
+async def test_a_reader_that_has_read_enough_is_no_error_of_a_file(gateway: Gateway, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head -1` does
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "predict", folder, "--json", env=environment(gateway), stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    _, told = await asyncio.wait_for(process.communicate(), 60)
+
+    assert (process.returncode, told.decode()) == (1, "")
+
+
 async def test_shrunk_photographs_get_the_same_answer_with_fewer_pixels(gateway: Gateway, folder: Path) -> None:
     answers = {}
     for shrink in ([], ["--shrink"]):

@@ -53,6 +53,7 @@ def test_the_command_without_its_extra_says_which_one_it_is(installed: Path) -> 
 
 def test_it_is_typed_and_brings_the_public_contract_only(installed: Path) -> None:
     assert (installed / "amulet_client/py.typed").exists()
+    assert (installed / "protos/py.typed").exists()  # what `request_of` gives has a type, too
     assert (installed / "protos/amulet/v1/prediction_pb2.pyi").exists()
     assert not list((installed / "protos").rglob("*events*"))
     assert not list((installed / "protos").rglob("*policy*"))

@@ -107,6 +107,15 @@ def test_a_gateway_sees_the_same_in_a_shrunk_photograph_as_in_the_whole_one(phot
     assert np.abs(seen(photo) - seen(small)).mean() < 1.5  # of 255; what a JPEG and resampling lose
 
 
+@pytest.mark.parametrize("photo", [pytest.param(photo, id=name) for name, photo in photographs()])
+def test_an_overlay_is_laid_over_what_the_gateway_sees(photo: bytes) -> None:
+    nothing = replace(MAP, values=(0.0, 0.0, 0.0, 0.0))
+
+    drawn = np.asarray(Image.open(BytesIO(overlay_png(photo, nothing, size_px=64))), dtype=np.int64)
+
+    assert np.abs(seen(photo) - drawn).mean() < 1.5  # of 255; the gateway decodes a JPEG at a part of its size
+
+
 def test_a_photograph_that_is_damaged_or_absurdly_large_is_an_os_error() -> None:
     photo = encoded(Image.new("RGB", (200, 100), "red"), "PNG")
     # The pixels' chunk ends early, and what follows is none: a SyntaxError of Pillow's.

@@ -23,8 +23,8 @@ def served_version(version: str) -> ServedVersion:
     return replace(served.routes[0].version, version=version)
 
 
-def fail(failures: Failures, error: Exception, *, named: bool = False, version: str = "v1") -> None:
-    with pytest.raises(type(error)), failures.of(served_version(version), named=named):
+def fail(failures: Failures, error: Exception, *, drawn: bool = True, version: str = "v1") -> None:
+    with pytest.raises(type(error)), failures.of(served_version(version), drawn=drawn):
         raise error
 
 
@@ -37,8 +37,8 @@ async def test_calls_that_a_version_failed_are_reported_once_by_reason(tmp_path:
     fail(failures, ZeroDivisionError())
     # Not the version's fault, or not drawn by its weight:
     fail(failures, errors.Overloaded("full"))
-    fail(failures, errors.BackendUnavailable("away"), named=True)
-    with failures.of(served_version("v1"), named=False):
+    fail(failures, errors.BackendUnavailable("away"), drawn=False)
+    with failures.of(served_version("v1"), drawn=True):
         pass
     await failures.report()
     await failures.report()

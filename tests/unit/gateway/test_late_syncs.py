@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.unit.gateway.cast import SOMCHAI, Gateway, photo, policy, refusal_of, running_gateway, until
+from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, refusal_of, running_gateway, until
 from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_service import feedback_on
 
@@ -81,6 +82,38 @@ async def test_feedback_whose_sync_outlasts_the_deadline_leaves_one_event_for_it
 
     assert (found.code, found.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, words.REASON_DEADLINE_EXCEEDED)
     assert kept == [given.feedback_id]
+
+
+async def test_feedback_that_waits_for_the_disk_is_bounded_and_keeps_its_place_when_its_caller_leaves(
+    tmp_path: Path,
+) -> None:
+    rules = policy(clients=[client(SOMCHAI, calls_per_minute=10_000)])
+
+    def tell(number: int, deadline_s: float) -> Any:
+        request = feedback_on(answer)
+        request.idempotency_key = f"key {number}"
+        return gateway.stub.SubmitFeedback(request, metadata=SOMCHAI.metadata, timeout=deadline_s)
+
+    async with running_gateway(tmp_path, policy=rules, calls_in_flight_max=4) as gateway:
+        answer = await gateway.predict(photo())
+        with held_disk() as disk:
+            given_up = await asyncio.gather(*(refusal_of(tell(number, 1.0)) for number in range(4)))
+            assert disk.asked.is_set()
+            refused = [await refusal_of(tell(number, 20.0)) for number in range(4, 8)]
+            predicting = asyncio.create_task(gateway.predict(photo("blue")))  # its places are its own
+            await until(lambda: calls_inside(gateway, 1), what="a prediction is let in meanwhile")
+            disk.go_on()
+        await predicting
+        for number in range(8):
+            await tell(number, 20.0)
+        await gateway.event_of(await gateway.predict(photo()))  # events arrive in order
+        kept = [event.feedback.feedback_id for event in gateway.console.events() if event.HasField("feedback")]
+
+    assert {found.code for found in given_up} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert {(found.code, found.reason) for found in refused} == {
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, words.REASON_OVERLOADED)
+    }
+    assert len(kept) == len(set(kept)) == 8
 
 
 async def calls_inside(gateway: Gateway, calls: int) -> bool:

@@ -363,7 +363,10 @@ async def test_a_batch_that_a_rollout_interrupted_is_completed_by_the_version_th
         made = await predictions_of(gateway, answer)
 
     assert answer.model_version == VERSION
-    assert [one.version for one in made] == [VERSION] * 2
+    assert [(one.version, one.version_named) for one in made] == [
+        (VERSION, False),
+        (VERSION, True),
+    ]  # no weight chose it
     assert begun.prediction_id in ids_of(answer)
     assert ids_of(again) == ids_of(answer)
 

@@ -84,7 +84,7 @@ async def test_work_in_the_background_outlives_its_caller_and_is_waited_for_at_t
         return "result"
 
     async with Background() as background:
-        caller = asyncio.create_task(background.finish(work()))
+        caller = asyncio.ensure_future(asyncio.shield(background.start(work())))
         await asyncio.sleep(0)
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -105,5 +105,5 @@ async def test_work_that_fails_fails_its_own_caller_alone() -> None:
     async with Background() as background:
         fine = background.start(good())
         with pytest.raises(ValueError, match="mine"):
-            await background.finish(bad())
+            await asyncio.shield(background.start(bad()))
         assert await fine == "fine"

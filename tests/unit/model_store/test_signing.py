@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from model_store import signing
 from model_store.errors import ArchiveRefused, KeyUnusable
@@ -18,6 +21,7 @@ from model_store.signing import TrustStore
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.model_store.cast import Signer, write
 
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # FIPS 186-4, D.1.2.3
 MEMBERS = {"model.onnx": b"weights", "MAR-INF/MANIFEST.json": b"{}", ".gitignore": b"*"}
 
 
@@ -33,6 +37,24 @@ def test_a_signature_holds_for_the_trusted_key(folder: Path, maker: Signer) -> N
 
 def test_signing_twice_gives_the_same_bytes(maker: Signer) -> None:
     assert maker.sign(MEMBERS) == maker.sign(MEMBERS)
+
+
+def test_the_other_signature_of_ecdsa_holds_for_the_same_members_alone(
+    folder: Path, tmp_path: Path, maker: Signer
+) -> None:
+    """(r, n - s): nobody may take a signature, or the hash of an archive that it is in, for the model's identity."""
+    signature = maker.sign(MEMBERS)
+    bundle = json.loads(signature)
+    (one,) = bundle["dsseEnvelope"]["signatures"]
+    r, s = decode_dss_signature(base64.b64decode(one["sig"]))
+    one["sig"] = base64.b64encode(encode_dss_signature(r, P256_ORDER - s)).decode()
+    other = json.dumps(bundle, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    changed = write({**MEMBERS, "model.onnx": b"other"}, tmp_path / "changed")
+
+    assert other != signature
+    assert signing.verify(folder, other, list(MEMBERS), maker.trust) == maker.fingerprint
+    with pytest.raises(ArchiveRefused, match=r"not as it was signed: model\.onnx"):
+        signing.verify(changed, other, list(MEMBERS), maker.trust)
 
 
 def test_the_librarys_own_command_accepts_the_signature(folder: Path, tmp_path: Path, maker: Signer) -> None:

@@ -151,7 +151,7 @@ class PredictionMade(_message.Message):
     idempotency_key_digest: _builtins.str
     """hex; the key itself stays with the gateway"""
     version_named: _builtins.bool
-    """the caller named the version: no weight chose it"""
+    """no weight chose the version: the caller named it, or it has no route and ends a batch that it began"""
     level: _builtins.str
     """of the class tree, that the answer stood on; empty: the classes"""
     @_builtins.property

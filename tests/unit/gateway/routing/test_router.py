@@ -66,7 +66,7 @@ def test_a_model_that_is_not_there_is_not_found() -> None:
 def test_a_named_version_needs_no_route() -> None:
     found = destination(model(old=1), version=NEW, sticky_key="s", why_not_ready=ready)
 
-    assert (found.version.version, found.shadows) == (NEW, ())
+    assert (found.version.version, found.shadows, found.drawn) == (NEW, (), False)
 
 
 def test_a_version_that_is_not_there_is_not_found() -> None:
@@ -95,7 +95,7 @@ def test_a_version_that_is_to_be_asked_rather_needs_no_route_and_is_watched_all_
         model(old=1, watching=-1), version="", sticky_key="s", why_not_ready=ready, rather=["v9", NEW, OLD]
     )
 
-    assert found.version.version == NEW
+    assert (found.version.version, found.drawn) == (NEW, False)
     assert [shadow.version for shadow in found.shadows] == [WATCHING]
 
 
@@ -109,7 +109,13 @@ def test_when_the_version_to_be_asked_rather_is_gone_or_not_ready_the_weights_ch
         rather=[rather],
     )
 
-    assert found.version.version == OLD
+    assert (found.version.version, found.drawn) == (OLD, True)
+
+
+def test_a_version_to_be_asked_rather_that_has_a_route_counts_as_drawn() -> None:
+    found = destination(model(old=0.01, new=0.99), version="", sticky_key="s", why_not_ready=ready, rather=[OLD])
+
+    assert (found.version.version, found.drawn) == (OLD, True)
 
 
 @pytest.mark.parametrize("version", ["", OLD])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from gateway.serving.readiness import Change, Readiness, difference
 from gateway.serving.torchserve import GraphImage, GraphOutput, TorchServe
 from gateway.snapshot import Golden
 from protos.amulet.graph.v1 import graph_pb2
-from tests.unit.gateway.serving.backend import NAME, VERSION, FakeTorchServe, Trouble, answer_of
+from tests.unit.gateway.serving.backend import NAME, VERSION, Answer, FakeTorchServe, Trouble, answer_of
 
 WAIT_S = 30.0  # until a test that hangs is ended
 GOLDEN = Golden("golden_0.png", b"photo-0", (0.9, 0.1), {"mahalanobis": 1.0})
@@ -121,6 +121,86 @@ async def test_rounding_of_another_processor_does_not(fake: FakeTorchServe, watc
 
     fake.answer = rounded
     watch.readiness.watch([SERVED])
+    await watch.until(True)
+
+
+SIX = replace(SERVED, goldens=tuple(replace(GOLDEN, name=f"golden_{n}.png", photo=b"%d" % n) for n in range(6)))
+PROBABILITIES = dict.fromkeys((b"0", b"1", b"2", b"3", b"4", b"5"), (0.9, 0.1))
+
+
+def answering(probabilities: Mapping[bytes, tuple[float, ...]]) -> Answer:
+    """Each golden photograph gets its own probabilities."""
+
+    async def answer(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        said = answer_of(request)
+        del said.outputs[:]
+        for image in request.images:
+            said.outputs.extend(answer_of(request, probabilities=probabilities[image.encoded]).outputs[:1])
+        return said
+
+    return answer
+
+
+async def asked(fake: FakeTorchServe, requests: int) -> list[int]:
+    """Wait for so many more requests; how many photographs each of them held."""
+    fake.requests.clear()
+    async with asyncio.timeout(WAIT_S):
+        while len(fake.requests) < requests:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+    return [len(request.images) for request in fake.requests]
+
+
+@pytest.mark.parametrize("wrong", [b"0", b"3", b"5"])
+async def test_weights_that_one_photograph_alone_tells_are_found_before_its_turn(
+    fake: FakeTorchServe, watch: Watch, wrong: bytes
+) -> None:
+    watch.readiness.watch([SIX])
+    await watch.until(True)
+
+    near = dict.fromkeys(PROBABILITIES, (0.89, 0.11))  # right, and not as before
+    fake.requests.clear()
+    fake.answer = answering({**near, wrong: (0.5, 0.5)})
+    await watch.until(False)
+
+    assert "wrong answer" in watch.readiness.why_not(NAME, VERSION)
+    assert len(fake.requests) <= 3  # one that may have been under way, its turn's, and that of all
+
+
+async def test_other_answers_that_are_right_are_a_doubt_for_one_round(fake: FakeTorchServe, watch: Watch) -> None:
+    watch.readiness.watch([SIX])
+    await watch.until(True)
+    assert await asked(fake, 3) == [1, 1, 1]
+
+    fake.answer = answering(dict.fromkeys(PROBABILITIES, (0.9 + 1e-6, 0.1 - 1e-6)))  # another kernel's rounding
+    assert await asked(fake, 8) == [1] * 8
+    fake.answer = answering(dict.fromkeys(PROBABILITIES, (0.89, 0.11)))
+    sizes = await asked(fake, 10)
+
+    assert sorted(sizes) == [1] * 9 + [6]
+    assert watch.is_ready()
+    assert [change.ready for change in watch.changes] == [True]
+
+
+async def test_a_doubt_that_a_full_queue_leaves_open_ends_readiness(
+    fake: FakeTorchServe, watch: Watch, torchserve: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.readiness.watch([SIX])
+    await watch.until(True)
+
+    async def full_for_all_of_them(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        if len(request.images) == 6:
+            raise Trouble(grpc.StatusCode.INTERNAL, "has no worker to serve inference request\nException")
+        return answer_of(request, probabilities=(0.89, 0.11))
+
+    fake.answer = full_for_all_of_them
+    monkeypatch.setattr(module, "FRESH_S", 0.5)
+    image = GraphImage(pixels=np.zeros((2, 2, 3), dtype=np.uint8))
+    async with asyncio.timeout(WAIT_S):
+        while watch.is_ready():
+            await torchserve.predict(NAME, VERSION, [image], deadline_s=5)  # others are answered all the time
+    assert watch.readiness.why_not(NAME, VERSION) == "its last right answer is too old"
+
+    fake.answer = answering(dict.fromkeys(PROBABILITIES, (0.89, 0.11)))
     await watch.until(True)
 
 
