@@ -134,6 +134,7 @@ OPEN: Final = {
     "login/",
     "logout/",
     "autocomplete/",
+    "retention/applied/<path:object_id>/change/",
     "staff/user/<path:object_id>/change/",
     "r/<path:content_type_id>/<path:object_id>/",
     "(?P<url>.*)$",

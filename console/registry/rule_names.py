@@ -26,6 +26,30 @@ RULES: Final = {
     "scanner": gettext_noop("malware scanners"),
     "name": gettext_noop("new version name"),
 }
+# What a broken rule means; its verdict says in English what was found, in words that no catalogue can hold.
+REFUSALS: Final = {
+    "REASON_ARCHIVE_UNREADABLE": gettext_noop("The file cannot be read as an archive."),
+    "REASON_ARCHIVE_TOO_LARGE": gettext_noop("The archive, or something in it, is too large."),
+    "REASON_ARCHIVE_PATH_UNSAFE": gettext_noop("A file in it would be written outside its folder."),
+    "REASON_ARCHIVE_MEMBER_NOT_ALLOWED": gettext_noop("It holds a file that no archive may hold."),
+    "REASON_ARCHIVE_MEMBER_MISSING": gettext_noop("A file that every archive has is missing."),
+    "REASON_ARCHIVE_PICKLE": gettext_noop("It holds pickled code, which is never loaded."),
+    "REASON_ARCHIVE_HANDLER_NOT_ALLOWED": gettext_noop("Its handler is not on the list of known ones."),
+    "REASON_ARCHIVE_CARD_INVALID": gettext_noop("Its model card is not as it has to be."),
+    "REASON_ARCHIVE_GRAPH_INVALID": gettext_noop("Its graph is damaged, or does what no graph may do."),
+    "REASON_ARCHIVE_UNSIGNED": gettext_noop("Nobody signed it."),
+    "REASON_ARCHIVE_SIGNATURE_INVALID": gettext_noop("Its signature does not fit its content."),
+    "REASON_ARCHIVE_SIGNER_NOT_TRUSTED": gettext_noop("Whoever signed it is not trusted here."),
+    "REASON_ARCHIVE_MANIFEST_INVALID": gettext_noop("Its manifest is not as it has to be."),
+    "REASON_ARCHIVE_SCANNER": gettext_noop("A malware scanner found something, or could not look."),
+    "REASON_ARCHIVE_SPLIT_LEAKS": gettext_noop("Photographs that it was tested with were trained on."),
+    "REASON_ARCHIVE_DUPLICATE": gettext_noop("A version of this name is here already."),
+}
+
+
+def refusal_text(reason: str | None) -> str:
+    """What a broken rule means in the reader's language; "" where none was broken."""
+    return _(REFUSALS[reason]) if reason in REFUSALS else ""
 
 
 def rule_name(rule: str) -> str:

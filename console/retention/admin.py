@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils.timezone import now
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
@@ -40,6 +41,9 @@ class AppliedAdmin(HistoryAdmin):
 
     def has_record_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return self.has_view_permission(request)
+
+    def row_page(self, request: HttpRequest, row: Applied) -> HttpResponse:
+        return redirect("admin:retention_applied_changelist")  # the list says all that there is of a rule
 
     @action(description=gettext_lazy("Record of processing"), url_path="record", permissions=["record"])
     def record(self, request: HttpRequest) -> HttpResponse:

@@ -158,8 +158,10 @@ def _story(version: ModelVersion) -> Sequence[tuple[Any, str, str, str]]:
         story.append((version.approved_at, _("approved"), version.approved_by.get_username(), version.approval_reason))
     for route in Route.objects.filter(version=version).select_related("started_by", "ended_by").order_by("pk"):
         who = route.started_by.get_username() if route.started_by else ""
-        story.append((route.started_at, route_label(route), who, route.reason))
+        story.append((route.started_at, route_label(route), who, route.reason_text))
         if route.ended_at is not None:
             who = route.ended_by.get_username() if route.ended_by else ""
-            story.append((route.ended_at, _("{mode} ended").format(mode=route_label(route)), who, route.end_reason))
+            story.append(
+                (route.ended_at, _("{mode} ended").format(mode=route_label(route)), who, route.end_reason_text)
+            )
     return story

@@ -12,12 +12,13 @@ that finds it worse ends it (`Firing`).
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from console.registry.models import ModelVersion
@@ -37,6 +38,9 @@ class Rule(models.TextChoices):
     VERDICTS = "verdicts", _("verdicts")
     AGREEMENT = "agreement", _("disagreement with production")
     OVERRIDES = "overrides", _("overrides by experts")
+
+
+_BY_GUARDRAIL: Final = "guardrail: "
 
 
 class Route(models.Model):
@@ -91,6 +95,29 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.version} ({self.get_mode_display()})"
+
+    @property
+    def reason_text(self) -> str:
+        """Why it began, for people."""
+        return reason_text(self.reason)
+
+    @property
+    def end_reason_text(self) -> str:
+        """Why it ended, for people."""
+        return reason_text(self.end_reason)
+
+
+def guardrail_reason(rule: Rule) -> str:
+    """What a guardrail writes where a person writes a reason: the same for every program that reads it."""
+    return f"{_BY_GUARDRAIL}{rule.value}"
+
+
+def reason_text(reason: str) -> str:
+    """A reason as people read it: what a person wrote, or in the reader's language the guardrail that acted."""
+    rule = reason.removeprefix(_BY_GUARDRAIL)
+    if rule == reason or rule not in Rule.values:
+        return reason
+    return gettext("Guardrail: {rule}").format(rule=Rule(rule).label)
 
 
 class Arm(models.TextChoices):

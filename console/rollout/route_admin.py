@@ -27,7 +27,7 @@ from console.staff.rest import actor_of
 class RouteAdmin(ReadOnlyAdmin):
     """Who answers now, and what answered when."""
 
-    list_display = ("model", "version", "mode_badge", "started_at", "started_by", "reason", "ended_at", "what")
+    list_display = ("model", "version", "mode_badge", "started_at", "started_by", "why", "ended_at", "what")
     list_filter = (("model", AllValuesCheckboxFilter), ("mode", ChoicesCheckboxFilter), "ended_at")
     list_filter_submit = True
     list_select_related = ("version", "started_by")
@@ -53,6 +53,10 @@ class RouteAdmin(ReadOnlyAdmin):
     @display(description=gettext_lazy("Mode"), label=MODE_COLOURS)
     def mode_badge(self, route: Route) -> tuple[str, str] | str:
         return (str(route.mode), route_label(route)) if route.ended_at is None else route_label(route)
+
+    @display(description=gettext_lazy("Reason"))
+    def why(self, route: Route) -> str:
+        return route.reason_text
 
     @display(description="")
     def what(self, route: Route) -> str:

@@ -25,7 +25,7 @@ from console.registry.services import checked_reason, find_version
 from console.registry.smoke import ensure_ready
 from console.rollout import queries
 from console.rollout.guardrails import Reading, rules_for
-from console.rollout.models import Firing, Mode, Route, Rule
+from console.rollout.models import Firing, Mode, Route, Rule, guardrail_reason
 from console.rollout.queries import Rollback, Served, rollback_of, rollback_target, served_model
 from console.staff.models import User
 from console.staff.services import require
@@ -165,7 +165,7 @@ def act_on(reading: Reading, *, route_id: int) -> Firing | None:
     if route is None:
         return None
     rule = Rule(reading.definition.rule)
-    reason = f"guardrail: {rule.value}"
+    reason = guardrail_reason(rule)
     try:
         with transaction.atomic():
             returned_to = _undo(route, reason)

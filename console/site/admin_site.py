@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.sites import UnfoldAdminSite
 
@@ -21,6 +25,25 @@ class ConsoleAdminSite(UnfoldAdminSite):
 
         super().__init__(name)
         self.login_form = SecondFactorLoginForm
+
+    def admin_view(
+        self, view: Callable[..., HttpResponseBase], cacheable: bool = False
+    ) -> Callable[..., HttpResponseBase]:
+        """Django's, which leads whoever is not signed in to the login page; of a form that came too late it says so."""
+        shown: Callable[..., HttpResponseBase] = super().admin_view(view, cacheable)
+
+        @wraps(shown)
+        def told(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:
+            by_script = "X-CSRFToken" in request.headers  # forms say it in a field; nobody waits for a script's answer
+            too_late = request.method == "POST" and not by_script and not self.has_permission(request)
+            if too_late and request.path != reverse(f"{self.name}:logout"):
+                messages.warning(
+                    request,
+                    gettext("You were signed out before this was sent: nothing was changed. Sign in, and do it again."),
+                )
+            return shown(request, *arguments, **named)
+
+        return told
 
     def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:
         """Django's page with our form: Unfold's view names its own."""

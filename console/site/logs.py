@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import MutableMapping
+from typing import Any, Final
 
 import structlog
+
+FAULT_ID: Final = "fault_id"  # of a request that ended in our own fault: what its page and its line in the log share
 
 
 def configuration(*, level: str, form: str) -> dict[str, Any]:
@@ -14,6 +17,7 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _with_fault_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -42,3 +46,11 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
             "celery.beat": {"level": "WARNING"},
         },
     }
+
+
+def _with_fault_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog: the id that the page of a fault shows, on the line that tells of it."""
+    fault_id = getattr(line.get("request"), FAULT_ID, None)
+    if fault_id is not None:
+        line[FAULT_ID] = fault_id
+    return line

@@ -161,6 +161,7 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
             lambda _request: static("console/fonts/thai.css"),
             lambda _request: static("console/console.css"),
         ],
+        "SCRIPTS": [lambda _request: static("console/once.js")],
         "SIDEBAR": {
             "show_search": False,
             "show_all_applications": False,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseServerError, JsonResponse
+from django.template import loader
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
@@ -16,6 +18,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal, TooLarge
+from console.site import logs
 
 STATUS_OF: Final[dict[type[Refusal], int]] = {
     NotAllowed: 403,
@@ -40,6 +43,7 @@ TITLE_OF: Final[dict[int, str]] = {
     503: gettext_noop("Not available now"),
 }
 CONTENT_TYPE: Final = "application/problem+json"
+FAULT_ID_BYTES: Final = 6
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -119,10 +123,12 @@ def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def own_fault(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: the log has what happened, and its caller nothing of it."""
+    """Django's handler500: the log has what happened, and its caller the id under which it stands there."""
+    fault_id = secrets.token_hex(FAULT_ID_BYTES)
+    setattr(request, logs.FAULT_ID, fault_id)  # Django logs the request after this
     if not _is_rest(request):
-        return defaults.server_error(request)
-    return _refused(500, "This is our own fault.", "internal")
+        return HttpResponseServerError(loader.render_to_string("500.html", {"fault_id": fault_id}))
+    return _refused(500, f"This is our own fault: the log has it under {fault_id}.", "internal")
 
 
 def _refused(status: int, detail: str, reason: str) -> HttpResponse:

@@ -80,6 +80,55 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         expect(decisions).to_contain_text("it is this class")
 
 
+STRIKE = """([key, code]) => document.activeElement.dispatchEvent(
+    new KeyboardEvent("keydown", { key, code, bubbles: true, cancelable: true }))"""
+
+
+def test_the_same_fingers_choose_while_the_keyboard_writes_thai(desks: Mapping[str, Desk]) -> None:
+    with desks["prasert"].window(language="th") as page:
+        page.goto("/admin/review/reviewitem/next/")
+        page.wait_for_load_state()
+        chosen = page.locator("[name=answer]:checked")
+        for key, code in (("ๅ", "Digit1"), ("/", "Digit2"), ("-", "Digit3"), ("ี", "KeyU"), ("ิ", "KeyB")):
+            page.evaluate(STRIKE, [key, code])
+            expect(chosen).to_have_attribute("data-key", code[-1].lower())
+        page.evaluate(STRIKE, ["ื", "KeyN"])
+        note = page.locator("[name=note]")
+        expect(note).to_be_focused()
+        page.keyboard.type("1 u x")
+        expect(note).to_have_value("1 u x")
+        expect(chosen).to_have_attribute("data-key", "b")
+
+
+def test_a_second_click_makes_no_second_token(desks: Mapping[str, Desk]) -> None:
+    with desks["suda"].window() as page:
+        page.goto("/admin/staff/apitoken/new-token/")
+        page.locator("[name=name]").fill("clicked twice")
+        page.get_by_role("button", name="Create the token").dblclick(delay=60)  # two clicks of a hand
+        expect(page.locator("#new-key")).to_be_visible()
+        page.goto("/admin/staff/apitoken/")
+        expect(page.locator("#result_list").get_by_text("clicked twice", exact=True)).to_have_count(1)
+
+
+def test_a_narrow_window_is_left_by_keyboard_alone(desks: Mapping[str, Desk]) -> None:
+    with desks["suda"].window(size=(640, 450)) as page:  # a desk's window at 200 %
+        page.goto("/admin/clients/client/")
+        page.keyboard.press("Tab")
+        skip = page.get_by_role("link", name="Skip to main content")
+        expect(skip).to_be_focused()
+        expect(skip).to_be_in_viewport(ratio=1)
+        menu, routes = page.get_by_role("button", name="Navigation"), page.get_by_role("link", name="Routes")
+        page.keyboard.press("Tab")
+        expect(menu).to_be_focused()
+        expect(routes).to_be_hidden()
+        page.keyboard.press("Enter")
+        expect(routes).to_be_visible()
+        expect(page.locator("#nav-sidebar :focus")).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(routes).to_be_hidden()
+        expect(menu).to_be_focused()
+
+
 def test_a_review_sheet_is_judged_with_two_keys_a_photograph(desks: Mapping[str, Desk], seeded: Seeded) -> None:
     with desks["prasert"].window() as page:
         page.goto(f"/admin/sheets/sheet/{seeded.sheet}/change/")

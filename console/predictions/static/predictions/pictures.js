@@ -53,14 +53,15 @@ document.addEventListener("pictures", (event) => watch(event.target));
 document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (event.target.matches("input[type=text], input[type=search], input[type=range], textarea, select")) return;
+    const key = meant(event);
     const near = frames.some((frame) => frame.state.near > 1);
     const moves = { ArrowLeft: [-LOOK, 0], ArrowRight: [LOOK, 0], ArrowUp: [0, -LOOK], ArrowDown: [0, LOOK] };
-    if (event.key === "h") toggleHeatMaps();
-    else if (event.key === "z") frames.forEach((frame) => frame.go(near ? 1 : NEAR));
-    else if (event.key === "+" || event.key === "=") frames.forEach((frame) => frame.go(frame.state.near * STEP));
-    else if (event.key === "-") frames.forEach((frame) => frame.go(frame.state.near / STEP));
-    else if (near && event.key in moves) {
-        const [x, y] = moves[event.key];
+    if (key === "h") toggleHeatMaps();
+    else if (key === "z") frames.forEach((frame) => frame.go(near ? 1 : NEAR));
+    else if (key === "+" || key === "=") frames.forEach((frame) => frame.go(frame.state.near * STEP));
+    else if (key === "-") frames.forEach((frame) => frame.go(frame.state.near / STEP));
+    else if (near && key in moves) {
+        const [x, y] = moves[key];
         frames.forEach((frame) => frame.look(frame.state.x + x, frame.state.y + y));
     } else return;
     event.preventDefault();

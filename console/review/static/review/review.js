@@ -72,7 +72,8 @@ function show(last) {
 function press(event) {
     const typing = event.target.matches("input[type=text], input[type=search], textarea, select");
     const last = part("[data-take-back]"), form = part("[data-review]");
-    if (last && !typing && event.key === "z" && (event.ctrlKey || event.metaKey)) {
+    const key = meant(event);
+    if (last && !typing && key === "z" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         last.requestSubmit(last.querySelector("button"));
         return;
@@ -87,7 +88,6 @@ function press(event) {
     }
     if (event.key === "Escape" && event.target === note) { note.blur(); return; }
     if (typing) return;
-    const key = event.key.toLowerCase();
     const choice = form.querySelector(`[data-key="${CSS.escape(key)}"]`);
     if (choice) {
         choice.checked = choice.type !== "checkbox" || !choice.checked;

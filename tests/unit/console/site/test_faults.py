@@ -1,0 +1,84 @@
+"""Our own faults, and forms that come when nobody is signed in any more: what their sender reads."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import NoReturn
+
+import pytest
+import structlog
+from django.http import HttpRequest
+from django.test import Client as Browser
+from django.urls import path
+
+from console.clients.models import ApiKey
+from console.clients.services import create_client
+from console.site import urls
+from console.site.roles import Role
+from tests.unit.console.people import browser, member
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+
+
+def breaks(request: HttpRequest) -> NoReturn:
+    raise RuntimeError("a secret of ours")
+
+
+# As an address book of its own, for the console has no page that breaks.
+urlpatterns = [*urls.urlpatterns, path("breaks/", breaks), path("api/v1/breaks/", breaks)]
+handler500 = urls.handler500
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize(
+    ("address", "language", "said"),
+    [
+        ("/breaks/", "en", "This is our fault"),
+        ("/breaks/", "th", "เป็นความผิดพลาดของระบบ"),
+        ("/api/v1/breaks/", "en", "This is our own fault"),
+    ],
+)
+def test_a_fault_is_found_in_the_log_by_what_its_page_says(
+    address: str, language: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asking = Browser(raise_request_exception=False)
+    answered = asking.get(f"{address}?who=somchai", headers={"Accept-Language": language})
+    page = answered.content.decode()
+    assert answered.status_code == 500
+    assert said in page
+    assert "secret" not in page
+    named = re.search(r"(?:under|รหัส) ([0-9a-f]{12})", page)
+    assert named is not None
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    line = _as_logged(record)
+    assert f'"fault_id": "{named[1]}"' in line
+    assert "a secret of ours" in line
+
+
+def _as_logged(record: logging.LogRecord) -> str:
+    """The line as the console writes it."""
+    formatters = [handler.formatter for handler in logging.getLogger().handlers]
+    ours = next(each for each in formatters if isinstance(each, structlog.stdlib.ProcessorFormatter))
+    return ours.format(record)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "You were signed out before this was sent"), ("th", "คุณออกจากระบบก่อน")]
+)
+def test_whoever_was_signed_out_before_a_form_was_sent_is_told_that_nothing_happened(language: str, said: str) -> None:
+    lead = member(Role.ADMINISTRATOR)
+    client = create_client(actor=lead, name="kiosk")
+    desk = browser(lead)
+    address = f"/admin/clients/client/{client.pk}/new-key/"
+    desk.logout()
+    sent = desk.post(address, {"expires_at_0": "", "expires_at_1": ""}, headers={"Accept-Language": language})
+    assert sent["Location"] == f"/admin/login/?next={address}"
+    assert said in desk.get(sent["Location"], headers={"Accept-Language": language}).content.decode()
+    assert not ApiKey.objects.exists()
+
+
+def test_whoever_only_looks_or_signs_out_twice_is_told_of_nothing_that_was_sent() -> None:
+    stranger = Browser()
+    for method, address in ((stranger.get, "/admin/clients/client/"), (stranger.post, "/admin/logout/")):
+        assert "signed out before" not in method(address, follow=True).content.decode()
