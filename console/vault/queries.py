@@ -18,6 +18,7 @@ from console.vault.storage import ObjectStore
 
 NEVER_AGAIN: Final = datetime.max.replace(tzinfo=UTC)  # later than any event
 _RUN_OUT: Final = "run out"
+_OWNERS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,27 @@ def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
         owner: Kept(tuple(of_kind[Kind.PHOTOGRAPH]), tuple(of_kind[Kind.HEAT_MAP]), tuple(of_kind[_RUN_OUT]))
         for owner, of_kind in parts.items()
     }
+
+
+def photographs_lent(owners: Collection[str], *, at: datetime) -> frozenset[tuple[str, int]]:
+    """Of the kept photographs of these owners those that may be learnt from at an instant, as owner and part.
+
+    As `services.open_for_training` has it: both consents are in force and the person has not restricted them. One
+    query for some hundred owners.
+    """
+    keeping = consents_in_force(purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
+    training = consents_in_force(purpose=Purpose.TRAINING, at=at)
+    lent = StoredObject.objects.filter(
+        kind=Kind.PHOTOGRAPH,
+        consent__in=keeping,
+        subject__in=training.values("subject"),
+        subject__restricted_at=None,
+    )
+    names = list(owners)
+    found: set[tuple[str, int]] = set()
+    for start in range(0, len(names), _OWNERS_AT_ONCE):
+        found.update(lent.filter(owner__in=names[start : start + _OWNERS_AT_ONCE]).values_list("owner", "part"))
+    return frozenset(found)
 
 
 def first_photographs(owners: Collection[str], *, at: datetime) -> frozenset[str]:
