@@ -62,7 +62,7 @@ def _batch_of(content: bytes) -> pb.EventBatch:
     if len(content) > min(2 * FIELDS_MAX, PACKED_BYTES_MAX):  # a field has two bytes at least: the others need no walk
         kind = pb.EventBatch.DESCRIPTOR
         try:
-            walk.check(content, kind, fields_max=FIELDS_MAX, packed_bytes_max=PACKED_BYTES_MAX)  # type: ignore[arg-type]  # as in the gateway
+            walk.check(content, kind, fields_max=FIELDS_MAX, packed_bytes_max=PACKED_BYTES_MAX)
         except walk.TooManyFields:
             raise TooLarge(f"a batch may have at most {FIELDS_MAX} fields") from None
         except walk.TooManyNumbers:
