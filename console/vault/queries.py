@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from console.vault.cipher import MasterKeys, find_by, load_master_keys
+from console.vault.cipher import MasterKeys, Unopenable, find_by, load_master_keys, unwrap
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
@@ -34,6 +34,20 @@ class Kept:
 def keys() -> MasterKeys:
     """This process's keys, read once. Raises KeyUnreadable, OSError."""
     return load_master_keys(settings.AMULET.vault_key_file)
+
+
+def key_is_anothers() -> bool:
+    """Whether people are known here under another master key than this process has: it would know none of them, and
+    record them anew beside themselves. One query. Raises KeyUnreadable, OSError, DatabaseError.
+    """
+    known = Subject.objects.exclude(wrapped_key=b"").order_by("-created_at").values_list("pk", "wrapped_key").first()
+    if known is None:
+        return False
+    try:
+        unwrap(keys(), known[0], bytes(known[1]))
+    except Unopenable:
+        return True
+    return False
 
 
 @cache

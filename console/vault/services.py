@@ -298,7 +298,8 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person:
 
     for_the_person: to hand it out to whom it is of. A restriction does not stop that, and what it holds beyond the
     consent's end is handed out too: it is still theirs.
-    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, or its person restricted it.
+    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, its person restricted it, or it
+    does not open ("unreadable").
     """
     require(actor, "vault.open_storedobject")
     missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
@@ -314,6 +315,11 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person:
         content = _opened(row)
     except FileNotFoundError:
         raise missing from None
+    except cipher.Unopenable as error:
+        _log.error("a kept object cannot be read", extra={"object": str(row.pk), "error": str(error)})
+        raise NotFound(
+            _("What is kept here cannot be read: its file was changed or cut off."), reason="unreadable"
+        ) from None
     with transaction.atomic():
         record(
             actor=actor,

@@ -11,9 +11,11 @@ from uuid import uuid4
 import pytest
 from django.db import transaction
 from django.utils.timezone import now
+from pytest_django import Settings
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.serve import vault_complaint
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries, services
@@ -205,6 +207,30 @@ def test_without_its_key_nothing_that_is_kept_can_be_read(officer: User) -> None
     assert services.destroy_key(subject_id=consent.subject_id) == 0
     with pytest.raises(Unopenable):
         unwrap(queries.keys(), consent.subject_id, bytes(Subject.objects.get().wrapped_key))
+
+
+def test_a_file_that_was_cut_off_is_said_to_be_unreadable(officer: User, reviewer: User) -> None:
+    owner = keep(give(officer))
+    store, kept = queries.store(), StoredObject.objects.get().pk
+    store._path(kept).write_bytes(store.read(kept)[:-1])
+    with pytest.raises(NotFound, match="cannot be read") as refused:
+        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    assert refused.value.reason == "unreadable"
+
+
+def test_the_key_of_another_vault_is_told_from_ours(officer: User, settings: Settings, tmp_path: Path) -> None:
+    assert not queries.key_is_anothers()  # of a database without people every key may be the one
+    give(officer)
+    assert vault_complaint(settings.AMULET) is None
+    own = settings.AMULET
+    (tmp_path / "vault.key").write_bytes(os.urandom(32))
+    settings.AMULET = own.model_copy(update={"vault_key_file": tmp_path / "vault.key"})
+    queries.keys.cache_clear()
+    try:
+        assert f"{tmp_path}/vault.key, which is not the key" in (vault_complaint(settings.AMULET) or "")
+    finally:
+        settings.AMULET = own
+        queries.keys.cache_clear()
 
 
 def test_a_full_disk_keeps_no_piece_of_what_it_refused(tmp_path: Path) -> None:
