@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 THREADS: Final = 8
 _GARBAGE_AFTER: Final = 20_000  # new objects; some megabytes at most
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_APP_LOAD_ERROR: Final = 4  # as gunicorn has it
 
 
 class Server(BaseApplication):
@@ -54,8 +55,38 @@ class Server(BaseApplication):
     def load(self) -> WSGIHandler:
         """Called in the process that answers: its master keeps no Django in memory."""
         from django.core.wsgi import get_wsgi_application
+        from django.db import connections
 
-        return get_wsgi_application()
+        application = get_wsgi_application()
+        complaint = vault_complaint(self._settings)
+        connections.close_all()  # this thread answers nobody
+        if complaint is not None:
+            sys.stderr.write(f"{complaint}\n")
+            raise SystemExit(_APP_LOAD_ERROR)  # the master ends, and tries no other worker
+        return application
+
+
+def vault_complaint(settings: ConsoleSettings) -> str | None:
+    """One sentence when the vault's key is not the one of this database.
+
+    With another one nobody in it is known: everybody would be recorded anew, and an erasure find one of the two.
+    """
+    from django.db import DatabaseError
+
+    from console.vault.cipher import KeyUnreadable
+    from console.vault.queries import key_is_anothers
+
+    try:
+        if key_is_anothers():
+            return (
+                f"AMULET_VAULT_KEY_FILE names {settings.vault_key_file}, which is not the key under which this "
+                "database knows its people: name the one that it was made with"
+            )
+    except KeyUnreadable as error:
+        return f"AMULET_VAULT_KEY_FILE: {error}"
+    except (DatabaseError, OSError):  # a database that is away, or has no tables yet: /readyz says so
+        return None
+    return None
 
 
 def _end_with_master(master: Any, worker: Any) -> None:

@@ -36,6 +36,7 @@ REQUIRED: Final = (MANIFEST, WEIGHTS, CARD, REFERENCE, HANDLER, STUB)
 EXAMPLES: Final = examples.FILE
 OPTIONAL: Final = (EXAMPLES, SIGNATURE)
 GOLDEN_MAX: Final = 16
+FOLDER_BYTES_MAX: Final = 255  # of a folder's name, on every file system in use
 _GOLDEN: Final = re.compile(r"golden_(0|[1-9][0-9]?)\.png")
 
 _KIB: Final = 1024
@@ -115,6 +116,12 @@ def check_card(card: Card, digests: Mapping[str, str]) -> None:
     for golden in card.golden:
         if digests[golden.file] != golden.sha256:
             raise _card_wrong(f"{golden.file} is not the photograph that the card describes")
+    for known in card.classes:
+        if (size_bytes := len(known.id.encode())) > FOLDER_BYTES_MAX:
+            raise _card_wrong(
+                f"the class {known.id[:40]}… has {size_bytes} bytes in UTF-8: its photographs go into a folder of that "
+                f"name, which has at most {FOLDER_BYTES_MAX}"
+            )
 
 
 def check_examples(card: Card, text: bytes | None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Count, F, QuerySet
 
 from console.datasets.models import Dataset, Label
 from console.registry.models import ModelVersion, State
+from console.vault import queries as vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,12 @@ def learnt_from(fingerprint: str) -> LearntFrom | None:
 def erased_since(dataset: Dataset) -> int:
     """How many of its photographs were erased, with their people, since it was made."""
     return dataset.photographs - dataset.labels.count()
+
+
+def is_lent(dataset: Dataset, *, at: datetime) -> bool:
+    """Whether every photograph of a data set may still be learnt from. A query for some hundred photographs."""
+    wanted = {(str(prediction), part) for prediction, part in dataset.labels.values_list("prediction", "part")}
+    return wanted <= vault.photographs_lent({owner for owner, _part in wanted}, at=at)
 
 
 def versions_that_learnt_from(prediction_ids: Collection[UUID]) -> list[ModelVersion]:

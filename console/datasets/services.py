@@ -42,6 +42,7 @@ OUTSIDE: Final = "ood/reviewed"
 FORM: Final = "amulet labels 1"
 # So many photographs are read in one transaction; a withdrawal waits for no more.
 _AT_ONCE: Final = 50
+_FOLDER_BYTES_MAX: Final = 255  # as archives are held to; versions from before are not
 _MEMORY_BYTES_MAX: Final = 16 * 2**20
 _SIDES: Final = frozenset({"front", "back", "edge", "detail"})
 
@@ -183,6 +184,7 @@ def _fits(class_id: str) -> bool:
     """Whether a class can be a folder: it came over the wire, and must not lead out of the data set or hide in it."""
     return (
         class_id.isprintable()
+        and len(class_id.encode()) <= _FOLDER_BYTES_MAX
         and not set(class_id) & set('/\\:"')
         and class_id == class_id.strip()
         and not class_id.startswith((".", "__"))

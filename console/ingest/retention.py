@@ -60,7 +60,8 @@ def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, 
 
     Of somebody who was erased after an event happened, the event leaves a number and no person.
     The consents stay locked until it ends, so that none is withdrawn unnoticed. Raises OSError
-    when the store cannot be written: then nothing of the batch is applied, and it comes again.
+    when the store cannot be written: then nothing of the batch is applied, and it comes again
+    every few seconds; what was written of it by then is gone.
     """
     erased_at = queries.erased_at({event.pseudonym for event in events if event.pseudonym})
     late = {
@@ -75,14 +76,19 @@ def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, 
     consents = vault.lock_consents(references, purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
     # Asked now that the consents are held: whoever restricts takes them too.
     restricted = restricted_among({consent.subject_id for consent in consents.values()})
-    return {
-        event.prediction_id: (
-            _forget(event)
-            if event.prediction_id in late
-            else _retain_one(event, subjects.get(event.pseudonym), consents.get(event.consent_reference), restricted)
-        )
-        for event in events
-    }
+    retained: dict[UUID, Retained] = {}
+    written: list[UUID] = []
+    try:
+        for event in events:
+            if event.prediction_id in late:
+                retained[event.prediction_id] = _forget(event)
+                continue
+            subject, consent = subjects.get(event.pseudonym), consents.get(event.consent_reference)
+            retained[event.prediction_id] = _retain_one(event, subject, consent, restricted, written)
+    except OSError:
+        vault.drop_written(written)
+        raise
+    return retained
 
 
 def _brings_photographs(event: PredictionEvent) -> bool:
@@ -95,7 +101,11 @@ def _forget(event: PredictionEvent) -> Retained:
 
 
 def _retain_one(
-    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
+    event: PredictionEvent,
+    subject: Subject | None,
+    consent: Consent | None,
+    restricted: Collection[UUID],
+    written: list[UUID],
 ) -> Retained:
     if not _brings_photographs(event):
         return Retained(subject, (Outcome.NOT_ASKED,) * len(event.views))
@@ -128,5 +138,5 @@ def _retain_one(
         objects.append(vault.NewObject(Kind.PHOTOGRAPH, view.part, photograph))
         if view.heat_map:
             objects.append(vault.NewObject(Kind.HEAT_MAP, view.part, view.heat_map))
-    vault.keep(consent=consent, owner=str(event.prediction_id), objects=objects)
+    vault.keep(consent=consent, owner=str(event.prediction_id), objects=objects, written=written)
     return Retained(subject, tuple(outcomes))

@@ -38,6 +38,9 @@ from console.vault.services import open_kept
 
 _MEMORY_BYTES_MAX: Final = 8 * 2**20
 _PLACE: Final = {ObjectKind.PHOTOGRAPH: ("photographs", "png"), ObjectKind.HEAT_MAP: ("heat_maps", "bin")}
+_UNREADABLE: Final = (
+    "สิ่งนี้เก็บไว้ แต่ไฟล์เสียหายและอ่านไม่ได้อีกต่อไป\nThis is kept, and its file is damaged: it cannot be read any more.\n"
+).encode()
 _README: Final = """\
 ข้อมูลของคุณ / What is known of you
 
@@ -167,6 +170,8 @@ def _objects(actor: User, request: PrivacyRequest) -> Iterator[tuple[str, bytes]
         folder, ending = _PLACE[ObjectKind(kind)]
         try:
             content = open_kept(actor=actor, kind=ObjectKind(kind), owner=owner, part=part, for_the_person=True)
-        except NotFound:  # its consent ended meanwhile: it is not kept any more
-            continue
+        except NotFound as gone:
+            if gone.reason == "unreadable":  # a damaged file keeps nobody from all the rest
+                yield f"unreadable/{owner}-{part}.{kind}.txt", _UNREADABLE
+            continue  # its consent ended meanwhile: it is not kept any more
         yield f"{folder}/{owner}-{part}.{ending}", content

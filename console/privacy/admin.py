@@ -481,11 +481,14 @@ def _shown(row: PrivacyRequest) -> dict[str, Any]:
     }
 
 
-def _stores(erasure: Erasure) -> list[tuple[str, int, str]]:
-    """Store, how much was there, how much the second search found ("" before it)."""
+def _stores(erasure: Erasure) -> list[tuple[str, int | str, str]]:
+    """Store, how much was there, how much the second search found ("" before it); "–" where nothing was searched."""
     searched = erasure.searched_at is not None
+    certified = (erasure.statement or {}).get("stores", {})
     return [
-        (
+        (str(store.text), "–", "–")
+        if certified.get(store.name, {"after": 0})["after"] is None
+        else (
             str(store.text),
             erasure.before.get(store.name, 0),
             str(erasure.remaining.get(store.name, 0)) if searched else "",

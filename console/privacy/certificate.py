@@ -7,6 +7,7 @@ anybody may have kept since. Nothing in it names the person or anything of their
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -19,13 +20,14 @@ from console.datasets.queries import versions_with_lent_golden
 from console.errors import NotFound
 from console.privacy import clocks
 from console.privacy.models import Erasure, Step
+from console.privacy.stores import not_here
 
 FORM: Final = "amulet erasure certificate 1"
 # What no search of ours reaches, and what stays because it is nobody's.
 LIMITS: Final = (
     gettext_noop(
-        "Journals of gateways on other machines are not searched: "
-        "a delivered event is deleted there within 300 seconds."
+        "–: no such folder here. Journals on other machines are not searched: an event stays there until it is "
+        "delivered, and then 300 seconds or as long as their operator set."
     ),
     gettext_noop(
         "An event that was refused stays with a gateway on another machine until an operator deletes it there, "
@@ -40,6 +42,14 @@ LIMITS: Final = (
         "archive is deleted; it is named above where its data set held photographs of this person."
     ),
     gettext_noop("For 30 days a keyed hash is kept, so that an event from before the erasure brings nothing back."),
+)
+
+# As older certificates have it, for whoever reads one in Thai.
+_FORMER: Final = (
+    gettext_noop(
+        "Journals of gateways on other machines are not searched: "
+        "a delivered event is deleted there within 300 seconds."
+    ),
 )
 
 
@@ -57,10 +67,19 @@ def statement_of(erasure: Erasure) -> dict[str, Any]:
         "key_destroyed_at": erasure.key_destroyed_at.isoformat() if erasure.key_destroyed_at else None,
         "searched_at": erasure.searched_at.isoformat() if erasure.searched_at else None,
         "finished_at": erasure.finished_at.isoformat() if erasure.finished_at else None,
-        "stores": {name: {"before": count, "after": 0} for name, count in erasure.before.items()},
+        "stores": _counts(erasure.before),
         "versions_that_learnt": erasure.learnt,  # each has a plan to be replaced
         "versions_with_photographs": versions_with_lent_golden(erasure.learnt),
         "limits": list(LIMITS),
+    }
+
+
+def _counts(before: Mapping[str, int]) -> dict[str, dict[str, int | None]]:
+    """How much was where, and that nothing was found: null where nothing was searched, since no such folder is here."""
+    absent = not_here()
+    return {
+        name: {"before": None, "after": None} if name in absent and not count else {"before": count, "after": 0}
+        for name, count in before.items()
     }
 
 

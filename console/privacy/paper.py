@@ -95,7 +95,7 @@ def _write(paper: _Paper, sheet: Sheet) -> None:
     _headed(paper, sheet.stores_title)
     paper.rows(
         sheet.stores_head,
-        [(where, str(before), str(after)) for where, before, after in sheet.stores],
+        sheet.stores,
         (56, 14, 30),
         "lrr",
     )

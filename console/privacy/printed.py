@@ -34,7 +34,7 @@ class Sheet:
     facts: tuple[tuple[str, str], ...]
     stores_title: str
     stores_head: tuple[str, str, str]
-    stores: tuple[tuple[str, int, int], ...]  # where, how much before, how much the second search found
+    stores: tuple[tuple[str, str, str], ...]  # where, how much before, how much the second search found
     limits_title: str
     limits: tuple[str, ...]
     proof_title: str
@@ -78,7 +78,10 @@ def _sheet(certificate: Mapping[str, Any], language: str) -> Sheet:
         ),
         stores_title=_("What was erased"),
         stores_head=(_("Where"), _("Before"), _("Found by the second search")),
-        stores=tuple((names.get(name, name), count["before"], count["after"]) for name, count in _stores(statement)),
+        stores=tuple(
+            (names.get(name, name), _count(count["before"]), _count(count["after"]))
+            for name, count in _stores(statement)
+        ),
         limits_title=_("What this does not say"),
         limits=tuple(_(limit) for limit in statement["limits"]),
         proof_title=_("How it is checked"),
@@ -92,7 +95,11 @@ def _sheet(certificate: Mapping[str, Any], language: str) -> Sheet:
     )
 
 
-def _stores(statement: Mapping[str, Any]) -> list[tuple[str, Mapping[str, int]]]:
+def _count(number: int | None) -> str:
+    return "–" if number is None else str(number)
+
+
+def _stores(statement: Mapping[str, Any]) -> list[tuple[str, Mapping[str, int | None]]]:
     """In the order in which they are emptied; the database's JSON keeps none."""
     order = {store.name: place for place, store in enumerate(STORES)}
     return sorted(statement["stores"].items(), key=lambda item: order.get(item[0], len(order)))

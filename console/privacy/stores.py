@@ -13,6 +13,9 @@ log or a message no caller's name leads anywhere once its row is gone, and none 
 What the console refused is no passage: it stays in a folder of the journal until somebody deals with it, so that it is
 read event by event and what is this person's taken out (`refused`).
 
+A folder that this machine does not have, as a gateway's journal in another pod, is not searched, and no 0 is
+certified of it.
+
 So "0 in the journal" says that nothing there leads to this person by an id, a consent or a call of their own. An
 event from before the erasure that nobody has delivered yet, without a consent and under a name that others share, is
 in no row, and is not found: it arrives as nobody's, since the keyed hash of the pseudonym is kept until none can come.
@@ -128,6 +131,12 @@ class Store:
     text: Promise
     find: Callable[[Traces], int]
     erase: Callable[[Traces], object] | None = None
+    folder: Callable[[], Path] | None = None  # of this machine, where the store is one
+
+
+def not_here() -> frozenset[str]:
+    """The stores that are folders of which this machine has none: there is nothing to search, or it is elsewhere."""
+    return frozenset(store.name for store in STORES if store.folder is not None and not store.folder().exists())
 
 
 def find_all(traces: Traces) -> dict[str, int]:
@@ -214,7 +223,7 @@ def _training(traces: Traces) -> int:
 def _journal(traces: Traces) -> int:
     names = [_value(_REFERENCE, name) for name in traces.references]
     names += [_value(_CALL, name) for name in _own_calls(traces)]
-    return _holding(settings.AMULET.journal_dir, [*_ids(traces), *filter(None, names)])
+    return _holding(_journal_folder(), [*_ids(traces), *filter(None, names)])
 
 
 def _refused(traces: Traces) -> int:
@@ -236,12 +245,28 @@ def _sought(traces: Traces) -> Sought:
 
 
 def _broker(traces: Traces) -> int:
-    return _holding(settings.AMULET.data_dir / "broker", _ids(traces))
+    return _holding(_broker_folder(), _ids(traces))
 
 
 def _logs(traces: Traces) -> int:
     """By the subject alone: the random ids of predictions lead nowhere from a log any more."""
-    return _holding(settings.AMULET.state_dir / "logs", [str(traces.subject_id).encode()])
+    return _holding(_logs_folder(), [str(traces.subject_id).encode()])
+
+
+def _journal_folder() -> Path:
+    return Path(settings.AMULET.journal_dir)
+
+
+def _training_folder() -> Path:
+    return Path(settings.AMULET.training_dir)
+
+
+def _broker_folder() -> Path:
+    return Path(settings.AMULET.data_dir / "broker")
+
+
+def _logs_folder() -> Path:
+    return Path(settings.AMULET.state_dir / "logs")
 
 
 def _ids(traces: Traces) -> list[bytes]:
@@ -323,9 +348,16 @@ STORES: Final[tuple[Store, ...]] = (
     Store("requests", _("links of privacy requests"), _requests, _erase_requests),
     Store("person", _("the person's own record"), _subjects),
     Store("files", _("encrypted files"), _files),
-    Store("refused", _("events that the console refused, on this machine"), _refused, _erase_refused),
-    Store("training", _("photographs of a training job, on this machine"), _training),
-    Store("broker", _("queue of tasks, on this machine"), _broker),
-    Store("journal", _("journal of the gateway, on this machine"), _journal),
-    Store("logs", _("logs, on this machine"), _logs),
+    Store(
+        "refused",
+        _("events that the console refused, on this machine"),
+        _refused,
+        _erase_refused,
+        # Beside what the gateway delivers; the folder of its own comes with the first refusal.
+        folder=_journal_folder,
+    ),
+    Store("training", _("photographs of a training job, on this machine"), _training, folder=_training_folder),
+    Store("broker", _("queue of tasks, on this machine"), _broker, folder=_broker_folder),
+    Store("journal", _("journal of the gateway, on this machine"), _journal, folder=_journal_folder),
+    Store("logs", _("logs, on this machine"), _logs, folder=_logs_folder),
 )

@@ -1,6 +1,7 @@
 """People behind photographs, for scripts: `subjects/`, `subjects/{id}/`, `subjects/{id}/predictions/`.
 
-Nothing finds a person by the pseudonym here: addresses end up in logs. A consent says whose it is.
+A pseudonym finds its person, as on the pages (`?subject=`). None of our processes logs an address with what it asks; a
+proxy in front may.
 """
 
 from __future__ import annotations

@@ -71,6 +71,13 @@ class Failure(models.TextChoices):
     UPLOAD = "upload", _("The archive could not be handed in.")
     TIME = "time", _("It took longer than it may.")
     ERASED = "erased", _("Somebody whose photographs it learnt from was erased meanwhile. Start it again.")
+    WITHDRAWN = (
+        "withdrawn",
+        _(
+            "A photograph that it learnt from may not be used any more: a consent was taken back or ran out, or its "
+            "person restricted it. Start it again without it."
+        ),
+    )
     WORKER_GONE = "worker_gone", _("Its worker died each time that it was tried.")
     DISK = "disk", _("The disk refused.")
     UNEXPECTED = "unexpected", _("An unexpected error: the worker's log says more.")

@@ -1,17 +1,12 @@
-"""What a job says of why it failed, where the words are ours: English for programs, the reader's language on a page.
-
-A worker has no reader, so what it writes down is English. A page finds the sentence that it was made of,
-and says that in another language; whatever a program said stays as it is.
-"""
+"""What a job says of why it failed, where the words are ours (`console.said`)."""
 
 from __future__ import annotations
 
-import re
-from functools import cache
 from typing import Final
 
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
+
+from console import said as written
 
 NO_PROGRAM: Final = gettext_noop(
     "AMULET_TRAINING_COMMAND must name an `amulet` installed with its `training` extra; {path} cannot be run."
@@ -28,23 +23,5 @@ SENTENCES: Final = (NO_PROGRAM, NO_KEY, NOT_TRUSTED, ENDED)
 
 
 def for_reader(said: str) -> str:
-    """The same sentence in the reader's language; "" where the words are not ours, or are in that language already."""
-    for sentence in SENTENCES:
-        if found := _pattern(sentence).fullmatch(said):
-            text = _(sentence).format(**found.groupdict())
-            return "" if text == said else text
-    return ""
-
-
-@cache
-def _pattern(sentence: str) -> re.Pattern[str]:
-    pattern, known = "", set[str]()
-    for part in re.split(r"(\{\w+\})", sentence):
-        if not part.startswith("{"):
-            pattern += re.escape(part)
-        elif (name := part[1:-1]) in known:
-            pattern += f"(?P={name})"
-        else:
-            known.add(name)
-            pattern += f"(?P<{name}>.+)"
-    return re.compile(pattern)
+    """As `console.said` has it."""
+    return written.for_reader(said, SENTENCES)

@@ -14,6 +14,7 @@ from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.utils.timezone import now
 
 from console.datasets import queries as datasets
 from console.datasets import services as exports
@@ -33,6 +34,7 @@ from model_store.errors import KeyUnusable
 _log = logging.getLogger(__name__)
 _PIECE_BYTES: Final = 4 * 2**20
 _HEARD_EVERY_S: Final = 1.0
+_LENT_EVERY_S: Final = 10.0  # a query for some hundred photographs
 
 
 class _Failed(Exception):
@@ -88,10 +90,12 @@ class _Run:
         self._photographs = folder / PHOTOGRAPHS / f"job{job.pk}"  # as the card will call it
         self._ends_at_s = time.monotonic() + settings.AMULET.training_hours_max * 3600
         self._heard_at_s = time.monotonic()
+        self._dataset: Dataset | None = None  # once its photographs are here
+        self._lent_at_s = 0.0  # when its people were last found to agree
 
     def version(self) -> tuple[ModelVersion, str]:
         """The version, and the end of what training said. Raises as `carry_out` handles."""
-        dataset = self._export()
+        self._dataset = dataset = self._export()
         run, archive = self._folder / "run", self._folder / f"{self._job.model}.mar"
         photographs = self._photographs
         outside = ("--ood", str(photographs / "ood")) if dataset.outside else ()
@@ -102,9 +106,18 @@ class _Run:
         self._amulet(
             Stage.PACKAGE, Failure.PACKAGE, "package", str(run), "--out", str(archive), "--sign", str(self._key)
         )
+        self._check_lent(dataset)
+        return self._hand_in(archive), trained
+
+    def _check_lent(self, dataset: Dataset) -> None:
+        """That nobody took anything back since it was exported. Raises _Failed, by which what runs is ended and what
+        it learnt from is deleted; DatabaseError.
+        """
         if datasets.erased_since(dataset):
             raise _Failed(Failure.ERASED, "")
-        return self._hand_in(archive), trained
+        if not datasets.is_lent(dataset, at=now()):
+            raise _Failed(Failure.WITHDRAWN, "")
+        self._lent_at_s = time.monotonic()
 
     def _apart(self) -> tuple[str, ...]:
         """What keeps its name from that of another version of this day: backbone and F1 are often the same again."""
@@ -178,13 +191,18 @@ class _Run:
             raise _Failed(Failure.UPLOAD, "") from None
 
     def _hear(self, stage: Stage, progress: Progress | None = None) -> bool:
-        """Write down how far it is. False when the job is no longer ours; a database that is away is waited for."""
+        """Write down how far it is. False when the job is no longer ours; a database that is away is waited for.
+
+        Raises _Failed when a photograph may not be learnt from any more.
+        """
         since_s = time.monotonic() - self._heard_at_s
         if since_s < _HEARD_EVERY_S:
             return True
         at = progress or Progress("", 0, 0)
         try:
             ours = services.note_progress(self._job, stage=stage, step=at.step, done=at.done, total=at.total)
+            if self._dataset is not None and time.monotonic() - self._lent_at_s > _LENT_EVERY_S:
+                self._check_lent(self._dataset)
         except DatabaseError as error:
             if connection.in_atomic_block:
                 raise

@@ -12,12 +12,13 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from console.vault.cipher import MasterKeys, find_by, load_master_keys
+from console.vault.cipher import MasterKeys, Unopenable, find_by, load_master_keys, unwrap
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
 NEVER_AGAIN: Final = datetime.max.replace(tzinfo=UTC)  # later than any event
 _RUN_OUT: Final = "run out"
+_OWNERS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,20 @@ class Kept:
 def keys() -> MasterKeys:
     """This process's keys, read once. Raises KeyUnreadable, OSError."""
     return load_master_keys(settings.AMULET.vault_key_file)
+
+
+def key_is_anothers() -> bool:
+    """Whether people are known here under another master key than this process has: it would know none of them, and
+    record them anew beside themselves. One query. Raises KeyUnreadable, OSError, DatabaseError.
+    """
+    known = Subject.objects.exclude(wrapped_key=b"").order_by("-created_at").values_list("pk", "wrapped_key").first()
+    if known is None:
+        return False
+    try:
+        unwrap(keys(), known[0], bytes(known[1]))
+    except Unopenable:
+        return True
+    return False
 
 
 @cache
@@ -101,6 +116,27 @@ def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
         owner: Kept(tuple(of_kind[Kind.PHOTOGRAPH]), tuple(of_kind[Kind.HEAT_MAP]), tuple(of_kind[_RUN_OUT]))
         for owner, of_kind in parts.items()
     }
+
+
+def photographs_lent(owners: Collection[str], *, at: datetime) -> frozenset[tuple[str, int]]:
+    """Of the kept photographs of these owners those that may be learnt from at an instant, as owner and part.
+
+    As `services.open_for_training` has it: both consents are in force and the person has not restricted them. One
+    query for some hundred owners.
+    """
+    keeping = consents_in_force(purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
+    training = consents_in_force(purpose=Purpose.TRAINING, at=at)
+    lent = StoredObject.objects.filter(
+        kind=Kind.PHOTOGRAPH,
+        consent__in=keeping,
+        subject__in=training.values("subject"),
+        subject__restricted_at=None,
+    )
+    names = list(owners)
+    found: set[tuple[str, int]] = set()
+    for start in range(0, len(names), _OWNERS_AT_ONCE):
+        found.update(lent.filter(owner__in=names[start : start + _OWNERS_AT_ONCE]).values_list("owner", "part"))
+    return frozenset(found)
 
 
 def first_photographs(owners: Collection[str], *, at: datetime) -> frozenset[str]:

@@ -31,6 +31,7 @@ from console.staff.services import require
 from console.vault import cipher, queries
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.restriction import restricted_among
+from console.vault.storage import SHELVES
 
 _log = logging.getLogger(__name__)
 TEXT_MAX: Final = 128
@@ -39,6 +40,8 @@ CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)
 # Nobody agreed or asked earlier; a slip of the keyboard did, and time limits cannot be reckoned from the year 1.
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 ORPHAN_AGE_S: Final = 3600.0
+# A look at every one of a million files takes minutes of a disk. What is swept is noise already: a day is soon enough.
+SWEEP_TURNS: Final = 128
 LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long a gateway's journal may wait for the console
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
@@ -259,10 +262,11 @@ def covers(consent: Consent, *, subject: Subject, at: datetime) -> bool:
     return consent.subject_id == subject.pk and consent.given_at <= at
 
 
-def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject]) -> int:
-    """Store objects under a consent that the caller's transaction holds. Returns how many. Raises OSError.
+def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject], written: list[UUID]) -> None:
+    """Store objects under a consent that the caller's transaction holds. Raises OSError.
 
-    If the transaction fails, what was written is unreadable, and swept away later.
+    written: what has bytes in the store, appended to. If the transaction fails these are unreadable, and swept away
+    within a day; who knows that it fails has `drop_written`.
     """
     subject = consent.subject
     key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
@@ -278,9 +282,15 @@ def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject]) -> int:
         )
         sealed = cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
         queries.store().write(row.id, sealed)
+        written.append(row.id)
         rows.append(row)
     StoredObject.objects.bulk_create(rows)
-    return len(rows)
+
+
+def drop_written(written: Iterable[UUID]) -> None:
+    """Remove the bytes that `keep` wrote in a transaction that is about to fail: a full disk has their room."""
+    for object_id in written:
+        _delete_bytes(object_id)
 
 
 def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person: bool = False) -> bytes:
@@ -288,7 +298,8 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person:
 
     for_the_person: to hand it out to whom it is of. A restriction does not stop that, and what it holds beyond the
     consent's end is handed out too: it is still theirs.
-    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, or its person restricted it.
+    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, its person restricted it, or it
+    does not open ("unreadable").
     """
     require(actor, "vault.open_storedobject")
     missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
@@ -304,6 +315,11 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int, for_the_person:
         content = _opened(row)
     except FileNotFoundError:
         raise missing from None
+    except cipher.Unopenable as error:
+        _log.error("a kept object cannot be read", extra={"object": str(row.pk), "error": str(error)})
+        raise NotFound(
+            _("What is kept here cannot be read: its file was changed or cut off."), reason="unreadable"
+        ) from None
     with transaction.atomic():
         record(
             actor=actor,
@@ -393,18 +409,22 @@ def discard_expired() -> int:
     return gone
 
 
-def sweep() -> int:
-    """Remove files that no row names: what a crash left behind. Returns how many."""
+def sweep(*, turn: int) -> int:
+    """Remove the files of some shelves that no row names: what a crash left behind. Returns how many.
+
+    turn: counted up from one sweep to the next. SWEEP_TURNS of them look at every file once.
+    """
     store = queries.store()
     removed = 0
-    candidates = list(store.older_than(time.time() - ORPHAN_AGE_S))
-    for start in range(0, len(candidates), 500):
-        some = candidates[start : start + 500]
-        known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
-        for object_id in some:
-            if object_id not in known:
-                store.delete(object_id)
-                removed += 1
+    for shelf in range(turn % SWEEP_TURNS, SHELVES, SWEEP_TURNS):
+        candidates = list(store.older_than(time.time() - ORPHAN_AGE_S, shelf=shelf))
+        for start in range(0, len(candidates), 500):
+            some = candidates[start : start + 500]
+            known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
+            for object_id in some:
+                if object_id not in known:
+                    store.delete(object_id)
+                    removed += 1
     return removed
 
 
@@ -429,7 +449,7 @@ def _delete_bytes(object_id: uuid.UUID) -> None:
     try:
         queries.store().delete(object_id)
     except OSError as error:
-        _log.warning("bytes that nobody can read any more stay until the next sweep: %s", error)
+        _log.warning("bytes that nobody can read any more stay until they are swept: %s", error)
 
 
 def _check_pseudonym(pseudonym: str) -> None:

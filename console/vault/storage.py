@@ -10,7 +10,10 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 from uuid import UUID
+
+SHELVES: Final = 256  # folders, of about as many objects each
 
 
 class ObjectStore:
@@ -20,14 +23,19 @@ class ObjectStore:
         self._folder = folder
 
     def write(self, object_id: UUID, content: bytes) -> None:
-        """Raises OSError; then nothing is there under this id, or the next sweep removes it."""
+        """Raises OSError; then nothing is there under this id, or a sweep removes it."""
         path = self._path(object_id)
         created = not path.parent.exists()
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                # On a full disk each try would otherwise leave a piece, until nothing else has room either.
+                path.unlink(missing_ok=True)
+                raise
         _sync_folder(path.parent)
         if created:
             _sync_folder(self._folder)
@@ -43,9 +51,9 @@ class ObjectStore:
         """Harmless when it is gone already. Raises OSError."""
         self._path(object_id).unlink(missing_ok=True)
 
-    def older_than(self, timestamp_s: float) -> Iterator[UUID]:
-        """Ids of the objects written before a time, in seconds since the epoch."""
-        for path in self._folder.glob("??/*.bin"):
+    def older_than(self, timestamp_s: float, *, shelf: int) -> Iterator[UUID]:
+        """Ids of one shelf's objects written before a time, in seconds since the epoch. shelf: 0 to SHELVES - 1."""
+        for path in self._folder.glob(f"{shelf:02x}/*.bin"):
             with contextlib.suppress(FileNotFoundError, ValueError):  # deleted meanwhile; not ours
                 if path.stat().st_mtime < timestamp_s:
                     yield UUID(path.stem)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
+from typing import Final
 
 from celery import shared_task
 
 from console.vault import services
 
 _log = logging.getLogger(__name__)
+# As often as this comes by the clock. 128 turns of it are less than a day, so that a console which stands still for a
+# part of every day looks at other files from one day to the next.
+_TURN_S: Final = 600
 
 
 @shared_task(name="console.vault.tasks.tidy")
 def tidy() -> None:
-    """Delete what crashes left behind. May run twice. What has its time behind it is `console.retention`'s."""
-    if swept := services.sweep():
+    """Delete what crashes left behind, a part of it each time: all of it within a day. May run twice.
+
+    What has its time behind it is `console.retention`'s.
+    """
+    if swept := services.sweep(turn=int(time.time() // _TURN_S)):
         _log.info("tidied", extra={"swept": swept})

@@ -21,7 +21,7 @@ from console.audit.names import type_name
 from console.history import HistoryAdmin
 from console.pages import ReadOnlyAdmin, ask, page, row_action
 from console.staff.rest import actor_of
-from console.webhooks import services
+from console.webhooks import sentences, services
 from console.webhooks.events import EVENTS
 from console.webhooks.models import Delivery, Endpoint, State
 
@@ -144,11 +144,11 @@ class EndpointAdmin(ReadOnlyAdmin):
 
 @admin.register(Delivery)
 class DeliveryAdmin(HistoryAdmin):
-    list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries", "answer")
+    list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries", "answer_said")
     list_select_related = ("endpoint",)
     list_filter = (("endpoint", RelatedDropdownFilter), ("state", ChoicesDropdownFilter))
-    fields = ("endpoint", "event_name", "state", "tries", "next_try_at", "answer", "settled_at", "message")
-    readonly_fields = ("event_name", "message")
+    fields = ("endpoint", "event_name", "state", "tries", "next_try_at", "answer_said", "settled_at", "message")
+    readonly_fields = ("event_name", "answer_said", "message")
     ordering = ("-pk",)
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")
@@ -169,6 +169,10 @@ class DeliveryAdmin(HistoryAdmin):
     )
     def state_badge(self, delivery: Delivery) -> tuple[str, str]:
         return delivery.state, str(State(delivery.state).label)
+
+    @display(description=gettext_lazy("last answer"))
+    def answer_said(self, delivery: Delivery) -> str:
+        return sentences.for_reader(delivery.answer)
 
     @display(description=gettext_lazy("Message"))
     def message(self, delivery: Delivery) -> str:

@@ -22,6 +22,7 @@ from django.core.mail import EmailMessage
 from django.utils.translation import gettext as _
 
 from console.errors import Invalid
+from console.webhooks import sentences
 
 SECONDS_MAX: Final = 10.0
 _PORTS: Final = {"https": 443, "http": 80}
@@ -30,7 +31,7 @@ _ROUTED: Final = IPv6Network("2000::/3")  # all that IANA has given out for the 
 
 
 class NotDelivered(Exception):
-    """Why a message did not arrive, in a few words."""
+    """Why a message did not arrive, in a few words: English, or what another said (`sentences`)."""
 
 
 def check_address(url: str) -> None:
@@ -51,7 +52,7 @@ def check_address(url: str) -> None:
             )
         _resolved(whole)
     except NotDelivered as error:
-        raise Invalid(str(error), field="url") from None
+        raise Invalid(sentences.for_reader(str(error)), field="url") from None
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str]) -> str:
@@ -63,9 +64,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> str:
             _status_of(str(target), body, {**headers, "host": whole.netloc.decode()}, whole.raw_host.decode())
         )
     except TimeoutError:
-        raise NotDelivered(
-            _("{host} did not answer within {seconds} seconds.").format(host=whole.host, seconds=f"{SECONDS_MAX:g}")
-        ) from None
+        raise NotDelivered(sentences.NO_ANSWER.format(host=whole.host, seconds=f"{SECONDS_MAX:g}")) from None
     except httpx.HTTPError as error:
         raise NotDelivered(_why(error, whole.host)) from None
     if not 200 <= status < 300:
@@ -101,9 +100,7 @@ def _trusted() -> ssl.SSLContext:
         try:
             context.load_verify_locations(own)
         except OSError:  # ssl.SSLError among them
-            raise NotDelivered(
-                _("AMULET_WEBHOOK_CA names {path}, which holds no certificates.").format(path=own)
-            ) from None
+            raise NotDelivered(sentences.NO_CERTIFICATES.format(path=own)) from None
     return context
 
 
@@ -112,7 +109,7 @@ def _why(error: BaseException | None, host: str) -> str:
     kind = type(error).__name__
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            return _("The certificate of {host} is not accepted: {why}.").format(host=host, why=error.verify_message)
+            return sentences.NOT_ACCEPTED.format(host=host, why=error.verify_message)
         error = error.__cause__ or error.__context__
     return kind
 
@@ -137,7 +134,7 @@ def _whole(url: str) -> httpx.URL:
     except httpx.InvalidURL:
         whole = None
     if whole is None or (whole.port or 0) > _PORT_MAX:
-        raise NotDelivered(_("This is no address: it has signs or a port that none has."))
+        raise NotDelivered(sentences.NO_ADDRESS)
     return whole
 
 
@@ -150,12 +147,10 @@ def _resolved(url: httpx.URL) -> str:
     try:
         found = socket.getaddrinfo(url.raw_host.decode(), _port(url), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise NotDelivered(_("{host} has no address.").format(host=url.host)) from None
+        raise NotDelivered(sentences.NOT_FOUND.format(host=url.host)) from None
     addresses = [str(sockaddr[0]) for *_rest, sockaddr in found]
     if not settings.AMULET.webhook_private and not all(map(_is_public, addresses)):
-        raise NotDelivered(
-            _("{host} is an address of a private network; AMULET_WEBHOOK_PRIVATE allows them.").format(host=url.host)
-        )
+        raise NotDelivered(sentences.PRIVATE.format(host=url.host))
     return addresses[0]
 
 

@@ -155,6 +155,21 @@ def test_a_run_that_is_not_right_is_not_packed_and_leaves_nothing_behind(
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("letters", "refused"),
+    [(85, "examples.json has photographs of red"), (86, "the class ก+… has 258 bytes in UTF-8")],
+)
+def test_a_class_whose_name_no_folder_can_have_is_refused_with_its_length(
+    letters: int, refused: str, run: Path, tmp_path: Path
+) -> None:
+    # Of three bytes each. The one that fits gets as far as to the examples, which still have the old name.
+    renamed = (run / "model.json").read_text().replace('"red"', f'"{"ก" * letters}"')
+    assert Card.parse(renamed).classes[0].id == "ก" * letters
+    (run / "model.json").write_text(renamed)
+    with pytest.raises(ArchiveRefused, match=refused):
+        build(run, tmp_path / "tiny.mar", handler=HANDLER, stub=STUB, sign_key=None)
+
+
 def test_leaks_are_named_by_both_files(run: Path, tmp_path: Path) -> None:
     _leak(run)
     with pytest.raises(ArchiveRefused, match=r"red/a\.jpg and red/b\.jpg .* 1 more"):

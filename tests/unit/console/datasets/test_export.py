@@ -144,7 +144,7 @@ def test_nothing_to_export_is_said_in_one_sentence(officer: User, expert: User, 
         export_zip(actor=expert, model=MODEL)
 
 
-@pytest.mark.parametrize("class_id", ["../etc", "a/b", "a\\b", ".hidden", "ood", "C:x", " a"])
+@pytest.mark.parametrize("class_id", ["../etc", "a/b", "a\\b", ".hidden", "ood", "C:x", " a", "ก" * 86])
 def test_a_class_that_is_no_folder_leads_nowhere(class_id: str, officer: User, expert: User, malee: User) -> None:
     consenting(officer, "shop-1")
     labelled(expert, "shop-1", is_a(BEST))

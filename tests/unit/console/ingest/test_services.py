@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 import random
+import resource
+import signal
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -13,6 +16,7 @@ from django.utils.timezone import now
 from console.audit.models import Entry, Payload
 from console.ingest.models import AppliedEvent
 from console.ingest.services import apply_batch
+from console.ingest.views import FIELDS_MAX, PACKED_BYTES_MAX
 from console.predictions.models import Feedback, Prediction
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision, decide, take
@@ -155,6 +159,10 @@ def test_a_contradiction_brings_a_decided_item_back() -> None:
     assert (item.state, item.why, item.rounds) == (State.OPEN, Why.FLAGGED, 1)
 
 
+def files_kept() -> set[Path]:
+    return set(settings.AMULET.storage_dir.glob("*/*.bin"))
+
+
 class TestRetention:
     def outcome(self, event: pb.Event) -> str:
         assert applied(event) == (1, 0, 0)
@@ -181,6 +189,22 @@ class TestRetention:
         event = sent()
         assert self.outcome(event) == "kept"
         assert applied(event) == (0, 1, 0)
+
+    def test_a_batch_that_finds_the_disk_full_leaves_no_file_of_it(self, consent: Consent) -> None:
+        before = files_kept()
+        fits, does_not = sent(), sent(photo=png() + bytes(2**20))
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, hard))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                apply_batch([fits, does_not])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert files_kept() == before
+        assert applied(fits, does_not) == (2, 0, 0)
+        assert len(files_kept()) == len(before) + 4
 
     def test_without_the_pseudonym_the_consent_names_the_person(self, consent: Consent) -> None:
         event = sent(pseudonym="")
@@ -268,6 +292,15 @@ class TestTheDoor:
     ) -> None:
         assert self.post(body, **headers).status_code == status  # type: ignore[attr-defined]
         assert not Payload.objects.exists()
+
+    def test_a_batch_of_too_many_parts_is_refused_before_it_is_parsed(self) -> None:
+        # Each candidate has two bytes here, and some sixty once it is parsed; each reason one, and four.
+        candidates = pb.Event(prediction=pb.PredictionMade(candidates=[prediction_pb2.Candidate()] * (FIELDS_MAX + 1)))
+        reasons = pb.Event(prediction=pb.PredictionMade(reasons=[words.REASON_UNSPECIFIED] * (PACKED_BYTES_MAX + 1)))
+        for event, said in ((candidates, "fields"), (reasons, "numbers")):
+            response = self.post(pb.EventBatch(events=[event]).SerializeToString())
+            assert (response.status_code, response.json()["reason"]) == (413, "too_large")  # type: ignore[attr-defined]
+            assert said in response.json()["detail"]  # type: ignore[attr-defined]
 
     def test_only_post_is_offered(self) -> None:
         assert Client().get(self.path).status_code == 405

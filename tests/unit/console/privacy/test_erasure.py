@@ -15,7 +15,7 @@ from django.apps import apps
 from django.conf import settings
 from django.db import models, transaction
 from django.utils.timezone import now
-from pytest_django import DjangoCaptureOnCommitCallbacks
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from console.audit.commands import check_document
 from console.audit.export import export
@@ -109,6 +109,26 @@ def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, e
     for canary in (PERSON, "consent-7701'", "call-7701'", "comment-7701'", "note-7701'", str(mine.subject_id)):
         assert canary not in left, canary
     assert not any(str(key) in left for key in mine.prediction_ids)
+
+
+def test_no_nought_is_certified_of_a_journal_that_is_on_another_machine(
+    officer: User, expert: User, settings: Settings, tmp_path: Path
+) -> None:
+    plant(officer, expert)
+    elsewhere = settings.AMULET.model_copy(update={"journal_dir": tmp_path / "in another pod"})
+    (tmp_path / "here").mkdir()
+    here = settings.AMULET.model_copy(update={"journal_dir": tmp_path / "here"})
+    said = []
+    for settings.AMULET in (elsewhere, here):
+        request = ask_erasure(officer)
+        assert erasure.carry_out(request.pk)
+        statement = Erasure.objects.get(pk=request.pk).statement
+        assert statement is not None
+        said.append({name: statement["stores"][name] for name in ("journal", "refused", "predictions")})
+        assert any("Journals on other machines are not searched" in limit for limit in statement["limits"])
+    unsearched, nothing = {"before": None, "after": None}, {"before": 0, "after": 0}
+    assert said[0] == {"journal": unsearched, "refused": unsearched, "predictions": {"before": 4, "after": 0}}
+    assert said[1] == {"journal": nothing, "refused": nothing, "predictions": nothing}
 
 
 def test_the_chain_verifies_afterwards_and_the_certificate_proves_itself(
@@ -382,6 +402,25 @@ def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert
     assert "ข้อมูลที่ทราบเกี่ยวกับคุณ" in thai
     assert str(now().year + 543) in thai
     assert "What is known of you" in english
+
+
+def test_a_damaged_file_keeps_nobody_from_what_else_is_known(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    request = services.receive(actor=officer, pseudonym=PERSON, kind="access", laws="both", channel="letter")
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    services.start(actor=officer, request_id=request.pk)
+    store, row = vault_queries.store(), StoredObject.objects.filter(kind="photograph").order_by("pk").first()
+    assert row is not None
+    store._path(row.pk).write_bytes(store.read(row.pk)[:-1])
+    with (
+        export_person(actor=officer, request_id=request.pk) as file,
+        zipfile.ZipFile(io.BytesIO(file.read())) as zipped,
+    ):
+        names = zipped.namelist()
+        said = zipped.read(f"unreadable/{row.owner}-{row.part}.photograph.txt").decode()
+    assert "cannot be read any more" in said
+    assert len([name for name in names if name.startswith("photographs/")]) == 2
+    assert Entry.objects.filter(type="vault.opened").count() == 5
 
 
 def test_every_table_that_leads_to_a_person_is_in_a_store() -> None:

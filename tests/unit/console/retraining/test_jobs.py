@@ -26,8 +26,9 @@ from console.datasets import queries as datasets
 from console.datasets.models import Dataset, Label
 from console.errors import Conflict, Invalid, NotAllowed
 from console.registry import services as registry
+from console.registry.models import ModelVersion
 from console.registry.models import State as Version
-from console.retraining import folders, programs, queries, sentences, services
+from console.retraining import folders, programs, queries, sentences, services, work
 from console.retraining.models import Failure, Stage, State, TrainingJob
 from console.retraining.tasks import find_work, train
 from console.retraining.work import carry_out
@@ -303,6 +304,30 @@ def test_no_version_learns_from_somebody_who_was_erased_while_it_trained(malee: 
     with connection.execute_wrapper(erase_once_it_is_exported):
         carry_out(job)
     assert (ended(job).state, job.failure) == (State.FAILED, Failure.ERASED)
+
+
+@pytest.mark.parametrize("reference", ["train-shop-2", "keep-shop-2"])
+def test_a_training_stops_when_somebody_takes_a_consent_back(
+    malee: User, officer: User, settings: Settings, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.setattr(work, "_LENT_EVERY_S", 0.0)
+    job = begun(malee)
+    # A training of hours, which says in a file that it has begun to look at the photographs.
+    began = settings.AMULET.training_dir.parent / "began"
+    in_program(settings, f"#!/bin/sh\ntouch {began}\nexec sleep 1000\n")
+
+    def take_back_while_it_trains(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if began.exists() and sql.startswith('UPDATE "retraining') and "step_done" in sql:
+            began.unlink()
+            withdraw_consent(actor=officer, reference=reference, channel="web")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(take_back_while_it_trains):
+        carry_out(job)
+    assert (ended(job).state, job.failure) == (State.FAILED, Failure.WITHDRAWN)
+    assert not ModelVersion.objects.filter(job=job).exists()
+    again = begun(malee)  # it is left out now
+    assert again.pk != job.pk
 
 
 def test_a_cancelled_job_stops_and_cannot_be_moved_by_its_worker(malee: User) -> None:

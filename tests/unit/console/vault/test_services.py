@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from django.db import transaction
 from django.utils.timezone import now
+from pytest_django import Settings
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.serve import vault_complaint
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries, services
@@ -45,7 +50,8 @@ def give(officer: User, **changes: object) -> Consent:
 def keep(consent: Consent, content: bytes = b"pixels", *, owner: str = "") -> str:
     owner = owner or str(uuid4())
     with transaction.atomic():
-        services.keep(consent=consent, owner=owner, objects=[services.NewObject(Kind.PHOTOGRAPH, 0, content)])
+        photograph = services.NewObject(Kind.PHOTOGRAPH, 0, content)
+        services.keep(consent=consent, owner=owner, objects=[photograph], written=[])
     return owner
 
 
@@ -203,6 +209,42 @@ def test_without_its_key_nothing_that_is_kept_can_be_read(officer: User) -> None
         unwrap(queries.keys(), consent.subject_id, bytes(Subject.objects.get().wrapped_key))
 
 
+def test_a_file_that_was_cut_off_is_said_to_be_unreadable(officer: User, reviewer: User) -> None:
+    owner = keep(give(officer))
+    store, kept = queries.store(), StoredObject.objects.get().pk
+    store._path(kept).write_bytes(store.read(kept)[:-1])
+    with pytest.raises(NotFound, match="cannot be read") as refused:
+        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    assert refused.value.reason == "unreadable"
+
+
+def test_the_key_of_another_vault_is_told_from_ours(officer: User, settings: Settings, tmp_path: Path) -> None:
+    assert not queries.key_is_anothers()  # of a database without people every key may be the one
+    give(officer)
+    assert vault_complaint(settings.AMULET) is None
+    own = settings.AMULET
+    (tmp_path / "vault.key").write_bytes(os.urandom(32))
+    settings.AMULET = own.model_copy(update={"vault_key_file": tmp_path / "vault.key"})
+    queries.keys.cache_clear()
+    try:
+        assert f"{tmp_path}/vault.key, which is not the key" in (vault_complaint(settings.AMULET) or "")
+    finally:
+        settings.AMULET = own
+        queries.keys.cache_clear()
+
+
+def test_a_full_disk_keeps_no_piece_of_what_it_refused(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, uuid; from pathlib import Path; from console.vault.storage import ObjectStore;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "ObjectStore(Path(sys.argv[1])).write(uuid.uuid4(), bytes(5000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "OSError" in done.stderr
+    assert not list(tmp_path.glob("*/*.bin"))
+
+
 def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> None:
     keep(give(officer))
     kept, orphan, fresh = StoredObject.objects.get().pk, uuid4(), uuid4()
@@ -212,7 +254,12 @@ def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> 
     long_ago = time.time() - 2 * services.ORPHAN_AGE_S
     for object_id in (kept, orphan):
         os.utime(store._path(object_id), (long_ago, long_ago))
-    assert services.sweep() == 1
+    # Each turn looks at a part of the shelves, and a whole round at all of them.
+    mine = orphan.bytes[0] % services.SWEEP_TURNS
+    others = [turn for turn in range(services.SWEEP_TURNS) if turn != mine]
+    assert sum(services.sweep(turn=turn) for turn in others) == 0
+    assert store.read(orphan)
+    assert services.sweep(turn=3 * services.SWEEP_TURNS + mine) == 1
     assert store.read(kept)
     assert store.read(fresh)
     with pytest.raises(FileNotFoundError):

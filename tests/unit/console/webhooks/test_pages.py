@@ -8,10 +8,11 @@ import pytest
 from django.db import transaction
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext, override
 
 from console.audit.services import record
 from console.site.roles import Role
-from console.webhooks import services
+from console.webhooks import sentences, services
 from console.webhooks.models import Delivery, Endpoint
 from tests.unit.console.people import member
 from tests.unit.console.review.test_blind_and_double import at_the_desk
@@ -48,6 +49,36 @@ def test_a_webhook_is_made_watched_and_removed(settings: Any) -> None:
     assert not Endpoint.objects.get().active
     desk.post(reverse("admin:webhooks_endpoint_remove", args=[endpoint.pk]))
     assert not Endpoint.objects.exists()
+
+
+def test_why_a_message_did_not_arrive_is_told_in_the_readers_language() -> None:
+    desk = at_the_desk(member(Role.ADMINISTRATOR))
+    # As a worker writes it: the endpoint's host was public when it was made.
+    endpoint = Endpoint.objects.create(
+        url="https://hooks.example.org/",
+        events=[OPENED],
+        nonce=b"n" * 16,
+        told_through=0,
+        created_by=member(Role.ADMINISTRATOR, "second"),
+    )
+    said = sentences.NO_ANSWER.format(host="hooks.example.org", seconds="10")
+    waiting = Delivery.objects.create(endpoint=endpoint, sequence=1, type=OPENED, body='{"type": "x"}', answer=said)
+    other = Delivery.objects.create(endpoint=endpoint, sequence=2, type=OPENED, body='{"type": "x"}', answer="503")
+    page = reverse("admin:webhooks_delivery_change", args=[waiting.pk])
+    for language, text in (("th", "hooks.example.org ไม่ตอบ"), ("en", said)):
+        desk.cookies["django_language"] = language
+        for address in (reverse("admin:webhooks_delivery_changelist"), page):
+            assert text in desk.get(address).content.decode()
+    assert "503" in desk.get(reverse("admin:webhooks_delivery_change", args=[other.pk])).content.decode()
+
+
+@pytest.mark.parametrize("sentence", sentences.SENTENCES)
+def test_every_reason_of_ours_is_found_again(sentence: str) -> None:
+    fields = {"host": "hooks.example.org", "seconds": "10", "path": "/etc/own.pem", "why": "it has expired"}
+    with override("th"):
+        assert sentences.for_reader(sentence.format(**fields)) == gettext(sentence).format(**fields)
+        assert gettext(sentence) != sentence
+        assert sentences.for_reader("ConnectError") == "ConnectError"
 
 
 def test_others_see_none_of_it() -> None:

@@ -1,0 +1,22 @@
+"""Why a message did not arrive, where the words are ours (`console.said`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.utils.translation import gettext_noop
+
+from console import said
+
+NO_ANSWER: Final = gettext_noop("{host} did not answer within {seconds} seconds.")
+NO_CERTIFICATES: Final = gettext_noop("AMULET_WEBHOOK_CA names {path}, which holds no certificates.")
+NOT_ACCEPTED: Final = gettext_noop("The certificate of {host} is not accepted: {why}.")
+NO_ADDRESS: Final = gettext_noop("This is no address: it has signs or a port that none has.")
+NOT_FOUND: Final = gettext_noop("{host} has no address.")
+PRIVATE: Final = gettext_noop("{host} is an address of a private network; AMULET_WEBHOOK_PRIVATE allows them.")
+SENTENCES: Final = (NO_ANSWER, NO_CERTIFICATES, NOT_ACCEPTED, NO_ADDRESS, NOT_FOUND, PRIVATE)
+
+
+def for_reader(answer: str) -> str:
+    """An answer as it is stored, in the reader's language where the words are ours."""
+    return said.for_reader(answer, SENTENCES) or answer
