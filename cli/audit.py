@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import click
 
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
 from cli.stack import state_option
-from console.audit.commands import receipt, verify
+from console.audit.commands import PUBLIC_KEY_NAME, receipt, verify
+from console.audit.notes import KeyUnreadable, load_public_key, origin_of
+
+_HEADER_BYTES_MAX: Final = 64 << 10
 
 
 @click.group(epilog="Example: amulet audit export audit.jsonl")
@@ -31,7 +37,8 @@ def export(file: Path, as_json: bool, state: Path) -> None:
     """Write the whole log, one JSON entry a line, with its checkpoints."""
     if file.exists() and not file.is_file():  # a device, or /dev/stdout: the log would stand in its place
         raise click.UsageError(f"{file} is no file that could be replaced: name one")
-    console = console_connection(Layout.of(state))
+    layout = Layout.of(state)
+    console = console_connection(layout)
     temporary = file.with_name(f".{file.name}.part")
     lines = size_bytes = 0
     try:
@@ -50,7 +57,31 @@ def export(file: Path, as_json: bool, state: Path) -> None:
     if as_json:
         click.echo(json.dumps({"file": str(file), "lines": lines, "bytes": size_bytes}, ensure_ascii=False))
     else:
-        click.echo(f"{file} holds the log: `amulet audit verify {file} --key PUBLIC_KEY` checks it.", err=True)
+        click.echo(
+            f"{file} holds the log. {_how_to_check(file, layout)}",
+            err=True,
+        )
+
+
+def _how_to_check(file: Path, layout: Layout) -> str:
+    """The command as it can be typed here: the log may be another server's, which no key that lies here fits."""
+    key = Path(os.environ.get("AMULET_CHECKPOINT_DIR") or layout.checkpoints) / PUBLIC_KEY_NAME
+    first = "" if _is_of(file, key) else f", copy {PUBLIC_KEY_NAME} from the server's checkpoints, then"
+    if first:
+        key = Path(PUBLIC_KEY_NAME)
+    with suppress(ValueError):  # it lies elsewhere
+        key = key.relative_to(Path.cwd())
+    return f"To check it{first}: {shlex.join(('amulet', 'audit', 'verify', str(file), '--key', str(key)))}"
+
+
+def _is_of(file: Path, key: Path) -> bool:
+    """Whether the log names this key as its own."""
+    try:
+        with file.open("rb") as lines:
+            header = json.loads(lines.readline(_HEADER_BYTES_MAX))
+        return bool(header["origin"] == origin_of(load_public_key(key)))
+    except (OSError, KeyUnreadable, ValueError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

@@ -40,15 +40,19 @@ class ResultFile(click.Path):
 
 
 class ResultFolder(click.Path):
-    """As `ResultFile`, of a folder that takes its place in one step when it is whole."""
+    """As `ResultFile`, of a folder that takes its place in one step when it is whole.
 
-    def __init__(self) -> None:
+    kept: of one that is gone on with instead, where it is there.
+    """
+
+    def __init__(self, *, kept: bool = False) -> None:
         super().__init__(path_type=Path)
+        self._kept = kept
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
         assert isinstance(path, Path)  # as path_type says
-        why = unmakeable(path)
+        why = _takes_none(path) if self._kept and path.is_dir() and _is_text(path) else unmakeable(path)
         if why:
             self.fail(why, param, ctx)
         return path
@@ -56,7 +60,7 @@ class ResultFolder(click.Path):
 
 def unwritable(file: Path) -> str:
     """Why no file can be written there; empty where one can. A folder that is not there is not made."""
-    if printable(str(file)) != str(file):
+    if not _is_text(file):
         return f"{printable(str(file))} is no UTF-8: choose another name"
     try:
         if file.is_dir():
@@ -72,7 +76,7 @@ def unwritable(file: Path) -> str:
 
 def unmakeable(path: Path) -> str:
     """Why nothing can be made there, parents and all, in place of what may be there; empty where something can."""
-    if printable(str(path)) != str(path):  # reports and cards hold names as text
+    if not _is_text(path):  # reports and cards hold names as text
         return f"{printable(str(path))} is no UTF-8: choose another name"
     if path.name in ("", ".."):
         return f"{path} says where, and not what: give the folder its name, as in ../run"
@@ -87,6 +91,10 @@ def unmakeable(path: Path) -> str:
     if not above.is_dir():
         return f"{path} cannot be made: {above} is no folder"
     return _takes_none(above)
+
+
+def _is_text(path: Path) -> bool:
+    return printable(str(path)) == str(path)
 
 
 def _takes_none(folder: Path) -> str:

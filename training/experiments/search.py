@@ -23,7 +23,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from training import documents, locks
+from training import documents, locks, results
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.data.splits import divide
@@ -375,7 +375,7 @@ def _begin(request: Request, folder: Folder) -> None:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise SettingWrong(f"{out} exists and is no search: name a new folder, or an empty one")
         out.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(asked, ensure_ascii=False, indent=2) + "\n")
+        results.write(path, json.dumps(asked, ensure_ascii=False, indent=2) + "\n")
         return
     if not request.resume:
         raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
@@ -397,12 +397,5 @@ def _write(out: Path, found: Search) -> None:
         f"# What that search finds has a balanced accuracy of {nested.value:.3f} ({nested.low:.3f} to "
         f"{nested.high:.3f}) on photographs that its choice never saw.\n"
     )
-    _replace(out / RECIPE, head + yaml.safe_dump(found.recipe.document(), sort_keys=False, allow_unicode=True))
-    _replace(out / RESULT, json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Whole, or as it was."""
-    scratch = path.with_name(f".new-{path.name}")
-    scratch.write_text(text, "utf-8")
-    scratch.replace(path)
+    results.write(out / RECIPE, head + yaml.safe_dump(found.recipe.document(), sort_keys=False, allow_unicode=True))
+    results.write(out / RESULT, json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n")

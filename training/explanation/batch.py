@@ -30,7 +30,7 @@ import numpy as np
 
 from protos.verdict import decide
 from protos.wording import DISCLAIMER
-from training.data.errors import FolderMissing, PhotoBroken
+from training.data.errors import FolderMissing, PhotoBroken, printable
 from training.data.folder import SUFFIXES
 from training.errors import SettingWrong
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
@@ -63,7 +63,7 @@ class Explained:
 class _Job:
     """One photograph on its way."""
 
-    relative: str
+    relative: str  # printable: the name of the map, and what page and JSON call the photograph
     path: Path
     key: str
 
@@ -97,6 +97,7 @@ def explain_folder(
     cache = out / CACHE
     cache.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
+    explained: list[Path] = []
     broken: list[PhotoBroken] = []
     cached = 0
     scratch = Path(tempfile.mkdtemp(prefix=".maps-", dir=out))
@@ -109,6 +110,7 @@ def explain_folder(
                 refused = _answer(model, explain or model.explain, missing, class_index, cache, pool, broken)
                 for job in jobs:
                     if job.key not in refused:
+                        explained.append(job.path)
                         rows.append(_row(job, json.loads((cache / f"{job.key}.json").read_bytes()), model))
                         _place(cache / f"{job.key}.png", scratch / rows[-1]["map"].removeprefix(f"{MAPS}/"))
                 if progress is not None:
@@ -119,8 +121,7 @@ def explain_folder(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     verdicts = Counter(row["verdict"] for row in rows)
-    explained = tuple(folder / row["file"] for row in rows)
-    return Explained(out, len(rows), cached, dict(verdicts), explained, tuple(broken))
+    return Explained(out, len(rows), cached, dict(verdicts), tuple(explained), tuple(broken))
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -178,7 +179,7 @@ def _keyed(files: Sequence[Path], folder: Path, asked: str, broken: list[PhotoBr
             broken.append(PhotoBroken(file, f"cannot be read ({error.strerror})"))
             continue
         key = hashlib.sha256(b"%s %s %s" % (_FORM, asked.encode(), digest.encode())).hexdigest()
-        jobs.append(_Job(file.relative_to(folder).as_posix(), file, key))
+        jobs.append(_Job(printable(file.relative_to(folder).as_posix()), file, key))
     return jobs
 
 
@@ -264,7 +265,7 @@ def _document(
     return {
         "model": model.card.version,
         "graph_sha256": model.sha256,
-        "data": str(folder),
+        "data": printable(str(folder)),
         "explains": target or "its best class",
         "method": method,
         "means": MEANS[method].format(what=target or "its best class"),

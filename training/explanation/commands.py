@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, stages, worded
 
 THREADS_MAX = 8  # beyond, small batches only wait for each other
@@ -16,7 +17,7 @@ THREADS_MAX = 8  # beyond, small batches only wait for each other
 @click.command(epilog="Example: amulet explain run photographs --out maps --sample 50")
 @click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Pictures, page and JSON.")
+@click.option("--out", required=True, type=ResultFolder(kept=True), metavar="DIR", help="Pictures, page and JSON.")
 @click.option(
     "--sample", type=click.IntRange(1), metavar="N", help="Only N photographs, as evenly from each folder as can be."
 )
@@ -40,7 +41,7 @@ THREADS_MAX = 8  # beyond, small batches only wait for each other
 )
 @click.option(
     "--review-sheet",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=ResultFile(),
     metavar="FILE.zip",
     help="Also 50 sampled heat maps for experts to judge, as the console imports them.",
 )
@@ -69,9 +70,11 @@ def explain(
         from training.explanation.batch import INDEX, explain_folder, sampled
         from training.explanation.faithfulness import faithfulness, said
         from training.explanation.methods import method_of, methods_of
-        from training.explanation.review_sheet import ITEMS, write_sheet
+        from training.explanation.review_sheet import ITEMS, check_free, write_sheet
         from training.side_by_side import cores
 
+        if review_sheet is not None:
+            check_free(review_sheet)
         opened = GraphModel.open(model, threads=min(cores(), THREADS_MAX))
         explained = method_of(opened, model, method)
         done = explain_folder(

@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import jinja2
 
+from training.pages import with_thai_letters
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -32,7 +34,8 @@ def page(shown: Sequence[Shown], document: Mapping[str, Any]) -> str:
     """HTML that needs nothing but the pictures beside it."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text("utf-8"))
-    return template.render(photos=shown, counts=Counter(each.verdict for each in shown), **_around(document))
+    counts = Counter(each.verdict for each in shown)
+    return with_thai_letters(template.render(photos=shown, counts=counts, **_around(document)))
 
 
 def _around(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from model_store import review_sheet
 from model_store.review_sheet import Item, Kind, jpeg
+from training.data.errors import printable
 from training.errors import SettingWrong
 from training.evaluation.answers import GraphModel
 from training.explanation.methods import Explain
@@ -30,10 +31,15 @@ def write_sheet(
     Raises SettingWrong where `out` exists, PhotoBroken for a file that is no photograph, OSError where the disk
     refuses; then there is no file.
     """
-    if out.exists():
-        raise SettingWrong(f"{out} exists: name a new file for the review sheet")
+    check_free(out)
     items = _items(model, folder, files, explain or model.explain)
     return review_sheet.write_sheet(out, items, kind=Kind.HEAT_MAPS, model=model.card.version)
+
+
+def check_free(out: Path) -> None:
+    """Raises SettingWrong where `out` exists: experts may be at work with it."""
+    if out.exists():
+        raise SettingWrong(f"{out} exists: name a new file for the review sheet")
 
 
 def _items(model: GraphModel, folder: Path, files: Sequence[Path], explain: Explain) -> Iterator[Item]:
@@ -44,7 +50,7 @@ def _items(model: GraphModel, folder: Path, files: Sequence[Path], explain: Expl
         plain = Image.fromarray(pixels, "RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
         row = answers.probabilities[0]
         yield Item(
-            name=file.relative_to(folder).as_posix(),
+            name=printable(file.relative_to(folder).as_posix()),
             photo=jpeg(plain),
             label=file.parent.name if file.parent.name in classes else None,
             overlay=jpeg(overlaid(pixels, maps[0], side_px=SIDE_PX)),

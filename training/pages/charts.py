@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 COLOURS: Final = tuple(f"var(--{name})" for name in ("one", "two", "three", "four", "five", "six"))
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 26.0, 36.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 18.0, 26.0, 36.0
 _DECILES: Final = tuple(number / 5 for number in range(6))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,8 +13,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cli.main import main
+from console.audit.commands import PUBLIC_KEY_NAME
+from console.audit.notes import public_pem
+from tests.unit.console.audit.logs import KEY, make_log
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -135,6 +140,44 @@ def test_an_export_of_the_log_says_what_it_wrote(
     assert json.loads(said.out) == {"file": "log.jsonl", "lines": 2, "bytes": len(console.body)}
     assert said.err == ""
     assert (tmp_path / "log.jsonl").read_bytes() == console.body
+
+
+@pytest.mark.parametrize("chosen", [None, "kept"])
+def test_an_export_of_the_log_says_what_checks_it(
+    console: type[Answers],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None,
+) -> None:
+    console.body = b"".join(line + b"\n" for line in make_log(3, signed_at=(2,)).lines())
+    folder = tmp_path / (chosen or ".amulet/checkpoints")
+    folder.mkdir(parents=True)
+    (folder / PUBLIC_KEY_NAME).write_bytes(public_pem(KEY.public_key()))
+    if chosen:
+        monkeypatch.setenv("AMULET_CHECKPOINT_DIR", chosen)
+
+    assert main(["audit", "export", "the log.jsonl"]) == 0
+
+    typed = shlex.split(capsys.readouterr().err.partition("To check it: amulet ")[2])
+    assert main(typed) == 0
+    assert "the log.jsonl: whole." in capsys.readouterr().out
+
+
+def test_the_log_of_another_server_is_checked_with_its_key_and_not_with_one_that_lies_here(
+    console: type[Answers], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.body = b"".join(line + b"\n" for line in make_log(3, signed_at=(2,)).lines())
+    folder = tmp_path / ".amulet/checkpoints"
+    folder.mkdir(parents=True)
+    (folder / PUBLIC_KEY_NAME).write_bytes(public_pem(Ed25519PrivateKey.generate().public_key()))
+
+    assert main(["audit", "export", "log.jsonl"]) == 0
+
+    assert capsys.readouterr().err == (
+        "log.jsonl holds the log. To check it, copy audit_public.pem from the server's checkpoints, then: "
+        "amulet audit verify log.jsonl --key audit_public.pem\n"
+    )
 
 
 def test_an_export_of_the_log_takes_no_place_of_what_is_no_file(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,22 @@ def test_a_folder_is_gone_on_with_only_when_asked_and_only_as_it_was_begun(
     (tmp_path / "taken/note").write_text("mine")
     with pytest.raises(SettingWrong, match="exists and is no search"):
         search(request(data, tmp_path / "taken"), colour_eye, say=silent)
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_a_folder_to_start_in_again(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            search(request(data, out), colour_eye, say=silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    left = [file.name for file in out.iterdir()]
+
+    with pytest.raises(SettingWrong, match="no search to go on with"):  # and not that the folder holds something else
+        search(request(data, out, resume=True), colour_eye, say=silent)
+    assert left == []
 
 
 def test_two_searches_do_not_share_a_folder(data: Path, found: tuple[Search, Path]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -251,3 +252,52 @@ def test_the_command_measures_the_maps_and_writes_a_sheet_for_experts(photos: Pa
     again = CliRunner().invoke(explain, [*arguments, "--review-sheet", str(sheet)])
     assert again.exit_code == 1
     assert "exists: name a new file" in again.output
+
+
+def test_a_name_that_is_no_utf_8_is_spelt_out_alike_everywhere(photos: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    (photos / "red/front_0.png").rename(os.fsdecode(os.fsencode(photos / "red") + b"/front_\xff.png"))
+    (photos / "red/front_1.png").write_bytes(b"no photograph")
+    (photos / "red/front_1.png").rename(os.fsdecode(os.fsencode(photos / "red") + b"/broken_\xff.png"))
+    out, sheet = tmp_path / "out", tmp_path / "sheet.zip"
+    arguments = [str(tmp_path / "run"), str(photos), "--out", str(out), "--faithfulness", "0"]
+
+    done = CliRunner().invoke(explain, [*arguments, "--review-sheet", str(sheet), "--json"])
+
+    assert done.exit_code == 0, done.output
+    (row,) = (row for row in rows_of(out) if "udcff" in row["file"])
+    assert row["file"] == "red/front_\\udcff.png"
+    assert (out / row["map"]).is_file()
+    sources = Sources()
+    sources.feed((out / "index.html").read_text("utf-8"))
+    assert len(sources.found) == 11
+    assert all((out / unquote(source)).is_file() for source in sources.found)
+    assert json.loads(done.stdout)["left_out"][0]["file"].endswith("red/broken_\\udcff.png")
+    with zipfile.ZipFile(sheet) as archive:
+        assert row["file"] in [item["name"] for item in json.loads(archive.read("sheet.json"))["items"]]
+
+
+@pytest.mark.parametrize(
+    ("option", "place", "said"),
+    [
+        ("--review-sheet", "nowhere/sheet.zip", "there is no folder"),
+        ("--review-sheet", "there.zip", "there.zip exists: name a new file"),
+        ("--review-sheet", "photos", "is a directory"),
+        ("--out", "there.zip/out", "is no folder"),
+        ("--out", os.fsdecode(b"\xff"), "is no UTF-8"),
+    ],
+)
+def test_a_place_that_cannot_be_is_told_before_any_photograph_is_looked_at(
+    photos: Path, tmp_path: Path, option: str, place: str, said: str
+) -> None:
+    (tmp_path / "there.zip").touch()
+    given = {"--out": str(tmp_path / "out"), option: str(tmp_path / place)}
+
+    done = CliRunner().invoke(
+        explain, [str(tmp_path / "no run"), str(photos), *(word for pair in given.items() for word in pair)]
+    )
+
+    assert done.exit_code in (1, 2)
+    assert said in done.output
+    assert "no run" not in done.output.replace("\n", "")
+    assert not (tmp_path / "out").exists()
