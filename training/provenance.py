@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Final
+
+import handlers
+import training
 
 _PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
 _GIT_S_MAX: Final = 5.0
@@ -33,6 +38,18 @@ def commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()
+
+
+@cache
+def source() -> str:
+    """The digest of the code that trains: what was begun with other code is not gone on with."""
+    digest = hashlib.sha256()
+    for package in (training, handlers):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{file.relative_to(root)}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def packages() -> Mapping[str, str]:

@@ -76,6 +76,7 @@ class ClassRow:
 
     label: str
     photos: int
+    independent: float  # of them, as of an assessment's; 0 where there are none
     answered: int
     figures: Mapping[str, Interval | None]  # _PER_CLASS
 
@@ -97,6 +98,7 @@ class Assessment:
     """Everything that is said of the answers."""
 
     photos: int
+    independent: float  # how many of them tell something of their own, as `intervals.effective` counts
     figures: Mapping[str, Interval]  # FIGURES
     per_class: tuple[ClassRow, ...]
     labels: tuple[str, ...]
@@ -177,6 +179,7 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
     figures["aurc"] = with_room(figures["aurc"], effective(groups))
     return Assessment(
         photos=len(labels),
+        independent=effective(groups),
         figures=figures,
         per_class=_per_class(answered, accepted, covered, sizes, seed=seed),
         labels=answered.classes,
@@ -254,7 +257,8 @@ def _per_class(
             else interval
             for name, interval in figures.items()
         }
-        rows.append(ClassRow(label, score.photos, score.answered, told))
+        independent = effective(groups) if score.photos else 0.0
+        rows.append(ClassRow(label, score.photos, independent, score.answered, told))
     return tuple(rows)
 
 

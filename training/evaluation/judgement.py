@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from training.evaluation import metrics
-from training.evaluation.assessment import Assessment
+from training.evaluation.assessment import Assessment, ClassRow
 from training.evaluation.intervals import Interval
 
 BALANCED_ACCURACY_MIN: Final = 0.90
@@ -23,7 +23,7 @@ ECE_MAX: Final = 0.05
 _LUCK_MIN: Final = 0.05  # of a test at 5 %
 OUTSIDE_AUROC_MIN: Final = 0.99
 UNSEEN_AUROC_MIN: Final = 0.88
-PER_CLASS_WANTED: Final = 30  # photographs: below, one mistake moves a class's recall by more than 3 points
+PER_CLASS_WANTED: Final = 30  # pieces: below, one mistake moves a class's recall by more than 3 points
 _CONFUSED_MIN: Final = 3  # photographs: two may be luck
 _CONFUSED_SHARE_MIN: Final = 0.1
 _SIDE_GAP: Final = 0.1
@@ -137,8 +137,9 @@ def _calibration(found: Assessment) -> Iterator[tuple[bool, str]]:
 def _sets(found: Assessment) -> Iterator[tuple[bool, str]]:
     if found.set_coverage is None or found.set_size is None:
         return
-    # Three standard deviations of a share: fewer covered than that is no luck.
-    slack = 3.0 * (found.set_promised * (1.0 - found.set_promised) / found.photos) ** 0.5
+    # Three standard deviations of a share: fewer covered than that is no luck. Views of one object share their fate:
+    # counted alone, twelve objects of ten views would break in one case of nine a promise that is kept.
+    slack = 3.0 * (found.set_promised * (1.0 - found.set_promised) / found.independent) ** 0.5
     holds = found.set_coverage >= found.set_promised - slack
     yield (
         holds,
@@ -186,7 +187,7 @@ def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[s
             f"{count} of {photos} photographs of {true} are called {other}. Look at them below: a wrong label is "
             f"mended, a blank side needs a second view, and what truly looks alike needs more photographs of both."
         )
-    few = [f"{row.label} ({row.photos})" for row in found.per_class if 0 < row.photos < PER_CLASS_WANTED]
+    few = [_counted(row) for row in found.per_class if row.photos and round(row.independent) < PER_CLASS_WANTED]
     if few:
         yield (
             f"Photograph more pieces, not the same ones again, until each class has {PER_CLASS_WANTED}: "
@@ -208,6 +209,11 @@ def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[s
             f"{found.photos} photographs cannot settle a calibration error of {ECE_MAX}, since luck alone shows up to "
             f"{found.calibration_luck.high:.3f} on them: some {wanted} held-out ones would."
         )
+
+
+def _counted(row: ClassRow) -> str:
+    pieces = round(row.independent)
+    return f"{row.label} ({pieces})" if pieces == row.photos else f"{row.label} ({pieces}, on {row.photos} photographs)"
 
 
 def _range(interval: Interval) -> str:

@@ -16,7 +16,7 @@ there and not confused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Final
@@ -24,6 +24,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, mannwhitneyu, norm
+
+from training.evaluation.several import holm
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8
@@ -98,7 +100,7 @@ def look_alikes(
         for side, here in of_side.items()
         if (found := _seen(first, second, here)) is not None
     }
-    corrected = _holm({key: found.p_value for key, found in seen.items()})
+    corrected = holm({key: found.p_value for key, found in seen.items()})
     confused = {key for key, p_value in corrected.items() if p_value < ALPHA}
     pairs = [
         LookAlikes(
@@ -177,13 +179,3 @@ def _enough(first: int, second: int) -> bool:
     """Whether so many photographs of each would show an AUROC of WORTH_FINDING with a chance of POWER."""
     spread = np.sqrt((first + second + 1) / (12 * first * second))  # of the AUROC where there is no difference
     return bool((norm.ppf(1 - ALPHA) + norm.ppf(POWER)) * spread <= WORTH_FINDING - 0.5)
-
-
-def _holm(p_values: Mapping[_Key, float]) -> dict[_Key, float]:
-    """Adjusted so that the chance of one false finding among all stays at the level (Holm 1979)."""
-    adjusted: dict[_Key, float] = {}
-    largest = 0.0
-    for rank, (key, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, p_value * (len(p_values) - rank)))
-        adjusted[key] = largest
-    return adjusted

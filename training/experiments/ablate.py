@@ -22,7 +22,7 @@ from training.augmentation import backdrop
 from training.augmentation.standard import Strength
 from training.data.folder import Photo
 from training.errors import SettingWrong
-from training.evaluation import crossvalidation, metrics
+from training.evaluation import crossvalidation, metrics, several
 from training.evaluation.intervals import Interval, bootstrap_all, effective, reflected, with_room
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
@@ -93,9 +93,28 @@ class Ablation:
     folds: int
     rows: tuple[Row, ...]
 
+    @property
+    def p_values(self) -> Mapping[tuple[str, str], float]:
+        """(variant, figure) -> that the difference is luck, corrected for all of `differences`."""
+        return several.corrected(
+            {(row.variant.name, name): each for row in self.rows for name, each in row.differences.items()}
+        )
+
+    @property
+    def per_class_p_values(self) -> Mapping[tuple[str, str], float]:
+        """(variant, class) -> the same of `per_class_f1_differences`."""
+        return several.corrected(
+            {(row.variant.name, name): each for row in self.rows for name, each in row.per_class_f1_differences.items()}
+        )
+
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
+        of_figures, of_classes = self.p_values, self.per_class_p_values
         return {
+            "corrected": {
+                "differences": several.words(len(of_figures)),
+                "per_class_f1_differences": several.words(len(of_classes)),
+            },
             "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
             "tables_replaced": self.tables_replaced,
             "minorities": list(self.minorities),
@@ -105,10 +124,10 @@ class Ablation:
                 row.variant.name: {
                     **{name: interval.value for name, interval in row.figures.items()},
                     "intervals": _pairs(row.figures),
-                    "differences": _told(row.differences),
+                    "differences": _told(row.variant.name, row.differences, of_figures),
                     "per_class_f1": _values(row.per_class_f1),
                     "per_class_f1_intervals": _pairs(row.per_class_f1),
-                    "per_class_f1_differences": _told(row.per_class_f1_differences),
+                    "per_class_f1_differences": _told(row.variant.name, row.per_class_f1_differences, of_classes),
                     "ood_auroc": _values(row.auroc),
                     "ood_auroc_intervals": _pairs(row.auroc),
                     "recipe": asdict(row.variant.recipe),
@@ -449,11 +468,10 @@ def _pairs(figures: Mapping[str, Interval]) -> dict[str, list[float]]:
     return {name: interval.pair() for name, interval in figures.items()}
 
 
-def _told(differences: Mapping[str, Interval]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
-        for name, interval in differences.items()
-    }
+def _told(
+    variant: str, differences: Mapping[str, Interval], p_values: Mapping[tuple[str, str], float]
+) -> dict[str, dict[str, Any]]:
+    return {name: several.told(interval, p_values[variant, name]) for name, interval in differences.items()}
 
 
 def _strength(recipe: Recipe, **changes: float) -> Recipe:

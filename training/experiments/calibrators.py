@@ -20,7 +20,7 @@ from training.calibration.temperature import Scored, fit_temperature, probabilit
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import load_folder
 from training.data.splits import divide
-from training.evaluation import crossvalidation, metrics
+from training.evaluation import crossvalidation, metrics, several
 from training.evaluation.crossvalidation import Fit
 from training.evaluation.intervals import Interval, bootstrap_all, reflected
 from training.experiments.trials import EyesOf, look_of
@@ -62,9 +62,23 @@ class Calibrators:
     folds: int
     rows: tuple[Row, ...]
 
+    @property
+    def p_values(self) -> Mapping[tuple[str, str], float]:
+        """(calibrator, figure) -> that the difference from what is served is luck, corrected for all of them."""
+        return several.corrected(
+            {
+                (row.name, name): each
+                for row in self.rows
+                if row.name != SERVED
+                for name, each in row.differences.items()
+            }
+        )
+
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
+        p_values = self.p_values
         return {
+            "corrected": several.words(len(p_values)),
             "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
             "seeds": list(self.seeds),
             "folds": self.folds,
@@ -73,7 +87,7 @@ class Calibrators:
                     **{name: interval.value for name, interval in row.figures.items()},
                     "intervals": {name: interval.pair() for name, interval in row.figures.items()},
                     "differences_from_served": {
-                        name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
+                        name: several.told(interval, p_values.get((row.name, name), 1.0))
                         for name, interval in row.differences.items()
                     },
                 }

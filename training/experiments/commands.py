@@ -159,6 +159,7 @@ def compare(
         raise click.UsageError("--ood goes with --data: a run's own figures already hold its sets of other things")
     sets = [named(item) for item in outside]
     with worded(), stages() as say:
+        from training.evaluation import several
         from training.evaluation.evaluate import OutsideSet
         from training.experiments import compare as experiment
         from training.experiments.page import comparison_page
@@ -214,13 +215,16 @@ def compare(
             f"{'   figures inherited from fp32' if each.inherited else ''}"
         )
     click.echo(f"Times are of one thread of {found.processor}, the models in turn.")
+    p_values = found.p_values
     for gap in found.differences:
         interval = gap.figures["macro_f1"]
-        luck = "more than luck" if interval.sure else "could be luck"
+        luck = "more than luck" if p_values[gap.name, "macro_f1"] < several.ALPHA else "could be luck"
         click.echo(
             f"  {gap.name} against {found.candidates[0].name}: macro F1 {interval.value:+.3f} "
             f"[{interval.low:+.3f}, {interval.high:+.3f}], {luck}"
         )
+    if found.differences:
+        click.echo(f"What is luck is corrected for how many differences there are: {several.words(len(p_values))}.")
     click.echo(f"Take {found.why}" if found.choice else found.why)
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training import documents
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation import metrics
+from training.evaluation import metrics, several
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
 from training.evaluation.intervals import (
@@ -109,8 +109,16 @@ class Comparison:
     choice: str | None  # a candidate's name; None where none meets the criteria
     why: str
 
+    @property
+    def p_values(self) -> Mapping[tuple[str, str], float]:
+        """(model, figure) -> that the difference from the best is luck, corrected for all of them."""
+        return several.corrected(
+            {(each.name, name): interval for each in self.differences for name, interval in each.figures.items()}
+        )
+
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
+        p_values = self.p_values
         return {
             "measured": self.measured,
             "processor": self.processor,
@@ -138,11 +146,11 @@ class Comparison:
             },
             "differences_from_best": {
                 each.name: {
-                    name: {"value": interval.value, "interval": interval.pair(), "more_than_luck": interval.sure}
-                    for name, interval in each.figures.items()
+                    name: several.told(interval, p_values[each.name, name]) for name, interval in each.figures.items()
                 }
                 for each in self.differences
             },
+            "corrected": several.words(len(p_values)),
             "choice": self.choice,
             "why": self.why,
         }

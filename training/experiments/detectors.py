@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import load_folder, load_outside
 from training.errors import DataTooSmall
-from training.evaluation import crossvalidation, metrics
+from training.evaluation import crossvalidation, metrics, several
 from training.evaluation.crossvalidation import Fit
 from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
 from training.evaluation.unseen import Without, drawn, places_of, without_each_class
@@ -80,9 +80,18 @@ class Detectors:
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
 
+    @property
+    def p_values(self) -> Mapping[tuple[str, str], float]:
+        """(detector, what is told) -> that the difference from the graph is luck, corrected for all of them."""
+        return several.corrected(
+            {(row.name, name): each for row in self.rows if row.name != GRAPH for name, each in row.differences.items()}
+        )
+
     def document(self) -> dict[str, Any]:
         """As JSON can carry it."""
+        p_values = self.p_values
         return {
+            "corrected": several.words(len(p_values)),
             "data": {"name": self.data, "fingerprint": self.fingerprint, "photos": self.photos},
             "classes_left_out": self.classes,
             "seeds": list(self.seeds),
@@ -93,6 +102,7 @@ class Detectors:
                         "interval": interval.pair(),
                         "difference_from_graph": row.differences[name].value,
                         "difference_interval": row.differences[name].pair(),
+                        "difference_p_value": p_values.get((row.name, name), 1.0),
                     }
                     for name, interval in row.auroc.items()
                 }

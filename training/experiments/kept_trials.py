@@ -14,15 +14,13 @@ import os
 import tempfile
 import zipfile
 from dataclasses import fields
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-import handlers
-import training
+from training import provenance
 from training.data.folder import set_fingerprint
 from training.experiments.trials import Ground, Trial
 from training.fitting.recipe import Recipe
@@ -42,7 +40,7 @@ class KeptTrials:
             "outside": {name: set_fingerprint(photos) for name, photos in ground.sets.items()},
             "folds": ground.folds,
             "packages": {name: version(name) for name in _PACKAGES},
-            "source": _source(),
+            "source": provenance.source(),
         }
 
     def read(self, recipe: Recipe, seed: int) -> Trial | None:
@@ -78,15 +76,3 @@ class KeptTrials:
         decided = {**self._ground, "recipe": recipe.document(), "seed": seed}
         name = hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]
         return self._folder / f"{name}.npz"
-
-
-@cache
-def _source() -> str:
-    """The digest of the code that a trial runs."""
-    digest = hashlib.sha256()
-    for package in (training, handlers):
-        root = Path(str(package.__file__)).parent
-        for file in sorted(root.rglob("*.py")):
-            digest.update(f"{package.__name__}/{file.relative_to(root)}\0".encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()

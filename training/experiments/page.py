@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from training.evaluation import several
 from training.evaluation.intervals import Interval
 from training.experiments import compare
 from training.experiments.ablate import Ablation
@@ -37,9 +38,16 @@ def comparison_page(found: Comparison) -> str:
             for each in found.candidates
         ],
         differences=[
-            {"name": each.name, "cells": [difference(name, interval) for name, interval in each.figures.items()]}
+            {
+                "name": each.name,
+                "cells": [
+                    difference(name, interval, p_value=found.p_values[each.name, name])
+                    for name, interval in each.figures.items()
+                ],
+            }
             for each in found.differences
         ],
+        corrected=several.words(len(found.p_values)),
         criteria=f"macro F1 above {compare.MACRO_F1_MIN}, p95 below {compare.P95_MS_MAX / 1000:g} s, graph below "
         f"{compare.SIZE_MB_MAX:g} MB",
         margin=compare.NOT_WORSE_BY,
@@ -52,8 +60,12 @@ def cell(interval: Interval) -> Markup:
     return Markup("{}{}").format(drawn, f"{interval.value:.3f}")
 
 
-def difference(name: str, interval: Interval) -> dict[str, Any]:
-    """A calibration error is better when it is lower; everything else when it is higher."""
+def difference(name: str, interval: Interval, *, p_value: float | None = None) -> dict[str, Any]:
+    """A calibration error is better when it is lower; everything else when it is higher.
+
+    p_value: corrected for all that stand beside it; without, it is held against its own interval alone.
+    """
+    sure = interval.sure if p_value is None else p_value < several.ALPHA
     better = (interval.value < 0.0) if name == "ece" else (interval.value > 0.0)
     return {
         "drawn": charts.whisker(
@@ -66,15 +78,18 @@ def difference(name: str, interval: Interval) -> dict[str, Any]:
             colour=charts.COLOURS[1],
         ),
         "text": f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})",
-        "tone": "" if not interval.sure else ("good" if better else "bad"),
+        "tone": "" if not sure else ("good" if better else "bad"),
     }
 
 
 def ablation_page(found: Ablation) -> str:
     """The whole report as one HTML file that needs nothing else."""
+    of_figures, of_classes = found.p_values, found.per_class_p_values
     return render(
         "experiments/ablation.html.j2",
         found=found,
+        corrected=several.words(len(of_figures)),
+        corrected_classes=several.words(len(of_classes)),
         sentences=list(ablation_sentences(found)),
         words=[_FIGURE_WORDS[name] for name in found.rows[0].figures],
         classes=list(found.rows[0].per_class_f1),
@@ -83,11 +98,15 @@ def ablation_page(found: Ablation) -> str:
             {
                 "name": row.variant.name,
                 "figures": [cell(interval) for interval in row.figures.values()],
-                "differences": [difference(name, interval) for name, interval in row.differences.items()],
+                "differences": [
+                    difference(name, interval, p_value=of_figures[row.variant.name, name])
+                    for name, interval in row.differences.items()
+                ],
                 "auroc": row.auroc,
                 "per_class_f1": [cell(interval) for interval in row.per_class_f1.values()],
                 "per_class_f1_differences": [
-                    difference(name, interval) for name, interval in row.per_class_f1_differences.items()
+                    difference(name, interval, p_value=of_classes[row.variant.name, name])
+                    for name, interval in row.per_class_f1_differences.items()
                 ],
             }
             for row in found.rows
@@ -96,7 +115,8 @@ def ablation_page(found: Ablation) -> str:
 
 
 def ablation_sentences(found: Ablation) -> Iterator[str]:
-    """What is more than luck, and what is not."""
+    """What is more than luck, corrected for all variants and figures, and what is not."""
+    p_values = found.p_values
     base = found.rows[0]
     here, there = (base.figures[name].value for name in ("balanced_accuracy", "balanced_accuracy_other_table"))
     yield f"{base.variant.name}: balanced accuracy {here:.3f}, and {there:.3f} with the objects on other tables."
@@ -104,7 +124,7 @@ def ablation_sentences(found: Ablation) -> Iterator[str]:
         sure = [
             f"{_FIGURE_WORDS[name]} {interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
             for name, interval in row.differences.items()
-            if interval.sure
+            if p_values[row.variant.name, name] < several.ALPHA
         ]
         yield f"{row.variant.name}: {', '.join(sure)}." if sure else f"{row.variant.name}: nothing beyond luck."
 
@@ -124,10 +144,17 @@ def detectors_page(found: Detectors) -> str:
         columns=list(best.auroc),
         rows=[{"name": row.name, "cells": [cell(interval) for interval in row.auroc.values()]} for row in found.rows],
         differences=[
-            {"name": row.name, "cells": [difference(name, interval) for name, interval in row.differences.items()]}
+            {
+                "name": row.name,
+                "cells": [
+                    difference(name, interval, p_value=found.p_values.get((row.name, name), 1.0))
+                    for name, interval in row.differences.items()
+                ],
+            }
             for row in found.rows
         ],
         against="all of the graph",
+        corrected=several.words(len(found.p_values)),
     )
 
 
@@ -143,10 +170,17 @@ def calibrators_page(found: Calibrators) -> str:
         columns=["calibration error", "surprise (nats)", "Brier", "error on other tables", "surprise there"],
         rows=[{"name": row.name, "cells": [cell(interval) for interval in row.figures.values()]} for row in found.rows],
         differences=[
-            {"name": row.name, "cells": [difference("ece", interval) for interval in row.differences.values()]}
+            {
+                "name": row.name,
+                "cells": [
+                    difference("ece", interval, p_value=found.p_values.get((row.name, name), 1.0))
+                    for name, interval in row.differences.items()
+                ],
+            }
             for row in found.rows
         ],
         against=SERVED,
+        corrected=several.words(len(found.p_values)),
     )
 
 

@@ -30,7 +30,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import WeightedRandomSampler
 
-from training import sampling
+from training import provenance, sampling
 from training.augmentation import standard
 from training.augmentation.mixing import Mixing
 from training.data.folder import Photo
@@ -109,7 +109,7 @@ def finetune(
     """Adapt a copy of the backbone.
 
     pixels: a photograph as the model sees it.  keep: a folder for the state after each epoch; where it holds
-    that of the same photographs, recipe and seed, the work goes on there. The same arguments give the
+    that of the same photographs, recipe, seed, code and packages, the work goes on there. The same arguments give the
     same network on one machine, whether it was interrupted or not.
     """
     path = keep / f"{_key(backbone, lesson, recipe, tuning, seed)}.pt" if keep is not None else None
@@ -420,6 +420,7 @@ def _key(backbone: Backbone, lesson: Lesson, recipe: Recipe, tuning: Tuning, see
         "levels": backbone.levels,
         "seed": seed,
         "noted": [item.name for item in fields(Epoch)],  # a course that noted less cannot go on
-        "torch": torch.__version__,
+        "packages": provenance.packages(),
+        "source": provenance.source(),  # epochs of two versions of this code make a network that neither would
     }
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()[:32]

@@ -48,7 +48,8 @@ class Part:
         weights = np.ones(photos)
         if views:
             weights = np.concatenate([np.full(photos, 0.5), np.full(photos * views, 0.5 / views)])
-        return Rows(embedding, self.labels[photo_of_row], photo_of_row, weights)
+        _, number, sizes = np.unique(self.groups, return_inverse=True, return_counts=True)
+        return Rows(embedding, self.labels[photo_of_row], photo_of_row, weights / sizes[number][photo_of_row])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Rows:
     embedding: NDArray[np.float32]  # [n, size]
     labels: NDArray[np.intp]  # [n]
     photo: NDArray[np.intp]  # [n]: whose row it is
-    weights: NDArray[np.float64]  # [n]: a photograph counts once, half as it is and half as its views
+    # [n]: copies and views of one object count once altogether, by equal parts; a photograph's part is half its own
+    # and half that of the views that were drawn of it
+    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +254,10 @@ def _limits(
     fitted: Fitted, held_out: Part, unseen: _Unseen, outside: NDArray[np.floating], recipe: Recipe
 ) -> DecisionLimits:
     """Borders from photographs that nothing was fitted on, and from views of them as other cameras see them."""
-    known = detector_scores(fitted, held_out.features.flat()[0])
+    rows, photo_of_row = held_out.features.flat()
+    known = detector_scores(fitted, rows)
+    _, number, sizes = np.unique(held_out.groups, return_inverse=True, return_counts=True)
+    uneven = bool((sizes != sizes[0]).any())
     away = detector_scores(fitted, outside)
     detectors = []
     for name in DETECTORS:
@@ -261,7 +267,8 @@ def _limits(
                 name,
                 known[name],
                 away[name] if name in _TAUGHT else np.zeros(0),
-                independent=len(np.unique(held_out.groups)),
+                independent=len(sizes),
+                shares=(1.0 / sizes)[number][photo_of_row] if uneven else None,
                 unsure_ratio=recipe.unsure_ratio if together else ALONE_RATIO,
                 out_ratio=recipe.out_ratio if together else ALONE_RATIO,
             )

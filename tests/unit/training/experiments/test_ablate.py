@@ -16,8 +16,10 @@ from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
 from training.errors import DataTooSmall, SettingWrong, WeightsMissing
 from training.evaluation.crossvalidation import Groups
+from training.evaluation.intervals import Interval
 from training.experiments.ablate import (
     BASE,
+    FIGURES,
     Ablation,
     Request,
     Variant,
@@ -110,6 +112,28 @@ def test_a_variant_that_changes_nothing_differs_by_nothing(found: Ablation) -> N
     assert row.figures == found.rows[0].figures
     assert all((gap.low, gap.value, gap.high) == (0.0, 0.0, 0.0) for gap in row.differences.values())
     assert "the same: nothing beyond luck." in list(ablation_sentences(found))
+
+
+def test_what_is_beyond_luck_is_so_among_all_differences_of_the_table(found: Ablation) -> None:
+    nothing = dict.fromkeys(FIGURES, Interval(0.0, -0.02, 0.02))
+    barely, clearly = Interval(0.02, 0.001, 0.04), Interval(-0.2, -0.25, -0.15)
+    base, one, other = found.rows
+    rows = (
+        base,
+        replace(one, differences={**nothing, "macro_f1": barely}),
+        replace(other, differences={**nothing, "balanced_accuracy": clearly}),
+    )
+    changed = replace(found, rows=rows)
+    _, first, second = ablation_sentences(changed)
+    assert first == f"{one.variant.name}: nothing beyond luck."
+    assert second == f"{other.variant.name}: balanced accuracy -0.200 (-0.250 to -0.150)."
+    document = changed.document()
+    told = document["variants"][one.variant.name]["differences"]["macro_f1"]
+    assert (told["more_than_luck"], told["p_value"] > 0.05) == (False, True)
+    assert document["corrected"]["differences"] == "Holm (1979), of 12 differences at 5 % together"
+    assert document["corrected"]["differences"] in ablation_page(changed)
+    alone = replace(found, rows=(base, replace(one, differences={"macro_f1": barely})))
+    assert "macro F1 +0.020 (+0.001 to +0.040)" in list(ablation_sentences(alone))[1]
 
 
 def test_processes_side_by_side_find_the_same(found: Ablation, asked: Request) -> None:

@@ -336,7 +336,7 @@ def test_photographs_that_a_model_was_trained_on_settle_nothing(tmp_path: Path) 
 
 def test_the_command_prints_json_and_writes_a_page_that_needs_nothing_else(tmp_path: Path) -> None:
     runs = [
-        write_run(tmp_path / "a<b>", wrong_at(0, 1, 2, 8, 9, 16, 17)),
+        write_run(tmp_path / "a<b>", wrong_at(0, 1, 2, 3, 8, 9, 10, 16, 17, 18)),
         write_run(tmp_path / "good", wrong_at(0)),
     ]
     page = tmp_path / "page.html"
@@ -345,6 +345,8 @@ def test_the_command_prints_json_and_writes_a_page_that_needs_nothing_else(tmp_p
     document = json.loads(result.stdout)
     assert document["choice"] == "good"
     assert document["differences_from_best"]["a<b>"]["macro_f1"]["more_than_luck"] is True
+    assert document["corrected"] == "Holm (1979), of 3 differences at 5 % together"
+    assert document["corrected"] in page.read_text("utf-8")
     text = page.read_text("utf-8")
     assert "a&lt;b&gt;" in text
     assert "a<b>" not in text

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from tests.unit.training.fitting import tuned as cast
+from training import provenance
 from training.fitting import checkpoints
 from training.fitting.finetune import Lesson, Tuned, rate_share, watched
 
@@ -79,6 +80,24 @@ def test_another_setting_does_not_go_on_from_here(folder: Path, tmp_path: Path) 
     other = cast.tune(folder, tmp_path, head_epochs=0, epochs=1, smoothing=0.2)
     assert len(list(tmp_path.glob("*.pt"))) == 2
     assert len(other.epochs) == 2
+
+
+def test_an_upgraded_program_does_not_go_on_with_what_another_version_began(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+
+    def once() -> None:
+        cast.tune(folder, tmp_path, head_epochs=0, epochs=1, progress=lambda number, _total: began.append(number))
+
+    once()
+    once()
+    assert began == [1]  # the second found it done
+    monkeypatch.setattr(provenance, "source", lambda: "of the next version")
+    once()
+    monkeypatch.setattr(provenance, "packages", lambda: {"torch": "of the next version"})
+    once()
+    assert began == [1, 1, 1]
 
 
 def test_only_the_images_of_small_classes_are_degraded_once_more(folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from training.ood.thresholds import limits_of
 
@@ -22,6 +23,34 @@ def test_the_promised_share_of_new_photographs_lies_beyond_a_border() -> None:
 
     assert np.mean(beyond_unsure) == pytest.approx(0.1, abs=0.015)
     assert np.mean(beyond_out) == pytest.approx(0.02, abs=0.007)
+
+
+def test_an_object_with_most_of_the_photographs_does_not_draw_the_border_for_the_others() -> None:
+    """Of eleven objects whose photographs resemble each other, one has fifty."""
+    rng = np.random.default_rng(3)
+    sizes = np.array([50, *[1] * 10])
+    shares = (1.0 / sizes).repeat(sizes)
+    passed: dict[str, list[float]] = {"objects": [], "photographs": []}
+    for _ in range(300):
+        known = (0.95 * rng.normal(size=11)).repeat(sizes) + 0.32 * rng.normal(size=60)
+        for name, counted in (("objects", shares), ("photographs", None)):
+            limits = limits_of(
+                "distance", known, NOTHING, independent=11, unsure_ratio=0.1, out_ratio=0.02, shares=counted
+            )
+            passed[name].append(float(norm.sf(limits.out_at)))
+    assert np.mean(passed["objects"]) == pytest.approx(0.02, abs=0.01)
+    assert np.mean(passed["photographs"]) > 0.08
+
+
+def test_what_a_score_counts_for_moves_the_border_that_strangers_teach_and_alike_is_as_ever() -> None:
+    known, strangers = np.array([1.0, 1.1, 1.2, 4.0, 4.1, 4.2, 4.3]), np.array([3.0, 3.1, 6.0, 6.1])
+
+    def out_at(shares: np.ndarray | None) -> float:
+        ratios = {"unsure_ratio": 0.4, "out_ratio": 0.02}
+        return limits_of("distance", known, strangers, independent=4, shares=shares, **ratios).out_at
+
+    assert out_at(np.ones(7)) == pytest.approx(out_at(None))
+    assert out_at(np.array([1.0, 1.0, 1.0, 0.25, 0.25, 0.25, 0.25])) < out_at(None)
 
 
 def test_few_photographs_push_the_border_out() -> None:

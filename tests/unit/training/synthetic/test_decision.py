@@ -19,7 +19,8 @@ from training.evaluation.intervals import Interval
 from training.fitting.features import Eye, Features
 from training.fitting.recipe import recipe_of, with_settings
 from training.synthetic import ab_test
-from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, Request, decide, judge
+from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, Request, _fidelity, decide, judge
+from training.synthetic.fidelity import kernel_distance
 from training.synthetic.make import ORIGINS
 from training.synthetic.page import page
 from training.synthetic.review_sheet import Accepted
@@ -67,6 +68,24 @@ def test_those_of_the_same_kind_are_near_and_others_are_far(tmp_path: Path) -> N
     assert f"{same.fidelity[ALL].fid:.1f}" in shown
     assert "Nothing says what they were made from" in shown
     assert "<script" not in shown
+
+
+def test_the_floor_is_that_of_other_objects_and_not_of_other_views_of_the_same() -> None:
+    rng = np.random.default_rng(0)
+
+    def photographs(objects: int, views: int) -> np.ndarray:
+        own = rng.normal(size=(objects, 16)).repeat(views, axis=0)
+        return (own + 0.5 * rng.normal(size=own.shape)).astype(np.float32)
+
+    floors, others = [], []
+    for _ in range(20):
+        objects = _fidelity(photographs(12, 4), np.arange(12).repeat(4), photographs(6, 4))
+        floors.append((objects.fid_floor, objects.kid_floor))
+        others.append((objects.fid_halves, kernel_distance(photographs(6, 4), photographs(6, 4))))
+    fid, kid = np.mean(floors, axis=0)
+    # Photographs that are as real, of objects that are others: nothing else lies at the floor.
+    assert fid == pytest.approx(np.mean([halves for halves, _ in others]), rel=0.1)
+    assert kid == pytest.approx(np.mean([kernel for _, kernel in others]), rel=0.25)
 
 
 def test_copies_of_the_real_ones_are_called_so_and_never_learnt_from_beside_their_original(tmp_path: Path) -> None:
