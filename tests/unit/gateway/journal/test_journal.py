@@ -41,6 +41,14 @@ def everything_in(journal: Journal) -> list[bytes]:
     return [record.content for record in Reader(journal).read(bytes_max=10**9, records_max=10**6)]
 
 
+async def test_nobody_else_reads_what_a_journal_keeps(settings: JournalSettings) -> None:
+    async with opened(settings) as journal:
+        await journal.append(b"one")
+        journal.advance(1)
+        kept = {path.name: path.stat().st_mode & 0o777 for path in settings.folder.iterdir()}
+    assert {kept["cursor"], kept[f"{1:020d}.journal"]} == {0o600}
+
+
 async def until(journal: Journal, holds: Callable[[JournalHealth], bool]) -> JournalHealth:
     async with asyncio.timeout(WAIT_S):
         while True:
