@@ -113,7 +113,6 @@ class ServedModel:
 class Snapshot:
     revision: int
     digest: bytes  # SHA-256 of the policy's bytes
-    issued_at: datetime | None
     keys: Mapping[str, Key]  # by key id
     models: Mapping[str, ServedModel]
     photo_seal_public_key: bytes | None  # X25519, 32 bytes
@@ -152,7 +151,6 @@ def _snapshot_of(policy: policy_pb2.Policy, digest: bytes) -> Snapshot:
     return Snapshot(
         revision=policy.revision,
         digest=digest,
-        issued_at=policy.issued_at.ToDatetime(UTC) if policy.HasField("issued_at") else None,
         keys=MappingProxyType(keys),
         models=MappingProxyType(models),
         photo_seal_public_key=seal_key or None,

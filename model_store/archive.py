@@ -98,10 +98,10 @@ class Archive:
         self._members = table
 
     @staticmethod
-    def open(path: Path, *, limits: Limits | None = None) -> Archive:
+    def open(path: Path) -> Archive:
         """Raises ArchiveRefused when the container breaks a zip rule or a member is not allowed."""
         with members.open_regular(path) as file:
-            listed = members.read_directory(file, limits or Limits())
+            listed = members.read_directory(file, Limits())
             digest = members.digest_of(file)
         contents.check_names({member.name: member.size_bytes for member in listed})
         return Archive(path, digest, MappingProxyType({member.name: member for member in listed}))

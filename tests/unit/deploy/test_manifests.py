@@ -218,8 +218,10 @@ def test_addresses_between_processes_lead_to_a_service_that_has_the_port() -> No
         if each["kind"] == "Service"
         for port in each["spec"]["ports"]
     }
+    named = ("AMULET_CONSOLE_URL", "AMULET_GATEWAY")
+    assert {name for process in of_kubernetes() for name in process.environment} >= set(named)
     for process in of_kubernetes():
-        for name in ("AMULET_CONSOLE_URL", "AMULET_GATEWAY"):
+        for name in named:
             if name in process.environment:
                 host, port = process.environment[name].removeprefix("http://").split(":")
                 assert (host, int(port)) in served
@@ -322,6 +324,7 @@ def test_secret_files_that_a_process_needs_are_mounted_where_its_settings_look(
         "amulet-signer/signer": ("AUDIT_KEY_FILE",),
     }  # fmt: skip
     pods = dict(workloads())
+    assert set(needed) <= {process.name for process in of_kubernetes()}
     for process in of_kubernetes():
         volumes = {each["name"]: each for each in pods[process.name.partition("/")[0]]["volumes"]}
         mounted = {
@@ -379,6 +382,8 @@ def test_as_much_memory_is_asked_for_as_was_measured() -> None:
         "amulet-console/web": "console",
         "amulet-console/worker": "worker",
     }
+    assert set(programs) <= {process.name for process in of_kubernetes()}
+    assert set(programs.values()) <= {each["program"] for each in measured}
     for process in of_kubernetes():
         if process.name in programs:
             rss_mib = sum(each["rss_mib"] for each in measured if each["program"] == programs[process.name])

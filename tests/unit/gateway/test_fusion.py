@@ -57,9 +57,11 @@ def test_a_probability_of_zero_is_strong_evidence_and_no_nan() -> None:
     [
         ([view(0.97, 0.03, 0.0), view(0.02, 0.98, 0.0)], True),
         ([view(0.97, 0.03, 0.0), view(0.9, 0.1, 0.0), view(0.02, 0.98, 0.0)], True),
-        ([view(0.97, 0.03, 0.0), view(0.3, 0.7, 0.0)], False),  # unsure of its own
+        ([view(0.97, 0.03, 0.0), view(0.3, 0.7, 0.0)], False),  # the second does not exclude the first's
+        ([view(0.97, 0.03, 0.0), view(0.02, 0.55, 0.43)], False),  # the second is unsure of its own
         ([view(0.55, 0.4, 0.05), view(0.4, 0.55, 0.05)], False),
         ([view(0.97, 0.03, 0.0), view(0.97, 0.03, 0.0)], False),
+        ([view(0.6, 0.05, 0.35), view(0.05, 0.6, 0.35)], True),  # just sure, and all but excluded
         ([view(0.97, 0.03, 0.0)], False),
     ],
 )

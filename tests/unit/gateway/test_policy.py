@@ -14,7 +14,7 @@ import pytest
 from gateway import errors
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.routing.handover import HANDOVER_S_MAX
-from gateway.snapshot import PolicyInvalid, Snapshot
+from gateway.snapshot import CALLS_PER_MINUTE, PolicyInvalid, Snapshot
 from protos.amulet.policy.v1 import policy_pb2
 from tests.unit.gateway.cast import (
     CONTROL_TOKEN,
@@ -187,6 +187,13 @@ def test_a_snapshot_has_routes_shadows_and_keys() -> None:
     assert [shadow.version for shadow in served.shadows] == ["v20260102_tiny_1.000"]
     assert found.keys[key.key_id].client.may_use("tiny")
     assert not found.keys[key.key_id].client.may_use("other")
+
+
+@pytest.mark.parametrize(("said", "meant"), [(7, 7), (1000, 1000), (0, CALLS_PER_MINUTE)])
+def test_a_client_has_the_limit_that_its_policy_names_or_the_usual_one(said: int, meant: int) -> None:
+    key = new_key()
+    found = Snapshot.parse(policy(clients=[client(key, calls_per_minute=said)]).SerializeToString())
+    assert found.keys[key.key_id].client.calls_per_minute == meant
 
 
 OLD, NEW = "v20260101_tiny_1.000", "v20260102_tiny_1.000"

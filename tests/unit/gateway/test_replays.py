@@ -201,7 +201,8 @@ def event_with(client_id: str, key: str, answer: bytes, *, at_s: float = 1000.0)
 
 async def test_what_a_journal_still_has_is_answered_and_nothing_else() -> None:
     other = events_pb2.Event(event_id="no key").SerializeToString()
-    records = [event_with("somchai", "k", b"first"), other, b"\xff no event", event_with("malee", "k", b"hers")]
+    torn = b"\xff no event"
+    records = [torn, event_with("somchai", "k", b"first"), other, torn, event_with("malee", "k", b"hers")]
     kept, work = Replays(), Work()
     kept.recall(remembered(records, now_s=1010.0))
 

@@ -25,6 +25,17 @@ def test_an_identifier_is_a_version_7_uuid_of_this_moment() -> None:
     assert is_uuid7(text)
 
 
+def test_every_bit_of_an_identifier_that_may_be_random_is() -> None:
+    free, ones, zeros = (1 << 76) - 1 & ~(0b11 << 62), 0, 0
+
+    for text in (uuid7() for _ in range(200)):
+        assert is_uuid7(text), text
+        ones |= uuid.UUID(text).int
+        zeros |= ~uuid.UUID(text).int
+
+    assert (ones & free, zeros & free) == (free, free)
+
+
 def test_identifiers_do_not_repeat_and_nothing_else_is_one() -> None:
     assert len({uuid7() for _ in range(10_000)}) == 10_000
     assert not any(map(is_uuid7, ["", "p-1", str(uuid.uuid4()), uuid7().upper(), uuid7() + "\n"]))

@@ -92,6 +92,16 @@ def test_an_older_archive_is_replaced_whole(run: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "tiny.mar"]
 
 
+def test_a_member_that_no_archive_has_is_refused_before_anything_is_read(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny.mar"
+    build(run, out, handler=HANDLER, stub=STUB, sign_key=None)
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("setup.py", b"")
+    with pytest.raises(ArchiveRefused, match=r"setup\.py") as refusal:
+        Archive.open(out)
+    assert refusal.value.reason == words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED
+
+
 def _leak(run: Path) -> None:
     card = Card.parse((run / "model.json").read_bytes())
     pairs = (("red/a.jpg", "red/b.jpg"), ("blue/a.jpg", "blue/b.jpg"))

@@ -87,6 +87,24 @@ def test_each_way_of_not_being_trusted_has_its_own_reason(folder: Path, maker: S
     )
 
 
+def test_a_signature_that_says_the_same_in_other_bytes_is_not_the_one_that_was_made(
+    folder: Path, maker: Signer
+) -> None:
+    again = json.dumps(json.loads(maker.sign(MEMBERS)), indent=1).encode()
+    with pytest.raises(ArchiveRefused, match="written again after signing") as refusal:
+        signing.verify(folder, again, list(MEMBERS), maker.trust)
+    assert refusal.value.reason == words.REASON_ARCHIVE_SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("hint", ["the maker", "A" * 64, "a" * 63, "a" * 100_000, 7, None])
+def test_a_signature_that_names_no_fingerprint_is_none(folder: Path, maker: Signer, hint: object) -> None:
+    bundle = json.loads(maker.sign(MEMBERS))
+    bundle["verificationMaterial"]["publicKey"]["hint"] = hint
+    with pytest.raises(ArchiveRefused, match="does not say which key made it") as refusal:
+        signing.verify(folder, json.dumps(bundle).encode(), list(MEMBERS), maker.trust)
+    assert refusal.value.reason == words.REASON_ARCHIVE_SIGNATURE_INVALID
+
+
 def test_a_trust_folder_holds_keys_and_revocations(tmp_path: Path, maker: Signer, stranger: Signer) -> None:
     for signer, name in ((maker, "maker.pem"), (stranger, "stranger.pub")):
         (tmp_path / name).write_bytes(signer.public.read_bytes())

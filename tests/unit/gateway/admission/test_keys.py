@@ -88,6 +88,7 @@ def test_an_open_call_loses_a_key_that_a_later_policy_revokes_or_no_longer_lists
     (entry,) = keys_of(client(key)).values()
 
     assert still_valid(entry, keys_of(client(key))).key_id == key.key_id
-    for later in (keys_of(client(key, revoked=True)), keys_of(client(new_key()))):
+    same_id = ApiKey(key.key_id, f"amk_{key.key_id}_{'A' * 43}")
+    for later in (keys_of(client(key, revoked=True)), keys_of(client(new_key())), keys_of(client(same_id))):
         with pytest.raises(errors.KeyRevoked):
             still_valid(entry, later)

@@ -198,12 +198,72 @@ async def test_a_batch_larger_than_the_limit_is_told_what_would_fit() -> None:
     assert refused.value.wanted == "send at most 7 at once"
 
 
+async def test_a_batch_of_exactly_the_limit_is_told_to_wait_and_not_that_it_is_too_large() -> None:
+    clock = Clock()
+    limiter = RateLimiter(MemoryWindow(clock))
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=7)
+
+    with pytest.raises(errors.RateLimited, match="the limit of 7 calls in any 60 seconds is reached") as refused:
+        await limiter.admit("somchai", kind="predictions", calls_per_minute=7, calls=7)
+
+    clock.now_s += refused.value.retry_after_s or 0
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=7, calls=7)
+
+
+async def test_what_is_taken_back_after_its_window_is_over_takes_nothing_else_along() -> None:
+    clock = Clock()
+    window = MemoryWindow(clock)
+    first = window.hit_now("somchai", 10, 3)
+    clock.now_s += WINDOW_S
+    later = window.hit_now("somchai", 10, 6)
+
+    window.take_back_now(first)
+
+    assert await admitted(window, "somchai", 10, 10) == 4
+    window.take_back_now(later)
+    clock.now_s += 2 * WINDOW_S
+    window.take_back_now(later)  # of whom nothing is left
+    assert await admitted(window, "somchai", 10, 11) == 10
+
+
 async def test_without_redis_each_gateway_counts_for_itself() -> None:
     window = RedisWindow("redis://127.0.0.1:1/0")
 
     assert await admitted(window, "somchai", 10, 30) == 10
 
     await window.close()
+
+
+async def test_what_was_counted_without_redis_is_taken_back_without_it() -> None:
+    window = RedisWindow("redis://127.0.0.1:1/0")
+    hit = await window.hit("somchai", 10, 4)
+    assert not hit.shared
+
+    await window.take_back(hit)
+
+    assert await admitted(window, "somchai", 10, 30) == 10
+    await window.close()
+
+
+async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_in_vain() -> None:
+    clock, asked = Clock(), 0
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        writer.close()
+
+    async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
+        window = RedisWindow(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", clock)
+        for _ in range(4):
+            before = asked
+            assert await admitted(window, "somchai", 1000, 1) == 1
+            assert asked > before
+            before = asked
+            assert await admitted(window, "somchai", 1000, 5) == 5
+            assert asked == before
+            clock.now_s += 1.0
+        await window.close()
 
 
 class Wire:

@@ -202,6 +202,36 @@ async def test_where_all_are_worked_on_a_client_with_less_than_its_share_waits_f
     assert house.shed[POLITE] == 0
 
 
+async def test_with_more_clients_than_places_whoever_has_none_inside_waits_and_the_queue_has_an_end() -> None:
+    house = House(2)
+    assert [await house.enter(1, client) for client in ("first", "second", "third", "fourth")] == [1, 1, 1, 1]
+
+    assert await house.enter(1, "fifth") == 0
+    assert await house.enter(1, "first") == 0
+    await house.leave(2)
+
+    assert house.began == ["first", "second", "third", "fourth"]
+
+
+async def test_whoever_comes_does_not_overtake_those_who_wait_when_more_has_become_comfortable() -> None:
+    house = House(64)
+    for _ in range(85):
+        async with house.shedder.place(FLOOD, LATER):
+            pass
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with house.shedder.place(FLOOD, LATER) as place:
+        await house.enter(CALLS_A_CORE)
+        place.until(work)  # it was answered, which makes one more comfortable, and keeps its place
+    assert (house.shedder.comfortable, house.shedder.waiting) == (CALLS_A_CORE + 1, 1)
+
+    await house.enter(1, POLITE)
+
+    assert house.began == [FLOOD] * CALLS_A_CORE
+    work.set_result(None)
+    await house.settle()
+    assert house.began[-1] == POLITE
+
+
 async def test_a_queue_that_stands_does_not_keep_out_whoever_sends_one_at_a_time() -> None:
     house = House(64)
     await house.enter(64)
@@ -239,3 +269,5 @@ async def test_who_leaves_while_waiting_or_has_no_time_left_leaves_nothing_behin
     assert house.began[-1] == FLOOD
     await house.leave(CALLS_A_CORE)
     assert house.shedder.in_flight == 0
+    await house.enter(CALLS_A_CORE + 1)
+    assert house.shedder.waiting == 1  # as many are worked on as ever

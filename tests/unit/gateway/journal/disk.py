@@ -45,7 +45,7 @@ def write_segment(folder: Path, content: bytes, *, first: int = 1) -> Path:
 
 
 @contextmanager
-def refusing(path: Path, *stretches: range) -> Iterator[None]:
+def refusing(path: Path, *stretches: range, error: int = errno.EIO) -> Iterator[None]:
     """The disk refuses these bytes of a file. As the kernel does: a read that reaches them ends before them."""
     file, give = path.stat(), os.pread
 
@@ -53,7 +53,7 @@ def refusing(path: Path, *stretches: range) -> Iterator[None]:
         if os.path.samestat(os.fstat(descriptor), file):
             for stretch in stretches:
                 if stretch.start <= offset < stretch.stop:
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    raise OSError(error, os.strerror(error))
                 if offset < stretch.start:
                     count = min(count, stretch.start - offset)
         return give(descriptor, count, offset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import google_crc32c
@@ -50,6 +51,25 @@ def test_a_frame_with_any_bit_changed_is_not_believed(record: bytes, place: int,
 
     assert believed(whole)
     assert not believed(bytes(harmed))
+
+
+@pytest.mark.parametrize(
+    ("length", "sequence", "place", "can_be_one"),
+    [
+        (on_disk.RECORD_BYTES_MAX, 7, 0, True),
+        (on_disk.RECORD_BYTES_MAX + 1, 7, 0, False),
+        (2**32 - 1, 7, 0, False),
+        (2, 7, 7, True),
+        (2, 7, 8, False),  # there are not so many records before it
+    ],
+)
+def test_what_no_frame_states_is_taken_for_none_before_its_record_is_read(
+    length: int, sequence: int, place: int, can_be_one: bool
+) -> None:
+    raw = on_disk.MARKER + struct.pack("<IQII", length, sequence, place, 0)
+    found = on_disk.frame_header(raw)
+    assert (found is not None) == can_be_one
+    assert found is None or (found.length, found.sequence, found.place) == (length, sequence, place)
 
 
 def test_segment_names_sort_as_their_sequences_do() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from gateway.journal.errors import JournalFull, JournalLocked, JournalUnavailable
-from gateway.journal.format import RECORD_BYTES_MAX
+from gateway.journal.format import HEADER_BYTES, RECORD_BYTES_MAX
 from gateway.journal.journal import Journal, JournalHealth, JournalStatus
 from gateway.journal.reader import Reader
-from gateway.journal.segment import Frame, read_segment
+from gateway.journal.segment import Frame, Segment, read_segment
 from gateway.journal.writer import JournalSettings
 
 WAIT_S = 30.0
@@ -39,6 +41,63 @@ async def opened(settings: JournalSettings) -> AsyncIterator[Journal]:
 
 def everything_in(journal: Journal) -> list[bytes]:
     return [record.content for record in Reader(journal).read(bytes_max=10**9, records_max=10**6)]
+
+
+async def test_a_journal_that_is_closed_says_where_it_ends(settings: JournalSettings) -> None:
+    async with opened(settings) as journal:
+        await journal.append(b"one")
+        await journal.append(b"two")
+    *_, last = read_segment(settings.folder / f"{1:020d}.journal", expected=1)
+    assert isinstance(last, Frame)
+    assert (last.is_seal, last.sequence) == (True, 3)
+
+
+async def test_a_record_that_comes_alone_is_written_at_once(
+    settings: JournalSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.journal.writer._IDLE_S", 3600.0)  # nothing but the record wakes the writer
+    async with opened(settings) as journal, asyncio.timeout(WAIT_S):
+        for sequence in range(1, 21):
+            assert await journal.append(b"one") == sequence
+
+
+def test_a_segment_has_its_name_once_its_header_is_durable_and_its_name_is_durable_before_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, int, list[str]]] = []
+
+    def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def note(descriptor: int) -> None:
+            status = os.fstat(descriptor)
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            synced.append((status.st_ino, size, [path.name for path in tmp_path.iterdir()]))
+            sync(descriptor)
+
+        return note
+
+    monkeypatch.setattr(os, "fdatasync", noting(os.fdatasync))
+    monkeypatch.setattr(os, "fsync", noting(os.fsync))
+    name = f"{7:020d}.journal"
+
+    segment = Segment.prepare(tmp_path, 7)
+    segment.publish()
+    segment.append([b"one", b"two"])
+    segment.close()
+
+    file, folder = (tmp_path / name).stat(), tmp_path.stat()
+    assert synced == [
+        (file.st_ino, HEADER_BYTES, [f"{name}.aside"]),
+        (folder.st_ino, 0, [name]),
+        (file.st_ino, file.st_size, [name]),
+    ]
+
+
+async def test_nobody_else_reads_what_a_journal_keeps(settings: JournalSettings) -> None:
+    async with opened(settings) as journal:
+        await journal.append(b"one")
+        journal.advance(1)
+        kept = {path.name: path.stat().st_mode & 0o777 for path in settings.folder.iterdir()}
+    assert {kept["cursor"], kept[f"{1:020d}.journal"]} == {0o600}
 
 
 async def until(journal: Journal, holds: Callable[[JournalHealth], bool]) -> JournalHealth:

@@ -46,6 +46,7 @@ def body_of(groups: list[list[bytes]], record: int) -> int:
 def drain(reader: Reader, *, records_max: int = 3) -> list[bytes]:
     found = []
     while batch := reader.read(bytes_max=10**6, records_max=records_max):
+        assert len(batch) <= records_max
         found += [record.content for record in batch]
     return found
 
@@ -88,6 +89,7 @@ async def test_damage_is_reported_and_its_segment_kept_aside(
     reader = Reader(journal)
     found = []
     while batch := reader.read(bytes_max=10**6, records_max=records_max):
+        assert len(batch) <= records_max
         found += [record.content for record in batch]
         journal.advance(reader.position)
     assert found == readable

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import google_crc32c
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.journal.cursor import write_cursor
+from gateway.journal.cursor import read_cursor, write_cursor
+from gateway.journal.errors import JournalFormatError
 from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES, MARKER, frame, is_leap
 from gateway.journal.journal import Journal
 from gateway.journal.reader import Reader
@@ -125,6 +129,39 @@ def test_the_next_segment_says_where_the_one_before_it_ends(tmp_path: Path) -> N
     assert recovered.next_sequence == 5
 
 
+def test_a_segment_under_another_name_keeps_the_numbers_that_its_header_states(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, segment_bytes(GROUPS, first=31), first=7)
+    recovered = recover(tmp_path)
+    assert [(stored.path, stored.first_sequence) for stored in recovered.segments] == [(path, 31)]
+    assert (recovered.next_sequence, recovered.findings) == (37, ())
+
+
+def test_a_segment_of_another_version_stops_the_opening_and_is_left_alone(tmp_path: Path) -> None:
+    content = bytearray(segment_bytes(GROUPS))
+    content[8] = 2
+    content[HEADER_BYTES - 4 : HEADER_BYTES] = google_crc32c.value(bytes(content[: HEADER_BYTES - 4])).to_bytes(
+        4, "little"
+    )
+    path = write_segment(tmp_path, bytes(content))
+    with pytest.raises(JournalFormatError, match="version 2"):
+        recover(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_whole_records_that_nobody_was_told_of_are_durable_before_they_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced, sync = write_segment(tmp_path, ON_DISK[:-3]), [], os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    recover(tmp_path)
+    assert path.stat().st_ino in synced
+
+
 def test_opening_leaves_every_segment_as_it_was(tmp_path: Path) -> None:
     path = write_segment(tmp_path, ON_DISK[:-3])
     recover(tmp_path)
@@ -148,6 +185,23 @@ def test_a_cursor_that_cannot_be_believed_means_the_oldest_record(tmp_path: Path
     write_segment(tmp_path, segment_bytes([[b"x"]], first=50), first=50)
     (tmp_path / "cursor").write_bytes(content)
     assert recover(tmp_path).cursor == 50
+
+
+def test_a_cursor_that_the_disk_refuses_is_begun_anew_where_nothing_else_says_what_was_used(tmp_path: Path) -> None:
+    refused = tmp_path / "cursor"
+    refused.symlink_to(refused.name)  # a loop: OSError, and not a file that is missing
+    recovered = recover(tmp_path)
+    assert (recovered.next_sequence, recovered.cursor) == (1, 1)
+    assert read_cursor(tmp_path) == 1  # so that the old one cannot come back
+
+
+def test_a_cursor_that_the_disk_refuses_is_left_alone_where_segments_say_what_was_used(tmp_path: Path) -> None:
+    refused = tmp_path / "cursor"
+    refused.symlink_to(refused.name)  # as above
+    write_segment(tmp_path, segment_bytes([[b"x"]], first=50), first=50)
+    recovered = recover(tmp_path)
+    assert (recovered.next_sequence, recovered.cursor) == (51, 50)
+    assert refused.is_symlink()
 
 
 def test_segments_deleted_ahead_of_the_cursor_count_as_delivered(tmp_path: Path) -> None:
@@ -182,6 +236,21 @@ async def test_what_the_disk_refuses_while_a_journal_is_opened_is_delivered_when
         assert reader.position == journal.durable_end
         assert not any(finding.acknowledged for finding in journal.health().findings)
         await journal.close()
+
+
+@pytest.mark.parametrize("refused", [range(2**20), range(8192, 2**20)])
+def test_an_error_that_is_no_refusal_of_the_disk_stops_the_opening(tmp_path: Path, refused: range) -> None:
+    path = write_segment(tmp_path, segment_bytes(THIRTY))
+    with refusing(path, refused, error=errno.ESTALE), pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        recover(tmp_path)
+    assert recover(tmp_path).next_sequence == 31
+
+
+def test_a_stray_byte_between_two_frames_costs_no_record(tmp_path: Path) -> None:
+    path = write_segment(tmp_path, ON_DISK[: STARTS[2]] + b"x" + ON_DISK[STARTS[2] :])
+    assert records_in(path) == RECORDS
+    (finding,) = recover(tmp_path).findings
+    assert (finding.offset, finding.size_bytes, finding.records_lost) == (STARTS[2], 1, 0)
 
 
 def test_numbers_go_on_as_usual_where_a_record_stands_behind_what_the_disk_refuses(tmp_path: Path) -> None:

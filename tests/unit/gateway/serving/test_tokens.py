@@ -112,19 +112,27 @@ async def test_a_cancelled_caller_does_not_strand_the_others(fake: FakeTorchServ
     assert await tokens.inference() != refused
 
 
-async def test_an_outage_is_told_once(fake: FakeTorchServe, tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_is_told_once(fake: FakeTorchServe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.serving.tokens.LOOK_EVERY_S", 0.01)
     fake.key_file.unlink()
+    looks = 0
+
+    def now() -> datetime:
+        nonlocal looks
+        looks += 1  # it asks for the time with every look at the file
+        return datetime.now(UTC)
+
+    tokens = Tokens(fake.key_file, fake.management_url, now=now)
 
     with capture_logs() as log:
         running = asyncio.create_task(tokens.run())
         async with asyncio.timeout(30):
-            while not log:  # noqa: ASYNC110 - as above
+            while not log or looks < 5:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(0.2)
             fake.write_keys("token-0")
             while fake.token != await tokens.inference():  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.05)
         running.cancel()
+    await tokens.close()
 
     assert [entry["event"] for entry in log] == ["torchserve_token_not_renewed"]

@@ -37,6 +37,7 @@ def test_borders_count_ten_copies_of_a_held_out_photograph_as_one() -> None:
         )
         for copies in (1, 10)
     )
+    assert once.limits.detectors
     for one, ten in zip(once.limits.detectors, ten_times.limits.detectors, strict=True):
         # The deviation of ten copies each is smaller by the root of 59/60 over 5/6, and nothing else is.
         assert ten.out_at - ten.typical == pytest.approx(one.out_at - one.typical, rel=0.12)
