@@ -52,6 +52,7 @@ def console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[An
         thread.start()
         monkeypatch.setenv("AMULET_CONSOLE_URL", f"http://127.0.0.1:{server.server_port}")
         monkeypatch.setenv("AMULET_CONSOLE_TOKEN", "x")
+        monkeypatch.delenv("AMULET_STATE_DIR", raising=False)  # a console's tests in this process have one
         monkeypatch.chdir(tmp_path)
         yield handler
         server.shutdown()

@@ -170,7 +170,7 @@ def test_a_file_without_certificates_is_named(trusting: Path, authority: trustme
         subscribed(listener)
         happen()
         assert services.deliver(at=now()) == 0
-    assert Delivery.objects.get().answer == f"AMULET_WEBHOOK_CA ระบุ {trusting} ซึ่งไม่มีใบรับรอง"[:200]
+    assert Delivery.objects.get().answer == f"AMULET_WEBHOOK_CA names {trusting}, which holds no certificates."[:200]
 
 
 @pytest.mark.usefixtures("trusting")

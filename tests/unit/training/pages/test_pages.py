@@ -27,6 +27,7 @@ def table(title: str) -> str:
         rows=[],
         differences=[],
         against="a",
+        corrected="of none",
     )
 
 
