@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from model_store import graph_rules
 from tests.unit.training.data.cast import write_folder
 from training import pipeline
+from training.commands import train
 from training.data.folder import load_folder
 from training.errors import SettingWrong, WeightsMissing
 from training.evaluation.answers import GraphModel
+from training.fitting import checkpoints
 from training.fitting.recipe import Recipe, recipe_of, with_settings
+
+ROOT = Path(__file__).parents[4]
+
+# Its command says what is being done once a second at most.
+AGAIN = """
+import sys
+from pathlib import Path
+from training import pipeline, reproduction
+card, data, out = map(Path, sys.argv[1:])
+request = reproduction.request_of(reproduction.card_at(card), data, out)
+pipeline.train(request, say=lambda *what: print(*what, flush=True))
+"""
 
 
 def tiny(**changes: object) -> Recipe:
@@ -46,6 +65,31 @@ def test_a_network_from_nothing_ends_in_the_graph_that_is_served(tmp_path: Path)
     assert "How its network learnt" in (run.path / "report.html").read_text("utf-8")
     # What an interrupted run would go on from is gone.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+
+
+@pytest.mark.timeout(900)
+def test_one_made_from_its_card_and_killed_on_the_way_ends_as_the_same_files(tmp_path: Path) -> None:
+    data = write_folder(tmp_path / "data", {"apple": 6, "berry": 6})
+    tuning = {"head_epochs": 1, "epochs": 2, "unfrozen": 9, "learn_norms": True, "batch": 8}
+    run = pipeline.train(request_of(tmp_path, tiny(tuning=tuning))).path
+    out = tmp_path / "again"
+    arguments = [str(data), "--out", str(out), "--from-card", str(run), "--runs", "none", "--exports", "none"]
+    command = [sys.executable, "-c", AGAIN, str(run), str(data), str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        epochs = (line for line in child.stdout if line.startswith("Fine-tuning"))
+        assert len(list(islice(epochs, 5))) == 5  # three of the first network, two of the second
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert not out.exists()
+    states = [checkpoints.read(path) for path in sorted((tmp_path / ".again.tuning").iterdir())]
+    assert sorted(state["finished"] for state in states if state is not None) == [False, True]
+    result = CliRunner().invoke(train, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "The same version as the card's, bit for bit." in result.stderr
+    names = sorted(path.name for path in run.iterdir())
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert [name for name in names if (run / name).read_bytes() != (out / name).read_bytes()] == []
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
