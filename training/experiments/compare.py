@@ -14,8 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training import documents
-from training.errors import ModelUnreadable, SettingWrong
+from training.errors import SettingWrong
 from training.evaluation import metrics, several
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
@@ -28,9 +27,9 @@ from training.evaluation.intervals import (
     reflected,
 )
 from training.experiments.cost import Cost, Training, costs_of, training_of
+from training.experiments.kept_answers import Answers, answers_in, answers_of, auroc_in, records_of
 from training.experiments.tracking import TrackedRun
 from training.export.processor import processor
-from training.export.run_folder import METRICS
 
 # What a version must reach to be taken into service.
 MACRO_F1_MIN: Final = 0.85
@@ -46,19 +45,6 @@ _OTHERS: Final = (
     "was trained on (--data)"
 )
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """One model's answers to the photographs; n of each column, in the order of the files."""
-
-    files: tuple[str, ...]
-    labels: tuple[str, ...]
-    predicted: tuple[str, ...]
-    confident: tuple[str, ...]  # what confidence is of; a run's heads may answer otherwise than its versions
-    confidence: NDArray[np.float64]
-    accepted: NDArray[np.bool_]  # called in domain
-    groups: NDArray[np.intp] | None  # copies and views of one object share a number; None: the run does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +161,7 @@ def compare_runs(
     for number, run in enumerate(runs):
         if say is not None:
             say("Reading runs", number, len(runs))
-        opened.append((GraphModel.open(run, threads=threads), _records(run)))
+        opened.append((GraphModel.open(run, threads=threads), records_of(run)))
     names, inherited = _names(runs), [model.card.graph.form != "fp32" for model, _ in opened]
     tuned = [
         name
@@ -184,7 +170,7 @@ def compare_runs(
     ]
     key = "predicted" if tuned else "head_predicted"
     read = [
-        (model, _of_records(document, run, key), _auroc_of(document))
+        (model, answers_of(document, run, key), auroc_in(document))
         for run, (model, document) in zip(runs, opened, strict=True)
     ]
     first = read[0][0].card.data.fingerprint
@@ -241,7 +227,7 @@ def compare_models(
         document = found.document()
         rows = [row for row in document["predictions"] if row["label"] is not None]
         areas = {name: row["auroc"] for name, row in document["ood"].items()}
-        read.append((model, _answers(rows, "predicted"), areas))
+        read.append((model, answers_in(rows, "predicted"), areas))
         known += [
             f"{count} of {found.outside[name].photos} photographs of {name} placed the borders of {path}"
             for name, count in found.placed_borders.items()
@@ -443,54 +429,11 @@ def _accuracy_of_accepted(answers: Answers) -> float | None:
     return float(right[answers.accepted].mean()) if answers.accepted.any() else None
 
 
-def _records(run: Path) -> Mapping[str, Any]:
-    try:
-        document: Mapping[str, Any] = documents.of_json((run / METRICS).read_text("utf-8"))
-    except OSError:
-        raise ModelUnreadable(
-            f"{run} has no {METRICS}: name RUN folders of `amulet train`, or give --data to compare on"
-        ) from None
-    except ValueError:
-        raise ModelUnreadable(f"{run / METRICS} is not JSON: train the run again") from None
-    return document
-
-
 def _by_whom(tuned: Sequence[str]) -> str:
     """tuned: the runs whose network has learnt."""
     if not tuned:
         return "by heads fitted on all photographs outside the fold"
     return f"by whole versions, as the network of {' and '.join(tuned)} learns and has no head on more photographs"
-
-
-def _of_records(document: Mapping[str, Any], run: Path, key: str) -> Answers:
-    """key: whose answers of the two that a run keeps."""
-    try:
-        return _answers(document["predictions"], key)
-    except (KeyError, TypeError):
-        raise ModelUnreadable(f"{run / METRICS} is of another version of this program: train the run again") from None
-
-
-def _answers(rows: Sequence[Mapping[str, Any]], key: str) -> Answers:
-    ordered = sorted(rows, key=lambda row: str(row["file"]))
-    groups = [row.get("group") for row in ordered]
-    return Answers(
-        files=tuple(row["file"] for row in ordered),
-        labels=tuple(row["label"] for row in ordered),
-        predicted=tuple(row[key] for row in ordered),
-        confident=tuple(row["predicted"] for row in ordered),
-        confidence=np.array([row["confidence"] for row in ordered], np.float64),
-        accepted=np.array([row["verdict"] == "IN_DOMAIN" for row in ordered]),
-        groups=None if None in groups else np.array(groups, np.intp),
-    )
-
-
-def _auroc_of(document: Mapping[str, Any]) -> dict[str, float]:
-    prefix = "auroc_"
-    return {
-        item["name"].removeprefix(prefix): item["value"]
-        for item in document.get("figures", ())
-        if item["name"].startswith(prefix)
-    }
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

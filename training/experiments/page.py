@@ -28,6 +28,7 @@ _FIGURE_WORDS: Final = {
 
 def comparison_page(found: Comparison) -> str:
     """The whole report as one HTML file that needs nothing else."""
+    p_values = found.p_values
     return render(
         "experiments/comparison.html.j2",
         found=found,
@@ -41,13 +42,13 @@ def comparison_page(found: Comparison) -> str:
             {
                 "name": each.name,
                 "cells": [
-                    difference(name, interval, p_value=found.p_values[each.name, name])
+                    difference(name, interval, p_value=p_values[each.name, name])
                     for name, interval in each.figures.items()
                 ],
             }
             for each in found.differences
         ],
-        corrected=several.words(len(found.p_values)),
+        corrected=several.words(len(p_values)),
         criteria=f"macro F1 above {compare.MACRO_F1_MIN}, p95 below {compare.P95_MS_MAX / 1000:g} s, graph below "
         f"{compare.SIZE_MB_MAX:g} MB",
         margin=compare.NOT_WORSE_BY,
@@ -131,6 +132,7 @@ def ablation_sentences(found: Ablation) -> Iterator[str]:
 
 def detectors_page(found: Detectors) -> str:
     """The whole report as one HTML file that needs nothing else."""
+    p_values = found.p_values
     best = found.rows[0]
     return render(
         "experiments/table.html.j2",
@@ -147,19 +149,20 @@ def detectors_page(found: Detectors) -> str:
             {
                 "name": row.name,
                 "cells": [
-                    difference(name, interval, p_value=found.p_values.get((row.name, name), 1.0))
+                    difference(name, interval, p_value=p_values.get((row.name, name), 1.0))
                     for name, interval in row.differences.items()
                 ],
             }
             for row in found.rows
         ],
         against="all of the graph",
-        corrected=several.words(len(found.p_values)),
+        corrected=several.words(len(p_values)),
     )
 
 
 def calibrators_page(found: Calibrators) -> str:
     """The whole report as one HTML file that needs nothing else."""
+    p_values = found.p_values
     best = found.rows[0]
     return render(
         "experiments/table.html.j2",
@@ -173,14 +176,14 @@ def calibrators_page(found: Calibrators) -> str:
             {
                 "name": row.name,
                 "cells": [
-                    difference("ece", interval, p_value=found.p_values.get((row.name, name), 1.0))
+                    difference("ece", interval, p_value=p_values.get((row.name, name), 1.0))
                     for name, interval in row.differences.items()
                 ],
             }
             for row in found.rows
         ],
         against=SERVED,
-        corrected=several.words(len(found.p_values)),
+        corrected=several.words(len(p_values)),
     )
 
 
