@@ -88,7 +88,7 @@ class LookAlikesCard:
 class InputCard:
     height_px: int
     width_px: int
-    fit: str  # "centre_crop": the largest centred square, then area averaging
+    fit: str  # "centre_crop": the largest centred square, then scaled to this size
 
 
 @dataclass(frozen=True, slots=True)

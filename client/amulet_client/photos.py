@@ -119,7 +119,7 @@ def overlay_png(photo: bytes, heat_map: HeatMap, *, size_px: int = 448) -> bytes
         side = min(upright.size)
         left, top = (upright.width - side) // 2, (upright.height - side) // 2
         square = _srgb(upright.crop((left, top, left + side, top + side)), profile)
-    square = square.resize((size_px, size_px), Image.Resampling.BOX)
+    square = square.resize((size_px, size_px), Image.Resampling.BICUBIC)
     evidence = _levels(heat_map, size_px) / 255.0
     stops, colours = [stop for stop, _ in _SCALE], np.array([colour for _, colour in _SCALE], dtype=np.float64)
     heat = np.stack([np.interp(evidence, stops, colours[:, channel]) for channel in range(3)], axis=-1)

@@ -1,9 +1,9 @@
 """Stage A: is the photograph itself good enough to be judged?
 
-Everything is measured on the luma of the largest centred square, area-averaged down to
-`CHECK_SIDE_PX` where it is larger: one fixed resolution, because the variance of the
-Laplacian grows with the resolution that it is measured at, and a little above the model's
-input, because blur below that scale cannot reach the answer.
+Everything is measured on the luma of the largest centred square, scaled down to `CHECK_SIDE_PX`
+where it is larger: one fixed resolution, because the variance of the Laplacian grows with the
+resolution that it is measured at, and that of most models' input, because blur below that scale
+cannot reach the answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 
-CHECK_SIDE_PX: Final = 256
+CHECK_SIDE_PX: Final = 224
 _DARK: Final = 5  # of 255: crushed shadows, still zero after any tone curve
 _BRIGHT: Final = 250
 

@@ -2,7 +2,7 @@
 
 Measured as the gateway measures what it is sent (decision 0021), so that training data
 and callers' photographs are judged by one standard: the luma of the largest centred
-square, area-averaged down to CHECK_PX where it is larger.
+square, scaled down to CHECK_PX where it is larger.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 from training.data.folder import Photo, Progress, luma, open_image, upright
 from training.side_by_side import cores
 
-CHECK_PX: Final = 256
+CHECK_PX: Final = 224
 SIDE_PX_MIN: Final = 224  # of the shorter side: below, the model's input is made up by enlarging
 SHARPNESS_VAR_MIN: Final = 60.0
 BRIGHTNESS_RATIO_MIN: Final = 0.08
@@ -93,10 +93,10 @@ def qualities(photos: Sequence[Photo], *, progress: Progress | None = None) -> t
 
 def _luma(photo: Photo) -> NDArray[np.uint8]:
     with open_image(photo.path, photo.path.read_bytes()) as image:
-        image.draft("RGB", (2 * CHECK_PX, 2 * CHECK_PX))  # at least twice the size measured at
+        image.draft(None, (CHECK_PX, CHECK_PX))
         turned = luma(upright(image))
     side = min(turned.size)
     left, top = (turned.width - side) // 2, (turned.height - side) // 2
     size = max(3, min(side, CHECK_PX))
-    square = turned.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    square = turned.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
     return np.asarray(square, dtype=np.uint8)

@@ -35,16 +35,50 @@ def test_a_photograph_of_the_models_size_is_left_as_it_is() -> None:
     assert np.array_equal(pixels_of(encoded(Image.fromarray(pixels)), 40, 40), pixels)
 
 
-@given(factor=st.integers(1, 6), height=st.integers(2, 9), width=st.integers(2, 9), seed=st.integers(0, 99))
-def test_shrinking_by_whole_numbers_is_the_mean_of_the_area(factor: int, height: int, width: int, seed: int) -> None:
-    """The oracle is numpy's mean over blocks; both round once, so that they differ by a step at most."""
-    side = height * width * factor
-    pixels = noise(side, side, seed=seed)
+@given(side=st.integers(2, 40), ratio=st.floats(1.0, 3.9), seed=st.integers(0, 99))
+def test_shrinking_is_bicubic_and_antialiased(side: int, ratio: float, seed: int) -> None:
+    """The oracle is the sum by Keys' kernel in float64; Pillow rounds between its two passes, too."""
+    pixels = noise(int(side * ratio), int(side * ratio), seed=seed) // 4 + 96  # far from where sums are cut off
 
-    found = pixels_of(encoded(Image.fromarray(pixels)), height, width)
+    found = pixels_of(encoded(Image.fromarray(pixels)), side, side)
 
-    blocks = pixels.reshape(height, side // height, width, side // width, 3).astype(np.float64)
-    assert np.abs(found - blocks.mean(axis=(1, 3))).max() <= 1.0
+    weights = keys(side, len(pixels))
+    assert np.abs(found - np.einsum("ir,rsc,js->ijc", weights, pixels, weights, optimize=True)).max() < 2.0
+
+
+def keys(wanted: int, given: int) -> NDArray[np.float64]:
+    """[wanted, given] weights of Keys' cubic convolution (1981, a = -1/2), stretched as far as the picture shrinks."""
+    ratio = given / wanted
+    centres = (np.arange(wanted) + 0.5) * ratio
+    x = np.abs((np.arange(given) + 0.5 - centres[:, np.newaxis]) / ratio)
+    near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0.0))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_leaves_what_is_looked_at() -> None:
+    """Rows of black and white in turn, each eight times as high as in the model: their mean is grey at an eighth."""
+    fine = np.repeat(np.where(np.arange(8 * 224) % 2 == 0, 0, 255).astype(np.uint8)[:, np.newaxis], 8 * 224, axis=1)
+    photo = encoded(Image.fromarray(fine).convert("RGB"), "JPEG", quality=95)
+    eighth = Image.open(BytesIO(photo))
+    eighth.draft(None, (224, 224))
+
+    assert eighth.size == (224, 224)
+    assert np.array_equal(pixels_of(photo, 224, 224), np.asarray(eighth.convert("RGB")))
+    assert np.array_equal(pixels_of(photo, 64, 64), np.asarray(eighth.resize((64, 64), Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("side", [300, 330, 400, 1000])
+def test_fine_stripes_come_out_as_their_mean(kind: str, side: int) -> None:
+    """What is too fine for the model's pixels must not come back as coarse stripes (aliasing)."""
+    stripes = np.where(np.arange(side) % 2 == 0, 96, 160).astype(np.uint8)
+    photo = encoded(Image.fromarray(np.tile(stripes, (side, 1))).convert("RGB"), kind, quality=95)
+
+    found = pixels_of(photo, 224, 224)[8:-8, 8:-8].astype(np.float64)
+
+    assert abs(found.mean() - 128) < 4
+    assert found.std() < 8  # the mean of whole pixels has 26, 23 and 15 for the first three sizes
 
 
 def test_enlarging_is_bilinear() -> None:

@@ -189,17 +189,26 @@ def test_the_pixels_are_the_handlers(name: str, form: str, photo: bytes) -> None
     assert np.array_equal(opened(photo, form), pixels_of(photo, *SIZE[::-1]))
 
 
-def test_a_large_jpeg_is_decoded_at_a_fraction_and_stays_close_to_the_handlers() -> None:
-    noise = np.random.default_rng(3)
-    image = Image.fromarray(noise.integers(0, 255, (90, 120, 3), dtype=np.uint8)).resize(
-        (4000, 3000), Image.Resampling.BICUBIC
-    )
-    photo = encoded(image, "JPEG", quality=92)
+@pytest.mark.parametrize("size_px", [(64, 64), (224, 224), (300, 300), (160, 256)])
+@pytest.mark.parametrize("shape", [(225, 300), (449, 448), (1000, 3000), (4000, 3000)])
+def test_a_jpeg_that_is_decoded_at_a_fraction_is_the_handlers(shape: tuple[int, int], size_px: tuple[int, int]) -> None:
+    coarse = np.random.default_rng(3).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    photo = encoded(Image.fromarray(coarse).resize(shape, Image.Resampling.BICUBIC), "JPEG", quality=92)
 
-    difference = np.abs(opened(photo, "JPEG", size_px=(224, 224)).astype(int) - pixels_of(photo, 224, 224).astype(int))
+    assert np.array_equal(opened(photo, "JPEG", size_px=size_px), pixels_of(photo, *size_px[::-1]))
 
-    assert difference.mean() < 1.5  # of 255; decision 0051 says what that does to an answer
-    assert np.quantile(difference, 0.999) <= 8
+
+@pytest.mark.parametrize("size_px", [(64, 64), (224, 224), (300, 300)])
+@pytest.mark.parametrize("shape", [(100, 150), (300, 224), (480, 640), (2000, 1500)])
+def test_quality_does_not_depend_on_the_models_size(shape: tuple[int, int], size_px: tuple[int, int]) -> None:
+    coarse = np.random.default_rng(4).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    photo = encoded(Image.fromarray(coarse).resize(shape, Image.Resampling.BICUBIC), "PNG")
+
+    found = open_photo(photo, format_name="PNG", claimed_px=shape, size_px=size_px).quality
+    reference = open_photo(photo, format_name="PNG", claimed_px=shape, size_px=(96, 96)).quality
+
+    assert found.sharpness_var == pytest.approx(reference.sharpness_var, rel=0.02)
+    assert found.brightness_ratio == pytest.approx(reference.brightness_ratio, abs=0.002)
 
 
 def test_a_file_that_is_another_size_than_its_header_said_is_refused() -> None:
