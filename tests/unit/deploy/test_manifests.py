@@ -441,3 +441,18 @@ def test_kustomize_builds_the_same_objects(folder: Path) -> None:
     )
     for each in built:
         kubernetes_validate.validate(each, KUBERNETES[-1], strict=True)
+
+
+def test_under_compose_an_erasure_reaches_what_the_gateway_keeps_aside_and_nobody_else_writes_there() -> None:
+    """It rewrites files of the journal's folder `rejected`; where it cannot, it waits for ever."""
+    may_write = {
+        name
+        for name, service in compose()["services"].items()
+        if "journal:/var/lib/amulet/gateway" in map(str, service.get("volumes", ()))
+    }
+    assert may_write == {"gateway", "worker"}
+
+    services = compose()["services"]
+    assert [str(each).removesuffix(":ro") for each in services["console"]["volumes"]] == [
+        str(each).removesuffix(":ro") for each in services["worker"]["volumes"]
+    ]
