@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
+from celery.signals import worker_init
 from kombu.exceptions import OperationalError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
@@ -32,6 +34,24 @@ def make_broker_folders(sender: Celery, **_: Any) -> None:
         folder = sender.conf.broker_transport_options.get(name)
         if folder:
             Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@worker_init.connect
+def look_before_the_first_task(**_: Any) -> None:
+    """A worker starts under what the web process starts under: it erases people, and opens what they gave.
+
+    Before any process is forked, and not for the beat, which has no key. Ends the start with one sentence, status 2.
+    """
+    from django.conf import settings
+    from django.db import connections
+
+    from console.vault.queries import key_complaint
+
+    complaint = next(iter(settings.AMULET.unusable_files()), None) or key_complaint()
+    connections.close_all()
+    if complaint is not None:
+        sys.stderr.write(f"{complaint}\n")
+        raise SystemExit(2)
 
 
 def wake(task: str, *numbers: int) -> None:

@@ -58,35 +58,14 @@ class Server(BaseApplication):
         from django.db import connections
 
         application = get_wsgi_application()
-        complaint = vault_complaint(self._settings)
+        from console.vault.queries import key_complaint  # has tables: not before Django is set up
+
+        complaint = key_complaint()
         connections.close_all()  # this thread answers nobody
         if complaint is not None:
             sys.stderr.write(f"{complaint}\n")
             raise SystemExit(_APP_LOAD_ERROR)  # the master ends, and tries no other worker
         return application
-
-
-def vault_complaint(settings: ConsoleSettings) -> str | None:
-    """One sentence when the vault's key is not the one of this database.
-
-    With another one nobody in it is known: everybody would be recorded anew, and an erasure find one of the two.
-    """
-    from django.db import DatabaseError
-
-    from console.vault.cipher import KeyUnreadable
-    from console.vault.queries import key_is_anothers
-
-    try:
-        if key_is_anothers():
-            return (
-                f"AMULET_VAULT_KEY_FILE names {settings.vault_key_file}, which is not the key under which this "
-                "database knows its people: name the one that it was made with"
-            )
-    except KeyUnreadable as error:
-        return f"AMULET_VAULT_KEY_FILE: {error}"
-    except (DatabaseError, OSError):  # a database that is away, or has no tables yet: /readyz says so
-        return None
-    return None
 
 
 def _end_with_master(master: Any, worker: Any) -> None:

@@ -12,22 +12,29 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from threading import Thread
 from typing import Any
 
 from celery.beat import EmbeddedService
 
 from console.celery_app import app
+from console.site.configuration import ConfigurationWrong
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> int:
+    """Work until told to stop. Returns 2 with one sentence when a setting is wrong, or a secret (`celery_app`)."""
     parser = argparse.ArgumentParser(prog="console.worker")
     parser.add_argument("--schedule", required=True, help="File in which the clock notes when it sent what.")
     schedule = str(parser.parse_args().schedule)
-    # `solo`: this one thread does the tasks, one after another.
-    worker = app.Worker(pool_cls="solo", loglevel="INFO", without_mingle=True)
+    try:
+        # `solo`: this one thread does the tasks, one after another.
+        worker = app.Worker(pool_cls="solo", loglevel="INFO", without_mingle=True)
+    except ConfigurationWrong as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     clock = EmbeddedService(app, thread=True, schedule_filename=schedule)
     Thread(target=_run_or_end, args=(clock,), name="clock", daemon=True).start()
     worker.start()

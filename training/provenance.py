@@ -13,7 +13,7 @@ from typing import Final
 import handlers
 import training
 
-_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "skl2onnx", "timm", "torch")
+_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "timm", "torch")
 _GIT_S_MAX: Final = 5.0
 
 

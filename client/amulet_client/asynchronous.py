@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -15,7 +16,7 @@ from amulet_client import health
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
 from amulet_client.ending import Given, StreamEnd
-from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.errors import AmuletError, ClientClosed, Refused, error_of
 from amulet_client.models import ServedModel
 from amulet_client.repeating import Attempts
 from amulet_client.stall import StallWatch
@@ -55,9 +56,13 @@ class AsyncClient:
             else aio.secure_channel(address, credentials, options=channel_options())
         )
         self._stub: Any = rpc.PredictionServiceStub(self._channel)
+        self._closed = asyncio.Event()
 
     async def predict(self, views: Sequence[View | bytes | Path | str], **wishes: Unpack[Wishes]) -> Prediction:
-        """As Client.predict."""
+        """As Client.predict; files are read beside the loop."""
+        with self._closing():
+            if not all(isinstance(view, View | bytes) for view in views):
+                views = await asyncio.to_thread(lambda: [View.of(view) for view in views])
         request = request_of(views, **wishes)
         attempts = Attempts.of_prediction(self._options, request.idempotency_key)
         return Prediction.of(await self._call(self._stub.Predict, request, attempts))
@@ -68,9 +73,13 @@ class AsyncClient:
         *,
         stall_s: float | None = None,
     ) -> AsyncGenerator[Prediction | Refused, None]:
-        """As Client.predict_stream; leaving the iteration cancels what is still under way."""
+        """As Client.predict_stream; leaving the iteration cancels what is still under way.
+
+        A plain iterable is walked on the loop: requests that read files belong into an async one (see `bulk_async`).
+        """
         watch = StallWatch(stall_s, lambda: call.cancel(), timer=asyncio.get_running_loop().call_later)
         given = Given(requests, watch.asked)
+        self._check_open()
         call = self._stub.PredictStream(given.requests(), metadata=self._options.metadata())
         end = StreamEnd(call)
         try:
@@ -81,11 +90,13 @@ class AsyncClient:
             error = await end.error(reported)
             if error is not None:
                 raise self._error(error) from error
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, aio.UsageError):
             if given.failure is not None:
                 raise given.failure from None
             if watch.stalled and not _is_cancelled():
                 raise watch.error(self._options.address) from None
+            if self._closed.is_set() and not _is_cancelled():
+                raise ClientClosed from None
             raise
         finally:
             watch.end()
@@ -115,7 +126,9 @@ class AsyncClient:
     async def health(self, service: str = "") -> str:
         """As Client.health."""
         try:
-            answer = await health.check_of(self._channel)(health.request_of(service), timeout=self._options.timeout_s)
+            with self._closing():
+                check = health.check_of(self._channel)
+                answer = await check(health.request_of(service), timeout=self._options.timeout_s)
         except aio.AioRpcError as error:
             if health.is_unknown(error):
                 return health.UNKNOWN
@@ -126,7 +139,16 @@ class AsyncClient:
         """As Client.attempts."""
         return Attempts.of_prediction(self._options, "")
 
+    async def pause(self, wait_s: float) -> None:
+        """As Client.pause."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._closed.wait()
+        self._check_open()
+
     async def close(self) -> None:
+        """As Client.close."""
+        self._closed.set()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -141,13 +163,29 @@ class AsyncClient:
         attempts = attempts or Attempts(self._options)
         while True:
             try:
-                return await method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
+                with self._closing():
+                    return await method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
             except grpc.RpcError as error:
                 failed = self._error(error)
                 wait_s = attempts.wait_s(failed)
                 if wait_s is None:
                     raise failed from error
-            await asyncio.sleep(wait_s)
+                await self.pause(wait_s)
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise ClientClosed
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Around one call: grpc.aio cancels those under way when their channel is closed, as if their tasks were."""
+        self._check_open()
+        try:
+            yield
+        except (asyncio.CancelledError, aio.UsageError):
+            if not _is_cancelled():
+                self._check_open()
+            raise
 
     def _error(self, error: Any) -> AmuletError:
         return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)

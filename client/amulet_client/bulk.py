@@ -9,7 +9,6 @@ idempotency key, may leave a second record. `bulk_async` is the same for asyncio
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Unpack
@@ -52,7 +51,7 @@ def predict_many(
     idempotency_key: of the whole work; its objects get keys of their own from it, by their place. So what was under
     way when a stream broke leaves one record, and the same work begun again gets the answers that it had.
     Raises Refused where the key or what it may do is the matter, and Unreachable where no gateway
-    answers: nothing was then yielded for the objects that are left.
+    answers, and ClientClosed: nothing was then yielded for the objects that are left.
     """
     work = _Shared(Work(objects, prepare=prepare, **wishes))
     streams = Streams(client.attempts())
@@ -68,7 +67,7 @@ def predict_many(
                 if wait_s is None:
                     raise
                 work.begin_anew()
-                time.sleep(wait_s)
+                client.pause(wait_s)
                 continue
             yield from work.ready()
             return

@@ -43,7 +43,7 @@ async def predict_many(
                     raise
                 work.begin_anew()
                 changed.set()
-                await asyncio.sleep(wait_s)
+                await client.pause(wait_s)
                 continue
             for outcome in work.ready():
                 yield outcome

@@ -1,8 +1,9 @@
 """What a call can end with besides an answer.
 
 AmuletError
-├── Refused      the gateway said no, with a reason of amulet.v1.Reason
-└── Unreachable  no gateway answered, or not in time
+├── Refused       the gateway said no, with a reason of amulet.v1.Reason
+├── Unreachable   no gateway answered, or not in time
+└── ClientClosed  the program closed its own client
 """
 
 from __future__ import annotations
@@ -54,6 +55,13 @@ class Unreachable(AmuletError):
         """code: the canonical status.  sent: False where nothing of the call can have left: it had no effect."""
         super().__init__(message)
         self.code, self.sent = code, sent
+
+
+class ClientClosed(AmuletError):
+    """The client was closed, before this call or under it. A call under way then may have been made."""
+
+    def __init__(self, message: str = "this client is closed: no call goes through it, and none that waited") -> None:
+        super().__init__(message)
 
 
 class FailedCall(Protocol):

@@ -11,9 +11,14 @@ UNKNOWN: Final = "SERVICE_UNKNOWN"
 
 def check_of(channel: Any) -> Any:
     """The call, of a channel of either kind."""
-    from grpc_health.v1 import health_pb2_grpc  # type: ignore[import-untyped]  # ships without stubs
+    from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # ships without stubs
 
-    return health_pb2_grpc.HealthStub(channel).Check
+    # Not by the generated stub: it registers its methods with the channel, and a closed one dies of that (SIGSEGV).
+    return channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+        response_deserializer=health_pb2.HealthCheckResponse.FromString,
+    )
 
 
 def request_of(service: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -14,7 +15,7 @@ import grpc
 from amulet_client import health
 from amulet_client.answers import Prediction, View, Wishes, request_of
 from amulet_client.connection import ConnectionOptions, channel_options
-from amulet_client.errors import AmuletError, Refused, error_of
+from amulet_client.errors import AmuletError, ClientClosed, Refused, Unreachable, error_of
 from amulet_client.models import ServedModel
 from amulet_client.repeating import Attempts
 from amulet_client.stall import StallWatch
@@ -60,8 +61,8 @@ class Client:
         """One object, one to eight views of it, one answer.
 
         Without an idempotency key a connection that breaks under the call is Unreachable: it may have been answered.
-        With one it is asked again. Raises Refused or Unreachable; ValueError and OSError for a request that cannot
-        be made (see `answers.request_of`).
+        With one it is asked again. Raises Refused, Unreachable or ClientClosed; ValueError and OSError for a request
+        that cannot be made (see `answers.request_of`).
         """
         request = request_of(views, **wishes)
         attempts = Attempts.of_prediction(self._options, request.idempotency_key)
@@ -73,11 +74,12 @@ class Client:
         """Bulk work. Outcomes come as they are ready, perhaps in another order, and carry the request's id.
 
         stall_s: how long nothing may come back while requests wait; None: for ever.
-        Raises Refused or Unreachable when the stream itself ends early, and what `requests` raises.
+        Raises Refused, Unreachable or ClientClosed when the stream itself ends early, and what `requests` raises.
         """
         failures: list[Exception] = []
         watch = StallWatch(stall_s, lambda: call.cancel())
-        call = self._stub.PredictStream(_given(requests, failures, watch), metadata=self._options.metadata())
+        with self._closing():
+            call = self._stub.PredictStream(_given(requests, failures, watch), metadata=self._options.metadata())
         try:
             for result in call:
                 watch.came()
@@ -119,10 +121,11 @@ class Client:
     def health(self, service: str = "") -> str:
         """SERVING, NOT_SERVING or SERVICE_UNKNOWN. service: empty for the process, "model:NAME", "model:NAME/VERSION".
 
-        Needs no key, and grpcio-health-checking (the `cli` extra). Raises Unreachable.
+        Needs no key, and grpcio-health-checking (the `cli` extra). Raises Unreachable or ClientClosed.
         """
         try:
-            answer = health.check_of(self._channel)(health.request_of(service), timeout=self._options.timeout_s)
+            with self._closing():
+                answer = health.check_of(self._channel)(health.request_of(service), timeout=self._options.timeout_s)
         except grpc.RpcError as error:
             if health.is_unknown(error):
                 return health.UNKNOWN
@@ -133,8 +136,13 @@ class Client:
         """Of one stream, which is not begun anew by itself."""
         return Attempts.of_prediction(self._options, "")
 
+    def pause(self, wait_s: float) -> None:
+        """What a caller waits before asking again. Raises ClientClosed, at once when the client is closed meanwhile."""
+        if self._closed.wait(wait_s):
+            raise ClientClosed
+
     def close(self) -> None:
-        """Ends calls under way and waits between attempts."""
+        """Ends calls under way and waits between attempts: they raise ClientClosed, and so does every later call."""
         self._closed.set()
         self._channel.close()
 
@@ -150,15 +158,29 @@ class Client:
         attempts = attempts or Attempts(self._options)
         while True:
             try:
-                return method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
+                with self._closing():
+                    return method(request, metadata=self._options.metadata(), timeout=attempts.left_s)
             except grpc.RpcError as error:
                 failed = self._error(error)
                 wait_s = attempts.wait_s(failed)
-                if wait_s is None or self._closed.wait(wait_s):
+                if wait_s is None:
                     raise failed from error
+                self.pause(wait_s)
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Around what begins a call: grpc answers a channel that is closed, perhaps just now, with a ValueError."""
+        self.pause(0)
+        try:
+            yield
+        except ValueError:
+            self.pause(0)
+            raise
 
     def _error(self, error: Any) -> AmuletError:
-        return error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
+        failed = error_of(error, dict(error.trailing_metadata() or ()), self._options.address)
+        cut_off = isinstance(failed, Unreachable) and failed.code == grpc.StatusCode.CANCELLED.name
+        return ClientClosed() if cut_off and self._closed.is_set() else failed
 
 
 def _given(

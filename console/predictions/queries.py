@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
 from operator import or_
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -14,6 +15,8 @@ from django.utils.timezone import now
 
 from console.predictions.models import Feedback, Prediction, Span, Tally
 from console.staff.models import User
+
+_IDS_AT_ONCE: Final = 500
 
 
 def newest_first() -> QuerySet[Prediction]:
@@ -79,10 +82,13 @@ def of_restricted() -> QuerySet[Prediction]:
 
 
 def feedback_on(prediction_ids: Collection[UUID]) -> Mapping[UUID, list[Feedback]]:
-    """Feedback by prediction, oldest first. One query."""
+    """Feedback by prediction, oldest first. A query for some hundred predictions."""
     found: dict[UUID, list[Feedback]] = {}
-    for feedback in Feedback.objects.filter(prediction_id__in=list(prediction_ids)).order_by("happened_at"):
-        found.setdefault(feedback.prediction_id, []).append(feedback)
+    wanted = list(prediction_ids)
+    for start in range(0, len(wanted), _IDS_AT_ONCE):
+        some = wanted[start : start + _IDS_AT_ONCE]
+        for feedback in Feedback.objects.filter(prediction_id__in=some).order_by("happened_at"):
+            found.setdefault(feedback.prediction_id, []).append(feedback)
     return found
 
 

@@ -29,12 +29,13 @@ from console.predictions.queries import feedback_on
 from console.privacy.access_page import pages
 from console.privacy.models import Kind, PrivacyRequest, State
 from console.privacy.services import link_person
-from console.review.queries import decisions_on
+from console.review.models import ExpertDecision
+from console.review.queries import decisions_by_prediction
 from console.staff.models import User
 from console.staff.services import require
-from console.vault.models import Consent, StoredObject
+from console.vault.models import Consent
 from console.vault.models import Kind as ObjectKind
-from console.vault.services import open_kept
+from console.vault.services import open_for_the_person
 
 _MEMORY_BYTES_MAX: Final = 8 * 2**20
 _PLACE: Final = {ObjectKind.PHOTOGRAPH: ("photographs", "png"), ObjectKind.HEAT_MAP: ("heat_maps", "bin")}
@@ -98,7 +99,8 @@ def export_person(*, actor: User, request_id: int) -> IO[bytes]:
 def _person(request: PrivacyRequest) -> dict[str, Any]:
     subject = request.subject_id
     made = list(Prediction.objects.filter(subject=subject).order_by("happened_at")) if subject else []
-    feedback = feedback_on([prediction.pk for prediction in made])
+    ids = [prediction.pk for prediction in made]
+    feedback, decisions = feedback_on(ids), decisions_by_prediction(ids)
     return {
         "form": "amulet person 1",
         "made_at": now().isoformat(),
@@ -106,7 +108,7 @@ def _person(request: PrivacyRequest) -> dict[str, Any]:
         "consents": [_consent(row) for row in Consent.objects.filter(subject=subject).order_by("given_at")]
         if subject
         else [],
-        "predictions": [_prediction(row, feedback.get(row.pk, [])) for row in made],
+        "predictions": [_prediction(row, feedback.get(row.pk, []), decisions.get(row.pk, [])) for row in made],
         "requests": [
             {"number": row.pk, "kind": row.kind, "received_at": row.received_at.isoformat(), "state": row.state}
             for row in PrivacyRequest.objects.filter(subject=subject).order_by("pk")
@@ -129,7 +131,7 @@ def _consent(row: Consent) -> dict[str, Any]:
     }
 
 
-def _prediction(row: Prediction, feedback: list[Feedback]) -> dict[str, Any]:
+def _prediction(row: Prediction, feedback: list[Feedback], decisions: list[ExpertDecision]) -> dict[str, Any]:
     return {
         "id": str(row.pk),
         "happened_at": row.happened_at.isoformat(),
@@ -157,21 +159,17 @@ def _prediction(row: Prediction, feedback: list[Feedback]) -> dict[str, Any]:
                 "note": item.note,
                 "decided_at": item.decided_at.isoformat(),
             }
-            for item in decisions_on(row.pk)
+            for item in decisions
         ],
     }
 
 
 def _objects(actor: User, request: PrivacyRequest) -> Iterator[tuple[str, bytes]]:
-    rows = (
-        StoredObject.objects.filter(subject=request.subject_id) if request.subject_id else StoredObject.objects.none()
-    )
-    for owner, kind, part in rows.order_by("owner", "kind", "part").values_list("owner", "kind", "part"):
-        folder, ending = _PLACE[ObjectKind(kind)]
-        try:
-            content = open_kept(actor=actor, kind=ObjectKind(kind), owner=owner, part=part, for_the_person=True)
-        except NotFound as gone:
-            if gone.reason == "unreadable":  # a damaged file keeps nobody from all the rest
-                yield f"unreadable/{owner}-{part}.{kind}.txt", _UNREADABLE
-            continue  # its consent ended meanwhile: it is not kept any more
-        yield f"{folder}/{owner}-{part}.{ending}", content
+    if request.subject_id is None:
+        return
+    for kept in open_for_the_person(actor=actor, subject_id=request.subject_id):
+        folder, ending = _PLACE[kept.kind]
+        if kept.content is None:  # a damaged file keeps nobody from all the rest
+            yield f"unreadable/{kept.owner}-{kept.part}.{kept.kind}.txt", _UNREADABLE
+        else:
+            yield f"{folder}/{kept.owner}-{kept.part}.{ending}", kept.content

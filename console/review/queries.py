@@ -19,6 +19,7 @@ from console.review.agreement import Concord, Share, Sway, concord, sway, wilson
 from console.review.models import Decided, ExpertDecision, GoldAnswer, Part, ReviewItem, State, Why
 from console.staff.models import User
 
+_IDS_AT_ONCE: Final = 500
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 ACCURACY_SPAN: Final = timedelta(days=30)
 LATELY: Final = timedelta(days=30)  # of what is told of how experts agree with the model and with each other
@@ -208,6 +209,17 @@ def _measured(model: str, version: str, all_answers: int, by_why: Mapping[Why, S
 def decisions_on(prediction_id: UUID) -> QuerySet[ExpertDecision]:
     """Decisions on one prediction, the one in force first; joins the expert."""
     return ExpertDecision.objects.select_related("expert").filter(item__prediction=prediction_id).order_by("-round")
+
+
+def decisions_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, list[ExpertDecision]]:
+    """Decisions by prediction, the one in force first. A query for some hundred predictions; joins the item."""
+    found: dict[UUID, list[ExpertDecision]] = {}
+    for start in range(0, len(prediction_ids), _IDS_AT_ONCE):
+        some = list(prediction_ids[start : start + _IDS_AT_ONCE])
+        rows = ExpertDecision.objects.select_related("item").filter(item__prediction__in=some)
+        for decision in rows.order_by("-round"):
+            found.setdefault(decision.item.prediction_id, []).append(decision)
+    return found
 
 
 def agreement_since(moment: datetime) -> Agreement:

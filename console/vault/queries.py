@@ -9,10 +9,11 @@ from functools import cache
 from typing import Final
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from console.vault.cipher import MasterKeys, Unopenable, find_by, load_master_keys, unwrap
+from console.vault.cipher import KeyUnreadable, MasterKeys, Unopenable, find_by, load_master_keys, unwrap
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
@@ -48,6 +49,27 @@ def key_is_anothers() -> bool:
     except Unopenable:
         return True
     return False
+
+
+def key_complaint() -> str | None:
+    """One sentence when this process has no vault key, or not the one of this database. For every start that uses it.
+
+    With another one nobody in it is known: everybody would be recorded anew, and an erasure find one of the two. None
+    where it cannot be told: a database that is away, or has no tables yet, is told of by /readyz.
+    """
+    variable = f"AMULET_VAULT_KEY_FILE names {settings.AMULET.vault_key_file}"
+    try:
+        keys()
+        anothers = key_is_anothers()
+    except KeyUnreadable as error:
+        return f"AMULET_VAULT_KEY_FILE: {error}"
+    except OSError as error:
+        return f"{variable}, which cannot be read ({error.strerror}): `amulet up` creates it, or name the one you keep"
+    except DatabaseError:
+        return None
+    if not anothers:
+        return None
+    return f"{variable}, which is not the key under which this database knows its people: name the one it was made with"
 
 
 @cache

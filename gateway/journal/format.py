@@ -65,7 +65,9 @@ MAGIC: Final = b"\x89AMJ\r\n\x1a\n"
 VERSION: Final = 1
 MARKER: Final = b"\xf7\xa5\xffJ"
 SUFFIX: Final = ".journal"
+REFUSED_SUFFIX: Final = ".jsonl"
 RECORD_BYTES_MAX: Final = 16 * 2**20  # eight views with sealed photographs take about 2 MiB
+SEQUENCE_END: Final = 2**63  # no journal gets there; a file whose name says so is none of ours
 _LEAP: Final = 2**32  # more records than one segment holds: as many of the smallest take 107 GB
 
 _HEADER: Final = Struct("<8sHHQ")
@@ -157,10 +159,22 @@ def file_name(first_sequence: int) -> str:
 
 def sequence_in_name(path: Path) -> int | None:
     """The first sequence that a segment's name states; None for a file that is no segment."""
-    digits = path.name.removesuffix(SUFFIX)
-    return (
-        int(digits) if path.suffix == SUFFIX and len(digits) == 20 and digits.isascii() and digits.isdigit() else None
-    )
+    return _sequence_of(path.stem) if path.suffix == SUFFIX else None
+
+
+def refused_name(last_sequence: int) -> str:
+    """Of a file with refused events, by the last of them."""
+    return f"{last_sequence:020d}{REFUSED_SUFFIX}"
+
+
+def last_sequence_in_name(path: Path) -> int | None:
+    """The sequence of the last refused event in a file; None for a file that no delivery made."""
+    return _sequence_of(path.stem) if path.suffix == REFUSED_SUFFIX else None
+
+
+def _sequence_of(digits: str) -> int | None:
+    sequence = int(digits) if len(digits) == 20 and digits.isascii() and digits.isdigit() else SEQUENCE_END
+    return sequence if sequence < SEQUENCE_END else None
 
 
 def _crc32c(*parts: bytes | memoryview) -> int:

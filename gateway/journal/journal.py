@@ -25,12 +25,11 @@ from gateway.journal.cursor import write_cursor
 from gateway.journal.damage import Finding
 from gateway.journal.errors import JournalError, JournalLocked
 from gateway.journal.format import RECORD_BYTES_MAX
-from gateway.journal.recovery import Recovered, Stored, recover
+from gateway.journal.recovery import DAMAGED_FOLDER, Recovered, Stored, recover
 from gateway.journal.segment import sync_folder
 from gateway.journal.writer import JournalSettings, Ticket, Writer
 
 _log = logging.getLogger(__name__)
-DAMAGED_FOLDER: Final = "damaged"
 LOCK_NAME: Final = "lock"
 
 

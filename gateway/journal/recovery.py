@@ -10,6 +10,11 @@ they are shipped: opening takes the same time after a day's backlog as after a m
 Where the disk refuses the end of the last segment, records may stand there that somebody was told
 of. The journal then goes on far beyond any number that they can have, so that they keep theirs and
 are delivered when the disk gives them.
+
+Numbers go on above those that stand in the names of what is kept aside, in `rejected/` and `damaged/`: by its
+number a refused event is told from one that was kept before, and of two damaged segments with one name the
+second would replace the first. Where cursor and segments say less, since somebody took them away, the numbers
+leap as well.
 """
 
 from __future__ import annotations
@@ -18,12 +23,16 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from gateway.journal.cursor import FIRST_SEQUENCE, read_cursor, write_cursor
 from gateway.journal.damage import Finding, Inspection
 from gateway.journal.format import FRAME_BYTES_MIN, leap_from, sequence_in_name
 from gateway.journal.refusals import everything
+from gateway.journal.rejected import last_kept
 from gateway.journal.segment import ASIDE_SUFFIX, header_sequence, read_segment, size_of
+
+DAMAGED_FOLDER: Final = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ def recover(folder: Path) -> Recovered:
         next_sequence = max(next_sequence, end)
         with suppress(OSError):
             _sync(found[-1][1])
+    if (kept := _last_kept(folder)) >= next_sequence:
+        next_sequence = leap_from(kept)
     ends = [*firsts, next_sequence][1:]
     segments = tuple(
         Stored(path, first, end, size_of(path))
@@ -88,6 +99,13 @@ def _cursor(folder: Path, *, needed: bool) -> int:
             # Should it come back after a later start, records that take its numbers now would count as delivered.
             write_cursor(folder, FIRST_SEQUENCE)
         return FIRST_SEQUENCE
+
+
+def _last_kept(folder: Path) -> int:
+    """The highest sequence that stands in the name of what is kept aside; 0: nothing is. Raises OSError."""
+    aside = folder / DAMAGED_FOLDER
+    damaged = map(sequence_in_name, aside.iterdir() if aside.is_dir() else ())
+    return max(last_kept(folder), *(sequence or 0 for sequence in damaged), 0)
 
 
 def _inspect(path: Path, first_sequence: int) -> tuple[int, tuple[Finding, ...]]:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.journal.format import last_sequence_in_name, refused_name
 from gateway.journal.refusals import is_refusal
 from gateway.journal.segment import write_durably
 
 REJECTED_FOLDER: Final = "rejected"
-_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,15 @@ class RejectedEvents:
 
     def __init__(self, journal_folder: Path) -> None:
         self._folder = journal_folder / REJECTED_FOLDER
-        files = sorted(filter(_is_ours, self._folder.glob("*.jsonl"))) if self._folder.is_dir() else []
-        self._last_sequence = int(files[-1].stem) if files else 0
-        self._kept = {file.name: _Kept(_size_bytes(file), _count(file)) for file in files}
+        files = _files(self._folder)
+        self._last_sequence = max(files, default=0)
+        self._kept = {file.name: _Kept(_size_bytes(file), _count(file)) for _, file in sorted(files.items())}
         self.count = self._sum()
 
     def keep(self, events: Sequence[RejectedEvent]) -> None:
         """Keep them durably; those that were kept before, in an interrupted delivery, are not kept twice.
+
+        They are told by their numbers, which a journal never gives again while something is kept (`recovery`).
 
         Raises OSError, and then the delivery they came from must not count as done.
         """
@@ -63,7 +65,7 @@ class RejectedEvents:
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         last = max(event.sequence for event in new)
-        name = f"{last:0{_DIGITS}d}.jsonl"
+        name = refused_name(last)
         write_durably(self._folder / name, b"".join(map(_line, new)))
         self._last_sequence = last
         self._kept[name] = _Kept(_size_bytes(self._folder / name), len(new))
@@ -86,9 +88,15 @@ class RejectedEvents:
         return sum(kept.events for kept in self._kept.values())
 
 
-def _is_ours(file: Path) -> bool:
-    """Whether a delivery made it: a note or a copy that somebody left beside them counts for nothing."""
-    return len(file.stem) == _DIGITS and file.stem.isdecimal()
+def last_kept(journal_folder: Path) -> int:
+    """The highest sequence that is kept aside; 0: none is. Raises OSError."""
+    return max(_files(journal_folder / REJECTED_FOLDER), default=0)
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    """By the last sequence in each. A note or a copy that somebody left beside them counts for nothing."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return {last: file for file in found if (last := last_sequence_in_name(file)) is not None}
 
 
 def _size_bytes(file: Path) -> int:

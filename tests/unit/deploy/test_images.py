@@ -38,7 +38,6 @@ FOREIGN: Final = {
     "django": {"console"},
     "celery": {"console"},
     "psycopg2-binary": {"console"},
-    "simplejpeg": {"gateway"},
     "uvloop": {"gateway"},
 }
 

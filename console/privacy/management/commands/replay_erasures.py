@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from console.privacy.erasure import replay
+from console.vault.queries import key_complaint
 
 
 class Command(BaseCommand):
@@ -15,6 +16,8 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if (complaint := key_complaint()) is not None:
+            raise CommandError(complaint)
         try:
             again = replay()
         except (OSError, DatabaseError) as error:

@@ -5,6 +5,8 @@ import zipfile
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 
 from console.audit.models import Entry
@@ -203,3 +205,24 @@ def test_who_was_unknown_when_the_request_came_in_is_told_what_is_known_by_now(o
     assert sum(name.startswith("photographs/") for name in names) == 3
     assert erasure.carry_out(ask_erasure(officer, "late-1").pk)
     assert PrivacyRequest.objects.get(pk=request.pk).subject_id is None
+
+
+def test_an_export_costs_as_few_statements_for_many_predictions_as_for_one(officer: User) -> None:
+    expert, asked = member(Role.REVIEWER), []
+    for person, photographs in (("one-photograph", 1), ("many-photographs", 9)):
+        plant(officer, expert, photographs=photographs, person=person, tag=person)
+        request = receive(officer, kind="access", pseudonym=person)
+        services.check_identity(actor=officer, request_id=request.pk, method="card")
+        services.start(actor=officer, request_id=request.pk)
+        before = Entry.objects.filter(type="vault.opened").count()
+        with CaptureQueriesContext(connection) as statements:
+            file = export_person(actor=officer, request_id=request.pk)
+        with file, zipfile.ZipFile(file) as archive:
+            kept = [name for name in archive.namelist() if name.startswith(("photographs/", "heat_maps/"))]
+            told = json.loads(archive.read("person.json"))["predictions"]
+        assert sum(name.startswith("photographs/") for name in kept) == photographs
+        assert Entry.objects.filter(type="vault.opened").count() - before == len(kept)
+        assert (sum(len(row["reviews"]) for row in told), sum(len(row["feedback"]) for row in told)) == (1, 1)
+        asked.append(len(statements))
+
+    assert asked[1] == asked[0]

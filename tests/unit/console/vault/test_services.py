@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -15,7 +17,6 @@ from pytest_django import Settings
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
-from console.serve import vault_complaint
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries, services
@@ -221,13 +222,32 @@ def test_a_file_that_was_cut_off_is_said_to_be_unreadable(officer: User, reviewe
 def test_the_key_of_another_vault_is_told_from_ours(officer: User, settings: Settings, tmp_path: Path) -> None:
     assert not queries.key_is_anothers()  # of a database without people every key may be the one
     give(officer)
-    assert vault_complaint(settings.AMULET) is None
+    assert queries.key_complaint() is None
+    key = tmp_path / "vault.key"
+    key.write_bytes(os.urandom(32))
+    with another_key(settings, key):
+        assert f"{key}, which is not the key" in (queries.key_complaint() or "")
+
+
+def test_a_key_that_cannot_be_used_is_told_before_anybody_is_known(
+    settings: Settings, db: None, tmp_path: Path
+) -> None:
+    key = tmp_path / "vault.key"
+    with another_key(settings, key):
+        assert f"{key}, which cannot be read (No such file" in (queries.key_complaint() or "")
+        key.write_bytes(b"short")
+        assert f"AMULET_VAULT_KEY_FILE: {key} must hold exactly 32" in (queries.key_complaint() or "")
+        key.write_bytes(os.urandom(32))
+        assert queries.key_complaint() is None
+
+
+@contextmanager
+def another_key(settings: Settings, file: Path) -> Iterator[None]:
     own = settings.AMULET
-    (tmp_path / "vault.key").write_bytes(os.urandom(32))
-    settings.AMULET = own.model_copy(update={"vault_key_file": tmp_path / "vault.key"})
+    settings.AMULET = own.model_copy(update={"vault_key_file": file})
     queries.keys.cache_clear()
     try:
-        assert f"{tmp_path}/vault.key, which is not the key" in (vault_complaint(settings.AMULET) or "")
+        yield
     finally:
         settings.AMULET = own
         queries.keys.cache_clear()

@@ -13,11 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.journal.cursor import read_cursor, write_cursor
+from gateway.journal.damage import Inspection
 from gateway.journal.errors import JournalFormatError
 from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES, MARKER, frame, is_leap
 from gateway.journal.journal import Journal
 from gateway.journal.reader import Reader
 from gateway.journal.recovery import recover
+from gateway.journal.rejected import RejectedEvent, RejectedEvents
+from gateway.journal.segment import read_segment
 from gateway.journal.writer import JournalSettings
 from tests.unit.gateway.journal.disk import frame_starts, records_in, refusing, segment_bytes, write_segment
 
@@ -202,6 +205,81 @@ def test_a_cursor_that_the_disk_refuses_is_left_alone_where_segments_say_what_wa
     recovered = recover(tmp_path)
     assert (recovered.next_sequence, recovered.cursor) == (51, 50)
     assert refused.is_symlink()
+
+
+def keep_refused(folder: Path, sequence: int) -> None:
+    RejectedEvents(folder).keep([RejectedEvent(sequence, "", "refused by the test", b"event")])
+
+
+def test_without_a_cursor_and_segments_numbers_go_on_above_what_was_refused(tmp_path: Path) -> None:
+    keep_refused(tmp_path, 42)
+    recovered = recover(tmp_path)
+    assert recovered.cursor == recovered.next_sequence > 42
+
+
+def test_without_a_cursor_and_segments_numbers_go_on_above_all_that_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    write_segment(tmp_path / "damaged", segment_bytes(THIRTY, first=42), first=42)
+    assert recover(tmp_path).next_sequence > 42 + len(THIRTY)
+
+
+def test_numbers_below_what_was_refused_are_no_damage_of_the_segment_before(tmp_path: Path) -> None:
+    keep_refused(tmp_path, 42)
+    write_segment(tmp_path, ON_DISK)  # 1 to 6: what came after was lost with the disk's cache
+    first = recover(tmp_path).next_sequence
+    write_segment(tmp_path, segment_bytes([[b"x"]], first=first), first=first)
+
+    recovered = recover(tmp_path)
+    (before, _) = recovered.segments
+    inspection = Inspection(before.path.name, 1)
+    for piece in read_segment(before.path, expected=1):
+        inspection.see(piece)
+
+    assert (first > 42, recovered.next_sequence) == (True, first + 1)
+    assert not any(finding.records_lost for finding in inspection.findings(before.next_sequence))
+
+
+@pytest.mark.parametrize("name", ["00000000000000000042-seen.jsonl", "99999999999999999999.jsonl", "42.jsonl"])
+def test_a_file_that_no_delivery_made_says_nothing_about_numbers(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rejected").mkdir()
+    (tmp_path / "rejected" / name).write_text("{}\n")
+    assert recover(tmp_path).next_sequence == 1
+
+
+@given(
+    first=st.integers(1, 50) | st.integers(2**32 - 5, 2**34),
+    groups=st.none() | groups_of_records,
+    cursor=st.none() | st.integers(1, 100),
+    refused=st.sets(st.integers(1, 100) | st.integers(1, 2**40), max_size=3),
+    damaged=st.sets(st.integers(1, 100) | st.integers(1, 2**40), max_size=3),
+)
+def test_no_number_is_given_that_something_in_the_folder_has_in_its_name(
+    first: int, groups: list[list[bytes]] | None, cursor: int | None, refused: set[int], damaged: set[int]
+) -> None:
+    """Also when the start is killed, before or after its segment appeared, and when the cursor goes then."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        end = first + sum(map(len, groups)) if groups is not None else 1
+        if groups is not None:
+            write_segment(folder, segment_bytes(groups, first=first), first=first)
+        if cursor is not None:
+            write_cursor(folder, cursor)
+        for sequence in sorted(refused):
+            keep_refused(folder, sequence)
+        (folder / "damaged").mkdir()
+        for sequence in damaged:
+            write_segment(folder / "damaged", segment_bytes([[b"x", b"y"]], first=sequence), first=sequence)
+        borne = {end - 1, (cursor or 1) - 1, *refused, *damaged}
+
+        given = recover(folder).next_sequence
+
+        assert given > max(borne)
+        assert given in (end, cursor) or is_leap(given)
+        assert recover(folder).next_sequence == given
+        write_segment(folder, segment_bytes([], first=given), first=given)
+        assert recover(folder).next_sequence == given
+        (folder / "cursor").unlink(missing_ok=True)
+        assert recover(folder).next_sequence == given
 
 
 def test_segments_deleted_ahead_of_the_cursor_count_as_delivered(tmp_path: Path) -> None:

@@ -274,6 +274,26 @@ async def test_rejected_events_of_an_interrupted_delivery_are_not_kept_twice(
         (settings.folder / "cursor").unlink()  # as if the crash had come before it was written
 
 
+async def test_an_event_refused_after_cursor_and_segments_were_taken_away_is_kept_beside_the_older_ones(
+    tmp_path: Path, place: ConsolePlace
+) -> None:
+    place.behave("reject event-1 event-3")
+    settings = JournalSettings(tmp_path / "bare", free_bytes_min=0)
+    for sent in (names(2), names(2, first=2)):
+        journal = await Journal.open(settings)
+        await append_events(journal, *sent)
+        async with shipping(journal, settings_for(place)) as shipper:
+            rejected = (await until(shipper, delivered)).rejected
+        await journal.close()
+        (settings.folder / "cursor").unlink()
+        for segment in settings.folder.glob("*.journal"):
+            segment.unlink()
+
+    assert rejected == 2
+    kept = "".join(file.read_text() for file in (settings.folder / "rejected").iterdir())
+    assert ("event-1" in kept, "event-3" in kept) == (True, True)
+
+
 async def test_rejected_events_whose_file_was_taken_away_are_counted_no_longer(
     journal: Journal, place: ConsolePlace, tmp_path: Path
 ) -> None:
