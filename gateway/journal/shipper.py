@@ -242,6 +242,8 @@ class Shipper:
         del self._ahead[: len(parcel.records)]
         if not self._ahead and self._reader.position < portion.end:
             await _on_disk(self._read_ahead)
+            if not self._ahead:  # the end is damaged: nobody would come back for it before the next event
+                await _on_disk(partial(self._move_cursor, self._reader.position))
 
     def _read_ahead(self) -> None:
         self._ahead = self._reader.read(
@@ -300,6 +302,9 @@ class Shipper:
         self._rejected.keep(rejected)
         self._rejected.look_again()
         self._delivered += len(parcel.records) - len(rejected)
+        self._move_cursor(confirmed)
+
+    def _move_cursor(self, confirmed: int) -> None:
         try:
             self._journal.advance(confirmed)
         except OSError as error:

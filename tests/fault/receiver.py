@@ -68,10 +68,15 @@ class Handler(BaseHTTPRequestHandler):
     memory: Memory
 
     def do_POST(self) -> None:
+        """As the console: what says that it is something else is refused, and so is what is none of its business."""
+        if (self.headers["Content-Type"], self.headers["Content-Encoding"]) != ("application/x-protobuf", "gzip"):
+            return self._answer(415, b"")
         body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/internal/events" or self.headers["Authorization"] != f"Bearer {TOKEN}":
             return self._answer(401, b"")
         batch = pb.EventBatch.FromString(body)
+        if any(event.HasField("replay") for event in batch.events):  # the gateway's own memory
+            return self._answer(400, b"")
         behaviour, *named = self.memory.behaviour()
         while behaviour == "hold":
             self.memory.held_file.touch()

@@ -13,8 +13,8 @@ import pytest
 
 from gateway import errors
 from gateway.policy import PolicyKeeper, PolicySettings
-from gateway.routing.handover import HANDOVER_S_MAX
-from gateway.snapshot import CALLS_PER_MINUTE, PolicyInvalid, Snapshot
+from gateway.routing.handover import HANDOVER_S_MAX, hand_over
+from gateway.snapshot import CALLS_PER_MINUTE, PolicyInvalid, ServedVersion, Snapshot
 from protos.amulet.policy.v1 import policy_pb2
 from tests.unit.gateway.cast import (
     CONTROL_TOKEN,
@@ -290,3 +290,72 @@ def test_a_third_version_during_a_handover_is_what_is_waited_for(tmp_path: Path)
     assert handover.answering == [OLD]
     handover.ready.add(third)
     assert handover.answering == [third]
+
+
+BOTH = {OLD: 0.5, NEW: 0.5}
+
+
+def of_models(**routes: dict[str, float]) -> Snapshot:
+    """Models with the weights of their versions, all of which are listed."""
+    models = [
+        policy_pb2.ServedModel(
+            name=name,
+            versions=[served_version(version, name=name) for version in (OLD, NEW)],
+            routes=[policy_pb2.Route(version=version, weight_ratio=weight) for version, weight in weights.items()],
+        )
+        for name, weights in routes.items()
+    ]
+    return Snapshot.parse(policy(models=models).SerializeToString())
+
+
+def weights(snapshot: Snapshot) -> dict[str, dict[str, float]]:
+    return {
+        name: {route.version.version: route.weight_ratio for route in model.routes}
+        for name, model in snapshot.models.items()
+    }
+
+
+def only_old(version: ServedVersion) -> str | None:
+    return None if version.version == OLD else "not yet"
+
+
+def nothing(_: ServedVersion) -> str:
+    return "not yet"
+
+
+def test_a_model_that_is_new_waits_for_nothing_and_the_others_stay() -> None:
+    current = of_models(first={OLD: 1.0})
+    wanted = of_models(first={OLD: 1.0}, second={NEW: 1.0})
+
+    assert hand_over(wanted, current, only_old) is wanted
+
+
+def test_a_model_that_is_taken_out_of_production_is_out_at_once() -> None:
+    wanted = of_models(first={})
+
+    assert hand_over(wanted, of_models(first={OLD: 1.0}), only_old) is wanted
+
+
+def test_one_route_that_answers_is_enough_to_follow_the_new_ones() -> None:
+    wanted = of_models(first=BOTH)
+
+    assert hand_over(wanted, of_models(first={OLD: 1.0}), only_old) is wanted
+
+
+def test_old_routes_of_which_one_answers_stay_until_then() -> None:
+    found = hand_over(of_models(first={NEW: 1.0}), of_models(first=BOTH), only_old)
+
+    assert weights(found) == {"first": BOTH}
+    assert set(found.models["first"].versions) == {OLD, NEW}
+
+
+def test_only_the_model_that_cannot_follow_keeps_its_routes() -> None:
+    current = of_models(first={OLD: 1.0}, second={NEW: 1.0})
+    wanted = of_models(first={NEW: 1.0}, second={OLD: 1.0}, third={NEW: 1.0})
+
+    found = hand_over(wanted, current, only_old)
+
+    assert weights(found) == {"first": {OLD: 1.0}, "second": {OLD: 1.0}, "third": {NEW: 1.0}}
+    assert weights(wanted)["first"] == {NEW: 1.0}
+    assert hand_over(wanted, current, nothing) is wanted
+    assert hand_over(wanted, None, only_old) is wanted

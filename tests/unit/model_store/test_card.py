@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from model_store.card import DEPTH_MAX, CalibrationCard, Card, CardInvalid, version_name
+from model_store.card import (
+    DEPTH_MAX,
+    VERSION_CHARACTERS_MAX,
+    CalibrationCard,
+    Card,
+    CardInvalid,
+    FormChoice,
+    check_suffix,
+    version_name,
+)
 from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2
 
@@ -30,6 +39,45 @@ def card(good: dict[str, bytes]) -> Card:
 def test_a_card_survives_its_text(card: Card) -> None:
     assert Card.parse(card.render()) == card
     assert Card.parse(card.render()).render() == card.render()
+
+
+def test_a_card_is_text_that_people_read(card: Card) -> None:
+    assert "แดง" in card.render()
+    assert card.render().endswith("}\n")
+
+
+def test_no_part_of_a_card_is_lost_in_reading(document: dict[str, Any]) -> None:
+    decision = document["decision"]
+    decision |= {"confidence_min": 0.51, "margin_min": 0.13, "set_coverage": 0.93, "set_probability_min": 0.07}
+    document["graph"] |= {
+        "explanations": ["grad_cam_plus_plus", "grad_cam"],
+        "choice": {"processor": "x86_64 with VNNI", "why": "8 bits were refused"},
+    }
+
+    card = Card.parse(json.dumps(document))
+
+    limits = card.decision.limits
+    assert (limits.confidence_min, limits.margin_min) == (0.51, 0.13)
+    assert (limits.set_coverage, limits.set_probability_min) == (0.93, 0.07)
+    assert card.graph.explanations == ("grad_cam_plus_plus", "grad_cam")
+    assert card.graph.choice == FormChoice("x86_64 with VNNI", "8 bits were refused")
+    written = json.loads(card.render())
+    assert (written["decision"], written["graph"]) == (document["decision"], document["graph"])
+
+
+def test_a_metric_is_found_by_its_name(card: Card) -> None:
+    (f1,) = card.metrics
+    accuracy = replace(f1, name="accuracy", value=0.9)
+    both = replace(card, metrics=(f1, accuracy))
+
+    assert (both.metric(f1.name), both.metric("accuracy"), both.metric("nonesuch")) == (f1, accuracy, None)
+
+
+@pytest.mark.parametrize(("config", "drawn"), [({"golden": "drawn"}, True), ({"golden": "kept"}, False), ({}, False)])
+def test_golden_photographs_are_nobodys_only_where_the_card_says_so(
+    card: Card, config: dict[str, str], drawn: bool
+) -> None:
+    assert replace(card, training=replace(card.training, config=config)).golden_are_drawn is drawn
 
 
 def test_a_card_may_say_how_its_temperature_was_tried(card: Card) -> None:
@@ -89,6 +137,18 @@ def test_a_tree_that_is_none_is_refused(document: dict[str, Any], groups: dict[s
         Card.parse(json.dumps({**document, "levels": [TONE, above]}))
 
 
+def test_two_groups_of_one_name_are_no_level(document: dict[str, Any]) -> None:
+    groups = [{"id": "one", "names": {"en": "One"}, "classes": classes} for classes in (["red"], ["blue", "green"])]
+    with pytest.raises(CardInvalid, match="exactly one group of tone"):
+        Card.parse(json.dumps({**document, "levels": [{**TONE, "groups": groups}]}))
+
+
+def test_a_class_that_ends_above_the_cut_stands_for_itself(document: dict[str, Any]) -> None:
+    groups = [{**TONE["groups"][0], "id": "red"}, TONE["groups"][1]]  # type: ignore[index]  # of a list
+    card = Card.parse(json.dumps({**document, "levels": [{**TONE, "groups": groups}]}))
+    assert [group.id for group in card.levels[0].groups] == ["red", "cold"]
+
+
 @pytest.mark.parametrize("pair", [["green", "green"], ["green", "pink"]])
 def test_look_alikes_that_are_no_pair_are_refused(document: dict[str, Any], pair: list[str]) -> None:
     with pytest.raises(CardInvalid, match="a pair is two of the classes"):
@@ -128,12 +188,17 @@ def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
         (_set("temperature", value="1.5"), r"\$\.temperature"),
         (_set("classes", 1, "id", value="red"), r"\$\.classes"),
         (_set("classes", 1, "id", value=".."), r"\$\.classes"),
+        (_set("classes", 1, "id", value="."), r"\$\.classes"),
         (_set("classes", 1, "id", value="a/b"), r"\$\.classes"),
         (_set("classes", 1, "names", value={"th": "แดง"}), r"\$\.classes"),
         (_set("data", "per_class", value={"purple": 1}), r"\$\.data\.per_class"),
         (_set("decision", "detectors", 0, "name", value="energy"), r"\$\.decision\.detectors"),
         (_set("decision", "detectors", 0, "unsure_at", value=-100), "rise in this order"),
         (_set("graph", "detectors", value=["mahalanobis"]), r"\$\.decision\.detectors"),
+        (
+            lambda document: document["decision"]["detectors"].append(document["decision"]["detectors"][0]),
+            r"\$\.decision\.detectors",
+        ),
         (lambda document: document["metrics"].append(document["metrics"][0]), r"\$\.metrics"),
         (_set("golden", 0, "probabilities", value=[0.5, 0.5]), r"\$\.golden"),
         (_set("golden", 0, "scores", value={"mahalanobis": 1}), r"\$\.golden"),
@@ -203,12 +268,44 @@ def test_a_card_that_contradicts_itself_is_not_written(card: Card) -> None:
         replace(card, graph=replace(card.graph, detectors=("mahalanobis", "other"))).render()
 
 
+def test_a_card_that_its_schema_refuses_is_not_written(card: Card) -> None:
+    with pytest.raises(CardInvalid, match=r"\$\.temperature"):
+        replace(card, temperature=0.0).render()
+
+
+def test_what_is_wrong_is_told_in_a_few_lines_however_large_it_is(document: dict[str, Any]) -> None:
+    document["temperature"] = "1" * 100_000
+    with pytest.raises(CardInvalid, match="is not of type 'number'") as refused:
+        Card.parse(json.dumps(document))
+    assert len(str(refused.value)) < 400
+
+
 def test_a_version_is_named_by_day_backbone_and_score() -> None:
     at = datetime(2026, 3, 14, tzinfo=UTC)
     assert version_name(created_at=at, backbone="tf_lite0", macro_f1=0.87549) == "v20260314_tf_lite0_0.875"
     assert version_name(created_at=at, backbone="tf_lite0", macro_f1=1.0, suffix="b") == "v20260314_tf_lite0_1.000-b"
     with pytest.raises(ValueError, match="not a version name"):
         version_name(created_at=at, backbone="TF Lite", macro_f1=0.5)
+    with pytest.raises(ValueError, match="not a version name"):
+        version_name(created_at=at, backbone="tf_lite0", macro_f1=0.5, suffix="b\n")
+
+
+def test_a_version_name_is_no_longer_than_what_keeps_it() -> None:
+    at, room = datetime(2026, 3, 14, tzinfo=UTC), VERSION_CHARACTERS_MAX - len("v20260314__1.000")
+    assert len(version_name(created_at=at, backbone="a" * room, macro_f1=1.0)) == VERSION_CHARACTERS_MAX
+    with pytest.raises(ValueError, match="of at most 100 characters"):
+        version_name(created_at=at, backbone="a" * (room + 1), macro_f1=1.0)
+
+
+@pytest.mark.parametrize("suffix", ["", "b", "job12", "a" * 12])
+def test_a_suffix_is_a_short_word(suffix: str) -> None:
+    check_suffix(suffix)
+
+
+@pytest.mark.parametrize("suffix", ["a" * 13, "B", "a-b", "b\n", "ก"])
+def test_any_other_suffix_is_refused(suffix: str) -> None:
+    with pytest.raises(ValueError, match="as job12"):
+        check_suffix(suffix)
 
 
 MEASURED = {

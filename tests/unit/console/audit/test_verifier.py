@@ -197,6 +197,37 @@ def test_a_line_of_anything_else_is_a_problem_and_no_crash(spoilt: bytes) -> Non
     assert not verify([*LOG.lines(), spoilt], KEY.public_key()).whole
 
 
+def test_what_follows_an_entry_on_its_line_is_a_problem() -> None:
+    lines = LOG.lines()
+    lines[5] += b' {"note": "added"}'
+    report = verify(lines, KEY.public_key())
+    assert (report.problems[0].first, report.problems[0].what) == (5, "this line is not JSON")
+
+
+def test_a_log_behind_another_log_does_not_prove_what_stands_before_it() -> None:
+    forged = make_log(3, signed_at=(), tag="forged")
+    report = verify([*forged.lines(), *LOG.lines()], KEY.public_key())
+    assert not report.whole
+    assert report.problems[0].what == "line 5 is neither an entry nor a checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("amulet_audit", 2, "has form 2, and form 1 is understood"),
+        ("origin", "amulet/audit/another", "the file is of the log amulet/audit/another"),
+        ("previous", "1" * 64, "the first entry cannot follow another"),
+        ("first", None, "does not say where the log begins"),
+        ("frontier", ["00" * 32], "does not say where the log begins"),
+    ],
+)
+def test_a_first_line_that_is_not_this_logs_is_named(field: str, value: object, what: str) -> None:
+    lines = LOG.lines()
+    lines[0] = json.dumps({**json.loads(lines[0]), field: value}).encode()
+    report = verify(lines, KEY.public_key())
+    assert what in report.problems[0].what
+
+
 @given(st.lists(st.binary(max_size=60), max_size=5))
 def test_no_file_makes_it_crash(lines: list[bytes]) -> None:
     assert not verify(lines, KEY.public_key()).whole

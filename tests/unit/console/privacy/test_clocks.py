@@ -12,6 +12,7 @@ from console.privacy.clocks import (
     Law,
     date_text,
     day_of,
+    days_until,
     escalation,
     limits,
     months_after,
@@ -82,6 +83,8 @@ def test_a_request_counts_from_its_day_in_bangkok_and_ends_with_the_last_minute_
     assert found.binding == date(2026, 3, 1)
     assert found.ends_at == datetime(2026, 3, 2, tzinfo=BANGKOK) == datetime(2026, 3, 1, 17, tzinfo=UTC)
     assert (found.days_left(date(2026, 3, 1)), found.days_left(date(2026, 3, 2))) == (0, -1)
+    for moment, left in ((before, 29), (after, 28), (found.ends_at - timedelta(seconds=1), 0), (found.ends_at, -1)):
+        assert days_until(found.ends_at, moment) == left
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES
 from gateway.journal.journal import Journal
 from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
 from gateway.journal.writer import JournalSettings
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
-from tests.unit.gateway.journal.disk import refusing
+from tests.unit.gateway.journal.disk import frame_starts, refusing, segment_bytes, write_segment
 
 WAIT_S = 30.0
 
@@ -138,6 +140,58 @@ async def test_everything_that_is_durable_is_delivered_before_a_pause_however_la
     task.cancel()
     assert place.applied == names(60)
     assert max(place.batches) == 11
+
+
+async def test_a_portion_is_paused_after_where_something_arrives_and_confirmed_to_its_last_event(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    await append_events(journal, *names(20))
+    settings = replace(settings_for(place), catch_up_records_min=3, linger_s=FOR_EVER_S)
+    shipper = Shipper(journal, settings, seed=1)
+    await append_events(journal, "event-20")
+    task = asyncio.create_task(shipper.run())
+    state = await until(shipper, lambda state: state.backlog_records == 17)
+    task.cancel()
+
+    assert (place.batches, place.applied, state.delivered) == ([4], names(4), 4)
+    assert journal.cursor == 5  # though eight were read
+
+
+@pytest.mark.parametrize("backlog", [0, 20])
+async def test_a_pause_leaves_what_arrives_time_to_gather(journal: Journal, place: ConsolePlace, backlog: int) -> None:
+    """After a portion, where something arrives; and once everything is delivered."""
+    pause_s = 0.5
+    await append_events(journal, *names(backlog or 3))
+    began_s = time.monotonic()
+    shipper = Shipper(journal, replace(settings_for(place), catch_up_records_min=3, linger_s=pause_s), seed=1)
+    if backlog:
+        await append_events(journal, "while it begins")
+    task = asyncio.create_task(shipper.run())
+    await until(shipper, delivered)
+    if not backlog:
+        await append_events(journal, "after")
+        await until(shipper, delivered)
+    task.cancel()
+
+    assert time.monotonic() - began_s >= pause_s
+
+
+async def test_a_backlog_is_delivered_without_a_pause_where_nothing_arrives(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    await append_events(journal, *names(20))
+    async with shipping(journal, replace(settings_for(place), linger_s=FOR_EVER_S)) as shipper:
+        await until(shipper, delivered)
+    assert place.batches == [8, 8, 4]
+
+
+async def test_an_event_larger_than_a_batch_is_delivered_by_itself(journal: Journal, place: ConsolePlace) -> None:
+    await append_events(journal, "before")
+    await append_events(journal, "large", photograph=random.Random(1).randbytes(5_000))
+    await append_events(journal, "after")
+    async with shipping(journal, replace(settings_for(place), batch_bytes_max=1_000)) as shipper:
+        await until(shipper, delivered)
+    assert (place.applied, place.batches) == (["before", "large", "after"], [1, 1, 1])
 
 
 @pytest.mark.parametrize(("arriving", "portion"), [(1, 11), (2, 11), (5, 20), (10, 40)])
@@ -318,6 +372,129 @@ async def test_one_event_that_is_too_much_does_not_hold_up_those_before_it(
     async with shipping(journal, settings_for(place)) as shipper:
         await until(shipper, delivered)
     assert place.applied == names(12)
+
+
+async def test_a_console_that_does_not_answer_is_given_up_and_asked_again(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    place.behave("hold")
+    await append_events(journal, *names(20))
+    async with shipping(journal, replace(settings_for(place), answer_s_max=0.2)) as shipper:
+        state = await until(shipper, lambda state: state.failures >= 2)
+        assert not state.delivering
+        assert "the console" in state.sentence
+    place.behave("ok")
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, delivered)
+    assert place.applied == names(20)
+
+
+async def test_what_the_gateway_remembers_for_itself_is_not_for_the_console(
+    journal: Journal, place: ConsolePlace
+) -> None:
+    event = pb.Event(event_id="event")
+    event.happened_at.GetCurrentTime()
+    event.replay.SetInParent()
+    assert event.HasField("replay")
+    await journal.append(event.SerializeToString())
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, delivered)
+    assert place.applied == ["event"]
+
+
+async def test_no_proxy_of_the_environment_sees_the_events(
+    journal: Journal, place: ConsolePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    await append_events(journal, *names(3))
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
+    assert (state.failures, place.applied) == (0, names(3))
+
+
+async def test_what_is_no_event_is_kept_aside_without_asking_the_console(journal: Journal, place: ConsolePlace) -> None:
+    place.behave("500")
+    await journal.append(b"\xff\xff no event")
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
+    assert (state.rejected, state.delivered, state.failures) == (1, 0, 0)
+
+
+def stored(name: str) -> bytes:
+    event = pb.Event(event_id=name)
+    event.happened_at.GetCurrentTime()
+    return event.SerializeToString()
+
+
+async def test_a_damaged_end_is_passed_over_and_not_waited_for(tmp_path: Path, place: ConsolePlace) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    write_segment(folder, segment_bytes([[stored(name)] for name in names(3)], sealed=True))
+    harmed = bytearray(segment_bytes([[stored("lost")]], first=4, sealed=True))
+    harmed[frame_starts([[stored("lost")]])[0] + FRAME_HEADER_BYTES] ^= 0xFF
+    write_segment(folder, bytes(harmed), first=4)
+    journal = await Journal.open(JournalSettings(folder, free_bytes_min=0))
+    whole_segment = replace(settings_for(place), batch_records_max=3)
+    async with shipping(journal, whole_segment) as shipper:
+        state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
+        assert (state.failures, state.delivering, journal.cursor) == (0, True, journal.durable_end)
+        await append_events(journal, "after")
+        await until(shipper, delivered)
+    assert place.applied == [*names(3), "after"]
+    await journal.close()
+
+
+async def test_events_that_cannot_be_read_yet_are_told_of(journal: Journal, place: ConsolePlace) -> None:
+    """Nothing behind them says that they are lost: what is written next will."""
+    await append_events(journal, "harmed")
+    path = journal.segments()[0].path
+    content = bytearray(path.read_bytes())
+    content[HEADER_BYTES + FRAME_HEADER_BYTES] ^= 0xFF
+    path.write_bytes(content)
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: state.failures > 0 or delivered(state))
+    assert (state.delivering, state.backlog_records) == (False, 1)
+    assert state.sentence == "the oldest events of the journal cannot be read"
+
+
+async def test_segments_that_could_not_be_deleted_go_later_and_hold_nothing_up(
+    journal: Journal, place: ConsolePlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def segments() -> int:
+        return len(list((tmp_path / "journal").glob("*.journal")))
+
+    await append_events(journal, *names(299))
+    await append_events(journal, "event-299")
+    assert segments() == 2
+    with caplog.at_level("WARNING"), keeping_files() as tries:
+        async with shipping(journal, settings_for(place)) as shipper:
+            await until(shipper, lambda state: delivered(state) and tries[0] >= 3)
+            assert segments() == 2
+            await append_events(journal, "after")
+            await until(shipper, delivered)
+    assert "delivered segments cannot be deleted" in caplog.text
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, lambda _: segments() == 1)
+    assert place.applied == [*names(300), "after"]
+
+
+@contextmanager
+def keeping_files() -> Iterator[list[int]]:
+    """The disk deletes no file. Gives how often it was asked to."""
+    tries, give = [0], os.unlink
+
+    def unlink(*args: object, **kwargs: object) -> None:
+        tries[0] += 1
+        raise PermissionError("this disk keeps what it has")
+
+    os.unlink = unlink
+    try:
+        yield tries
+    finally:
+        os.unlink = give
 
 
 async def test_a_wrong_token_is_named(journal: Journal, place: ConsolePlace) -> None:

@@ -43,9 +43,21 @@ def test_the_only_model_need_not_be_named() -> None:
 
 def test_of_several_models_one_must_be_named() -> None:
     with pytest.raises(errors.FieldInvalid, match="several") as refused:
-        model_for(snapshot("a", "b"), ANYONE, "")
+        model_for(snapshot("b", "a"), ANYONE, "")
 
     assert (refused.value.field, refused.value.wanted) == ("model", "name one of a, b")
+
+
+def test_where_a_key_may_use_no_model_there_is_none_to_be_meant() -> None:
+    with pytest.raises(errors.ModelNotFound, match="no model that this key may use"):
+        model_for(snapshot("a", "b"), Client("c", 100, frozenset({"z"})), "")
+
+
+def test_a_name_that_is_told_back_is_looked_at_first() -> None:
+    with pytest.raises(errors.FieldInvalid) as refused:
+        model_for(snapshot("tiny"), ANYONE, "m" * 9_000)
+
+    assert refused.value.field == "model"
 
 
 def test_the_only_model_that_a_key_may_use_need_not_be_named() -> None:
@@ -64,7 +76,7 @@ def test_a_model_that_is_not_there_is_not_found() -> None:
 
 
 def test_a_named_version_needs_no_route() -> None:
-    found = destination(model(old=1), version=NEW, sticky_key="s", why_not_ready=ready)
+    found = destination(model(old=1, watching=-1), version=NEW, sticky_key="s", why_not_ready=ready)
 
     assert (found.version.version, found.shadows, found.drawn) == (NEW, (), False)
 
@@ -110,6 +122,23 @@ def test_when_the_version_to_be_asked_rather_is_gone_or_not_ready_the_weights_ch
     )
 
     assert (found.version.version, found.drawn) == (OLD, True)
+
+
+def test_callers_are_divided_by_who_they_are_and_each_stays_where_it_was() -> None:
+    table = model(old=0.5, new=0.5)
+
+    def drawn(caller: str) -> str:
+        return destination(table, version="", sticky_key=caller, why_not_ready=ready).version.version
+
+    callers = [f"s{number}" for number in range(50)]
+    assert {drawn(caller) for caller in callers} == {OLD, NEW}
+    assert [drawn(caller) for caller in callers] == [drawn(caller) for caller in callers]
+
+
+def test_a_version_does_not_watch_itself() -> None:
+    found = destination(model(old=1, watching=-1), version="", sticky_key="s", why_not_ready=ready, rather=[WATCHING])
+
+    assert (found.version.version, found.shadows) == (WATCHING, ())
 
 
 def test_a_version_to_be_asked_rather_that_has_a_route_counts_as_drawn() -> None:

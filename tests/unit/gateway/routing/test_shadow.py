@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.background import Background
 from gateway.errors import BackendUnavailable
@@ -76,6 +77,21 @@ async def test_one_core_is_left_for_a_call_that_comes_meanwhile(cores: int, at_o
         assert looks.told == ["0", "1", "2", "3"]
 
 
+async def test_shadows_that_look_and_calls_in_hand_share_the_cores() -> None:
+    async with Background() as background:
+        shadows, looks = Shadows(background, cores=4), Looks()
+        with shadows.answering(), shadows.answering():
+            for number in range(4):
+                looks.add(shadows, str(number))
+            await turns()
+            assert looks.begun == ["0", "1"]  # two calls, two shadows: no core is left
+        await turns()
+        assert looks.begun == ["0", "1", "2"]
+        looks.may_end.set()
+        await turns()
+    assert shadows.answered == 4
+
+
 async def test_the_oldest_gives_way_where_too_many_wait() -> None:
     async with Background() as background:
         shadows, looks = Shadows(background, cores=2), Looks()
@@ -90,6 +106,15 @@ async def test_the_oldest_gives_way_where_too_many_wait() -> None:
 
 @pytest.mark.parametrize("wrong", ["look", "tell", "bug"])
 async def test_one_that_fails_is_dropped_and_the_next_one_looks(wrong: str) -> None:
+    """What is to be expected is noted, and a fault of ours comes with its trace; neither ends the task in an error."""
+    with capture_logs() as logs:
+        await _one_fails_and_the_next_one_looks(wrong)
+    (said,) = logs
+    assert (said["event"], said["version"]) == ("shadow_failed", VERSION.version)
+    assert (said["log_level"], "why" in said) == (("error", False) if wrong == "bug" else ("info", True))
+
+
+async def _one_fails_and_the_next_one_looks(wrong: str) -> None:
     async with Background() as background:
         shadows, looks = Shadows(background, cores=1), Looks()
         looks.look_fails = {"look": BackendUnavailable("it is down"), "bug": ZeroDivisionError()}.get(wrong)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.training.calibration.test_temperature import scored
+from tests.unit.training.calibration.test_temperature import scored, with_copies
 from training.calibration.temperature import Scored, fit_temperature, probabilities_of
 from training.calibration.trial import FOLDS, Foldable, tried_temperature
 from training.evaluation.metrics import expected_calibration_error, negative_log_likelihood
@@ -58,6 +58,19 @@ def test_one_that_does_harm_elsewhere_is_refused_with_a_sentence() -> None:
     assert found.nll[1] > found.nll[0]
     assert "is refused" in found.refused
     assert "worsens NLL from" in found.refused
+
+
+def test_copies_that_count_once_altogether_change_no_figure() -> None:
+    given = scored(40, 0.5, seed=4)
+    times = np.where(np.arange(40) % 2, 1, 3)
+    once, copied = (
+        tried_temperature(alone(given)),
+        tried_temperature(Foldable(with_copies(given), np.repeat(np.arange(40), times))),
+    )
+
+    assert copied.temperature == pytest.approx(once.temperature, rel=1e-4)
+    assert copied.nll == pytest.approx(once.nll, rel=1e-4)
+    assert copied.ece == pytest.approx(once.ece, abs=1e-4)
 
 
 def test_copies_of_a_photograph_stay_in_one_fold() -> None:

@@ -85,6 +85,34 @@ def test_the_division_depends_on_the_seed_and_not_on_the_order(
     assert divide(together, PARTS, seed=seed) == divide(again, PARTS, seed=seed)
 
 
+def alone(label: str, count: int, side: words.Side.ValueType = words.SIDE_FRONT) -> list[tuple[Photo, ...]]:
+    """So many photographs of a class and side, each a group of its own."""
+    return [
+        (dataclasses.replace(_BLANK, label=label, side=side, relative=f"{label}/{side}_{number:03}.jpg"),)
+        for number in range(count)
+    ]
+
+
+HALVES = {"one": 0.5, "other": 0.5}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_sides_are_shared_out_as_classes_are(seed: int) -> None:
+    together = [members for label in "ab" for side in SIDES for members in alone(label, 10, side)]
+    for photos in divide(together, HALVES, seed=seed).values():
+        assert Counter((photo.label, photo.side) for photo in photos) == {
+            (label, side): 5 for label in "ab" for side in SIDES
+        }
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_photographs_that_do_not_divide_go_now_here_and_now_there(seed: int) -> None:
+    """Each class has one photograph too many for its halves: no part gets all of those."""
+    together = [members for label in "abcdefghij" for members in alone(label, 5)]
+    sizes = [len(photos) for photos in divide(together, HALVES, seed=seed).values()]
+    assert sizes == [25, 25]
+
+
 def test_copies_of_a_photograph_stay_on_one_side_of_every_division(tmp_path: Path) -> None:
     root = write_folder(tmp_path, {"a": 12, "b": 12})
     for number in range(0, 12, 3):
