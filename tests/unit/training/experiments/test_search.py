@@ -228,6 +228,21 @@ def test_a_folder_is_gone_on_with_only_when_asked_and_only_as_it_was_begun(
         search(request(data, tmp_path / "taken"), colour_eye, say=silent)
 
 
+def test_a_folder_that_takes_no_search_is_refused_before_photographs_are_read(
+    found: tuple[Search, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/note").write_text("mine")
+
+    for out, resume, said in (
+        (found[1], False, "holds a search already"),
+        (tmp_path / "none", True, "holds no search to go on with"),
+        (tmp_path / "taken", False, "exists and is no search"),
+    ):
+        with pytest.raises(SettingWrong, match=said):
+            search(request(tmp_path / "no-data", out, resume=resume), colour_eye, say=silent)
+
+
 def test_a_disk_that_is_full_at_the_start_leaves_a_folder_to_start_in_again(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
