@@ -19,6 +19,7 @@ from PIL import Image
 from tests.pages import ROOT, blocks
 from tests.unit.training.data.cast import write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
+from tests.unit.training.pages.reading import rows_of
 from training import locks
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, load_folder
@@ -206,6 +207,11 @@ def test_the_page_says_what_the_document_says_and_needs_nothing_else(found: tupl
     for sentence in search_sentences(result):
         assert sentence in page
     assert page.count("<circle") >= len(result.trials) * 2
+    rows, document = rows_of(page), result.document()
+    for trial in document["trials"]:
+        assert [str(trial["number"]), f"{trial['balanced_accuracy']:.3f}"] in [row[:2] for row in rows]
+    assert ["strength.turn_deg", str(result.recipe.document()["strength"]["turn_deg"])] in rows  # and no Python
+    assert not re.search(r"None|&#39;|\{", re.sub(r"(?s)<style>.*?</style>", "", page))
     assert not re.search(r"<script|https?://|src=", page)
 
 
