@@ -46,7 +46,7 @@ class ResultFolder(click.Path):
     """
 
     def __init__(self, *, kept: bool = False) -> None:
-        super().__init__(path_type=Path)
+        super().__init__(file_okay=False, path_type=Path)
         self._kept = kept
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

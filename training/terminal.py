@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from training import documents
-from training.data.errors import DataWrong
+from training.data.errors import DataWrong, printable
 from training.errors import TrainingRefused
 
 SEED_MAX: Final = 2**32 - 1
@@ -106,6 +106,8 @@ def mapping_of(file: Path | None, *, option: str, example: str) -> dict[str, Any
 def named(item: str) -> tuple[str, Path]:
     """A set of other things as NAME=DIR, or as DIR with the folder's own name."""
     name, mark, path = item.partition("=")
+    if printable(name) != name:  # results hold it as text
+        raise click.UsageError(f"--ood {printable(item)} has a name that is no UTF-8: choose another name")
     if not mark:
         return Path(item).name, Path(item)
     if not name or not path:

@@ -1,4 +1,4 @@
-"""Reports of training, at 1280 pixels and on paper: no column and no name is cut off, however long ids are."""
+"""Reports of training, at 1280 pixels, on paper and on a telephone: nothing is cut off or too small to be read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from model_store.card import ClassCard
 from tests import tiny_archive
 from tests.unit.training.evaluation.cast import write_colours
 from tests.unit.training.experiments.test_compare import write_run
+from training.data import report as data_report
+from training.data.check import check_folder
 from training.evaluation import report, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
@@ -78,7 +80,25 @@ def ablation(_folder: Path) -> str:
     return ablation_page(Ablation("photographs", "f" * 64, 131, 131, LONG[:2], (0, 1, 2), 5, rows))
 
 
-PAGES: Final = {"evaluation": evaluation, "comparison": comparison, "ablation": ablation}
+def checked(folder: Path) -> str:
+    colours = write_colours(folder)
+    return data_report.page(check_folder(colours.data))
+
+
+PAGES: Final = {"evaluation": evaluation, "comparison": comparison, "ablation": ablation, "check": checked}
+PHONE_PX: Final = 390
+LETTERS_PX_MIN: Final = 10  # of a chart, as drawn
+NAME_PX_MIN: Final = 120
+BAR_PX_MIN: Final = 60
+# Where a telephone leaves too little: letters of charts, names that rows begin with, bars; and what is wider than it.
+TOO_SMALL: Final = """([letters, name, bar]) => [
+    ...[...document.querySelectorAll("svg:not(.cell)")].filter(
+        each => 11 * each.getBoundingClientRect().width / each.viewBox.baseVal.width < letters),
+    ...[...document.querySelectorAll(".card > table:not(.facts):not(.confusion) td:first-child:not(.n)")].filter(
+        each => each.clientWidth < name),
+    ...[...document.querySelectorAll(".row > .bar")].filter(each => each.clientWidth < bar),
+    ...(document.documentElement.scrollWidth > innerWidth ? [document.body] : []),
+].map(each => `${each.tagName} ${each.textContent.trim().slice(0, 40)}: ${each.getBoundingClientRect().width}`)"""
 
 
 @pytest.fixture(scope="module")
@@ -100,5 +120,17 @@ def test_nothing_is_cut_off(browser: Browser, pages: Mapping[str, Path], name: s
         frames = window.eval_on_selector_all(".frames img", "all => all.map(each => each.clientWidth)")
         assert all(width >= FRAME_PX_MIN for width in frames)
         assert bool(frames) == (name == "evaluation")
+    finally:
+        window.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_telephone_shows_charts_and_names_that_can_be_read(
+    browser: Browser, pages: Mapping[str, Path], name: str
+) -> None:
+    window = browser.new_page(viewport={"width": PHONE_PX, "height": 844})
+    try:
+        window.goto(pages[name].as_uri())
+        assert window.evaluate(TOO_SMALL, [LETTERS_PX_MIN, NAME_PX_MIN, BAR_PX_MIN]) == []
     finally:
         window.close()

@@ -23,7 +23,7 @@ from training.evaluation.judgement import OutsideSeen
 from training.evaluation.look_alikes import LookAlikes
 from training.explanation.contrast import contrast, contrasted
 from training.explanation.overlay import overlaid
-from training.pages import charts, pictures, render
+from training.pages import charts, pictures, render, settings_rows
 from training.pages.charts import Border, Line
 
 MISTAKES_SHOWN_MAX: Final = 18
@@ -124,7 +124,7 @@ def page(subject: Subject) -> str:
         disclaimer=DISCLAIMER,
         failures=failures_of(subject.mistakes, found.look_alikes),
         course=course.shown(subject.course),
-        settings=_flat(subject.card.training.config),
+        settings=list(settings_rows(subject.card.training.config)),
     )
 
 
@@ -292,13 +292,3 @@ def _accuracy_by_share(found: Assessment) -> Line:
 def _floor(value: float) -> float:
     """The round number below that a curve's axis may start at."""
     return float(max(0.0, np.floor(value * 5.0 - 0.2) / 5.0))
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return rows

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.errors import printable
 from training.errors import SettingWrong
 from training.evaluation import metrics, several
 from training.evaluation.answers import GraphModel
@@ -437,13 +438,13 @@ def _by_whom(tuned: Sequence[str]) -> str:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest ends of the paths that tell them apart, as pages and JSON can hold them."""
     if len({path.resolve() for path in paths}) < len(paths):
         raise SettingWrong("a model is named twice: compare different ones")
     if len(paths) < 2:
         raise SettingWrong("a comparison needs at least two models")
     for parts in range(1, max(len(path.resolve().parts) for path in paths) + 1):
-        names = ["/".join(path.resolve().parts[-parts:]) for path in paths]
+        names = [printable("/".join(path.resolve().parts[-parts:])) for path in paths]
         if len(set(names)) == len(names):
             return names
     raise AssertionError("different paths end differently")

@@ -149,6 +149,7 @@ def search(
     eye_of: the exported network of a recipe.  tried: told of each trial that chooses, once it is on disk.
     Raises DataWrong or TrainingRefused, each one sentence; OSError where the disk refuses.
     """
+    _check_out(request)
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds)
@@ -359,6 +360,18 @@ def _figures(
     return *(of_class_mean(each, groups, labels) for each in found[:3]), *found[3:]
 
 
+def _check_out(request: Request) -> None:
+    """Raises SettingWrong where the search can neither begin nor go on in its folder, whatever the photographs are."""
+    out = request.out
+    if (out / REQUEST).is_file():
+        if not request.resume:
+            raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
+    elif request.resume:
+        raise SettingWrong(f"{out} holds no search to go on with: leave --resume out, or name its folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingWrong(f"{out} exists and is no search: name a new folder, or an empty one")
+
+
 def _begin(request: Request, folder: Folder) -> None:
     """The folder, with what decides the search in it. Raises SettingWrong where it holds something else."""
     asked = {
@@ -368,17 +381,12 @@ def _begin(request: Request, folder: Folder) -> None:
         "seed": request.seed,
         "folds": request.folds,
     }
+    _check_out(request)  # another search may have begun there meanwhile
     out, path = request.out, request.out / REQUEST
     if not path.is_file():
-        if request.resume:
-            raise SettingWrong(f"{out} holds no search to go on with: leave --resume out, or name its folder")
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise SettingWrong(f"{out} exists and is no search: name a new folder, or an empty one")
         out.mkdir(parents=True, exist_ok=True)
         results.write(path, json.dumps(asked, ensure_ascii=False, indent=2) + "\n")
         return
-    if not request.resume:
-        raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
     try:
         before = documents.of_json(path.read_text("utf-8"))
         other = [name for name, value in json.loads(json.dumps(asked)).items() if before[name] != value]

@@ -11,6 +11,7 @@ import click
 from training import results
 from training.experiments.runs import tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.results import ResultFolder
 from training.terminal import SEED_MAX, mapping_of, settings_of, stages, worded
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ REPORT: Final = "report.html"
     "--config search/recipe.yaml --out run"
 )
 @click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder of the search.")
+@click.option("--out", required=True, type=ResultFolder(kept=True), metavar="DIR", help="The folder of the search.")
 @click.option("--trials", type=click.IntRange(1, 10_000), default=30, show_default=True, help="Recipes to try.")
 @click.option(
     "--space",

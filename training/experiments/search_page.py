@@ -11,7 +11,7 @@ from markupsafe import Markup
 from training.experiments.page import cell, difference
 from training.experiments.search import Search, Trial
 from training.experiments.search_space import Choice, Range, said
-from training.pages import charts, render
+from training.pages import charts, render, settings_rows
 from training.pages.charts import Dot
 
 _MEASURE: Final = "balanced accuracy"
@@ -51,7 +51,7 @@ def search_page(found: Search) -> str:
         ],
         trials=[{"trial": trial, "settings": settings_said(trial.settings)} for trial in ordered],
         chosen=[settings_said(settings) if settings else "the recipe as it is" for settings in found.chosen],
-        recipe=found.recipe.document(),
+        recipe=list(settings_rows(found.recipe.document())),
     )
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from model_store.card import Card
 from protos.wording import DISCLAIMER
-from training.pages import charts, render
+from training.pages import charts, render, settings_rows
 
 
 def page(card: Card) -> str:
@@ -26,17 +23,8 @@ def page(card: Card) -> str:
         ],
         confusions=_confusions(card),
         again=_again(card),
-        settings=sorted(_settings(card.training.config)),
+        settings=sorted(settings_rows(card.training.config)),
     )
-
-
-def _settings(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """A recipe's fields by their whole names, with values as a recipe in YAML has them."""
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from _settings(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _confusions(card: Card) -> list[tuple[str, str, int, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from training import results
-from training.results import ResultFile
+from training.results import ResultFile, ResultFolder
 from training.terminal import stages, worded
 
 _FORMS = ("onnx", "torchscript", "int8", "dynamic")
@@ -85,9 +85,7 @@ def quantize(
     metavar="DIR",
     help="Photographs of other things, for int8's limits. May be repeated.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Files, forms.json and forms.html."
-)
+@click.option("--out", required=True, type=ResultFolder(), metavar="DIR", help="Files, forms.json and forms.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write the deployable forms of a run, each with its measured accuracy, size, latency and memory."""

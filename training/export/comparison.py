@@ -91,7 +91,7 @@ def export(
     alone: another form that does not run is among `refused`).
     """
     run_folder.check_makeable(out)
-    if out.exists() and not (out / RESULT).is_file() and any(out.iterdir()):
+    if out.exists() and not (out / RESULT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise SettingWrong(f"{out} exists and holds something else: name a new folder, or an empty one")
     chosen = _chosen(run, data)
     card = Card.parse((run / CARD).read_bytes())

@@ -6,7 +6,9 @@ What a page says comes from the room whose result it shows; here is how pages lo
 from __future__ import annotations
 
 import base64
+import json
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +52,15 @@ def _font_face() -> str:
         "unicode-range: U+02D7, U+0303, U+0331, U+0E01-0E5B, U+200C-200D, U+25CC; "
         f'src: url(data:font/woff2;base64,{content}) format("woff2"); }}\n'
     )
+
+
+def settings_rows(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """A recipe's fields by their whole names, with values as a recipe in YAML has them."""
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from settings_rows(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def breakable(name: str) -> Markup:

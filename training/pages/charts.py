@@ -266,7 +266,7 @@ def _svg(width: float, height: float, parts: Sequence[str], said: str, *, fixed:
     size = (
         f' class="cell" width="{width:g}" height="{height:g}"'
         if fixed
-        else f' style="width:100%;max-width:{width:g}px"'
+        else f' style="--width:{width:g}px;width:100%;max-width:{width:g}px"'
     )
     # Every text in the parts was escaped where it was put in.
     return Markup(  # noqa: S704

@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from training import commands, results
 from training.data.commands import data
 from training.experiments import commands as experiments
+from training.experiments.search_command import search
+from training.explanation.commands import explain
 from training.export import commands as forms
 from training.export import run_folder
 from training.synthetic.commands import synth
@@ -130,20 +132,55 @@ def test_a_run_that_cannot_be_written_is_refused_before_any_work(
 
 @pytest.mark.parametrize(
     ("command", "arguments"),
-    [(data, ["demo"]), (data, ["outside"]), (synth, ["make", "no-data"])],
-    ids=["demo", "outside", "make"],
+    [
+        (data, ["demo"]),
+        (data, ["outside"]),
+        (synth, ["make", "no-data"]),
+        (forms.export, ["no-run", "--data", "no-data"]),
+    ],
+    ids=["demo", "outside", "make", "export"],
 )
-def test_a_folder_that_cannot_be_made_is_refused_before_any_work(command: click.Command, arguments: list[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(
+    command: click.Command, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+
     for out, said in (
         (".", "says where, and not what"),
         ("/proc", "is where a disk is mounted"),
         ("/proc/a/b", "/proc"),
+        (str(tmp_path / "file"), "is a file"),
     ):
         done = CliRunner().invoke(command, [*arguments, "--out", out])
 
         assert done.exit_code == 2, done.output
         assert "'--out'" in done.stderr
         assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [(search, ["no-data", "--runs", "none"]), (explain, ["no-run", "no-data"])],
+    ids=["search", "explain"],
+)
+def test_a_folder_that_is_gone_on_with_has_to_take_files(
+    command: click.Command, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+
+    for out, said in (
+        ("/proc", "the folder /proc takes no files"),
+        ("/proc/a/b", "the folder /proc takes no files"),
+        (str(tmp_path / "file"), "is a file"),
+        (str(tmp_path / "file" / "in"), f"{tmp_path / 'file'} is no folder"),
+        (str(tmp_path / os.fsdecode(b"r\xff")), r"r\udcff is no UTF-8: choose another name"),
+    ):
+        done = CliRunner().invoke(command, [*arguments, "--out", out])
+
+        assert done.exit_code == 2, done.output
+        assert "'--out'" in done.stderr
+        assert said in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,16 @@ def test_the_command_words_what_is_wrong_in_one_sentence(colours: Colours, tmp_p
     assert "Traceback" not in wrong.output
     twice = ["--ood", f"a={colours.grey}", "--ood", f"a={colours.grey}"]
     assert CliRunner().invoke(command, [str(colours.run), str(colours.data), *twice]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", [b"grey\xff=", b"grey\xff/"])
+def test_a_set_whose_name_is_no_utf_8_is_refused_before_any_work(colours: Colours, name: bytes) -> None:
+    """No JSON holds it, and a terminal takes it no more than a page."""
+    strange = os.fsdecode(name) + str(colours.grey).lstrip("/")
+
+    done = CliRunner().invoke(command, [str(colours.run), str(colours.data), "--ood", strange, "--json", "-"])
+
+    assert done.exit_code != 0
+    assert "UTF-8" in done.stderr
+    assert r"grey\udcff" in done.stderr
+    assert done.stdout == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -352,3 +353,15 @@ def test_the_command_prints_json_and_writes_a_page_that_needs_nothing_else(tmp_p
     assert "a<b>" not in text
     assert "Take good" in text
     assert CliRunner().invoke(command, [str(runs[0]), "--ood", "x=y"]).exit_code == 2
+
+
+def test_a_run_whose_name_is_no_utf_8_is_spelt_out(tmp_path: Path) -> None:
+    strange = tmp_path / os.fsdecode(b"run\xff")
+    runs = [write_run(strange, wrong_at(0)), write_run(tmp_path / "other", wrong_at(0, 1, 2))]
+    page = tmp_path / "page.html"
+
+    result = CliRunner().invoke(command, [*map(str, runs), "--json", "-", "--html", str(page), "--runs", "none"])
+
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout_bytes.decode())["models"]) == {r"run\udcff", "other"}
+    assert r"run\udcff" in page.read_text("utf-8")

@@ -19,6 +19,7 @@ from PIL import Image
 from tests.pages import ROOT, blocks
 from tests.unit.training.data.cast import write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
+from tests.unit.training.pages.reading import rows_of
 from training import locks
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, load_folder
@@ -206,6 +207,11 @@ def test_the_page_says_what_the_document_says_and_needs_nothing_else(found: tupl
     for sentence in search_sentences(result):
         assert sentence in page
     assert page.count("<circle") >= len(result.trials) * 2
+    rows, document = rows_of(page), result.document()
+    for trial in document["trials"]:
+        assert [str(trial["number"]), f"{trial['balanced_accuracy']:.3f}"] in [row[:2] for row in rows]
+    assert ["strength.turn_deg", str(result.recipe.document()["strength"]["turn_deg"])] in rows  # and no Python
+    assert not re.search(r"None|&#39;|\{", re.sub(r"(?s)<style>.*?</style>", "", page))
     assert not re.search(r"<script|https?://|src=", page)
 
 
@@ -226,6 +232,21 @@ def test_a_folder_is_gone_on_with_only_when_asked_and_only_as_it_was_begun(
     (tmp_path / "taken/note").write_text("mine")
     with pytest.raises(SettingWrong, match="exists and is no search"):
         search(request(data, tmp_path / "taken"), colour_eye, say=silent)
+
+
+def test_a_folder_that_takes_no_search_is_refused_before_photographs_are_read(
+    found: tuple[Search, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/note").write_text("mine")
+
+    for out, resume, said in (
+        (found[1], False, "holds a search already"),
+        (tmp_path / "none", True, "holds no search to go on with"),
+        (tmp_path / "taken", False, "exists and is no search"),
+    ):
+        with pytest.raises(SettingWrong, match=said):
+            search(request(tmp_path / "no-data", out, resume=resume), colour_eye, say=silent)
 
 
 def test_a_disk_that_is_full_at_the_start_leaves_a_folder_to_start_in_again(data: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.experiments.test_ablate import RECIPE, eyes_of, silent
+from tests.unit.training.pages.reading import change, rows_of
 from training.errors import DataTooSmall
 from training.experiments import calibrators as calibrating
 from training.experiments import detectors as detecting
@@ -39,8 +40,11 @@ def test_every_detector_is_measured_on_what_the_graph_is_measured_on(folder: Pat
     assert [row.auroc[detecting.UNSEEN].value for row in found.rows] == sorted(
         (row.auroc[detecting.UNSEEN].value for row in found.rows), reverse=True
     )
-    page = detectors_page(found).replace("<wbr>", "")  # where a long name may be broken
-    assert all(name in page for name in document["detectors"])
+    rows = rows_of(detectors_page(found))
+    for name, row in document["detectors"].items():
+        assert [name, *(f"{each['auroc']:.3f}" for each in row.values())] in rows
+        changes = [change(each["difference_from_graph"], each["difference_interval"]) for each in row.values()]
+        assert [name, *changes] in rows
 
 
 def test_a_photograph_that_three_seeds_score_is_one_photograph(folder: Path) -> None:
@@ -72,4 +76,8 @@ def test_every_calibrator_is_measured_on_what_is_served_is_measured_on(folder: P
     served = document["calibrators"][calibrating.SERVED]
     assert all(each["value"] == 0.0 for each in served["differences_from_served"].values())
     assert all(0.0 <= row["ece"] <= 1.0 and row["nll"] > 0.0 for row in document["calibrators"].values())
-    assert all(name in calibrators_page(found).replace("<wbr>", "") for name in document["calibrators"])
+    rows = rows_of(calibrators_page(found))
+    for name, row in document["calibrators"].items():
+        assert [name, *(f"{row[figure]:.3f}" for figure in row["differences_from_served"])] in rows
+        changes = [change(each["value"], each["interval"]) for each in row["differences_from_served"].values()]
+        assert [name, *changes] in rows

@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import zipfile
+from collections import Counter
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,11 @@ def test_the_page_shows_every_picture_under_any_name_and_carries_the_disclaimer(
     assert len(sources.found) == 13
     assert all((tmp_path / "out" / unquote(source)).is_file() for source in sources.found)
     assert all(sentence in text for sentence in DISCLAIMER.values())
+    verdicts = Counter(row["verdict"] for row in rows_of(tmp_path / "out"))
+    assert sum(verdicts.values()) == 13
+    for verdict, count in verdicts.items():
+        assert f"{count} {verdict.replace('_', ' ').lower()}" in text
+        assert text.count(f'<b class="{verdict}">') == count
 
 
 def test_broken_files_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:

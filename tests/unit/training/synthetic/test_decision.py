@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
+from tests.unit.training.pages.reading import change, rows_of
 from training.data.errors import ClassesWrong, DataWrong
 from training.data.folder import load_folder
 from training.errors import DataTooSmall
@@ -221,6 +222,16 @@ def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Pa
     assert "33 % of 3" in shown
     assert "shape 2" in shown
     assert "Experts call 33% of them plausible" in shown
+    document, rows = found.document(), rows_of(shown)
+    for label, near in document["fidelity"].items():
+        counts = [str(near["real"]), str(near["synthetic"])]
+        distances = [f"{near[name]:.1f}" for name in ("fid", "fid_halves", "fid_floor")]
+        kernels = [f"{near[name]:.4f}" for name in ("kid", "kid_floor")]
+        shares = ["-" if near[name] is None else f"{near[name]:.0%}" for name in ("precision", "recall", "copies")]
+        assert [label, *counts, *distances, *kernels, *(each.replace("%", " %") for each in shares)] in rows
+    for label, real in document["ab_test"]["per_class_f1"].items():
+        gain = document["ab_test"]["per_class_gain"][label]
+        assert [f"F1 {label}", f"{real['value']:.3f}", change(gain["value"], gain["interval"])] in rows
 
     answers.write_text(json.dumps({"kind": "synthetic", "answers": said("green", "not")}))
     with pytest.raises(ClassesWrong, match=r"has answers about green, and .* has no such class"):
