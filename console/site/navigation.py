@@ -161,7 +161,10 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
             lambda _request: static("console/fonts/thai.css"),
             lambda _request: static("console/console.css"),
         ],
-        "SCRIPTS": [lambda _request: static("console/once.js")],
+        "SCRIPTS": [
+            lambda _request: static("console/once.js"),
+            lambda _request: static("console/kept.js"),
+        ],
         "SIDEBAR": {
             "show_search": False,
             "show_all_applications": False,
