@@ -122,6 +122,7 @@ _WORDS_OF_THE_THEME: Final = (
     gettext_noop("Dark"),
     gettext_noop("Date from"),
     gettext_noop("Date to"),
+    gettext_noop("False"),
     gettext_noop("From"),
     gettext_noop("Go back"),
     gettext_noop("Hide counts"),
@@ -140,6 +141,7 @@ _WORDS_OF_THE_THEME: Final = (
     gettext_noop("To"),
     gettext_noop("Toggle sorting"),
     gettext_noop("Toggle password visibility"),
+    gettext_noop("True"),
     gettext_noop("Type to search"),
     gettext_noop("You have been successfully logged out from the administration"),
 )
@@ -162,10 +164,12 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
         "STYLES": [
             lambda _request: static("console/fonts/thai.css"),
             lambda _request: static("console/console.css"),
+            lambda _request: static("console/phone.css"),
         ],
         "SCRIPTS": [
             lambda _request: static("console/once.js"),
             lambda _request: static("console/kept.js"),
+            lambda _request: static("console/names.js"),
         ],
         "SIDEBAR": {
             "show_search": False,
