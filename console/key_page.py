@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.timezone import now
@@ -70,7 +71,7 @@ def key_page(
     state: tuple[str, str],
     said: str,
     facts: Sequence[Fact],
-    entries: Sequence[Entry],
+    entries: QuerySet[Entry],
     revoke: str,
     back: str,
 ) -> HttpResponse:
@@ -95,7 +96,7 @@ def key_page(
     )
 
 
-def _acts(request: HttpRequest, entries: Sequence[Entry]) -> list[Act]:
+def _acts(request: HttpRequest, entries: QuerySet[Entry]) -> list[Act]:
     names = staff_names({entry.actor for entry in entries})
     may_open = request.user.has_perm("audit.view_entry")
     return [
