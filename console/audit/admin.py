@@ -21,7 +21,6 @@ from console.audit.models import Checkpoint, Entry
 from console.audit.names import subject_name, type_name
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import page
-from console.staff.models import User
 from console.staff.rest import actor_of
 
 # What an entry is about -> the page of it.
@@ -70,7 +69,7 @@ class EntryAdmin(HistoryAdmin):
         return queryset.filter(wanted), False
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
-        names = _staff_names({row.actor for row in rows})
+        names = queries.staff_names({row.actor for row in rows})
         for row in rows:
             row.actor_text = names.get(row.actor, row.actor)
 
@@ -98,7 +97,7 @@ class EntryAdmin(HistoryAdmin):
             subtitle=type_name(entry.type),
             entry=entry,
             time=chain.time_text(entry.recorded_at),
-            actor=_staff_names({entry.actor}).get(entry.actor, entry.actor),
+            actor=queries.staff_names({entry.actor}).get(entry.actor, entry.actor),
             payload=payload,
             subject=subject_name(payload.subject_type) if payload else "",
             withheld=withheld,
@@ -151,12 +150,6 @@ class CheckpointAdmin(HistoryAdmin):
     @display(description=gettext_lazy("Signed text"))
     def text(self, checkpoint: Checkpoint) -> str:
         return checkpoint.note
-
-
-def _staff_names(actors: set[str]) -> dict[str, str]:
-    """Pseudonym -> name, for those who still have one. One query over a small table."""
-    names = {str(pseudonym): name for pseudonym, name in User.objects.values_list("pseudonym", "username")}
-    return {actor: names[actor] for actor in actors if actor in names}
 
 
 def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import KeyUnreadable, load_public_key
+from console.audit.services import SYSTEM
 from console.errors import NotAvailable, NotFound
 from console.staff.models import User
 
@@ -90,6 +91,13 @@ def newest_about(subject_id: str) -> list[int]:
 def actors_named(name: str) -> list[str]:
     """What the log calls a member of staff of this name; empty where there is none. One query."""
     return [str(pseudonym) for pseudonym in User.objects.filter(username=name).values_list("pseudonym", flat=True)]
+
+
+def staff_names(actors: Collection[str]) -> dict[str, str]:
+    """What the log calls somebody -> what people do, for those who still have a name. One query over a small table."""
+    people = User.objects.values_list("pseudonym", "username")
+    names = {SYSTEM: _("the system itself")} | {str(pseudonym): name for pseudonym, name in people}
+    return {actor: names[actor] for actor in actors if actor in names}
 
 
 def withheld_from(person: User, entries: Iterable[Entry]) -> frozenset[int]:

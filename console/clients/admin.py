@@ -12,7 +12,6 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
-from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
@@ -22,6 +21,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.clients import queries, services
 from console.clients.models import ApiKey, Client
+from console.key_page import STANDING_COLOURS, Fact, key_page, standing, times
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
 from console.staff.rest import actor_of
 
@@ -120,7 +120,7 @@ class ClientAdmin(ModelAdmin):
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = ("name", "client", "state", "created_at", "created_by", "expires_at", "what")
-    list_display_links = None
+    list_display_links = ("name",)
     list_select_related = ("client", "created_by")
     list_filter = (("client__name", AllValuesCheckboxFilter),)
     list_filter_submit = True
@@ -141,15 +141,44 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def name(self, key: ApiKey) -> str:
         return str(key)
 
-    @display(
-        description=gettext_lazy("State"), label={"in force": "success", "revoked": "danger", "expired": "warning"}
-    )
+    def row_page(self, request: HttpRequest, key: ApiKey) -> HttpResponse:
+        client = key.client
+        code, text = standing(revoked_at=key.revoked_at, expires_at=key.expires_at)
+        may_revoke = key.revoked_at is None and self.has_keys_permission(request)
+        return key_page(
+            request,
+            self,
+            title=_("API key {key}").format(key=key),
+            state=(code, text),
+            said={
+                "in force": _("Programs of {client} that show it are let in."),
+                "expired": _("Its day has come: programs of {client} that show it are refused."),
+                "revoked": _("Programs of {client} that show it are refused, for good."),
+            }[code].format(client=client),
+            facts=[
+                Fact(_("Client"), client.name, reverse("admin:clients_client_change", args=[client.pk])),
+                Fact(
+                    _("Calls a minute at most"),
+                    client.calls_per_minute,
+                    note=_("For each key of this client."),
+                ),
+                Fact(_("Models that it may ask"), ", ".join(client.model_names) or _("all")),
+                *times(
+                    created_at=key.created_at,
+                    created_by=_("by {name}").format(name=key.created_by),
+                    expires_at=key.expires_at,
+                    revoked_at=key.revoked_at,
+                ),
+                Fact(_("Last used"), _("not kept"), note=_("Predictions name the client that asked, not its key.")),
+            ],
+            entries=queries.told_of(key),
+            revoke=reverse("admin:clients_apikey_revoke", args=[key.pk]) if may_revoke else "",
+            back=reverse("admin:clients_apikey_changelist"),
+        )
+
+    @display(description=gettext_lazy("State"), label=STANDING_COLOURS)
     def state(self, key: ApiKey) -> tuple[str, str]:
-        if key.revoked_at is not None:
-            return "revoked", _("revoked")
-        if key.expires_at is not None and key.expires_at <= now():
-            return "expired", _("expired")
-        return "in force", _("in force")
+        return standing(revoked_at=key.revoked_at, expires_at=key.expires_at)
 
     @display(description="")
     def what(self, key: ApiKey) -> str:

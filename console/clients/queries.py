@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.timezone import now
 
+from console.audit.models import Entry
+from console.audit.queries import entries_about
 from console.clients.models import ApiKey, Client
 
 
@@ -22,6 +24,11 @@ def clients_with_key_counts() -> QuerySet[Client]:
 def keys() -> QuerySet[ApiKey]:
     """Keys of all clients, newest first; joins whose they are and who made them."""
     return ApiKey.objects.select_related("client", "created_by").order_by("-created_at", "-pk")
+
+
+def told_of(key: ApiKey) -> QuerySet[Entry]:
+    """What the audit trail says of a key, oldest first: its entries are about the client. Joins what they say."""
+    return entries_about("client", str(key.client.client_id)).filter(payload__text__contains=key.key_id)
 
 
 def fingerprint() -> tuple[object, ...]:

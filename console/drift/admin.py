@@ -51,7 +51,7 @@ class FindingAdmin(HistoryAdmin):
         "against_text",
         "effect_text",
         "q_text",
-        "n_window",
+        "seen_text",
         "client_text",
         "version",
     )
@@ -112,6 +112,10 @@ class FindingAdmin(HistoryAdmin):
     @display(description="q")
     def q_text(self, row: Finding) -> str:
         return "< 0.001" if row.q < 0.001 else f"{row.q:.3f}"
+
+    @display(description=gettext_lazy("Predictions now"))
+    def seen_text(self, row: Finding) -> str:
+        return f"{row.n_window:,}"
 
     def row_page(self, request: HttpRequest, row: Finding) -> HttpResponse:
         return page(

@@ -8,6 +8,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from console.card_words import detector_text
 from console.drift.measures import SIDE
 from model_store.reference import EMBEDDING, confidence_in, is_confidence_in_a_class
 
@@ -32,7 +33,7 @@ def name_of(measure: str, class_names: Mapping[str, str]) -> str:
         known = {confidence_in(class_id): name for class_id, name in class_names.items()}
         return _("confidence in {name}").format(name=known.get(measure, measure.partition(".")[2]))
     if measure.startswith("score_"):
-        return _("score of {detector}").format(detector=measure.removeprefix("score_"))
+        return _("score of {detector}").format(detector=detector_text(measure.removeprefix("score_")))
     if measure in EMBEDDING:
         return _("direction {number} of what the network sees").format(number=EMBEDDING.index(measure) + 1)
     return _(_NAMES[measure]) if measure in _NAMES else measure

@@ -72,11 +72,12 @@ def _axis(first: str, last: str) -> SafeString:
     grid = format_html_join(
         "",
         '<line class="d-grid" x1="{0}" y1="{1}" x2="{2}" y2="{1}"></line>'
-        '<text class="d-text" x="38" y="{3}" text-anchor="end">{4}</text>',
+        '<text class="d-text d-axis" x="38" y="{3}" text-anchor="end">{4}</text>',
         marks,
     )
     ends = format_html(
-        '<text class="d-text" x="{}" y="{}">{}</text><text class="d-text" x="{}" y="{}" text-anchor="end">{}</text>',
+        '<text class="d-text d-axis is-below" x="{}" y="{}">{}</text>'
+        '<text class="d-text d-axis is-below" x="{}" y="{}" text-anchor="end">{}</text>',
         _LEFT, HEIGHT - 10, first, WIDTH - _RIGHT, HEIGHT - 10, last,
     )  # fmt: skip
     return format_html("{}{}", grid, ends)

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_noop
 
 from console.audit.names import type_name
 from console.audit.queries import entries_about
+from console.card_words import detector_text
 from console.predictions import queries
 from console.predictions.detail import Detail, OodScore
 from console.predictions.models import Prediction, Verdict
@@ -199,7 +200,7 @@ def _scale(score: OodScore) -> Scale:
 
     colour = "danger" if score.score >= score.out_at else "warning" if score.score >= score.unsure_at else "success"
     return Scale(
-        name=score.detector.replace("_", " "),
+        name=detector_text(score.detector),
         score=f"{score.score:.3g}",
         limits=_("unsure from {unsure}, out from {out}").format(
             unsure=f"{score.unsure_at:.3g}", out=f"{score.out_at:.3g}"

@@ -9,6 +9,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
+from console.card_words import detector_text, metric_text, sentence_text
 from console.errors import Refusal
 from console.predictions.names import KnownClass
 from console.registry.comparison import Better, Comparison, Data, best, compare, is_lower_better, metric_names
@@ -74,12 +75,12 @@ def compare_context(*, model: str, metric: str, a: str, b: str) -> dict[str, Any
     context: dict[str, Any] = {
         "models": models,
         "model": chosen,
-        "metrics": [(name, name.replace("_", " ")) for name in metrics],
+        "metrics": [(name, metric_text(name)) for name in metrics],
         "metric": by,
-        "metric_text": by.replace("_", " "),
+        "metric_text": metric_text(by),
         "lower": is_lower_better(by),
         "ranked": [
-            (place, item.version, _figure(item.metric), item.metric.data, item.may_be_best)
+            (place, item.version, _figure(item.metric), sentence_text(item.metric.data), item.may_be_best)
             for place, item in enumerate(best(by, model=chosen), 1)
         ],
         "versions": [version for version in versions if version.model == chosen],
@@ -113,7 +114,7 @@ def _pair(found: Comparison) -> dict[str, Any]:
         "second": found.second,
         "pairs": [
             (
-                pair.name.replace("_", " "),
+                metric_text(pair.name),
                 _figure(pair.first),
                 _figure(pair.second),
                 _(_SAYS[pair.better][0]),
@@ -121,7 +122,9 @@ def _pair(found: Comparison) -> dict[str, Any]:
             )
             for pair in found.metrics
         ],
-        "facts": [(_(_FACTS[name]), one, other, one != other) for name, one, other in found.facts],
+        "facts": [
+            (_(_FACTS[name]), _fact(name, one), _fact(name, other), one != other) for name, one, other in found.facts
+        ],
         "settings": found.settings,
         "classes": [
             (KnownClass(item.class_id, item.names).name, _count(item.first), _count(item.second))
@@ -143,6 +146,21 @@ def _figure(metric: MetricCard | None) -> str:
         return "–"
     value, low, high = (number_format(number, 3) for number in (metric.value, metric.low, metric.high))
     return f"{value} [{low}, {high}]"
+
+
+def _fact(name: str, told: str) -> str:
+    """What a card says, in the reader's language where that is a sentence or a name of ours."""
+    if name in ("split", "recipe"):
+        words, _comma, seed = told.rpartition(", ")
+        return f"{sentence_text(words)}, {seed}"
+    if name == "detectors":
+        return "; ".join(_detector(part) for part in told.split("; "))
+    return told
+
+
+def _detector(told: str) -> str:
+    name, blank, limits = told.partition(" ")
+    return f"{detector_text(name)}{blank}{limits}"
 
 
 def _count(photographs: int | None) -> str:

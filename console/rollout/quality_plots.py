@@ -12,6 +12,7 @@ from typing import Final
 from django.utils.formats import number_format
 from django.utils.translation import ngettext
 
+from console.card_words import sentence_text
 from console.predictions.names import KnownClass
 from console.review.agreement import wilson
 from model_store.card import Card
@@ -119,7 +120,7 @@ def reliability(card: Card) -> Reliability | None:
     if table is None:
         return None
     fullest = max(each.photos for each in table.bins)
-    return Reliability([_bin(each, fullest) for each in table.bins], table.photos, table.data)
+    return Reliability([_bin(each, fullest) for each in table.bins], table.photos, sentence_text(table.data))
 
 
 def _mistakes(confusion: ConfusionCard | None) -> Sequence[tuple[str, str, int]]:
@@ -169,7 +170,7 @@ def _matrix(confusion: ConfusionCard, drawn: Sequence[str], names: Mapping[str, 
         ],
         mistakes_in_all=sum(count for _shown, _answered, count in mistakes),
         photos=confusion.photos,
-        data=confusion.data,
+        data=sentence_text(confusion.data),
         writes_counts=len(drawn) <= _COUNTS_WRITTEN,
     )
 

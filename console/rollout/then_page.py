@@ -10,6 +10,7 @@ from django.utils.formats import number_format
 from django.utils.timezone import get_current_timezone, is_naive, localtime, now
 from django.utils.translation import gettext as _
 
+from console.card_words import detector_text
 from console.clients.models import Client
 from console.errors import Refusal
 from console.instants import in_utc
@@ -64,7 +65,7 @@ def _part(part: Part) -> dict[str, Any]:
             (_("Least lead over the second"), number_format(limits.margin_min, 3)),
             *(
                 (
-                    item.name.replace("_", " "),
+                    detector_text(item.name),
                     _("unsure from {unsure}, out from {out}").format(
                         unsure=f"{item.unsure_at:.3g}", out=f"{item.out_at:.3g}"
                     ),

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 
+from console.card_words import detector_text, metric_text, sentence_text
 from console.datasets.queries import learnt_from
 from console.predictions.names import KnownClass
 from console.predictions.page import DISCLAIMERS
@@ -74,6 +75,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "card": card,
         "learnt_from": learnt_from(card.data.fingerprint) if card else None,
         "metrics": _metrics(card) if card else (),
+        "detectors": [(detector_text(item.name), item) for item in card.decision.limits.detectors] if card else (),
         "confusions": confusions(card) if card else None,
         "reliability": reliability(card) if card else None,
         "per_class": _classes(card) if card else (),
@@ -164,10 +166,10 @@ def _metrics(card: Card) -> Sequence[MetricRow]:
         bar = _bar(metric) if on_scale else None
         rows.append(
             MetricRow(
-                name=metric.name.replace("_", " "),
+                name=metric_text(metric.name),
                 value=number_format(metric.value, 3),
                 interval=f"{number_format(metric.low, 3)} – {number_format(metric.high, 3)}",
-                data=metric.data,
+                data=sentence_text(metric.data),
                 bar=bar,
             )
         )

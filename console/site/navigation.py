@@ -122,6 +122,7 @@ _WORDS_OF_THE_THEME: Final = (
     gettext_noop("Dark"),
     gettext_noop("Date from"),
     gettext_noop("Date to"),
+    gettext_noop("False"),
     gettext_noop("From"),
     gettext_noop("Go back"),
     gettext_noop("Hide counts"),
@@ -130,6 +131,7 @@ _WORDS_OF_THE_THEME: Final = (
     gettext_noop("No data"),
     gettext_noop("No results found"),
     gettext_noop("Previous"),
+    gettext_noop("Remove from sorting"),
     gettext_noop("Reset filters"),
     gettext_noop("Return to site"),
     gettext_noop("Select value"),
@@ -137,7 +139,9 @@ _WORDS_OF_THE_THEME: Final = (
     gettext_noop("System"),
     gettext_noop("This page yielded into no results. Create a new item or reset your filters."),
     gettext_noop("To"),
+    gettext_noop("Toggle sorting"),
     gettext_noop("Toggle password visibility"),
+    gettext_noop("True"),
     gettext_noop("Type to search"),
     gettext_noop("You have been successfully logged out from the administration"),
 )
@@ -160,8 +164,13 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
         "STYLES": [
             lambda _request: static("console/fonts/thai.css"),
             lambda _request: static("console/console.css"),
+            lambda _request: static("console/phone.css"),
         ],
-        "SCRIPTS": [lambda _request: static("console/once.js")],
+        "SCRIPTS": [
+            lambda _request: static("console/once.js"),
+            lambda _request: static("console/kept.js"),
+            lambda _request: static("console/names.js"),
+        ],
         "SIDEBAR": {
             "show_search": False,
             "show_all_applications": False,

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseServerError, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden, HttpResponseServerError, JsonResponse
 from django.template import loader
 from django.template.response import TemplateResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views import defaults
@@ -120,6 +121,16 @@ def no_such_address(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not _is_rest(request):
         return defaults.page_not_found(request, exception)
     return _refused(404, "There is no such address.", "not_found")
+
+
+def form_over(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """CSRF_FAILURE_VIEW: a form whose token is over, and what else comes without one. It leads back to the form."""
+    del reason  # Django logs it
+    came_from = request.META.get("HTTP_REFERER", "")
+    is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()}, require_https=request.is_secure())
+    return HttpResponseForbidden(
+        loader.render_to_string("403_csrf.html", {"back": came_from if is_ours else ""}, request=request)
+    )
 
 
 def own_fault(request: HttpRequest) -> HttpResponse:

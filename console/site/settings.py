@@ -193,6 +193,7 @@ SESSION_COOKIE_AGE = 12 * 3600
 # Named after the port: two stacks on one machine share the cookies of 127.0.0.1.
 SESSION_COOKIE_NAME = f"amulet_session_{AMULET.console_port}"
 CSRF_COOKIE_NAME = f"amulet_csrf_{AMULET.console_port}"
+CSRF_FAILURE_VIEW = "console.site.problem.form_over"
 CSRF_TRUSTED_ORIGINS = [f"https://{name}" for name in AMULET.hosts] if AMULET.behind_tls else []
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -29,6 +29,7 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from console.key_page import STANDING_COLOURS, Fact, key_page, standing, times
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
@@ -250,11 +251,9 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     """One's own tokens; those of everybody for who may see them."""
 
     list_display = (
-        "name", "known_by", "whose", "scope_names", "maker", "created_at", "expires_at", "revoked_at", "what",
+        "name", "known_by", "whose", "state", "scope_names", "maker", "created_at", "expires_at", "revoked_at", "what",
     )  # fmt: skip
-    list_display_links = None
-    fields = ("name", "known_by", "whose", "scope_names", "maker", "created_at", "expires_at", "revoked_at")
-    readonly_fields = fields
+    list_display_links = ("name",)
     list_select_related = ("user", "made_with")
     list_filter = (("user__username", AllValuesCheckboxFilter),)
     ordering = ("-created_at",)
@@ -270,6 +269,48 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApiToken]:
         return queries.tokens_shown_to(actor_of(request))
+
+    def row_page(self, request: HttpRequest, token: ApiToken) -> HttpResponse:
+        code, text = self.state(token)
+        return key_page(
+            request,
+            self,
+            title=_("Token {name}").format(name=token.name),
+            state=(code, text),
+            said={
+                "in force": _("Scripts that show it act as {user}, within what it may be used for."),
+                "stopped": _("{user} is disabled: scripts that show it are refused until {user} may come in again."),
+                "expired": _("Its day has come: scripts that show it are refused."),
+                "revoked": _("Scripts that show it are refused, for good."),
+            }[code].format(user=token.user),
+            facts=[
+                Fact(_("Known by"), f"amt_{token.key_id}_…"),
+                Fact(_("Of"), str(token.user), note=", ".join(_(group.name) for group in token.user.groups.all())),
+                Fact(
+                    _("May be used for"),
+                    self.scope_names(token),
+                    note=_("Never for more than its person may do."),
+                ),
+                *([self._fact_of(_("Made with"), token.made_with)] if token.made_with else []),
+                *(self._fact_of(_("Made with it"), each) for each in queries.made_with(token)),
+                *times(
+                    created_at=token.created_at, created_by="", expires_at=token.expires_at, revoked_at=token.revoked_at
+                ),
+                Fact(_("Last used"), _("not kept"), note=_("The audit trail names the person, not the token.")),
+            ],
+            entries=queries.told_of(token),
+            revoke=reverse("admin:staff_apitoken_revoke", args=[token.pk]) if token.revoked_at is None else "",
+            back=reverse("admin:staff_apitoken_changelist"),
+        )
+
+    @staticmethod
+    def _fact_of(name: str, token: ApiToken) -> Fact:
+        return Fact(name, str(token), reverse("admin:staff_apitoken_change", args=[token.pk]))
+
+    @display(description=gettext_lazy("State"), label=STANDING_COLOURS)
+    def state(self, token: ApiToken) -> tuple[str, str]:
+        code, text = standing(revoked_at=token.revoked_at, expires_at=token.expires_at)
+        return ("stopped", _("stopped")) if code == "in force" and not token.user.is_active else (code, text)
 
     @display(description=gettext_lazy("Known by"))
     def known_by(self, token: ApiToken) -> str:

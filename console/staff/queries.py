@@ -7,6 +7,8 @@ import hmac
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
+from console.audit.models import Entry
+from console.audit.queries import entries_about
 from console.keys import STAFF_TOKEN, digest_of, key_id_of
 from console.staff.models import ApiToken, User
 
@@ -28,6 +30,11 @@ def made_with(token: ApiToken) -> list[ApiToken]:
         makers = list(ApiToken.objects.filter(made_with__in=makers).order_by("pk"))
         found += [each for each in makers if each.revoked_at is None]
     return found
+
+
+def told_of(token: ApiToken) -> QuerySet[Entry]:
+    """What the audit trail says of a token, oldest first. Joins what the entries say."""
+    return entries_about("api_token", token.key_id)
 
 
 def tokens_shown_to(person: User) -> QuerySet[ApiToken]:

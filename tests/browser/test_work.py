@@ -129,6 +129,17 @@ def test_a_narrow_window_is_left_by_keyboard_alone(desks: Mapping[str, Desk]) ->
         expect(menu).to_be_focused()
 
 
+@pytest.mark.parametrize(("language", "name"), [("en", "can be scrolled"), ("th", "เลื่อนดูได้")])
+def test_a_box_that_scrolls_is_named_in_the_readers_language(
+    desks: Mapping[str, Desk], language: str, name: str
+) -> None:
+    with desks["suda"].window(language=language) as page:
+        page.goto("/admin/clients/client/")
+        boxes = page.locator(".simplebar-content-wrapper")
+        expect(boxes.first).to_have_attribute("aria-label", name)
+        assert {box.get_attribute("aria-label") for box in boxes.all()} == {name}
+
+
 def test_a_review_sheet_is_judged_with_two_keys_a_photograph(desks: Mapping[str, Desk], seeded: Seeded) -> None:
     with desks["prasert"].window() as page:
         page.goto(f"/admin/sheets/sheet/{seeded.sheet}/change/")

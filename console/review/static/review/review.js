@@ -47,6 +47,13 @@ async function send(event) {
     try {
         const body = new FormData(form, event.submitter);
         const answer = await fetch(location.href, { method: "POST", body, headers: { Accept: "application/json" } });
+        if (answer.redirected || answer.status === 403) {
+            // The session or the form's token is over: the browser's own way leads to the page that says so.
+            ahead = null;
+            delete form.dataset.sent;
+            form.requestSubmit(event.submitter);
+            return;
+        }
         const { next, last } = await answer.json();
         if (ahead.next === next) show(last);
         else location.assign(next);

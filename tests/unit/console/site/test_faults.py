@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import Client as Browser
 from django.urls import path
 
-from console.clients.models import ApiKey
+from console.clients.models import ApiKey, Client
 from console.clients.services import create_client
 from console.site import urls
 from console.site.roles import Role
@@ -82,3 +82,28 @@ def test_whoever_only_looks_or_signs_out_twice_is_told_of_nothing_that_was_sent(
     stranger = Browser()
     for method, address in ((stranger.get, "/admin/clients/client/"), (stranger.post, "/admin/logout/")):
         assert "signed out before" not in method(address, follow=True).content.decode()
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "This was not sent"), ("th", "ยังไม่ได้ส่ง")])
+@pytest.mark.parametrize(
+    ("came_from", "is_ours"),
+    [
+        ("http://testserver/admin/clients/client/add/", True),
+        ("http://elsewhere.example/admin/clients/client/add/", False),
+        ("javascript:alert(1)", False),
+        ("", False),
+    ],
+)
+def test_a_form_whose_token_is_over_changes_nothing_and_leads_back_to_itself_alone(
+    language: str, said: str, came_from: str, is_ours: bool
+) -> None:
+    desk = Browser(enforce_csrf_checks=True)
+    desk.cookies = browser(member(Role.ADMINISTRATOR)).cookies
+    headers = {"Accept-Language": language, **({"Referer": came_from} if came_from else {})}
+    answered = desk.post("/admin/clients/client/add/", {"name": "kiosk", "calls_per_minute": "9"}, headers=headers)
+    page = answered.content.decode()
+    assert answered.status_code == 403
+    assert said in page
+    assert (f'href="{came_from}"' in page) is is_ours
+    assert "kiosk" not in page  # what somebody else's page sent in a person's name is not repeated to them
+    assert not Client.objects.exists()

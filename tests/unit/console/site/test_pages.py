@@ -252,6 +252,30 @@ def test_lists_cost_the_same_however_long_they_are(django_assert_max_num_queries
             assert browser.get(reverse(f"admin:{page}_changelist")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("none: nothing was fitted, 0", "macro f1", "isolation forest 1 / 2")),
+        ("th", ("ไม่มี: ไม่ได้ปรับค่าใด, 0", "F1 เฉลี่ยทุกประเภท", "ไอโซเลชันฟอเรสต์ 1 / 2")),
+    ],
+)
+def test_what_a_card_says_is_compared_in_the_readers_language(language: str, words: tuple[str, ...]) -> None:
+    browser, _ = at_the_desk(Role.VIEWER)
+    malee = member(Role.MODEL_ENGINEER)
+    one, other = (a_version(malee, number=number) for number in (1, 2))
+    page = browser.get(
+        reverse("admin:registry_modelversion_compare"),
+        {"a": one.pk, "b": other.pk},
+        headers={"Accept-Language": language},
+    ).content.decode()
+    assert [word for word in words if word not in page] == []
+    assert ("nothing was fitted" in page) is (language == "en")
+    version = browser.get(
+        reverse("admin:registry_modelversion_change", args=[one.pk]), headers={"Accept-Language": language}
+    ).content.decode()
+    assert [word for word in (words[1], words[2].partition(" 1 ")[0]) if word not in version] == []
+
+
 def test_a_page_asked_in_a_way_that_it_does_not_know_says_so_in_the_readers_language() -> None:
     browser, _ = at_the_desk(Role.VIEWER)
     address = reverse("admin:predictions_prediction_changelist")

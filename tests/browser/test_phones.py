@@ -1,0 +1,87 @@
+"""Every page in English on a telephone: nothing is cut, and what is to be hit is as large as a finger needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import attrgetter
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE, Desk
+from tests.browser.seed import Seeded
+from tests.browser.test_looks import visits
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+# WCAG 2.5.8: 24 pixels each way. A link within a sentence is as high as its line, and a box is hit by its label too.
+SMALL = """() => {
+    const shown = part => part.checkVisibility({ checkOpacity: true, checkVisibilityCSS: true })
+        && part.getBoundingClientRect().width > 0;
+    const size = part => {
+        const own = part.getBoundingClientRect(), label = part.labels?.[0]?.getBoundingClientRect();
+        return [Math.max(own.width, label?.width ?? 0), Math.max(own.height, label?.height ?? 0)];
+    };
+    const alone = part => part.tagName !== "A" || getComputedStyle(part).display !== "inline"
+        || ![...part.parentNode.childNodes].some(each => each.nodeType === 3 && each.textContent.trim());
+    return [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")]
+        .filter(part => shown(part) && alone(part) && !part.closest(".c-skip") && size(part).some(side => side < 23.5))
+        .map(part => `${size(part).map(Math.round).join(" x ")} ${part.outerHTML.slice(0, 120)}`);
+}"""
+# What is cut off and cannot be scrolled to: no names of pages, which the side bar has whole.
+CUT = """() => [...document.querySelectorAll("main *, #content *, h1 *")]
+    .filter(part => part.checkVisibility() && part.clientWidth > 0 && part.innerText?.trim()
+        && !part.matches("input, textarea, select, .c-crumb"))
+    .filter(part => ["overflowX", "overflowY"].some((side, at) => /hidden|clip/.test(getComputedStyle(part)[side])
+        && (at ? part.scrollHeight > part.clientHeight + 2 : part.scrollWidth > part.clientWidth + 2)))
+    .filter(part => !part.closest(".simplebar-mask, .simplebar-wrapper") || part.closest(".data-row"))
+    .map(part => `${part.className} ${part.innerText.trim().slice(0, 60)}`)"""
+
+
+def problems(page: Page) -> Iterator[str]:
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        yield "is wider than the screen"
+    yield from (f"is too small to hit: {part}" for part in page.evaluate(SMALL))
+    yield from (f"cuts {part}" for part in page.evaluate(CUT))
+
+
+def test_every_page_is_whole_on_a_telephone_and_can_be_hit(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    found = []
+    for person, theirs in groupby(sorted(visits(seeded), key=attrgetter("person")), key=attrgetter("person")):
+        with desks[person].window(size=PHONE) as page:
+            for visit in theirs:
+                page.goto(visit.address)
+                found += [f"{visit.name}: {problem}" for problem in problems(page)]
+    assert not found, "\n".join(found)
+
+
+def test_a_long_reason_in_a_list_is_read_whole(desks: Mapping[str, Desk]) -> None:
+    reason = "Agreed in the weekly meeting, after three of the four experts had looked at worn pieces. " * 3
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto("/admin/rollout/route/")
+        cell = page.locator(".data-row .field-why").first
+        cell.evaluate("(cell, reason) => { cell.textContent = reason; }", reason)
+        assert cell.evaluate("cell => cell.scrollHeight <= cell.clientHeight + 2 && cell.clientHeight > 60")
+
+
+def test_where_a_page_stands_is_said_by_its_own_name(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto(f"/admin/clients/client/{seeded.api_client}/change/")
+        expect(page.locator("h1 .c-crumb:visible")).to_have_count(1)
+        name = page.locator("h1 .is-last")
+        assert name.evaluate("part => part.scrollWidth <= part.clientWidth")
+
+
+def test_a_table_that_goes_on_to_the_side_is_shaded_there(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto(f"/admin/registry/modelversion/{seeded.production_version}/change/")
+        wide = page.locator(".c-scroll").first
+        assert wide.evaluate("part => getComputedStyle(part).backgroundImage").count("gradient") == 4
+
+
+def test_the_letters_of_a_drawing_are_read_on_a_telephone(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto(f"/admin/drift/finding/{seeded.finding}/change/")
+        height = page.locator(".d-plot .d-axis").first.evaluate("text => text.getBoundingClientRect().height")
+        assert height >= 10
