@@ -18,8 +18,8 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -77,20 +77,17 @@ class Callers:
             while not enough():
                 await self._call(stub, time.monotonic())
 
-        async with self._stubs() as stubs:
+        async with connections(self.stack) as stubs:
             await asyncio.gather(*map(one, stubs))
 
     async def open(self, rate: float, *, seconds: float) -> None:
         """`rate` calls a second, whatever becomes of them; a call's time counts from when it was due."""
         began_s = time.monotonic()
-        async with self._stubs() as stubs, asyncio.TaskGroup() as group:
+        async with connections(self.stack) as stubs, asyncio.TaskGroup() as group:
             for turn in range(int(rate * seconds)):
                 due_s = began_s + turn / rate
                 await asyncio.sleep(max(0.0, due_s - time.monotonic()))
                 group.create_task(self._call(stubs[turn % len(stubs)], due_s))
-
-    def _stubs(self) -> _Stubs:
-        return _Stubs(self.stack)
 
     async def _call(self, stub: rpc.PredictionServiceAsyncStub, due_s: float) -> None:
         photo = self.photos[len(self.calls) % len(self.photos)]
@@ -107,19 +104,16 @@ class Callers:
             self.calls.append(Call(due_s, time.monotonic(), answer.prediction_id, answer.version, "", journal_s))
 
 
-class _Stubs:
-    def __init__(self, stack: Stack) -> None:
-        self._target = stack.layout.gateway_address
-        self._authority = (stack.layout.tls / "ca.pem").read_bytes()
-
-    async def __aenter__(self) -> list[rpc.PredictionServiceAsyncStub]:
-        trust = grpc.ssl_channel_credentials(self._authority)
-        apart = (("grpc.use_local_subchannel_pool", 1),)  # else all share one connection
-        self._channels = [aio.secure_channel(self._target, trust, options=apart) for _ in range(CONNECTIONS)]
-        return [rpc.PredictionServiceStub(channel) for channel in self._channels]
-
-    async def __aexit__(self, *_: object) -> None:
-        for channel in self._channels:
+@asynccontextmanager
+async def connections(stack: Stack) -> AsyncIterator[list[rpc.PredictionServiceAsyncStub]]:
+    """CONNECTIONS new ones to the gateway."""
+    trust = grpc.ssl_channel_credentials((stack.layout.tls / "ca.pem").read_bytes())
+    apart = (("grpc.use_local_subchannel_pool", 1),)  # else all share one connection
+    channels = [aio.secure_channel(stack.layout.gateway_address, trust, options=apart) for _ in range(CONNECTIONS)]
+    try:
+        yield [rpc.PredictionServiceStub(channel) for channel in channels]
+    finally:
+        for channel in channels:
             await channel.close()
 
 
@@ -137,7 +131,10 @@ def measure(
     """
     described, ticks = machine(), cpu_ticks()
     contents = [path.read_bytes() for path in sorted(photos.glob("*.jpg"))]
-    with tempfile.TemporaryDirectory(prefix="bench-") as work, _stack(Path(work), run, tell) as (stack, versions):
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as work,
+        serving_stack(Path(work), run, tell) as (stack, versions),
+    ):
         callers = Callers(stack, stack.new_key("bench", calls_per_minute=CALLS_PER_MINUTE), contents)
         found = {"start": _start(stack, callers, tell)}
         tell(f"{calls} calls around a switch")
@@ -146,7 +143,9 @@ def measure(
         found["away"] = asyncio.run(_away(callers, seconds))
         found["after"] = _held(stack)
         tell("comparing the audit log with the answers")
-        found["audit"] = _audit(callers, Path(work))
+        found["audit"] = compare_with_audit(
+            stack, {call.prediction_id for call in callers.calls if call.prediction_id}, Path(work)
+        )
     return {
         "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
         "settings": {"calls": calls, "seconds": seconds, "connections": CONNECTIONS, "model": versions[0]},
@@ -155,7 +154,7 @@ def measure(
 
 
 @contextmanager
-def _stack(work: Path, run: Path, tell: Callable[[str], None]) -> Any:
+def serving_stack(work: Path, run: Path, tell: Callable[[str], None]) -> Iterator[tuple[Stack, tuple[str, str]]]:
     """A running stack that serves the run, and the names of its version and of a second one with the same graph."""
     tell("starting a stack")
     key = work / "release.key"
@@ -198,14 +197,21 @@ def _start(stack: Stack, callers: Callers, tell: Callable[[str], None]) -> dict[
     return {"ready_s": round(ready_s, 2), **_held(stack)}
 
 
-def _held(stack: Stack) -> dict[str, Any]:
-    """What every process of the stack holds at this moment."""
+def processes_of(stack: Stack) -> list[tuple[str, psutil.Process]]:
+    """Every process of the stack, with the program that it belongs to."""
     supervisor = psutil.Process(supervision.pid(stack.layout) or 0)
     names = {state.pid: state.name for state in supervision.states(stack.layout)} | {supervisor.pid: "supervisor"}
+    return [
+        (next((names[each.pid] for each in (process, *process.parents()) if each.pid in names), "supervisor"), process)
+        for process in (supervisor, *supervisor.children(recursive=True))
+    ]
+
+
+def _held(stack: Stack) -> dict[str, Any]:
+    """What every process of the stack holds at this moment."""
     processes: list[dict[str, Any]] = []
-    for process in (supervisor, *supervisor.children(recursive=True)):
+    for program, process in processes_of(stack):
         held = process.memory_full_info()
-        program = next((names[each.pid] for each in (process, *process.parents()) if each.pid in names), "supervisor")
         processes.append(
             {
                 "program": program,
@@ -302,10 +308,9 @@ async def _away(callers: Callers, seconds: float) -> dict[str, Any]:
     }
 
 
-def _audit(callers: Callers, work: Path) -> dict[str, int]:
-    """Every answer against the exported and verified audit log."""
-    count: Counter[str] = audited(callers.stack, work)
-    answers = {call.prediction_id for call in callers.calls if call.prediction_id}
+def compare_with_audit(stack: Stack, answers: Collection[str], work: Path) -> dict[str, int]:
+    """Every answer, by its prediction id, against the exported and verified audit log."""
+    count: Counter[str] = audited(stack, work)
     return {
         "answers": len(answers),
         "lost": sum(count[answer] == 0 for answer in answers),

@@ -173,6 +173,26 @@ def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: fl
     _keep(found, json_file)
 
 
+@bench.command(epilog="Example: amulet bench soak --minutes 60 --rate 20 --json soak.json")
+@_model_options
+@click.option("--minutes", type=FiniteRange(1, 10_000), default=60.0, show_default=True)
+@click.option("--rate", type=FiniteRange(1, 1000), default=20.0, show_default=True, help="Calls a second.")
+@_json_option
+def soak(models: tuple[Path, ...], photos: Path | None, minutes: float, rate: float, json_file: Path | None) -> None:
+    """Hours of mixed calls on the whole stack: what grows, what stays open, what has no record."""
+    from benchmarks import soak as benchmark
+
+    if len(models) > 1:
+        raise click.UsageError("soak measures one --model at a time")
+    with _ready(models, photos) as (runs, folder):
+        try:
+            found = benchmark.measure(runs[0], folder, minutes=minutes, rate=rate, tell=_tell)
+        except AssertionError as failure:  # as of `stack`
+            raise click.ClickException(str(failure)) from failure
+    click.echo(benchmark.table(found), nl=False)
+    _keep(found, json_file)
+
+
 @bench.command(epilog="Example: amulet bench journal --json journal.json")
 @click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
 @click.option(
