@@ -36,6 +36,7 @@ UNSEEN: Final = {
     "tzdata": "the clocks of zoneinfo",
     "whitenoise": "a middleware, named in the settings",
     "redis": "a cache, named in the settings",
+    "async-timeout": "redis imports it before Python 3.11.3",
     "psycopg2-binary": "a backend of Django's",
     "uharfbuzz": "fpdf2 shapes letters with it",
     "fontpkg-sarabun": "a font, found by its package's name",

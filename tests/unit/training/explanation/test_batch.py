@@ -203,7 +203,6 @@ def test_broken_files_are_left_out_and_named(photos: Path, tmp_path: Path) -> No
         ("broken", "out", "can be read"),
         ("photos", "photos/maps", "lies inside"),
         ("photos", "run", "holds something else"),
-        ("photos", "run/model.json", "holds something else"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -220,6 +219,17 @@ def test_what_cannot_be_done_is_one_sentence(
     assert result.exit_code == 1
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_a_file_is_refused_by_the_options_name(photos: Path, tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+
+    arguments = [str(tmp_path / "run"), str(photos), "--out", str(tmp_path / "run/model.json")]
+    result = CliRunner().invoke(explain, arguments)
+
+    assert result.exit_code == 2
+    assert "'--out'" in result.stderr
+    assert "is a file" in result.stderr
 
 
 def test_the_picture_is_the_photograph_where_nothing_speaks_for_the_class() -> None:
