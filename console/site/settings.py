@@ -156,6 +156,10 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 OTP_TOTP_ISSUER = "Amulet"
+# A code opens one step of 30 s before and after its own, always. A window that moves along with the last code
+# (RFC 6238, section 6, for tokens that keep no exact time; telephones do) refuses whoever typed early once and is
+# late the next time.
+OTP_TOTP_SYNC = False
 # Per name and address together: five wrong guesses by a stranger never lock out the person herself.
 AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Desk, code_now, fill_login
+from tests.browser.conftest import Desk
 from tests.browser.seed import Seeded
 from tests.browser.words import Words
 
@@ -78,7 +78,7 @@ def test_a_reason_waits_for_whoever_was_signed_out_and_signs_in_again(
         page.locator("[name=hypothesis]").evaluate("field => field.form.noValidate = true")
         page.locator(".c-buttons button").click()
         expect(page.get_by_text("What you typed is kept")).to_be_visible()
-        fill_login(page, desk.account, code_now(desk.account, ahead_s=30))
+        desk.fill_login(page)
         expect(page.locator("[name=hypothesis]")).to_have_value(REASON)
 
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Desk, code_now, fill_login
-from tests.browser.seed import Account
+from tests.browser.conftest import Desk
 
 # After one wrong code django-otp takes no other for a second, not even the right one.
 THROTTLED_S = 1.0
@@ -23,15 +22,15 @@ def test_somebody_signs_in_with_password_and_second_factor_and_out_again(desks: 
     with desk.window(logged_in=False) as page:
         page.goto("/admin/audit/entry/")
         assert page.url.endswith("/admin/login/?next=/admin/audit/entry/")
-        fill_login(page, desk.account, wrong_code(desk.account))
+        desk.fill_login(page, code=desk.wrong_code())
         refused = page.get_by_text("Name, password or code is not right")
         expect(refused).to_be_visible()
         said = refused.inner_text()
         refused_at = time.monotonic()
-        fill_login(page, Account(desk.account.name, "", "not the password", ""), code_now(desk.account))
+        desk.fill_login(page, password="not the password")
         expect(refused).to_have_text(said)  # nothing tells which of the two was wrong
         page.wait_for_timeout(1_000 * max(0.0, refused_at + THROTTLED_S - time.monotonic()))
-        fill_login(page, desk.account, code_now(desk.account))
+        desk.fill_login(page)
         page.wait_for_url(re.compile(r"^[^?]*/admin/audit/entry/$"))
         page.get_by_role("button", name="kamol").click()
         page.get_by_role("button", name="Log out").click()
@@ -68,8 +67,3 @@ def test_a_viewer_sees_no_way_to_what_is_not_for_viewers_and_is_refused_there(de
         expect(page.get_by_text("anong")).to_be_visible()
         page.get_by_role("link", name="To the home page").click()
         page.wait_for_url(re.compile(r"^[^?]*/admin/$"))
-
-
-def wrong_code(account: Account) -> str:
-    """Six digits that are not this moment's, nor the next one's."""
-    return f"{(int(code_now(account)) + 500_000) % 1_000_000:06d}"

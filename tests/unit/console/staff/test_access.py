@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -19,6 +20,8 @@ from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
 from django_otp.oath import TOTP
+from django_otp.plugins.otp_totp import models as totp_models
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django import Settings
 from rest_framework.test import APIClient
 
@@ -53,10 +56,10 @@ def _quick_hashes(settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
-def code_of(staff: NewStaff) -> str:
-    """What the authenticator of this person shows now."""
+def code_of(staff: NewStaff, *, at: float | None = None) -> str:
+    """What the authenticator of this person shows now, or at a moment in seconds since the epoch."""
     factor = TOTP(base64.b32decode(staff.totp_seed))
-    factor.time = time.time()
+    factor.time = time.time() if at is None else at
     return f"{factor.token():06d}"
 
 
@@ -85,8 +88,23 @@ def test_neither_alone_opens_anything(anong: NewStaff, wrong: dict[str, str]) ->
 
 
 def test_a_code_opens_once(anong: NewStaff) -> None:
-    assert log_in(Browser(), anong) == 302
-    assert log_in(Browser(), anong) == 200
+    code = code_of(anong)
+    assert log_in(Browser(), anong, code=code) == 302
+    assert log_in(Browser(), anong, code=code) == 200
+
+
+def test_whoever_was_early_once_may_be_late_the_next_time(anong: NewStaff, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window that moves with the codes refuses what was typed at the end of a step and read in the next."""
+    device = TOTPDevice.objects.get(user=anong.user)
+    clock = [1_800_000_000.0]
+    monkeypatch.setattr(totp_models, "time", SimpleNamespace(time=lambda: clock[0]))
+    assert device.verify_token(code_of(anong, at=clock[0] + 30))
+    clock[0] += 300
+    assert device.verify_token(code_of(anong, at=clock[0] - 30))
+    clock[0] += 300
+    assert device.verify_token(code_of(anong, at=clock[0] + 30))
+    clock[0] += 300
+    assert not device.verify_token(code_of(anong, at=clock[0] + 60))
 
 
 def test_a_session_without_the_second_factor_opens_neither_admin_nor_rest(anong: NewStaff) -> None:
