@@ -2,7 +2,7 @@
 
     start    from `amulet up` to the first answer, and what each process then holds while nobody asks
     switch   callers in a closed loop while a second version is rolled out
-    away     calls at 0.7 of what the stack manages, the console stopped in the second third of the time
+    away     calls at 0.7 of what the stack manages, while the console goes away and comes back several times
 
 Every process is real, the console included, and every call counts: a caller that is refused is
 not asked again. At the end the audit log must have one record for each answer.
@@ -44,6 +44,7 @@ _FOLDERS: Final = re.compile(r"(?:/[^\s/=:,]+)*/(?=[^\s/])")  # where a machine 
 CONNECTIONS: Final = 8
 RATE_RATIO: Final = 0.7
 CAPACITY_S: Final = 8.0
+TURNS: Final = 3  # how often the console goes away: a machine that drifts is in every part then
 CALLS_PER_MINUTE: Final = 1_000_000
 SETTLED_S: Final = 15.0  # after the start, until nothing is loaded any more
 _ANSWER_S_MAX: Final = 30.0
@@ -122,7 +123,7 @@ def measure(
     photos: Path,
     *,
     calls: int = 10_000,
-    seconds: float = 120.0,
+    seconds: float = 240.0,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """run: a training run.  calls: at least, around the switch.  seconds: of the time around the console's absence.
@@ -139,7 +140,7 @@ def measure(
         found = {"start": _start(stack, callers, tell)}
         tell(f"{calls} calls around a switch")
         found["switch"] = asyncio.run(_switch(callers, versions[1], calls))
-        tell(f"{seconds:.0f} s at {RATE_RATIO} of capacity, the console away for a third of them")
+        tell(f"{seconds:.0f} s at {RATE_RATIO} of capacity, the console away {TURNS} times")
         found["away"] = asyncio.run(_away(callers, seconds))
         found["after"] = _held(stack)
         tell("comparing the audit log with the answers")
@@ -270,42 +271,58 @@ async def _away(callers: Callers, seconds: float) -> dict[str, Any]:
     await callers.closed(lambda: time.monotonic() > ends_s)
     capacity = (len(callers.calls) - first) / CAPACITY_S
     first, began_s = len(callers.calls), time.monotonic()
-    third = seconds / 3
+    quarter = seconds / TURNS / 4
 
-    async def console() -> float:
-        await asyncio.sleep(third)
-        await asyncio.to_thread(supervision.stop_program, callers.stack.layout, "console")
-        await asyncio.sleep(max(0.0, began_s + 2 * third - time.monotonic()))
-        await asyncio.to_thread(start, callers.stack, "console")
-        return time.monotonic() - began_s
+    async def console() -> list[float]:
+        back_after_s = []
+        for turn in range(TURNS):
+            leaves_s = began_s + (4 * turn + 1) * quarter
+            await asyncio.sleep(max(0.0, leaves_s - time.monotonic()))
+            await asyncio.to_thread(supervision.stop_program, callers.stack.layout, "console")
+            await asyncio.sleep(max(0.0, leaves_s + quarter - time.monotonic()))
+            await asyncio.to_thread(start, callers.stack, "console")
+            back_after_s.append(round(time.monotonic() - leaves_s - quarter, 1))
+        return back_after_s
 
-    _, back_s = await asyncio.gather(callers.open(RATE_RATIO * capacity, seconds=seconds), console())
+    _, back_after_s = await asyncio.gather(callers.open(RATE_RATIO * capacity, seconds=seconds), console())
     made = callers.calls[first:]
     failed = [call.error for call in made if call.error]
-
-    def p99_ms(from_s: float, to_s: float, *, disk: bool = True) -> float:
-        took = [
-            (call.ended_s - call.due_s - (0.0 if disk else call.journal_s)) * 1000
-            for call in made
-            if from_s <= call.due_s - began_s < to_s and not call.error
-        ]
-        return statistics.quantiles(took, n=100)[98]
-
-    # A disk that stands still for a moment is in p99 whoever else is there: it is told apart.
-    parts = {"calm": (0.0, third), "away": (third, 2 * third), "catching_up": (2 * third, seconds)}
-    whole = {name: p99_ms(*part) for name, part in parts.items()}
-    off_disk = {name: p99_ms(*part, disk=False) for name, part in parts.items()}
     return {
         "capacity_rps": round(capacity, 1),
         "calls": len(made),
         "failed": len(failed),
         "first_failure": failed[0] if failed else "",
-        "console_back_after_s": round(back_s, 1),
-        **{f"p99_{name}_ms": round(took_ms, 1) for name, took_ms in whole.items()},
-        "p99_away_to_calm": round(whole["away"] / whole["calm"], 3),
-        **{f"p99_{name}_without_journal_ms": round(took_ms, 1) for name, took_ms in off_disk.items()},
-        "p99_away_to_calm_without_journal": round(off_disk["away"] / off_disk["calm"], 3),
+        "console_back_after_s": back_after_s,
+        **in_parts(made, began_s=began_s, quarter_s=quarter),
     }
+
+
+def in_parts(made: Sequence[Call], *, began_s: float, quarter_s: float) -> dict[str, Any]:
+    """What p99 is while the console is there (calm), away, and catching up: a quarter, a quarter and a half of a turn.
+
+    `..._of_turns`: each absence against the calm quarter before it, which tells how far the ratio of all is chance.
+    A disk that stands still for a moment is in p99 whoever else is there: `..._without_journal` is told apart.
+    """
+    names = ("calm", "away", "catching_up", "catching_up")
+
+    def p99_ms(part: str, *, disk: bool = True, turn: int | None = None) -> float:
+        took = []
+        for call in made:
+            at = int((call.due_s - began_s) / quarter_s)
+            if not call.error and names[at % 4] == part and turn in (None, at // 4):
+                took.append((call.ended_s - call.due_s - (0.0 if disk else call.journal_s)) * 1000)
+        return statistics.quantiles(took, n=100)[98]
+
+    found: dict[str, Any] = {}
+    for suffix, disk in (("", True), ("_without_journal", False)):
+        took_ms = {part: p99_ms(part, disk=disk) for part in dict.fromkeys(names)}
+        found |= {f"p99_{part}{suffix}_ms": round(value, 1) for part, value in took_ms.items()}
+        found[f"p99_away_to_calm{suffix}"] = round(took_ms["away"] / took_ms["calm"], 3)
+        found[f"p99_away_to_calm{suffix}_of_turns"] = [
+            round(p99_ms("away", disk=disk, turn=turn) / p99_ms("calm", disk=disk, turn=turn), 3)
+            for turn in range(TURNS)
+        ]
+    return found
 
 
 def compare_with_audit(stack: Stack, answers: Collection[str], work: Path) -> dict[str, int]:

@@ -152,10 +152,10 @@ def overload(
 )
 @click.option(
     "--seconds",
-    type=FiniteRange(6, 3600),
-    default=120.0,
+    type=FiniteRange(60, 3600),
+    default=240.0,
     show_default=True,
-    help="At 0.7 of capacity; the console is away for a third of them.",
+    help="At 0.7 of capacity; the console is away for a quarter of them.",
 )
 @_json_option
 def stack(models: tuple[Path, ...], photos: Path | None, calls: int, seconds: float, json_file: Path | None) -> None:

@@ -108,6 +108,14 @@ SQUEEZED: Final = """[...document.querySelectorAll("td, th, p, li, label")]
     .filter(part => part.clientWidth > 0 && part.clientWidth < 48 && part.clientHeight > 160)
     .map(part => part.innerText.replace(/\\s+/g, " ").slice(0, 40))"""
 
+# axe-core does not know what a script listens to: a link without an address is reached by no keyboard.
+FOR_THE_MOUSE_ALONE: Final = r"""[...document.querySelectorAll("*")]
+    .filter(part => part.getAttributeNames()
+        .some(name => /^(onclick$|(x-on:|@)click(?!.*\.(outside|away)))/.test(name)))
+    .filter(part => part.checkVisibility())
+    .filter(part => !part.matches("a[href], button, input, select, textarea, summary, label, [tabindex]"))
+    .map(part => part.outerHTML.replace(/\s+/g, " ").slice(0, 120))"""
+
 
 def severe_violations(page: Page) -> list[str]:
     """What axe-core finds serious or critical, each with the first elements concerned."""
@@ -192,6 +200,8 @@ def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) ->
             yield f"is wider than a window of {width} px"
         for text in page.evaluate(SQUEEZED):
             yield f"squeezes {text!r} in a window of {width} px"
+        for part in page.evaluate(FOR_THE_MOUSE_ALONE):
+            yield f"can be clicked and not be reached by a keyboard in a window of {width} px: {part}"
 
 
 def _file_name(name: str) -> str:

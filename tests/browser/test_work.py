@@ -129,6 +129,20 @@ def test_a_narrow_window_is_left_by_keyboard_alone(desks: Mapping[str, Desk]) ->
         expect(menu).to_be_focused()
 
 
+def test_the_filters_of_a_list_are_opened_and_left_by_keyboard_alone(desks: Mapping[str, Desk]) -> None:
+    with desks["suda"].window() as page:
+        page.goto("/admin/predictions/prediction/")
+        filters, sheet = page.get_by_role("button", name="Filters", exact=True), page.locator("#changelist-filter")
+        expect(filters).to_have_attribute("aria-expanded", "false")
+        filters.press("Enter")
+        expect(sheet).to_be_visible()
+        expect(filters).to_have_attribute("aria-expanded", "true")
+        expect(sheet.locator(":focus")).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(sheet).to_be_hidden()
+        expect(filters).to_be_focused()
+
+
 @pytest.mark.parametrize(("language", "name"), [("en", "can be scrolled"), ("th", "เลื่อนดูได้")])
 def test_a_box_that_scrolls_is_named_in_the_readers_language(
     desks: Mapping[str, Desk], language: str, name: str
