@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -385,6 +386,26 @@ async def test_a_shadow_never_slows_or_fails_the_answer(tmp_path: Path, trouble:
         await gateway.event_of(response)
 
     assert response.timings.total.ToNanoseconds() < 1.5e9
+
+
+async def test_a_shadow_waits_while_every_core_has_a_call_in_hand(tmp_path: Path) -> None:
+    watching = "v20260102_tiny_1.000"
+    model = served_model()
+    model.versions.append(served_version(watching))
+    model.routes.add(version=watching, shadow=True)
+    async with running_gateway(tmp_path, policy=policy(models=[model])) as gateway:
+        asked = gateway.graph.versions_asked
+        gateway.graph.hold()
+        calls = {asyncio.create_task(gateway.predict(photo("red"))) for _ in range(1 + len(os.sched_getaffinity(0)))}
+        await until(lambda: len(asked) == len(calls), what="every call is worked on")
+        gateway.graph.let_through(1)
+        (first,), others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        await gateway.event_of(await first)
+        assert watching not in asked
+
+        gateway.graph.release()
+        await asyncio.gather(*others)
+        await until(lambda: watching in asked, what="a shadow looks once a core is free")
 
 
 async def test_feedback_becomes_an_event_once_for_a_key(gateway: Gateway) -> None:
