@@ -163,7 +163,9 @@ def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
         (np.array([[0.5, 0.4]]), np.array([0])),
         (np.array([[1.5, -0.5]]), np.array([0])),
         (np.array([[np.nan, 1.0]]), np.array([0])),
+        (np.array([[0.5, 0.497]]), np.array([0])),
         (np.array([[0.5, 0.5]]), np.array([2])),
+        (np.array([[0.5, 0.5]]), np.array([-1])),
         (np.array([[0.5, 0.5]]), np.array([0, 1])),
     ],
 )
@@ -177,6 +179,36 @@ def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray)
     ):
         with pytest.raises(ValueError, match="probabilit"):
             measure(rows, labels)
+
+
+def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
+    assert metrics.negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
+
+
+def test_figures_of_nothing_are_refused() -> None:
+    some, none = np.array([0.5]), np.zeros(0)
+    for compare in (metrics.auroc, metrics.fpr_at_95_tpr):
+        for known, outside in ((some, none), (none, some)):
+            with pytest.raises(ValueError, match="two sets that both have photographs"):
+                compare(known, outside)
+    for confidence, correct in ((none, none.astype(bool)), (some, np.array([True, False]))):
+        with pytest.raises(ValueError, match="a confidence for each of at least one answer"):
+            metrics.risk_coverage(confidence, correct)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 3, 4, 5], [0, 0, 3, 3, 4, 5], [0, 1, 2, 2, 1, 0], [5, 5, 5, 5, 5, 5]])
+def test_weights_give_the_balanced_accuracy_of_a_resample_even_of_one_that_lost_classes(rows: list[int]) -> None:
+    chosen = np.array(rows, np.intp)
+    weights = metrics.balanced_weights(LABELS, chosen)
+    assert (PREDICTED == LABELS) @ weights == pytest.approx(
+        metrics.balanced_accuracy(LABELS[chosen], PREDICTED[chosen])
+    )
+
+
+def test_the_number_of_photographs_that_settle_an_error_is_rounded_up() -> None:
+    luck = metrics.CalibrationLuck(mean=0.07, low=0.05, high=0.1, p_value=0.5)
+    assert metrics.photographs_to_settle(luck, 100, 0.05) == 400  # half the error takes four times as many
+    assert metrics.photographs_to_settle(luck, 101, 0.05) == 450
 
 
 def test_few_photographs_make_an_error_of_answers_that_mean_what_they_say() -> None:
