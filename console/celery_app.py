@@ -16,12 +16,15 @@ from celery import Celery
 from celery.signals import worker_init
 from kombu.exceptions import OperationalError
 
+from console import folder_broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
 # Django's checks read every page and view, 40 MB that a worker never uses; `migrate` has run them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 _log = logging.getLogger(__name__)
 
+folder_broker.register()
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
