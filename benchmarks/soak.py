@@ -185,6 +185,7 @@ def measure(
         "first_unexpected": traffic.unexpected[:5],
         "audit": audit,
         "growth": growth(looks),
+        "ended": ended(looks),
         "looks": looks,
     }
 
@@ -203,6 +204,7 @@ async def _looks(traffic: Traffic, seconds: float, rate: float, tell: Callable[[
 def _look(traffic: Traffic) -> dict[str, Any]:
     """Every program of the stack at this moment, while nobody asks."""
     programs: dict[str, dict[str, float]] = {}
+    pids: dict[str, list[int]] = {}
     for program, process in processes_of(traffic.stack):
         try:
             held = {
@@ -213,6 +215,7 @@ def _look(traffic: Traffic) -> dict[str, Any]:
             }
         except psutil.NoSuchProcess:
             continue
+        pids.setdefault(program, []).append(process.pid)
         own = programs.setdefault(program, dict.fromkeys(held, 0.0))
         own.update({name: round(own[name] + value, 1) for name, value in held.items()})
     took_ms, traffic.took_ms = traffic.took_ms, []
@@ -225,7 +228,17 @@ def _look(traffic: Traffic) -> dict[str, Any]:
         "pss_mib": round(sum(own["pss_mib"] for own in programs.values()), 1),
         "state_mib": round(sum(state) / _MIB, 1),
         "programs": programs,
+        "pids": pids,
     }
+
+
+def ended(looks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """program -> its processes that were there at one look and not at the next: the supervisor starts them again."""
+    gone: Counter[str] = Counter()
+    for before, after in itertools.pairwise(looks):
+        for program, pids in before["pids"].items():
+            gone[program] += len(set(pids) - set(after["pids"].get(program, ())))
+    return dict(+gone)
 
 
 def growth(looks: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -255,7 +268,7 @@ def table(found: Mapping[str, Any]) -> str:
     first, last = found["looks"][0], found["looks"][-1]
     lines = [
         f"{last['calls']} calls in {last['at_s'] / 60:.0f} minutes, {found['unexpected']} ended in another way than "
-        f"they should; audit: {found['audit']}",
+        f"they should; audit: {found['audit']}; processes that ended: {found['ended'] or 'none'}",
         f"{'program':<16}{'MiB first':>10}{'last':>8}{'KiB a 1,000 calls':>20}{'files more':>12}{'threads more':>14}",
     ]
     for program, grown in found["growth"].items():

@@ -39,3 +39,14 @@ def test_a_program_that_came_later_is_told_from_when_it_was_there() -> None:
         look["programs"]["trainer"] = {"pss_mib": look["calls"] / 1024.0, "files": 5, "threads": 2}
 
     assert soak.growth(found)["trainer"] == {"kib_per_thousand_calls": 1000.0, "files": 0, "threads": 0}
+
+
+def test_a_process_that_another_one_took_the_place_of_is_counted() -> None:
+    pids = [
+        {"worker": [3], "gateway": [4, 5]},
+        {"worker": [7], "gateway": [4, 5, 6]},
+        {"worker": [8], "gateway": [4, 6]},
+    ]
+
+    assert soak.ended([{"pids": each} for each in pids]) == {"worker": 2, "gateway": 1}
+    assert soak.ended([{"pids": pids[0]}, {"pids": pids[0]}]) == {}
