@@ -15,6 +15,7 @@ from kombu import Connection, Exchange, Queue
 
 from console import folder_broker
 
+ROOT = Path(__file__).parents[3]
 QUEUE = Queue("celery", Exchange("celery", type="direct"), routing_key="celery")
 # Puts messages as quickly as it can, until nobody listens any more.
 PUTS = """
@@ -77,7 +78,7 @@ def test_none_is_taken_before_it_is_whole(connection: Connection, tmp_path: Path
     puts = 400
     command = [sys.executable, "-c", PUTS, str(tmp_path), str(puts)]
     numbers: list[Any] = []
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, cwd=ROOT) as process:
         while process.poll() is None:
             numbers += taken(connection)
     assert process.returncode == 0
