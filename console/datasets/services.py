@@ -35,7 +35,7 @@ from console.review.queries import labels_of
 from console.review.services import TAKE_BACK
 from console.staff.models import User
 from console.staff.services import require
-from console.vault.services import PhotographForTraining, open_for_training
+from console.vault.opening import PhotographForTraining, open_for_training
 
 NOTE_MAX: Final = 200
 OUTSIDE: Final = "ood/reviewed"

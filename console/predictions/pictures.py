@@ -16,7 +16,7 @@ from console.predictions.overlay import heat_map_png
 from console.predictions.similar import nearest_of
 from console.staff.models import User
 from console.vault.models import Kind
-from console.vault.services import open_kept
+from console.vault.opening import open_kept
 
 CONTENT_TYPE = "image/png"
 THUMBNAIL_TYPE = "image/jpeg"

@@ -35,7 +35,7 @@ from console.staff.models import User
 from console.staff.services import require
 from console.vault.models import Consent
 from console.vault.models import Kind as ObjectKind
-from console.vault.services import open_for_the_person
+from console.vault.opening import open_for_the_person
 
 _MEMORY_BYTES_MAX: Final = 8 * 2**20
 _PLACE: Final = {ObjectKind.PHOTOGRAPH: ("photographs", "png"), ObjectKind.HEAT_MAP: ("heat_maps", "bin")}

@@ -119,7 +119,7 @@ def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
 def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
     """What may be opened now, by owner; owners of whom nothing is kept are left out. One query.
 
-    As `open_kept` has it: a consent ends at an instant, and what was kept under it is deleted within a day.
+    As `opening.open_kept` has it: a consent ends at an instant, and what was kept under it is deleted within a day.
     """
     moment = now()
     kept = StoredObject.objects.filter(
@@ -143,7 +143,7 @@ def kept_of(owners: Iterable[str]) -> Mapping[str, Kept]:
 def photographs_lent(owners: Collection[str], *, at: datetime) -> frozenset[tuple[str, int]]:
     """Of the kept photographs of these owners those that may be learnt from at an instant, as owner and part.
 
-    As `services.open_for_training` has it: both consents are in force and the person has not restricted them. One
+    As `opening.open_for_training` has it: both consents are in force and the person has not restricted them. One
     query for some hundred owners.
     """
     keeping = consents_in_force(purpose=Purpose.KEEP_PHOTOGRAPH, at=at)

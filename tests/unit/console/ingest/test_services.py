@@ -21,8 +21,8 @@ from console.predictions.models import Feedback, Prediction
 from console.review.models import Decided, ReviewItem, State, Why
 from console.review.services import Decision, decide, take
 from console.site.roles import Role
+from console.vault import opening, restriction
 from console.vault import queries as vault
-from console.vault import restriction
 from console.vault import services as vault_services
 from console.vault.models import Consent, Kind, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
@@ -179,7 +179,7 @@ class TestRetention:
         owner = event.prediction.prediction_id
         assert vault.kept_of([owner]) == {owner: vault.Kept(photographs=(0,), heat_maps=(0,))}
         expert = member(Role.REVIEWER)
-        assert vault_services.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=owner, part=0) == photo
+        assert opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=owner, part=0) == photo
         item = queued(event)
         assert item is not None
         assert item.with_photograph

@@ -37,6 +37,7 @@ from console.review.models import ExpertDecision, ReviewItem
 from console.sheets.models import Sheet, SheetItem
 from console.site.roles import Role
 from console.staff.models import User
+from console.vault import opening
 from console.vault import queries as vault_queries
 from console.vault import services as vault
 from console.vault.cipher import find_by
@@ -200,7 +201,7 @@ def test_while_it_goes_on_nothing_is_opened_or_agreed_to(officer: User, expert: 
     row = StoredObject.objects.filter(subject=mine.subject_id).first()
     assert row is not None
     with pytest.raises(NotFound):
-        vault.open_kept(actor=expert, kind="photograph", owner=row.owner, part=row.part)  # type: ignore[arg-type]
+        opening.open_kept(actor=expert, kind="photograph", owner=row.owner, part=row.part)  # type: ignore[arg-type]
     with pytest.raises(Conflict, match="being erased"):
         vault.give_consent(actor=officer, pseudonym=PERSON, purpose="training", text_version="1", channel="web")
     assert not vault.lock_consents(["canary-consent-7701"], purpose="keep_photograph", at=now())  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ from console.privacy.models import PrivacyRequest
 from console.retention.services import apply_due
 from console.site.roles import Role
 from console.staff.models import User
+from console.vault import opening
 from console.vault import queries as vault_queries
-from console.vault import services as vault
 from console.vault.models import Consent, Kind, StoredObject, Subject
 from tests.console_events import CLASSES
 from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
@@ -62,14 +62,14 @@ def test_what_is_kept_is_neither_opened_nor_learnt_from_until_it_is_lifted(
     services.finish(actor=officer, request_id=request.pk, outcome="restricted")
 
     with pytest.raises(NotFound, match="restricted"):
-        vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
+        opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
     assert vault_queries.kept_of([mine]) == {}
     made, content = export_zip(actor=engineer, model=MODEL)
     content.close()
     assert (made.photographs, made.left_out) == (1, 1)
 
     services.lift_restriction(actor=officer, request_id=request.pk, reason="the data were corrected")
-    assert vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
+    assert opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=mine, part=0)
     made, content = export_zip(actor=engineer, model=MODEL)
     content.close()
     assert (made.photographs, made.left_out) == (2, 0)
@@ -94,7 +94,7 @@ def test_the_person_gets_what_only_a_restriction_still_holds_and_nobody_else_doe
     with export_person(actor=officer, request_id=begun(officer, "access").pk) as file, zipfile.ZipFile(file) as archive:
         assert f"photographs/{owner}-0.png" in archive.namelist()
     with pytest.raises(NotFound):
-        vault.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+        opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
 
 
 def test_what_has_run_out_and_nothing_holds_is_handed_to_nobody(officer: User, expert: User) -> None:

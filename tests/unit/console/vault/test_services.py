@@ -19,7 +19,7 @@ from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff.models import User
-from console.vault import queries, services
+from console.vault import opening, queries, services
 from console.vault.cipher import Unopenable, unwrap
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from tests.unit.console.people import member
@@ -115,7 +115,7 @@ def test_what_is_kept_is_encrypted_and_opened_with_an_audit_entry(officer: User,
     owner = keep(give(officer), b"canary pixels")
     row = StoredObject.objects.get()
     assert b"canary" not in queries.store().read(row.pk)
-    assert services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0) == b"canary pixels"
+    assert opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0) == b"canary pixels"
     entry = Entry.objects.get(type="vault.opened")
     assert entry.actor == str(reviewer.pseudonym)
     assert (entry.payload.subject_type, entry.payload.subject_id) == ("prediction", owner)
@@ -125,7 +125,7 @@ def test_what_is_kept_is_encrypted_and_opened_with_an_audit_entry(officer: User,
 def test_only_who_may_opens_what_is_kept(officer: User) -> None:
     owner = keep(give(officer))
     with pytest.raises(NotAllowed):
-        services.open_kept(actor=member(Role.VIEWER), kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+        opening.open_kept(actor=member(Role.VIEWER), kind=Kind.PHOTOGRAPH, owner=owner, part=0)
     assert not Entry.objects.filter(type="vault.opened").exists()
 
 
@@ -138,7 +138,7 @@ def test_withdrawal_ends_reading_and_keeping(
     with django_capture_on_commit_callbacks(execute=True):  # type: ignore[operator]
         services.withdraw_consent(actor=officer, reference="c-1", channel="telephone")
     with pytest.raises(NotFound):
-        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+        opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
     with pytest.raises(FileNotFoundError):
         queries.store().read(row.pk)
     consent.refresh_from_db()
@@ -174,7 +174,7 @@ def test_what_ran_out_is_neither_read_nor_kept(officer: User, reviewer: User) ->
     owner = keep(consent)
     assert services.lock_consents(["c-1"], purpose=Purpose.KEEP_PHOTOGRAPH, at=now()) == {}
     with pytest.raises(NotFound):
-        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+        opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
     assert services.discard_expired() == 1
     assert services.discard_expired() == 0
     assert not StoredObject.objects.exists()
@@ -215,7 +215,7 @@ def test_a_file_that_was_cut_off_is_said_to_be_unreadable(officer: User, reviewe
     store, kept = queries.store(), StoredObject.objects.get().pk
     store._path(kept).write_bytes(store.read(kept)[:-1])
     with pytest.raises(NotFound, match="cannot be read") as refused:
-        services.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+        opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
     assert refused.value.reason == "unreadable"
 
 

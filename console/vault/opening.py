@@ -1,0 +1,195 @@
+"""The doors through which what is kept is opened, each with an audit entry that somebody saw it.
+
+A reviewer opens one object, a person is handed all that is theirs, and photographs leave for training
+under a second consent. Nothing else reads what is in the store.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+
+from console.audit.services import NewEntry, append, record
+from console.errors import NotFound
+from console.staff.models import User
+from console.staff.services import require
+from console.vault import cipher, queries
+from console.vault.models import Consent, Kind, Purpose, StoredObject
+from console.vault.restriction import restricted_among
+
+_log = logging.getLogger(__name__)
+_OPENED_AT_ONCE: Final = 50  # photographs are some 100 KB each
+_CANNOT_BE_READ: Final = "a kept object cannot be read"
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOut:
+    """Something that is kept of a person, for that person."""
+
+    kind: Kind
+    owner: str  # the prediction that it is of
+    part: int
+    content: bytes | None = field(repr=False)  # in the clear; None: its file is damaged
+
+
+@dataclass(frozen=True, slots=True)
+class PhotographForTraining:
+    """A kept photograph in the clear, and the consent under which it may be learnt from."""
+
+    owner: str
+    part: int
+    content: bytes = field(repr=False)
+    consent: Consent
+
+
+def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
+    """What is kept, in the clear, and an audit entry that this person saw it.
+
+    Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, its person restricted it, or it
+    does not open ("unreadable").
+    """
+    require(actor, "vault.open_storedobject")
+    missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
+    row = StoredObject.objects.select_related("subject", "consent").filter(owner=owner, kind=kind, part=part).first()
+    if row is None or not _is_kept(row) or _has_run_out(row):
+        raise missing
+    if row.subject.restricted_at:
+        raise NotFound(_("This person has restricted what is kept: nothing of it is opened."), reason="restricted")
+    try:
+        content = _opened(row)
+    except FileNotFoundError:
+        raise missing from None
+    except cipher.Unopenable as error:
+        _log.error(_CANNOT_BE_READ, extra={"object": str(row.pk), "error": str(error)})
+        raise NotFound(
+            _("What is kept here cannot be read: its file was changed or cut off."), reason="unreadable"
+        ) from None
+    with transaction.atomic():
+        record(
+            actor=actor,
+            action="vault.opened",
+            subject_type="prediction",
+            subject_id=owner,
+            details={"kind": str(kind), "part": part},
+        )
+    return content
+
+
+def open_for_the_person(*, actor: User, subject_id: UUID) -> Iterator[HandedOut]:
+    """All that is kept of a person, to hand it out to them, by owner, kind and part; each has an audit entry by then.
+
+    A restriction does not stop that, and what it holds beyond the consent's end is handed out too: it is still theirs.
+    Some fifty at once are read and in memory, for a few statements however many predictions they are of; what a
+    consent that ends meanwhile covered is not among those that come later. Raises NotAllowed, OSError.
+    """
+    require(actor, "vault.open_storedobject")
+    mine = StoredObject.objects.filter(subject=subject_id).order_by("owner", "kind", "part")
+    ids = list(mine.values_list("pk", flat=True))
+    for start in range(0, len(ids), _OPENED_AT_ONCE):
+        some = mine.filter(pk__in=ids[start : start + _OPENED_AT_ONCE]).select_related("subject", "consent")
+        opened = [found for row in some if (found := _for_the_person(row)) is not None]
+        seen = [each for each in opened if each.content is not None]
+        if seen:
+            with transaction.atomic():
+                append(
+                    [
+                        NewEntry(
+                            action="vault.opened",
+                            subject_type="prediction",
+                            subject_id=each.owner,
+                            details={"kind": str(each.kind), "part": each.part},
+                        )
+                        for each in seen
+                    ],
+                    actor=str(actor.pseudonym),
+                )
+        yield from opened
+
+
+def _for_the_person(row: StoredObject) -> HandedOut | None:
+    """None: it is not kept any more. Raises OSError."""
+    if not _is_kept(row) or (_has_run_out(row) and row.subject.restricted_at is None):
+        return None
+    try:
+        content: bytes | None = _opened(row)
+    except FileNotFoundError:
+        return None
+    except cipher.Unopenable as error:
+        _log.error(_CANNOT_BE_READ, extra={"object": str(row.pk), "error": str(error)})
+        content = None
+    return HandedOut(Kind(row.kind), row.owner, row.part, content)
+
+
+def _is_kept(row: StoredObject) -> bool:
+    """Whether nobody has ended it: neither an erasure nor who gave the consent."""
+    return row.subject.shut_at is None and row.consent.withdrawn_at is None
+
+
+def _has_run_out(row: StoredObject) -> bool:
+    return row.consent.expires_at is not None and row.consent.expires_at <= now()
+
+
+def open_for_training(*, actor: User, owners: Collection[str]) -> list[PhotographForTraining]:
+    """The kept photographs of these owners whose person agrees to training with them now, each with an audit entry.
+
+    Inside the caller's transaction, until whose end the consents stay locked: whoever withdraws one meanwhile waits.
+    Raises NotAllowed, OSError.
+    """
+    require(actor, "vault.train_storedobject")
+    rows = StoredObject.objects.filter(owner__in=list(owners), kind=Kind.PHOTOGRAPH)
+    people = set(rows.values_list("subject", flat=True))
+    in_force = {
+        purpose: list(
+            queries.consents_in_force(purpose=purpose, at=now())
+            .filter(subject__in=people)
+            .select_for_update(of=("self",))
+            .order_by("pk")
+        )
+        for purpose in (Purpose.KEEP_PHOTOGRAPH, Purpose.TRAINING)
+    }
+    kept_under = {consent.pk for consent in in_force[Purpose.KEEP_PHOTOGRAPH]}
+    agreed = {consent.subject_id: consent for consent in in_force[Purpose.TRAINING]}
+    restricted = restricted_among(agreed.keys())
+    trained_under = {person: consent for person, consent in agreed.items() if person not in restricted}
+    found = []
+    for row in rows.filter(consent__in=kept_under, subject__in=trained_under).select_related("subject"):
+        try:
+            content = _opened(row)
+        except (FileNotFoundError, cipher.Unopenable) as error:
+            _log.warning("a kept photograph cannot be read", extra={"object": str(row.pk), "error": str(error)})
+            continue
+        found.append(PhotographForTraining(row.owner, row.part, content, trained_under[row.subject_id]))
+    found.sort(key=lambda each: (each.owner, each.part))
+    if found:
+        append(
+            [
+                NewEntry(
+                    action="vault.opened",
+                    subject_type="prediction",
+                    subject_id=each.owner,
+                    details={
+                        "kind": str(Kind.PHOTOGRAPH),
+                        "part": each.part,
+                        "for": "training",
+                        "consent": each.consent.pk,
+                    },
+                )
+                for each in found
+            ],
+            actor=str(actor.pseudonym),
+        )
+    return found
+
+
+def _opened(row: StoredObject) -> bytes:
+    """Raises FileNotFoundError, OSError, Unopenable."""
+    sealed = queries.store().read(row.pk)
+    subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
+    return cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)
