@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from cli import supervision
 from cli.checks.delivery import delivery
 from cli.checks.environment import environment as environment_checks
 from cli.checks.files import files
@@ -18,6 +19,7 @@ from cli.checks.holdings import holdings
 from cli.checks.machine import machine
 from cli.checks.servers import servers
 from cli.checks.settings import settings
+from cli.checks.storage import storage
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.stack import state_option
 
@@ -52,5 +54,6 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     yield from machine(layout)
     yield from holdings(layout, environment)
     yield from servers(environment)
+    yield from storage(supervision.environment(layout, environment))
     if all(finding.ok for finding in found):
         yield delivery(layout, environment)

@@ -29,6 +29,7 @@ from cli.checks.holdings import unusable
 from cli.checks.machine import limits, taken_ports
 from cli.checks.servers import servers
 from cli.checks.settings import settings
+from cli.checks.storage import storage
 from cli.layout import HOST, PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
 from cli.provision import provision
@@ -220,6 +221,7 @@ def _start(layout: Layout, *, quiet: bool) -> None:
         files(layout, os.environ),
         unusable(layout, supervision.chosen(os.environ)),
         servers(os.environ),
+        storage(supervision.environment(layout, os.environ)),
     ):
         if not finding.ok:
             raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")

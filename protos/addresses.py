@@ -6,8 +6,10 @@ left of it is "no port".
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 # What each kind of setting may begin with.
 DATABASES: Final = ("sqlite", "postgresql")
@@ -17,6 +19,22 @@ CACHES: Final = ("memory", "redis", "rediss")
 _FORM: Final = "wanted an address of the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
 _PORT: Final = "the port is no number up to 65535; a / in a password is written %2F"
 _STROKE: Final = "an @ stands behind the first /; a / in a password is written %2F, an @ in a name %40"
+_BUCKET_FORM: Final = (
+    "wanted s3://BUCKET/PREFIX, with ?endpoint=https://HOST:PORT and &region=REGION behind it where needed"
+)
+# As S3 allows them everywhere: "Bucket naming rules", and the characters that need no care in "Naming objects".
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9!_.*'()-]+(?:/[A-Za-z0-9!_.*'()-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class BucketAddress:
+    """A part of a bucket of S3, or of a server that speaks as it does. Who may enter is said elsewhere."""
+
+    name: str
+    prefix: str  # of every key, without a stroke at its ends; "": the whole bucket
+    endpoint: str  # http:// or https:// and HOST:PORT; "": Amazon's own
+    region: str  # "": as the machine's own settings say
 
 
 def address(value: str, schemes: tuple[str, ...]) -> SplitResult:
@@ -34,3 +52,19 @@ def address(value: str, schemes: tuple[str, ...]) -> SplitResult:
     if url.netloc and "@" in url.path and "@" not in url.netloc:  # half of a password stands where host and port do
         raise ValueError(_STROKE)
     return url
+
+
+def bucket(value: str) -> BucketAddress:
+    """What s3://BUCKET/PREFIX?endpoint=…&region=… names. Raises ValueError with a sentence."""
+    url = address(value, ("s3",))
+    prefix, further = url.path.strip("/"), dict(parse_qsl(url.query, keep_blank_values=True))
+    if not _BUCKET.fullmatch(url.netloc) or (prefix and not _PREFIX.fullmatch(prefix)) or url.fragment:
+        raise ValueError(_BUCKET_FORM)
+    if further.keys() - {"endpoint", "region"} or not all(further.values()):
+        raise ValueError(_BUCKET_FORM)
+    endpoint = further.get("endpoint", "").rstrip("/")
+    if endpoint:
+        server = address(endpoint, ("http", "https"))
+        if not server.hostname or server.username is not None or server.path or server.query or server.fragment:
+            raise ValueError(_BUCKET_FORM)
+    return BucketAddress(url.netloc, prefix, endpoint, further.get("region", ""))

@@ -52,6 +52,8 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "DATABASE_URL": ("console",),
         "BROKER_URL": ("console",),
         "STORAGE_URL": ("console",),
+        "STORAGE_KEY_FILE": ("console",),
+        "STORAGE_CA": ("console",),
         "MODEL_STORE": ("console",),
         "STAGING_DIR": ("console",),
         "TRUSTED_KEYS": ("console", "cli"),  # the command line: `amulet verify`

@@ -62,7 +62,8 @@ def _folders(resolved: Mapping[str, str]) -> Iterator[Finding]:
     wanted = {f"{PREFIX}{name}": Path(resolved.get(f"{PREFIX}{name}", "")) for name in _FOLDERS}
     wanted |= {f"{PREFIX}{name}": Path(resolved.get(f"{PREFIX}{name}", "")).parent for name in _IN_FOLDERS}
     storage = urlsplit(resolved.get(f"{PREFIX}STORAGE_URL", ""))
-    wanted[f"{PREFIX}STORAGE_URL"] = Path(unquote(storage.path))
+    if storage.scheme == "file":  # whether a bucket answers is looked at with the other servers
+        wanted[f"{PREFIX}STORAGE_URL"] = Path(unquote(storage.path))
     for variable, folder in wanted.items():
         if not resolved.get(variable):
             continue
@@ -126,6 +127,8 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "PHOTO_SEAL_KEY_FILE": _raw_key,
         "AUDIT_KEY_FILE": _private_key,
         "WEBHOOK_CA": _something,
+        "STORAGE_KEY_FILE": _something,
+        "STORAGE_CA": _something,
     }
 )
 _FOLDERS: Final = ("MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR")

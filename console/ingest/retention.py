@@ -8,7 +8,7 @@ nothing but keyed hashes and numbers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -77,16 +77,22 @@ def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, 
     # Asked now that the consents are held: whoever restricts takes them too.
     restricted = restricted_among({consent.subject_id for consent in consents.values()})
     retained: dict[UUID, Retained] = {}
-    written: list[UUID] = []
-    try:
+
+    def wanted() -> Iterator[vault.ToKeep]:
         for event in events:
             if event.prediction_id in late:
                 retained[event.prediction_id] = _forget(event)
                 continue
             subject, consent = subjects.get(event.pseudonym), consents.get(event.consent_reference)
-            retained[event.prediction_id] = _retain_one(event, subject, consent, restricted, written)
+            retained[event.prediction_id], to_keep = _judge(event, subject, consent, restricted)
+            if to_keep is not None:
+                yield to_keep
+
+    tried: list[UUID] = []
+    try:
+        vault.keep(wanted=wanted(), tried=tried)
     except OSError:
-        vault.drop_written(written)
+        vault.drop_written(tried)
         raise
     return retained
 
@@ -100,23 +106,20 @@ def _forget(event: PredictionEvent) -> Retained:
     return Retained(None, tuple(outcomes), forgotten=True)
 
 
-def _retain_one(
-    event: PredictionEvent,
-    subject: Subject | None,
-    consent: Consent | None,
-    restricted: Collection[UUID],
-    written: list[UUID],
-) -> Retained:
+def _judge(
+    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
+) -> tuple[Retained, vault.ToKeep | None]:
+    """What becomes of an event's photographs, and those that are to be kept."""
     if not _brings_photographs(event):
-        return Retained(subject, (Outcome.NOT_ASKED,) * len(event.views))
+        return Retained(subject, (Outcome.NOT_ASKED,) * len(event.views)), None
     if consent is not None and subject is None:
         subject = consent.subject  # the caller named the consent, and by it the person
     outcomes = [Outcome.NOT_ASKED if view.photo is None else Outcome.NO_CONSENT for view in event.sealed]
     if consent is None or subject is None or not vault.covers(consent, subject=subject, at=event.happened_at):
-        return Retained(subject, tuple(outcomes))
+        return Retained(subject, tuple(outcomes)), None
     if subject.pk in restricted:
         told = [Outcome.NOT_ASKED if view.photo is None else Outcome.RESTRICTED for view in event.sealed]
-        return Retained(subject, tuple(told))
+        return Retained(subject, tuple(told)), None
     objects: list[vault.NewObject] = []
     for view in event.sealed:
         if view.photo is None:
@@ -138,5 +141,4 @@ def _retain_one(
         objects.append(vault.NewObject(Kind.PHOTOGRAPH, view.part, photograph))
         if view.heat_map:
             objects.append(vault.NewObject(Kind.HEAT_MAP, view.part, view.heat_map))
-    vault.keep(consent=consent, owner=str(event.prediction_id), objects=objects, written=written)
-    return Retained(subject, tuple(outcomes))
+    return Retained(subject, tuple(outcomes)), vault.ToKeep(consent, str(event.prediction_id), tuple(objects))

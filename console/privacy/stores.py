@@ -161,7 +161,7 @@ def _objects(traces: Traces) -> int:
 
 
 def _files(traces: Traces) -> int:
-    return sum(vault_queries.store().holds(object_id) for object_id in traces.object_ids)
+    return vault_queries.store().held(traces.object_ids)
 
 
 def _predictions(traces: Traces) -> int:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from protos.addresses import BROKERS, CACHES, DATABASES, address
+from protos.addresses import BROKERS, CACHES, DATABASES, BucketAddress, address, bucket
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
@@ -75,7 +75,18 @@ class ConsoleSettings(BaseSettings):
     storage_url: str = Field(
         default="",
         repr=False,
-        description="file:///ABSOLUTE/FOLDER on this machine's disk, the only kind there is; empty: the state folder.",
+        description="file:///ABSOLUTE/FOLDER on a disk, or s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION "
+        "(without an endpoint: Amazon's); empty: the state folder.",
+    )
+    storage_key_file: Path | None = Field(
+        default=None,
+        description="Credentials for the bucket, as Amazon's tools keep them in ~/.aws/credentials, under [default]; "
+        "empty: what those tools would find, as the role of the machine.",
+    )
+    storage_ca: Path | None = Field(
+        default=None,
+        description="Authorities (PEM) that the certificate of the bucket's endpoint may come from; "
+        "empty: the public ones.",
     )
     model_store: Path = Field(
         default_factory=_in_state("models"), description="TorchServe's model store, which only the console writes."
@@ -265,9 +276,11 @@ class ConsoleSettings(BaseSettings):
     @field_validator("storage_url")
     @classmethod
     def _storage_known(cls, value: str) -> str:
-        if value and not _names_a_folder(value, "file"):
+        if value.startswith("s3:"):
+            bucket(value)
+        elif value and not _names_a_folder(value, "file"):
             # Without a folder the path is empty, and that is wherever the process happened to start.
-            raise ValueError("wanted file:///absolute/folder; photographs are kept on disk only, s3:// is not offered")
+            raise ValueError("wanted file:///absolute/folder or s3://BUCKET/PREFIX")
         return value
 
     @field_validator("smtp_url")
@@ -313,8 +326,13 @@ class ConsoleSettings(BaseSettings):
         return self.state_dir / "console"
 
     @property
+    def storage_bucket(self) -> BucketAddress | None:
+        """Where encrypted objects lie in a bucket; None: they lie in `storage_dir`."""
+        return bucket(self.storage_url) if self.storage_url.startswith("s3:") else None
+
+    @property
     def storage_dir(self) -> Path:
-        """Folder of encrypted objects, where the storage is local disk."""
+        """Folder of encrypted objects, where the storage is a disk."""
         return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "objects"
 
     def database(self) -> dict[str, Any]:

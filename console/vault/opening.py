@@ -17,7 +17,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import NewEntry, append, record
-from console.errors import NotFound
+from console.errors import NotAvailable, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import cipher, queries
@@ -53,7 +53,7 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
     """What is kept, in the clear, and an audit entry that this person saw it.
 
     Raises NotAllowed; NotFound when it is not kept, no consent covers it any more, its person restricted it, or it
-    does not open ("unreadable").
+    does not open ("unreadable"); NotAvailable when the store is away.
     """
     require(actor, "vault.open_storedobject")
     missing = NotFound(_("Nothing is kept here, or not any more."), reason="not_kept")
@@ -87,7 +87,7 @@ def open_for_the_person(*, actor: User, subject_id: UUID) -> Iterator[HandedOut]
 
     A restriction does not stop that, and what it holds beyond the consent's end is handed out too: it is still theirs.
     Some fifty at once are read and in memory, for a few statements however many predictions they are of; what a
-    consent that ends meanwhile covered is not among those that come later. Raises NotAllowed, OSError.
+    consent that ends meanwhile covered is not among those that come later. Raises NotAllowed, NotAvailable.
     """
     require(actor, "vault.open_storedobject")
     mine = StoredObject.objects.filter(subject=subject_id).order_by("owner", "kind", "part")
@@ -114,7 +114,7 @@ def open_for_the_person(*, actor: User, subject_id: UUID) -> Iterator[HandedOut]
 
 
 def _for_the_person(row: StoredObject) -> HandedOut | None:
-    """None: it is not kept any more. Raises OSError."""
+    """None: it is not kept any more. Raises NotAvailable."""
     if not _is_kept(row) or (_has_run_out(row) and row.subject.restricted_at is None):
         return None
     try:
@@ -140,7 +140,7 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
     """The kept photographs of these owners whose person agrees to training with them now, each with an audit entry.
 
     Inside the caller's transaction, until whose end the consents stay locked: whoever withdraws one meanwhile waits.
-    Raises NotAllowed, OSError.
+    Raises NotAllowed, NotAvailable.
     """
     require(actor, "vault.train_storedobject")
     rows = StoredObject.objects.filter(owner__in=list(owners), kind=Kind.PHOTOGRAPH)
@@ -189,7 +189,13 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
 
 
 def _opened(row: StoredObject) -> bytes:
-    """Raises FileNotFoundError, OSError, Unopenable."""
-    sealed = queries.store().read(row.pk)
+    """Raises FileNotFoundError, Unopenable; NotAvailable when the store does not tell what it has."""
+    try:
+        sealed = queries.store().read(row.pk)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        _log.error("the store of photographs cannot be read: %s", error)
+        raise NotAvailable(_("Where photographs are kept cannot be reached now. Try again in a minute.")) from error
     subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
     return cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)

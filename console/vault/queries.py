@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from console.vault.cipher import KeyUnreadable, MasterKeys, Unopenable, find_by, load_master_keys, unwrap
+from console.vault.folder import Folder
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
@@ -75,7 +76,13 @@ def key_complaint() -> str | None:
 @cache
 def store() -> ObjectStore:
     """This process's object store."""
-    return ObjectStore(settings.AMULET.storage_dir)
+    own = settings.AMULET
+    address = own.storage_bucket
+    if address is None:
+        return Folder(own.storage_dir)
+    from console.vault.bucket import Bucket
+
+    return Bucket(address, key_file=own.storage_key_file, ca_file=own.storage_ca)
 
 
 def subject_of(pseudonym: str) -> Subject | None:

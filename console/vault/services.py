@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -52,6 +52,15 @@ class NewObject:
     kind: Kind
     part: int
     content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToKeep:
+    """What a consent that the caller's transaction holds allows to be kept of one owner, as a prediction."""
+
+    consent: Consent
+    owner: str
+    objects: tuple[NewObject, ...]
 
 
 @transaction.atomic
@@ -190,8 +199,7 @@ def erase(*, subject_id: UUID) -> bool:
 
 def delete_files(object_ids: Iterable[UUID]) -> None:
     """Remove the bytes of objects whose rows are gone. Harmless when they are too. Raises OSError."""
-    for object_id in object_ids:
-        queries.store().delete(object_id)
+    queries.store().delete(object_ids)
 
 
 def remember_erased(*, found_by: bytes) -> None:
@@ -251,35 +259,20 @@ def covers(consent: Consent, *, subject: Subject, at: datetime) -> bool:
     return consent.subject_id == subject.pk and consent.given_at <= at
 
 
-def keep(*, consent: Consent, owner: str, objects: Iterable[NewObject], written: list[UUID]) -> None:
-    """Store objects under a consent that the caller's transaction holds. Raises OSError.
+def keep(*, wanted: Iterable[ToKeep], tried: list[UUID]) -> None:
+    """Store objects under consents that the caller's transaction holds. Raises OSError.
 
-    written: what has bytes in the store, appended to. If the transaction fails these are unreadable, and swept away
+    tried: what may have bytes in the store, appended to. If the transaction fails these are unreadable, and swept away
     within a day; who knows that it fails has `drop_written`.
     """
-    subject = consent.subject
-    key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
-    rows = []
-    for item in objects:
-        row = StoredObject(
-            subject=subject,
-            consent=consent,
-            kind=item.kind,
-            owner=owner,
-            part=item.part,
-            salt=os.urandom(cipher.SALT_BYTES),
-        )
-        sealed = cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
-        queries.store().write(row.id, sealed)
-        written.append(row.id)
-        rows.append(row)
+    rows: list[StoredObject] = []
+    queries.store().write(_sealed(wanted, rows, tried))
     StoredObject.objects.bulk_create(rows)
 
 
-def drop_written(written: Iterable[UUID]) -> None:
+def drop_written(tried: Iterable[UUID]) -> None:
     """Remove the bytes that `keep` wrote in a transaction that is about to fail: a full disk has their room."""
-    for object_id in written:
-        _delete_bytes(object_id)
+    _delete_bytes(tried)
 
 
 @transaction.atomic
@@ -320,11 +313,29 @@ def sweep(*, turn: int) -> int:
         for start in range(0, len(candidates), 500):
             some = candidates[start : start + 500]
             known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
-            for object_id in some:
-                if object_id not in known:
-                    store.delete(object_id)
-                    removed += 1
+            orphans = [object_id for object_id in some if object_id not in known]
+            store.delete(orphans)
+            removed += len(orphans)
     return removed
+
+
+def _sealed(wanted: Iterable[ToKeep], rows: list[StoredObject], tried: list[UUID]) -> Iterator[tuple[UUID, bytes]]:
+    """What is written, one after the other, its row and id noted before: few of a batch are in memory twice."""
+    for each in wanted:
+        subject = each.consent.subject
+        key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
+        for item in each.objects:
+            row = StoredObject(
+                subject=subject,
+                consent=each.consent,
+                kind=item.kind,
+                owner=each.owner,
+                part=item.part,
+                salt=os.urandom(cipher.SALT_BYTES),
+            )
+            rows.append(row)
+            tried.append(row.id)
+            yield row.id, cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
 
 
 def _discard(found: Iterable[uuid.UUID]) -> int:
@@ -332,14 +343,14 @@ def _discard(found: Iterable[uuid.UUID]) -> int:
     gone = list(found)
     for start in range(0, len(gone), 500):
         StoredObject.objects.filter(pk__in=gone[start : start + 500]).delete()
-    for object_id in gone:
-        transaction.on_commit(partial(_delete_bytes, object_id))
+    if gone:
+        transaction.on_commit(partial(_delete_bytes, gone))
     return len(gone)
 
 
-def _delete_bytes(object_id: uuid.UUID) -> None:
+def _delete_bytes(object_ids: Iterable[UUID]) -> None:
     try:
-        queries.store().delete(object_id)
+        queries.store().delete(object_ids)
     except OSError as error:
         _log.warning("bytes that nobody can read any more stay until they are swept: %s", error)
 

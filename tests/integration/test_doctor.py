@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from cli.checks.servers import servers
+from cli.checks.storage import storage
 from tests.integration.console.running import servers as started
+from tests.object_servers import BUCKET, rclone
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("name", ["postgresql+redis", "postgresql+rabbitmq"])
 def test_servers_that_run_are_right(name: str) -> None:
     with started(name) as variables:
-        findings = list(servers(variables))
+        findings = [*servers(variables), *storage(variables)]
 
-    assert len(findings) == len(variables)
+    assert {finding.check for finding in findings} == {each for each in variables if each.endswith("_URL")}
     assert all(finding.ok for finding in findings), findings
 
 
@@ -42,3 +45,25 @@ def test_a_server_that_refuses_says_why_and_no_password_shows(name: str, setting
     assert said in finding.found
     assert setting in finding.mend
     assert "hidden-word" not in f"{finding}"
+
+
+def test_a_bucket_that_does_not_let_us_in_or_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
+    strangers = tmp_path / "strangers"
+    strangers.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = hidden-word\n")
+    with rclone(tmp_path) as server:
+        (right,) = storage(server.variables)
+        (stranger,) = storage({**server.variables, "AMULET_STORAGE_KEY_FILE": str(strangers)})
+        (no_key,) = storage({**server.variables, "AMULET_STORAGE_KEY_FILE": str(tmp_path / "none")})
+        (elsewhere,) = storage({**server.variables, "AMULET_STORAGE_URL": server.url.replace(BUCKET, "nobodys")})
+    (gone,) = storage(server.variables)
+
+    assert right.ok
+    assert "SignatureDoesNotMatch" in stranger.found or "InvalidAccessKeyId" in stranger.found
+    assert "hidden-word" not in f"{stranger}"
+    assert f"AMULET_STORAGE_KEY_FILE names {tmp_path / 'none'}, which is no file" in no_key.found
+    assert "the bucket nobodys" in elsewhere.found
+    assert "NoSuchBucket" in elsewhere.found
+    assert "does not answer" in gone.found
+    assert not any(finding.ok for finding in (stranger, no_key, elsewhere, gone))
+    assert all("AMULET_STORAGE_" in finding.mend for finding in (stranger, no_key, elsewhere, gone))
+    assert not list(storage({"AMULET_STORAGE_URL": f"file://{tmp_path}"}))

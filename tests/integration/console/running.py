@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from random import SystemRandom
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Self, TypeVar
 
 import httpx
@@ -27,6 +28,7 @@ from psycopg2 import sql
 
 from cli import supervision
 from cli.layout import Layout, Ports
+from tests import object_servers
 from tests.console_ready import new_state
 
 ROOT: Final = Path(__file__).parents[3]
@@ -214,10 +216,17 @@ def rabbitmq() -> Iterator[dict[str, str]]:
         subprocess.run([control, "delete_vhost", name], capture_output=True, check=True)
 
 
+@contextmanager
+def bucket() -> Iterator[dict[str, str]]:
+    """A bucket for kept photographs, on a server of its own."""
+    with TemporaryDirectory() as folder, object_servers.rclone(Path(folder)) as server:
+        yield server.variables
+
+
 SETS: Final[Mapping[str, tuple[Callable[[], AbstractContextManager[dict[str, str]]], ...]]] = {
     "embedded": (lambda: nullcontext({}),),
     "postgresql+redis": (postgresql, redis_server),
-    "postgresql+rabbitmq": (postgresql, rabbitmq),
+    "postgresql+rabbitmq": (postgresql, rabbitmq, bucket),
 }
 
 

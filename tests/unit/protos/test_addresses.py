@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.addresses import address
+from protos.addresses import BucketAddress, address, bucket
 
 
 def test_an_address_is_taken_apart() -> None:
@@ -51,3 +51,53 @@ def said_of(value: str) -> str:
         return str(address(value, ("redis",)).port)
     except ValueError as error:
         return str(error)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("s3://photos", BucketAddress("photos", "", "", "")),
+        ("s3://photos/", BucketAddress("photos", "", "", "")),
+        ("s3://photos/kept/of-shop_1/?region=eu-west-1", BucketAddress("photos", "kept/of-shop_1", "", "eu-west-1")),
+        (
+            "s3://my.photos/kept?endpoint=https://minio.example:9000/&region=th",
+            BucketAddress("my.photos", "kept", "https://minio.example:9000", "th"),
+        ),
+        ("s3://photos?endpoint=http%3A%2F%2F[::1]:9000", BucketAddress("photos", "", "http://[::1]:9000", "")),
+    ],
+)
+def test_a_bucket_is_taken_apart(value: str, found: BucketAddress) -> None:
+    assert bucket(value) == found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s3:",
+        "s3://",
+        "s3:///prefix",
+        "s3://Photos",
+        "s3://ph",
+        "s3://-photos",
+        "s3://user:hunter2@photos",
+        "s3://photos:9000/kept",
+        "s3://photos/a//b",
+        "s3://photos/a b",
+        "s3://photos/ก",
+        "s3://photos/kept#part",
+        "s3://photos?endpoint=",
+        "s3://photos?endpoint=minio:9000",
+        "s3://photos?endpoint=ftp://minio:9000",
+        "s3://photos?endpoint=https://",
+        "s3://photos?endpoint=https://minio/path",
+        "s3://photos?endpoint=https://u:hunter2@minio",
+        "s3://photos?endpoint=https://minio:99999",
+        "s3://photos?regoin=eu-west-1",
+        "https://photos.s3.amazonaws.com/",
+    ],
+)
+def test_a_bucket_that_is_none_is_refused_without_its_password(value: str) -> None:
+    with pytest.raises(ValueError, match=r"^(wanted|the port)") as wrong:
+        bucket(value)
+
+    assert "hunter2" not in str(wrong.value)

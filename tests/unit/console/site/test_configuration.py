@@ -12,6 +12,7 @@ from typing import Protocol
 import pytest
 
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
+from protos.addresses import BucketAddress
 from protos.environment import PREFIX, VARIABLES
 
 
@@ -135,8 +136,6 @@ def test_each_of_several_brokers_is_an_address(read: Read) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "s3://bucket/prefix",
-        "s3:",
         "file://relative/folder",
         "file://localhost/srv/objects",
         "file:relative",
@@ -145,15 +144,30 @@ def test_each_of_several_brokers_is_an_address(read: Read) -> None:
         "file:///srv/objects#2",
         "file:///srv/objects?a",
         "/srv/objects",
+        "gs://bucket/prefix",
     ],
 )
-def test_storage_that_is_no_folder_of_this_machine_is_refused(read: Read, url: str) -> None:
+def test_storage_that_is_no_folder_of_this_machine_and_no_bucket_is_refused(read: Read, url: str) -> None:
     with pytest.raises(ConfigurationWrong) as wrong:
         read(STORAGE_URL=url)
     assert str(wrong.value) == (
-        "AMULET_STORAGE_URL is an address that is not shown here: wanted file:///absolute/folder; "
-        "photographs are kept on disk only, s3:// is not offered"
+        "AMULET_STORAGE_URL is an address that is not shown here: wanted file:///absolute/folder or s3://BUCKET/PREFIX"
     )
+
+
+def test_a_bucket_that_is_none_is_refused(read: Read) -> None:
+    with pytest.raises(
+        ConfigurationWrong, match=r"^AMULET_STORAGE_URL is an address that is not shown here: wanted s3"
+    ):
+        read(STORAGE_URL="s3://Bucket")
+
+
+def test_storage_lies_in_a_bucket_where_one_is_named(read: Read) -> None:
+    found = read(STORAGE_URL="s3://photographs/kept", STORAGE_KEY_FILE="/run/secrets/s3")
+    assert found.storage_bucket == BucketAddress("photographs", "kept", "", "")
+    assert found.storage_key_file == Path("/run/secrets/s3")
+    assert read(STORAGE_URL="file:///srv/objects").storage_bucket is None
+    assert read().storage_bucket is None
 
 
 def test_storage_lies_in_the_folder_that_is_named_or_in_the_state(read: Read) -> None:

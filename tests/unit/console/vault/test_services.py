@@ -21,6 +21,7 @@ from console.site.roles import Role
 from console.staff.models import User
 from console.vault import opening, queries, services
 from console.vault.cipher import Unopenable, unwrap
+from console.vault.folder import Folder
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from tests.unit.console.people import member
 
@@ -52,7 +53,7 @@ def keep(consent: Consent, content: bytes = b"pixels", *, owner: str = "") -> st
     owner = owner or str(uuid4())
     with transaction.atomic():
         photograph = services.NewObject(Kind.PHOTOGRAPH, 0, content)
-        services.keep(consent=consent, owner=owner, objects=[photograph], written=[])
+        services.keep(wanted=[services.ToKeep(consent, owner, (photograph,))], tried=[])
     return owner
 
 
@@ -213,6 +214,7 @@ def test_without_its_key_nothing_that_is_kept_can_be_read(officer: User) -> None
 def test_a_file_that_was_cut_off_is_said_to_be_unreadable(officer: User, reviewer: User) -> None:
     owner = keep(give(officer))
     store, kept = queries.store(), StoredObject.objects.get().pk
+    assert isinstance(store, Folder)
     store._path(kept).write_bytes(store.read(kept)[:-1])
     with pytest.raises(NotFound, match="cannot be read") as refused:
         opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
@@ -255,10 +257,10 @@ def another_key(settings: Settings, file: Path) -> Iterator[None]:
 
 def test_a_full_disk_keeps_no_piece_of_what_it_refused(tmp_path: Path) -> None:
     code = (
-        "import resource, sys, uuid; from pathlib import Path; from console.vault.storage import ObjectStore;"
+        "import resource, sys, uuid; from pathlib import Path; from console.vault.folder import Folder;"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "ObjectStore(Path(sys.argv[1])).write(uuid.uuid4(), bytes(5000))"
+        "Folder(Path(sys.argv[1])).write([(uuid.uuid4(), bytes(5000))])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "OSError" in done.stderr
@@ -269,8 +271,8 @@ def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> 
     keep(give(officer))
     kept, orphan, fresh = StoredObject.objects.get().pk, uuid4(), uuid4()
     store = queries.store()
-    store.write(orphan, b"noise")
-    store.write(fresh, b"being written")
+    assert isinstance(store, Folder)
+    store.write([(orphan, b"noise"), (fresh, b"being written")])
     long_ago = time.time() - 2 * services.ORPHAN_AGE_S
     for object_id in (kept, orphan):
         os.utime(store._path(object_id), (long_ago, long_ago))
