@@ -23,11 +23,12 @@ from console.ingest.reading import PredictionEvent
 from console.vault import queries
 from console.vault import services as vault
 from console.vault.cipher import Unopenable, load_photo_key, open_photo
-from console.vault.models import Consent, Kind, Purpose, Subject
+from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from console.vault.restriction import restricted_among
 
 PHOTO_BYTES_MAX: Final = 8 * 2**20
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PURPOSE: Final = Purpose.KEEP_PHOTOGRAPH
 
 
 class Outcome(StrEnum):
@@ -49,19 +50,57 @@ class Retained:
     forgotten: bool = False  # of somebody who was erased since: nothing that the caller named it by is stored
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One event's photographs in the store, whose rows are not saved yet."""
+
+    consent_id: int
+    outcomes: tuple[Outcome, ...]  # one per view
+    rows: tuple[StoredObject, ...]
+
+
 @cache
 def photo_key() -> X25519PrivateKey:
     """This process's key for sealed photographs, read once. Raises KeyUnreadable, OSError."""
     return load_photo_key(settings.AMULET.photo_seal_key_file)
 
 
-def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, Retained]:
+def prepare(events: Sequence[PredictionEvent], *, at: datetime, tried: list[UUID]) -> Mapping[UUID, Prepared]:
+    """Write the photographs that these events bring and consents cover, by event id. Outside any transaction.
+
+    What is written is unreadable until `retain` keeps its rows, which asks again with the consents held.
+    tried: as `vault.write` has it. Raises OSError when the store cannot be written.
+    """
+    if not events:
+        return {}
+    named = queries.consents_named((event.consent_reference for event in events), purpose=_PURPOSE, at=at)
+    consents = {consent.reference: consent for consent in named}
+    restricted = restricted_among({consent.subject_id for consent in consents.values()})
+    opened: list[tuple[PredictionEvent, Consent, tuple[Outcome, ...]]] = []
+
+    def wanted() -> Iterator[vault.ToKeep]:
+        for event in events:
+            consent = consents.get(event.consent_reference)
+            if consent is None or _may_be_kept(event, consent.subject, consent, restricted) is not Outcome.KEPT:
+                continue
+            objects, outcomes = _opened(event)
+            opened.append((event, consent, outcomes))
+            yield vault.ToKeep(consent, str(event.prediction_id), objects)
+
+    written = vault.write(wanted=wanted(), tried=tried)
+    return {
+        event.event_id: Prepared(consent.pk, outcomes, tuple(rows))
+        for (event, consent, outcomes), rows in zip(opened, written, strict=True)
+    }
+
+
+def retain(
+    events: Sequence[PredictionEvent], *, at: datetime, prepared: Mapping[UUID, Prepared]
+) -> Mapping[UUID, Retained]:
     """Keep what may be kept of these events, inside the caller's transaction, by prediction id.
 
     Of somebody who was erased after an event happened, the event leaves a number and no person.
-    The consents stay locked until it ends, so that none is withdrawn unnoticed. Raises OSError
-    when the store cannot be written: then nothing of the batch is applied, and it comes again
-    every few seconds; what was written of it by then is gone.
+    The consents stay locked until it ends, so that none is withdrawn unnoticed.
     """
     erased_at = queries.erased_at({event.pseudonym for event in events if event.pseudonym})
     late = {
@@ -72,55 +111,60 @@ def retain(events: Sequence[PredictionEvent], *, at: datetime) -> Mapping[UUID, 
     subjects = vault.subjects_of(
         {event.pseudonym for event in events if event.pseudonym and event.prediction_id not in late}
     )
-    references = {event.consent_reference for event in events if _brings_photographs(event)}
-    consents = vault.lock_consents(references, purpose=Purpose.KEEP_PHOTOGRAPH, at=at)
+    references = {event.consent_reference for event in events if brings_photographs(event)}
+    consents = vault.lock_consents(references, purpose=_PURPOSE, at=at)
     # Asked now that the consents are held: whoever restricts takes them too.
     restricted = restricted_among({consent.subject_id for consent in consents.values()})
     retained: dict[UUID, Retained] = {}
-
-    def wanted() -> Iterator[vault.ToKeep]:
-        for event in events:
-            if event.prediction_id in late:
-                retained[event.prediction_id] = _forget(event)
-                continue
-            subject, consent = subjects.get(event.pseudonym), consents.get(event.consent_reference)
-            retained[event.prediction_id], to_keep = _judge(event, subject, consent, restricted)
-            if to_keep is not None:
-                yield to_keep
-
-    tried: list[UUID] = []
-    try:
-        vault.keep(wanted=wanted(), tried=tried)
-    except OSError:
-        vault.drop_written(tried)
-        raise
+    rows: list[StoredObject] = []
+    for event in events:
+        if event.prediction_id in late:
+            retained[event.prediction_id] = _forget(event)
+            continue
+        subject, consent = subjects.get(event.pseudonym), consents.get(event.consent_reference)
+        if subject is None and consent is not None and brings_photographs(event):
+            subject = consent.subject  # the caller named the consent, and by it the person
+        outcome = _may_be_kept(event, subject, consent, restricted)
+        written = prepared.get(event.event_id)
+        if outcome is not Outcome.KEPT:
+            retained[event.prediction_id] = Retained(subject, _all(event, outcome))
+        elif written is None or consent is None or written.consent_id != consent.pk:
+            # Agreed to since `prepare` looked, so not when the photograph came.
+            retained[event.prediction_id] = Retained(subject, _all(event, Outcome.NO_CONSENT))
+        else:
+            retained[event.prediction_id] = Retained(subject, written.outcomes)
+            rows += written.rows
+    vault.keep(rows)
     return retained
 
 
-def _brings_photographs(event: PredictionEvent) -> bool:
+def _may_be_kept(
+    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
+) -> Outcome:
+    if not brings_photographs(event):
+        return Outcome.NOT_ASKED
+    if consent is None or subject is None or not vault.covers(consent, subject=subject, at=event.happened_at):
+        return Outcome.NO_CONSENT
+    return Outcome.RESTRICTED if subject.pk in restricted else Outcome.KEPT
+
+
+def brings_photographs(event: PredictionEvent) -> bool:
     return bool(event.consent_reference) and any(view.photo is not None for view in event.sealed)
 
 
 def _forget(event: PredictionEvent) -> Retained:
-    outcomes = [Outcome.NOT_ASKED if view.photo is None else Outcome.NO_CONSENT for view in event.sealed]
-    return Retained(None, tuple(outcomes), forgotten=True)
+    return Retained(None, _all(event, Outcome.NO_CONSENT), forgotten=True)
 
 
-def _judge(
-    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
-) -> tuple[Retained, vault.ToKeep | None]:
-    """What becomes of an event's photographs, and those that are to be kept."""
-    if not _brings_photographs(event):
-        return Retained(subject, (Outcome.NOT_ASKED,) * len(event.views)), None
-    if consent is not None and subject is None:
-        subject = consent.subject  # the caller named the consent, and by it the person
-    outcomes = [Outcome.NOT_ASKED if view.photo is None else Outcome.NO_CONSENT for view in event.sealed]
-    if consent is None or subject is None or not vault.covers(consent, subject=subject, at=event.happened_at):
-        return Retained(subject, tuple(outcomes)), None
-    if subject.pk in restricted:
-        told = [Outcome.NOT_ASKED if view.photo is None else Outcome.RESTRICTED for view in event.sealed]
-        return Retained(subject, tuple(told)), None
+def _all(event: PredictionEvent, outcome: Outcome) -> tuple[Outcome, ...]:
+    """One outcome for every view of which there is a photograph."""
+    return tuple(Outcome.NOT_ASKED if view.photo is None else outcome for view in event.sealed)
+
+
+def _opened(event: PredictionEvent) -> tuple[tuple[vault.NewObject, ...], tuple[Outcome, ...]]:
+    """An event's photographs with their heat maps, and what becomes of each view."""
     objects: list[vault.NewObject] = []
+    outcomes = [Outcome.NOT_ASKED] * len(event.sealed)
     for view in event.sealed:
         if view.photo is None:
             continue
@@ -141,4 +185,4 @@ def _judge(
         objects.append(vault.NewObject(Kind.PHOTOGRAPH, view.part, photograph))
         if view.heat_map:
             objects.append(vault.NewObject(Kind.HEAT_MAP, view.part, view.heat_map))
-    return Retained(subject, tuple(outcomes)), vault.ToKeep(consent, str(event.prediction_id), tuple(objects))
+    return tuple(objects), tuple(outcomes)

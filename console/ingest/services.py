@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,7 @@ from console.audit import services as audit
 from console.drift import services as drift
 from console.ingest.models import AppliedEvent
 from console.ingest.reading import FailureEvent, FeedbackEvent, PredictionEvent, ShadowEvent, Unfit, read_event
-from console.ingest.retention import Outcome, Retained, retain
+from console.ingest.retention import Outcome, Prepared, Retained, brings_photographs, prepare, retain
 from console.ingest.tracing import Traced, tell, trace_id_of
 from console.predictions import queries as known_predictions
 from console.predictions import services as predictions
@@ -38,6 +38,7 @@ from console.review.models import Why
 from console.rollout.observations import Answer, Failed, Given, observe, observe_late
 from console.rows import insert_unless_there
 from console.vault import queries as vault
+from console.vault import services as vault_services
 from protos.amulet.events.v1 import events_pb2 as pb
 
 _log = logging.getLogger(__name__)
@@ -72,22 +73,28 @@ def apply_batch(batch: Sequence[pb.Event]) -> Receipt:
         else:
             events.setdefault(event.event_id, event)
     readable = len(batch) - len(rejected)
+    tried: list[UUID] = []
     try:
-        applied = _patiently(partial(_apply, list(events.values())))
-    except (IntegrityError, DataError):
-        applied = 0
-        for event in events.values():
-            try:
-                applied += _patiently(partial(_apply, [event]))
-            except (IntegrityError, DataError) as error:
-                _log.warning("an event is refused by the database", extra={"event_id": str(event.event_id)})
-                rejected.append((str(event.event_id), _why_refused(event, error)))
+        prepared = prepare(_new_with_photographs(events.values()), at=now(), tried=tried)
+        try:
+            applied = _patiently(partial(_apply, list(events.values()), prepared))
+        except (IntegrityError, DataError):
+            applied = 0
+            for event in events.values():
+                try:
+                    applied += _patiently(partial(_apply, [event], prepared))
+                except (IntegrityError, DataError) as error:
+                    _log.warning("an event is refused by the database", extra={"event_id": str(event.event_id)})
+                    rejected.append((str(event.event_id), _why_refused(event, error)))
+    finally:
+        if tried:
+            vault_services.drop_written(tried)
     refused_by_database = len(rejected) - (len(batch) - readable)
     return Receipt(applied, readable - applied - refused_by_database, tuple(rejected))
 
 
 @transaction.atomic
-def _apply(events: Sequence[_Event]) -> int:
+def _apply(events: Sequence[_Event], prepared: Mapping[UUID, Prepared]) -> int:
     """Apply events that are not applied yet, all or none. Returns how many were new."""
     at, began_ns = now(), time.time_ns()
     new = _claim(events, at)
@@ -95,7 +102,7 @@ def _apply(events: Sequence[_Event]) -> int:
         return 0
     made = [event for event in new if isinstance(event, PredictionEvent)]
     given = [event for event in new if isinstance(event, FeedbackEvent)]
-    retained = retain(made, at=at)
+    retained = retain(made, at=at, prepared=prepared)
     rows = [_prediction_row(event, retained[event.prediction_id]) for event in made]
     predictions.add_predictions(rows)
     drift.add(rows)
@@ -125,6 +132,16 @@ def _apply(events: Sequence[_Event]) -> int:
     if traced:
         transaction.on_commit(partial(tell, traced, from_ns=began_ns))
     return len(new)
+
+
+def _new_with_photographs(events: Collection[_Event]) -> list[PredictionEvent]:
+    """Those whose photographs are to be written: of a batch that comes again, not what was applied before."""
+    bringing = [event for event in events if isinstance(event, PredictionEvent) and brings_photographs(event)]
+    if not bringing:
+        return []
+    ids = [event.event_id for event in bringing]
+    known = set(AppliedEvent.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    return [event for event in bringing if event.event_id not in known]
 
 
 def _claim(events: Sequence[_Event], at: datetime) -> list[_Event]:

@@ -43,6 +43,7 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
             "axes": {"level": "WARNING"},
             "fontTools": {"level": "WARNING"},  # every glyph of a PDF
             "httpx": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
         },
     }

@@ -105,6 +105,12 @@ def consents_in_force(*, purpose: Purpose, at: datetime) -> QuerySet[Consent]:
     )
 
 
+def consents_named(references: Iterable[str], *, purpose: Purpose, at: datetime) -> QuerySet[Consent]:
+    """Those of them that are in force at an instant; joins the subject. No query where none is named."""
+    in_force = consents_in_force(purpose=purpose, at=at)
+    return in_force.filter(reference__in=sorted(set(references))).select_related("subject")
+
+
 def consents_ended(before: datetime) -> QuerySet[Consent]:
     """Consents that were withdrawn, or ran out, before a time."""
     return Consent.objects.filter(Q(withdrawn_at__lt=before) | Q(expires_at__lt=before))

@@ -56,7 +56,7 @@ class NewObject:
 
 @dataclass(frozen=True, slots=True)
 class ToKeep:
-    """What a consent that the caller's transaction holds allows to be kept of one owner, as a prediction."""
+    """What a consent in force allows to be kept of one owner, as a prediction."""
 
     consent: Consent
     owner: str
@@ -241,17 +241,11 @@ def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
 def lock_consents(references: Iterable[str], *, purpose: Purpose, at: datetime) -> Mapping[str, Consent]:
     """The named consents in force now, held until the caller's transaction ends, by reference.
 
-    Whether a consent was in force at an earlier instant too is `covers`'s to say, and whether its person is
-    restricted `restricted_among`'s.
+    `queries.consents_named` are the same ones, not held. Whether a consent was in force at an earlier instant too is
+    `covers`'s to say, and whether its person is restricted `restricted_among`'s.
     """
-    wanted = sorted(set(references))
-    if not wanted:
-        return {}
-    rows = queries.consents_in_force(purpose=purpose, at=at).filter(reference__in=wanted)
-    return {
-        consent.reference: consent
-        for consent in rows.select_related("subject").select_for_update(of=("self",)).order_by("pk")
-    }
+    named = queries.consents_named(references, purpose=purpose, at=at)
+    return {consent.reference: consent for consent in named.select_for_update(of=("self",)).order_by("pk")}
 
 
 def covers(consent: Consent, *, subject: Subject, at: datetime) -> bool:
@@ -259,20 +253,28 @@ def covers(consent: Consent, *, subject: Subject, at: datetime) -> bool:
     return consent.subject_id == subject.pk and consent.given_at <= at
 
 
-def keep(*, wanted: Iterable[ToKeep], tried: list[UUID]) -> None:
-    """Store objects under consents that the caller's transaction holds. Raises OSError.
+def write(*, wanted: Iterable[ToKeep], tried: list[UUID]) -> list[list[StoredObject]]:
+    """Put objects into the store, sealed, and return the rows of each, which `keep` saves: without them it is noise.
 
-    tried: what may have bytes in the store, appended to. If the transaction fails these are unreadable, and swept away
-    within a day; who knows that it fails has `drop_written`.
+    Outside any transaction: a disk or a bucket that hangs must not hold up who writes to the database. Raises OSError.
+
+    tried: what may have bytes in the store, appended to. What never gets its row is swept away within a day; who knows
+    earlier has `drop_written`.
     """
-    rows: list[StoredObject] = []
+    rows: list[list[StoredObject]] = []
     queries.store().write(_sealed(wanted, rows, tried))
+    return rows
+
+
+def keep(rows: Iterable[StoredObject]) -> None:
+    """Keep what `write` wrote, under consents that the caller's transaction holds."""
     StoredObject.objects.bulk_create(rows)
 
 
-def drop_written(tried: Iterable[UUID]) -> None:
-    """Remove the bytes that `keep` wrote in a transaction that is about to fail: a full disk has their room."""
-    _delete_bytes(tried)
+def drop_written(tried: Collection[UUID]) -> None:
+    """Remove the bytes of those that have no row: nothing of theirs was kept. One query."""
+    kept = set(StoredObject.objects.filter(pk__in=list(tried)).values_list("pk", flat=True))
+    _delete_bytes([object_id for object_id in tried if object_id not in kept])
 
 
 @transaction.atomic
@@ -319,9 +321,12 @@ def sweep(*, turn: int) -> int:
     return removed
 
 
-def _sealed(wanted: Iterable[ToKeep], rows: list[StoredObject], tried: list[UUID]) -> Iterator[tuple[UUID, bytes]]:
+def _sealed(
+    wanted: Iterable[ToKeep], rows: list[list[StoredObject]], tried: list[UUID]
+) -> Iterator[tuple[UUID, bytes]]:
     """What is written, one after the other, its row and id noted before: few of a batch are in memory twice."""
     for each in wanted:
+        rows.append([])
         subject = each.consent.subject
         key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
         for item in each.objects:
@@ -333,7 +338,7 @@ def _sealed(wanted: Iterable[ToKeep], rows: list[StoredObject], tried: list[UUID
                 part=item.part,
                 salt=os.urandom(cipher.SALT_BYTES),
             )
-            rows.append(row)
+            rows[-1].append(row)
             tried.append(row.id)
             yield row.id, cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
 

@@ -53,7 +53,8 @@ def keep(consent: Consent, content: bytes = b"pixels", *, owner: str = "") -> st
     owner = owner or str(uuid4())
     with transaction.atomic():
         photograph = services.NewObject(Kind.PHOTOGRAPH, 0, content)
-        services.keep(wanted=[services.ToKeep(consent, owner, (photograph,))], tried=[])
+        (rows,) = services.write(wanted=[services.ToKeep(consent, owner, (photograph,))], tried=[])
+        services.keep(rows)
     return owner
 
 

@@ -1,0 +1,153 @@
+"""What happens between the writing of a photograph and the keeping of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.timezone import now
+
+from console.ingest.services import apply_batch
+from console.predictions.models import Prediction
+from console.site.roles import Role
+from console.vault import queries, services
+from console.vault.folder import Folder
+from console.vault.models import StoredObject
+from protos.amulet.events.v1 import events_pb2 as pb
+from tests.unit.console.people import member
+from tests.unit.console.shop import sent
+
+pytestmark = pytest.mark.django_db
+
+
+class Watched(Folder):
+    """A folder that lets something happen once objects are in it."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        super().__init__(settings.AMULET.storage_dir)
+        self.then = then
+        self.written: list[UUID] = []
+        self.transactions: int | None = None  # that were open, besides the test's own
+
+    def write(self, objects: Iterable[tuple[UUID, bytes]]) -> None:
+        self.transactions = len(connection.savepoint_ids)
+        for object_id, content in objects:
+            self.written.append(object_id)
+            super().write([(object_id, content)])
+        self.then()
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], Watched]:
+    def begin(then: Callable[[], object]) -> Watched:
+        store = Watched(then)
+        monkeypatch.setattr(queries, "store", lambda: store)
+        return store
+
+    return begin
+
+
+def agree(reference: str, *, before: str = "officer") -> None:
+    """before: the officer before whom it is done."""
+    services.give_consent(
+        actor=member(Role.PRIVACY_OFFICER, before), pseudonym="shop-17", purpose="keep_photograph", text_version="1",
+        channel="web", reference=reference, given_at=now() - timedelta(hours=1),
+    )  # fmt: skip
+
+
+def kept(event: pb.Event) -> str:
+    return Prediction.objects.get(pk=event.prediction.prediction_id).detail().views[0].kept
+
+
+def test_nobody_who_writes_to_the_database_waits_for_the_store(watch: Callable[..., Watched]) -> None:
+    agree("c-1")
+    store = watch(lambda: None)
+    event = sent()
+
+    assert apply_batch([event]).applied == 1
+
+    assert store.transactions == 0
+    assert kept(event) == "kept"
+    assert store.held(store.written) == StoredObject.objects.count() == 2
+
+
+def test_an_open_transaction_is_seen(watch: Callable[..., Watched]) -> None:
+    store = watch(lambda: None)
+    with transaction.atomic():
+        store.write([])
+    assert store.transactions == 1
+
+
+def test_a_consent_that_is_withdrawn_between_writing_and_keeping_leaves_nothing(watch: Callable[..., Watched]) -> None:
+    agree("c-1")
+    officer = member(Role.PRIVACY_OFFICER, "second-officer")
+    store = watch(lambda: services.withdraw_consent(actor=officer, reference="c-1", channel="web"))
+    event = sent()
+
+    assert apply_batch([event]).applied == 1
+
+    assert kept(event) == "no_consent"
+    assert len(store.written) == 2
+    assert store.held(store.written) == StoredObject.objects.count() == 0
+
+
+def test_a_consent_that_is_given_between_writing_and_keeping_is_too_late_for_the_photograph(
+    watch: Callable[..., Watched],
+) -> None:
+    agree("c-1")
+    store = watch(lambda: agree("c-2", before="second-officer"))
+    first, second = sent(), sent(consent="c-2", pseudonym="")
+
+    assert apply_batch([first, second]).applied == 2
+
+    assert (kept(first), kept(second)) == ("kept", "no_consent")
+    assert store.held(store.written) == StoredObject.objects.count() == 2
+
+
+def test_a_batch_that_comes_again_writes_nothing(watch: Callable[..., Watched]) -> None:
+    agree("c-1")
+    event, fresh = sent(), sent()
+    assert apply_batch([event]).applied == 1
+    store = watch(lambda: None)
+
+    receipt = apply_batch([event, fresh])
+
+    assert (receipt.applied, receipt.known_before) == (1, 1)
+    assert len(store.written) == 2  # of the fresh one: a photograph and its heat map
+
+
+def test_two_shippers_that_bring_one_batch_at_once_keep_it_once(watch: Callable[..., Watched]) -> None:
+    agree("c-1")
+    event = sent()
+    plain = queries.store()
+
+    def other() -> None:
+        store.then = lambda: None
+        assert apply_batch([event]).applied == 1
+
+    store = watch(other)
+    receipt = apply_batch([event])
+
+    assert receipt.known_before == 1
+    assert len(store.written) == 4
+    assert plain.held(store.written) == StoredObject.objects.count() == 2
+
+
+def test_of_two_events_about_one_prediction_the_refused_one_leaves_nothing(watch: Callable[..., Watched]) -> None:
+    agree("c-1")
+    store = watch(lambda: None)
+    event = sent()
+    usurper = pb.Event()
+    usurper.CopyFrom(event)
+    usurper.event_id = sent().event_id
+
+    receipt = apply_batch([event, usurper])
+
+    assert (receipt.applied, len(receipt.rejected)) == (1, 1)
+    assert kept(event) == "kept"
+    assert len(store.written) == 4
+    assert store.held(store.written) == StoredObject.objects.count() == 2
