@@ -83,6 +83,8 @@ def predict(
         except (AmuletError, ValueError) as error:
             raise RemoteError(str(error)) from error
         except OSError as error:
+            if error.filename is None:  # what is printed: `main` has words for that
+                raise
             raise RemoteError(f"{error.filename} cannot be written: {error.strerror}") from error
     return 1 if refused else 0
 

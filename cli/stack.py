@@ -108,6 +108,9 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
             f"the stack in {layout.state} already runs on other ports or in other folders: "
             f"`amulet down --state {state}` first"
         )
+    else:  # or "Ready." would be said of programs that an upgrade or another setting never reached
+        first = f"after an upgrade, or with other settings, `amulet down --state {state}` first."
+        click.echo(f"The stack in {layout.state} runs already, and nothing is started anew: {first}", err=True)
     try:
         with interruptible():
             if ours:

@@ -18,6 +18,7 @@ import psutil
 from cli import supervision
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
+from cli.leftovers import leftovers
 
 DISK_FREE_GIB_MIN: Final = 2.0
 TEMPORARY_FREE_MIB_MIN: Final = 64.0
@@ -119,6 +120,9 @@ def ports(layout: Layout) -> Finding:
     if not taken:
         return right("ports", "all free")
     names = ", ".join(f"{port} ({name})" for name, port in taken.items())
+    if left := leftovers(layout):
+        found = f"held by {len(left)} programs of this stack whose supervisor is gone: {names}"
+        return wrong("ports", found, "`amulet up` stops them and starts the stack anew, `amulet down` stops them")
     return wrong("ports", f"taken: {names}", "stop what listens there, or choose another --port-offset")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +15,10 @@ import psutil
 import pytest
 
 from cli import supervision
+from cli.checks.machine import ports
 from cli.layout import Layout, Ports
 from cli.leftovers import leftovers
+from cli.main import main
 from cli.stack import READY_S_MAX, StackError, _wait_until_ready, look, stop
 from cli.supervision import Program
 from tests.ports import free_offset
@@ -65,6 +69,11 @@ def test_what_a_killed_supervisor_left_is_stopped_in_good_order(layout: Layout, 
 
     assert [process.pid for process in leftovers(layout)] == [family[0].pid]
     assert "run without their supervisor, which was killed" in " ".join(look(layout).problems)
+    host, port = layout.listens()["gateway"]
+    with socket.create_server((host, port)):
+        found = ports(layout)
+    assert found.found == f"held by 1 programs of this stack whose supervisor is gone: {port} (gateway)"
+    assert "`amulet down`" in found.mend
     assert stop(layout)
 
     assert (tmp_path / "ended").exists()
@@ -101,6 +110,19 @@ def test_a_program_that_ends_each_time_is_not_waited_for_and_its_sentence_is_sai
     assert "gateway ends each time that it is started: gateway: AMULET_KEY_SECRET_FILE names /srv/key" in str(
         wrong.value
     )
+
+
+def test_what_runs_already_is_not_taken_for_started_anew(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(supervision, "RESTART_WAIT_S_MAX", 1)
+    with supervised(layout, Program("gateway", (sys.executable, "-S", "-c", REFUSES))):
+        layout.record.write_text(json.dumps(layout.document()))
+        assert main(["up", "--detach", "--state", str(layout.state)]) == 1
+
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.startswith(f"The stack in {layout.state} runs already, and nothing is started anew")
+    assert first.endswith(f"`amulet down --state {layout.state}` first.")
 
 
 def test_a_stack_that_is_stopped_from_elsewhere_is_not_waited_for(layout: Layout) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from datetime import timedelta
+from importlib import import_module
+from typing import Any
 
 import pytest
+from django.apps import apps
+from django.db import transaction
 from django.utils.timezone import now
 
+from console.audit.models import Entry
 from console.datasets.services import export_zip
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.privacy import services
 from console.privacy.access import export_person
-from console.privacy.models import PrivacyRequest
+from console.privacy.models import PrivacyRequest, State
 from console.retention.services import apply_due
 from console.site.roles import Role
 from console.staff.models import User
@@ -136,6 +141,43 @@ def test_somebody_who_is_not_known_yet_is_restricted_from_the_first_photograph_o
     begun(officer, "objection", "newcomer")
     assert is_restricted("newcomer")
     assert Subject.objects.count() == 1
+
+
+def test_what_was_begun_or_done_before_restrictions_took_effect_takes_effect_with_the_migration(officer: User) -> None:
+    people = ("in-work", "waiting", "done", "checked", "refused", "lifted")
+    for person in people:
+        consenting(officer, person)
+    requests = {person: checked(officer, person) for person in people[:-1]}
+    lifted = begun(officer, "restriction", "lifted")
+    services.lift_restriction(actor=officer, request_id=lifted.pk, reason="settled")
+    closed_at = now() - timedelta(days=3)
+    changes: dict[str, dict[str, Any]] = {  # as the work was noted when nothing was restricted by it
+        "in-work": {"state": State.IN_PROGRESS},
+        "waiting": {"state": State.PAUSED, "paused_from": State.IN_PROGRESS, "reason": "asked back"},
+        "done": {"state": State.DONE, "closed_at": closed_at, "found_by": b""},
+        "refused": {"state": State.REFUSED, "closed_at": closed_at, "found_by": b"", "reason": "unfounded"},
+    }
+    for person, change in changes.items():
+        PrivacyRequest.objects.filter(pk=requests[person].pk).update(**change)
+    told = Entry.objects.filter(type="vault.restricted")
+    before = told.count()
+
+    migration = import_module("console.privacy.migrations.0004_restrictions_from_before")
+    for _ in range(2):  # a second run finds nothing left to do
+        with transaction.atomic():
+            migration.restrict(apps, None)
+        assert {person for person in people if is_restricted(person)} == {"in-work", "waiting", "done"}
+        assert told.count() == before + 3
+    done = vault_queries.subject_of("done")
+    assert done is not None
+    assert done.restricted_at == closed_at
+    services.lift_restriction(actor=officer, request_id=requests["done"].pk, reason="settled long ago")
+    assert not is_restricted("done")
+
+
+def checked(officer: User, person: str) -> PrivacyRequest:
+    request = services.receive(actor=officer, pseudonym=person, kind="restriction", laws="both", channel="letter")
+    return services.check_identity(actor=officer, request_id=request.pk, method="card")
 
 
 def test_lifting_takes_a_privacy_officer_and_a_reason(officer: User) -> None:
