@@ -16,7 +16,7 @@ from tests.unit.training.evaluation.cast import write_colours
 from tests.unit.training.experiments.test_compare import write_run
 from training.data import report as data_report
 from training.data.check import check_folder
-from training.evaluation import report, subjects
+from training.evaluation import report, robustness, robustness_page, subjects
 from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
 from training.evaluation.intervals import Interval
@@ -24,6 +24,10 @@ from training.experiments.ablate import Ablation, Row, Variant
 from training.experiments.compare import compare_runs
 from training.experiments.page import ablation_page, comparison_page
 from training.fitting.recipe import recipe_of
+from training.synthetic import ab_test
+from training.synthetic import page as synthetic_page
+from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, decide
+from training.synthetic.review_sheet import Accepted, Reviewed
 
 WIDTH_PX: Final = 1280
 PAPER_PX: Final = 718  # A4 less 10 mm on each side
@@ -80,14 +84,52 @@ def ablation(_folder: Path) -> str:
     return ablation_page(Ablation("photographs", "f" * 64, 131, 131, LONG[:2], (0, 1, 2), 5, rows))
 
 
+def degraded(folder: Path) -> str:
+    colours = write_colours(folder, per_class=2)
+    return robustness_page.page(robustness.of_model(GraphModel.open(colours.run, threads=1), colours.data))
+
+
+def judged(_folder: Path) -> str:
+    """Of photographs that experts were asked about, too."""
+    said = Accepted(120, Interval(0.62, 0.5, 0.7), {"shape": 31, "surface": 12, "background": 4})
+    near = Fidelity(131, 262, 94.1, 143.2, 121.7, 0.1234, 0.0123, 0.91, 0.84, 0.13)
+    figures = dict.fromkeys(ab_test.FIGURES, INTERVAL)
+    classes = dict.fromkeys(LONG, INTERVAL)
+    return synthetic_page.page(
+        Judgement(
+            data="photographs",
+            fingerprint="f" * 64,
+            photos=131,
+            features="tf_efficientnet_lite0",
+            origins_known=False,
+            seeds=(0, 1, 2),
+            folds=5,
+            limits=Limits(),
+            fidelity=dict.fromkeys((ALL, *LONG), near),
+            test=ab_test.Comparison(figures, figures, classes, classes, 209.6),
+            verdicts={label: decide(near, INTERVAL, Limits(), accepted=said) for label in LONG},
+            experts=Reviewed(3, said, said, dict.fromkeys(LONG, said), Interval(0.61, 0.4, 0.8)),
+        )
+    )
+
+
 def checked(folder: Path) -> str:
     colours = write_colours(folder)
     return data_report.page(check_folder(colours.data))
 
 
-PAGES: Final = {"evaluation": evaluation, "comparison": comparison, "ablation": ablation, "check": checked}
+PAGES: Final = {
+    "evaluation": evaluation,
+    "comparison": comparison,
+    "ablation": ablation,
+    "robustness": degraded,
+    "judgement": judged,
+    "check": checked,
+}
 PHONE_PX: Final = 390
 LETTERS_PX_MIN: Final = 10  # of a chart, as drawn
+LETTERS: Final = """letters => [...document.querySelectorAll("svg:not(.cell)")].map(
+    each => 11 * each.getBoundingClientRect().width / each.viewBox.baseVal.width).filter(each => each < letters)"""
 NAME_PX_MIN: Final = 120
 BAR_PX_MIN: Final = 60
 # Where a telephone leaves too little: letters of charts, names that rows begin with, bars; and what is wider than it.
@@ -117,6 +159,7 @@ def test_nothing_is_cut_off(browser: Browser, pages: Mapping[str, Path], name: s
         window.emulate_media(media=media)  # type: ignore[arg-type]  # one of its two words
         window.goto(pages[name].as_uri())
         assert window.evaluate(CUT_OFF) == []
+        assert media == "print" or window.evaluate(LETTERS, LETTERS_PX_MIN) == []
         frames = window.eval_on_selector_all(".frames img", "all => all.map(each => each.clientWidth)")
         assert all(width >= FRAME_PX_MIN for width in frames)
         assert bool(frames) == (name == "evaluation")
@@ -132,5 +175,16 @@ def test_a_telephone_shows_charts_and_names_that_can_be_read(
     try:
         window.goto(pages[name].as_uri())
         assert window.evaluate(TOO_SMALL, [LETTERS_PX_MIN, NAME_PX_MIN, BAR_PX_MIN]) == []
+    finally:
+        window.close()
+
+
+def test_a_telephone_shows_a_degradation_at_every_strength(browser: Browser, pages: Mapping[str, Path]) -> None:
+    """What hurts most stands at the right end of its row and of its curve."""
+    window = browser.new_page(viewport={"width": PHONE_PX, "height": 844})
+    try:
+        window.goto(pages["robustness"].as_uri())
+        assert window.locator(".strengths tr").count() == 1 + len(robustness.DEGRADATIONS)
+        assert window.evaluate(CUT_OFF) == []
     finally:
         window.close()

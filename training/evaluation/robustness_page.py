@@ -14,6 +14,7 @@ from training.pages.charts import Line
 _HURTS: Final = 0.1  # balanced accuracy lost
 _SILENT: Final = 0.1  # accuracy lost among what is still called in domain
 _FLAGGED_MIN: Final = 0.9  # share that the quality check remarks on: beyond, callers are told
+_CHART_PX: Final = 300  # three to a row of the page, or one of a telephone: its letters keep their size
 _ACCEPTED_MIN: Final = 0.1  # share in domain: below, there is hardly anything left to be wrong about
 
 
@@ -116,7 +117,8 @@ def _row(found: Robustness, curve: Curve) -> dict[str, Any]:
         x_name=curve.degradation.unit,
         y_name="",
         x_labels=["as it is", *(f"{level.strength:g}" for level in curve.levels)],
-        height=220,
+        width=_CHART_PX,
+        height=200,
     )
     return {
         "said": curve.degradation.said,

@@ -200,17 +200,18 @@ def decide(near: Fidelity, gain: Interval, limits: Limits, *, accepted: Accepted
     """
     f1 = f"F1 {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) with them"
     if near.fid > limits.fid_max:
-        return Verdict(False, f"too far from real ones: FID {near.fid:.1f}, at most {limits.fid_max:g}")
+        return Verdict(False, f"too far from real ones: FID {near.fid:.1f}; allowed is {limits.fid_max:g}")
     if near.copies is not None and near.copies > limits.copies_max:
         return Verdict(
             False,
-            f"{near.copies:.0%} are nearer to a real photograph than real ones are to each other, at most "
+            f"{near.copies:.0%} are nearer to a real photograph than real ones are to each other; allowed are "
             f"{limits.copies_max:.0%}",
         )
     if accepted is not None and accepted.rate.value < limits.accept_min:
         return Verdict(
             False,
-            f"experts call {accepted.rate.value:.0%} of {accepted.answers} plausible, at least {limits.accept_min:.0%}",
+            f"experts call {accepted.rate.value:.0%} of {accepted.answers} plausible; wanted are "
+            f"{limits.accept_min:.0%}",
         )
     if gain.value <= 0.0:
         return Verdict(False, f"no gain: {f1}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
-from training.calibration.alternatives import isotonic, vector_scaling
+from training.calibration.alternatives import Calibrator, isotonic, vector_scaling
 from training.calibration.temperature import Scored
 
 CLASSES = 3
@@ -50,3 +52,12 @@ def test_no_class_is_ruled_out_by_a_dozen_photographs() -> None:
     logits, labels = drawn(12, seed=3)
     found = isotonic(scored(logits, labels))(np.array([[50.0, 0.0, -50.0]]))
     assert found.min() > 1e-4
+
+
+@pytest.mark.parametrize("fit", [vector_scaling, isotonic])
+def test_copies_that_count_once_altogether_change_nothing(fit: Callable[[Scored], Calibrator]) -> None:
+    logits, labels = drawn(60, seed=5)
+    times = np.where(np.arange(60) % 2, 1, 4)
+    copied = Scored(np.repeat(logits, times, axis=0), np.repeat(labels, times), np.repeat(1.0 / times, times))
+
+    np.testing.assert_allclose(fit(copied)(logits), fit(scored(logits, labels))(logits), atol=1e-3)

@@ -79,3 +79,12 @@ def test_copies_of_a_photograph_stay_in_one_fold() -> None:
 
     with pytest.raises(ValueError, match="two groups"):
         tried_temperature(Foldable(copies, np.zeros(40, np.intp)))
+
+
+def test_a_temperature_that_changes_nothing_is_no_worse_than_none() -> None:
+    says_nothing = Scored(np.zeros((20, 4)), np.arange(20) % 4, np.ones(20))
+
+    found = tried_temperature(alone(says_nothing))
+
+    assert found.nll[0] == found.nll[1]
+    assert (found.refused, found.temperature) == ("", fit_temperature(says_nothing))

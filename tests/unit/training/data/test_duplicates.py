@@ -71,20 +71,22 @@ def test_pieces_of_one_mould_are_not_copies() -> None:
     assert near_duplicates(pieces) == ()
 
 
-def test_whom_many_resemble_is_compared_with_few_of_them_and_with_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def piece(seed: int) -> Image.Image:  # all of one shape, each with a grain of its own
-        shape = picture(1, width=16, height=16).resize((256, 256), Image.Resampling.BICUBIC)
-        grain = np.random.default_rng(seed).normal(0.0, 25.0, (64, 64)).repeat(4, axis=0).repeat(4, axis=1)
-        return Image.fromarray((np.asarray(shape, np.float64) + grain[..., None]).clip(0, 255).astype(np.uint8))
+def piece(seed: int) -> Image.Image:
+    """All of one shape, each with a grain of its own."""
+    shape = picture(1, width=16, height=16).resize((256, 256), Image.Resampling.BICUBIC)
+    grain = np.random.default_rng(seed).normal(0.0, 25.0, (64, 64)).repeat(4, axis=0).repeat(4, axis=1)
+    return Image.fromarray((np.asarray(shape, np.float64) + grain[..., None]).clip(0, 255).astype(np.uint8))
 
+
+def test_whom_many_resemble_is_compared_with_few_of_them_and_with_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = [copy_of(piece(seed), f"a/{seed:02}.jpg") for seed in range(30)]
     again = copy_of(_cropped(piece(20), 0.08, 0.08, 0.08, 0.08), "b/copy.jpg")
     photos = [*pieces, again]
-    aligned: set[frozenset[bytes]] = set()
+    aligned: list[frozenset[bytes]] = []
     agreement = duplicates.agreement
 
     def counted(look: NDArray[np.uint8], other: NDArray[np.uint8], variant: int, *, enough: float) -> float:
-        aligned.add(frozenset((look.tobytes(), other.tobytes())))
+        aligned.append(frozenset((look.tobytes(), other.tobytes())))
         return agreement(look, other, variant, enough=enough)
 
     monkeypatch.setattr(duplicates, "agreement", counted)
@@ -94,7 +96,9 @@ def test_whom_many_resemble_is_compared_with_few_of_them_and_with_its_copy(monke
     every = prints_of(photos)
     candidates = duplicates._alike(every, every)
     alike = {frozenset(pair) for pair in zip(candidates.rows, candidates.columns, strict=True) if pair[0] != pair[1]}
-    assert len(aligned) <= duplicates.TRIES_MAX * len(photos) < len(alike) / 2
+    assert len(set(aligned)) <= duplicates.TRIES_MAX * len(photos) < len(alike) / 2
+    looks = [look.tobytes() for look in every.looks]
+    assert next(pair for pair in aligned if looks[-1] in pair) == {looks[20], looks[-1]}  # the likeliest comes first
 
     for crop in (0.08, 0.1):  # found from the side of the whole photograph alone
         other = copy_of(_cropped(piece(20), crop, crop, crop, crop), "b/copy.jpg")
@@ -110,6 +114,29 @@ def test_bands_are_scipy_s_gaussians(smooth_px: float, coarse_px: float) -> None
     np.testing.assert_allclose(prints._band(picture, smooth_px, coarse_px), expected, atol=1e-3)
 
 
+def test_who_had_enough_is_still_compared_with_a_copy_that_had_not() -> None:
+    pieces = [copy_of(piece(seed), f"a/{seed:02}.jpg") for seed in range(12)]
+    photos = [*pieces, copy_of(COPIES["cropped on one side"](piece(5)), "b/copy.jpg")]
+    every = prints_of(photos)
+    alike = duplicates._alike(every, every)
+    order = [{*alike.at(place)[:2]} for place in np.argsort(-alike.correlations, kind="stable")]
+    likelier = {frozenset(pair) for pair in order[: order.index({5, 12})] if 5 in pair and len(pair) > 1}
+    assert len(likelier) > duplicates.TRIES_MAX
+
+    pairs = near_duplicates(photos)
+
+    assert [(pair.first.relative, pair.second.relative) for pair in pairs] == [("a/05.jpg", "b/copy.jpg")]
+
+
+def test_pairs_are_sorted_by_name_and_not_by_how_they_were_found() -> None:
+    blurred = [copy_of(picture(3), "a/1.jpg"), copy_of(COPIES["blurred"](picture(3)), "a/2.jpg")]
+    same = [copy_of(picture(4), "z/1.jpg"), copy_of(picture(4), "z/2.jpg")]
+
+    pairs = near_duplicates([*same, *blurred])
+
+    assert [(pair.first.relative, pair.same_bytes) for pair in pairs] == [("a/1.jpg", False), ("z/1.jpg", True)]
+
+
 def test_the_same_bytes_are_a_pair_even_where_there_is_nothing_to_see() -> None:
     blank = Image.new("RGB", (64, 64), (200, 200, 200))
     one, other, third = (copy_of(blank, name) for name in ("a/1.jpg", "a/2.jpg", "b/3.jpg"))
@@ -119,6 +146,15 @@ def test_the_same_bytes_are_a_pair_even_where_there_is_nothing_to_see() -> None:
         ("a/1.jpg", "a/2.jpg", True)
     ]
     assert len(shared_photos([one, other], [dataclasses.replace(one, relative="c/4.jpg")])) == 2
+
+
+def test_whoever_has_the_same_bytes_on_the_other_side_is_in_a_pair_however_often_they_are_there() -> None:
+    blank = [copy_of(Image.new("RGB", (64, 64), (120, 120, 120)), f"{name}.jpg") for name in "abcd"]
+
+    pairs = shared_photos(blank[:2], blank[2:])
+
+    assert {pair.first.relative for pair in pairs} == {"a.jpg", "b.jpg"}
+    assert {pair.second.relative for pair in pairs} == {"c.jpg", "d.jpg"}
 
 
 def test_a_burst_of_frames_is_connected_by_one_pair_less_than_frames() -> None:

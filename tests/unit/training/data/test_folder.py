@@ -94,15 +94,30 @@ def test_display_names_come_from_classes_yaml_and_else_from_the_folder(tmp_path:
     assert names["waek_man"].names == {"en": "Waek man"}
 
 
+def higher(groups: int) -> str:
+    """Groups of which each stands above the one before, g1 lowest."""
+    parents = [f", parent: g{number + 1}" if number < groups else "" for number in range(1, groups + 1)]
+    return ", ".join(f"g{number}: {{en: G{parent}}}" for number, parent in enumerate(parents, start=1))
+
+
+def test_eight_groups_may_stand_above_a_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "classes.yaml").write_text(f"classes: {{a: {{parent: g1}}}}\ngroups: {{{higher(8)}}}")
+    assert load_folder(tmp_path).names["a"].ancestors == tuple(f"g{number}" for number in range(1, 9))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("classes: {a: {en: A}, c: {en: C}}", "the class c, which has no folder"),
         ("classes: [a, b]", "must map an id"),
         ("klasses: {a: A}", "the key klasses"),
+        ("zoo: {a: A}\nklasses: {a: A}", "the key klasses"),
         ("classes: {a: {en: 1}}", "must map language tags"),
+        ("classes: {a: {en: A, th: ' '}}", "must map language tags"),
         ("classes: {a: {parent: up}}", "the parent up, which is not in `groups`"),
         ("classes: {a: {parent: x}}\ngroups: {x: {en: X, parent: y}, y: {en: Y, parent: x}}", "circle"),
+        (f"classes: {{a: {{parent: g1}}}}\ngroups: {{{higher(9)}}}", "deeper than 8"),
         ("groups: {x: {th: กลุ่ม}}", "x in `groups` has no English name"),
         ("groups: {a: {en: A}}", "a is a class and a group"),
         ("levels: {Family: {en: F}}", "cannot be a level's id"),

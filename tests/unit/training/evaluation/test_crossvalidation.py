@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.unit.training.data.cast import photo
 from training.data.folder import Folder, Photo
 from training.data.names import NamedGroup, NamedLevel
 from training.errors import DataTooSmall
-from training.evaluation.crossvalidation import check_size, labels_of, out_of_fold
+from training.evaluation.crossvalidation import check_size, head_on, labels_of, out_of_fold
 from training.fitting.features import Features
 from training.fitting.recipe import recipe_of, with_settings
 from training.fitting.sight import Eyes, Outside, Sight, still
@@ -114,6 +115,62 @@ def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:
     with pytest.raises(DataTooSmall, match=r"class rare has 2 independent photographs .* at least 5"):
         check_size(few, folder, folds=5)
     check_size(together, folder_of([each for pair in together for each in pair]), folds=5)
+
+
+def test_what_a_fold_leaves_of_a_class_has_to_be_enough_for_every_part() -> None:
+    """Of five photographs the larger of two folds leaves two: one of the three parts would have none."""
+    five = [(photo(f"c{number % 2}", number, look_seed=number),) for number in range(10)]
+    six = [*five, *((photo(f"c{number}", 90 + number, look_seed=90 + number),) for number in range(2))]
+
+    with pytest.raises(DataTooSmall, match=r"class c0 has 5 independent photographs .* 2 folds needs at least 6"):
+        check_size(five, folder_of([each for members in five for each in members]), folds=2)
+    check_size(six, folder_of([each for members in six for each in members]), folds=2)
+
+
+def test_the_head_of_a_fold_learns_from_all_photographs_outside_it_of_a_network_that_stays_as_it_is() -> None:
+    photos = sorted(
+        (photo(f"c{number % 2}", number, look_seed=number) for number in range(40)), key=lambda p: p.relative
+    )
+    rows = np.random.default_rng(6).normal(0.0, 1.0, (40, SIZE))
+    folder, sight = folder_of(photos), eyes_of(rows)(photos)
+    groups = [(each,) for each in photos]
+
+    still_one, tuned = (
+        out_of_fold(folder, still(replace(sight, tuned=tuned)), groups, folds=4, recipe=RECIPE, seed=3)
+        for tuned in (False, True)
+    )
+
+    for fold in range(4):
+        outside, inside = np.flatnonzero(still_one.fold != fold), still_one.fold == fold
+        head = head_on(sight.features, labels_of(folder), outside, classes=2, recipe=RECIPE)
+        by_hand = head.logits(sight.features.plain[inside]).argmax(axis=1)
+        assert still_one.head_predicted[inside].tolist() == by_hand.tolist()
+    # Where it learnt, no head can be fitted on what the network knows already: the whole version answers.
+    assert tuned.head_predicted.tolist() == tuned.probabilities.argmax(axis=1).tolist()
+    assert tuned.head_predicted.tolist() != still_one.head_predicted.tolist()
+
+
+def test_other_things_are_called_out_from_the_border_on_and_each_is_its_own_group_where_none_is_told() -> None:
+    photos = sorted(
+        (photo(f"c{number % 2}", number, look_seed=number) for number in range(40)), key=lambda p: p.relative
+    )
+    rng = np.random.default_rng(7)
+    folder = folder_of(photos)
+    rows = np.eye(SIZE)[:2][labels_of(folder)] * 6.0 + rng.normal(0.0, 1.0, (40, SIZE))
+    away = np.linspace(0.0, 1.0, 60)[:, None] * np.eye(SIZE)[5] * 20.0 + np.eye(SIZE)[0] * 6.0
+
+    found = out_of_fold(
+        folder,
+        eyes_of(rows, {"away": features_of(away).plain}),
+        [(each,) for each in photos],
+        folds=4,
+        recipe=RECIPE,
+        seed=3,
+    )
+
+    assert ((found.outside["away"] >= 1.0) & (found.outside["away"] < 1.5)).any()
+    assert found.outside_rejected["away"].tolist() == (found.outside["away"] >= 1.0).mean(axis=0).tolist()
+    assert found.outside_groups["away"].tolist() == list(range(60))
 
 
 def test_twins_are_told_apart_at_the_level_above_and_its_sets_hold_the_truth_as_often_as_promised() -> None:

@@ -334,3 +334,17 @@ def test_the_interval_of_a_nearly_perfect_model_holds_the_truth_as_often_as_it_s
         held["with room"] += roomy.low <= 0.98 <= roomy.high
     assert held["percentiles"] < 0.8 * 150
     assert held["with room"] >= 0.93 * 150
+
+
+def test_a_figure_that_no_resample_tells_again_has_no_width_and_one_that_is_none_no_ends() -> None:
+    """Of a figure that can be told of the photographs as they are, and of no draw of them."""
+    whole = np.arange(60)
+
+    def measure(rows: np.ndarray) -> np.ndarray:
+        as_they_are = np.array_equal(rows, whole)
+        return np.array([0.7 if as_they_are else np.nan, np.nan if as_they_are else 0.7])
+
+    alone, none = bootstrap_all(measure, [ONE_STRATUM], seed=0, resamples=50)
+
+    assert alone == Interval(0.7, 0.7, 0.7)
+    assert np.isnan([none.value, none.low, none.high]).all()

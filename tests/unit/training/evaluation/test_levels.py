@@ -44,6 +44,7 @@ def test_a_level_counts_all_photographs_and_those_that_back_off_to_it_by_hand() 
     half, other = level_rows(LEVELS, SAID, PROBABILITIES, LABELS, np.arange(5))
 
     assert (half.accuracy.value, half.answered, half.answered_accuracy) == (3 / 5, 2, 1 / 2)
+    assert (half.groups, other.groups) == (2, 2)
     assert half.wrong.value == 1 / 5  # the last one is wrong and stands elsewhere
     assert (other.id, other.answered, other.answered_accuracy, other.wrong.value) == ("other", 1, 1.0, 0.0)
     assert [level_name(said, LEVELS) for said in SAID] == ["half", "half", "", "other", ""]

@@ -142,3 +142,51 @@ def test_photographs_of_their_own_groups_are_counted_as_without_groups() -> None
     alone = look_alikes(CLASSES, labels, rows, ["front"] * 48)
     assert alone
     assert alone == look_alikes(CLASSES, labels, rows, ["front"] * 48, rng.permutation(48))
+
+
+def test_a_side_that_does_not_tell_a_pair_apart_either_does_not_decide() -> None:
+    rng = np.random.default_rng(2)
+    labels, sides = np.repeat(np.arange(4), 40), np.tile(["back", "edge", "front", "front"], 40)
+    logits = rng.normal(0.0, 1.0, (160, 4)) + 5.0 * np.eye(4)[labels]
+    blank = (sides != "front") & (labels < 2)
+    logits[blank, 1] = logits[blank, 0] + rng.normal(0.0, 1.0, blank.sum())
+
+    pairs = look_alikes(CLASSES, labels, softmax(logits, axis=1), list(sides))
+
+    assert {pair.side: pair.decided_by for pair in pairs} == {"back": ("front",), "edge": ("front",)}
+
+
+def test_a_side_that_one_class_was_never_photographed_from_says_nothing_of_it() -> None:
+    labels = np.repeat(np.arange(4), 20)
+    sides = np.where((labels >= 2) & (np.arange(80) % 2 == 0), "back", "front")
+    answers = np.full((80, 4), 0.25)
+
+    pairs = look_alikes(CLASSES, labels, answers, list(sides))
+
+    assert {(pair.classes, pair.side) for pair in pairs if pair.side == "back"} <= {(("c", "d"), "back")}
+    assert len([pair for pair in pairs if pair.side == "front"]) == 6
+
+
+def test_separation_is_the_share_of_pairs_that_evidence_puts_in_order_by_hand() -> None:
+    """Of the evidence 2, 1, -1 for a and 1, 0, -2 for b: of nine pairs six are right and one is a tie."""
+    evidence = np.array([2.0, 1.0, -1.0, 1.0, 0.0, -2.0])
+    logits = np.stack([evidence, np.zeros(6), np.full(6, -9.0)], axis=1)
+    eight = np.repeat(np.arange(6), 8)  # of each: of fewer nothing is said
+
+    (pair,) = look_alikes(CLASSES[:3], eight // 3, softmax(logits, axis=1)[eight], ["back"] * 48)
+
+    assert pair.separation == pytest.approx(6.5 / 9)
+
+
+@pytest.mark.parametrize(("per_class", "named"), [(6, False), (7, True)])
+def test_a_pair_is_called_alike_where_so_many_photographs_would_have_shown_a_difference(
+    per_class: int, named: bool
+) -> None:
+    """(1.645 + 0.842) * sqrt((2 n + 1) / (12 n n)) is 0.431 for six of each and 0.397 for seven: 0.4 is wanted."""
+    labels = np.repeat(np.arange(3), per_class)
+    # All are called c, so that nobody takes a for b, or b for a.
+    logits = np.where(labels[:, None] == 2, [0.0, 0.0, 9.0], [8.0, 8.0, 9.0])
+
+    pairs = look_alikes(CLASSES[:3], labels, softmax(logits, axis=1), ["back"] * len(labels))
+
+    assert [pair.classes for pair in pairs if pair.p_value >= 0.05] == ([("a", "b")] if named else [])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from training.ood.thresholds import limits_of
 
@@ -88,3 +89,55 @@ def test_scores_of_either_sign_and_equal_scores_have_borders() -> None:
 def test_borders_need_finite_scores(known: np.ndarray) -> None:
     with pytest.raises(ValueError, match="distance needs finite scores"):
         limits_of("distance", known, NOTHING, independent=2, unsure_ratio=0.1, out_ratio=0.02)
+
+
+def bound(known: np.ndarray, ratio: float) -> float:
+    """Hahn and Meeker 1991, section 4.7, by hand."""
+    count = len(known)
+    factor = student.ppf(1.0 - ratio, count - 1) * np.sqrt(1.0 + 1.0 / count)
+    return float(known.mean() + factor * np.sqrt(((known - known.mean()) ** 2).sum() / (count - 1)))
+
+
+@pytest.mark.parametrize(("strangers", "ratio"), [(0.0, 0.05), (1000.0, 0.0005)])
+def test_strangers_among_the_known_or_far_away_move_the_border_to_its_ends(strangers: float, ratio: float) -> None:
+    known = np.linspace(-2.0, 2.0, 21)
+
+    limits = limits_of("distance", known, np.full(9, strangers), independent=21, unsure_ratio=0.1, out_ratio=0.02)
+
+    assert limits.out_at == pytest.approx(bound(known, ratio))
+
+
+@pytest.mark.parametrize(
+    ("strangers", "ratio"),
+    [
+        ([4.0, *[7.0] * 99], 0.0005),  # a hundredth of these is less than one known of twenty-one
+        ([4.0, 7.0], 0.05),  # half of these is more
+    ],
+)
+def test_a_known_photograph_and_a_stranger_weigh_as_the_shares_that_they_are(
+    strangers: list[float], ratio: float
+) -> None:
+    known = np.append(np.linspace(-1.0, 1.0, 20), 6.0)
+
+    limits = limits_of("distance", known, np.array(strangers), independent=21, unsure_ratio=0.1, out_ratio=0.02)
+
+    assert limits.out_at == pytest.approx(bound(known, ratio))
+
+
+def test_a_border_stands_in_the_middle_between_known_and_strangers() -> None:
+    known = np.linspace(-2.0, 2.0, 41)
+
+    limits = limits_of("distance", known, np.array([2.6, 3.0]), independent=41, unsure_ratio=0.1, out_ratio=0.02)
+
+    assert limits.out_at == pytest.approx(2.3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 30])
+def test_scores_that_count_alike_have_the_borders_of_scores_alone(count: int) -> None:
+    known = np.random.default_rng(4).normal(5.0, 2.0, count)
+    ratios = {"unsure_ratio": 0.1, "out_ratio": 0.02}
+
+    alone = limits_of("distance", known, NOTHING, independent=count, **ratios)
+
+    assert alone.out_at == pytest.approx(bound(known, 0.02))
+    assert limits_of("distance", known, NOTHING, independent=count, shares=np.full(count, 0.5), **ratios) == alone

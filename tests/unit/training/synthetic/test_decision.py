@@ -23,7 +23,7 @@ from training.synthetic import ab_test
 from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, Request, _fidelity, decide, judge
 from training.synthetic.fidelity import kernel_distance
 from training.synthetic.make import ORIGINS
-from training.synthetic.page import page
+from training.synthetic.page import page, sentences
 from training.synthetic.review_sheet import Accepted
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 0})
@@ -186,7 +186,7 @@ def test_a_class_is_kept_for_a_reason_and_discarded_for_the_first(
 
 @pytest.mark.parametrize(
     ("plausible", "keep", "why"),
-    [(0.9, True, "90% plausible to experts"), (0.5, False, "experts call 50% of 12 plausible, at least 80%")],
+    [(0.9, True, "90% plausible to experts"), (0.5, False, "experts call 50% of 12 plausible; wanted are 80%")],
 )
 def test_what_experts_do_not_believe_is_discarded_although_it_helps(plausible: float, keep: bool, why: str) -> None:
     accepted = Accepted(12, Interval(plausible, 0.2, 0.95), {"shape": 3})
@@ -222,7 +222,10 @@ def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Pa
     assert "33 % of 3" in shown
     assert "shape 2" in shown
     assert "Experts call 33% of them plausible" in shown
+    assert f"<b>{next(sentences(found))}</b>" in shown
     document, rows = found.document(), rows_of(shown)
+    at = rows.index(["Class", "Verdict", "Plausible to experts", "Why"])
+    assert rows[at + 1] == ["blue", "discard", "33 % of 3shape 2", found.verdicts["blue"].why]
     for label, near in document["fidelity"].items():
         counts = [str(near["real"]), str(near["synthetic"])]
         distances = [f"{near[name]:.1f}" for name in ("fid", "fid_halves", "fid_floor")]
