@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,24 @@ def test_a_checkpoint_that_was_cut_at_any_byte_is_followed_by_whole_ones(signer:
         state.write_bytes(signed_once)
         signer.sign(now())
         assert sizes(folder) == ([3, 5] if cut >= len(first) - 2 else [5]), cut
+
+
+@pytest.mark.parametrize("cut", [1, 40, 90])
+def test_a_checkpoint_that_was_cut_on_the_day_before_is_in_no_readers_way(
+    signer: Signer, tmp_path: Path, folder: Path, cut: int
+) -> None:
+    grow(3)
+    signer.sign(now() - timedelta(days=1))
+    state = (folder / STATE_NAME).read_bytes()
+    file = published(folder)
+    first = file.read_bytes()
+    grow(2)
+    signer.sign(now() - timedelta(days=1))
+    file.write_bytes(file.read_bytes()[: len(first) + cut])  # the power was away overnight
+    (folder / STATE_NAME).write_bytes(state)
+    Signer(tmp_path / "key", folder).sign(now())
+    assert len(list(folder.glob("*.txt"))) == 2
+    assert sizes(folder) == [3, 5]
 
 
 @pytest.mark.parametrize("foreign", ["kept by hand\n", "amulet/audit/0000000000000000\n7\n", "amulet/elsewhere"])
