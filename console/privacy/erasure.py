@@ -50,11 +50,12 @@ def carry_out(request_id: int) -> bool:
 
 def erase_again(subject_id: UUID) -> bool:
     """Erase somebody whom a restore brought back. False when there is nobody."""
-    if not vault.shut(subject_id=subject_id):
-        return False
-    subject = Subject.objects.get(pk=subject_id)
-    traces = collect(subject_id, bytes(subject.found_by))
+    # All or nothing: records that stayed shut would pass for those of an erasure that goes on by itself.
     with transaction.atomic():
+        if not vault.shut(subject_id=subject_id):
+            return False
+        subject = Subject.objects.get(pk=subject_id)
+        traces = collect(subject_id, bytes(subject.found_by))
         vault.destroy_key(subject_id=subject_id)
         _empty(traces)
         vault.erase(subject_id=subject_id)

@@ -28,7 +28,7 @@ from console.errors import Conflict, NotAvailable, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Feedback, Prediction
 from console.predictions.services import discard_orphan_feedback
-from console.privacy import erasure, ledger, services, tasks
+from console.privacy import erasure, ledger, refused, services, tasks
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
@@ -361,6 +361,22 @@ def test_a_restore_is_erased_again_from_the_ledger(officer: User, expert: User) 
     assert Entry.objects.filter(type="erasure.replayed").count() == 1
     ledger.enter(settings.AMULET.erasure_ledger, lines[0])
     assert len(list(ledger.read(settings.AMULET.erasure_ledger))) == 3
+
+
+def test_a_replay_that_failed_on_its_way_is_done_the_next_time(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    traces = collect(mine.subject_id, b"")
+    ledger.enter(settings.AMULET.erasure_ledger, ledger.Line(subject_id=mine.subject_id, erased_at=now(), request_id=7))
+    in_the_way = settings.AMULET.journal_dir / refused._FOLDER
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.touch()
+    try:
+        with pytest.raises(NotADirectoryError):
+            erasure.replay()
+    finally:
+        in_the_way.unlink()
+    assert erasure.replay() == 1
+    assert find_all(traces) == {store.name: 0 for store in STORES}
 
 
 def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert: User) -> None:
