@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ KEY = Ed25519PrivateKey.generate()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "checkpoints"
+    return tmp_path / "not there yet" / "checkpoints"
 
 
 @pytest.fixture
@@ -59,6 +60,27 @@ def files_end_at(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_is_signed_is_on_disk_before_the_signer_counts_it(
+    signer: Signer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bytes]] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.name, path.read_bytes() if path.is_file() else b""))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    for new in (True, False):
+        synced.clear()
+        grow(1)
+        signer.sign(now())
+        file, state = published(folder), folder / STATE_NAME
+        wanted = [(file.name, file.read_bytes()), (folder.name, b"")] if new else [(file.name, file.read_bytes())]
+        assert synced == [*wanted, (f".{STATE_NAME}.{os.getpid()}", state.read_bytes()), (folder.name, b"")]
 
 
 @pytest.mark.parametrize("room", [0, 1, 90])
