@@ -193,6 +193,34 @@ def test_one_question_at_a_time_and_not_by_everybody(desk: Desk) -> None:
 
 
 @pytest.mark.django_db
+def test_a_canary_that_somebody_starts_meanwhile_stays(desk: Desk) -> None:
+    def loading() -> Any:
+        """TorchServe takes its time."""
+        desk.roll_out(desk.third, Mode.CANARY, 0.1)
+        return desk.backend
+
+    with pytest.raises(Conflict) as refused:
+        experiments.start(
+            actor=desk.somchai, version_id=desk.second.pk, plan=a_plan(), reason="to know", backend=loading
+        )
+    assert refused.value.reason == "canary_in_force"
+    assert Route.objects.get(mode=Mode.CANARY, ended_at=None).version == desk.third
+
+
+@pytest.mark.django_db
+def test_no_canary_without_its_question_where_the_process_dies_between(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(**_fields: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Experiment.objects, "create", dies)
+    with pytest.raises(KeyboardInterrupt):
+        started(desk)
+    assert desk.shares() == {desk.first.version: 1.0}
+
+
+@pytest.mark.django_db
 def test_rest_shows_the_question_and_what_was_seen(desk: Desk) -> None:
     experiment = started(desk)
     apply_batch(answers(desk.first, 6, 10) + answers(desk.second, 9, 10))
