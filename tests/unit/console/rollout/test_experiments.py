@@ -13,6 +13,7 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion
+from console.registry.services import REASON_CHARACTERS_MAX
 from console.rollout import experiments, group_sequential, services
 from console.rollout.experiments import Plan
 from console.rollout.group_sequential import ALPHA, LOOKS, POWER, border, difference, look_due
@@ -161,7 +162,12 @@ def test_too_few_answers_are_inconclusive_and_so_is_a_tie_between_the_questions(
     ("fields", "field"),
     [
         ({"hypothesis": " "}, "hypothesis"),
+        ({"hypothesis": "h" * (REASON_CHARACTERS_MAX + 1)}, "hypothesis"),
+        ({"baseline_ratio": 0.0}, "baseline_ratio"),
         ({"baseline_ratio": 1.0}, "baseline_ratio"),
+        ({"baseline_ratio": math.nan}, "baseline_ratio"),
+        ({"baseline_ratio": 0.5, "effect_ratio": 0.5}, "effect_ratio"),
+        ({"share_ratio": 0.0}, "share_ratio"),
         ({"effect_ratio": 0.0}, "effect_ratio"),
         ({"effect_ratio": 0.5}, "effect_ratio"),
         ({"share_ratio": 1.0}, "share_ratio"),
