@@ -48,6 +48,13 @@ def test_an_erased_payload_leaves_the_log_whole(position: int) -> None:
     assert report.erased == 1
 
 
+@pytest.mark.parametrize("lost", ["payload", "salt"])
+def test_what_is_erased_by_half_is_a_problem(lost: str) -> None:
+    log = LOG.copy()
+    log.entries[6][lost] = None
+    assert 7 in {problem.first for problem in checked(log).problems}
+
+
 @given(
     positions,
     st.sampled_from(["time", "type", "actor", "payload", "salt", "commitment", "previous", "hash"]),

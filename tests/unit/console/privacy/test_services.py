@@ -189,6 +189,15 @@ def test_a_second_request_of_the_kind_joins_the_first_and_shares_its_fate(office
     services.refuse(actor=officer, request_id=first.pk, reason="not the person")
     assert (state_of(second), state_of(somebody)) == (State.REFUSED, State.RECEIVED)
     assert receive(officer, kind="access").duplicate_of_id is None
+    closed = Entry.objects.get(type="privacy.closed_with").payload
+    assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), first.pk)
+
+
+def test_a_restriction_is_linked_to_its_person_and_to_nobody_else(officer: User) -> None:
+    somebody = receive(officer, kind="access", pseudonym="another")
+    request = begun(officer, kind="restriction")
+    assert PrivacyRequest.objects.get(pk=request.pk).subject_id is not None
+    assert PrivacyRequest.objects.get(pk=somebody.pk).subject_id is None
 
 
 def test_what_is_not_there_is_said_so(officer: User) -> None:
