@@ -89,7 +89,11 @@ def sign_note(key: Ed25519PrivateKey, name: str, text: str) -> str:
 
 def verified_text(key: Ed25519PublicKey, name: str, note: str) -> str:
     """The text of a note that this key signed under this name. Raises NoteInvalid."""
-    if len(note.encode()) > NOTE_BYTES_MAX or any(character < " " and character != "\n" for character in note):
+    try:
+        whole = len(note.encode()) <= NOTE_BYTES_MAX
+    except UnicodeEncodeError:  # half a character, which JSON can say
+        whole = False
+    if not whole or any(character < " " and character != "\n" for character in note):
         raise NoteInvalid("this is not a signed note")
     text, blank, signatures = note.rpartition("\n\n")
     if not blank or not signatures.endswith("\n"):

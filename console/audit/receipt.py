@@ -81,7 +81,7 @@ def check(document: Any, key: Ed25519PublicKey, *, kept: Sequence[str] = ()) -> 
         raise ReceiptInvalid(f"its checkpoint does not count: {error}") from None
     except ReceiptInvalid:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise ReceiptInvalid(f"it is not of the form of a receipt: {error}") from None
     if root != checkpoint.root:
         raise ReceiptInvalid(f"entry {entry['sequence']} is not in the log that the checkpoint was signed over")

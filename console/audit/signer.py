@@ -70,6 +70,9 @@ class Signer:
             raise HistoryChanged(
                 f"{key_file} is not the key of {public}: a new key starts a new log in a folder of its own"
             )
+        for published in folder.glob("*.txt"):  # a note that a power cut tore may be the last one of its day
+            with suppress(OSError):  # of a file that is locked away by now, say
+                _mend(published, self._key.public_key())
 
     def sign(self, at: datetime) -> Checkpoint | None:
         """Sign the log as it stands; None when it has not grown since. Raises HistoryChanged, OSError.
@@ -158,6 +161,12 @@ def _append(path: Path, text: str, key: Ed25519PublicKey) -> None:
             raise
     if new:
         _sync_folder(path.parent)
+
+
+def _mend(path: Path, key: Ed25519PublicKey) -> None:
+    with path.open("a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _cut_torn(file, key)
 
 
 def _cut_torn(file: FileIO, key: Ed25519PublicKey) -> None:

@@ -182,9 +182,11 @@ class _Run:
             self._problem(1, f"the file is of the log {header.get('origin')}, the key is of {origin}")
         try:
             self.first = int(header["first"])
+            if self.first < 1:
+                raise ValueError(f"{self.first} is no entry")
             self.frontier = Frontier(self.first - 1, [bytes.fromhex(root) for root in header["frontier"]])
             self.previous = str(header["previous"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:  # the last: a number without an end
             self._problem(1, f"the file's first line does not say where the log begins: {error}")
             self.first = 1
         if self.first == 1 and self.previous != GENESIS:

@@ -28,9 +28,7 @@ from console.vault import services as vault
 from console.vault.models import Subject
 
 _log = logging.getLogger(__name__)
-_ROWS: Final = frozenset(
-    {"photographs", "consents", "reviews", "labels", "feedback", "predictions", "audit", "requests"}
-)
+_EMPTIED: Final = frozenset(store.name for store in STORES if store.erase is not None)
 
 
 def carry_out(request_id: int) -> bool:
@@ -50,11 +48,12 @@ def carry_out(request_id: int) -> bool:
 
 def erase_again(subject_id: UUID) -> bool:
     """Erase somebody whom a restore brought back. False when there is nobody."""
-    if not vault.shut(subject_id=subject_id):
-        return False
-    subject = Subject.objects.get(pk=subject_id)
-    traces = collect(subject_id, bytes(subject.found_by))
+    # All or nothing: records that stayed shut would pass for those of an erasure that goes on by itself.
     with transaction.atomic():
+        if not vault.shut(subject_id=subject_id):
+            return False
+        subject = Subject.objects.get(pk=subject_id)
+        traces = collect(subject_id, bytes(subject.found_by))
         vault.destroy_key(subject_id=subject_id)
         _empty(traces)
         vault.erase(subject_id=subject_id)
@@ -142,7 +141,8 @@ def _delete_subject(erasure: Erasure) -> Step:
     late = collect(traces.subject_id, traces.found_by)
     traces = traces.merged(late)
     found = find_all(traces)
-    erasure.before = {name: count + found[name] * (name in _ROWS) for name, count in erasure.before.items()}
+    # What was emptied and has something again has it from them.
+    erasure.before = {name: count + found[name] * (name in _EMPTIED) for name, count in erasure.before.items()}
     erasure.traces = traces.render()
     erasure.learnt = sorted({*erasure.learnt, *_learnt(traces)})
     _empty(traces)
@@ -167,7 +167,7 @@ def _search(erasure: Erasure) -> Step:
     if found:
         _log.info("an erasure waits", extra={"request": erasure.request_id, "remaining": found})
         # Ours to empty: once more. Others empty themselves.
-        return Step.ROWS if found.keys() & {store.name for store in STORES if store.erase} else Step.SEARCH
+        return Step.ROWS if found.keys() & _EMPTIED else Step.SEARCH
     erasure.traces = {}
     return Step.FINISH
 
@@ -179,6 +179,14 @@ def _finish(erasure: Erasure) -> Step:
     erasure.entry_sequence = certificate.commit(erasure)
     mine = PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS)
     others = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id, state__in=OPEN)
+    for duplicate in others.values_list("pk", flat=True):
+        record(
+            actor=None,
+            action="privacy.closed_with",
+            subject_type="privacy_request",
+            subject_id=str(duplicate),
+            details={"first": erasure.request_id},
+        )
     for rows in (mine, others):
         rows.update(state=State.DONE, closed_at=moment, found_by=b"", subject=None, reason="")
     return Step.DONE

@@ -29,8 +29,9 @@ def enter(path: Path, line: Line) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     document = {"subject": str(line.subject_id), "erased_at": line.erased_at.isoformat(), "request": line.request_id}
     with open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_APPEND, 0o600)) as file:
-        # The newline in front ends a line that a crash cut short.
-        file.write(b"\n" * (file.tell() > 0) + json.dumps(document).encode())
+        # The newline in front ends a line that a crash cut short. At the beginning of a file, too: of two that find it
+        # empty one is not the first.
+        file.write(b"\n" + json.dumps(document).encode())
         file.flush()
         os.fsync(file.fileno())
     if new:
@@ -51,5 +52,5 @@ def read(path: Path) -> Iterator[Line]:
         try:
             document = json.loads(text)
             yield Line(UUID(document["subject"]), datetime.fromisoformat(document["erased_at"]), document["request"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue

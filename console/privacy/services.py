@@ -165,18 +165,18 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     request = _open(request_id)
     if request.laws == Laws.PDPA:
         raise Conflict(_("The PDPA knows no extension."), reason="no_extension")
-    if request.extended_at is not None:
+    moment = now()
+    if not PrivacyRequest.objects.filter(pk=request_id, extended_at=None).update(extended_at=moment):
         raise Conflict(_("It is extended already."), reason="extended_already")
-    if clocks.day_of(now()) > request.limits().by_law[Law.GDPR]:
+    if clocks.day_of(moment) > request.limits().by_law[Law.GDPR]:
         raise Conflict(_("An extension must be told within the first month."), reason="too_late")
-    request.extended_at = now()
+    request.extended_at = moment
     return _move(
         actor,
         request_id,
         (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS, State.PAUSED),
         "privacy.extended",
         details={"reason": reason},
-        extended_at=request.extended_at,
         extension_reason=reason,
         due_at=request.limits().ends_at,
         told=Escalation.NONE,

@@ -21,11 +21,11 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
-from console.errors import Conflict, Invalid
+from console.errors import Invalid
 from console.registry.services import REASON_CHARACTERS_MAX, find_version
 from console.rollout import group_sequential, guardrails, services
 from console.rollout.group_sequential import ALPHA, LOOKS, POWER
-from console.rollout.models import Experiment, Measure, Mode, Outcome, Rule
+from console.rollout.models import Experiment, Measure, Mode, Outcome, Route, Rule
 from console.rollout.queries import served_model
 from console.rollout.sequential import Count
 from console.staff.models import User
@@ -85,13 +85,9 @@ def start(*, actor: User, version_id: int, plan: Plan, reason: str, backend: Cal
             ),
             field="answers_max",
         )
-    served = served_model(find_version(version_id).model)
-    if served.canary is not None:
-        raise Conflict(
-            _("{version} is a canary already; one question at a time.").format(version=served.canary.version),
-            reason="canary_in_force",
-        )
-    route = services.roll_out(
+    services.check_no_canary(served_model(find_version(version_id).model))
+    kept: list[Experiment] = []
+    services.roll_out(
         actor=actor,
         version_id=version_id,
         mode=Mode.CANARY,
@@ -99,32 +95,9 @@ def start(*, actor: User, version_id: int, plan: Plan, reason: str, backend: Cal
         reason=reason,
         backend=backend,
         unguarded=_JUDGED_HERE.get(plan.measure, ()),
+        asking=lambda route: kept.append(_keep(actor, route, plan, size)),
     )
-    with transaction.atomic():
-        experiment = Experiment.objects.create(
-            route=route,
-            hypothesis=plan.hypothesis.strip(),
-            measure=plan.measure,
-            baseline_ratio=plan.baseline_ratio,
-            effect_ratio=plan.effect_ratio,
-            alpha=ALPHA,
-            power=POWER,
-            size=size,
-        )
-        _record(
-            actor,
-            "rollout.experiment_started",
-            experiment,
-            hypothesis=experiment.hypothesis,
-            measure=plan.measure.value,
-            baseline_ratio=plan.baseline_ratio,
-            effect_ratio=plan.effect_ratio,
-            share_ratio=plan.share_ratio,
-            size=size,
-            alpha=ALPHA,
-            power=POWER,
-        )
-    return experiment
+    return kept[0]
 
 
 def stand(experiment: Experiment) -> Standing:
@@ -190,6 +163,33 @@ def _settle(experiment: Experiment) -> bool:
             production=[standing.standard.yes, standing.standard.n],
         )
     return bool(moved)
+
+
+def _keep(actor: User, route: Route, plan: Plan, size: int) -> Experiment:
+    experiment = Experiment.objects.create(
+        route=route,
+        hypothesis=plan.hypothesis.strip(),
+        measure=plan.measure,
+        baseline_ratio=plan.baseline_ratio,
+        effect_ratio=plan.effect_ratio,
+        alpha=ALPHA,
+        power=POWER,
+        size=size,
+    )
+    _record(
+        actor,
+        "rollout.experiment_started",
+        experiment,
+        hypothesis=experiment.hypothesis,
+        measure=plan.measure.value,
+        baseline_ratio=plan.baseline_ratio,
+        effect_ratio=plan.effect_ratio,
+        share_ratio=plan.share_ratio,
+        size=size,
+        alpha=ALPHA,
+        power=POWER,
+    )
+    return experiment
 
 
 def _check(plan: Plan) -> None:

@@ -51,11 +51,13 @@ def roll_out(
     reason: str,
     backend: Callable[[], Backend],
     unguarded: Collection[Rule] = (),
+    asking: Callable[[Route], object] | None = None,
 ) -> Route:
     """Give an approved version its part: production, a canary's share of calls, or a shadow's copies.
 
     weight_ratio: 1 or None for production and a shadow, which see all; between 0 and 1 for a canary.
     unguarded: guardrails that shall not end this route, of those that watch its mode.
+    asking: keeps the question of an experiment, in the transaction that begins the route; no other canary ends for it.
     Returns when the route is in force. Raises NotAllowed, Invalid, NotFound, Conflict; NotAvailable
     when TorchServe does not have the version ready, and then nothing has changed.
     """
@@ -80,7 +82,16 @@ def roll_out(
             reason="model_not_ready",
         )
     share = weight_ratio if mode is Mode.CANARY and weight_ratio is not None else 0.0
-    return _start_route(actor, version_id, mode, share, reason, sorted(unguarded))
+    return _start_route(actor, version_id, mode, share, reason, sorted(unguarded), asking)
+
+
+def check_no_canary(served: Served) -> None:
+    """Raises Conflict where a canary is in force, which an experiment would end."""
+    if served.canary is not None:
+        raise Conflict(
+            _("{version} is a canary already; one question at a time.").format(version=served.canary.version),
+            reason="canary_in_force",
+        )
 
 
 def find_rollback(model: str) -> Rollback:
@@ -225,7 +236,15 @@ def retire(*, actor: User, version_id: int, reason: str) -> ModelVersion:
 
 
 @transaction.atomic
-def _start_route(actor: User, version_id: int, mode: Mode, share: float, reason: str, unguarded: list[Rule]) -> Route:
+def _start_route(
+    actor: User,
+    version_id: int,
+    mode: Mode,
+    share: float,
+    reason: str,
+    unguarded: list[Rule],
+    asking: Callable[[Route], object] | None,
+) -> Route:
     # Writing the row keeps a retirement from slipping in between this look and the new route.
     registry_services.hold(version_id=version_id, seconds=HOLD_S)
     version = find_version(version_id)
@@ -246,6 +265,8 @@ def _start_route(actor: User, version_id: int, mode: Mode, share: float, reason:
             reason="no_production",
             field="mode",
         )
+    if asking is not None:
+        check_no_canary(served)
     replaced = {Mode.PRODUCTION: served.production, Mode.CANARY: served.canary, Mode.SHADOW: None}[mode]
     for route in {route.pk: route for route in (own, replaced) if route is not None}.values():
         _end(route, actor, reason)
@@ -275,6 +296,8 @@ def _start_route(actor: User, version_id: int, mode: Mode, share: float, reason:
         unguarded=[rule.value for rule in unguarded],
         reason=reason,
     )
+    if asking is not None:
+        asking(started)
     return started
 
 

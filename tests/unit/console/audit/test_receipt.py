@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_any_change_to_a_receipt_is_found(signed: Any) -> None:
         (("entry", "time"), "2020-01-01T00:00:00.000000Z"),
         (("entry", "actor"), "somebody"),
         (("entry", "sequence"), 13),
+        (("entry", "sequence"), math.inf),
         (("path",), good["path"][:-1]),
         (("path",), [*good["path"][:-1], "00" * 32]),
         (("checkpoint",), good["checkpoint"].replace("16", "17", 1)),

@@ -89,6 +89,15 @@ def test_erased_payloads_leave_the_chain_whole_and_nothing_to_recompute(signer: 
     assert not Payload.objects.filter(subject_id="forget").exists()
 
 
+def test_of_many_that_are_forgotten_none_is_left_and_nothing_else_by_the_same_name_goes() -> None:
+    forgotten = [f"p{number}" for number in range(1100)]
+    with transaction.atomic():
+        append([NewEntry("prediction.made", "prediction", name) for name in forgotten], actor="gateway:1")
+        append([NewEntry("review.decided", "review", name) for name in forgotten[:3]], actor="system")
+    assert services.erase_payloads(subject_type="prediction", subject_ids=forgotten) == 1100
+    assert set(Payload.objects.values_list("subject_type", flat=True)) == {"review"}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -152,16 +161,24 @@ def test_a_signer_that_died_before_it_kept_its_state_signs_the_same_again(signer
     assert Checkpoint.objects.count() == 1
 
 
-def test_a_checkpoint_that_never_reached_the_database_reaches_it_with_the_next_try(signer: Signer) -> None:
+def test_a_checkpoint_that_never_reached_the_database_reaches_it_with_the_next_try(
+    signer: Signer, folder: Path
+) -> None:
     from console.audit import guards
 
     write(3)
     signer.sign(now())
+    write(2)
+    signer.sign(now())
+    published = [path.read_text() for path in folder.glob("*.txt")]
     guards.remove(connection)
-    Checkpoint.objects.all().delete()
+    Checkpoint.objects.filter(size=5).delete()
     guards.install(connection)
-    assert signer.sign(now()) is not None
-    assert queries.latest_checkpoint()
+    again = signer.sign(now())
+    assert again is not None
+    assert queries.latest_checkpoint() == again.note
+    assert again.size == 5
+    assert [path.read_text() for path in folder.glob("*.txt")] == published
 
 
 def test_the_signer_never_signs_a_second_history(signer: Signer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ KEY = Ed25519PrivateKey.generate()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "checkpoints"
+    return tmp_path / "not there yet" / "checkpoints"
 
 
 @pytest.fixture
@@ -58,6 +60,27 @@ def files_end_at(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_is_signed_is_on_disk_before_the_signer_counts_it(
+    signer: Signer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bytes]] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.name, path.read_bytes() if path.is_file() else b""))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    for new in (True, False):
+        synced.clear()
+        grow(1)
+        signer.sign(now())
+        file, state = published(folder), folder / STATE_NAME
+        wanted = [(file.name, file.read_bytes()), (folder.name, b"")] if new else [(file.name, file.read_bytes())]
+        assert synced == [*wanted, (f".{STATE_NAME}.{os.getpid()}", state.read_bytes()), (folder.name, b"")]
 
 
 @pytest.mark.parametrize("room", [0, 1, 90])
@@ -95,6 +118,24 @@ def test_a_checkpoint_that_was_cut_at_any_byte_is_followed_by_whole_ones(signer:
         state.write_bytes(signed_once)
         signer.sign(now())
         assert sizes(folder) == ([3, 5] if cut >= len(first) - 2 else [5]), cut
+
+
+@pytest.mark.parametrize("cut", [1, 40, 90])
+def test_a_checkpoint_that_was_cut_on_the_day_before_is_in_no_readers_way(
+    signer: Signer, tmp_path: Path, folder: Path, cut: int
+) -> None:
+    grow(3)
+    signer.sign(now() - timedelta(days=1))
+    state = (folder / STATE_NAME).read_bytes()
+    file = published(folder)
+    first = file.read_bytes()
+    grow(2)
+    signer.sign(now() - timedelta(days=1))
+    file.write_bytes(file.read_bytes()[: len(first) + cut])  # the power was away overnight
+    (folder / STATE_NAME).write_bytes(state)
+    Signer(tmp_path / "key", folder).sign(now())
+    assert len(list(folder.glob("*.txt"))) == 2
+    assert sizes(folder) == [3, 5]
 
 
 @pytest.mark.parametrize("foreign", ["kept by hand\n", "amulet/audit/0000000000000000\n7\n", "amulet/elsewhere"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from typing import Any
@@ -45,6 +46,13 @@ def test_an_erased_payload_leaves_the_log_whole(position: int) -> None:
     report = checked(log)
     assert report.whole
     assert report.erased == 1
+
+
+@pytest.mark.parametrize("lost", ["payload", "salt"])
+def test_what_is_erased_by_half_is_a_problem(lost: str) -> None:
+    log = LOG.copy()
+    log.entries[6][lost] = None
+    assert 7 in {problem.first for problem in checked(log).problems}
 
 
 @given(
@@ -190,6 +198,7 @@ def test_a_checkpoint_of_the_empty_log_fits_every_log() -> None:
         b"\xff\xfe",
         b'{"checkpoint": 5}',
         b'{"checkpoint": "amulet"}',
+        b'{"checkpoint": "\\ud800"}',  # half a character, which JSON can say and no text can hold
         b"[" * 100_000,
     ],
 )
@@ -218,6 +227,7 @@ def test_a_log_behind_another_log_does_not_prove_what_stands_before_it() -> None
         ("origin", "amulet/audit/another", "the file is of the log amulet/audit/another"),
         ("previous", "1" * 64, "the first entry cannot follow another"),
         ("first", None, "does not say where the log begins"),
+        ("first", math.inf, "does not say where the log begins"),
         ("frontier", ["00" * 32], "does not say where the log begins"),
     ],
 )
@@ -226,6 +236,15 @@ def test_a_first_line_that_is_not_this_logs_is_named(field: str, value: object, 
     lines[0] = json.dumps({**json.loads(lines[0]), field: value}).encode()
     report = verify(lines, KEY.public_key())
     assert what in report.problems[0].what
+
+
+@pytest.mark.parametrize("first", [0, -4])
+def test_a_log_that_begins_before_its_first_entry_is_a_problem_and_no_crash(first: int) -> None:
+    lines = LOG.lines()
+    roots = ["00" * 32] * (first - 1).bit_count()  # as many as a tree of that size would have
+    lines[0] = json.dumps({**json.loads(lines[0]), "first": first, "frontier": roots}).encode()
+    report = verify(lines, KEY.public_key())
+    assert "does not say where the log begins" in report.problems[0].what
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5))

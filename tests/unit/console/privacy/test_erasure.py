@@ -28,7 +28,7 @@ from console.errors import Conflict, NotAvailable, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Feedback, Prediction
 from console.predictions.services import discard_orphan_feedback
-from console.privacy import erasure, ledger, services, tasks
+from console.privacy import erasure, ledger, refused, services, tasks
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
@@ -315,10 +315,30 @@ def test_a_paused_erasure_waits_and_goes_on(officer: User, expert: User) -> None
     assert Entry.objects.filter(type="erasure.done").count() == 1
 
 
+def test_what_was_being_added_while_the_rows_went_counts_too(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    while erasure._advance(request.pk)[1] != Step.SUBJECT:
+        pass
+    before = Erasure.objects.get(pk=request.pk).before
+    late = prediction_event()
+    apply_batch([late])
+    prediction = UUID(late.prediction.prediction_id)
+    Prediction.objects.filter(pk=prediction).update(subject=mine.subject_id)
+    sheet = Sheet.objects.create(kind="heat_maps", sha256="0" * 64, size=1, imported_by=expert)
+    SheetItem.objects.create(sheet=sheet, number=1, name="a.png", prediction_id=prediction, photo=b"jpeg")
+    assert erasure.carry_out(request.pk)
+    more = {"predictions": 1, "sheets": 1, "audit": 1}
+    assert Erasure.objects.get(pk=request.pk).before == {name: n + more.get(name, 0) for name, n in before.items()}
+    assert not SheetItem.objects.exists()
+
+
 def test_somebody_unknown_is_erased_with_nothing_to_show(officer: User) -> None:
+    vault.subjects_of({"somebody-else"})
     request = ask_erasure(officer, "nobody-knows-me")
     assert erasure.carry_out(request.pk)
     assert set(Erasure.objects.get(pk=request.pk).before.values()) == {0}
+    assert Subject.objects.get().shut_at is None
     assert not settings.AMULET.erasure_ledger.exists()
 
 
@@ -331,6 +351,8 @@ def test_a_duplicate_is_done_with_the_first(officer: User, expert: User) -> None
     second.refresh_from_db()
     other.refresh_from_db()
     assert (second.state, bytes(second.found_by)) == (State.DONE, b"")
+    closed = Entry.objects.get(type="privacy.closed_with").payload
+    assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), request.pk)
     assert (other.state, other.subject_id) == (State.RECEIVED, None)
 
 
@@ -363,6 +385,22 @@ def test_a_restore_is_erased_again_from_the_ledger(officer: User, expert: User) 
     assert Entry.objects.filter(type="erasure.replayed").count() == 1
     ledger.enter(settings.AMULET.erasure_ledger, lines[0])
     assert len(list(ledger.read(settings.AMULET.erasure_ledger))) == 3
+
+
+def test_a_replay_that_failed_on_its_way_is_done_the_next_time(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    traces = collect(mine.subject_id, b"")
+    ledger.enter(settings.AMULET.erasure_ledger, ledger.Line(subject_id=mine.subject_id, erased_at=now(), request_id=7))
+    in_the_way = settings.AMULET.journal_dir / refused._FOLDER
+    in_the_way.parent.mkdir(parents=True, exist_ok=True)
+    in_the_way.touch()
+    try:
+        with pytest.raises(NotADirectoryError):
+            erasure.replay()
+    finally:
+        in_the_way.unlink()
+    assert erasure.replay() == 1
+    assert find_all(traces) == {store.name: 0 for store in STORES}
 
 
 def test_access_is_answered_with_what_is_known_and_no_more(officer: User, expert: User) -> None:

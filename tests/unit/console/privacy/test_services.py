@@ -59,7 +59,9 @@ def test_a_request_is_entered_with_both_clocks_and_no_name(officer: User) -> Non
         ({"pseudonym": "a\nb"}, "subject"),
         ({"kind": "fun"}, "kind"),
         ({"laws": "ccpa"}, "laws"),
+        ({"pseudonym": "p" * (vault.TEXT_MAX + 1)}, "subject"),
         ({"channel": ""}, "channel"),
+        ({"channel": "c" * 41}, "channel"),
         ({"received_at": now() + timedelta(days=1)}, "received_at"),
         ({"received_at": datetime(1999, 12, 31, 23, 59, tzinfo=UTC)}, "received_at"),
         ({"received_at": datetime.min.replace(tzinfo=timezone(timedelta(hours=7)))}, "received_at"),
@@ -69,6 +71,33 @@ def test_an_unfit_request_is_refused_naming_the_field(officer: User, changes: di
     with pytest.raises(Invalid) as refused:
         receive(officer, **changes)
     assert refused.value.field == field
+
+
+def test_each_text_has_an_end(officer: User) -> None:
+    request = receive(officer, kind="access", pseudonym="p" * vault.TEXT_MAX, channel="c" * 40)
+    with pytest.raises(Invalid):
+        services.check_identity(actor=officer, request_id=request.pk, method="m" * 201)
+    services.check_identity(actor=officer, request_id=request.pk, method="m" * 200)
+    with pytest.raises(Invalid):
+        services.pause(actor=officer, request_id=request.pk, reason="r" * (services.REASON_MAX + 1))
+    paused = services.pause(actor=officer, request_id=request.pk, reason="r" * services.REASON_MAX)
+    assert (len(paused.identity_method), len(paused.reason)) == (200, 500)
+
+
+def test_of_two_who_extend_at_once_the_second_is_told_so(officer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have read the request when the first of them is done."""
+    request = receive(officer, laws="gdpr")
+    read = services._open
+
+    def read_before_another(request_id: int) -> PrivacyRequest:
+        found = read(request_id)
+        monkeypatch.setattr(services, "_open", read)
+        services.extend(actor=officer, request_id=request_id, reason="the first")
+        return found
+
+    monkeypatch.setattr(services, "_open", read_before_another)
+    with pytest.raises(Conflict, match="already"):
+        services.extend(actor=officer, request_id=request.pk, reason="the second")
 
 
 def test_only_who_may_enters_and_works(officer: User) -> None:
@@ -160,6 +189,15 @@ def test_a_second_request_of_the_kind_joins_the_first_and_shares_its_fate(office
     services.refuse(actor=officer, request_id=first.pk, reason="not the person")
     assert (state_of(second), state_of(somebody)) == (State.REFUSED, State.RECEIVED)
     assert receive(officer, kind="access").duplicate_of_id is None
+    closed = Entry.objects.get(type="privacy.closed_with").payload
+    assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), first.pk)
+
+
+def test_a_restriction_is_linked_to_its_person_and_to_nobody_else(officer: User) -> None:
+    somebody = receive(officer, kind="access", pseudonym="another")
+    request = begun(officer, kind="restriction")
+    assert PrivacyRequest.objects.get(pk=request.pk).subject_id is not None
+    assert PrivacyRequest.objects.get(pk=somebody.pk).subject_id is None
 
 
 def test_what_is_not_there_is_said_so(officer: User) -> None:

@@ -203,6 +203,16 @@ class TestDouble:
         assert state_of(item) == State.DECIDED
         assert queries.concord_since(now() - timedelta(days=1)).agreed == 1
 
+    def test_who_has_spoken_of_one_is_asked_of_another(self, experts: tuple[User, User, User]) -> None:
+        one, other = queued(opinions=2), queued(opinions=2)
+        say(experts[0], one, Decision(Decided.UNSURE))
+        with pytest.raises(Conflict, match="another person is asked"):
+            services.take(actor=experts[0], item_id=one.pk)
+        assert services.take_next(actor=experts[0]) == other
+        say(experts[0], other, Decision(Decided.UNSURE))
+        assert services.take_next(actor=experts[0]) is None
+        assert services.take_next(actor=experts[1]) == one
+
     def test_the_second_does_not_see_the_first(self, experts: tuple[User, User, User]) -> None:
         item = queued(opinions=2)
         services.take(actor=experts[0], item_id=item.pk)

@@ -9,6 +9,7 @@ from django.utils.timezone import now
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.ingest.services import apply_batch
+from console.predictions.models import Verdict
 from console.review import queries, services
 from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
 from console.review.services import Decision
@@ -169,6 +170,37 @@ def test_the_next_item_is_the_most_urgent_free_one(expert: User, colleague: User
     services.give_back(actor=colleague, item_id=sampled.pk)
     assert services.take_next(actor=expert, passing_over=sampled.pk) is None
     assert services.take_next(actor=expert) == sampled
+
+
+def test_of_equally_urgent_items_the_oldest_comes_first(expert: User) -> None:
+    first, second = queued(), queued()
+    ReviewItem.objects.filter(pk=second.pk).update(created_at=first.created_at - timedelta(minutes=1))
+    assert services.take_next(actor=expert) == second
+
+
+def test_what_one_holds_is_what_ends_first_of_those_that_wait_alike(expert: User, colleague: User) -> None:
+    later, sooner, over, disputed = (queued() for _ in range(4))
+    for item, minutes in ((later, 9), (sooner, 5), (over, -1), (disputed, 1)):
+        services.take(actor=expert, item_id=item.pk)
+        ReviewItem.objects.filter(pk=item.pk).update(held_until=now() + timedelta(minutes=minutes))
+    ReviewItem.objects.filter(pk=disputed.pk).update(state=State.DISPUTED, opinions_wanted=2, opinions=2)
+    assert services.held_by(expert, passing_over=0, state=State.OPEN) == sooner
+    assert services.held_by(expert, passing_over=sooner.pk, state=State.OPEN) == later
+    assert services.held_by(expert, passing_over=0, state=State.DISPUTED) == disputed
+    assert services.held_by(colleague, passing_over=0, state=State.OPEN) is None
+
+
+def test_a_confidence_at_the_limit_is_enough() -> None:
+    for confidence, why in ((services.CONFIDENCE_MIN, None), (services.CONFIDENCE_MIN - 1e-9, Why.LOW_CONFIDENCE)):
+        assert services.why_review(verdict=Verdict.IN_DOMAIN, confidence=confidence, wants_review=False) == why
+
+
+def test_what_a_caller_contradicts_is_reviewed_for_certain() -> None:
+    item = queued(confidence=0.99, wants_review=True)
+    ReviewItem.objects.filter(pk=item.pk).update(sampling_ratio=0.02)
+    services.flag([item.prediction], with_photograph=())
+    item.refresh_from_db()
+    assert (item.state, item.why, item.sampling_ratio) == (State.OPEN, Why.FLAGGED, 1.0)
 
 
 def test_a_decision_is_taken_back_and_counts_nowhere(expert: User) -> None:

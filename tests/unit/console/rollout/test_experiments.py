@@ -13,6 +13,7 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion
+from console.registry.services import REASON_CHARACTERS_MAX
 from console.rollout import experiments, group_sequential, services
 from console.rollout.experiments import Plan
 from console.rollout.group_sequential import ALPHA, LOOKS, POWER, border, difference, look_due
@@ -161,7 +162,12 @@ def test_too_few_answers_are_inconclusive_and_so_is_a_tie_between_the_questions(
     ("fields", "field"),
     [
         ({"hypothesis": " "}, "hypothesis"),
+        ({"hypothesis": "h" * (REASON_CHARACTERS_MAX + 1)}, "hypothesis"),
+        ({"baseline_ratio": 0.0}, "baseline_ratio"),
         ({"baseline_ratio": 1.0}, "baseline_ratio"),
+        ({"baseline_ratio": math.nan}, "baseline_ratio"),
+        ({"baseline_ratio": 0.5, "effect_ratio": 0.5}, "effect_ratio"),
+        ({"share_ratio": 0.0}, "share_ratio"),
         ({"effect_ratio": 0.0}, "effect_ratio"),
         ({"effect_ratio": 0.5}, "effect_ratio"),
         ({"share_ratio": 1.0}, "share_ratio"),
@@ -190,6 +196,34 @@ def test_one_question_at_a_time_and_not_by_everybody(desk: Desk) -> None:
     with pytest.raises(Conflict) as refused:
         started(desk)
     assert refused.value.reason == "canary_in_force"
+
+
+@pytest.mark.django_db
+def test_a_canary_that_somebody_starts_meanwhile_stays(desk: Desk) -> None:
+    def loading() -> Any:
+        """TorchServe takes its time."""
+        desk.roll_out(desk.third, Mode.CANARY, 0.1)
+        return desk.backend
+
+    with pytest.raises(Conflict) as refused:
+        experiments.start(
+            actor=desk.somchai, version_id=desk.second.pk, plan=a_plan(), reason="to know", backend=loading
+        )
+    assert refused.value.reason == "canary_in_force"
+    assert Route.objects.get(mode=Mode.CANARY, ended_at=None).version == desk.third
+
+
+@pytest.mark.django_db
+def test_no_canary_without_its_question_where_the_process_dies_between(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(**_fields: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Experiment.objects, "create", dies)
+    with pytest.raises(KeyboardInterrupt):
+        started(desk)
+    assert desk.shares() == {desk.first.version: 1.0}
 
 
 @pytest.mark.django_db

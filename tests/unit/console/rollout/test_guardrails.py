@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -121,6 +122,46 @@ def test_below_its_least_count_a_guardrail_decides_nothing(desk: Desk) -> None:
     assert fired() is None
     apply_batch(failures(desk.second, 1))
     assert fired() is not None
+
+
+@pytest.mark.parametrize("definition", guardrails.DEFINITIONS, ids=lambda each: f"{each.mode}-{each.rule}")
+def test_a_rule_fires_from_its_least_count_and_its_evidence_on(definition: guardrails.Definition) -> None:
+    def fires(n: int, log_evidence: float, *, is_off: bool = False) -> bool:
+        watched = Count(n, n)
+        return guardrails.Reading(definition, watched, None, log_evidence, is_off).fires
+
+    enough, n = math.log(100), definition.count_min  # of the rollouts of a version that is no worse, one in 100
+    assert fires(n, enough)
+    assert not fires(n - 1, enough)
+    assert not fires(n, math.nextafter(enough, 0))
+    assert not fires(n, enough, is_off=True)
+
+
+def test_the_limits_are_those_that_were_agreed() -> None:
+    agreed = {(each.mode, each.rule): (each.limit, each.count_min, each.compares) for each in guardrails.DEFINITIONS}
+    assert agreed == {
+        (Mode.CANARY, Rule.ERRORS): (0.01, 50, True),
+        (Mode.CANARY, Rule.LATENCY): (0.05, 100, True),
+        (Mode.CANARY, Rule.VERDICTS): (0.05, 100, True),
+        (Mode.CANARY, Rule.OVERRIDES): (0.10, 20, True),
+        (Mode.SHADOW, Rule.LATENCY): (0.05, 100, True),
+        (Mode.SHADOW, Rule.VERDICTS): (0.05, 100, True),
+        (Mode.SHADOW, Rule.AGREEMENT): (0.15, 100, False),
+        (Mode.PRODUCTION, Rule.ERRORS): (0.05, 50, False),
+    }
+
+
+def test_production_is_new_for_a_day_and_watched_where_it_can_be_left(desk: Desk) -> None:
+    begun = Route.objects.get(mode=Mode.PRODUCTION)
+    first = begun.started_at
+    assert not guardrails.is_watched(begun, first)  # nothing to return to
+    desk.roll_out(desk.second)
+    route = Route.objects.get(mode=Mode.PRODUCTION, ended_at=None)
+    day = timedelta(hours=24)
+    assert guardrails.is_watched(route, route.started_at + day - timedelta(microseconds=1))
+    assert not guardrails.is_watched(route, route.started_at + day)
+    begun.refresh_from_db()
+    assert not guardrails.is_watched(begun, first)  # it has ended
 
 
 def test_a_guardrail_that_was_switched_off_watches_and_does_not_act(desk: Desk) -> None:
