@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ class GatewayProcess:
 
     environment: Mapping[str, str]
     out: Path
+    program: Sequence[str] = ("-m", "gateway")
     process: subprocess.Popen[bytes] = field(init=False)
     grpc_port: int = 0
     ops_port: int = 0
@@ -40,7 +41,7 @@ class GatewayProcess:
         began_at = self.out.stat().st_size if self.out.exists() else 0
         with self.out.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"],
+                [sys.executable, *self.program],
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], **self.environment},
                 stdout=out,
