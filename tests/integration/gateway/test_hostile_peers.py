@@ -8,7 +8,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from amulet_client import Client, Refused, Unreachable
 from tests import http2
 from tests.http2 import Connection
 from tests.integration.gateway.conftest import environment
-from tests.integration.gateway.process import GatewayProcess, until
+from tests.integration.gateway.process import GatewayProcess, memory_of, until
 from tests.integration.gateway.test_processes import answers
 from tests.integration.torchserve.server import RunningTorchServe
 from tests.unit.gateway.cast import SOMCHAI, ApiKey, Console, client, environment_for, new_key, photo, policy
@@ -55,27 +55,6 @@ def bomb(mebibytes: int) -> bytes:
     packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     content = b"".join([*(packer.compress(bytes(MIB)) for _ in range(mebibytes)), packer.flush()])
     return http2.message(content, packed=True)
-
-
-@contextmanager
-def memory_of(gateway: GatewayProcess) -> Iterator[Callable[[], float]]:
-    """How many mebibytes gateway and decoders have grown by since, at most."""
-    process, over = psutil.Process(gateway.process.pid), threading.Event()
-    family = [process, *process.children()]
-    before = largest = sum(each.memory_info().rss for each in family)
-
-    def watch() -> None:
-        nonlocal largest
-        while not over.wait(0.002):
-            largest = max(largest, sum(each.memory_info().rss for each in family))
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield lambda: (largest - before) / MIB
-    finally:
-        over.set()
-        thread.join()
 
 
 async def send_at_once(port: int, content: bytes, times: int) -> list[tuple[bytes, float]]:
