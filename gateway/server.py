@@ -229,6 +229,7 @@ async def run(
             finally:
                 health.stop()
                 service.stop()
+                await service.door.until_nobody_comes()
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
