@@ -13,6 +13,7 @@ INSTALLED := .venv/installed
 CALLERS := .venv/callers/installed
 BENCH_PEERS := .venv/peers/installed
 PROMTOOL := .venv/promtool
+PHOTOGRAPHS := .venv/photographs/whole
 BENCH_RESULTS ?= benchmarks/results
 STATE ?= .demo
 # Unit tests in so many processes side by side, a file's tests together, each computing with one thread; 0: one process.
@@ -88,8 +89,20 @@ $(PROMTOOL): | $(INSTALLED)
 	    (cd $@; apt-get download -qq prometheus || { apt-get update -qq; apt-get download -qq prometheus; }; \
 	    dpkg-deb --extract prometheus_*.deb .; rm prometheus_*.deb usr/bin/prometheus) >/dev/null 2>&1 || rm -rf $@; }
 
+# Photographs that broke parsers, collected by those who wrote ours, from Pillow's source package (47 MB, of which 59
+# stay). pip looks at what a package is before it hands it over, so it builds that much. Where it cannot be had, the test
+# that needs it says so and skips.
+$(PHOTOGRAPHS): tests/photographs/requirements.lock | $(INSTALLED)
+	@rm -rf $(@D); mkdir -p $(@D)
+	@(cd $(@D) && ../bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary pillow \
+	    --require-hashes -r ../../$< && tar -xzf pillow-*.tar.gz --strip-components=1 --wildcards '*/Tests/images/*' && \
+	    rm pillow-*.tar.gz && touch whole) || { echo "The photographs of Pillow's tests could not be had." >&2; rm -rf $(@D); }
+
+.PHONY: photographs
+photographs: $(PHOTOGRAPHS) ## Bring the photographs that Pillow itself is tested with
+
 .PHONY: unit
-unit: $(INSTALLED) $(CALLERS) $(PROMTOOL) ## Tests of single rooms
+unit: $(INSTALLED) $(CALLERS) $(PROMTOOL) $(PHOTOGRAPHS) ## Tests of single rooms
 	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile
 
 .PHONY: integration

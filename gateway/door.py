@@ -51,6 +51,9 @@ _KIND_OF: Final = {
     "GetModel": "readings",
     "ModelMetadata": "readings",
 }
+# Nobody has come for so long: they have heard that this gateway is not serving. Who does not listen is not waited for.
+_QUIET_S: Final = 0.25
+_LEAVE_S_MAX: Final = 2.0
 _Context = aio.ServicerContext[Any, Any]
 
 
@@ -119,6 +122,7 @@ class Door(aio.ServerInterceptor):
     def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Strangers) -> None:
         self._admission, self._metrics, self._traces, self._strangers = admission, metrics, traces, strangers
         self._closed = False
+        self._came_s = float("-inf")  # when the newest call with a key did
 
     def close(self) -> None:
         """From now on whoever comes is told that this gateway is shutting down."""
@@ -126,6 +130,13 @@ class Door(aio.ServerInterceptor):
         self._admission.arrivals.close()
         self._strangers.arrivals.close()
         self._strangers.streams.close()
+
+    async def until_nobody_comes(self) -> None:
+        """Returns when no call has come for a moment, or they go on too long. A call that comes while the port
+        closes is ended by gRPC as CANCELLED, which nobody tries again; until then it is refused in words."""
+        ends_s = monotonic() + _LEAVE_S_MAX
+        while (quiet_s := monotonic() - self._came_s) < _QUIET_S and monotonic() < ends_s:  # noqa: ASYNC110 - for time
+            await asyncio.sleep(_QUIET_S - quiet_s)
 
     async def intercept_service(
         self,
@@ -141,6 +152,7 @@ class Door(aio.ServerInterceptor):
         if service not in _OURS or method in _OPEN:  # health and reflection tell nothing that needs a key
             language = language_of(metadata.get("accept-language", ""))
             return self._open(Call(method, language), handler)
+        self._came_s = monotonic()
         call = Call(
             method,
             language_of(metadata.get("accept-language", "")),

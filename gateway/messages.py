@@ -1,10 +1,14 @@
-"""What callers send, counted before it is parsed (`protos.walk`): the event loop stands still while objects are made.
+"""What callers send, counted before it is unpacked and before it is parsed (`protos.walk`): the event loop stands still
+while objects are made, and a kilobyte of zeros, packed, is a megabyte.
 
 What this gateway's methods take has some ten fields a photograph, and photographs are skipped by their length.
+gRPC is told to leave packed messages alone (`server`): it would unpack each up to the size of the largest message,
+outside the places for calls, and all at once (decision 0198).
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import cache
 from typing import Final
@@ -17,6 +21,11 @@ from protos import walk
 
 FIELDS_MAX: Final = 1_000  # those of messages within messages included
 PACKED_BYTES_MAX: Final = 2**20  # of numbers in a row: each becomes up to eight bytes
+# What a message that came packed may be: so much in any case, then so many times what came, and never more than the
+# last. Photographs do not shrink, and of pixels a photograph's are a half to a tenth.
+UNPACKED_BYTES_FREE: Final = 4 * 2**20
+UNPACKED_RATIO_MAX: Final = 16
+UNPACKED_BYTES_MAX: Final = 32 * 2**20
 
 
 @cache
@@ -26,6 +35,7 @@ def parser_of(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Mess
 
     def parse(content: bytes) -> Message:
         try:
+            content = unpacked(content)
             check(content, kind.DESCRIPTOR)  # type: ignore[arg-type]  # upb has a class of its own for it
             return deserialize(content)
         except (walk.Malformed, DecodeError):
@@ -48,3 +58,36 @@ def check(content: bytes, kind: Descriptor) -> None:
         raise errors.FieldInvalid(
             f"the message has more than {PACKED_BYTES_MAX:,} bytes of numbers", wanted="send pixels as raw contents"
         ) from None
+
+
+def unpacked(content: bytes) -> bytes:
+    """The message in what came: itself, or what gzip or deflate made of it.
+
+    No message of any contract begins as gzip does (wire type 7), and what begins as deflate's form does and is none
+    does not come to an end with the right checksum. Raises FieldInvalid beyond the bounds above, Malformed when gzip
+    breaks off.
+    """
+    if content[:2] == b"\x1f\x8b":
+        found = _inflated(content, zlib.MAX_WBITS | 16)
+        if found is None:
+            raise walk.Malformed
+        return found
+    if len(content) >= 2 and content[0] & 0x0F == zlib.DEFLATED and int.from_bytes(content[:2]) % 31 == 0:
+        found = _inflated(content, zlib.MAX_WBITS)
+        return content if found is None else found
+    return content
+
+
+def _inflated(content: bytes, window_bits: int) -> bytes | None:
+    """None: it was not packed in this form, or not to its end."""
+    bytes_max = min(UNPACKED_BYTES_MAX, max(UNPACKED_BYTES_FREE, UNPACKED_RATIO_MAX * len(content)))
+    packed = zlib.decompressobj(window_bits)
+    try:
+        found = packed.decompress(content, bytes_max + 1)
+    except zlib.error:
+        return None
+    if len(found) > bytes_max:
+        raise errors.FieldInvalid(
+            f"the message unpacks to more than {bytes_max:,} bytes", wanted="send it without compression"
+        )
+    return found if packed.eof and not packed.unused_data else None

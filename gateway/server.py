@@ -229,6 +229,7 @@ async def run(
             finally:
                 health.stop()
                 service.stop()
+                await service.door.until_nobody_comes()
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()
@@ -348,6 +349,7 @@ def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
     return (
         ("grpc.max_receive_message_length", VIEWS_MAX * limits.photo_bytes_max + _MIB),
         ("grpc.max_send_message_length", 64 * _MIB),
+        ("grpc.per_message_decompression", 0),  # `messages` unpacks, within its bounds
         ("grpc.max_metadata_size", 16 * 1024),
         ("grpc.max_concurrent_streams", 256),  # of one connection
         ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import psutil
 
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
@@ -32,6 +35,7 @@ class GatewayProcess:
 
     environment: Mapping[str, str]
     out: Path
+    program: Sequence[str] = ("-m", "gateway")
     process: subprocess.Popen[bytes] = field(init=False)
     grpc_port: int = 0
     ops_port: int = 0
@@ -40,7 +44,7 @@ class GatewayProcess:
         began_at = self.out.stat().st_size if self.out.exists() else 0
         with self.out.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"],
+                [sys.executable, *self.program],
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], **self.environment},
                 stdout=out,
@@ -113,3 +117,24 @@ def until(condition: Callable[[], bool], *, s_max: float, what: str) -> float:
         assert time.monotonic() - began_s < s_max, f"not within {s_max} s: {what}"
         time.sleep(0.05)
     return time.monotonic() - began_s
+
+
+@contextmanager
+def memory_of(gateway: GatewayProcess) -> Iterator[Callable[[], float]]:
+    """How many mebibytes gateway and decoders have grown by since, at most."""
+    process, over = psutil.Process(gateway.process.pid), threading.Event()
+    family = [process, *process.children()]
+    before = largest = sum(each.memory_info().rss for each in family)
+
+    def watch() -> None:
+        nonlocal largest
+        while not over.wait(0.002):
+            largest = max(largest, sum(each.memory_info().rss for each in family))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: (largest - before) / 2**20
+    finally:
+        over.set()
+        thread.join()

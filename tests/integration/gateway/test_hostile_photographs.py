@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import statistics
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 import grpc
 import psutil
 import pytest
+from PIL import Image
 
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
@@ -24,9 +27,10 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.fault.results import keep
 from tests.hostile_photographs import MIB, Hostile, hostile_photographs
 from tests.integration.gateway.conftest import environment
-from tests.integration.gateway.process import GatewayProcess, until
+from tests.integration.gateway.process import GatewayProcess, memory_of, until
 from tests.integration.torchserve.server import RunningTorchServe
-from tests.unit.gateway.cast import SOMCHAI, Console, Refused, client, photo, policy, refused
+from tests.unit.gateway.cast import SOMCHAI, Console, Refused, client, encoded, photo, policy, refused
+from tests.unit.gateway.intake.test_formats import png_chunk
 
 pytestmark = pytest.mark.torchserve
 TIMES: Final = 5
@@ -128,3 +132,45 @@ def test_each_is_one_clear_refusal_and_leaves_no_memory_behind(
             "decoder_restarts": int(float(restarts.split()[1])),
         },
     )
+
+
+# Refused by their headers, before anything is unpacked.
+BOMBS: Final = (
+    "PNG of 65,535 x 65,535",
+    "JPEG header of 65,500 x 65,500",
+    "WebP canvas of 16,384 x 16,384",
+    "PNG of 10,000 frames, by its header",
+)
+AT_ONCE: Final = 100
+
+
+def test_bombs_are_refused_at_once_and_a_hundred_together_take_no_memory(
+    running: GatewayProcess, hostile: dict[str, Hostile]
+) -> None:
+    # Packed as well as can be: what is sent has to be held anyway.
+    packer = zlib.compressobj(6)
+    gibibyte = b"".join([*(packer.compress(bytes(MIB)) for _ in range(1024)), packer.flush()])
+    whole = encoded(Image.open(BytesIO(photo())), "PNG")
+    after_header = whole.index(b"IHDR") - 4 + 25
+    text = png_chunk(b"zTXt", b"Comment\0\0" + gibibyte)
+    contents = [*(hostile[name].content for name in BOMBS), whole[:after_header] + text + whole[after_header:]]
+    channels = [
+        grpc.insecure_channel(running.target, options=(("grpc.use_local_subchannel_pool", 1),)) for _ in range(AT_ONCE)
+    ]
+    stubs = [prediction_pb2_grpc.PredictionServiceStub(channel) for channel in channels]
+    for stub in stubs[:10]:
+        ask(stub, photo("red", side_px=1024))
+    quickest_ms = {name: min(ask(stubs[0], hostile[name].content)[1] for _ in range(TIMES)) for name in BOMBS}
+
+    with memory_of(running) as grown_mib, ThreadPoolExecutor(AT_ONCE) as callers:
+        ends = list(callers.map(lambda n: ask(stubs[n], contents[n % len(contents)])[0], range(AT_ONCE)))
+        took_mib = grown_mib()
+    for channel in channels:
+        channel.close()
+
+    print(f"grown {took_mib:.0f} MiB, {quickest_ms}")
+    assert max(quickest_ms.values()) < 200
+    codes = {end.code for end in ends if end is not None}
+    assert grpc.StatusCode.INVALID_ARGUMENT in codes
+    assert codes <= {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}  # the second: no place
+    assert took_mib < 200

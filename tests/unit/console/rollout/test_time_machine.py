@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,9 +14,10 @@ from django.utils.timezone import now
 
 from console.clients import services as clients
 from console.clients.models import Client
-from console.errors import Invalid, NotFound
+from console.errors import Conflict, Invalid, NotFound
 from console.ingest.services import apply_batch
-from console.rollout import policy
+from console.registry.models import ModelVersion
+from console.rollout import policy, queries, services
 from console.rollout.models import Mode, PolicyRecord, Route
 from console.rollout.time_machine import look
 from console.site.roles import Role
@@ -119,3 +125,68 @@ def test_rest_tells_the_same(desk: Desk, shop: Client, began: datetime) -> None:
     ]
     wrong = caller(Role.MODEL_ENGINEER).get("/api/v1/routes/then/?client=web-shop&at=yesterday")
     assert (wrong.status_code, wrong.json()["field"]) == (400, "at")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was in force, as it was told to gateways when it was so."""
+
+    at: datetime
+    parts: frozenset[tuple[str, str, float]]  # version, mode, share
+    permitted: bool
+
+    @classmethod
+    def now(cls, models: list[str]) -> Moment:
+        try:
+            served = queries.served_model("tiny")
+        except NotFound:
+            return cls(now(), frozenset(), not models or "tiny" in models)
+        parts = {
+            (route.version.version, str(route.mode), round(served.weight_ratio(route), 9)) for route in served.routes
+        }
+        return cls(now(), frozenset(parts), not models or "tiny" in models)
+
+    def seen(self) -> Moment:
+        """What the time machine says of it."""
+        then = look(client="web-shop", at=self.at, model="tiny")
+        assert then.permitted is not None
+        parts = {(part.version, str(part.mode), round(part.share_ratio, 9)) for part in then.parts}
+        return Moment(self.at, frozenset(parts), then.permitted)
+
+
+def test_a_random_history_is_told_as_it_was() -> None:
+    print(f"seed {(seed := int.from_bytes(os.urandom(4)))}")
+    dice, desk, suda = random.Random(seed), Desk(), member(Role.ADMINISTRATOR)
+    shop = clients.create_client(actor=suda, name="web-shop", models=["tiny"])
+    permitted, moments = ["tiny"], []
+
+    def change_what_may_be_asked() -> None:
+        permitted[:] = dice.choice([[], ["tiny"], ["coins"], ["coins", "tiny"]])
+        clients.change_client(actor=suda, client_id=shop.pk, calls_per_minute=5, models=permitted)
+
+    def end_a_route() -> None:
+        if routes := list(Route.objects.filter(ended_at=None)):
+            services.end_route(actor=desk.somchai, route_id=dice.choice(routes).pk, reason="enough")
+
+    def version() -> ModelVersion:
+        return dice.choice([desk.first, desk.second, desk.third])
+
+    acts: list[Callable[[], object]] = [
+        lambda: desk.roll_out(version()),
+        lambda: desk.roll_out(version(), Mode.CANARY, dice.choice([0.05, 0.2, 0.5])),
+        lambda: desk.roll_out(version(), Mode.SHADOW, None),
+        desk.roll_back,
+        end_a_route,
+        change_what_may_be_asked,
+    ]
+    for _ in range(60):
+        with suppress(Conflict, Invalid, NotFound):  # what cannot be done now changes nothing
+            dice.choice(acts)()
+        moments.append(Moment.now(permitted))
+
+    assert len({moment.parts for moment in moments}) > 8
+    assert [moment.seen() for moment in moments] == moments
+
+    spoilt = dice.choice(list(Route.objects.exclude(ended_at=None)))
+    Route.objects.filter(pk=spoilt.pk).update(started_at=spoilt.ended_at)
+    assert [moment.seen() for moment in moments] != moments  # the control: a history that was changed is noticed

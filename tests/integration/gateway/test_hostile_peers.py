@@ -1,0 +1,283 @@
+"""Peers that mean no good, beside honest ones, against a gateway process."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import grpc
+import psutil
+import pytest
+
+from amulet_client import Client, Refused, Unreachable
+from tests import http2
+from tests.http2 import Connection
+from tests.integration.gateway.conftest import environment
+from tests.integration.gateway.process import GatewayProcess, memory_of, until
+from tests.integration.gateway.test_processes import answers
+from tests.integration.torchserve.server import RunningTorchServe
+from tests.unit.gateway.cast import SOMCHAI, ApiKey, Console, client, environment_for, new_key, photo, policy
+
+MIB: Final = 2**20
+PREDICT: Final = "/amulet.v1.PredictionService/Predict"
+GET_MODEL: Final = "/amulet.v1.PredictionService/GetModel"
+HOSTILE: Final = new_key()
+KEY: Final = ("x-api-key", HOSTILE.text)
+BOMBS: Final = 100
+GROWTH_MIB_MAX: Final = 200
+HONEST: Final = [new_key() for _ in range(20)]
+CALLS_EACH: Final = 20
+HALF_CONNECTIONS: Final = 60
+KINDS: Final = ("resets", "pings", "long metadata", "answers not read", "bombs")
+PACE_S: Final = 0.001  # of the quickest attacks: what they take of this machine, nobody else has
+BACK_S_MAX: Final = 30.0
+# gRPC unpacks what comes packed, as it does where nobody tells it not to.
+UNGUARDED: Final = """
+import runpy, gateway.server as server
+guarded = server._options
+server._options = lambda limits: tuple(one for one in guarded(limits) if one[0] != "grpc.per_message_decompression")
+runpy.run_module("gateway", run_name="__main__")
+"""
+
+
+def bomb(mebibytes: int) -> bytes:
+    """A message of gRPC that is so many mebibytes of zeros in gzip."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    content = b"".join([*(packer.compress(bytes(MIB)) for _ in range(mebibytes)), packer.flush()])
+    return http2.message(content, packed=True)
+
+
+async def send_at_once(port: int, content: bytes, times: int) -> list[tuple[bytes, float]]:
+    """Each over a connection of its own: the fields that each call ended with, and after how many seconds."""
+    block = http2.call_fields(PREDICT, ("grpc-encoding", "gzip"), KEY)
+
+    async def one() -> tuple[bytes, float]:
+        async with Connection.to(port) as connection:
+            began_s = time.monotonic()
+            stream = connection.begin(block)
+            await connection.give(stream, content)
+            return await connection.end_of(stream), time.monotonic() - began_s
+
+    async with asyncio.timeout(300):
+        return await asyncio.gather(*(one() for _ in range(times)))
+
+
+@pytest.fixture
+def open_policy() -> Iterator[Console]:
+    often = {"calls_per_minute": 1_000_000}
+    clients = [client(SOMCHAI, **often), client(HOSTILE, client_id="client-hostile", **often)]
+    clients += [client(key, client_id=f"client-{number}", **often) for number, key in enumerate(HONEST)]
+    with Console(policy(clients=clients)) as console:
+        yield console
+
+
+@contextmanager
+def alone(folder: Path, console: Console, *program: str) -> Iterator[GatewayProcess]:
+    """A gateway without a model server: what is refused at the door needs none."""
+    variables = environment_for(folder, console)
+    with (
+        GatewayProcess(variables, folder / "gateway.log", program or ("-m", "gateway")) as gateway,
+        grpc.insecure_channel(gateway.target) as channel,
+    ):
+        until(lambda: answers(channel), s_max=30, what="the policy is heard")
+        yield gateway
+
+
+def test_a_gibibyte_of_zeros_in_a_packed_message_is_refused_and_a_hundred_at_once_are(
+    tmp_path: Path, open_policy: Console
+) -> None:
+    content = bomb(1024)
+    assert len(content) < 2 * MIB
+    with alone(tmp_path, open_policy) as gateway:
+        one_by_one = [asyncio.run(send_at_once(gateway.grpc_port, content, 1))[0] for _ in range(5)]
+        with memory_of(gateway) as grown_mib:
+            ends = asyncio.run(send_at_once(gateway.grpc_port, content, BOMBS))
+            took_mib = grown_mib()
+        said = gateway.lines()
+
+    print(f"grown {took_mib:.0f} MiB, one by one {[round(s * 1000) for _, s in one_by_one]} ms")
+    assert all(b"grpc-status" in end for end, _ in (*one_by_one, *ends))
+    refused = [line for line in said if line["event"] == "call" and line["client_id"] == "client-hostile"]
+    # Of those at once some may find no place: then they are told to wait, and nothing of them is unpacked.
+    assert {line["code"] for line in refused} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+    assert len(refused) == BOMBS + len(one_by_one)
+    assert min(took_s for _, took_s in one_by_one) < 0.2
+    assert took_mib < GROWTH_MIB_MAX
+
+
+def test_where_grpc_unpacks_by_itself_that_is_noticed(tmp_path: Path, open_policy: Console) -> None:
+    """Negative control of the test above."""
+    with alone(tmp_path, open_policy, "-c", UNGUARDED) as gateway, memory_of(gateway) as grown_mib:
+        asyncio.run(send_at_once(gateway.grpc_port, bomb(150), 4))
+        assert grown_mib() > GROWTH_MIB_MAX
+
+
+@dataclass
+class Attack:
+    """What hostile peers did until they were told to leave."""
+
+    port: int
+    leave: asyncio.Event = field(default_factory=asyncio.Event)
+    done: Counter[str] = field(default_factory=Counter)
+
+    @asynccontextmanager
+    async def connected(self, **options: bytes) -> AsyncIterator[Connection]:
+        with suppress(OSError, TimeoutError):
+            async with Connection.to(self.port, **options) as connection:  # type: ignore[arg-type]  # settings alone
+                yield connection
+
+    async def reset_rapidly(self) -> None:
+        """CVE-2023-44487: streams that are taken back as soon as they began."""
+        block = http2.call_fields(PREDICT, KEY)
+        while not self.leave.is_set():
+            async with self.connected() as connection:
+                while not (self.leave.is_set() or connection.closed):
+                    for _ in range(20):
+                        connection.send(http2.RST_STREAM, http2.CANCEL, stream=connection.begin(block))
+                    self.done["resets"] += 20
+                    await connection.drain()
+                    await asyncio.sleep(PACE_S)
+
+    async def flood_with_pings(self) -> None:
+        while not self.leave.is_set():
+            self.done["connections for pings"] += 1
+            async with self.connected() as connection:
+                while not (self.leave.is_set() or connection.closed):
+                    connection.send(http2.PING, b"pingping")
+                    self.done["pings"] += 1
+                    await connection.drain()
+                    await asyncio.sleep(PACE_S)
+
+    async def send_long_metadata(self) -> None:
+        block = http2.call_fields(PREDICT, ("x-long", "a" * 60_000), KEY)
+        while not self.leave.is_set():
+            async with self.connected() as connection:
+                await self._until_left(connection.until_bounded())
+                while not (self.leave.is_set() or connection.closed):
+                    stream = connection.begin(block)
+                    await self._until_left(connection.give(stream, http2.message(b"")))
+                    await self._until_left(connection.end_of(stream))
+                    end = connection.ended.get(stream, b"")
+                    self.done["long metadata"] += 1
+                    self.done["long metadata that was read"] += b"x-request-id" in end  # it came to our own door
+
+    async def never_read(self) -> None:
+        """Calls that ask for much and let nothing be sent."""
+        window = struct.pack(">HI", http2.INITIAL_WINDOW_SIZE, 0)
+        async with self.connected(settings=window) as connection:
+            for _ in range(100):
+                stream = connection.begin(http2.call_fields(GET_MODEL, KEY))
+                await connection.give(stream, http2.message(b""))
+                self.done["answers not read"] += 1
+            await self.leave.wait()
+
+    async def begin_and_say_nothing(self) -> None:
+        """A connection that never becomes one of HTTP/2, over and over."""
+        while not self.leave.is_set():
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.write(http2.PREFACE[:7])
+                await self._until_left(_all_of(reader))
+                self.done["half connections closed"] += not self.leave.is_set()
+                writer.close()
+
+    async def send_bombs(self) -> None:
+        content, block = bomb(64), http2.call_fields(PREDICT, ("grpc-encoding", "gzip"), KEY)
+        while not self.leave.is_set():
+            async with self.connected() as connection:
+                stream = connection.begin(block)
+                await self._until_left(connection.give(stream, content))
+                await self._until_left(connection.end_of(stream))
+                self.done["bombs"] += 1
+
+    async def _until_left(self, work: Awaitable[object]) -> None:
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self.leave.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def all_at_once(self) -> None:
+        attacks = [
+            *(self.reset_rapidly for _ in range(2)), *(self.flood_with_pings for _ in range(2)),
+            *(self.send_long_metadata for _ in range(2)), *(self.never_read for _ in range(4)),
+            *(self.begin_and_say_nothing for _ in range(HALF_CONNECTIONS)), self.send_bombs,
+        ]  # fmt: skip
+        await asyncio.gather(*(attack() for attack in attacks))
+
+
+async def _all_of(reader: asyncio.StreamReader) -> None:
+    with suppress(OSError):
+        while await reader.read(4096):
+            pass
+
+
+@contextmanager
+def attacked(gateway: GatewayProcess) -> Iterator[Attack]:
+    """From a thread of their own; they have left when this ends."""
+    loop, begun = asyncio.new_event_loop(), threading.Event()
+    attack = Attack(gateway.grpc_port)
+
+    def run() -> None:
+        loop.call_soon(begun.set)
+        loop.run_until_complete(attack.all_at_once())
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        begun.wait()
+        yield attack
+    finally:
+        loop.call_soon_threadsafe(attack.leave.set)
+        thread.join()
+
+
+def honest_calls(target: str, key: ApiKey, outcomes: Counter[str]) -> None:
+    """One client that calls again when it is told to, as the page for callers says."""
+    with Client(target, api_key=key.text, plaintext=True, timeout_s=20, wait_s_max=20) as client:
+        content = photo(seed=1)
+        for _ in range(CALLS_EACH):
+            try:
+                outcomes["OK" if client.predict([content]).prediction_id else "no id"] += 1
+            except (Refused, Unreachable) as error:
+                outcomes[str(error)] += 1
+
+
+@pytest.mark.torchserve
+def test_honest_callers_are_answered_beside_hostile_peers_and_nothing_of_those_stays(
+    tmp_path: Path, server: RunningTorchServe, open_policy: Console
+) -> None:
+    with GatewayProcess(environment(tmp_path, server, open_policy), tmp_path / "gateway.log") as gateway:
+        until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
+        process, outcomes = psutil.Process(gateway.process.pid), Counter[str]()
+        for colour in ("red", "green", "blue") * 10:
+            gateway.predict(photo(colour))
+        before_mib, before_fds = process.memory_info().rss / MIB, process.num_fds()
+        with attacked(gateway) as attack, ThreadPoolExecutor(len(HONEST)) as callers:
+            until(lambda: all(attack.done[kind] for kind in KINDS), s_max=30, what="the attack goes on")
+            for each in [callers.submit(honest_calls, gateway.target, key, outcomes) for key in HONEST]:
+                each.result()
+            # The others are done with when the ten seconds for a handshake are over.
+            until(lambda: attack.done["half connections closed"] >= HALF_CONNECTIONS, s_max=30, what="they are closed")
+            under_attack = attack.done.copy()
+
+        def is_back() -> bool:
+            return process.memory_info().rss / MIB - before_mib < 50 and process.num_fds() - before_fds < 10
+
+        back_s = until(is_back, s_max=BACK_S_MAX, what="memory and descriptors are back")
+        print(f"{dict(under_attack)}; {dict(outcomes)}; back after {back_s:.1f} s")
+        assert under_attack["connections for pings"] > 2  # of each of the two, the first was closed
+        assert under_attack["long metadata that was read"] == 0
+        assert outcomes["OK"] >= 0.99 * len(HONEST) * CALLS_EACH, outcomes
+        assert gateway.predict(photo()).prediction_id
