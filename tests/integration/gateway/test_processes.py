@@ -8,9 +8,11 @@ import socket
 import ssl
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 import grpc
 import psutil
@@ -26,6 +28,9 @@ from tests.integration.gateway.process import ROOT, GatewayProcess, until
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
 from tests.unit.gateway.cast import SOMCHAI, Console, environment_for, new_key, policy, refused
 from tests.unit.gateway.cast import client as client_of
+
+OLD: Final = (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1)
+NEW: Final = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 
 
 @pytest.fixture
@@ -75,6 +80,52 @@ def test_a_certificate_is_renewed_without_a_failed_call(tmp_path: Path, console:
 
             assert certificate_serial(running.grpc_port, second.tls / "ca.pem") != before
             assert models_listed(channel) == ["tiny"]  # the connection that was open stays
+
+
+def spoken(port: int, version: ssl.TLSVersion) -> str | None:
+    """The version that a client of this one alone and of every cipher gets; None when the server refuses it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _only(context, version)
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
+        try:
+            with context.wrap_socket(raw) as secured:
+                return secured.version()
+        except ssl.SSLEOFError:  # as gRPC refuses a handshake: it hangs up
+            return None
+
+
+def _only(context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    context.set_ciphers("ALL:@SECLEVEL=0")  # OpenSSL by itself speaks nothing old any more
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+
+
+def test_old_versions_of_tls_are_refused(tmp_path: Path, console: Console) -> None:
+    layout = Layout.of(tmp_path / "stack")
+    provision(layout)
+    certificate, key = layout.tls / "server.pem", layout.tls / "server.key"
+    tls = {"AMULET_INSECURE": "", "AMULET_TLS_CERT": str(certificate), "AMULET_TLS_KEY": str(key)}
+    with gateway(tmp_path / "state", console, **tls) as running:
+        heard = {version: spoken(running.grpc_port, version) for version in (*OLD, *NEW)}
+
+    assert heard == {**dict.fromkeys(OLD), ssl.TLSVersion.TLSv1_2: "TLSv1.2", ssl.TLSVersion.TLSv1_3: "TLSv1.3"}
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_the_client_of_the_test_speaks_them(tmp_path: Path, version: ssl.TLSVersion) -> None:
+    layout = Layout.of(tmp_path / "stack")
+    provision(layout)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(layout.tls / "server.pem", layout.tls / "server.key")
+    _only(context, version)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(lambda: context.wrap_socket(listening.accept()[0], server_side=True).close())
+
+        assert spoken(listening.getsockname()[1], version) == version.name.replace("_", ".").removesuffix(".0")
+        waiting.result()
 
 
 def answers(channel: grpc.Channel) -> bool:
