@@ -350,7 +350,8 @@ async def test_a_small_message_that_unpacks_to_a_large_one_is_refused(gateway: G
     with pytest.raises(aio.AioRpcError) as error:
         await call
 
-    assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "unpacks to more than" in str(error.value.details())
 
 
 TORN = encoded(Image.new("RGB", (640, 480)))[:-400]
