@@ -17,7 +17,14 @@ from uuid import UUID
 
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    ConfigParseError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 from botocore.session import Session  # type: ignore[import-untyped]
 
 from protos.addresses import BucketAddress
@@ -30,6 +37,7 @@ _SIDE_BY_SIDE: Final = 8  # requests; each waits for a network, and nothing else
 _REGION: Final = "us-east-1"  # what servers that have no regions take a signature for
 _GONE: Final = "NoSuchKey"
 _NO_VERSIONS: Final = 501
+_NO_KEY: Final = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, ConfigParseError)
 _T = TypeVar("_T")
 _Each = TypeVar("_Each")
 
@@ -41,10 +49,13 @@ class Bucket:
         """key_file: credentials as Amazon's tools write them, profile "default"; None: what these tools would find.
 
         ca_file: the authorities of the endpoint's certificate (PEM); None: the public ones.
+
+        Raises OSError when the file holds no credentials.
         """
         self._bucket = address.name
         self._before = f"{address.prefix}/" if address.prefix else ""
-        self._client = _client(address, key_file, ca_file)
+        with _as_os_errors():
+            self._client = _client(address, key_file, ca_file)
 
     def write(self, objects: Iterable[tuple[UUID, bytes]]) -> None:
         def put(named: tuple[UUID, bytes]) -> None:
@@ -167,5 +178,7 @@ def _as_os_errors() -> Iterator[None]:
         if code == _GONE:
             raise FileNotFoundError(f"the bucket has no such object ({code})") from error
         raise OSError(f"the bucket refuses: {code}") from error
+    except _NO_KEY as error:
+        raise OSError(f"there are no credentials for the bucket ({type(error).__name__})") from error
     except BotoCoreError as error:
         raise OSError(f"the bucket does not answer: {type(error).__name__}") from error

@@ -129,6 +129,26 @@ def test_a_key_that_is_not_let_in_is_said_without_it(servers: dict[str, ObjectSe
         assert "canary" not in repr(error.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[another]\naws_access_key_id = a\naws_secret_access_key = canary\n",
+        "[default]\naws_access_key_id = canary\n",
+        "canary",
+    ],
+    ids=["empty", "another profile", "half a key", "no such file at all"],
+)
+def test_a_file_without_credentials_is_said_to_be_one(
+    servers: dict[str, ObjectServer], tmp_path: Path, content: str
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(content)
+    with pytest.raises(OSError, match="no credentials for the bucket") as error:
+        Bucket(bucket(servers["rclone"].url), key_file=file, ca_file=None).look()
+    assert "canary" not in str(error.value)
+
+
 def test_a_bucket_that_is_not_there_is_no_empty_one(servers: dict[str, ObjectServer]) -> None:
     server = servers["rclone"]
     store = Bucket(bucket(server.url.replace(BUCKET, "nobodys")), key_file=server.key_file, ca_file=None)
