@@ -38,6 +38,7 @@ from console.audit.notes import (
     read_checkpoint,
     sign_checkpoint,
 )
+from console.durable import sync_folder
 
 STATE_NAME: Final = "signed.json"
 _SIGNED: Final = re.compile(rb"\n\xe2\x80\x94 [^\n]+(?=\n)")  # a note ends with a whole line of a signature
@@ -160,7 +161,7 @@ def _append(path: Path, text: str, key: Ed25519PublicKey) -> None:
                 _cut_torn(file, key)
             raise
     if new:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def _mend(path: Path, key: Ed25519PublicKey) -> None:
@@ -202,12 +203,4 @@ def _write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)

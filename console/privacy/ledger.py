@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+from console.durable import sync_folder
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -35,11 +37,7 @@ def enter(path: Path, line: Line) -> None:
         file.flush()
         os.fsync(file.fileno())
     if new:
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
 
 
 def read(path: Path) -> Iterator[Line]:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
+from console.durable import sync_folder
+
 
 class Folder:
     """An `ObjectStore` that several machines may share where the folder is mounted on each."""
@@ -48,18 +50,10 @@ class Folder:
                 # On a full disk each try would otherwise leave a piece, until nothing else has room either.
                 path.unlink(missing_ok=True)
                 raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         if created:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
     def _path(self, object_id: UUID) -> Path:
         name = object_id.hex
         return self._folder / name[:2] / f"{name}.bin"
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
