@@ -48,7 +48,8 @@ def _secrets(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Fi
             continue
         mend = "name the file that you keep, or put it back from a backup"
         if text != own.get(variable):
-            mend = f"name the file that you keep, or unset {variable} for the stack's own"
+            instead = " for the stack's own" if variable in own else ""
+            mend = f"name the file that you keep, or unset {variable}{instead}"
         try:
             said = complaint(Path(text).read_bytes())
         except OSError as error:

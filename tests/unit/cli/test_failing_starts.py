@@ -74,7 +74,8 @@ def test_a_file_that_a_setting_names_is_named_with_its_variable(
     sentence = refusal(layout, capsys)
 
     assert f"{PREFIX}{name} names {named}, {said}" in sentence
-    assert f"unset {PREFIX}{name} for the stack's own" in sentence
+    instead = "" if name == "WEBHOOK_CA" else " for the stack's own"  # of which a stack has none
+    assert sentence.rstrip().endswith(f"unset {PREFIX}{name}{instead}")
 
 
 def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(
@@ -86,6 +87,18 @@ def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(
 
     assert f"AMULET_VAULT_KEY_FILE names {layout.secrets / 'vault.key'}, which must hold 32 bytes" in sentence
     assert "from a backup" in sentence
+
+
+def test_credentials_of_a_bucket_that_are_not_there_are_named(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMULET_STORAGE_URL", "s3://photographs")
+    monkeypatch.setenv("AMULET_STORAGE_KEY_FILE", "/nowhere")
+
+    sentence = refusal(layout, capsys)
+
+    assert "AMULET_STORAGE_KEY_FILE names /nowhere, which cannot be read" in sentence
+    assert sentence.rstrip().endswith("or unset AMULET_STORAGE_KEY_FILE")
 
 
 @pytest.mark.parametrize("name", ["MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR", "STORAGE_URL"])
