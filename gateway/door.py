@@ -208,6 +208,9 @@ class Door(aio.ServerInterceptor):
                         return
                     async for response in inner(asked, context):
                         await context.write(response)
+            except errors.Overloaded as refusal:
+                watch = call.method == "Watch"
+                self._end(call, errors.WatchesTaken.for_now(refusal.message) if watch else refusal, context)
             except errors.Refusal as refusal:
                 self._end(call, refusal, context)
 

@@ -6,7 +6,7 @@
     ├── RequestRefused: FieldInvalid, TooManyViews, ModelNotFound, VersionNotFound,
     │                   ClassNotFound, PredictionNotFound, IdempotencyConflict
     ├── CallerRefused: KeyMissing, KeyUnknown, KeyRevoked, ModelNotPermitted,
-    │                  RateLimited, Overloaded
+    │                  RateLimited, Overloaded (WatchesTaken)
     └── NotNow: DeadlineExceeded, ModelNotReady, BackendUnavailable, JournalUnavailable,
                 ShuttingDown, PolicyMissing
 
@@ -156,6 +156,14 @@ class Overloaded(CallerRefused):
         return cls(message, wanted=f"call again in {retry_after_s:g} s", retry_after_s=retry_after_s)
 
 
+class WatchesTaken(Overloaded):
+    """A watch of `grpc.health.v1` for which there is no place.
+
+    UNIMPLEMENTED to the wire: a channel that asks for health takes that as healthy and goes on (gRFC A17), and
+    any other status as a gateway that must not be called.
+    """
+
+
 class NotNow(Refusal):
     """The request may be right; the service cannot answer it at the moment."""
 
@@ -251,7 +259,8 @@ STATUS_OF: Final[Mapping[words.Reason.ValueType, grpc.StatusCode]] = MappingProx
 
 def code_of(refusal: Refusal) -> int:
     """google.rpc.Code, which shares gRPC's numbers."""
-    number: int = STATUS_OF[refusal.reason].value[0]
+    code = grpc.StatusCode.UNIMPLEMENTED if isinstance(refusal, WatchesTaken) else STATUS_OF[refusal.reason]
+    number: int = code.value[0]
     return number
 
 

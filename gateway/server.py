@@ -64,8 +64,9 @@ _MIB: Final = 2**20
 _RESTART_PAUSE_S: Final = 1.0
 # Read for answers to idempotency keys before the port opens, as recovery reads the last segment: seconds at most.
 _RECALLED_BYTES_MAX: Final = 16 * _MIB
-# Watches and reflection, open at once: whoever opens them needs no key.
-STRANGERS_STREAMS_MAX: Final = 64
+# Watches and reflection, open at once: whoever opens them needs no key. Of about 33 KiB each; a channel that asks
+# for health has one for as long as it lives.
+STRANGERS_STREAMS_MAX: Final = 256
 # Health checks and the like whose message is not here yet.
 STRANGERS_AWAITED_MAX: Final = 64
 

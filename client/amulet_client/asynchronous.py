@@ -26,7 +26,10 @@ from protos.amulet.v1 import prediction_pb2_grpc as rpc
 
 
 class AsyncClient:
-    """Calls to one gateway on the running loop. Close it, or use it as an async context manager."""
+    """Calls to one gateway, or to several under one name, on the running loop.
+
+    Close it, or use it as an async context manager.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class AsyncClient:
         language: str = "en",
         timeout_s: float = 30.0,
         wait_s_max: float = 0.0,
+        share_calls: bool = False,
     ) -> None:
         """Opens no connection yet. Raises ValueError or OSError as ConnectionOptions does."""
         self._options = ConnectionOptions(
@@ -48,12 +52,14 @@ class AsyncClient:
             language=language,
             timeout_s=timeout_s,
             wait_s_max=wait_s_max,
+            share_calls=share_calls,
         )
         credentials = self._options.credentials()
+        options = channel_options(self._options)
         self._channel = (
-            aio.insecure_channel(address, options=channel_options(plaintext=True))
+            aio.insecure_channel(address, options=options)
             if credentials is None
-            else aio.secure_channel(address, credentials, options=channel_options())
+            else aio.secure_channel(address, credentials, options=options)
         )
         self._stub: Any = rpc.PredictionServiceStub(self._channel)
         self._closed = asyncio.Event()

@@ -20,6 +20,7 @@ except ImportError:  # whoever traces has it; nobody else needs it
 PHOTOS_BYTES_MAX: Final = 8 * 20 * 2**20  # of one request
 MESSAGE_BYTES_MAX: Final = PHOTOS_BYTES_MAX + 2**20  # with the rest of the request
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
+_LITERAL: Final = ("ipv4:", "ipv6:")  # gRPC's own writing of addresses, with commas between them
 
 TRIES_MAX: Final = 4
 BACKOFF_S: Final = 0.2
@@ -47,22 +48,29 @@ SERVICE_CONFIG: Final[dict[str, Any]] = {
         }
     ]
 }
+# Where an address stands for several gateways: each call goes to the next that is ready. One that is not tells the
+# channel so by `grpc.health.v1`, and one that has no place for that watch is called (gRFC A17).
+SHARING: Final[dict[str, Any]] = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": "amulet.v1.PredictionService"},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
     """Where and how to connect. Raises ValueError on plain text beyond loopback, and for what no header can hold."""
 
-    address: str  # host:port
+    address: str  # host:port, or as gRPC writes targets: "dns:///host:port", "ipv4:10.0.0.7:7443,10.0.0.8:7443"
     api_key: str = field(repr=False)
     ca_file: Path | None = None  # the authority that signed the gateway's certificate; None: the system's
     plaintext: bool = False  # loopback only
     language: str = "en"
     timeout_s: float = 30.0  # of a call, with the attempts that follow one another at once
     wait_s_max: float = 0.0  # in all, before attempts that a busy gateway asked to make later; 0: none are made
+    share_calls: bool = False  # the address stands for several gateways: calls go in turn to those that are ready
 
     def __post_init__(self) -> None:
-        if self.plaintext and not self.address.startswith(_LOOPBACK):
+        if self.plaintext and not self._is_loopback():
             raise ValueError(f"plain text is for loopback only, and {self.address} is not: give a ca_file instead")
         for what, text in (("the API key", self.api_key), ("language", self.language)):
             # gRPC would refuse it at each call, in its own words; and a key is told to nobody.
@@ -72,6 +80,12 @@ class ConnectionOptions:
             raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
         if not 0 <= self.wait_s_max < float("inf"):
             raise ValueError(f"wait_s_max must be a number of seconds from 0, not {self.wait_s_max}")
+
+    def _is_loopback(self) -> bool:
+        """Whether every address is."""
+        scheme = next(filter(self.address.startswith, _LITERAL), "")
+        addresses = self.address.removeprefix(scheme).split(",") if scheme else [self.address]
+        return all(address.startswith(_LOOPBACK) for address in addresses)
 
     def wait_s(self, error: AmuletError, waited_s: float) -> float | None:
         """How long to wait before asking the same again; None: the error is the answer.
@@ -102,12 +116,11 @@ def _trace() -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in carrier.items() if name == "traceparent")
 
 
-def channel_options(*, plaintext: bool = False) -> list[tuple[str, Any]]:
-    """plaintext: whether the channel has no TLS."""
+def channel_options(options: ConnectionOptions) -> list[tuple[str, Any]]:
     return [
         # A proxy that the environment names (http_proxy) would be shown the key, and could not reach our loopback.
-        *([("grpc.enable_http_proxy", 0)] if plaintext else []),
-        ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+        *([("grpc.enable_http_proxy", 0)] if options.plaintext else []),
+        ("grpc.service_config", json.dumps(SERVICE_CONFIG | SHARING if options.share_calls else SERVICE_CONFIG)),
         ("grpc.enable_retries", 1),
         ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
         ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),

@@ -18,9 +18,9 @@ from google.rpc import error_details_pb2, status_pb2
 _DETAILS = "grpc-status-details-bin"
 _NO_ANSWER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
-# gRPC's own words for a call that never had a connection: it has no field for it. A test holds them; where they are
-# others, a call counts as sent, which is the safe side.
-_NEVER_SENT = "failed to connect to all addresses"
+# gRPC's own words for a call that never had a connection, to one gateway and to several: it has no field for it.
+# Tests hold them; where they are others, a call counts as sent, which is the safe side.
+_NEVER_SENT = ("failed to connect to all addresses", "connections to all backends failing")
 
 
 class AmuletError(Exception):

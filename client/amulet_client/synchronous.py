@@ -25,7 +25,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 
 
 class Client:
-    """Blocking calls to one gateway. Close it, or use it as a context manager."""
+    """Blocking calls to one gateway, or to several under one name. Close it, or use it as a context manager."""
 
     def __init__(
         self,
@@ -37,6 +37,7 @@ class Client:
         language: str = "en",
         timeout_s: float = 30.0,
         wait_s_max: float = 0.0,
+        share_calls: bool = False,
     ) -> None:
         """Opens no connection yet. Raises ValueError or OSError as ConnectionOptions does."""
         self._options = ConnectionOptions(
@@ -47,12 +48,14 @@ class Client:
             language=language,
             timeout_s=timeout_s,
             wait_s_max=wait_s_max,
+            share_calls=share_calls,
         )
         credentials = self._options.credentials()
+        options = channel_options(self._options)
         self._channel = (
-            grpc.insecure_channel(address, options=channel_options(plaintext=True))
+            grpc.insecure_channel(address, options=options)
             if credentials is None
-            else grpc.secure_channel(address, credentials, options=channel_options())
+            else grpc.secure_channel(address, credentials, options=options)
         )
         self._stub = rpc.PredictionServiceStub(self._channel)
         self._closed = threading.Event()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import grpc
 import pytest
 
+from amulet_client import AmuletError
+from amulet_client import Client as AmuletClient
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
 from tests.integration.gateway.conftest import environment
@@ -32,34 +35,61 @@ RETRIES: Final = {
 }
 
 
+Ask = Callable[[str], str]  # idempotency key -> the prediction's id; raises grpc.RpcError or AmuletError
+
+
+@contextmanager
+def any_client(target: str, *, retries: bool = True) -> Iterator[Ask]:
+    """One in whatever language, with the service config of docs/callers.md."""
+    method = {"name": [{"service": "amulet.v1.PredictionService"}], **({"retryPolicy": RETRIES} if retries else {})}
+    config = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": "amulet.v1.PredictionService"},
+        "methodConfig": [method],
+    }
+    options = (
+        ("grpc.service_config", json.dumps(config)),
+        # Of a gateway that comes back is heard at once: as where addresses are resolved anew.
+        ("grpc.max_reconnect_backoff_ms", 200),
+        ("grpc.use_local_subchannel_pool", 1),
+    )
+    with grpc.insecure_channel(target, options=options) as channel:
+        stub = prediction_pb2_grpc.PredictionServiceStub(channel)
+
+        def ask(key: str) -> str:
+            request = pb.PredictRequest(views=[pb.View(photo=photo())], idempotency_key=key)
+            return str(stub.Predict(request, metadata=SOMCHAI.metadata, timeout=20).prediction_id)
+
+        yield ask
+
+
+@contextmanager
+def our_client(target: str) -> Iterator[Ask]:
+    with AmuletClient(target, api_key=SOMCHAI.text, plaintext=True, timeout_s=20, share_calls=True) as one:
+        yield lambda key: one.predict([photo()], idempotency_key=key).prediction_id
+
+
 class Calls:
     """What became of the calls of some callers who know both gateways and call in turn."""
 
-    def __init__(self, gateways: Sequence[GatewayProcess], *, retries: bool) -> None:
-        method = {"name": [{"service": "amulet.v1.PredictionService"}], **({"retryPolicy": RETRIES} if retries else {})}
-        config = {
-            "loadBalancingConfig": [{"round_robin": {}}],
-            "healthCheckConfig": {"serviceName": "amulet.v1.PredictionService"},
-            "methodConfig": [method],
-        }
+    def __init__(
+        self, gateways: Sequence[GatewayProcess], client_of: Callable[[str], AbstractContextManager[Ask]]
+    ) -> None:
         self._target = "ipv4:" + ",".join(gateway.target for gateway in gateways)
-        # Of a gateway that comes back is heard at once: as where addresses are resolved anew.
-        self._options = (("grpc.service_config", json.dumps(config)), ("grpc.max_reconnect_backoff_ms", 200))
+        self._client_of = client_of
         self._stop = threading.Event()
         self.ids: list[str] = []
         self.failed: Counter[str] = Counter()
 
     def _call(self, caller: int) -> None:
-        options = (*self._options, ("grpc.use_local_subchannel_pool", 1))
-        with grpc.insecure_channel(self._target, options=options) as channel:
-            stub, number = prediction_pb2_grpc.PredictionServiceStub(channel), 0
+        with self._client_of(self._target) as ask:
+            number = 0
             while not self._stop.is_set():
-                request = pb.PredictRequest(views=[pb.View(photo=photo())], idempotency_key=f"{caller}-{number}")
                 number += 1
                 try:
-                    self.ids.append(stub.Predict(request, metadata=SOMCHAI.metadata, timeout=20).prediction_id)
-                except grpc.RpcError as error:
-                    self.failed[f"{error.code().name} {error.details()}"] += 1  # type: ignore[attr-defined]  # a call and an error in one
+                    self.ids.append(ask(f"{caller}-{number}"))
+                except (grpc.RpcError, AmuletError) as error:
+                    self.failed[str(error)] += 1
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
@@ -102,8 +132,11 @@ def until_ready(gateway: GatewayProcess) -> None:
     until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
 
 
-def test_no_call_fails_while_gateways_are_restarted_one_after_the_other(gateways: list[GatewayProcess]) -> None:
-    calls = Calls(gateways, retries=True)
+@pytest.mark.parametrize("client_of", [any_client, our_client])
+def test_no_call_fails_while_gateways_are_restarted_one_after_the_other(
+    gateways: list[GatewayProcess], client_of: Callable[[str], AbstractContextManager[Ask]]
+) -> None:
+    calls = Calls(gateways, client_of)
     with calls.going_on():
         calls.until_more()
         for gateway in gateways * 2:
@@ -120,7 +153,7 @@ def test_no_call_fails_while_gateways_are_restarted_one_after_the_other(gateways
 
 def test_gateways_that_are_away_together_are_noticed(gateways: list[GatewayProcess]) -> None:
     """Negative control: nobody there, and nobody who tries again."""
-    calls = Calls(gateways, retries=False)
+    calls = Calls(gateways, partial(any_client, retries=False))
     with calls.going_on():
         calls.until_more()
         for gateway in gateways:

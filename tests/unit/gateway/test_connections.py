@@ -16,7 +16,7 @@ import pytest
 from grpc import aio
 from PIL import Image
 
-from amulet_client.connection import MESSAGE_BYTES_MAX, channel_options
+from amulet_client.connection import MESSAGE_BYTES_MAX, ConnectionOptions, channel_options
 from gateway.intake.formats import PhotoLimits
 from gateway.messages import UNPACKED_BYTES_FREE, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX, unpacked
 from gateway.server import _options
@@ -126,7 +126,8 @@ async def test_a_compressed_request_is_answered_as_a_plain_one(tmp_path: Path, a
 
 
 def test_our_own_client_keeps_what_is_asked_of_callers() -> None:
-    ours, asked = dict(channel_options()), dict(_options(PhotoLimits()))
+    ours = dict(channel_options(ConnectionOptions("localhost:7443", SOMCHAI.text)))
+    asked = dict(_options(PhotoLimits()))
 
     assert ours["grpc.keepalive_time_ms"] >= asked["grpc.http2.min_ping_interval_without_data_ms"]
     assert "grpc.keepalive_permit_without_calls" not in ours

@@ -17,7 +17,8 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # ships w
     reflection_pb2_grpc,
 )
 
-from gateway import errors
+from amulet_client import AsyncClient
+from gateway import errors, server
 from gateway.admission.streams import Streams
 from gateway.server import STRANGERS_STREAMS_MAX, streams_max
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -156,13 +157,16 @@ async def test_watches_that_anybody_may_open_leave_room_for_calls_and_say_when_t
 ) -> None:
     async with AsyncExitStack() as stack, running_gateway(tmp_path, policy=policy()) as gateway:
         target, apart = f"127.0.0.1:{gateway.listening.grpc_port}", (("grpc.use_local_subchannel_pool", 1),)
-        channel = await stack.enter_async_context(aio.insecure_channel(target, options=apart))
-        stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(health_pb2.HealthCheckRequest()) for _ in range(STRANGERS_STREAMS_MAX)]
+        one, other = [await stack.enter_async_context(aio.insecure_channel(target, options=apart)) for _ in range(2)]
+        full, stub = health_pb2_grpc.HealthStub(one), health_pb2_grpc.HealthStub(other)  # a connection carries no more
+        watches = [full.Watch(health_pb2.HealthCheckRequest()) for _ in range(STRANGERS_STREAMS_MAX)]
         for watch in watches:
             assert isinstance(await watch.read(), health_pb2.HealthCheckResponse)
 
-        assert is_told_to_wait(await end_of(stub.Watch(health_pb2.HealthCheckRequest())))
+        beyond = await end_of(stub.Watch(health_pb2.HealthCheckRequest()))
+        assert (beyond.code, beyond.reason) == (grpc.StatusCode.UNIMPLEMENTED, words.REASON_OVERLOADED)
+        assert beyond.retry_after_s
+        assert is_told_to_wait(await end_of(reflection_pb2_grpc.ServerReflectionStub(other).ServerReflectionInfo()))
         assert (await gateway.predict(photo())).prediction_id
         watches[0].cancel()
 
@@ -172,6 +176,26 @@ async def test_watches_that_anybody_may_open_leave_room_for_calls_and_say_when_t
         await until(one_is_free, what="a place is given back")
         again = stub.Watch(health_pb2.HealthCheckRequest())
         assert isinstance(await again.read(), health_pb2.HealthCheckResponse)
+
+
+async def test_a_channel_that_asks_for_health_is_answered_where_no_place_is_left_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the 257th of a house: whoever has no watch takes the gateway for healthy."""
+    monkeypatch.setattr(server, "STRANGERS_STREAMS_MAX", 1)
+    async with AsyncExitStack() as stack, running_gateway(tmp_path, policy=policy()) as gateway:
+        for _ in range(3):
+            one = await stack.enter_async_context(
+                AsyncClient(
+                    f"ipv4:127.0.0.1:{gateway.listening.grpc_port}",
+                    api_key=SOMCHAI.text,
+                    plaintext=True,
+                    share_calls=True,
+                )
+            )
+            assert (await one.predict([photo()])).prediction_id
+
+        assert await gateway.metric("amulet_streams_open_without_key") == 1
 
 
 async def test_a_description_that_somebody_reads_does_not_hold_up_the_gateways_end(tmp_path: Path) -> None:
