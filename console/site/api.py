@@ -17,7 +17,8 @@ from rest_framework.views import APIView
 from console.predictions.models import Span
 from console.pulse.models import Service
 from console.pulse.queries import SILENT_AFTER, Health, ServiceState, service_states
-from console.site.home import Card, Number, Thing, Waiting, cards_for, waiting_for
+from console.site.cards import Card, Number, cards_for
+from console.site.home import Thing, Waiting, waiting_for
 from console.site.traffic import DAYS, HOURS, OfVersion, by_version
 from console.staff.permissions import may
 from console.staff.rest import actor_of

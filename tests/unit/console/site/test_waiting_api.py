@@ -13,7 +13,8 @@ from django.utils.timezone import now
 from console.ingest.services import apply_batch
 from console.registry.models import State
 from console.review.models import ReviewItem
-from console.site.home import Number, Thing
+from console.site.cards import Number
+from console.site.home import Thing
 from console.site.roles import Role
 from console.staff.models import User
 from tests.console_events import CLASSES, prediction_event
