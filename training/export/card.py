@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,6 @@ from model_store.card import (
     DataCard,
     DecisionCard,
     ExamplesCard,
-    GoldenCard,
     GraphCard,
     GroupCard,
     InputCard,
@@ -40,34 +40,45 @@ from training.fitting.version import DETECTORS, Version
 from training.models.weights import Origin
 
 
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What a version learnt from, and by which rule."""
+
+    folder: Folder
+    division: Split
+    leaks: tuple[tuple[str, str], ...]  # of `splits.leaks`
+    recipe: Recipe
+    seed: int
+    settings: Mapping[str, Any]  # what else decided the run
+    origin: Origin  # of the weights that the backbone started from
+    borders_on: str  # which photographs the OOD borders stand on, by which rule
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """How well versions of this kind do on what they never saw."""
+
+    metrics: tuple[MetricCard, ...]
+    confusion: ConfusionCard
+    reliability: ReliabilityCard
+    look_alikes: tuple[LookAlikes, ...]
+
+
 def card_of(
+    version: Version,
+    learning: Learning,
+    measures: Measures,
     *,
     name: str,
     created_at: datetime,
-    folder: Folder,
-    division: Split,
-    recipe: Recipe,
-    seed: int,
-    settings: Mapping[str, Any],
-    version: Version,
-    figures: Sequence[MetricCard],
-    confusion: ConfusionCard,
-    reliability: ReliabilityCard,
-    golden: Sequence[GoldenCard],
+    suffix: str,
     graph: ModelProto,
     graph_sha256: str,
-    borders_on: str,
-    origin: Origin,
     examples: ExamplesCard,
-    look_alikes: Sequence[LookAlikes],
-    leaks: Sequence[tuple[str, str]],
-    suffix: str = "",
 ) -> Card:
-    """settings: what else decided the run, beside the recipe.  borders_on: which photographs, by which rule.
-
-    leaks: of `splits.leaks`.  origin: of the weights that the backbone started from.
-    """
-    macro_f1 = next(figure.value for figure in figures if figure.name == "macro_f1_cv")
+    """The card without golden photographs, which only a model with a card can answer."""
+    folder, division, recipe = learning.folder, learning.division, learning.recipe
+    macro_f1 = next(figure.value for figure in measures.metrics if figure.name == "macro_f1_cv")
     shapes = {
         output.name: tuple(size.dim_value for size in output.type.tensor_type.shape.dim)
         for output in graph.graph.output
@@ -95,7 +106,7 @@ def card_of(
                 separation=pair.separation,
                 decided_by=pair.decided_by,
             )
-            for pair in look_alikes
+            for pair in measures.look_alikes
         ),
         input=InputCard(height_px=recipe.input_px, width_px=recipe.input_px, fit="centre_crop"),
         graph=GraphCard(
@@ -110,7 +121,7 @@ def card_of(
         ),
         temperature=version.fitted.temperature,
         calibration=CalibrationCard(version.trial.nll, version.trial.ece, version.trial.refused),
-        decision=DecisionCard(limits=version.limits, chosen_on=borders_on),
+        decision=DecisionCard(limits=version.limits, chosen_on=learning.borders_on),
         data=DataCard(
             name=folder.path.resolve().name,
             fingerprint=folder.fingerprint,
@@ -120,24 +131,24 @@ def card_of(
                 seed=division.seed,
                 method=division.method,
                 counts=dict(division.counts),
-                leaks=tuple(leaks),
+                leaks=learning.leaks,
             ),
         ),
         training=TrainingCard(
             recipe=recipe.name,
-            seed=seed,
-            config={**recipe.document(), **settings},
+            seed=learning.seed,
+            config={**recipe.document(), **learning.settings},
             code_version=provenance.code_version(),
             environment=provenance.packages(),
         ),
         weights=WeightsCard(
             backbone=recipe.backbone,
-            source=origin.described,
-            licence=origin.licence,
+            source=learning.origin.described,
+            licence=learning.origin.licence,
         ),
-        metrics=tuple(figures),
-        confusion=confusion,
-        reliability=reliability,
-        golden=tuple(golden),
+        metrics=measures.metrics,
+        confusion=measures.confusion,
+        reliability=measures.reliability,
+        golden=(),
         examples=examples,
     )
