@@ -44,7 +44,7 @@ from gateway.journal.errors import JournalError, JournalFull
 from gateway.journal.journal import Journal
 from gateway.pace import Pace
 from gateway.policy import PolicyKeeper
-from gateway.record import NEAREST_RECORDED, Circumstances, prediction_event, replay_of, shadow_event
+from gateway.record import NEAREST_RECORDED, Circumstances, lasting, prediction_event, replay_of, shadow_event
 from gateway.replays import ON_ITS_WAY, Replays, place_of
 from gateway.routing.router import WhyNotReady, destination, model_for
 from gateway.routing.shadow import LOOK_S_MAX, Look, ShadowAnswer, Shadows
@@ -132,7 +132,7 @@ class Predictor:
             return (await self._predict(ask, client, deadline, language, trace, digest)).SerializeToString()
 
         content, before = await self._replays.once(
-            client.client_id, ask.idempotency_key, digest, work, deadline=deadline
+            client.client_id, ask.idempotency_key, digest, work, deadline=deadline, lasting=lasting
         )
         response = pb.PredictResponse.FromString(content)
         response.replayed = before

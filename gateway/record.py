@@ -111,12 +111,17 @@ def prediction_event(
 
 
 def replay_of(response: pb.PredictResponse, place: bytes, request_digest: bytes) -> events_pb2.Replay:
-    """What the journal keeps for a second call: everything but what shows the photograph itself."""
-    kept = pb.PredictResponse()
-    kept.CopyFrom(response)
+    """What the journal keeps for a second call."""
+    answer = lasting(response.SerializeToString())
+    return events_pb2.Replay(place=place, request_digest=request_digest, answer=answer)
+
+
+def lasting(answer: bytes) -> bytes:
+    """What may be kept of a PredictResponse, serialised: everything but what shows the photograph itself."""
+    kept = pb.PredictResponse.FromString(answer)
     for heat_map in kept.heat_maps:
         heat_map.ClearField("overlay_png")
-    return events_pb2.Replay(place=place, request_digest=request_digest, answer=kept.SerializeToString())
+    return kept.SerializeToString()
 
 
 def shadow_event(answer: ShadowAnswer, *, prediction_id: str, gateway_id: str) -> bytes:

@@ -2,9 +2,9 @@
 
 Kept in this process's memory for a day, within a bound of bytes; the oldest answers go
 first. The journal's event holds the answer too, so a gateway that was killed reads back what its
-journal still has (`remembered`). A key is forgotten by another gateway, early where callers keep
-more answers than fit, and by a restart once its event was delivered and swept: then the second
-call is answered as a new one. Calls with the same key that overlap wait for the first, each
+journal still has (`remembered`). Gateways that share a Redis know each other's for five minutes (`Shared`). A key is
+forgotten early where callers keep more answers than fit, and by a restart once its event was delivered and swept: then
+the second call is answered as a new one. Calls with the same key that overlap wait for the first, each
 under its own deadline; when the first fails, the next one is worked on in its place, so that they
 share the work but not the fate.
 
@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -83,9 +83,25 @@ class _Entry:
     answered_at_s: float = 0.0
 
 
+class Shared(Protocol):
+    """What other gateways know of keys."""
+
+    async def begin(self, place: bytes, digest: bytes) -> bytes | None:
+        """The answer that another gateway gave, perhaps soon; None: it is ours to give. Raises IdempotencyConflict."""
+
+    async def give(self, place: bytes, digest: bytes, answer: bytes) -> None:
+        """It is given."""
+
+    async def free(self, place: bytes, digest: bytes) -> None:
+        """It is not given."""
+
+    async def settle(self, recalled: Callable[[bytes], Remembered | None]) -> None:
+        """What became of what was begun here before a restart."""
+
+
 class Replays:
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, shared: Shared | None = None) -> None:
+        self._clock, self._shared = clock, shared
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()  # answered ones oldest first
         self.kept_bytes = 0
 
@@ -99,12 +115,25 @@ class Replays:
                 entry = _Entry(kept.digest)
                 self._remember(kept.place, entry, kept.answer, age_s=kept.age_s)
 
+    async def settle(self) -> None:
+        """Tell other gateways of what was recalled. Before the first call."""
+        if self._shared is not None:
+            await self._shared.settle(self._kept_at)
+
     async def once(
-        self, client_id: str, key: str, digest: bytes, work: Callable[[], Awaitable[bytes]], *, deadline: Deadline
+        self,
+        client_id: str,
+        key: str,
+        digest: bytes,
+        work: Callable[[], Awaitable[bytes]],
+        *,
+        deadline: Deadline,
+        lasting: Callable[[bytes], bytes] = bytes,
     ) -> tuple[bytes, bool]:
         """The answer, and whether it was given before.
 
         deadline: of the wait for another call with this key; `work` keeps to its own, and is never ended here.
+        lasting: what of an answer may be kept outside this process.
         Raises IdempotencyConflict when the key stands for another request, DeadlineExceeded, and
         whatever `work` raises; a failure is not remembered.
         """
@@ -119,9 +148,9 @@ class Replays:
             try:
                 if entry.answer is not None:
                     return entry.answer, True
-                answer = await work()
+                answer, before = await self._answered(place, digest, work, deadline, lasting)
                 self._remember(place, entry, answer)
-                return answer, False
+                return answer, before
             finally:
                 entry.turn.release()
         finally:
@@ -129,10 +158,35 @@ class Replays:
             if entry.answer is None and not entry.waiting and self._entries.get(place) is entry:
                 del self._entries[place]
 
+    async def _answered(
+        self,
+        place: bytes,
+        digest: bytes,
+        work: Callable[[], Awaitable[bytes]],
+        deadline: Deadline,
+        lasting: Callable[[bytes], bytes],
+    ) -> tuple[bytes, bool]:
+        """By another gateway, or by `work`."""
+        if self._shared is None:
+            return await work(), False
+        async with deadline.while_(ON_ITS_WAY):
+            known = await self._shared.begin(place, digest)
+        if known is not None:
+            return known, True
+        try:
+            answer = await work()
+        except BaseException:
+            await self._shared.free(place, digest)
+            raise
+        await self._shared.give(place, digest, lasting(answer))
+        return answer, False
+
     def kept(self, client_id: str, key: str) -> Remembered | None:
         """What a call with this key would get at once."""
         self._forget_old()
-        place = place_of(client_id, key)
+        return self._kept_at(place_of(client_id, key))
+
+    def _kept_at(self, place: bytes) -> Remembered | None:
         entry = self._entries.get(place)
         if entry is None or entry.answer is None:
             return None

@@ -134,7 +134,7 @@ async def run(
         limits = PhotoLimits()
         decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
         serving = await connect(settings, down)
-        window = _window(settings, down)
+        window, replays = _shared(settings, down)
         background = await down.enter_async_context(Background())
 
         def why_not_ready(version: ServedVersion) -> str | None:
@@ -163,8 +163,9 @@ async def run(
             Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=settings.request_s_max),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
-        replays, shadows = Replays(), Shadows(background, cores=cores)
+        shadows = Shadows(background, cores=cores)
         await asyncio.to_thread(_recall, replays, journal)
+        await replays.settle()
         failures = Failures(journal, gateway_id=settings.gateway_id)
         metrics = Metrics()
         traces = Traces(settings.otlp_endpoint, ratio=settings.traces_ratio, gateway_id=settings.gateway_id)
@@ -264,14 +265,18 @@ def _recall(replays: Replays, journal: Journal) -> None:
         _log.warning("answers_not_recalled", why=error.strerror or type(error).__name__)
 
 
-def _window(settings: Settings, down: AsyncExitStack) -> Window:
+def _shared(settings: Settings, down: AsyncExitStack) -> tuple[Window, Replays]:
+    """How calls are counted and keys are known: by this gateway alone, or by all that share a Redis."""
     if settings.cache_url.startswith("memory"):
-        return MemoryWindow()
+        return MemoryWindow(), Replays()
     from gateway.admission.shared_limits import RedisWindow
+    from gateway.shared_answers import SharedAnswers
+    from gateway.shared_redis import SharedRedis
 
-    window = RedisWindow(settings.cache_url)
-    down.push_async_callback(window.close)
-    return window
+    redis = SharedRedis(settings.cache_url)
+    down.push_async_callback(redis.close)
+    answers = SharedAnswers(redis, gateway_id=settings.gateway_id, secret=settings.secret("key_secret"))
+    return RedisWindow(redis), Replays(shared=answers)
 
 
 async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     cache_url: str = Field(
         default="memory://",
         repr=False,
-        description="Where calls are counted: memory:// or redis:// (several gateways).",
+        description="Where calls are counted and idempotency keys known: memory:// or redis:// (several gateways).",
     )
 
     torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC.")

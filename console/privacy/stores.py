@@ -21,7 +21,9 @@ event from before the erasure that nobody has delivered yet, without a consent a
 in no row, and is not found: it arrives as nobody's, since the keyed hash of the pseudonym is kept until none can come.
 
 A broker on another machine is not searched: its messages hold numbers of rows and nothing else, and a test reads every
-byte in Redis and RabbitMQ while an erasure goes on (`tests/integration/console_brokers`). A new place for personal data
+byte in Redis and RabbitMQ while an erasure goes on (`tests/integration/console_brokers`). Nor are the answers that
+gateways leave for each other in the Redis of `AMULET_CACHE_URL` (decision 0212): sealed under a secret that is not
+there, and gone after five minutes, as long as a journal keeps what is delivered. A new place for personal data
 gets a row in STORES; a test fails for a table that leads to a person and is in none.
 """
 

@@ -1,29 +1,18 @@
-"""The window of `limits` over all gateways that share a Redis. Imported where one is named: its client takes 9 MB."""
+"""The window of `limits` over all gateways that share a Redis."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
-
-import redis.asyncio
-import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError
+from typing import Final
 
 from gateway.admission.limits import WINDOW_S, Hit, MemoryWindow
-
-_log = structlog.get_logger(__name__)
+from gateway.shared_redis import Away, SharedRedis
 
 
 class RedisWindow:
-    """Exact over all gateways that share a Redis; falls back to this process's memory without it.
-
-    A Redis that is silent holds up what is on its way for a tenth of a second, and then one call in each second.
-    """
+    """Exact over all gateways that share a Redis; falls back to this process's memory without it."""
 
     # Times in microseconds on Redis's clock, oldest first. Answers 0 and when the calls were counted, or
     # microseconds to wait.
@@ -46,85 +35,24 @@ class RedisWindow:
         return {0, now}
     """
     _PREFIX: Final = "amulet:calls:"
-    _ANSWER_S_MAX: Final = 0.1  # a Redis that does not answer is one that is away: its calls have waited long enough
-    _TURNS: Final = 4
-    _CONNECTION_S_MAX: Final = 1.0  # the library's own limit, by the clock alone: never reached before ours
-    _LOOK_AGAIN_S: Final = 1.0  # while Redis is away one call in so long asks it
-    _CONNECTIONS_MAX: Final = 4  # the script takes a fraction of a millisecond
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            url,
-            socket_connect_timeout=self._CONNECTION_S_MAX,
-            socket_timeout=self._CONNECTION_S_MAX,
-            max_connections=self._CONNECTIONS_MAX,
-            # Once more at once for a connection that was closed while nobody used it. Its own way waits a second.
-            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
-        )
-        self._script = self._redis.register_script(self._SCRIPT)
-        # Waiting for a connection of our own says nothing about Redis, so it is not timed.
-        self._places = asyncio.Semaphore(self._CONNECTIONS_MAX)
-        self._clock = clock
+    def __init__(self, redis: SharedRedis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._script = redis.client.register_script(self._SCRIPT)
         self._alone = MemoryWindow(clock)
-        self._away = False
-        self._look_again_at_s = 0.0
-        self._looking = False  # one call at a time asks a Redis that is away
 
     async def hit(self, name: str, limit: int, calls: int = 1) -> Hit:
-        if self._is_away():
-            return await self._hit_while_away(name, limit, calls)
-        async with self._places:
-            if self._is_away():  # since we began to wait
-                return self._alone.hit_now(name, limit, calls)
-            return await self._hit_shared(name, limit, calls)
+        try:
+            wait_us, at_us = await self._redis.ask(
+                lambda: self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6), calls])
+            )
+        except Away:
+            return self._alone.hit_now(name, limit, calls)
+        return Hit(name, calls, wait_us / 1e6 if wait_us else None, at=at_us, shared=True)
 
     async def take_back(self, hit: Hit) -> None:
         if not hit.shared:
             self._alone.take_back_now(hit)
             return
-        async with self._places:
-            if not self._is_away():
-                with suppress(RedisError, OSError, TimeoutError):  # the next call finds out what is the matter
-                    await self._answer(self._redis.lrem(self._PREFIX + hit.name, -hit.calls, f"{hit.at:.0f}"))
-
-    def _is_away(self) -> bool:
-        return self._away
-
-    async def _hit_while_away(self, name: str, limit: int, calls: int) -> Hit:
-        if self._looking or self._clock() < self._look_again_at_s:
-            return self._alone.hit_now(name, limit, calls)
-        self._looking = True
-        try:
-            return await self._hit_shared(name, limit, calls)
-        finally:
-            self._looking = False
-
-    async def _hit_shared(self, name: str, limit: int, calls: int) -> Hit:
-        asked = self._script(keys=[self._PREFIX + name], args=[limit, int(WINDOW_S * 1e6), calls])
-        try:
-            wait_us, at_us = await self._answer(asked)
-        except (RedisError, OSError, TimeoutError) as error:
-            if not self._away:
-                _log.warning("redis_away", why=type(error).__name__, consequence="each gateway counts calls for itself")
-            self._away, self._look_again_at_s = True, self._clock() + self._LOOK_AGAIN_S
-            return self._alone.hit_now(name, limit, calls)
-        if self._away:
-            _log.info("redis_back")
-            self._away = False
-        return Hit(name, calls, wait_us / 1e6 if wait_us else None, at=at_us, shared=True)
-
-    async def _answer(self, asked: Awaitable[Any]) -> Any:
-        """What Redis says. Raises TimeoutError, and what the library raises."""
-        asking = asyncio.ensure_future(asked)
-        try:
-            # In turns of the loop: one that something of ours held up counts as one turn, for then we were silent
-            # and not Redis, and counting alone would let the whole limit in once more.
-            for _ in range(self._TURNS):
-                if (await asyncio.wait({asking}, timeout=self._ANSWER_S_MAX / self._TURNS))[0]:
-                    return asking.result()
-            raise TimeoutError
-        finally:
-            asking.cancel()
-
-    async def close(self) -> None:
-        await self._redis.aclose()
+        with suppress(Away):
+            await self._redis.ask(lambda: self._redis.client.lrem(self._PREFIX + hit.name, -hit.calls, f"{hit.at:.0f}"))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from gateway import errors
 from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, Window
 from gateway.admission.shared_limits import RedisWindow
+from gateway.shared_redis import SharedRedis
 
 REDIS_URL = os.environ.get("AMULET_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
@@ -51,10 +52,10 @@ async def redis_windows() -> AsyncIterator[tuple[RedisWindow, RedisWindow]]:
     """Two gateways that share a Redis."""
     if not redis_answers():
         pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
-    windows = RedisWindow(REDIS_URL), RedisWindow(REDIS_URL)
-    yield windows
-    for window in windows:
-        await window.close()
+    redises = SharedRedis(REDIS_URL), SharedRedis(REDIS_URL)
+    yield RedisWindow(redises[0]), RedisWindow(redises[1])
+    for each in redises:
+        await each.close()
 
 
 async def test_the_101st_call_in_a_minute_is_refused_and_told_when_to_come_back() -> None:
@@ -227,22 +228,24 @@ async def test_what_is_taken_back_after_its_window_is_over_takes_nothing_else_al
 
 
 async def test_without_redis_each_gateway_counts_for_itself() -> None:
-    window = RedisWindow("redis://127.0.0.1:1/0")
+    shared = SharedRedis("redis://127.0.0.1:1/0")
+    window = RedisWindow(shared)
 
     assert await admitted(window, "somchai", 10, 30) == 10
 
-    await window.close()
+    await shared.close()
 
 
 async def test_what_was_counted_without_redis_is_taken_back_without_it() -> None:
-    window = RedisWindow("redis://127.0.0.1:1/0")
+    shared = SharedRedis("redis://127.0.0.1:1/0")
+    window = RedisWindow(shared)
     hit = await window.hit("somchai", 10, 4)
     assert not hit.shared
 
     await window.take_back(hit)
 
     assert await admitted(window, "somchai", 10, 30) == 10
-    await window.close()
+    await shared.close()
 
 
 async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_in_vain() -> None:
@@ -254,7 +257,8 @@ async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_
         writer.close()
 
     async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
-        window = RedisWindow(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", clock)
+        shared = SharedRedis(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", clock)
+        window = RedisWindow(shared, clock)
         for _ in range(4):
             before = asked
             assert await admitted(window, "somchai", 1000, 1) == 1
@@ -263,7 +267,7 @@ async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_
             assert await admitted(window, "somchai", 1000, 5) == 5
             assert asked == before
             clock.now_s += 1.0
-        await window.close()
+        await shared.close()
 
 
 class Wire:
@@ -308,9 +312,10 @@ async def wired(clock: Clock) -> AsyncIterator[tuple[RedisWindow, Wire]]:
     wire = Wire()
     async with await asyncio.start_server(wire.carry, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        window = RedisWindow(f"redis://127.0.0.1:{port}{urlsplit(REDIS_URL).path}", clock)
+        shared = SharedRedis(f"redis://127.0.0.1:{port}{urlsplit(REDIS_URL).path}", clock)
+        window = RedisWindow(shared, clock)
         yield window, wire
-        await window.close()
+        await shared.close()
 
 
 async def test_one_call_at_a_time_asks_a_silent_redis_and_no_other_waits_for_it() -> None:

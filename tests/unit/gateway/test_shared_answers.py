@@ -1,0 +1,249 @@
+"""Idempotency keys over several gateways: one answer for one key, whichever of them is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+import pytest
+import pytest_asyncio
+from grpc import aio
+
+from gateway import errors, shared_answers
+from gateway.deadline import Deadline
+from gateway.replays import Remembered, Replays
+from gateway.shared_answers import ANSWERS_S, SharedAnswers
+from gateway.shared_redis import SharedRedis
+from protos.amulet.v1 import prediction_pb2 as pb
+from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
+from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, refused, running_gateway, until
+from tests.unit.gateway.test_replays import LATER, Work
+
+pytestmark = pytest.mark.servers
+SECRET: Final = os.urandom(32)
+DIGEST: Final = os.urandom(32)
+OTHER: Final = os.urandom(32)
+NOBODY_THERE: Final = "redis://127.0.0.1:1/0"
+
+
+def key() -> str:
+    """One that no other run of the test has used."""
+    return uuid.uuid4().hex
+
+
+@pytest_asyncio.fixture
+async def redises() -> AsyncIterator[Sequence[SharedRedis]]:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    both = SharedRedis(REDIS_URL), SharedRedis(REDIS_URL)
+    yield both
+    for each in both:
+        await each.close()
+
+
+@pytest_asyncio.fixture
+async def gateways(redises: Sequence[SharedRedis]) -> tuple[Replays, Replays]:
+    """What two gateways know of keys."""
+    first, second = (
+        Replays(shared=SharedAnswers(redis, gateway_id=name, secret=SECRET))
+        for name, redis in zip(("gateway-1", "gateway-2"), redises, strict=True)
+    )
+    return first, second
+
+
+def both(redises: Sequence[SharedRedis]) -> tuple[SharedAnswers, SharedAnswers]:
+    """The same without what each gateway remembers by itself."""
+    one, other = (SharedAnswers(each, gateway_id=name, secret=SECRET) for name, each in zip("ab", redises, strict=True))
+    return one, other
+
+
+async def test_the_second_call_gets_the_answer_of_another_gateway(gateways: tuple[Replays, Replays]) -> None:
+    (first, second), k, work = gateways, key(), Work()
+
+    assert await first.once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 1", False)
+    assert await second.once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 1", True)
+    assert await second.once("malee", k, DIGEST, work, deadline=LATER) == (b"answer 2", False)
+
+
+async def test_a_gateway_that_shares_nothing_answers_anew(gateways: tuple[Replays, Replays]) -> None:
+    """Negative control."""
+    k, work = key(), Work()
+    await gateways[0].once("somchai", k, DIGEST, work, deadline=LATER)
+
+    assert await Replays().once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 2", False)
+
+
+async def test_who_comes_while_another_gateway_is_at_it_waits_for_its_answer(gateways: tuple[Replays, Replays]) -> None:
+    (first, second), k, work = gateways, key(), Work()
+    work.go_on.clear()
+    begun = asyncio.create_task(first.once("somchai", k, DIGEST, work, deadline=LATER))
+    await until(lambda: work.runs == 1, what="the first is at it")
+
+    with pytest.raises(errors.DeadlineExceeded, match="the same idempotency key"):
+        await second.once("somchai", k, DIGEST, work, deadline=Deadline(asyncio.get_running_loop().time() + 0.2))
+    waiting = asyncio.create_task(second.once("somchai", k, DIGEST, work, deadline=LATER))
+    work.go_on.set()
+
+    assert await begun == (b"answer 1", False)
+    assert await waiting == (b"answer 1", True)
+    assert work.runs == 1
+
+
+async def test_what_one_gateway_could_not_answer_another_one_answers(gateways: tuple[Replays, Replays]) -> None:
+    (first, second), k, work = gateways, key(), Work()
+    work.fails = True
+    with pytest.raises(errors.BackendUnavailable):
+        await first.once("somchai", k, DIGEST, work, deadline=LATER)
+    work.fails = False
+
+    assert await second.once("somchai", k, OTHER, work, deadline=LATER) == (b"answer 2", False)
+
+
+async def test_the_same_key_for_another_request_is_a_conflict_elsewhere_too(gateways: tuple[Replays, Replays]) -> None:
+    (first, second), k, work = gateways, key(), Work()
+    await first.once("somchai", k, DIGEST, work, deadline=LATER)
+
+    with pytest.raises(errors.IdempotencyConflict):
+        await second.once("somchai", k, OTHER, work, deadline=LATER)
+    assert await second.once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 1", True)
+
+
+async def test_a_gateway_that_is_back_tells_what_became_of_its_claims(redises: Sequence[SharedRedis]) -> None:
+    """It was killed: once after an answer was durable, once before."""
+    place, lost = os.urandom(32), os.urandom(32)
+    killed, other = both(redises)
+    for each in (place, lost):
+        assert await killed.begin(each, DIGEST) is None
+    waiting = [asyncio.create_task(other.begin(each, DIGEST)) for each in (place, lost)]
+
+    back = SharedAnswers(redises[0], gateway_id="a", secret=SECRET)
+    recalled = {place: Remembered(place, DIGEST, b"durable", 1.0)}
+    await back.settle(recalled.get)
+
+    assert await asyncio.gather(*waiting) == [b"durable", None]
+
+
+async def test_a_gateway_that_is_back_leaves_the_claims_of_others_alone(redises: Sequence[SharedRedis]) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+    await other.begin(place, DIGEST)
+    before = await redises[0].client.get(b"amulet:answers:" + place)
+
+    await one.settle({}.get)
+
+    assert before is not None
+    assert await redises[0].client.get(b"amulet:answers:" + place) == before
+
+
+async def test_the_claim_of_a_gateway_that_never_comes_back_ends(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_answers, "CLAIM_S", 1)
+    place = os.urandom(32)
+    gone, other = both(redises)
+    await gone.begin(place, DIGEST)
+
+    async with asyncio.timeout(30):
+        assert await other.begin(place, DIGEST) is None
+
+
+async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: Sequence[SharedRedis]) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+    await one.begin(place, DIGEST)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await other.begin(place, DIGEST)
+
+    assert await redises[0].client.exists(b"amulet:answers:" + place) == 1
+
+
+async def test_redis_holds_nothing_that_can_be_read_and_nothing_for_long(redises: Sequence[SharedRedis]) -> None:
+    place, answer = os.urandom(32), b"wat rakhang, 0.93"
+    one = SharedAnswers(redises[0], gateway_id="a", secret=SECRET)
+    await one.give(place, DIGEST, answer)
+    name = b"amulet:answers:" + place
+
+    held = await redises[0].client.get(name)
+    assert answer not in held
+    assert 0 < await redises[0].client.ttl(name) <= ANSWERS_S
+    assert await one.begin(place, DIGEST) == answer
+    stranger = SharedAnswers(redises[1], gateway_id="b", secret=os.urandom(32))
+    assert await stranger.begin(place, DIGEST) is None  # what it cannot open it answers anew
+    moved = os.urandom(32)
+    await redises[0].client.set(b"amulet:answers:" + moved, held, ex=ANSWERS_S)
+    assert await one.begin(moved, DIGEST) is None  # an answer to another call is none
+
+
+async def test_without_redis_each_gateway_knows_its_own_keys() -> None:
+    redis = SharedRedis(NOBODY_THERE)
+    alone, k, work = Replays(shared=SharedAnswers(redis, gateway_id="a", secret=SECRET)), key(), Work()
+
+    await alone.settle()
+
+    assert await alone.once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 1", False)
+    assert await alone.once("somchai", k, DIGEST, work, deadline=LATER) == (b"answer 1", True)
+    work.fails = True
+    with pytest.raises(errors.BackendUnavailable):
+        await alone.once("somchai", key(), DIGEST, work, deadline=LATER)
+    await redis.close()
+
+
+@asynccontextmanager
+async def two_gateways(folder: Path, cache_url: str) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(
+                running_gateway(
+                    folder / name,
+                    policy=policy(clients=[client(SOMCHAI, calls_per_minute=1_000)]),
+                    cache_url=cache_url,
+                    gateway_id=name,
+                )
+            )
+            for name in ("gateway-1", "gateway-2")
+        ]
+        yield first, second
+
+
+async def asked(gateway: Gateway, request: pb.PredictRequest) -> pb.PredictResponse:
+    return await gateway.stub.Predict(request, metadata=SOMCHAI.metadata, timeout=30)
+
+
+async def test_a_call_made_again_at_another_gateway_counts_once(tmp_path: Path) -> None:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    request = pb.PredictRequest(
+        views=[pb.View(photo=photo())],
+        idempotency_key=key(),
+        explain=pb.Explain(method=pb.Explain.METHOD_GRAD_CAM, overlay=True),
+    )
+    another = pb.PredictRequest(views=[pb.View(photo=photo())] * 2, idempotency_key=request.idempotency_key)
+    async with two_gateways(tmp_path, REDIS_URL) as (first, second):
+        before, again = await asked(first, request), await asked(second, request)
+        with pytest.raises(aio.AioRpcError) as conflict:
+            await asked(second, another)
+        await first.event_of(before)
+
+        assert before.heat_maps[0].overlay_png
+        assert not again.heat_maps[0].overlay_png  # it shows the photograph
+        assert (again.prediction_id, again.replayed, before.replayed) == (before.prediction_id, True, False)
+        assert second.graph.seen == []
+        assert second.console.events() == []
+        assert refused(conflict.value).code == grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_gateways_without_a_redis_answer_twice(tmp_path: Path) -> None:
+    """Negative control."""
+    request = pb.PredictRequest(views=[pb.View(photo=photo())], idempotency_key=key())
+    async with two_gateways(tmp_path, "memory://") as (first, second):
+        before, again = await asked(first, request), await asked(second, request)
+
+    assert before.prediction_id != again.prediction_id
