@@ -303,13 +303,15 @@ def test_a_key_of_another_certificate_stops_the_start_and_is_not_said_of_the_por
 
 
 LIMIT: Final = 40
+ATTEMPTS_MAX: Final = 5  # a Redis that a busy machine keeps silent for a tenth of a second counts as one that is away
 CALLS: Final = 128  # of 64 callers; each gateway gets half of them, which is more than the limit
 
 
 def reasons_of_calls_through_two_gateways(
     folder: Path, console: Console, cache_url: str
-) -> Counter[words.Reason.ValueType]:
-    """What becomes of the calls of 64 callers with one key, whose limit is LIMIT calls a minute."""
+) -> tuple[Counter[words.Reason.ValueType], bool]:
+    """What becomes of the calls of 64 callers with one key, whose limit is LIMIT calls a minute; and whether a gateway
+    said that Redis was silent, and counted for itself."""
     key = new_key()
     owner = client_of(key, client_id=f"client-{key.key_id}", calls_per_minute=LIMIT)
     console.issue(policy(clients=[owner]))
@@ -331,16 +333,20 @@ def reasons_of_calls_through_two_gateways(
                 return refused(error).reason  # type: ignore[arg-type]  # a call and an error in one
             raise AssertionError("an empty photograph was answered")
 
-        return Counter(callers.map(call, range(CALLS)))
+        reasons = Counter(callers.map(call, range(CALLS)))
+        return reasons, any(line["event"] == "redis_away" for each in (first, second) for line in each.lines())
 
 
 @pytest.mark.servers
 def test_two_gateways_on_one_redis_admit_exactly_the_limit(tmp_path: Path, console: Console) -> None:
     if not redis_answers():
         pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    for number in range(ATTEMPTS_MAX):
+        reasons, away = reasons_of_calls_through_two_gateways(tmp_path / str(number), console, REDIS_URL)
+        if not away:
+            break
 
-    reasons = reasons_of_calls_through_two_gateways(tmp_path, console, REDIS_URL)
-
+    assert not away
     assert reasons == {words.REASON_PHOTO_MISSING: LIMIT, words.REASON_RATE_LIMITED: CALLS - LIMIT}
 
 
@@ -348,7 +354,7 @@ def test_two_gateways_that_count_apart_admit_twice_the_limit_and_it_is_noticed(
     tmp_path: Path, console: Console
 ) -> None:
     """Negative control of the test above."""
-    reasons = reasons_of_calls_through_two_gateways(tmp_path, console, "memory://")
+    reasons, _ = reasons_of_calls_through_two_gateways(tmp_path, console, "memory://")
 
     assert reasons == {words.REASON_PHOTO_MISSING: 2 * LIMIT, words.REASON_RATE_LIMITED: CALLS - 2 * LIMIT}
 

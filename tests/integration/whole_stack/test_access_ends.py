@@ -17,8 +17,8 @@ import pytest
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.integration.conftest import Traced
-from tests.integration.signing_in import sign_in
+from tests.integration.whole_stack.conftest import Traced
+from tests.integration.whole_stack.signing_in import sign_in
 from tests.machine import Watch, run_delay_s
 from tests.stack import Stack, until
 from tests.unit.gateway.cast import refused

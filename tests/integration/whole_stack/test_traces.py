@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from amulet_client import Client, View
 from tests import tiny_archive
 from tests.collector import facts
-from tests.integration.conftest import Traced
+from tests.integration.whole_stack.conftest import Traced
 from tests.stack import until
 
 pytestmark = pytest.mark.stack

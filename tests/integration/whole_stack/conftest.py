@@ -20,7 +20,7 @@ class Traced:
     endpoint: str  # of the collector
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # no longer: nothing else has to run beside it
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     folder = tmp_path_factory.mktemp("traced")
     signing.generate_key(folder / "release.key")
