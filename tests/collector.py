@@ -32,6 +32,14 @@ class Collector(otlp_grpc.TraceServiceServicer):
             found.setdefault(service, []).extend(span for scope in of.scope_spans for span in scope.spans)
         return found
 
+    def spans_of_trace(self, trace_id: str) -> dict[str, list[Span]]:
+        """The same of one trace, by its id in hexadecimal digits."""
+        of = {
+            service: [each for each in spans if each.trace_id.hex() == trace_id]
+            for service, spans in self.spans_of.items()
+        }
+        return {service: spans for service, spans in of.items() if spans}
+
     @property
     def sent(self) -> bytes:
         """Everything, as it came: what must not be told is looked for here."""

@@ -6,6 +6,7 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
+from django.http import HttpRequest
 
 FAULT_ID: Final = "fault_id"  # of a request that ended in our own fault: what its page and its line in the log share
 
@@ -17,7 +18,7 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
-        _with_fault_id,
+        _of_its_request,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
@@ -49,9 +50,15 @@ def configuration(*, level: str, form: str) -> dict[str, Any]:
     }
 
 
-def _with_fault_id(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A processor of structlog: the id that the page of a fault shows, on the line that tells of it."""
-    fault_id = getattr(line.get("request"), FAULT_ID, None)
-    if fault_id is not None:
-        line[FAULT_ID] = fault_id
+def _of_its_request(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog: what a line says of the request that it tells of.
+
+    The id that the page of a fault shows, method and path. Never the query: people are looked for in it by name.
+    """
+    request = line.get("request")
+    if isinstance(request, HttpRequest):
+        line["request"] = f"{request.method} {request.path}"
+        fault_id = getattr(request, FAULT_ID, None)
+        if fault_id is not None:
+            line[FAULT_ID] = fault_id
     return line

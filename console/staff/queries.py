@@ -42,6 +42,11 @@ def tokens_shown_to(person: User) -> QuerySet[ApiToken]:
     return tokens() if person.has_perm("staff.view_apitoken") else tokens().filter(user=person)
 
 
+def has_access_still(person: User) -> bool:
+    """Whether who was let in as `person` would be now: neither disabled, nor with sessions that ended since then."""
+    return User.objects.filter(pk=person.pk, is_active=True, sessions_round=person.sessions_round).exists()
+
+
 def token_in_force(text: str) -> ApiToken | None:
     """The token with this text and its user; None when unknown, revoked, expired or its user disabled."""
     key_id = key_id_of(text, STAFF_TOKEN)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import grpc
 import psutil
@@ -41,6 +41,10 @@ def until(condition: Callable[[], bool], *, s_max: float, what: str) -> float:
 class RunningTorchServe:
     """One TorchServe with its own state folder. Kept by whoever started it; `stop` is safe to call twice."""
 
+    program: ClassVar[tuple[str, ...]] = (str(LAUNCHER),)
+    # Variables that must not get through, one of them in TorchServe's own namespace.
+    outside: ClassVar[Mapping[str, str]] = {"AMULET_CANARY_SECRET": "canary", "TS_ALLOWED_URLS": ".*"}
+
     def __init__(self, state: Path, model_store: Path, port_offset: int, options: Mapping[str, object]) -> None:
         self.state = state
         self.model_store = model_store
@@ -64,7 +68,7 @@ class RunningTorchServe:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
-                    str(LAUNCHER),
+                    *self.program,
                     f"--state={self.state}",
                     f"--model-store={self.model_store}",
                     f"--port-offset={self.port_offset}",
@@ -72,8 +76,7 @@ class RunningTorchServe:
                 ],
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                # Two that must not get through, one of them in TorchServe's own namespace.
-                env={**os.environ, "AMULET_CANARY_SECRET": "canary", "TS_ALLOWED_URLS": ".*"},
+                env={**os.environ, **self.outside},
             )
         try:
             until(self._answers, s_max=START_S_MAX, what="TorchServe answers")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import socket
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -35,7 +34,7 @@ class Scene:
     server: RunningTorchServe
     old_management_token: str
     trap_url: str
-    asked: list[str]
+    asked: list[int]  # the ports from which somebody came
     evil: Path  # a folder that would be a model, were it in the store
     canary: Path  # made by the hostile code when it runs
 
@@ -48,25 +47,29 @@ def scene(server: RunningTorchServe, tmp_path_factory: pytest.TempPathFactory) -
     )
     assert renewed.status_code == 200
     assert server.token("management") != old
+    with scene_of(server, tmp_path_factory.mktemp("evil"), old_management_token=old) as made:
+        yield made
 
-    asked: list[str] = []
 
-    class Trap(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
+@contextmanager
+def scene_of(server: RunningTorchServe, folder: Path, *, old_management_token: str) -> Iterator[Scene]:
+    asked: list[int] = []
 
-        def log_message(self, *arguments: object) -> None:
-            """Quiet."""
+    class Trap(HTTPServer):
+        def verify_request(self, request: object, client_address: tuple[str, int]) -> bool:  # type: ignore[override]
+            asked.append(client_address[1])  # also whoever only begins to speak, as by https
+            return False
 
-    trap = HTTPServer(("127.0.0.1", 0), Trap)
+    trap = Trap(("127.0.0.1", 0), BaseHTTPRequestHandler)
     thread = threading.Thread(target=trap.serve_forever)
     thread.start()
-    evil, canary = hostile_model(tmp_path_factory.mktemp("evil"))
-    yield Scene(server, old, f"127.0.0.1:{trap.server_port}", asked, evil, canary)
-    trap.shutdown()
-    thread.join()
-    trap.server_close()
+    evil, canary = hostile_model(folder)
+    try:
+        yield Scene(server, old_management_token, f"127.0.0.1:{trap.server_port}", asked, evil, canary)
+    finally:
+        trap.shutdown()
+        thread.join()
+        trap.server_close()
 
 
 def hostile_model(folder: Path) -> tuple[Path, Path]:
@@ -172,7 +175,9 @@ ATTACKS: dict[str, Callable[[Scene], bool]] = {
     "a workflow by its bare name": lambda s: http_fails(
         f"{s.server.management_url}/workflows?url=x.war", token=s.server.token("management")
     ),
-    "a workflow without a token": lambda s: http_fails(f"{s.server.management_url}/workflows?url=x.war"),
+    "a workflow without a token": lambda s: http_fails(
+        f"{s.server.management_url}/workflows?url=http://{s.trap_url}/x.war"
+    ),
     "registering without a token": lambda s: denied(s, "RegisterModel", REGISTER, ""),
     "registering with an old token": lambda s: denied(s, "RegisterModel", REGISTER, s.old_management_token),
     "registering with the inference token": lambda s: denied(s, "RegisterModel", REGISTER, s.server.token("inference")),
@@ -213,56 +218,54 @@ ATTACKS: dict[str, Callable[[Scene], bool]] = {
 def test_an_attack_fails(scene: Scene, attack: str) -> None:
     before = scene.server.describe(NAME)
 
-    assert ATTACKS[attack](scene)
+    assert attack_fails(scene, attack)
 
     after = scene.server.describe(NAME)
     assert (after["minWorkers"], after["maxWorkers"]) == (before["minWorkers"], before["maxWorkers"])
     assert [worker["pid"] for worker in after["workers"]] == [worker["pid"] for worker in before["workers"]]
-    assert scene.asked == []
-    assert not scene.canary.exists()
 
 
-def test_the_hostile_folder_runs_where_the_worker_script_does_not_stand_in_the_way(
-    scene: Scene, tmp_path: Path, model_store: Path
-) -> None:
-    """Negative control: TorchServe itself takes a model from any folder."""
-    with RunningTorchServe.start(tmp_path / "state", model_store) as open_house:
-        script = open_house.state / "bin" / "worker"
-        script.unlink()
-        script.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        script.chmod(0o500)
-        with contextlib.suppress(grpc.RpcError):
-            open_house.register(str(scene.evil))
-    assert scene.canary.exists()
-    scene.canary.unlink()
+def attack_fails(scene: Scene, attack: str) -> bool:
+    """Whether it is refused, nobody is asked for an archive, and no strange code runs."""
+    refused = ATTACKS[attack](scene)
+    asked, ran = bool(scene.asked), scene.canary.exists()
+    scene.asked.clear()
+    scene.canary.unlink(missing_ok=True)
+    return refused and not asked and not ran
 
 
-def test_nothing_listens_but_two_grpc_ports_and_the_token_api(server: RunningTorchServe) -> None:
+def test_twenty_attacks_are_tried_and_more() -> None:
+    assert len(ATTACKS) >= 20
+
+
+def listening(server: RunningTorchServe) -> set[tuple[str, int]]:
+    """Address and port, less the stack's offset, of whatever TorchServe and its workers listen on."""
     process = psutil.Process(server.process.pid)
-    family = [process, *process.children(recursive=True)]
-    tcp = {
-        (connection.laddr.ip, connection.laddr.port)
-        for one in family
+    return {
+        (connection.laddr.ip.removeprefix("::ffff:"), connection.laddr.port - server.port_offset)
+        for one in (process, *process.children(recursive=True))
         for connection in one.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN or connection.type == socket.SOCK_DGRAM
     }
 
-    ports = (7070, 7071, 8081)
-    assert {(ip.removeprefix("::ffff:"), port) for ip, port in tcp} == {
-        ("127.0.0.1", port + server.port_offset) for port in ports
-    }
+
+def test_nothing_listens_but_two_grpc_ports_and_the_token_api(server: RunningTorchServe) -> None:
+    assert listening(server) == {("127.0.0.1", port) for port in (7070, 7071, 8081)}
     sockets = {path.name for path in server.state.rglob("*") if stat.S_ISSOCK(path.lstat().st_mode)}
     assert sockets == {"inference.sock", ".ts.sock.9000"}
 
 
-def test_nobody_else_can_read_the_state_folder(server: RunningTorchServe) -> None:
-    assert stat.S_IMODE(server.state.stat().st_mode) == 0o700
-    open_to_others = [
+def open_to_others(server: RunningTorchServe) -> list[Path]:
+    return [
         path
-        for path in server.state.rglob("*")
+        for path in (server.state, *server.state.rglob("*"))
         if not path.is_symlink() and not stat.S_ISSOCK(path.stat().st_mode) and path.stat().st_mode & 0o077
     ]
-    assert open_to_others == []
+
+
+def test_nobody_else_can_read_the_state_folder(server: RunningTorchServe) -> None:
+    assert stat.S_IMODE(server.state.stat().st_mode) == 0o700
+    assert open_to_others(server) == []
     assert stat.S_IMODE(server.key_file.stat().st_mode) == 0o600
 
 

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-LAUNCHER = Path(__file__).resolve().parents[3] / "deploy" / "torchserve" / "launch.py"
+from tests.integration.torchserve.loosened import LAUNCHER, launcher
 
-
-def _module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("amulet_torchserve_launch", LAUNCHER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-launch = _module()
+launch = launcher()
 
 
 @pytest.fixture

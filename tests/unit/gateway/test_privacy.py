@@ -24,8 +24,8 @@ SUBJECT: Final = "subject-canary-0815"
 PICTURE = Image.open(BytesIO(photo("red", side_px=128)))
 
 
-def with_metadata(form: str) -> bytes:
-    """A photograph with the canary in EXIF (also a GPS tag), XMP, ICC profile, comment and trailer."""
+def with_metadata(form: str, picture: Image.Image = PICTURE) -> bytes:
+    """The picture as a photograph with the canary in EXIF (also a GPS tag), XMP, ICC profile, comment and trailer."""
     exif = Image.Exif()
     exif[0x010E] = CANARY  # ImageDescription
     exif.get_ifd(0x8825)[1] = CANARY  # GPSLatitudeRef
@@ -41,7 +41,7 @@ def with_metadata(form: str) -> bytes:
         info.add_itxt("Author", CANARY, zip=True)
         options["pnginfo"] = info
         del options["xmp"]
-    content = encoded(PICTURE, form, **options)
+    content = encoded(picture, form, **options)
     assert CANARY.encode() in content
     return content + CANARY.encode()
 

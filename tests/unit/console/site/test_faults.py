@@ -54,6 +54,8 @@ def test_a_fault_is_found_in_the_log_by_what_its_page_says(
     line = _as_logged(record)
     assert f'"fault_id": "{named[1]}"' in line
     assert "a secret of ours" in line
+    assert f'"request": "GET {address}"' in line
+    assert "somchai" not in line  # the query, in which people are looked for by name, is not told
 
 
 def _as_logged(record: logging.LogRecord) -> str:
