@@ -155,6 +155,11 @@ races: $(INSTALLED) ## Photographs stored while their consent is withdrawn, RACE
 	CONSENT_RACES=$(RACES) FAULT_RESULTS=tests/fault/results $(BIN)/pytest \
 	tests/integration/console_events/test_events.py -k "consent_is_withdrawn or without_its_lock" --timeout 3600
 
+ROUNDS ?= 200
+.PHONY: false-alarms
+false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a million answers; ten minutes
+	DRIFT_ROUNDS=$(ROUNDS) FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/unit/console/drift/test_false_alarms.py --timeout 3600
+
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run
