@@ -157,7 +157,7 @@ races: $(INSTALLED) ## Photographs stored while their consent is withdrawn, RACE
 
 ROUNDS ?= 200
 .PHONY: false-alarms
-false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a million answers; ten minutes
+false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a million answers; half an hour
 	DRIFT_ROUNDS=$(ROUNDS) FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/unit/console/drift/test_false_alarms.py --timeout 3600
 
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
