@@ -12,6 +12,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 CALLERS := .venv/callers/installed
 BENCH_PEERS := .venv/peers/installed
+AUDITOR := .venv/audit/installed
 PROMTOOL := .venv/promtool
 PHOTOGRAPHS := .venv/photographs/whole
 BENCH_RESULTS ?= benchmarks/results
@@ -83,6 +84,26 @@ $(CALLERS): tests/callers/requirements.lock | $(INSTALLED)
 .PHONY: callers
 callers: $(CALLERS) ## Install the third-party clients that tests call the gateway with
 
+# What asks about known flaws is no part of what it asks about: an environment of its own, under a lock that is asked
+# about, too. It brings the schemas of CycloneDX.
+$(AUDITOR): deploy/supply/requirements.lock | $(INSTALLED)
+	test -x .venv/audit/bin/python || $(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r $<
+	touch $@
+
+.PHONY: auditor
+auditor: $(AUDITOR) ## Install what asks about known flaws of packages
+
+# AUDIT='--service osv' asks osv.dev, --url a service of yours that answers as it does.
+.PHONY: audit
+audit: $(AUDITOR) ## Ask what is known of every package of every lock; needs the network
+	$(BIN)/python deploy/supply/audit.py $(AUDIT)
+
+SBOM ?= amulet.cdx.json
+.PHONY: sbom
+sbom: $(INSTALLED) ## List every package, jar and weights file of .venv, into SBOM=amulet.cdx.json
+	$(BIN)/python deploy/supply/sbom.py --lock requirements.lock --out $(SBOM)
+
 # Prometheus' own check of alert rules. Where Debian's package cannot be had, the tests that need it say so and skip.
 $(PROMTOOL): | $(INSTALLED)
 	@command -v promtool >/dev/null || ! command -v apt-get >/dev/null || { mkdir -p $@; \
@@ -102,7 +123,7 @@ $(PHOTOGRAPHS): tests/photographs/requirements.lock | $(INSTALLED)
 photographs: $(PHOTOGRAPHS) ## Bring the photographs that Pillow itself is tested with
 
 .PHONY: unit
-unit: $(INSTALLED) $(CALLERS) $(PROMTOOL) $(PHOTOGRAPHS) ## Tests of single rooms
+unit: $(INSTALLED) $(CALLERS) $(AUDITOR) $(PROMTOOL) $(PHOTOGRAPHS) ## Tests of single rooms
 	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile
 
 .PHONY: integration
@@ -133,6 +154,11 @@ RACES ?= 10000
 races: $(INSTALLED) ## Photographs stored while their consent is withdrawn, RACES=10000 times on each database
 	CONSENT_RACES=$(RACES) FAULT_RESULTS=tests/fault/results $(BIN)/pytest \
 	tests/integration/console_events/test_events.py -k "consent_is_withdrawn or without_its_lock" --timeout 3600
+
+ROUNDS ?= 200
+.PHONY: false-alarms
+false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a million answers; half an hour
+	DRIFT_ROUNDS=$(ROUNDS) FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/unit/console/drift/test_false_alarms.py --timeout 3600
 
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault

@@ -135,7 +135,7 @@ class Server(ABC):
         while True:
             with suppress(OSError):
                 request = urllib.request.Request(url, data=data, headers={"Content-Type": "image/jpeg"})  # noqa: S310 - http
-                with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+                with urllib.request.urlopen(request, timeout=30):  # noqa: S310 - http
                     return
             if time.monotonic() > ends_s or any(process.poll() is not None for process in self.processes):
                 raise SystemFailed(f"{self.name} did not start: {out.read_text(errors='replace')[-1500:]}")

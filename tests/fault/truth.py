@@ -30,7 +30,7 @@ def audited(stack: Stack, folder: Path) -> Counter[str]:
     count: Counter[str] = Counter()
     for line in export.read_text().splitlines():
         entry = json.loads(line)
-        if entry.get("type") == "prediction.made":
+        if entry.get("type") == "prediction.made" and entry["payload"] is not None:  # None: of somebody who was erased
             count[json.loads(entry["payload"])["about"][1]] += 1
     return count
 

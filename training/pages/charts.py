@@ -268,7 +268,6 @@ def _svg(width: float, height: float, parts: Sequence[str], said: str, *, fixed:
         if fixed
         else f' style="--width:{width:g}px;width:100%;max-width:{width:g}px"'
     )
-    # Every text in the parts was escaped where it was put in.
-    return Markup(  # noqa: S704
+    return Markup(  # noqa: S704 - every text in the parts was escaped where it was put in
         f'<svg viewBox="0 0 {width:g} {height:g}"{size} role="img" aria-label="{escape(said)}">{"".join(parts)}</svg>'
     )

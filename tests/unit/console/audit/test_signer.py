@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from console.audit.commands import notes_in
 from console.audit.models import Checkpoint
 from console.audit.notes import read_checkpoint
 from console.audit.services import NewEntry, append
-from console.audit.signer import STATE_NAME, Signer
+from console.audit.signer import STATE_NAME, HistoryChanged, Signer
 
 pytestmark = pytest.mark.django_db
 KEY = Ed25519PrivateKey.generate()
@@ -159,3 +160,35 @@ def test_the_signature_of_a_witness_stays(signer: Signer, folder: Path) -> None:
     signer.sign(now())
     assert "\n— witness.example Az3grlgtzPIC\n" in file.read_text()
     assert sizes(folder) == [3, 5]
+
+
+@pytest.mark.parametrize("first", ["checkpoints", "database"])
+def test_a_backup_is_signed_on_where_the_checkpoints_were_copied_before_the_database(
+    signer: Signer, tmp_path: Path, folder: Path, first: str
+) -> None:
+    """The order of the operators' page, and the other one as its control. tests/fault/test_backup.py types the page."""
+    grow(3)
+    signer.sign(now())
+    copy = tmp_path / "copy"
+    if first == "checkpoints":
+        shutil.copytree(folder, copy)
+        grow(2)
+        signer.sign(now())
+    with suppress(Restored), transaction.atomic():  # what comes now is not in the copy of the database
+        grow(4)
+        signer.sign(now())
+        if first == "database":
+            shutil.copytree(folder, copy)
+        raise Restored
+    back = Signer(tmp_path / "key", copy)
+    grow(1)
+    if first == "checkpoints":
+        back.sign(now())
+        assert sizes(copy) == [3, 6]
+    else:
+        with pytest.raises(HistoryChanged, match="7 entries were signed"):
+            back.sign(now())
+
+
+class Restored(Exception):
+    """The database is as it was when it was copied."""

@@ -190,6 +190,32 @@ def test_photographs_of_another_kind_are_found_although_the_model_is_as_sure_of_
             assert name_of("embedding_2", {}) == name
 
 
+@pytest.mark.usefixtures("static_files")
+@pytest.mark.parametrize("darker", [True, False], ids=["darker", "as before"])
+def test_worse_light_is_named_before_what_it_does_to_the_answers(darker: bool) -> None:
+    """The model is a little less sure in it, and so is every photograph a little flatter."""
+    random = np.random.default_rng(20261128)
+
+    def lit(at: datetime, *, brightness: float, seed: int, sure: float) -> list[pb.Event]:
+        made = events(300, at=at, seed=seed)
+        for event in made:
+            event.prediction.candidates[0].probability = float(random.beta(sure, 2))
+            quality = event.prediction.views[0].quality
+            quality.brightness_ratio = float(np.clip(random.normal(brightness, 0.08), 0, 1))
+            quality.contrast_ratio = float(np.clip(random.normal(0.15 + 0.12 * brightness, 0.05), 0, 1))
+        return made
+
+    apply_batch(lit(NOON - timedelta(days=8), brightness=0.52, seed=21, sure=9))
+    apply_batch(lit(NOON, brightness=0.38 if darker else 0.52, seed=22, sure=6 if darker else 9))
+    services.fold()
+    services.watch(at=NOON)
+
+    listed = browser(member(Role.VIEWER)).get(reverse("admin:drift_finding_changelist")).context["cl"].result_list
+    drifted = [row.measure for row in listed if row.outcome == Outcome.DRIFT]
+    assert drifted[:1] == (["brightness_ratio"] if darker else [])
+    assert (len(drifted) > 1) is darker  # the answers moved, too, and by less
+
+
 def test_a_few_predictions_are_no_drift() -> None:
     apply_batch(events(100, at=NOON - timedelta(days=8), seed=4))
     apply_batch(events(100, at=NOON, seed=5, worse=True))
