@@ -166,6 +166,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
+AXES_HANDLER = "console.staff.lockout.Attempts"
 AXES_CLIENT_IP_CALLABLE = "console.staff.lockout.client_address"
 AXES_LOCKOUT_CALLABLE = "console.staff.lockout.answer"
 AXES_ENABLE_ADMIN = False
