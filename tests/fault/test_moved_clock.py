@@ -6,7 +6,6 @@ no answer is lost or refused, nothing is over early, and nothing stands still un
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -30,7 +29,7 @@ from tests.fault.load import Load
 from tests.fault.moved_clock import MovedClock
 from tests.fault.processes import readiness
 from tests.fault.results import keep
-from tests.fault.truth import backlog, check_every_answer_is_audited_once
+from tests.fault.truth import backlog, check_every_answer_is_audited_once, signed_entries
 from tests.stack import Stack, until
 
 pytestmark = pytest.mark.fault
@@ -172,8 +171,8 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
             assert readiness(stack)["ready"]
             if ahead_s and not LONG:
                 continue
-            signed = _signed(stack)
-            until(lambda signed=signed: _signed(stack) > signed, within_s=SETTLE_S)
+            signed = signed_entries(stack)
+            until(lambda signed=signed: signed_entries(stack) > signed, within_s=SETTLE_S)
             # Sent every ten seconds from beat through the broker to the worker.
             until(lambda ahead_s=ahead_s: _is_near(_heard_of_worker_s(stack), ahead_s), within_s=SETTLE_S)
             until(lambda: (backlog(stack) or 0) < 50, within_s=SETTLE_S)
@@ -214,11 +213,6 @@ def _admitted(stack: Stack, key: str, photo: bytes, *, calls: int) -> int:
             else:
                 let_in += 1
     return let_in
-
-
-def _signed(stack: Stack) -> int:
-    """How many entries of the audit log stand under a signed checkpoint."""
-    return int(json.loads((stack.layout.checkpoints / "signed.json").read_text())["size"])
 
 
 def _heard_of_worker_s(stack: Stack) -> float:
