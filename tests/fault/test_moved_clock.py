@@ -13,7 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -155,6 +155,8 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
     photo = tiny_archive.photo_of("red", seed=1)
     first = stack.predict(photo, **under_a_key).prediction_id
     few = stack.new_key("five a minute", calls_per_minute=5)
+    until_noon_or_so = _key_that_ends(stack, timedelta(seconds=DAY_S / 2))
+    until(lambda: _is_accepted(stack, until_noon_or_so))
     began_s = time.monotonic()
     assert _admitted(stack, few, photo, calls=6) == 5
     with Load(stack) as load:
@@ -168,6 +170,7 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
             assert stack.predict(photo, **under_a_key).prediction_id == first
             let_in = _admitted(stack, few, photo, calls=6)
             assert let_in == 0 or time.monotonic() - began_s > WINDOW_S
+            assert _is_accepted(stack, until_noon_or_so) == (ahead_s < DAY_S / 2)
             assert readiness(stack)["ready"]
             if ahead_s and not LONG:
                 continue
@@ -177,6 +180,8 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
             until(lambda ahead_s=ahead_s: _is_near(_heard_of_worker_s(stack), ahead_s), within_s=SETTLE_S)
             until(lambda: (backlog(stack) or 0) < 50, within_s=SETTLE_S)
         assert not _negative(stack)
+        _revoke(stack, few)
+        until(lambda: not _is_accepted(stack, few), within_s=SETTLE_S)
     failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
     keep("clock-moved", {"moves": len(AHEAD_S), "calls": len(load.outcomes), "not_answered": len(failed)})
     assert not failed, f"{len(failed)} predictions failed although only the clock was set: {failed[:3]}"
@@ -198,6 +203,28 @@ def _durations(answer: pb.PredictResponse) -> list[object]:
 
 def _seconds(duration: object) -> float:
     return duration.ToNanoseconds() / 1e9  # type: ignore[attr-defined,no-any-return]
+
+
+def _key_that_ends(stack: Stack, after: timedelta) -> str:
+    console = stack.console()
+    client = console.call("POST", "clients/", json={"name": "ends", "calls_per_minute": 100_000})
+    ends = {"expires_at": (datetime.now(UTC) + after).isoformat()}
+    return str(console.call("POST", f"clients/{client['id']}/keys/", json=ends)["key"])
+
+
+def _revoke(stack: Stack, key: str) -> None:
+    stack.console().call("POST", f"keys/{key.split('_')[1]}/revoke/")
+
+
+def _is_accepted(stack: Stack, key: str) -> bool:
+    """Whether a gateway takes this key for one that has neither ended nor been revoked."""
+    with stack.channel() as channel:
+        models = rpc.PredictionServiceStub(channel).ListModels
+        try:
+            models(pb.ListModelsRequest(), metadata=(("x-api-key", key),), timeout=20)
+        except grpc.RpcError as error:
+            return bool(error.code() != grpc.StatusCode.UNAUTHENTICATED)
+        return True
 
 
 def _admitted(stack: Stack, key: str, photo: bytes, *, calls: int) -> int:
