@@ -15,6 +15,7 @@ BENCH_PEERS := .venv/peers/installed
 AUDITOR := .venv/audit/installed
 PROMTOOL := .venv/promtool
 PHOTOGRAPHS := .venv/photographs/whole
+FAKETIME := .venv/faketime
 BENCH_RESULTS ?= benchmarks/results
 STATE ?= .demo
 # Unit tests in so many processes side by side, a file's tests together, each computing with one thread; 0: one process.
@@ -110,6 +111,13 @@ $(PROMTOOL): | $(INSTALLED)
 	    (cd $@; apt-get download -qq prometheus || { apt-get update -qq; apt-get download -qq prometheus; }; \
 	    dpkg-deb --extract prometheus_*.deb .; rm prometheus_*.deb usr/bin/prometheus) >/dev/null 2>&1 || rm -rf $@; }
 
+# A library that moves the wall clock of what runs under it. Where Debian's package cannot be had, the tests that need it
+# say so and skip.
+$(FAKETIME): | $(INSTALLED)
+	@test -n "$$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" || ! command -v apt-get >/dev/null || { mkdir -p $@; \
+	    (cd $@; apt-get download -qq libfaketime || { apt-get update -qq; apt-get download -qq libfaketime; }; \
+	    dpkg-deb --extract libfaketime_*.deb .; rm libfaketime_*.deb) >/dev/null 2>&1 || rm -rf $@; }
+
 # Photographs that broke parsers, collected by those who wrote ours, from Pillow's source package (47 MB, of which 59
 # stay). pip looks at what a package is before it hands it over, so it builds that much. Where it cannot be had, the test
 # that needs it says so and skips.
@@ -138,13 +146,13 @@ browser: $(INSTALLED) ## The console in a real browser, in Thai and English
 	$(BIN)/pytest tests/browser
 
 .PHONY: fault
-fault: $(INSTALLED) ## Processes killed and disks filled, against the whole stack
+fault: $(INSTALLED) $(FAKETIME) ## Processes killed and disks filled, against the whole stack
 	$(BIN)/pytest tests/fault
 
 # Figures are kept in the repository: tests/fault/results. 1,000 kills take an hour.
 KILLS ?= 70
 .PHONY: fault-long
-fault-long: $(INSTALLED) ## The same with KILLS=70 (or 1000) kills and a console that is away for a minute
+fault-long: $(INSTALLED) $(FAKETIME) ## The same with KILLS=70 (or 1000) kills and a console that is away for a minute
 	FAULT_KILLS=$$(( $(KILLS) / 5 )) FAULT_ROUNDS=$(KILLS) FAULT_LONG=1 FAULT_CONSOLE_DOWN_S=60 \
 	FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/fault
 
@@ -165,7 +173,7 @@ false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a m
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run
 # although one failed.
 .PHONY: test
-test: lint types unit ## Lint, types, import contracts and every test
+test: lint types unit $(FAKETIME) ## Lint, types, import contracts and every test
 	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target fault integration browser
 
 .PHONY: docs

@@ -35,7 +35,7 @@ def main() -> int:
     except ConfigurationWrong as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    clock = EmbeddedService(app, thread=True, schedule_filename=schedule)
+    clock = EmbeddedService(app, thread=True, schedule_filename=schedule, scheduler_cls=app.conf.beat_scheduler)
     Thread(target=_run_or_end, args=(clock,), name="clock", daemon=True).start()
     worker.start()
     clock.stop()

@@ -52,10 +52,12 @@ class _Tracers(NamedTuple):
 class Trace:
     """One call, or one request of a stream, as the collector will see it."""
 
-    __slots__ = ("_span", "_tracers")
+    __slots__ = ("_began_ns", "_began_s", "_span", "_tracers")
 
-    def __init__(self, tracers: _Tracers | None, span: Span | None) -> None:
+    def __init__(self, tracers: _Tracers | None, span: Span | None, began_ns: int = 0) -> None:
+        """span: that begins now; began_ns: its begin by the wall clock, as it says it."""
         self._tracers, self._span = tracers, span
+        self._began_ns, self._began_s = began_ns, time.monotonic()
 
     @property
     def trace_id(self) -> str:
@@ -76,7 +78,13 @@ class Trace:
             return NO_TRACE
         from opentelemetry.trace import set_span_in_context
 
-        return Trace(self._tracers, self._tracers.gateway.start_span(method, set_span_in_context(self._span)))
+        began_ns = time.time_ns()
+        span = self._tracers.gateway.start_span(method, set_span_in_context(self._span), start_time=began_ns)
+        return Trace(self._tracers, span, began_ns)
+
+    def _now_ns(self) -> int:
+        """As long after the begin as passed since: no call ends before it began, whoever sets the wall clock."""
+        return self._began_ns + round((time.monotonic() - self._began_s) * _NS)
 
     def answered(self, response: pb.PredictResponse, steps: HandlerSteps | None) -> None:
         """Draw the stages of an answer that was made just now. steps: of the handler that had a part in it."""
@@ -84,7 +92,7 @@ class Trace:
             return
         from opentelemetry.trace import set_span_in_context
 
-        ended_ns = time.time_ns()
+        ended_ns = self._now_ns()
         timings = response.timings
         began_ns = ended_ns - timings.total.ToNanoseconds()
         decoded_ns = began_ns + timings.decode.ToNanoseconds()
@@ -113,7 +121,7 @@ class Trace:
             self._span.set_attributes({f"amulet.{name}": value for name, value in facts.items()})
             if code in _OUR_FAULTS:
                 self._span.set_status(StatusCode.ERROR)
-        self._span.end()
+        self._span.end(self._now_ns())
 
 
 NO_TRACE: Final = Trace(None, None)
@@ -183,13 +191,15 @@ class Traces:
 
         service, _, name = method.removeprefix("/").rpartition("/")
         attributes: Mapping[str, Any] = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        began_ns = time.time_ns()
         span = self._tracers.gateway.start_span(
             f"{service}/{name}",
             self._propagator.extract({"traceparent": metadata.get("traceparent", "")}),
             kind=SpanKind.SERVER,
             attributes=attributes,
+            start_time=began_ns,
         )
-        return Trace(self._tracers, span)
+        return Trace(self._tracers, span, began_ns)
 
     async def close(self) -> None:
         for provider in self._providers:

@@ -44,11 +44,12 @@ class Stack:
     variables: Mapping[str, str]  # settings beyond the defaults, as AMULET_… variables
     tokens: dict[str, str] = field(default_factory=dict)  # role -> API token of a member of staff
     key: str = ""
+    python: str = sys.executable  # that runs the commands, and with them every process
 
     @classmethod
-    def start(cls, folder: Path, *, variables: Mapping[str, str] | None = None) -> Stack:
+    def start(cls, folder: Path, *, variables: Mapping[str, str] | None = None, python: str = sys.executable) -> Stack:
         """Start every process and wait until each is ready."""
-        stack = cls(Layout(folder.absolute(), Ports(free_offset())), variables or {})
+        stack = cls(Layout(folder.absolute(), Ports(free_offset())), variables or {}, python=python)
         stack.up()
         return stack
 
@@ -65,7 +66,7 @@ class Stack:
         if role is not None:
             environment["AMULET_CONSOLE_TOKEN"] = self.token(role)
         done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
+            [self.python, "-m", "cli.main", *arguments],
             env=environment,
             cwd=Path(__file__).parents[1],
             capture_output=True,

@@ -4,6 +4,9 @@ A photograph is kept only when its caller wished it, named a consent of this sub
 that consent was valid when the photograph was taken in and still is now, and the person
 has not restricted what is done. Its heat map shares its fate. Everything else leaves
 nothing but keyed hashes and numbers.
+
+An event from times to come, of a gateway whose clock was ahead, may have happened at any time before: before a
+consent, too, and before an erasure.
 """
 
 from __future__ import annotations
@@ -81,7 +84,7 @@ def prepare(events: Sequence[PredictionEvent], *, at: datetime, tried: list[UUID
     def wanted() -> Iterator[vault.ToKeep]:
         for event in events:
             consent = consents.get(event.consent_reference)
-            if consent is None or _may_be_kept(event, consent.subject, consent, restricted) is not Outcome.KEPT:
+            if consent is None or _may_be_kept(event, consent.subject, consent, restricted, at) is not Outcome.KEPT:
                 continue
             objects, outcomes = _opened(event)
             opened.append((event, consent, outcomes))
@@ -106,7 +109,7 @@ def retain(
     late = {
         event.prediction_id
         for event in events
-        if event.pseudonym in erased_at and event.happened_at <= erased_at[event.pseudonym]
+        if event.pseudonym in erased_at and (event.happened_at <= erased_at[event.pseudonym] or _is_to_come(event, at))
     }
     subjects = vault.subjects_of(
         {event.pseudonym for event in events if event.pseudonym and event.prediction_id not in late}
@@ -124,7 +127,7 @@ def retain(
         subject, consent = subjects.get(event.pseudonym), consents.get(event.consent_reference)
         if subject is None and consent is not None and brings_photographs(event):
             subject = consent.subject  # the caller named the consent, and by it the person
-        outcome = _may_be_kept(event, subject, consent, restricted)
+        outcome = _may_be_kept(event, subject, consent, restricted, at)
         written = prepared.get(event.event_id)
         if outcome is not Outcome.KEPT:
             retained[event.prediction_id] = Retained(subject, _all(event, outcome))
@@ -139,13 +142,24 @@ def retain(
 
 
 def _may_be_kept(
-    event: PredictionEvent, subject: Subject | None, consent: Consent | None, restricted: Collection[UUID]
+    event: PredictionEvent,
+    subject: Subject | None,
+    consent: Consent | None,
+    restricted: Collection[UUID],
+    at: datetime,
 ) -> Outcome:
     if not brings_photographs(event):
         return Outcome.NOT_ASKED
     if consent is None or subject is None or not vault.covers(consent, subject=subject, at=event.happened_at):
         return Outcome.NO_CONSENT
+    if _is_to_come(event, at):
+        return Outcome.NO_CONSENT
     return Outcome.RESTRICTED if subject.pk in restricted else Outcome.KEPT
+
+
+def _is_to_come(event: PredictionEvent, at: datetime) -> bool:
+    """Whether it says that it happened later than now, by more than clocks of two machines differ."""
+    return event.happened_at > at + vault.CLOCKS_DIFFER_MAX
 
 
 def brings_photographs(event: PredictionEvent) -> bool:

@@ -96,7 +96,7 @@ def apply_batch(batch: Sequence[pb.Event]) -> Receipt:
 @transaction.atomic
 def _apply(events: Sequence[_Event], prepared: Mapping[UUID, Prepared]) -> int:
     """Apply events that are not applied yet, all or none. Returns how many were new."""
-    at, began_ns = now(), time.time_ns()
+    at, began_ns, began_s = now(), time.time_ns(), time.monotonic()
     new = _claim(events, at)
     if not new:
         return 0
@@ -130,7 +130,7 @@ def _apply(events: Sequence[_Event], prepared: Mapping[UUID, Prepared]) -> int:
     ]
     traced = [Traced(event.traceparent, event.event_id, event.prediction_id) for event in of_calls if event.traceparent]
     if traced:
-        transaction.on_commit(partial(tell, traced, from_ns=began_ns))
+        transaction.on_commit(partial(tell, traced, from_ns=began_ns, from_s=began_s))
     return len(new)
 
 

@@ -37,15 +37,19 @@ def trace_id_of(traceparent: str) -> str:
     return traceparent[3:35]
 
 
-def tell(traced: Sequence[Traced], *, from_ns: int) -> None:
-    """One span for each event: applied, with its batch, from then until now (nanoseconds since 1970)."""
+def tell(traced: Sequence[Traced], *, from_ns: int, from_s: float) -> None:
+    """One span for each event: applied, with its batch, from then until now.
+
+    from_ns: nanoseconds since 1970; from_s: the same moment on the monotonic clock.
+    """
     endpoint = settings.AMULET.otlp_endpoint
     if not endpoint:
         return
     from opentelemetry.trace import SpanKind
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    tracer, propagator, to_ns = _tracer(endpoint), TraceContextTextMapPropagator(), time.time_ns()
+    tracer, propagator = _tracer(endpoint), TraceContextTextMapPropagator()
+    to_ns = from_ns + round((time.monotonic() - from_s) * 1e9)
     for each in traced:
         tracer.start_span(
             "ingest",

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
+from console.leases import over
 from console.registry.models import NAMED, ModelVersion, State, Upload
 from console.torchserve.management import BackendVersion
 from model_store.errors import ArchiveRefused
 from model_store.examples import ExamplesInvalid
 from model_store.store import name_for, open_stored
+
+# No claim and no hold is taken for longer.
+CLAIM_MAX: Final = timedelta(minutes=5)
+HOLD_MAX: Final = timedelta(minutes=30)
 
 
 def versions() -> QuerySet[ModelVersion]:
@@ -39,7 +45,8 @@ def uploads_of(user_id: int) -> QuerySet[Upload]:
 
 def held() -> list[BackendVersion]:
     """Versions that TorchServe must hold although no route may lead to them yet."""
-    rows = ModelVersion.objects.filter(held_until__gt=now()).values_list("model", "version", "sha256")
+    loaded = ModelVersion.objects.exclude(held_until=None).exclude(over("held_until", longest=HOLD_MAX, at=now()))
+    rows = loaded.values_list("model", "version", "sha256")
     return [BackendVersion(model, version, name_for(sha256)) for model, version, sha256 in rows]
 
 
@@ -48,9 +55,14 @@ def backend_version(version: ModelVersion) -> BackendVersion:
     return BackendVersion(version.model, version.version, version.file_name)
 
 
+def unclaimed(at: datetime) -> Q:
+    """Versions that nobody is working on."""
+    return Q(claimed_until=None) | over("claimed_until", longest=CLAIM_MAX, at=at)
+
+
 def work_due() -> tuple[list[int], list[int]]:
     """Versions whose verification, and whose smoke test, nobody is working on."""
-    free = ModelVersion.objects.filter(Q(claimed_until=None) | Q(claimed_until__lt=now()))
+    free = ModelVersion.objects.filter(unclaimed(now()))
     return (
         list(free.filter(state=State.UPLOADED).values_list("pk", flat=True)),
         list(free.filter(state=State.VERIFIED).values_list("pk", flat=True)),

@@ -15,15 +15,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Case, DateTimeField, F, Q, Value, When
+from django.db.models import Case, DateTimeField, F, Value, When
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
 from console.celery_app import wake
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal
+from console.leases import over
 from console.registry import uploads
 from console.registry.models import NAMED, ModelVersion, State, Upload
+from console.registry.queries import HOLD_MAX, unclaimed
 from console.staff.models import User
 from console.staff.services import require
 from model_store import store
@@ -153,8 +155,14 @@ def retire_version(*, actor: User, version_id: int, reason: str) -> ModelVersion
 
 def hold(*, version_id: int, seconds: float) -> None:
     """Have TorchServe keep a version loaded for so long at least, routes or not: what holds it longer stays."""
-    until = now() + timedelta(seconds=seconds)
-    longer = Case(When(held_until__gt=until, then=F("held_until")), default=Value(until), output_field=DateTimeField())
+    moment = now()
+    until = moment + timedelta(seconds=seconds)
+    longer = Case(
+        When(over("held_until", longest=HOLD_MAX, at=moment), then=Value(until)),
+        When(held_until__gt=until, then=F("held_until")),
+        default=Value(until),
+        output_field=DateTimeField(),
+    )
     ModelVersion.objects.filter(pk=version_id).update(held_until=longer)
 
 
@@ -206,9 +214,9 @@ def _take_in(actor: User, upload: Upload) -> ModelVersion:
 
 
 def _claim(version_id: int, state: State, seconds: int) -> bool:
-    free = Q(claimed_until=None) | Q(claimed_until__lt=now())
-    moved = ModelVersion.objects.filter(free, pk=version_id, state=state).update(
-        claimed_until=now() + timedelta(seconds=seconds)
+    moment = now()
+    moved = ModelVersion.objects.filter(unclaimed(moment), pk=version_id, state=state).update(
+        claimed_until=moment + timedelta(seconds=seconds)
     )
     return bool(moved)
 

@@ -34,9 +34,8 @@ def longest_waiting() -> TrainingJob | None:
     return TrainingJob.objects.filter(state=State.QUEUED).order_by("pk").first()
 
 
-def silent(at: datetime) -> QuerySet[TrainingJob]:
-    """Jobs whose worker has not been heard of for too long."""
-    return TrainingJob.objects.filter(state=State.RUNNING, alive_at__lt=at - SILENT_MAX)
+def running() -> QuerySet[TrainingJob]:
+    return TrainingJob.objects.filter(state=State.RUNNING)
 
 
 def nobody_came(job: TrainingJob, at: datetime) -> bool:

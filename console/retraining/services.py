@@ -6,6 +6,9 @@ given up for dead and is not cannot move what another one has taken over.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -157,9 +160,28 @@ def put_back(job: TrainingJob) -> bool:
     return bool(_held(job).update(state=State.QUEUED, stage="", step=""))
 
 
-def find_stranded(*, at: datetime) -> int:
+@dataclass(slots=True)
+class Silence:
+    """For how long this process has heard nothing new of each job.
+
+    What a worker writes is the time by its wall clock, and here only whether it is another one than before: a clock
+    that is set an hour on does not end a training that runs, and one that is set back keeps no dead one alive.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _heard: dict[tuple[int, int, datetime | None], float] = field(default_factory=dict)
+
+    def over(self) -> list[TrainingJob]:
+        """Jobs whose worker has been silent for too long. One query."""
+        now_s, running = self.clock(), {(job.pk, job.tries, job.alive_at): job for job in queries.running()}
+        self._heard = {heard: self._heard.get(heard, now_s) for heard in running}
+        silent_s = queries.SILENT_MAX.total_seconds()
+        return [job for heard, job in running.items() if now_s - self._heard[heard] > silent_s]
+
+
+def find_stranded(silence: Silence) -> int:
     """Put back every job whose worker died. Returns how many."""
-    return sum(put_back(job) for job in queries.silent(at))
+    return sum(put_back(job) for job in silence.over())
 
 
 @transaction.atomic

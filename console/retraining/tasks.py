@@ -15,6 +15,7 @@ from django.utils.timezone import now
 from console.retraining import demand, folders, programs, queries, services, work
 
 _log = logging.getLogger(__name__)
+_silence = services.Silence()
 
 
 # Not late: a broker hands out again what is not acknowledged within the hour, and this takes longer.
@@ -29,7 +30,7 @@ def find_work() -> None:
     """Sweep what a dead worker left, put its job back, and wake who trains when a job may begin."""
     folders.sweep()
     services.plan_after_erasures(at=now())
-    if stranded := services.find_stranded(at=now()):
+    if stranded := services.find_stranded(_silence):
         _log.warning("training jobs lost their worker", extra={"jobs": stranded})
     if queries.longest_waiting() is not None:
         demand.ask()

@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
+from console.leases import over
 from console.predictions.models import FeedbackKind, Prediction, Verdict
 from console.predictions.names import classes_of
 from console.review.models import VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
@@ -122,7 +123,7 @@ def take(*, actor: User, item_id: int) -> ReviewItem:
     """
     require(actor, "review.decide_reviewitem")
     moment = now()
-    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
+    free = _not_held(actor, moment)
     mine = Q(held_by=actor, held_since__isnull=False)
     open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~_spoken(actor), ~set_aside(), pk=item_id)
     moved = open_items.filter(mine).update(held_until=moment + HOLD) or open_items.filter(free).update(
@@ -260,7 +261,7 @@ def take_back(*, actor: User, item_id: int) -> ReviewItem:
     opened_again = item.state != State.DECIDED if made.part != Part.OPINION else item.opinions_wanted == 1
     if opened_again or item.rounds != made.round:
         raise Conflict(_("It has been opened again since."), reason="opened_again")
-    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=moment)
+    free = _not_held(actor, moment)
     moved = ReviewItem.objects.filter(free, pk=item_id, state=item.state, rounds=made.round).update(
         state=State.DISPUTED if made.part == Part.SETTLEMENT else State.OPEN,
         rounds=F("rounds") - 1,
@@ -313,8 +314,12 @@ def _drawn(prediction_id: UUID, purpose: str) -> float:
 
 def _free(actor: User) -> QuerySet[ReviewItem]:
     """Items that are not set aside, that nobody else holds and of which this person's opinion is still wanted."""
-    free = Q(held_by=None) | Q(held_by=actor) | Q(held_until__lte=now())
-    return ReviewItem.objects.filter(free, ~_spoken(actor), ~set_aside())
+    return ReviewItem.objects.filter(_not_held(actor, now()), ~_spoken(actor), ~set_aside())
+
+
+def _not_held(actor: User, at: datetime) -> Q:
+    """Items that nobody else holds."""
+    return Q(held_by=None) | Q(held_by=actor) | over("held_until", longest=HOLD, at=at)
 
 
 def _spoken(actor: User) -> Q:

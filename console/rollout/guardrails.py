@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.utils.timezone import now
+
 from console.predictions.models import Verdict
 from console.review.queries import overrides_since
 from console.rollout.models import Arm, Mode, Route, Rule, What
@@ -149,7 +151,10 @@ def _disagreement(seen: Totals) -> Count:
 
 
 def _overrides(route: Route) -> tuple[Count, Count]:
-    found = overrides_since(route.started_at, model=route.model)
+    moment = now()
+    # One that began in times to come did so before the clock was set back.
+    since = route.started_at if route.started_at <= moment else moment - NEW
+    found = overrides_since(since, model=route.model)
     overridden, decided = found.get(route.version.version, (0, 0))
     others = [counts for version, counts in found.items() if version != route.version.version]
     return Count(overridden, decided), Count(sum(yes for yes, _n in others), sum(n for _yes, n in others))

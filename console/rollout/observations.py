@@ -15,11 +15,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import Q
+from django.utils.timezone import now
 
 from console.counters import add_counts
 from console.predictions.detail import Shadow
 from console.predictions.models import Verdict
 from console.rollout.models import Arm, Mode, Observed, Route, What
+from console.vault.services import CLOCKS_DIFFER_MAX
 
 CONFIDENCE_BINS: Final = 20
 LATENCY_BINS: Final = 60
@@ -148,6 +150,7 @@ class _Routes:
     """Routes that may have been in force since a time, by model."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self._latest = now() + CLOCKS_DIFFER_MAX
         self._by_model: dict[str, list[Route]] = defaultdict(list)
         for route in routes:
             self._by_model[route.model].append(route)
@@ -159,7 +162,7 @@ class _Routes:
 
     def watching(self, model: str, at: datetime) -> Iterable[Route]:
         for route in self._by_model.get(model, ()):
-            if _in_force(route, at) and (route.mode != Mode.PRODUCTION or at < route.started_at + NEW):
+            if self._in_force(route, at) and (route.mode != Mode.PRODUCTION or at < route.started_at + NEW):
                 yield route
 
     def is_production(self, item: Given | Failed) -> bool:
@@ -167,16 +170,18 @@ class _Routes:
         return any(
             route.mode == Mode.PRODUCTION
             and route.version.version == item.version
-            and _in_force(route, item.happened_at)
+            and self._in_force(route, item.happened_at)
             for route in self._by_model.get(item.model, ())
         )
 
+    def _in_force(self, route: Route, at: datetime) -> bool:
+        """What began or ended in times to come did so before the clock was set back; when, nobody knows."""
+        began = route.started_at <= at or route.started_at > self._latest
+        ended = route.ended_at is not None and (route.ended_at <= at or route.ended_at > self._latest)
+        return began and not ended
+
 
 _COLUMNS: Final = ("model", "mode", "started_at", "ended_at", "slow_ms")
-
-
-def _in_force(route: Route, at: datetime) -> bool:
-    return route.started_at <= at and (route.ended_at is None or at < route.ended_at)
 
 
 def _alone(kinds: _Kinds, route: Route, arm: Arm, answer: Answer) -> None:

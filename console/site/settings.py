@@ -119,6 +119,7 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 # Hours of work have a worker of their own, which reads this queue and no other.
 CELERY_TASK_ROUTES = {"console.retraining.tasks.train": {"queue": "training"}}
+CELERY_BEAT_SCHEDULER = "console.beat:Scheduler"
 CELERY_BEAT_SCHEDULE_FILENAME = str(AMULET.data_dir / "beat-schedule")
 CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     "registry: find work": {"task": "console.registry.tasks.find_work", "schedule": 10.0},
@@ -165,6 +166,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_ON_SUCCESS = True
+AXES_HANDLER = "console.staff.lockout.Attempts"
 AXES_CLIENT_IP_CALLABLE = "console.staff.lockout.client_address"
 AXES_LOCKOUT_CALLABLE = "console.staff.lockout.answer"
 AXES_ENABLE_ADMIN = False

@@ -40,6 +40,7 @@ class SecondFactorLoginForm(AuthenticationForm):
         user = self.get_user()
         if user is None or cleaned is None:
             return cleaned
+        services.forget_times_ahead(user)
         device = match_token(user, cleaned.get("code", ""))
         if device is None:
             # For the lockout and the audit trail a wrong code is what a wrong password is.

@@ -1,14 +1,40 @@
-"""What django-axes asks us: who is calling, and what a locked-out caller is told."""
+"""What django-axes asks us: who is calling, which attempts count, and what a locked-out caller is told."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from axes.handlers.database import AxesDatabaseHandler
+from axes.models import AccessAttempt
 from django.conf import settings
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
+
+
+class Attempts(AxesDatabaseHandler):
+    """Those kept in the database, but for what a clock that was set back since left in times to come.
+
+    Such an attempt would count for as long as the clock was ahead. One that is less far ahead than a lockout lasts
+    counts: it may be the clock of another machine.
+    """
+
+    def get_user_attempts(
+        self, request: HttpRequest, credentials: dict[str, Any] | None = None
+    ) -> list[QuerySet[AccessAttempt]]:
+        latest = now() + settings.AXES_COOLOFF_TIME
+        found: list[QuerySet[AccessAttempt]] = super().get_user_attempts(request, credentials)
+        return [attempts.filter(attempt_time__lte=latest) for attempts in found]
+
+    def clean_expired_user_attempts(
+        self, request: HttpRequest | None = None, credentials: dict[str, Any] | None = None
+    ) -> int:
+        gone: int = super().clean_expired_user_attempts(request, credentials)
+        ahead = AccessAttempt.objects.filter(attempt_time__gt=now() + settings.AXES_COOLOFF_TIME)
+        return gone + int(ahead.delete()[0])
 
 
 def client_address(request: HttpRequest) -> str:

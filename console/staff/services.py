@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,10 @@ from console.staff.models import ApiToken, User
 from console.staff.scopes import Scope, exceeding
 
 PASSWORD_BYTES: Final = 15
+
+
+# Of a code's 30 s each. What is less far ahead may be the clock of another machine: there no code opens twice.
+_STEPS_AHEAD_MAX: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +365,21 @@ def _end_sessions(user: User) -> None:
 
 def _end_tokens(user: User) -> None:
     ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now())
+
+
+def forget_times_ahead(user: User) -> None:
+    """Let somebody in who came, or failed to, while the clock was ahead of where it was set back to.
+
+    A code opens once, so none is taken from before the last one that opened; and after one that was wrong there is a
+    wait. Both count from the time at which that was, and would last for as long as the clock was ahead.
+    """
+    for device in TOTPDevice.objects.filter(user=user):
+        step = (int(time.time()) - device.t0) // device.step
+        if device.last_t > step + _STEPS_AHEAD_MAX:
+            TOTPDevice.objects.filter(pk=device.pk, last_t=device.last_t).update(last_t=step - 1)
+    moment = now()
+    ahead = TOTPDevice.objects.filter(user=user, throttling_failure_timestamp__gt=moment)
+    ahead.update(throttling_failure_timestamp=moment)
 
 
 def _new_second_factor(user: User) -> TOTPDevice:

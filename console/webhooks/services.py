@@ -9,10 +9,13 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import zip_longest
+from operator import or_
 from typing import Any, Final
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
@@ -197,13 +200,20 @@ def _body_of(entry: Entry) -> str:
 
 def _in_turns(at: datetime) -> list[Delivery]:
     """What is due, the oldest of each address first, then the second of each: a long queue is before no other."""
-    due = Delivery.objects.filter(state=State.WAITING, next_try_at__lte=at).select_related("endpoint")
+    due = Delivery.objects.filter(_due(at), state=State.WAITING).select_related("endpoint")
     queues = [
         list(due.filter(endpoint=endpoint_id).order_by("next_try_at", "pk")[:_DELIVERIES_AT_ONCE])
         for endpoint_id in _active_ids()
     ]
     turns = [each for row in zip_longest(*queues) for each in row if each is not None]
     return turns[:_DELIVERIES_AT_ONCE]
+
+
+def _due(at: datetime) -> Q:
+    """Whose wait after its last try is over."""
+    waits = enumerate((_TRY_TAKES_MAX, *TRIES_AFTER))
+    ahead = (Q(tries=tries, next_try_at__gt=at + 2 * max(wait, _TRY_TAKES_MAX)) for tries, wait in waits)
+    return reduce(or_, ahead, Q(next_try_at__lte=at))  # ahead: the clock was set back since
 
 
 def _claim(delivery: Delivery, at: datetime) -> bool:

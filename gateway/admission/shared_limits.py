@@ -20,6 +20,18 @@ class RedisWindow:
         local now = redis.call('TIME')
         now = now[1] * 1000000 + now[2]
         local limit, window, more = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+        local latest = redis.call('LINDEX', KEYS[1], -1)
+        if latest and tonumber(latest) > now then
+            -- The clock was set back. Who called then is taken to have called now: more than the limit in a window
+            -- is never let in, and nobody waits for longer than a window.
+            local ahead = 0
+            for _, at in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+                if tonumber(at) > now then ahead = ahead + 1 end
+            end
+            redis.call('LTRIM', KEYS[1], 0, -ahead - 1)
+            for _ = 1, ahead do redis.call('RPUSH', KEYS[1], string.format('%.0f', now)) end
+            redis.call('PEXPIRE', KEYS[1], math.ceil(window / 1000))
+        end
         local oldest = redis.call('LINDEX', KEYS[1], 0)
         while oldest and tonumber(oldest) <= now - window do
             redis.call('LPOP', KEYS[1])

@@ -71,7 +71,7 @@ class ShipperState:
     sentence: str
     backlog_records: int
     backlog_bytes: int
-    backlog_s: float  # age of the oldest event that is not delivered, by the clock; 0 when there is none
+    backlog_s: float  # age of the oldest event that is not delivered, by either clock; 0 when there is none
     delivered: int  # since the start, those that the console knew before included
     known_before: int
     rejected: int  # kept aside in the folder, earlier starts included
@@ -136,6 +136,7 @@ class Shipper:
         self._batch_records = settings.batch_records_max
         self._arrived_before = journal.durable_end
         self._oldest_at_s: float | None = None
+        self._oldest_since_s = 0.0  # when that was first seen, on the monotonic clock
         self._trouble: str | None = None
         self._failures_in_a_row = 0
         self._failures = self._delivered = self._known_before = 0
@@ -149,7 +150,10 @@ class Shipper:
             sentence=self._trouble or "events reach the console",
             backlog_records=health.backlog_records,
             backlog_bytes=health.backlog_bytes,
-            backlog_s=max(0.0, time.time() - (self._oldest_at_s or 0.0)) if waiting else 0.0,
+            # A wall clock that was set back does not hide that nothing is delivered.
+            backlog_s=max(time.time() - (self._oldest_at_s or 0.0), time.monotonic() - self._oldest_since_s, 0.0)
+            if waiting
+            else 0.0,
             delivered=self._delivered,
             known_before=self._known_before,
             rejected=self._rejected.count,
@@ -180,7 +184,7 @@ class Shipper:
                     portion = None
                     await self._back_off(str(error))
                 except OSError as error:
-                    self._oldest_at_s = self._oldest_at_s or time.time()  # at least: what is next cannot be read
+                    self._note_oldest(self._oldest_at_s or time.time())  # at least: what is next cannot be read
                     portion = None
                     await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
                 else:
@@ -228,7 +232,7 @@ class Shipper:
             # Everything that was left is damaged and reported: there is nothing to wait for.
             await _on_disk(partial(self._journal.advance, self._reader.position))
             return
-        self._oldest_at_s = parcel.oldest_at_s
+        self._note_oldest(parcel.oldest_at_s)
         rejected = list(parcel.not_events)
         if parcel.events:
             receipt = await self._send(client, parcel)
@@ -297,6 +301,10 @@ class Shipper:
         if accounted != parcel.events:
             raise NotDelivered(f"the console's receipt accounts for {accounted} of {parcel.events} events")
         return receipt
+
+    def _note_oldest(self, at_s: float | None) -> None:
+        if at_s != self._oldest_at_s:
+            self._oldest_at_s, self._oldest_since_s = at_s, time.monotonic()
 
     def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent], confirmed: int) -> None:
         self._rejected.keep(rejected)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,11 +50,20 @@ class Keys:
     inference_ends_at: datetime  # aware
     token_api: str = field(repr=False)
     seen_at: datetime  # when these were first read
+    seen_s: float  # the same, on the monotonic clock
 
     def renew_s(self) -> float:
         """How long before its end the inference token is to be renewed."""
         life_s = (self.inference_ends_at - self.seen_at).total_seconds()
         return min(RENEW_S_MAX, max(RENEW_S_MIN, life_s * RENEW_LIFE_RATIO))
+
+    def left_s(self, now: datetime, now_s: float) -> float:
+        """Until its end by the wall clock, as TorchServe counts, or by how long it has been known, if that is less.
+
+        A wall clock that is set back makes no token live longer.
+        """
+        by_age_s = (self.inference_ends_at - self.seen_at).total_seconds() - (now_s - self.seen_s)
+        return min((self.inference_ends_at - now).total_seconds(), by_age_s)
 
 
 class Tokens:
@@ -65,10 +75,12 @@ class Tokens:
         management_url: str,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key_file = key_file
         self._url = f"{management_url.rstrip('/')}/token"
         self._now = now
+        self._clock = clock
         self._keys: Keys | None = None
         self._changing = asyncio.Lock()
         self._client = httpx.AsyncClient(timeout=ASK_S_MAX, trust_env=False)
@@ -104,7 +116,7 @@ class Tokens:
             try:
                 async with self._changing:
                     keys = await self._read()
-                    if (keys.inference_ends_at - self._now()).total_seconds() <= keys.renew_s():
+                    if keys.left_s(self._now(), self._clock()) <= keys.renew_s():
                         await self._renew(keys)
                 complained = False
             except BackendUnavailable as error:
@@ -115,7 +127,7 @@ class Tokens:
 
     async def _read(self) -> Keys:
         try:
-            found = await asyncio.to_thread(_keys_in, self._key_file, self._now())
+            found = await asyncio.to_thread(_keys_in, self._key_file, self._now(), self._clock())
         except KeyFileUnreadable as error:
             raise BackendUnavailable(f"the model server is not up: {error}") from None
         if self._keys is None or self._keys.inference != found.inference or self._keys.token_api != found.token_api:
@@ -139,7 +151,7 @@ class Tokens:
         _log.info("torchserve_token_renewed", ends_at=renewed.inference_ends_at.isoformat())
 
 
-def _keys_in(path: Path, now: datetime) -> Keys:
+def _keys_in(path: Path, now: datetime, now_s: float) -> Keys:
     try:
         with path.open("rb") as file:
             text = file.read(_KEY_FILE_BYTES_MAX)
@@ -152,6 +164,7 @@ def _keys_in(path: Path, now: datetime) -> Keys:
             inference_ends_at=datetime.fromisoformat(document["inference"]["expiration time"]).astimezone(UTC),
             token_api=_token(document["API"]["key"]),
             seen_at=now,
+            seen_s=now_s,
         )
     except (ValueError, KeyError, TypeError):
         # No detail: it would quote the file. TorchServe writes it in place, so it can be seen half written.

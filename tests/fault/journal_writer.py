@@ -11,6 +11,8 @@ that faults injected into the journal's calls leave the report alone:
     advancing SEQ       everything before SEQ is about to be confirmed (--advance)
     health STATUS TEXT  at the end
 
+With --careless it says that a record is durable before it is: the negative control of whoever looks for lost ones.
+
 With --console the records are events and a shipper delivers them; with --drain it ends when the
 console has all of them, or after so long that it never will.
 """
@@ -56,6 +58,8 @@ class Writing:
         self._arguments = arguments
         self._next = arguments.first
         self._refusals = 0
+        self._told = journal.durable_end  # the number of the next record, by --careless
+        self._writing: set[asyncio.Task[int]] = set()
 
     async def run(self) -> None:
         advancing = asyncio.create_task(self._advance()) if self._arguments.advance else None
@@ -74,7 +78,7 @@ class Writing:
             number, self._next = self._next, self._next + 1
             while self._refusals < REFUSALS_MAX:
                 try:
-                    sequence = await self._journal.append(self._content(number))
+                    sequence = await self._append(self._content(number))
                 except JournalError:
                     self._refusals += 1
                     say(f"refused {number}")
@@ -82,6 +86,14 @@ class Writing:
                 else:
                     say(f"acked {sequence} {number}")
                     break
+
+    async def _append(self, content: bytes) -> int:
+        if not self._arguments.careless:
+            return await self._journal.append(content)
+        self._writing.add(asyncio.create_task(self._journal.append(content)))
+        await asyncio.sleep(0)  # so that they are written in their order
+        self._told += 1
+        return self._told - 1
 
     def _content(self, number: int) -> bytes:
         if not self._arguments.console:
@@ -131,6 +143,7 @@ async def main() -> None:
     parser.add_argument("--advance", action="store_true")
     parser.add_argument("--console", default="")
     parser.add_argument("--drain", action="store_true")
+    parser.add_argument("--careless", action="store_true")
     arguments = parser.parse_args()
     logging.disable()  # its lines would go through the write calls that faults are injected into
     settings = JournalSettings(

@@ -42,6 +42,18 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path, seed
     assert len(claims.acked) > 100
 
 
+def test_a_writer_that_answers_before_its_record_is_durable_is_found_out(tmp_path: Path) -> None:
+    """The negative control: the same harness, and an append that nobody waits for."""
+    claims, folder = Claims(), tmp_path / "journal"
+    process = start(folder, "--callers", "1", "--careless")
+    for count, line in enumerate(lines_of(process)):
+        claims.take(line)
+        if count == 500:
+            signal_all(process, signal.SIGKILL)
+    process.wait()
+    assert len(lost(claims, folder)) > 0
+
+
 @pytest.mark.timeout(60 + 3 * ROUNDS)
 def test_a_killed_gateway_delivers_everything_that_it_acknowledged(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,6 +44,13 @@ FAULTS += [(call, error, when) for call, moments in SELDOM.items() for error in 
 KILLS = [("write", 2), ("write", 5), ("fdatasync", 2), ("fdatasync", 5), ("fsync", 2), ("fsync", 5), ("rename", 1)]
 KILLS += [("rename", 2), ("fstatfs,statfs", 1), ("fstatfs,statfs", 2), ("unlink", 1), ("openat", 1)]
 KILLS += [("pwrite64", 1), ("ftruncate", 1)]
+
+# In the middle of delivery: on the way to the console and back, while it reads what it takes there, while it notes
+# what has arrived, and while it deletes what has. A call of the network has no file to be known by.
+SHIP_KILLS = [("connect", 1), ("sendto", 1), ("recvfrom", 1), ("pread64", 2), ("openat", 2), ("unlink", 1)]
+SHIP_KILLS += [("write", 1), ("fsync", 1), ("fsync", 2), ("rename", 1)]
+NETWORK = ("connect", "sendto", "recvfrom")
+CURSOR_CALLS = ("write", "fsync", "rename")
 
 # What opening and shipping read, and of what: the segments that a first writer left and those that may follow, the
 # cursor, the folder. The interpreter and its loader read other files with the same calls.
@@ -178,12 +186,12 @@ def test_a_process_killed_in_any_call_loses_nothing_that_it_acknowledged(tmp_pat
     check_and_go_on(folder, claims)
 
 
-def ship(folder: Path, place: ConsolePlace, claims: Claims, *options: str, wrapper: Sequence[str] = ()) -> None:
-    """A writer whose events are delivered before it ends, if they can be."""
+def ship(folder: Path, place: ConsolePlace, claims: Claims, *options: str, wrapper: Sequence[str] = ()) -> int:
+    """A writer whose events are delivered before it ends, if they can be; how it ended."""
     process = start(folder, *SHIPPING, "--console", place.url, "--drain", *options, wrapper=wrapper)
     for line in lines_of(process):
         claims.take(line)
-    process.wait(60)
+    return process.wait(60)
 
 
 @pytest.mark.parametrize(
@@ -195,17 +203,11 @@ def ship(folder: Path, place: ConsolePlace, claims: Claims, *options: str, wrapp
 def test_a_disk_that_refuses_to_read_loses_nothing_and_gives_no_number_twice(
     tmp_path: Path, call: str, when: str
 ) -> None:
-    folder, claims = tmp_path / "journal", Claims()
+    folder = tmp_path / "journal"
     place = ConsolePlace(tmp_path / "console")
     place.start()
-    place.behave("500")
     try:
-        process = start(folder, *SHIPPING, "--console", place.url, "--records", str(RECORDS))
-        for line in lines_of(process):
-            claims.take(line)
-        process.wait(60)
-        assert (len(claims.acked), len(place.applied)) == (RECORDS, 0)
-        place.behave("ok")
+        claims = backlog_of(folder, place)
         write_cursor(folder, 1)  # as whoever had delivered something would, and had it refused
         (folder / "rejected").mkdir()
         (folder / "rejected" / f"{1:020d}.jsonl").write_text("{}\n")
@@ -229,6 +231,74 @@ def test_a_disk_that_refuses_to_read_loses_nothing_and_gives_no_number_twice(
     assert "damaged" not in claims.health
     assert set(place.applied) == {f"event-{number}" for number in claims.acked.values()}
     assert len(place.applied) == len(claims.acked)
+
+
+def backlog_of(folder: Path, place: ConsolePlace) -> Claims:
+    """A journal of which the console has taken nothing, and takes everything from now on."""
+    claims = Claims()
+    place.behave("500")
+    process = start(folder, *SHIPPING, "--console", place.url, "--records", str(RECORDS))
+    for line in lines_of(process):
+        claims.take(line)
+    process.wait(60)
+    assert (len(claims.acked), len(place.applied)) == (RECORDS, 0)
+    place.behave("ok")
+    return claims
+
+
+@pytest.fixture(scope="module")
+def undelivered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, int]]:
+    """A journal of which nothing is delivered, to be copied, and what was acknowledged of it."""
+    folder = tmp_path_factory.mktemp("undelivered")
+    place = ConsolePlace(folder / "console")
+    place.start()
+    claims = backlog_of(folder / "journal", place)
+    place.kill()
+    return folder / "journal", claims.acked
+
+
+@pytest.mark.parametrize(
+    ("call", "when"), SHIP_KILLS + [(call, when + more) for call, when in SHIP_KILLS for more in (2, 4) if LONG]
+)
+def test_a_process_killed_in_any_call_of_delivery_delivers_everything_afterwards(
+    tmp_path: Path, undelivered: tuple[Path, dict[int, int]], call: str, when: int
+) -> None:
+    folder, claims = tmp_path / "journal", Claims()
+    shutil.copytree(undelivered[0], folder)
+    claims.acked.update(undelivered[1])
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    try:
+        wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
+        wrapper += ["-e", f"inject={call}:signal=SIGKILL:when={when}"]
+        names = [f"{CURSOR_NAME}.aside", "."] if call in CURSOR_CALLS else READS["openat"]
+        for name in () if call in NETWORK else names:
+            wrapper += ["-P", str(folder / name)]
+        ended = ship(folder, place, claims, "--records", "3", "--first", "1000", wrapper=wrapper)
+        assert ended == -signal.SIGKILL, f"{call} never came to its {when}"
+        ship(folder, place, claims, "--records", "3", "--first", "2000")
+    finally:
+        place.kill()
+    assert not [finding for finding in recover(folder).findings if finding.acknowledged]
+    assert {f"event-{number}" for number in claims.acked.values()} <= set(place.applied)
+    assert len(place.applied) == len(set(place.applied))
+
+
+def test_a_cursor_that_runs_ahead_of_delivery_would_be_noticed(
+    tmp_path: Path, undelivered: tuple[Path, dict[int, int]]
+) -> None:
+    """The negative control: what was noted as arrived and has not is missing in the end."""
+    folder, claims = tmp_path / "journal", Claims()
+    shutil.copytree(undelivered[0], folder)
+    write_cursor(folder, RECORDS // 2)
+    place = ConsolePlace(tmp_path / "console")
+    place.start()
+    try:
+        ship(folder, place, claims, "--records", "3", "--first", "2000")
+    finally:
+        place.kill()
+    assert not {f"event-{number}" for number in undelivered[1].values()} <= set(place.applied)
+    assert {f"event-{number}" for number in claims.acked.values()} <= set(place.applied)
 
 
 def test_a_cursor_that_cannot_be_read_does_not_come_back(tmp_path: Path) -> None:

@@ -35,11 +35,33 @@ def audited(stack: Stack, folder: Path) -> Counter[str]:
     return count
 
 
-def check_every_answer_is_audited_once(stack: Stack, ok_ids: list[str], folder: Path) -> None:
-    """Rule 2 of the architecture: no acknowledged prediction without exactly one audit record."""
+def check_every_answer_is_audited_once(stack: Stack, ok_ids: list[str], folder: Path, *, finds: bool = False) -> None:
+    """Rule 2 of the architecture: no acknowledged prediction without exactly one audit record.
+
+    finds: look, too, whether one more answer or one more record would have been found.
+    """
     count = audited(stack, folder)
+    assert not complaints(ok_ids, count)
+    if finds:
+        assert complaints([*ok_ids, "an answer that nobody wrote down"], count)
+        assert complaints(ok_ids, count + Counter(ok_ids[:1]))
+
+
+def complaints(ok_ids: list[str], count: Counter[str]) -> list[str]:
+    """What is wrong between answers and audit records, in sentences."""
     missing = [prediction_id for prediction_id in ok_ids if count[prediction_id] == 0]
     twice = [prediction_id for prediction_id, times in count.items() if times > 1]
-    assert len(set(ok_ids)) == len(ok_ids), "two answers carried the same prediction id"
-    assert not missing, f"{len(missing)} of {len(ok_ids)} acknowledged predictions have no audit record: {missing[:5]}"
-    assert not twice, f"{len(twice)} predictions have more than one audit record: {twice[:5]}"
+    found = []
+    if len(set(ok_ids)) != len(ok_ids):
+        found.append("two answers carried the same prediction id")
+    if missing:
+        found.append(f"{len(missing)} of {len(ok_ids)} acknowledged predictions have no audit record: {missing[:5]}")
+    if twice:
+        found.append(f"{len(twice)} predictions have more than one audit record: {twice[:5]}")
+    return found
+
+
+def signed_entries(stack: Stack) -> int:
+    """How many entries of the audit log stand under a signed checkpoint."""
+    state = stack.layout.checkpoints / "signed.json"
+    return int(json.loads(state.read_text())["size"]) if state.exists() else 0

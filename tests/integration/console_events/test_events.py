@@ -43,7 +43,7 @@ def write_events(path: Path, events: list[pb.Event]) -> str:
     return str(path)
 
 
-def test_events_three_times_shuffled_by_shippers_that_die_count_once(crew: Crew, tmp_path: Path) -> None:
+def test_events_three_times_shuffled_by_eight_shippers_some_of_which_die_count_once(crew: Crew, tmp_path: Path) -> None:
     before = counts(crew)
     made = [
         prediction_event(
@@ -56,8 +56,8 @@ def test_events_three_times_shuffled_by_shippers_that_die_count_once(crew: Crew,
     given = [feedback_event(event.prediction.prediction_id) for event in made[:40]]
     file = write_events(tmp_path / "events", [*made, *given])
     ship = {"events": file, "times": 3, "batch_max": 60}
-    shippers = crew.begin([("ship", {**ship, "seed": SEED + n}) for n in range(6)])
-    for pid, applied in zip(shippers[:2], (30, 120), strict=True):
+    shippers = crew.begin([("ship", {**ship, "seed": SEED + n}) for n in range(8)])
+    for pid, applied in zip(shippers[:3], (30, 120, 200), strict=True):
         deadline_s = time.monotonic() + 60
         while crew.count("ingest_appliedevent") - before["events"] < applied:
             assert time.monotonic() < deadline_s, "nobody ships"
@@ -71,6 +71,18 @@ def test_events_three_times_shuffled_by_shippers_that_die_count_once(crew: Crew,
     assert after["feedback"] == after["flagged"] == 40
     assert after["queued"] == 80 + 26  # every third is below the limit; of the others, 26 are flagged
     assert after["subjects"] == 7
+
+
+def test_an_event_that_is_not_claimed_is_counted_again_or_refused(crew: Crew, tmp_path: Path) -> None:
+    """The negative control of the above: the rows say so, whatever a constraint of theirs does."""
+    before = counts(crew)
+    made = [prediction_event() for _ in range(4)]
+    given = [feedback_event(event.prediction.prediction_id) for event in made]
+    ship = {"events": write_events(tmp_path / "events", [*made, *given]), "times": 3, "batch_max": 3}
+    told = crew.run([("ship", {**ship, "seed": SEED + n, "claimed": False}) for n in range(2)])
+    after = {name: count - before[name] for name, count in counts(crew).items()}
+    right = all(each["rejected"] == 0 for each in told) and after["feedback"] == after["audited_once"] == 4
+    assert not right, (told, after)
 
 
 def test_feedback_and_its_prediction_in_two_batches_at_once_always_meet(crew: Crew, tmp_path: Path) -> None:

@@ -82,11 +82,17 @@ def sign(*, until: int) -> dict[str, int]:
     return {"signed": signed}
 
 
-def ship(*, seed: int, events: str, times: int, batch_max: int) -> dict[str, int]:
-    """Apply every event of a file several times, shuffled, in batches of random sizes."""
+def ship(*, seed: int, events: str, times: int, batch_max: int, claimed: bool = True) -> dict[str, int]:
+    """Apply every event of a file several times, shuffled, in batches of random sizes.
+
+    claimed: False takes away what tells an event that was applied, which a test must notice.
+    """
+    from console.ingest import services as ingest
     from console.ingest.services import apply_batch
     from protos.amulet.events.v1 import events_pb2 as pb
 
+    if not claimed:
+        ingest._claim = lambda events, _at: list(events)
     everything = list(pb.EventBatch.FromString(Path(events).read_bytes()).events)
     chance, told = random.Random(seed), {"applied": 0, "known_before": 0, "rejected": 0}
     for _ in range(times):

@@ -6,11 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import grpc
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from gateway import tracing
 from gateway.serving.torchserve import HandlerSteps
 from gateway.settings import SettingsWrong, read_settings
 from gateway.tracing import Traces
@@ -69,6 +71,32 @@ async def test_each_request_of_a_stream_has_its_span_and_a_refusal_its_reason(tm
     reasons = {facts(span).get("amulet.reason", "") for span in of_requests}
     assert reasons == {"", "REASON_PHOTO_FORMAT_NOT_ALLOWED"}
     assert all(span.status.code != Status.STATUS_CODE_ERROR for span in spans)  # a bad photograph is no fault of ours
+
+
+async def test_a_call_during_which_the_clock_is_set_back_does_not_end_before_it_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead_s = [0]
+    set_clock = SimpleNamespace(time_ns=lambda: time.time_ns() + ahead_s[0] * 1_000_000_000, monotonic=time.monotonic)
+    monkeypatch.setattr(tracing, "time", set_clock)
+    answer = pb.PredictResponse()
+    answer.timings.total.FromMilliseconds(1)
+    with collecting() as (collector, endpoint):
+        traces = Traces(endpoint, ratio=1.0, gateway_id="g")
+        for ahead_s[0], later_s in ((0, -86_400), (0, 86_400)):
+            trace = traces.begin("/amulet.v1.PredictionService/Predict", {})
+            below = trace.below("request")
+            ahead_s[0] = later_s
+            below.answered(answer, None)
+            below.end(grpc.StatusCode.OK, "", {})
+            trace.end(grpc.StatusCode.OK, "", {})
+        await traces.close()
+
+    took_s = [(span.end_time_unix_nano - span.start_time_unix_nano) / 1e9 for span in collector.spans]
+    assert len(took_s) == 10
+    assert 0 <= min(took_s) <= max(took_s) < 60
+    begins_s = [span.start_time_unix_nano / 1e9 for span in collector.spans]
+    assert max(begins_s) - min(begins_s) < 60
 
 
 async def test_a_caller_who_traces_nothing_is_not_traced_and_a_strange_parent_is_none(tmp_path: Path) -> None:

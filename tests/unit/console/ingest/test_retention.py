@@ -14,9 +14,9 @@ from django.utils.timezone import now
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.site.roles import Role
-from console.vault import queries, services
+from console.vault import cipher, queries, services
 from console.vault.folder import Folder
-from console.vault.models import StoredObject
+from console.vault.models import StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.unit.console.people import member
 from tests.unit.console.shop import sent
@@ -151,3 +151,22 @@ def test_of_two_events_about_one_prediction_the_refused_one_leaves_nothing(watch
     assert kept(event) == "kept"
     assert len(store.written) == 4
     assert store.held(store.written) == StoredObject.objects.count() == 2
+
+
+def test_an_event_of_a_clock_that_was_ahead_brings_no_erased_person_back() -> None:
+    services.remember_erased(found_by=cipher.find_by(queries.keys(), "shop-17"))
+    ahead, now_at = (sent(consent="", happened_at=now() + later) for later in (timedelta(days=1), timedelta(minutes=1)))
+
+    assert apply_batch([ahead]).applied == 1
+    assert not Subject.objects.exists()
+    assert apply_batch([now_at]).applied == 1
+    assert Subject.objects.exists()  # who comes again is somebody new
+
+
+def test_a_photograph_of_a_clock_that_was_ahead_has_no_consent_that_can_be_shown_to_be_before_it() -> None:
+    agree("c-1")
+    ahead, now_at = sent(happened_at=now() + timedelta(hours=1)), sent()
+
+    assert apply_batch([ahead, now_at]).applied == 2
+
+    assert (kept(ahead), kept(now_at)) == ("no_consent", "kept")

@@ -14,7 +14,8 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.registry import services
 from console.registry.models import ModelVersion, State
-from console.registry.queries import held, work_due
+from console.registry.queries import CLAIM_MAX, HOLD_MAX, held, work_due
+from console.rollout import services as rollout
 from console.site.roles import Role
 from console.staff.models import User
 from tests.unit.console.people import member
@@ -138,6 +139,23 @@ def test_work_that_nobody_does_is_found(malee: User) -> None:
     assert work_due() == ([uploaded.pk], [verified.pk])
     services.claim_smoke_test(version_id=verified.pk)
     assert work_due() == ([uploaded.pk], [])
+
+
+def test_a_claim_and_a_hold_from_before_the_clock_was_set_back_are_over(malee: User) -> None:
+    version = a_version(malee, state=State.VERIFIED)
+    tomorrow = now() + timedelta(days=1)
+    ModelVersion.objects.update(claimed_until=tomorrow, held_until=tomorrow)
+    assert (held(), work_due()) == ([], ([], [version.pk]))
+    services.hold(version_id=version.pk, seconds=60)
+    assert [each.version for each in held()] == [version.version]
+    assert services.claim_smoke_test(version_id=version.pk)
+    assert not services.claim_smoke_test(version_id=version.pk)
+
+
+def test_no_claim_and_no_hold_is_taken_for_longer_than_any_may_last() -> None:
+    claims = services.VERIFICATION_S_MAX, services.SMOKE_TEST_S_MAX
+    assert max(claims) <= CLAIM_MAX.total_seconds()
+    assert max(claims[1], rollout.HOLD_S, rollout._leaving_s()) <= HOLD_MAX.total_seconds()
 
 
 def test_a_version_is_held_for_its_time_and_no_longer(malee: User) -> None:

@@ -30,6 +30,7 @@ from console.registry.models import ModelVersion
 from console.registry.models import State as Version
 from console.retraining import folders, programs, queries, sentences, services, work
 from console.retraining.models import Failure, Stage, State, TrainingJob
+from console.retraining.queries import SILENT_MAX
 from console.retraining.tasks import find_work, train
 from console.retraining.work import carry_out
 from console.site.roles import Role
@@ -44,6 +45,14 @@ from tests.unit.console.versions import a_version
 
 pytestmark = pytest.mark.django_db
 ROOT = Path(__file__).parents[4]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture(autouse=True)
@@ -342,16 +351,34 @@ def test_a_cancelled_job_stops_and_cannot_be_moved_by_its_worker(malee: User) ->
 
 def test_a_job_whose_worker_died_begins_anew_and_fails_when_it_kills_every_worker(malee: User) -> None:
     dead = begun(malee)
+    silence = services.Silence(clock := Clock())
     for tries in (1, 2):
-        TrainingJob.objects.update(alive_at=now() - timedelta(hours=1))
-        find_work()
+        assert services.find_stranded(silence) == 0
+        clock.now_s += SILENT_MAX.total_seconds() + 1
+        assert services.find_stranded(silence) == 1
         job = TrainingJob.objects.get()
         assert (job.state, job.tries) == (State.QUEUED, tries)
         assert services.begin_next() is not None
     assert not services.fail(dead, failure=Failure.DISK)  # it was not dead after all, and moves nothing
-    TrainingJob.objects.update(alive_at=now() - timedelta(hours=1))
-    find_work()
+    services.find_stranded(silence)
+    clock.now_s += SILENT_MAX.total_seconds() + 1
+    services.find_stranded(silence)
     assert (ended(job).state, job.failure) == (State.FAILED, Failure.WORKER_GONE)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(days=-1)], ids=["set on", "set back"])
+def test_a_clock_that_is_set_ends_no_training_and_keeps_no_dead_one_alive(ahead: timedelta, malee: User) -> None:
+    begun(malee)
+    silence = services.Silence(clock := Clock())
+    for minutes in range(10):  # its worker goes on, and says so every time
+        TrainingJob.objects.update(alive_at=now() + (ahead if minutes % 2 else timedelta()))
+        assert services.find_stranded(silence) == 0
+        clock.now_s += 60.0
+    found = []
+    for _ in range(7):  # and then no more
+        found.append(services.find_stranded(silence))
+        clock.now_s += 60.0
+    assert sum(found) == 1
 
 
 def test_a_worker_that_is_asked_to_end_puts_its_job_back(malee: User, settings: Settings) -> None:

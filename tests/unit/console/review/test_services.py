@@ -118,6 +118,13 @@ def test_a_hold_that_ran_out_is_free_for_others_and_good_for_its_holder_until_th
         services.decide(actor=expert, item_id=item.pk, decision=AGREED)
 
 
+def test_a_hold_from_before_the_clock_was_set_back_is_over(expert: User, colleague: User) -> None:
+    item = queued()
+    services.take(actor=expert, item_id=item.pk)
+    ReviewItem.objects.update(held_until=now() + timedelta(days=1))
+    assert services.take(actor=colleague, item_id=item.pk).held_by == colleague
+
+
 def test_taking_again_prolongs_the_hold_and_not_the_clock(expert: User) -> None:
     item = queued()
     first = services.take(actor=expert, item_id=item.pk)

@@ -90,6 +90,27 @@ def test_a_canary_that_fails_calls_is_ended_and_the_audit_trail_says_why(desk: D
     assert Firing.objects.count() == 1
 
 
+def test_a_canary_that_began_before_the_clock_was_set_back_is_watched_from_then_on(desk: Desk) -> None:
+    desk.roll_out(desk.second, Mode.CANARY, 0.1)
+    Route.objects.filter(mode=Mode.CANARY).update(started_at=now() + timedelta(days=1))
+    apply_batch(answers(desk.first, 270) + answers(desk.second, 25) + failures(desk.second, 30))
+    firing = fired()
+    assert firing is not None
+    assert (firing.watched_yes, firing.watched_n, firing.standard_n) == (30, 55, 270)
+
+
+def test_a_production_version_that_was_left_before_the_clock_was_set_back_is_no_standard(desk: Desk) -> None:
+    desk.roll_out(desk.second)
+    tomorrow = now() + timedelta(days=1)
+    Route.objects.filter(ended_at=None).update(started_at=tomorrow)
+    Route.objects.exclude(ended_at=None).update(ended_at=tomorrow)
+    desk.roll_out(desk.first, Mode.CANARY, 0.1)
+    apply_batch(answers(desk.second, 200) + answers(desk.first, 30))
+    canary = Route.objects.get(mode=Mode.CANARY)
+    counted = totals(canary)
+    assert (counted.n(Arm.WATCHED, What.VERDICT), counted.n(Arm.PRODUCTION, What.VERDICT)) == (30, 200)
+
+
 def test_a_canary_like_production_goes_on(desk: Desk) -> None:
     desk.roll_out(desk.second, Mode.CANARY, 0.1)
     unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}

@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -134,6 +135,39 @@ def test_wrong_codes_lock_as_wrong_passwords_do(anong: NewStaff) -> None:
     stranger = Browser(REMOTE_ADDR="203.0.113.9")
     answers = [log_in(stranger, anong, code="000000") for _number in range(6)]
     assert answers[-1] == 429
+
+
+def test_who_was_locked_out_by_a_clock_that_was_ahead_comes_in_once_it_was_set_back(anong: NewStaff) -> None:
+    browser = Browser()
+    answers = [log_in(browser, anong, password=f"guess {number}") for number in range(6)]
+    assert (answers[-1], log_in(browser, anong)) == (429, 429)
+    AccessAttempt.objects.update(attempt_time=now() + timedelta(hours=1))
+    assert log_in(browser, anong, password="guess 6") == 200  # what it counted is over
+    assert log_in(browser, anong) == 302
+
+
+def test_an_attempt_on_a_machine_whose_clock_is_a_little_ahead_counts(anong: NewStaff) -> None:
+    browser = Browser()
+    for number in range(6):
+        log_in(browser, anong, password=f"guess {number}")
+    AccessAttempt.objects.update(attempt_time=now() + timedelta(minutes=1))
+    assert log_in(browser, anong) == 429
+
+
+def test_a_code_that_opened_while_the_clock_was_ahead_shuts_nobody_out_and_opens_once(anong: NewStaff) -> None:
+    tomorrow_s = time.time() + 86_400
+    TOTPDevice.objects.update(last_t=int(tomorrow_s) // 30)
+    assert (log_in(Browser(), anong), log_in(Browser(), anong)) == (302, 200)
+
+
+def test_a_wrong_code_while_the_clock_was_ahead_is_waited_out_in_a_second(anong: NewStaff) -> None:
+    device = TOTPDevice.objects.get()
+    device.throttling_failure_count, device.throttling_failure_timestamp = 1, now() + timedelta(days=1)
+    device.save()
+    services.forget_times_ahead(anong.user)
+    device.refresh_from_db()
+    allowed, why = device.verify_is_allowed()
+    assert allowed or why["locked_until"] < now() + timedelta(seconds=2)
 
 
 def test_another_role_ends_sessions_and_tokens(anong: NewStaff) -> None:

@@ -207,6 +207,18 @@ def test_a_listener_that_answers_byte_by_byte_is_left_in_time(
 
 
 @pytest.mark.usefixtures("trusting")
+def test_a_try_from_before_the_clock_was_set_back_is_not_waited_for(authority: trustme.CA) -> None:
+    certificate = authority.issue_cert("localhost")
+    with listening(certificate) as away:
+        subscribed(away)
+        port = away.server_port
+    happen()
+    assert services.deliver(at=now() + timedelta(hours=1)) == 0
+    with listening(certificate, port):
+        assert services.deliver(at=now()) == 1
+
+
+@pytest.mark.usefixtures("trusting")
 def test_what_happened_while_a_listener_was_away_arrives_once_for_each_id(authority: trustme.CA) -> None:
     certificate = authority.issue_cert("localhost")
     with listening(certificate) as away:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -187,6 +188,26 @@ async def test_over_two_gateways(
     redis_windows: tuple[RedisWindow, RedisWindow], holds: Callable[[Window, Window, str], Awaitable[None]]
 ) -> None:
     await holds(*redis_windows, f"test-{uuid.uuid4()}")
+
+
+@pytest.mark.parametrize("back_s", [1, 3600, 86_400])
+async def test_a_redis_whose_clock_was_set_back_refuses_nobody_for_longer_than_a_window(
+    redis_windows: tuple[RedisWindow, RedisWindow], back_s: int
+) -> None:
+    window, name = redis_windows[0], uuid.uuid4().hex
+    assert await admitted(window, name, 5, 4) == 4
+    async with redis.asyncio.Redis.from_url(REDIS_URL) as there:
+        place = f"amulet:calls:{name}"
+        # What it holds when its clock is so far behind where it was.
+        for number, at in enumerate(await there.lrange(place, 0, -1)):
+            await there.lset(place, number, int(at) + back_s * 1_000_000)
+        await there.pexpire(place, int((WINDOW_S + back_s) * 1000))
+        waits_s = [(await window.hit(name, 5)).wait_s for _ in range(2)]
+        assert waits_s[0] is None  # whom the limit still lets in
+        assert waits_s[1] is not None  # and no more than the limit
+        assert WINDOW_S / 2 < waits_s[1] <= WINDOW_S
+        assert await there.pttl(place) <= WINDOW_S * 1000
+        assert [await there.llen(place), await there.delete(place)] == [5, 1]
 
 
 async def test_a_batch_larger_than_the_limit_is_told_what_would_fit() -> None:

@@ -18,12 +18,22 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize(("life_s", "before_s"), [(3600, 300), (600, 150), (60, 15), (6, 1.5), (1, 1)])
 def test_a_token_is_renewed_when_a_quarter_of_its_life_is_left(life_s: float, before_s: float) -> None:
-    keys = Keys("i", NOON + timedelta(seconds=life_s), "a", NOON)
+    keys = Keys("i", NOON + timedelta(seconds=life_s), "a", NOON, 0.0)
     assert keys.renew_s() == before_s
 
 
+@pytest.mark.parametrize(
+    ("ahead_s", "passed_s", "left_s"),
+    [(0, 0, 3600), (0, 3000, 600), (-86_400, 3000, 600), (-86_400, 4000, -400), (3600, 0, 0), (86_400, 10, -82_810)],
+)
+def test_a_clock_that_is_set_ends_a_token_early_and_never_late(ahead_s: float, passed_s: float, left_s: float) -> None:
+    """TorchServe counts by the wall clock, so what that says is over is over."""
+    keys = Keys("i", NOON + timedelta(hours=1), "a", NOON, 100.0)
+    assert keys.left_s(NOON + timedelta(seconds=passed_s + ahead_s), 100.0 + passed_s) == left_s
+
+
 def test_keys_do_not_show_themselves() -> None:
-    assert "secret" not in repr(Keys("secret-1", NOON, "secret-2", NOON))
+    assert "secret" not in repr(Keys("secret-1", NOON, "secret-2", NOON, 0.0))
 
 
 @pytest.mark.parametrize(
