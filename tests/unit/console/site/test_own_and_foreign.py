@@ -21,7 +21,6 @@ from console.review import services as review
 from console.review.models import Decided, ExpertDecision
 from console.review.services import HOLD, Decision
 from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem
-from console.site.roles import Role
 from console.staff.models import ApiToken, User
 from console.staff.services import create_token
 from tests.unit.console import shop
