@@ -22,6 +22,7 @@ from console.audit.export import export
 from console.audit.models import Entry, Payload
 from console.audit.notes import load_public_key
 from console.audit.receipt import ReceiptInvalid
+from console.audit.services import record
 from console.audit.signer import Signer
 from console.audit.verifier import verify
 from console.errors import Conflict, NotAvailable, NotFound
@@ -331,6 +332,21 @@ def test_what_was_being_added_while_the_rows_went_counts_too(officer: User, expe
     more = {"predictions": 1, "sheets": 1, "audit": 1}
     assert Erasure.objects.get(pk=request.pk).before == {name: n + more.get(name, 0) for name, n in before.items()}
     assert not SheetItem.objects.exists()
+
+
+def test_what_the_second_search_finds_counts_too(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    while erasure._advance(request.pk)[1] != Step.SEARCH:
+        pass
+    before = Erasure.objects.get(pk=request.pk).before
+    record(actor=None, action="test.late", subject_type="subject", subject_id=str(mine.subject_id), details={})
+    assert not erasure.carry_out(request.pk)  # back to the rows, for the next call
+    assert erasure.carry_out(request.pk)
+    done = Erasure.objects.get(pk=request.pk)
+    assert done.before == {**before, "audit": before["audit"] + 1}
+    assert done.statement is not None
+    assert done.statement["stores"]["audit"] == {"before": before["audit"] + 1, "after": 0}
 
 
 def test_somebody_unknown_is_erased_with_nothing_to_show(officer: User) -> None:
