@@ -247,6 +247,34 @@ def test_a_request_that_is_extended_while_others_are_told_of_is_near_no_limit(
     assert services.escalate(at=moment + timedelta(days=61)) == 1
 
 
+@pytest.mark.parametrize("kind", ["access", "portability"])
+def test_nothing_is_handed_out_before_the_work_has_begun_nor_after_it(officer: User, kind: str) -> None:
+    request = receive(officer, kind=kind)
+
+    def refused() -> bool:
+        with pytest.raises(Conflict):
+            export_person(actor=officer, request_id=request.pk)
+        return not Entry.objects.filter(type="privacy.exported").exists()
+
+    assert refused()  # nobody knows yet who asks
+    services.check_identity(actor=officer, request_id=request.pk, method="identity card at the counter")
+    assert refused()
+    services.start(actor=officer, request_id=request.pk)
+    export_person(actor=officer, request_id=request.pk).close()
+    told = Entry.objects.get(type="privacy.exported")
+    assert (told.actor, told.payload.subject_id) == (str(officer.pseudonym), str(request.pk))
+    services.finish(actor=officer, request_id=request.pk, outcome="handed out at the counter")
+    with pytest.raises(Conflict):
+        export_person(actor=officer, request_id=request.pk)
+
+
+@pytest.mark.parametrize("kind", ["erasure", "restriction", "objection", "rectification"])
+def test_nothing_is_handed_out_for_what_does_not_ask_for_it(officer: User, kind: str) -> None:
+    request = begun(officer, kind=kind)
+    with pytest.raises(Conflict):
+        export_person(actor=officer, request_id=request.pk)
+
+
 @pytest.mark.parametrize("kind", ["erasure", "access"])
 def test_only_an_erasure_that_goes_on_wakes_its_worker(
     officer: User, kind: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks

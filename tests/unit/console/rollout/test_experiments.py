@@ -160,6 +160,17 @@ def test_what_comes_between_two_looks_waits_for_the_second(desk: Desk) -> None:
     assert outcome() == ("failed", 2)
 
 
+@pytest.mark.django_db
+def test_nor_is_it_taken_for_better_between_two_looks(desk: Desk) -> None:
+    started(desk)
+    apply_batch(answers(desk.first, 10, 80) + answers(desk.second, 2, 13))
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 12, 12))  # surely better, were it looked at
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 1, 1))
+    assert outcome() == ("successful", 2)
+
+
 def in_time(version: ModelVersion, good: int, n: int) -> None:
     took_ms = [20.0] * good + [400.0] * (n - good)
     apply_batch([prediction_event(model="tiny", version=version.version, inference_ms=each) for each in took_ms])
