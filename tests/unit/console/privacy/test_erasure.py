@@ -114,6 +114,28 @@ def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, e
     assert not any(str(key) in left for key in mine.prediction_ids)
 
 
+def test_a_certificate_says_what_learnt_and_when_and_what_a_folder_held_that_is_gone_since(
+    officer: User, expert: User, settings: Settings, tmp_path: Path
+) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    while erasure._advance(request.pk)[1] != Step.FINISH:
+        pass
+    row = Erasure.objects.get(pk=request.pk)
+    row.before["journal"], row.learnt = 2, ["tiny 1"]
+    row.save()
+    settings.AMULET = settings.AMULET.model_copy(update={"journal_dir": tmp_path / "gone"})
+    assert erasure.carry_out(request.pk)
+    row.refresh_from_db()
+    assert row.statement is not None
+    assert row.statement["stores"]["journal"] == {"before": 2, "after": 0}
+    assert row.statement["versions_that_learnt"] == ["tiny 1"]
+    assert row.key_destroyed_at is not None
+    assert row.statement["key_destroyed_at"] == row.key_destroyed_at.isoformat()
+    limits = request.limits().by_law
+    assert row.statement["due_on"] == {law.value: day.isoformat() for law, day in limits.items()}
+
+
 def test_no_nought_is_certified_of_a_journal_that_is_on_another_machine(
     officer: User, expert: User, settings: Settings, tmp_path: Path
 ) -> None:
