@@ -103,7 +103,7 @@ def _shut(erasure: Erasure) -> Step:
     subject = Subject.objects.filter(found_by=bytes(request.found_by)).first()
     if subject is None:  # nobody is known by this name; what was refused may have it all the same
         nobody = Traces(uuid4(), bytes(request.found_by))
-        erasure.before = find_all(nobody)
+        erasure.before = _with_more(erasure.before, find_all(nobody))
         _empty(nobody)
         vault.remember_erased(found_by=nobody.found_by)  # their events may still be on the way
         erasure.searched_at, erasure.remaining = now(), {name: n for name, n in find_all(nobody).items() if n}
@@ -142,7 +142,7 @@ def _delete_subject(erasure: Erasure) -> Step:
     traces = traces.merged(late)
     found = find_all(traces)
     # What was emptied and has something again has it from them.
-    erasure.before = {name: count + found[name] * (name in _EMPTIED) for name, count in erasure.before.items()}
+    erasure.before = _with_more(erasure.before, found)
     erasure.traces = traces.render()
     erasure.learnt = sorted({*erasure.learnt, *_learnt(traces)})
     _empty(traces)
@@ -162,10 +162,12 @@ def _delete_files(erasure: Erasure) -> Step:
 def _search(erasure: Erasure) -> Step:
     """The second search: by everything that this person was ever found by, in every store."""
     traces = _traces(erasure)
-    found = {name: count for name, count in find_all(traces).items() if count}
+    everywhere = find_all(traces)
+    found = {name: count for name, count in everywhere.items() if count}
     erasure.searched_at, erasure.remaining = now(), found
     if found:
         _log.info("an erasure waits", extra={"request": erasure.request_id, "remaining": found})
+        erasure.before = _with_more(erasure.before, everywhere)
         # Ours to empty: once more. Others empty themselves.
         return Step.ROWS if found.keys() & _EMPTIED else Step.SEARCH
     erasure.traces = {}
@@ -207,6 +209,14 @@ def _empty(traces: Traces) -> None:
     for store in STORES:
         if store.erase is not None:
             store.erase(traces)
+
+
+def _with_more(before: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]:
+    """What was there, with what was found since: where we had emptied that comes on top, elsewhere it was there."""
+    return {
+        name: before.get(name, 0) + more if name in _EMPTIED else max(before.get(name, 0), more)
+        for name, more in found.items()
+    }
 
 
 def _learnt(traces: Traces) -> list[str]:

@@ -80,6 +80,7 @@ def receive(
 
 def check_identity(*, actor: User, request_id: int, method: str) -> PrivacyRequest:
     """Note how it was made sure that the person is who they say. Raises NotAllowed, NotFound, Invalid, Conflict."""
+    require(actor, HANDLE)
     _need_text(method, _("How it was checked"), field="method", most=200)
     return _move(
         actor,
@@ -128,6 +129,7 @@ def link_person(request: PrivacyRequest) -> None:
 @transaction.atomic
 def pause(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     """Let it wait, for the person or for us; the clock of the law runs on. Raises as the others do."""
+    require(actor, HANDLE)
     _need_text(reason, _("Reason"), field="reason")
     request = _open(request_id)
     states = (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS)
@@ -147,6 +149,7 @@ def pause(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 @transaction.atomic
 def resume(*, actor: User, request_id: int) -> PrivacyRequest:
     """Go on where it was. Raises as the others do."""
+    require(actor, HANDLE)
     request = _open(request_id)
     back = State(request.paused_from) if request.paused_from else State.RECEIVED
     moved = _move(actor, request_id, (State.PAUSED,), "privacy.resumed", state=back, paused_from="", reason="")
@@ -161,6 +164,7 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 
     The PDPA knows no extension: where both laws bind, its clock goes on. Raises as the others do.
     """
+    require(actor, HANDLE)
     _need_text(reason, _("Reason"), field="reason")
     request = _open(request_id)
     if request.laws == Laws.PDPA:
@@ -186,6 +190,7 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
 @transaction.atomic
 def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
     """Close it without doing what it asks. Raises as the others do; Conflict for an erasure that has begun."""
+    require(actor, HANDLE)
     _need_text(reason, _("Reason"), field="reason")
     before = PrivacyRequest.objects.filter(pk=request_id).values_list("state", flat=True).first()
     # A worker holds the row for the whole of its step, the first one included: what it came to is seen here.
@@ -230,6 +235,7 @@ def lift_restriction(*, actor: User, request_id: int, reason: str) -> PrivacyReq
 @transaction.atomic
 def finish(*, actor: User, request_id: int, outcome: str) -> PrivacyRequest:
     """Close it as done, with what was done. An erasure closes itself. Raises as the others do."""
+    require(actor, HANDLE)
     _need_text(outcome, _("What was done"), field="outcome")
     if Erasure.objects.filter(pk=request_id).exists():
         raise Conflict(_("An erasure is done when nothing is found any more, and not before."), reason="is_erasure")
@@ -254,7 +260,9 @@ def escalate(*, at: datetime) -> int:
         left = request.days_left(today)
         level = clocks.escalation(left)
         lower = [each for each in _LEVELS if _LEVELS.index(each) < _LEVELS.index(level)]
-        if PrivacyRequest.objects.filter(pk=request.pk, closed_at=None, told__in=lower).update(told=level):
+        # As it was read: of one that was extended since, nothing is near any more.
+        as_read = PrivacyRequest.objects.filter(pk=request.pk, closed_at=None, due_at=request.due_at)
+        if as_read.filter(told__in=lower).update(told=level):
             _record(None, "privacy.escalated", request.pk, level=level, days_left=left)
             told += 1
     return told

@@ -22,6 +22,7 @@ from console.audit.export import export
 from console.audit.models import Entry, Payload
 from console.audit.notes import load_public_key
 from console.audit.receipt import ReceiptInvalid
+from console.audit.services import record
 from console.audit.signer import Signer
 from console.audit.verifier import verify
 from console.errors import Conflict, NotAvailable, NotFound
@@ -111,6 +112,28 @@ def test_an_erasure_empties_every_store_and_touches_nobody_else(officer: User, e
     for canary in (PERSON, "consent-7701'", "call-7701'", "comment-7701'", "note-7701'", str(mine.subject_id)):
         assert canary not in left, canary
     assert not any(str(key) in left for key in mine.prediction_ids)
+
+
+def test_a_certificate_says_what_learnt_and_when_and_what_a_folder_held_that_is_gone_since(
+    officer: User, expert: User, settings: Settings, tmp_path: Path
+) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    while erasure._advance(request.pk)[1] != Step.FINISH:
+        pass
+    row = Erasure.objects.get(pk=request.pk)
+    row.before["journal"], row.learnt = 2, ["tiny 1"]
+    row.save()
+    settings.AMULET = settings.AMULET.model_copy(update={"journal_dir": tmp_path / "gone"})
+    assert erasure.carry_out(request.pk)
+    row.refresh_from_db()
+    assert row.statement is not None
+    assert row.statement["stores"]["journal"] == {"before": 2, "after": 0}
+    assert row.statement["versions_that_learnt"] == ["tiny 1"]
+    assert row.key_destroyed_at is not None
+    assert row.statement["key_destroyed_at"] == row.key_destroyed_at.isoformat()
+    limits = request.limits().by_law
+    assert row.statement["due_on"] == {law.value: day.isoformat() for law, day in limits.items()}
 
 
 def test_no_nought_is_certified_of_a_journal_that_is_on_another_machine(
@@ -331,6 +354,21 @@ def test_what_was_being_added_while_the_rows_went_counts_too(officer: User, expe
     more = {"predictions": 1, "sheets": 1, "audit": 1}
     assert Erasure.objects.get(pk=request.pk).before == {name: n + more.get(name, 0) for name, n in before.items()}
     assert not SheetItem.objects.exists()
+
+
+def test_what_the_second_search_finds_counts_too(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    while erasure._advance(request.pk)[1] != Step.SEARCH:
+        pass
+    before = Erasure.objects.get(pk=request.pk).before
+    record(actor=None, action="test.late", subject_type="subject", subject_id=str(mine.subject_id), details={})
+    assert not erasure.carry_out(request.pk)  # back to the rows, for the next call
+    assert erasure.carry_out(request.pk)
+    done = Erasure.objects.get(pk=request.pk)
+    assert done.before == {**before, "audit": before["audit"] + 1}
+    assert done.statement is not None
+    assert done.statement["stores"]["audit"] == {"before": before["audit"] + 1, "after": 0}
 
 
 def test_somebody_unknown_is_erased_with_nothing_to_show(officer: User) -> None:

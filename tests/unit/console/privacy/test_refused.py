@@ -104,6 +104,24 @@ def test_so_does_one_of_somebody_whom_no_row_knows(officer: User) -> None:
     assert Erasure.objects.get(pk=request.pk).before["refused"] == 1
 
 
+def test_what_is_refused_while_it_is_searched_for_counts_with_what_was_there_before(
+    officer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_aside(named("never-applied"))
+    request = ask_erasure(officer, "never-applied")
+    remember = erasure.vault.remember_erased
+
+    def remember_late(**found_by: bytes) -> None:
+        keep_aside(named("never-applied"))  # by a gateway that was faster than the search behind this
+        monkeypatch.setattr(erasure.vault, "remember_erased", remember)
+        remember(**found_by)
+
+    monkeypatch.setattr(erasure.vault, "remember_erased", remember_late)
+    assert not erasure.carry_out(request.pk)
+    assert erasure.carry_out(request.pk)
+    assert Erasure.objects.get(pk=request.pk).before["refused"] == 2
+
+
 def test_an_event_on_its_way_brings_nobody_back_who_was_unknown_when_they_were_erased(officer: User) -> None:
     late = named("never-applied", happened_at=now() - timedelta(hours=1))
     assert erasure.carry_out(ask_erasure(officer, "never-applied").pk)

@@ -2,21 +2,24 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
-from console.privacy import erasure, queries, services
+from console.privacy import clocks, erasure, queries, services, tasks
 from console.privacy.access import export_person
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import services as vault
+from console.vault.models import Subject
 from tests.unit.console.people import member
 from tests.unit.console.privacy.planted import ask_erasure, plant
 
@@ -203,6 +206,115 @@ def test_a_restriction_is_linked_to_its_person_and_to_nobody_else(officer: User)
 def test_what_is_not_there_is_said_so(officer: User) -> None:
     with pytest.raises(NotFound):
         services.pause(actor=officer, request_id=999, reason="x")
+
+
+@pytest.mark.parametrize(
+    ("door", "text"),
+    [
+        (services.check_identity, {"method": ""}),
+        (services.pause, {"reason": ""}),
+        (services.resume, {}),
+        (services.extend, {"reason": ""}),
+        (services.refuse, {"reason": ""}),
+        (services.lift_restriction, {"reason": ""}),
+        (services.finish, {"outcome": ""}),
+    ],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_who_may_not_is_told_so_before_anything_else(
+    officer: User, door: Callable[..., object], text: dict[str, str], there: bool
+) -> None:
+    request = begun(officer)
+    with pytest.raises(NotAllowed):
+        door(actor=member(Role.AUDITOR), request_id=request.pk if there else 999, **text)
+
+
+def test_a_request_that_is_extended_while_others_are_told_of_is_near_no_limit(
+    officer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = now()
+    request = receive(officer, kind="access", laws="gdpr", received_at=moment - timedelta(days=26))
+    level_of = clocks.escalation
+
+    def extended_meanwhile(left: int) -> clocks.Escalation:  # between what is read and what is written of it
+        services.extend(actor=officer, request_id=request.pk, reason="many photographs")
+        return level_of(left)
+
+    monkeypatch.setattr(clocks, "escalation", extended_meanwhile)
+    assert services.escalate(at=moment) == 0
+    monkeypatch.undo()
+    assert PrivacyRequest.objects.get(pk=request.pk).told == clocks.Escalation.NONE
+    assert services.escalate(at=moment + timedelta(days=61)) == 1
+
+
+@pytest.mark.parametrize("kind", ["access", "portability"])
+def test_nothing_is_handed_out_before_the_work_has_begun_nor_after_it(officer: User, kind: str) -> None:
+    request = receive(officer, kind=kind)
+
+    def refused() -> bool:
+        with pytest.raises(Conflict):
+            export_person(actor=officer, request_id=request.pk)
+        return not Entry.objects.filter(type="privacy.exported").exists()
+
+    assert refused()  # nobody knows yet who asks
+    services.check_identity(actor=officer, request_id=request.pk, method="identity card at the counter")
+    assert refused()
+    services.start(actor=officer, request_id=request.pk)
+    export_person(actor=officer, request_id=request.pk).close()
+    told = Entry.objects.get(type="privacy.exported")
+    assert (told.actor, told.payload.subject_id) == (str(officer.pseudonym), str(request.pk))
+    services.finish(actor=officer, request_id=request.pk, outcome="handed out at the counter")
+    with pytest.raises(Conflict):
+        export_person(actor=officer, request_id=request.pk)
+
+
+@pytest.mark.parametrize("kind", ["erasure", "restriction", "objection", "rectification"])
+def test_nothing_is_handed_out_for_what_does_not_ask_for_it(officer: User, kind: str) -> None:
+    request = begun(officer, kind=kind)
+    with pytest.raises(Conflict):
+        export_person(actor=officer, request_id=request.pk)
+
+
+@pytest.mark.parametrize("kind", ["erasure", "access"])
+def test_only_an_erasure_that_goes_on_wakes_its_worker(
+    officer: User, kind: str, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    request = begun(officer, kind=kind)
+    services.pause(actor=officer, request_id=request.pk, reason="a question")
+    with django_capture_on_commit_callbacks() as woken:
+        services.resume(actor=officer, request_id=request.pk)
+    assert [call.args for call in woken] == [(tasks.carry_out.name, request.pk)] * (kind == "erasure")
+
+
+def test_an_erasure_that_was_paused_before_it_began_wakes_nobody(
+    officer: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    request = receive(officer)
+    services.pause(actor=officer, request_id=request.pk, reason="a question")
+    with django_capture_on_commit_callbacks() as woken:
+        services.resume(actor=officer, request_id=request.pk)
+    assert woken == []
+
+
+def test_who_is_being_erased_is_linked_to_nothing_any_more(officer: User) -> None:
+    request = receive(officer, kind="access")
+    services.check_identity(actor=officer, request_id=request.pk, method="identity card at the counter")
+    erased = begun(officer)
+    vault.subjects_of({"canary-person"})  # known only after both had come in
+    erasure._advance(erased.pk)
+    assert Subject.objects.get().shut_at is not None
+    services.start(actor=officer, request_id=request.pk)
+    assert PrivacyRequest.objects.get(pk=request.pk).subject_id is None
+
+
+def test_a_closed_request_stays_while_it_keeps_a_restriction_and_goes_after_it(officer: User) -> None:
+    request = begun(officer, kind="restriction")
+    services.finish(actor=officer, request_id=request.pk, outcome="restricted")
+    later = now() + timedelta(days=1)
+    assert services.discard_closed(before=later) == 0
+    services.lift_restriction(actor=officer, request_id=request.pk, reason="the person agreed")
+    assert services.discard_closed(before=now() - timedelta(days=1)) == 0
+    assert services.discard_closed(before=later) == 1
 
 
 def test_each_level_is_told_once_and_before_the_limit(officer: User) -> None:

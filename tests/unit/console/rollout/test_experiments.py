@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion
 from console.registry.services import REASON_CHARACTERS_MAX
+from console.review.models import Decided, ReviewItem
+from console.review.services import Decision, decide, take
 from console.rollout import experiments, group_sequential, services
 from console.rollout.experiments import Plan
 from console.rollout.group_sequential import ALPHA, LOOKS, POWER, border, difference, look_due
@@ -21,8 +24,9 @@ from console.rollout.models import Experiment, Measure, Mode, Outcome, Route, Ru
 from console.rollout.sequential import Count
 from console.rollout.tasks import watch
 from console.site.roles import Role
+from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import prediction_event
+from tests.console_events import CLASSES, prediction_event
 from tests.unit.console.people import caller, member
 from tests.unit.console.rollout.desk import Desk
 
@@ -119,8 +123,8 @@ def test_the_size_by_hand() -> None:
 
 @pytest.mark.django_db
 def test_a_version_that_is_better_succeeds_at_a_look_and_not_between(desk: Desk) -> None:
-    experiment = started(desk)
-    assert experiment.size == 65
+    experiment = started(desk, answers_max=65)
+    assert experiment.size == 65  # which may be spent, and not one more
     assert Route.objects.get(mode=Mode.CANARY).unguarded == [Rule.VERDICTS]  # it is the very thing that shall change
     apply_batch(answers(desk.first, 36, 60) + answers(desk.second, 12, 12))
     assert outcome() == ("running", 0)
@@ -143,6 +147,60 @@ def test_a_version_that_is_no_better_fails(desk: Desk) -> None:
     started(desk)
     apply_batch(answers(desk.first, 48, 80) + answers(desk.second, 20, 60))
     assert outcome() == ("failed", 4)
+
+
+@pytest.mark.django_db
+def test_what_comes_between_two_looks_waits_for_the_second(desk: Desk) -> None:
+    started(desk)
+    apply_batch(answers(desk.first, 48, 80) + answers(desk.second, 9, 13))
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 0, 12))  # surely no better, were it looked at
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 0, 1))
+    assert outcome() == ("failed", 2)
+
+
+@pytest.mark.django_db
+def test_nor_is_it_taken_for_better_between_two_looks(desk: Desk) -> None:
+    started(desk)
+    apply_batch(answers(desk.first, 10, 80) + answers(desk.second, 2, 13))
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 12, 12))  # surely better, were it looked at
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 1, 1))
+    assert outcome() == ("successful", 2)
+
+
+def in_time(version: ModelVersion, good: int, n: int) -> None:
+    took_ms = [20.0] * good + [400.0] * (n - good)
+    apply_batch([prediction_event(model="tiny", version=version.version, inference_ms=each) for each in took_ms])
+
+
+def agreed(version: ModelVersion, good: int, n: int) -> None:
+    apply_batch(
+        [
+            prediction_event(model="tiny", version=version.version, verdict=words.VERDICT_UNSURE, confidence=0.5)
+            for _ in range(n)
+        ]
+    )
+    expert = User.objects.filter(groups__name=Role.REVIEWER).first() or member(Role.REVIEWER)
+    for number, item in enumerate(ReviewItem.objects.filter(prediction__version=version.version)):
+        take(actor=expert, item_id=item.pk)
+        said = Decision(Decided.CLASS, CLASSES[0]) if number < good else Decision(Decided.NOT_OUR_KIND)
+        decide(actor=expert, item_id=item.pk, decision=said)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("measure", "send"), [(Measure.IN_TIME, in_time), (Measure.AGREED, agreed)])
+def test_a_measure_counts_what_it_hopes_for(
+    desk: Desk, measure: Measure, send: Callable[[ModelVersion, int, int], None]
+) -> None:
+    experiment = started(desk, measure=measure)
+    assert Route.objects.get(mode=Mode.CANARY).unguarded == []  # every guardrail goes on acting
+    send(desk.first, 6, 10)
+    send(desk.second, 9, 10)
+    standing = experiments.stand(experiment)
+    assert (standing.watched, standing.standard) == (Count(9, 10), Count(6, 10))
 
 
 @pytest.mark.django_db

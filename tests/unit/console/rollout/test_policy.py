@@ -11,6 +11,7 @@ from django.test import Client as Browser
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from console.audit.models import Checkpoint
 from console.clients import services as clients
 from console.registry.models import ModelVersion, State
 from console.rollout import policy, services
@@ -102,6 +103,32 @@ def test_a_revoked_key_stays_listed_as_revoked(suda: User) -> None:
     clients.revoke_key(actor=suda, key_id=key.key_id)
     after = newest()
     assert [key.revoked for key in after.clients[0].keys] == [True]
+    assert after.revision == before.revision + 1
+
+
+@pytest.mark.parametrize(("mode", "ratio", "share"), [(Mode.SHADOW, None, 0.0), (Mode.CANARY, 0.25, 0.25)])
+def test_a_second_version_stands_beside_production_as_what_it_is(
+    suda: User, archive: store.StoredArchive, mode: Mode, ratio: float | None, share: float
+) -> None:
+    first = in_production(suda, archive)
+    second = a_version(first.uploaded_by, state=State.APPROVED, approver=suda, number=2)
+    services.roll_out(
+        actor=suda, version_id=second.pk, mode=mode, weight_ratio=ratio, reason="to see", backend=TorchServeInMemory
+    )
+    [model] = newest().models
+    assert {route.version: (route.weight_ratio, route.shadow) for route in model.routes} == {
+        first.version: (1.0 - share, False),
+        second.version: (share, mode == Mode.SHADOW),
+    }
+    assert {served.alias for served in model.versions} == {"production", str(mode)}
+
+
+def test_a_new_checkpoint_is_told_with_the_next_poll(suda: User, archive: store.StoredArchive) -> None:
+    in_production(suda, archive)
+    before = newest()
+    Checkpoint.objects.create(size=1, created_at=now(), note="the newest note", frontier=b"")
+    after = newest()
+    assert (before.audit_checkpoint, after.audit_checkpoint) == ("", "the newest note")
     assert after.revision == before.revision + 1
 
 
