@@ -26,6 +26,8 @@ ANSWERS_S: Final = 300  # as long as a journal keeps what is delivered
 # A gateway that died with a claim holds up the call's next try for so long, unless it is back sooner.
 CLAIM_S: Final = 60
 _LOOK_EVERY_S: Final = 0.05
+# A Redis that holds millions of other things is not searched to its end: a gateway has to be ready, and claims end.
+_SETTLE_S_MAX: Final = 2.0
 _PREFIX: Final = b"amulet:answers:"
 _INFO: Final = b"amulet shared answers v1"
 # What stands under a key: a letter, the request's digest, and the gateway that claims it or the sealed answer.
@@ -93,16 +95,17 @@ class SharedAnswers:
 
         recalled: the answer that the journal has under a place.
         """
-        with suppress(Away):
-            cursor = 0
-            while True:
-                cursor, keys = await self._redis.ask(
-                    partial(self._redis.client.scan, cursor, match=_PREFIX + b"*", count=1000)
-                )
-                for key in keys:
-                    await self._settle(key.removeprefix(_PREFIX), recalled)
-                if not cursor:
-                    return
+        with suppress(Away, TimeoutError):
+            async with asyncio.timeout(_SETTLE_S_MAX):
+                cursor = 0
+                while True:
+                    cursor, keys = await self._redis.ask(
+                        partial(self._redis.client.scan, cursor, match=_PREFIX + b"*", count=1000)
+                    )
+                    for key in keys:
+                        await self._settle(key.removeprefix(_PREFIX), recalled)
+                    if not cursor:
+                        return
 
     async def _settle(self, place: bytes, recalled: Callable[[bytes], Remembered | None]) -> None:
         held = await self._redis.ask(lambda: self._redis.client.get(_PREFIX + place))
