@@ -50,7 +50,9 @@ def main() -> None:
     os.umask(0o022)
     state.chmod(0o755)
     os.chdir(state)
-    os.execve(arguments[0], arguments, {**os.environ, **command.environment, "PATH": os.environ["PATH"]})
+    # Whoever asks for another Python gets the one that has what a worker imports, whatever the machine's own is.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.execve(arguments[0], arguments, {**os.environ, **command.environment, "PATH": path})
 
 
 def _any_worker(standin: Path) -> str:
