@@ -13,7 +13,17 @@ from typing import Final
 import handlers
 import training
 
-_PACKAGES: Final = ("numpy", "onnx", "onnxruntime", "pillow", "scikit-learn", "scipy", "timm", "torch")
+_PACKAGES: Final = (
+    "lightning-fabric",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "torch",
+)
 _GIT_S_MAX: Final = 5.0
 
 

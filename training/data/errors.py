@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 
 class DataWrong(ValueError):
@@ -20,6 +21,10 @@ class DataWrong(ValueError):
 
     def __init__(self, sentence: str) -> None:
         super().__init__(in_one_line(sentence))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To the process that waits for this one, where its sentence is said: kinds have arguments of their own."""
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class FolderMissing(DataWrong):
@@ -61,6 +66,13 @@ class NamesWrong(DataWrong):
 
 class SplitImpossible(DataWrong):
     """Too few independent photographs of a class for the parts asked for."""
+
+
+def _again(kind: type[DataWrong], args: tuple[object, ...], own: dict[str, object]) -> DataWrong:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(own)
+    return error
 
 
 def printable(text: str) -> str:

@@ -24,6 +24,12 @@ def content_of(state: dict[str, Any]) -> bytes:
     return content.getvalue()
 
 
+def of_content(content: bytes) -> dict[str, Any]:
+    """The state whose content this is."""
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return state
+
+
 def write(path: Path, state: dict[str, Any]) -> None:
     """The whole state in place of the older one, on disk when this returns; or the older one is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +53,6 @@ def read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return of_content(content)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, OSError, zipfile.BadZipFile):
         raise ModelUnreadable(f"{path} is damaged: train the run again") from None
-    return state

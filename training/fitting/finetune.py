@@ -17,8 +17,9 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -43,11 +44,15 @@ from training.fitting.tuning import Tuning
 from training.models.backbones import Backbone
 from training.models.heads import LinearHead, Network
 
+if TYPE_CHECKING:  # importing it takes seconds
+    from lightning_fabric import Fabric
+
 Progress = Callable[[int, int], None]
 _FIRST_VIEWS: Final = 2  # of each photograph, for the head to begin with
 _WATCH_VIEWS: Final = 3  # of each watched photograph: a dozen photographs alone would choose the epoch by luck
 _SHARPER: Final = 1.0 / 0.3  # a head's scores spread by 1; divided by 0.3 they say what they mean (decision 0011)
 _FINISHED: Final = "finished"
+_BACKBONE: Final = "backbone."  # what the names of a network's weights begin with that are the backbone's
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +113,53 @@ def finetune(
 ) -> Tuned:
     """Adapt a copy of the backbone.
 
-    pixels: a photograph as the model sees it.  keep: a folder for the state after each epoch; where it holds
-    that of the same photographs, recipe, seed, code and packages, the work goes on there. The same arguments give the
-    same network on one machine, whether it was interrupted or not.
+    pixels: a photograph as the model sees it; to be pickled where the tuning has several devices.  keep: a folder for
+    the state after each epoch; where it holds that of the same photographs, recipe, seed, code and packages, the work
+    goes on there. The same arguments give the same network on one machine, whether it was interrupted or not.
+
+    Raises as `devices.learn`.
     """
     path = keep / f"{_key(backbone, lesson, recipe, tuning, seed)}.pt" if keep is not None else None
     state = _kept(path) if path is not None else None
-    course = _Course(backbone, lesson, recipe, tuning, pixels, seed=seed)
-    if state is not None and state[_FINISHED]:
-        return course.finished(state)
+    if state is None or not state[_FINISHED]:
+        from training.fitting import devices
+
+        course = partial(_Course, backbone, lesson, recipe, tuning, pixels, seed=seed)
+        state = checkpoints.of_content(devices.learn(tuning, partial(_learn, course, path), progress=progress))
+    return _tuned(backbone, state)
+
+
+def _learn(
+    course_on: Callable[[Fabric], _Course], path: Path | None, fabric: Fabric, progress: Progress | None
+) -> bytes:
+    """What is kept of a course that is over, as a checkpoint's content. Every device runs it; the first one keeps."""
+    course = course_on(fabric)
+    state = _kept(path) if path is not None else None
     if state is None:
         course.begin()
     else:
         course.load(state)
-    total = tuning.head_epochs + tuning.epochs
-    while len(course.epochs) <= total and not course.stalled:
+    keep = path if fabric.is_global_zero else None
+    while not course.is_over:
         course.epoch()
-        if path is not None:
-            checkpoints.write(path, course.state())
+        if keep is not None:
+            checkpoints.write(keep, course.state())
         if progress is not None:
-            progress(len(course.epochs) - 1, total)
+            progress(len(course.epochs) - 1, course.total)
     state = course.result()
-    if path is not None:
-        checkpoints.write(path, state)
-    return course.finished(state)
+    if keep is not None:
+        checkpoints.write(keep, state)
+    return checkpoints.content_of(state)
+
+
+def _tuned(backbone: Backbone, state: dict[str, Any]) -> Tuned:
+    """state: of a course that is over."""
+    own = {name.removeprefix(_BACKBONE): value for name, value in state["best"].items() if name.startswith(_BACKBONE)}
+    learnt = copy.deepcopy(backbone).cpu()
+    learnt.load_state_dict(own)
+    epochs = tuple(Epoch(**epoch) for epoch in state["epochs"])
+    best = min(epochs, key=lambda epoch: epoch.watch_nll).number
+    return Tuned(learnt.eval().requires_grad_(False), epochs, best)
 
 
 def _kept(path: Path) -> dict[str, Any] | None:
@@ -170,7 +198,11 @@ def watched(lesson: Lesson, *, share: float, seed: int) -> NDArray[np.bool_]:
 
 
 class _Course:
-    """One fine-tuning: the network, its average, and everything that an epoch changes."""
+    """One fine-tuning: the network, its average, and everything that an epoch changes.
+
+    On several devices each has a course of its own. They draw the same images for a batch and learn from a share of
+    it; the first one looks at the photographs and tells the others what it found.
+    """
 
     def __init__(
         self,
@@ -179,12 +211,13 @@ class _Course:
         recipe: Recipe,
         tuning: Tuning,
         pixels: Callable[[Photo], Pixels],
+        fabric: Fabric,
         *,
         seed: int,
     ) -> None:
         self._lesson, self._recipe, self._tuning, self._seed = lesson, recipe, tuning, seed
         self._pixels = pixels
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._fabric, self._device = fabric, fabric.device
         self._mixing = Mixing(tuning, classes=lesson.classes)
         few = sampling.minorities(lesson.labels) & (tuning.minority_robust_ratio > 0.0)
         stronger = replace(recipe.strength, robust_ratio=tuning.minority_robust_ratio)
@@ -198,13 +231,22 @@ class _Course:
         self._network = Network(copy.deepcopy(backbone), empty).to(self._device).eval()
         self._shown = Shown(self._network.backbone, self._device, unfrozen=_learning(tuning, backbone))
         self._average = self._averaged()
-        self._optimizer: torch.optim.Optimizer | None = None
+        self._stage: _Stage | None = None
         self._weights = np.full(len(self._fit), 1.0 / len(self._fit))
         self._best: dict[str, torch.Tensor] = {}
         self.epochs: list[Epoch] = []
 
     @property
-    def stalled(self) -> bool:
+    def total(self) -> int:
+        """Epochs at most."""
+        return self._tuning.head_epochs + self._tuning.epochs
+
+    @property
+    def is_over(self) -> bool:
+        return len(self.epochs) > self.total or self._is_stalled
+
+    @property
+    def _is_stalled(self) -> bool:
         """Whether the blocks have learnt for as many epochs as patience lasts without a better one."""
         blocks = [epoch.number for epoch in self.epochs if epoch.stage == "blocks"]
         return bool(blocks) and blocks[-1] - max(self._best_number, blocks[0] - 1) >= self._tuning.patience
@@ -214,7 +256,13 @@ class _Course:
         return min(self.epochs, key=lambda epoch: epoch.watch_nll).number
 
     def begin(self) -> None:
-        """The head as the discriminant on what the backbone sees already."""
+        """Look at what the backbone sees already."""
+        if self._fabric.is_global_zero:
+            self._begin()
+        self._tell()
+
+    def _begin(self) -> None:
+        """The head as the discriminant on what the backbone sees; other devices get it with the first stage."""
         rows = np.concatenate([self._fit, np.repeat(self._fit, _FIRST_VIEWS)])
         embedding = self._embedding(self._views(self._fit, _FIRST_VIEWS))
         head = fit_head(
@@ -236,27 +284,34 @@ class _Course:
         """One epoch; the head's are before the blocks'."""
         number = len(self.epochs)
         in_head = number <= self._tuning.head_epochs
-        if self._optimizer is None or number == self._tuning.head_epochs + 1:
-            self._optimizer = self._fresh_optimizer(in_head)
+        if self._stage is None or number == self._tuning.head_epochs + 1:
+            self._stage = self._fresh_stage(in_head)
         first = 1 if in_head else self._tuning.head_epochs + 1
         epochs = self._tuning.head_epochs if in_head else self._tuning.epochs
         self._network.eval()
         if self._tuning.learn_norms and not in_head:
             self._network.train()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.default_rng([self._seed, number]).integers(2**62)))
-            loss = self._pass(number, step=(number - first) * self._steps, steps=epochs * self._steps)
+            seeds = np.random.default_rng([self._seed, number]).integers(2**62, size=self._fabric.world_size)
+            torch.manual_seed(int(seeds[self._fabric.global_rank]))
+            loss = self._pass(self._stage, number, step=(number - first) * self._steps, steps=epochs * self._steps)
         self._network.eval()
-        self._note("head" if in_head else "blocks", loss)
+        if self._fabric.is_global_zero:
+            self._note("head" if in_head else "blocks", loss)
+        self._tell()
+
+    def _tell(self) -> None:
+        """What the first device found, to all: whether to go on, and what to draw."""
+        self.epochs, self._weights = self._fabric.broadcast((self.epochs, self._weights))
 
     def state(self) -> dict[str, Any]:
         """Everything that the next epoch depends on."""
-        assert self._optimizer is not None
+        assert self._stage is not None
         return {
             _FINISHED: False,
             "network": self._network.state_dict(),
             "average": self._average.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": self._stage.optimizer.state_dict(),
             "weights": torch.from_numpy(self._weights),
             "best": self._best,
             "epochs": [asdict(epoch) for epoch in self.epochs],
@@ -268,50 +323,50 @@ class _Course:
         self._weights = state["weights"].numpy()
         self._best = state["best"]
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self._optimizer = self._fresh_optimizer(len(self.epochs) - 1 <= self._tuning.head_epochs)
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._stage = self._fresh_stage(len(self.epochs) - 1 <= self._tuning.head_epochs)
+        self._stage.optimizer.load_state_dict(state["optimizer"])
 
     def result(self) -> dict[str, Any]:
         """What is kept of a course that is over."""
         return {_FINISHED: True, "best": self._best, "epochs": [asdict(epoch) for epoch in self.epochs]}
 
-    def finished(self, state: dict[str, Any]) -> Tuned:
-        self._network.load_state_dict(state["best"])
-        epochs = tuple(Epoch(**epoch) for epoch in state["epochs"])
-        best = min(epochs, key=lambda epoch: epoch.watch_nll).number
-        return Tuned(self._network.backbone.cpu().eval().requires_grad_(False), epochs, best)
+    @property
+    def _draws(self) -> int:
+        """Of an epoch: as many as there are photographs, and a few more so that each device has as many as another."""
+        return math.ceil(len(self._fit) / self._tuning.devices) * self._tuning.devices
 
     @property
     def _steps(self) -> int:
-        return math.ceil(len(self._fit) / self._tuning.batch)
+        return math.ceil(self._draws / self._tuning.batch)
 
-    def _pass(self, epoch: int, *, step: int, steps: int) -> float:
+    def _pass(self, stage: _Stage, epoch: int, *, step: int, steps: int) -> float:
         """Once through as many photographs as there are; the mean loss."""
-        assert self._optimizer is not None
         generator = torch.Generator().manual_seed(int(np.random.default_rng([self._seed, epoch, 1]).integers(2**62)))
-        drawn = list(WeightedRandomSampler(self._weights.tolist(), len(self._fit), generator=generator))
+        drawn = list(WeightedRandomSampler(self._weights.tolist(), self._draws, generator=generator))
         labels = self._lesson.labels[self._fit]
         weights = self._class_weights(labels)
         losses = []
         for number in range(self._steps):
-            places = range(number * self._tuning.batch, min((number + 1) * self._tuning.batch, len(drawn)))
+            batch = range(number * self._tuning.batch, min((number + 1) * self._tuning.batch, len(drawn)))
+            places = batch[self._fabric.global_rank :: self._fabric.world_size]
             images = torch.stack([self._mixing.image(self._seen(drawn[place], epoch, place)) for place in places])
             truth = torch.from_numpy(labels[[drawn[place] for place in places]].astype(np.int64))
             x, shares = self._mixing.batch(self._network.backbone.normalised(images), truth)
-            for group in self._optimizer.param_groups:
+            for group in stage.optimizer.param_groups:
                 group["lr"] = group["base"] * rate_share(step + number, steps, warm_up=self._tuning.warm_up)
-            self._optimizer.zero_grad()
-            # bfloat16 needs no scaling of the loss; on a CPU it would be slower than float32.
-            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=self._device.type == "cuda"):
-                logits = self._network(x.to(self._device))
+            stage.optimizer.zero_grad()
+            logits = stage.network(x.to(self._device))
             loss = functional.cross_entropy(
                 logits.float(), shares.to(self._device), weight=weights, label_smoothing=self._tuning.smoothing
             )
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+            self._fabric.backward(loss)
+            stage.optimizer.step()
             self._average.update_parameters(self._network)
             losses.append(float(loss.detach()))
-        return float(np.mean(losses))
+        own = torch.tensor(np.mean(losses), dtype=torch.float64, device=self._device)
+        mean = self._fabric.all_reduce(own, reduce_op="mean")
+        assert isinstance(mean, torch.Tensor)
+        return float(mean)
 
     def _seen(self, place: int, epoch: int, draw: int) -> torch.Tensor:
         rng = np.random.default_rng([self._seed, epoch, draw, 2])
@@ -325,7 +380,7 @@ class _Course:
         counts = np.maximum(np.bincount(labels, minlength=self._lesson.classes), 1)
         return torch.from_numpy((counts.mean() / counts).astype(np.float32)).to(self._device)
 
-    def _fresh_optimizer(self, in_head: bool) -> torch.optim.Optimizer:
+    def _fresh_stage(self, in_head: bool) -> _Stage:
         """Of the head, or of the head and the last blocks, each with its own rate; norms and biases do not decay."""
         backbone, tuning = self._network.backbone, self._tuning
         backbone.requires_grad_(False)
@@ -339,7 +394,8 @@ class _Course:
             for parameter in part.requires_grad_(True).parameters():
                 decay = tuning.weight_decay if parameter.ndim > 1 else 0.0
                 groups.append({"params": [parameter], "lr": rate, "base": rate, "weight_decay": decay})
-        return torch.optim.AdamW(groups)
+        network, optimizer = self._fabric.setup(self._network, torch.optim.AdamW(groups))
+        return _Stage(network, optimizer)
 
     def _averaged(self) -> AveragedModel:
         average = get_ema_multi_avg_fn(self._tuning.average_decay)  # type: ignore[no-untyped-call]
@@ -388,6 +444,14 @@ class _Course:
         network = self._average.module
         assert isinstance(network, Network)
         return self._shown.logits(name, images, network)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What learns for some epochs, as Fabric has set it up: devices and precision are its concern."""
+
+    network: nn.Module  # around the course's network, whose weights it shares
+    optimizer: torch.optim.Optimizer
 
 
 def _learning(tuning: Tuning, backbone: Backbone) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from training.data.folder import Photo
 from training.errors import SettingWrong
@@ -38,7 +38,7 @@ def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) ->
     """With its pretrained weights; a network that has none and will be tuned starts from numbers drawn by the seed.
 
     file: as for `backbones.pretrained`. Raises WeightsMissing, and SettingWrong for a recipe that is there to be
-    compared: of two networks, or with preprocessing.
+    compared, of two networks or with preprocessing, or that is to learn on more devices than there are.
     """
     if recipe.companion is not None:
         raise SettingWrong(
@@ -49,6 +49,10 @@ def starting_backbone(recipe: Recipe, *, seed: int, file: Path | None = None) ->
             "preprocessing is no part of what is served: it is there to be compared "
             "(amulet ablate --over preprocessing)"
         )
+    if recipe.tuning is not None:
+        from training.fitting import devices
+
+        devices.check(recipe.tuning)
     spec = backbones.spec_of(recipe.backbone)
     if recipe.tuning is None or spec.pretrainable:
         return backbones.pretrained(spec, recipe.levels, file=file)
@@ -89,12 +93,16 @@ def eyes_of(lens: Lens, recipe: Recipe, look: Look, tutor: Tutor, *, seed: int, 
             len(classes),
         )
         tuned = finetune(
-            lens.backbone, lesson, recipe, tuning, pixels, seed=seed, keep=tutor.keep, progress=tutor.progress
+            lens.backbone,
+            lesson,
+            recipe,
+            tuning,
+            partial(pixels_seen, side_px=recipe.input_px),
+            seed=seed,
+            keep=tutor.keep,
+            progress=tutor.progress,
         )
         own = replace(lens_of(tuned.backbone, recipe, threads=threads), course=tuned.document())
         return replace(look(own.eye), lens=own, tuned=True)
-
-    def pixels(photo: Photo) -> NDArray[np.uint8]:
-        return pixels_seen(photo, recipe.input_px)
 
     return see

@@ -14,7 +14,7 @@ from training.augmentation.standard import Strength
 from training.data.preprocessing import DENOISERS, Preprocessing
 from training.errors import SettingWrong
 from training.fitting.companion import ANSWERS, JOINED, Companion
-from training.fitting.tuning import SAMPLERS, Tuning
+from training.fitting.tuning import PRECISIONS, SAMPLERS, Tuning
 from training.models.backbones import spec_of
 
 NEIGHBOURS: Final = "neighbours"
@@ -105,6 +105,7 @@ _WITHIN: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "cutmix_alpha": (0.01, 100.0),
         "randaugment_ops": (0, 14),
         "randaugment_magnitude": (0, 30),
+        "devices": (1, 64),
     }
 )
 _RATIOS: Final = (
@@ -290,3 +291,10 @@ def _check_tuning(tuning: Tuning) -> None:
         raise SettingWrong(f"the setting tuning.watch_share must lie between 0 and 0.5, not {tuning.watch_share}")
     if tuning.sampler not in SAMPLERS:
         raise SettingWrong(f"the setting tuning.sampler must be {' or '.join(SAMPLERS)}, not {tuning.sampler}")
+    if tuning.precision not in PRECISIONS:
+        raise SettingWrong(f"the setting tuning.precision must be {' or '.join(PRECISIONS)}, not {tuning.precision}")
+    if tuning.batch % tuning.devices:
+        raise SettingWrong(
+            f"a batch of {tuning.batch} images cannot be shared by {tuning.devices} devices: set tuning.batch to a "
+            f"multiple of tuning.devices"
+        )

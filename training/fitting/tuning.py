@@ -7,6 +7,10 @@ from typing import Final
 
 # variance: of embeddings; loss: of the watched photographs' losses, anew after each epoch.
 SAMPLERS: Final = ("variance", "loss", "balanced", "as_given")
+FLOAT32: Final = "32-true"
+BFLOAT16: Final = "bf16-mixed"
+AS_SUITS: Final = "auto"  # bfloat16 on a GPU, float32 without
+PRECISIONS: Final = (AS_SUITS, FLOAT32, BFLOAT16)  # in Lightning's words; float16 would need its losses scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +48,6 @@ class Tuning:
     minority_robust_ratio: float = 0.0
     # Their statistics: only a network that starts from nothing gains by those of a hundred photographs.
     learn_norms: bool = False
+    # Both decide the last digits of the network, and so belong to what a run is made again from.
+    devices: int = 1  # GPUs, or processes where there is none, that share each batch
+    precision: str = AS_SUITS  # one of PRECISIONS

@@ -65,6 +65,10 @@ class BackboneSpec:
         """Copies of a network share what is known of it."""
         return self
 
+    def __reduce__(self) -> tuple[Callable[[str], BackboneSpec], tuple[str]]:
+        """In another process, a network finds there what is known of it."""
+        return spec_of, (self.name,)
+
 
 def _small_cnn() -> nn.Module:
     """Four convolutions: what a network without any schooling makes of the photographs."""

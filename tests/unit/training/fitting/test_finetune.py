@@ -51,7 +51,7 @@ def test_it_learns_and_keeps_the_best_epoch(whole: Tuned) -> None:
 def test_a_killed_run_goes_on_after_its_last_whole_epoch_and_ends_with_the_same_numbers(
     folder: Path, whole: Tuned, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "tests.unit.training.fitting.tuned", str(folder), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.unit.training.fitting.tuned", str(folder), str(tmp_path), "{}"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:

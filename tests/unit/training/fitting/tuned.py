@@ -1,7 +1,8 @@
-"""A fine-tuning small enough for a test, which a child process can run to be killed: `python -m … FOLDER KEEP`."""
+"""A fine-tuning small enough for a test; to be killed, a child runs it: `python -m … FOLDER KEEP SETTINGS`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from training.data.folder import load_folder
+from training.data.folder import Photo, load_folder
 from training.fitting.finetune import Lesson, Tuned, finetune
 from training.fitting.recipe import recipe_of, with_settings
+from training.fitting.shown import Pixels
 from training.fitting.tuning import Tuning
 from training.models.backbones import Backbone, spec_of
 
@@ -52,13 +54,15 @@ def untrained() -> Backbone:
 def tune(
     folder: Path, keep: Path | None, *, progress: Callable[[int, int], None] | None = None, **changes: object
 ) -> Tuned:
-    def pixels(photo: object) -> np.ndarray:
-        return np.asarray(Image.open(photo.path).convert("RGB").resize((SIDE_PX, SIDE_PX)))  # type: ignore[attr-defined]
-
     tuning = replace(TUNING, **changes)  # type: ignore[arg-type]
     return finetune(untrained(), lesson_of(folder), RECIPE, tuning, pixels, seed=4, keep=keep, progress=progress)
 
 
+def pixels(photo: Photo) -> Pixels:
+    return np.asarray(Image.open(photo.path).convert("RGB").resize((SIDE_PX, SIDE_PX)))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    tune(Path(sys.argv[1]), Path(sys.argv[2]), progress=lambda done, _total: print(done, flush=True))
+    data, kept, differing = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    tune(data, kept, progress=lambda done, _total: print(done, flush=True), **differing)
