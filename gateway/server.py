@@ -223,7 +223,7 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
                 tasks.create_task(_kept_alive(work))
-                for work in (policy.run, shipper.run, health.run, failures.run, *serving.run)
+                for work in (policy.run, shipper.run, health.run, failures.run, replays.run, *serving.run)
             ]
             on_listening(Listening(grpc_port, ops.port))
             try:
