@@ -56,5 +56,5 @@ def table(systems: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, float])
                 f"{name:<18}{case:<18}{one['rps']:>10.1f}{one['p50_ms']:>9.1f}{one['p95_ms']:>9.1f}"
                 f"{one['p99_ms']:>9.1f}{one['cpu_ms_each']:>9.2f}{one['rss_mib']:>7.0f}{one['errors']:>8.0f}"
             )
-    lines += [f"{name:<34}{value:>8.2f}" for name, value in ratios.items()]
+    lines += [f"{name:<46}{value:>8.2f}" for name, value in ratios.items()]
     return "\n".join(lines) + "\n"
