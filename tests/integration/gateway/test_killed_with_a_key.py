@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +113,33 @@ def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seco
     print(f"taken over after {took_s:.1f} s")
     assert took_s < TAKEN_OVER_S_MAX
     assert (again.prediction_id, again.replayed) == (answer.prediction_id, True)
+    assert predictions(console) == [answer.prediction_id]
+
+
+def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_on(
+    gateways: list[GatewayProcess], server: RunningTorchServe, console: Console
+) -> None:
+    """The late owner: its model has answered it while it stood, and another gateway has answered the call."""
+    (first, second), key = gateways, uuid4().hex
+    with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(1) as callers:
+        worker = server.worker()
+        worker.suspend()
+        try:
+            late = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
+            until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
+            first.process.send_signal(signal.SIGSTOP)
+        finally:
+            worker.resume()
+        try:
+            answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
+        finally:
+            first.process.send_signal(signal.SIGCONT)
+        said = late.result()
+
+    for gateway in gateways:
+        until(lambda gateway=gateway: has_delivered(gateway), s_max=60, what="its events are delivered")  # type: ignore[misc]  # bound
+    assert not answer.replayed
+    assert (said.prediction_id, said.replayed) == (answer.prediction_id, True)
     assert predictions(console) == [answer.prediction_id]
 
 

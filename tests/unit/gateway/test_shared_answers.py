@@ -13,6 +13,7 @@ from typing import Final
 import grpc
 import pytest
 import pytest_asyncio
+import redis.asyncio
 from grpc import aio
 
 from gateway import errors, shared_answers, shared_redis
@@ -23,7 +24,9 @@ from gateway.shared_redis import SharedRedis
 from protos.amulet.v1 import prediction_pb2 as pb
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
 from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, refused, running_gateway, until
+from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_replays import LATER, Work
+from tests.unit.gateway.test_service import feedback_on
 
 pytestmark = pytest.mark.servers
 SECRET: Final = os.urandom(32)
@@ -317,6 +320,37 @@ async def test_a_call_made_again_at_another_gateway_counts_once(tmp_path: Path) 
         assert second.graph.seen == []
         assert second.console.events() == []
         assert refused(conflict.value).code == grpc.StatusCode.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize("kind", ["prediction", "feedback"])
+async def test_what_is_on_the_way_to_the_disk_is_marked_for_other_gateways(tmp_path: Path, kind: str) -> None:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    k, reading = key(), redis.asyncio.Redis.from_url(REDIS_URL)
+    place = place_of("client-somchai", k if kind == "prediction" else f"feedback:{k}")
+    async with two_gateways(tmp_path, REDIS_URL) as (first, second):
+        known = await asked(first, pb.PredictRequest(views=[pb.View(photo=photo())]))
+
+        async def call(gateway: Gateway) -> str:
+            if kind == "prediction":
+                request = pb.PredictRequest(views=[pb.View(photo=photo())], idempotency_key=k)
+                return (await asked(gateway, request)).prediction_id
+            given = feedback_on(known)
+            given.idempotency_key = k
+            return (await gateway.stub.SubmitFeedback(given, metadata=SOMCHAI.metadata)).feedback_id
+
+        with held_disk() as disk:
+            begun = asyncio.create_task(call(first))
+            await until(disk.asked.is_set, what="it is on the way to the disk")
+            held = await reading.get(b"amulet:answers:" + place)
+            disk.go_on()
+            answer = await begun
+        again = await call(second)
+    await reading.aclose()
+
+    assert held is not None
+    assert held.startswith(b"r")
+    assert again == answer
 
 
 async def test_gateways_without_a_redis_answer_twice(tmp_path: Path) -> None:
