@@ -151,6 +151,8 @@ def test_the_page_says_what_the_server_enforces() -> None:
         f"{asked['grpc.max_concurrent_streams']} calls at once",
         f"{asked['grpc.max_connection_age_ms'] // 60_000} minutes",
         f"{asked['grpc.server_handshake_timeout_ms'] // 1000} seconds for the handshake",
+        f"{asked['grpc.http2.settings_timeout'] // 1000} seconds until its settings are acknowledged",
+        f"{asked['grpc.max_allowed_incoming_connections']} connections of all callers",
     ):
         assert sentence in page
 
