@@ -22,9 +22,14 @@ async def give_back() -> None:
     least_bytes = _resident_bytes()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        if _resident_bytes() - least_bytes > _GROWN_BYTES:
-            await asyncio.to_thread(trim, 0)
-        least_bytes = min(least_bytes, _resident_bytes())
+        least_bytes = await asyncio.to_thread(_given_back, trim, least_bytes)
+
+
+def _given_back(trim: Any, least_bytes: int) -> int:
+    """The least that was held, now included."""
+    if _resident_bytes() - least_bytes > _GROWN_BYTES:
+        trim(0)
+    return min(least_bytes, _resident_bytes())
 
 
 def _resident_bytes() -> int:
