@@ -28,7 +28,7 @@ from gateway.admission.streams import Streams
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
 from gateway.certificates import Certificates
-from gateway.door import Admission, Door, Strangers
+from gateway.door import METADATA_BYTES_MAX, Admission, Door, Strangers
 from gateway.failures import Failures
 from gateway.health import SERVICE, Health
 from gateway.intake.decoders import Decoders, DecoderSettings
@@ -361,7 +361,7 @@ def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
         ("grpc.per_message_decompression", 0),  # `messages` unpacks, within its bounds
         # Of whoever has acknowledged our settings; before, gRPC takes 16 MiB in a block whatever it is told. So nobody
         # is borne for long without, and all connections are limited (decision 0219).
-        ("grpc.max_metadata_size", 16 * 1024),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.http2.settings_timeout", 10_000),
         ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
         ("grpc.max_concurrent_streams", 256),  # of one connection
