@@ -6,8 +6,10 @@ Of one call that its caller makes again elsewhere, at most one event is left, an
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from gateway.shared_answers import SharedAnswers
 from gateway.shared_redis import SharedRedis
 from tests.integration.console_brokers.own_servers import OwnServer, own_redis
 from tests.unit.gateway.cast import until
+from tests.unit.gateway.test_replays import LATER
 
 pytestmark = pytest.mark.servers
 DIGEST: Final = b"d" * 32
@@ -216,3 +219,48 @@ async def test_what_cannot_be_settled_at_a_start_is_settled_when_redis_is_back(r
 
         async with asyncio.timeout(REFUSED_S_MAX):
             assert [await other.shared.begin(place, DIGEST) for place in (lost, durable)] == [None, b"durable"]
+
+
+async def test_gateways_that_stand_still_at_random_leave_one_event_and_one_answer_for_each_key(
+    redis: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is silent for longer than its claims last, now and again, and fails some calls."""
+    monkeypatch.setattr(shared_answers, "CLAIM_S", 1)
+    monkeypatch.setattr(shared_redis, "_ANSWER_S_MAX", 10.0)
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    events, answers = Counter[str](), defaultdict[str, set[bytes]](set)
+
+    async def beats(shared: SharedAnswers) -> None:
+        while True:
+            await asyncio.sleep(chance.uniform(0.1, 0.4) if chance.random() < 0.6 else chance.uniform(0.4, 2.5))
+            await shared.renew()
+
+    async def call(replays: Replays, key: str) -> None:
+        async def work() -> bytes:
+            await asyncio.sleep(chance.uniform(0.0, 2.5))
+            if chance.random() < 0.2:
+                raise errors.BackendUnavailable("down")
+            await replays.about_to_record("somchai", key, DIGEST)
+            await asyncio.sleep(chance.choice([0.0, 0.0, 1.5, 2.5]))  # the disk
+            events[key] += 1
+            return f"{key} {events[key]}".encode()
+
+        await asyncio.sleep(chance.uniform(0.0, 2.0))
+        with suppress(errors.BackendUnavailable):
+            answers[key].add((await replays.once("somchai", key, DIGEST, work, deadline=LATER))[0])
+
+    clients = [SharedRedis(redis.url) for _ in range(3)]
+    shared = [SharedAnswers(each, gateway_id=f"{n}", secret=SECRET) for n, each in enumerate(clients)]
+    living = [asyncio.create_task(beats(each)) for each in shared]
+    gateways = [Replays(shared=each) for each in shared]
+    keys = [uuid.uuid4().hex for _ in range(60)]
+    await asyncio.gather(*(call(replays, key) for key in keys for replays in gateways))
+    for task, client in zip(living, clients, strict=True):
+        task.cancel()
+        await client.close()
+
+    assert len(events) > len(keys) / 2
+    assert set(events.values()) == {1}
+    assert {len(told) for key, told in answers.items() if key in events} == {1}
