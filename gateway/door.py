@@ -151,12 +151,12 @@ class Door(aio.ServerInterceptor):
         service, _, method = details.method.rpartition("/")
         if handler is None:
             return None
-        metadata = dict(metadata_of(details.invocation_metadata))
         metadata_bytes = _size_of(details.invocation_metadata)
         if metadata_bytes > METADATA_BYTES_MAX:
             why = f"the metadata has {metadata_bytes} bytes"
             wanted = f"at most {METADATA_BYTES_MAX} are allowed"
             return self._refusing(Call(method), errors.FieldInvalid(why, field="metadata", wanted=wanted))
+        metadata = dict(metadata_of(details.invocation_metadata))
         if service not in _OURS or method in _OPEN:  # health and reflection tell nothing that needs a key
             language = language_of(metadata.get("accept-language", ""))
             return self._open(Call(method, language), handler)
