@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from typing import Any, Final
 
 import grpc
 
-from benchmarks.systems import HOST, ROOT, START_S_MAX, Bench, Contender, SystemFailed, free_offset
+from benchmarks.systems import HOST, ROOT, START_S_MAX, Bench, Contender, SystemFailed, free_offset, free_port
 from cli.layout import Layout, Ports
 from cli.provision import provision
 from handlers import amulet_handler
@@ -40,7 +41,10 @@ _CALLS_PER_MINUTE: Final = 10_000_000
 
 
 class Amulet(Contender):
-    """settings: variables of the gateway; torchserve: arguments of its launcher; registering: of the version."""
+    """settings: variables of the gateway; torchserve: arguments of its launcher; registering: of the version.
+
+    keyed: each call has an idempotency key of its own; redis: a Redis beside it counts calls and knows keys.
+    """
 
     def __init__(
         self,
@@ -50,9 +54,12 @@ class Amulet(Contender):
         settings: dict[str, str] | None = None,
         torchserve: tuple[str, ...] = (),
         registering: dict[str, int] | None = None,
+        keyed: bool = False,
+        redis: bool = False,
     ) -> None:
         super().__init__(name, bench)
         self._settings, self._torchserve, self._registering = settings or {}, torchserve, registering or {}
+        self._keyed, self._redis = keyed, redis
         self._layout = Layout(bench.work / name, Ports(free_offset()))
         self._console: ConsoleStandIn | None = None
 
@@ -81,6 +88,8 @@ class Amulet(Contender):
             {"AMULET_PIXELS_DIR": environment["AMULET_PIXELS_DIR"]},
         )  # fmt: skip
         self._register(made.name, out)
+        if self._redis:
+            environment["AMULET_CACHE_URL"] = self._start_redis()
         out = self.spawn([sys.executable, "-m", "gateway"], environment, cwd=ROOT)
         self._until_ready(out)
 
@@ -89,12 +98,21 @@ class Amulet(Contender):
             "target": self._layout.gateway_address,
             "key": self._key,
             "authority": str(self._layout.tls / "ca.pem"),
+            "keyed": self._keyed,
         }
 
     def end(self) -> None:
         super().end()
         if self._console is not None:  # a start that failed may not have come to it
             self._console.stop()
+
+    def _start_redis(self) -> str:
+        program = shutil.which("redis-server")
+        if program is None:
+            raise SystemFailed("redis-server is not installed")
+        port = free_port()
+        self.spawn([program, "--bind", HOST, "--port", str(port), "--save", "", "--dir", self.bench.work], {})
+        return f"redis://{HOST}:{port}/0"
 
     def _register(self, archive_name: str, out: Path) -> None:
         ends_s = time.monotonic() + START_S_MAX

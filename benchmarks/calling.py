@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import grpc
 import uvloop
@@ -62,6 +63,7 @@ class Wish:
     path: str = ""  # http
     multipart: bool = False  # http: the field `request`, else the body is the photograph
     key: str = ""  # grpc
+    keyed: bool = False  # grpc: an idempotency key of its own for each call
     authority: str = ""  # file of the certificate authority; empty: HTTP instead of gRPC
 
 
@@ -164,7 +166,9 @@ async def _grpc(wish: Wish, authority: bytes) -> Ask:
     async def ask(photo: bytes) -> Stages:
         try:
             response = await stub.Predict(
-                pb.PredictRequest(views=[pb.View(photo=photo)], explain=explain),
+                pb.PredictRequest(
+                    views=[pb.View(photo=photo)], explain=explain, idempotency_key=uuid4().hex if wish.keyed else ""
+                ),
                 metadata=(("x-api-key", wish.key),),
                 timeout=_ANSWER_S_MAX,
             )

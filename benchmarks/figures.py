@@ -47,14 +47,14 @@ def medians(kept: Mapping[str, Mapping[str, Sequence[Row]]]) -> dict[str, dict[s
 def table(systems: Mapping[str, Mapping[str, Row]], ratios: Mapping[str, float]) -> str:
     """As a person reads it."""
     lines = [
-        f"{'system':<18}{'case':<18}{'a second':>10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}"
+        f"{'system':<20}{'case':<18}{'a second':>10}{'p50 ms':>9}{'p95 ms':>9}{'p99 ms':>9}"
         f"{'CPU ms':>9}{'MiB':>7}{'errors':>8}"
     ]
     for name, cases in systems.items():
         for case, one in cases.items():
             lines.append(
-                f"{name:<18}{case:<18}{one['rps']:>10.1f}{one['p50_ms']:>9.1f}{one['p95_ms']:>9.1f}"
+                f"{name:<20}{case:<18}{one['rps']:>10.1f}{one['p50_ms']:>9.1f}{one['p95_ms']:>9.1f}"
                 f"{one['p99_ms']:>9.1f}{one['cpu_ms_each']:>9.2f}{one['rss_mib']:>7.0f}{one['errors']:>8.0f}"
             )
-    lines += [f"{name:<34}{value:>8.2f}" for name, value in ratios.items()]
+    lines += [f"{name:<46}{value:>8.2f}" for name, value in ratios.items()]
     return "\n".join(lines) + "\n"

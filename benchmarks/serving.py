@@ -48,8 +48,13 @@ SYSTEMS: Final[Mapping[str, Callable[[Bench], Contender]]] = {
     "bentoml": lambda bench: BentoML("bentoml", bench),
     "torchserve_stock": lambda bench: TorchServeStock("torchserve_stock", bench),
     "amulet_sent": lambda bench: Amulet("amulet_sent", bench, settings={"AMULET_PIXELS_DIR": ""}),
+    "amulet_keyed": lambda bench: Amulet("amulet_keyed", bench, keyed=True),
+    "amulet_redis": lambda bench: Amulet("amulet_redis", bench, redis=True),
+    "amulet_redis_keyed": lambda bench: Amulet("amulet_redis_keyed", bench, redis=True, keyed=True),
 }
-ON_REQUEST: Final = ("amulet_sent",)  # as if TorchServe ran on another machine
+# What a call under an idempotency key costs: each beside the same without it. A Redis counts calls, too.
+KEYED: Final = {"amulet_keyed": "amulet", "amulet_redis": "amulet", "amulet_redis_keyed": "amulet_redis"}
+ON_REQUEST: Final = ("amulet_sent", *KEYED)  # the first as if TorchServe ran on another machine
 NAMES: Final = (*(name for name in SYSTEMS if name not in ON_REQUEST), "limit")
 
 Profile = dict[str, dict[str, float]]  # role, role/thread or stage -> figures of one call
@@ -135,7 +140,10 @@ def _median_profile(profiles: Sequence[Profile]) -> Profile:
 
 
 def ratios(medians: Mapping[str, Mapping[str, Row]]) -> dict[str, float]:
-    """Ours divided by theirs: throughput per case; at one connection also p50's milliseconds above the best peer's."""
+    """Ours divided by theirs: throughput per case; at one connection also p50's milliseconds above the best peer's.
+
+    Of calls under a key also what a call costs the processors.
+    """
     found = {}
     ours = medians.get("amulet", {})
     for case, row in ours.items():
@@ -149,6 +157,12 @@ def ratios(medians: Mapping[str, Mapping[str, Row]]) -> dict[str, float]:
     peers = [medians[name]["c1"]["p50_ms"] for name in PEER_NAMES if "c1" in medians.get(name, {})]
     if "c1" in ours and peers:
         found["c1_p50_ms_above_best_peer"] = ours["c1"]["p50_ms"] - min(peers)
+    for name, without in KEYED.items():
+        for case in CLOSED:
+            if case in medians.get(name, {}) and case in medians.get(without, {}):
+                with_it, beside = medians[name][case], medians[without][case]
+                found[f"{case}_{name}_to_{without}"] = with_it["rps"] / beside["rps"]
+                found[f"{case}_{name}_to_{without}_cpu"] = with_it["cpu_ms_each"] / beside["cpu_ms_each"]
     return found
 
 

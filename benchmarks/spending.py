@@ -25,6 +25,7 @@ _ROLES: Final = (
     ("gateway.intake.decoder_process", "decoder"),
     ("model_service_worker", "worker"),
     ("org.pytorch.serve.ModelServer", "java"),
+    ("redis-server", "redis"),
     ("gateway", "gateway"),
     ("resource_tracker", "tracker"),
 )

@@ -90,7 +90,8 @@ def bench() -> None:
 @click.option(
     "--systems",
     help="Some of amulet, litserve, bentoml, torchserve_stock, limit, with commas; amulet_sent is Amulet that sends "
-    "pixels to TorchServe.  [default: all but amulet_sent]",
+    "pixels to TorchServe, amulet_keyed with an idempotency key for each call, amulet_redis and amulet_redis_keyed "
+    "with a Redis beside it.  [default: the first five]",
 )
 def serving(
     models: tuple[Path, ...],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -54,6 +54,9 @@ _KIND_OF: Final = {
 # Nobody has come for so long: they have heard that this gateway is not serving. Who does not listen is not waited for.
 _QUIET_S: Final = 0.25
 _LEAVE_S_MAX: Final = 2.0
+# gRPC's own bound on it holds once our settings are acknowledged: what came before is held for as long as its call is.
+METADATA_BYTES_MAX: Final = 16 * 1024
+_FIELD_BYTES: Final = 32  # beside its name and value, as HTTP/2 counts
 _Context = aio.ServicerContext[Any, Any]
 
 
@@ -148,6 +151,11 @@ class Door(aio.ServerInterceptor):
         service, _, method = details.method.rpartition("/")
         if handler is None:
             return None
+        metadata_bytes = _size_of(details.invocation_metadata)
+        if metadata_bytes > METADATA_BYTES_MAX:
+            why = f"the metadata has {metadata_bytes} bytes"
+            wanted = f"at most {METADATA_BYTES_MAX} are allowed"
+            return self._refusing(Call(method), errors.FieldInvalid(why, field="metadata", wanted=wanted))
         metadata = dict(metadata_of(details.invocation_metadata))
         if service not in _OURS or method in _OPEN:  # health and reflection tell nothing that needs a key
             language = language_of(metadata.get("accept-language", ""))
@@ -309,6 +317,10 @@ def _reading(
     kind = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
     parse = parser_of(like.request_deserializer)
     return kind(serve, request_deserializer=parse, response_serializer=like.response_serializer)
+
+
+def _size_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:
+    return sum(len(name) + len(value) + _FIELD_BYTES for name, value in metadata or ())
 
 
 async def _moment() -> None:

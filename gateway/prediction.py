@@ -216,6 +216,7 @@ class Predictor:
         )
         committing_s = time.monotonic()
         if digest:  # nothing calls a record back from the disk, and the second call has to find it
+            await self._replays.about_to_record(client.client_id, ask.idempotency_key, digest)
             await self.make_durable(event)
         else:
             async with deadline.while_("making the answer durable"):

@@ -18,7 +18,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, Protocol
@@ -83,11 +83,18 @@ class _Entry:
     answered_at_s: float = 0.0
 
 
+class ClaimLost(Exception):
+    """Another gateway has taken over: this one has recorded nothing, and may not."""
+
+
 class Shared(Protocol):
     """What other gateways know of keys."""
 
     async def begin(self, place: bytes, digest: bytes) -> bytes | None:
         """The answer that another gateway gave, perhaps soon; None: it is ours to give. Raises IdempotencyConflict."""
+
+    async def record(self, place: bytes, digest: bytes) -> None:
+        """It is about to be recorded. Raises ClaimLost."""
 
     async def give(self, place: bytes, digest: bytes, answer: bytes) -> None:
         """It is given."""
@@ -95,8 +102,20 @@ class Shared(Protocol):
     async def free(self, place: bytes, digest: bytes) -> None:
         """It is not given."""
 
+    async def known(self, places: Sequence[bytes]) -> list[Remembered | None]:
+        """What was given."""
+
+    async def forget(self, kept: Remembered) -> None:
+        """That is of no use any more."""
+
+    async def agree(self, place: bytes, version: str, *, instead_of: str) -> str:
+        """The one version of all."""
+
     async def settle(self, recalled: Callable[[bytes], Remembered | None]) -> None:
         """What became of what was begun here before a restart."""
+
+    async def run(self) -> None:
+        """Tell others, for ever, that what is begun here goes on."""
 
 
 class Replays:
@@ -120,6 +139,13 @@ class Replays:
         if self._shared is not None:
             await self._shared.settle(self._kept_at)
 
+    async def run(self) -> None:
+        """What keeps other gateways from answering what is begun here. Until cancelled."""
+        if self._shared is None:
+            await asyncio.Event().wait()
+        else:
+            await self._shared.run()
+
     async def once(
         self,
         client_id: str,
@@ -133,6 +159,7 @@ class Replays:
         """The answer, and whether it was given before.
 
         deadline: of the wait for another call with this key; `work` keeps to its own, and is never ended here.
+        work: asks `about_to_record` before anything becomes durable, and is begun anew where that raised ClaimLost.
         lasting: what of an answer may be kept outside this process.
         Raises IdempotencyConflict when the key stands for another request, DeadlineExceeded, and
         whatever `work` raises; a failure is not remembered.
@@ -169,22 +196,50 @@ class Replays:
         """By another gateway, or by `work`."""
         if self._shared is None:
             return await work(), False
-        async with deadline.while_(ON_ITS_WAY):
-            known = await self._shared.begin(place, digest)
-        if known is not None:
-            return known, True
-        try:
-            answer = await work()
-        except BaseException:
-            await self._shared.free(place, digest)
-            raise
-        await self._shared.give(place, digest, lasting(answer))
-        return answer, False
+        while True:
+            async with deadline.while_(ON_ITS_WAY):
+                known = await self._shared.begin(place, digest)
+            if known is not None:
+                return known, True
+            try:
+                answer = await work()
+            except ClaimLost:
+                continue
+            except BaseException:
+                await self._shared.free(place, digest)
+                raise
+            await self._shared.give(place, digest, lasting(answer))
+            return answer, False
+
+    async def about_to_record(self, client_id: str, key: str, digest: bytes) -> None:
+        """For the work under a key, once nothing is left to do but to make its answer durable.
+
+        Raises what has to leave the work as it is: ClaimLost, or the refusal that it ends with.
+        """
+        if self._shared is not None:
+            await self._shared.record(place_of(client_id, key), digest)
 
     def kept(self, client_id: str, key: str) -> Remembered | None:
         """What a call with this key would get at once."""
         self._forget_old()
         return self._kept_at(place_of(client_id, key))
+
+    async def kept_elsewhere(self, client_id: str, keys: Sequence[str]) -> list[Remembered | None]:
+        """What other gateways would get at once for these keys, too."""
+        if self._shared is None:
+            return [None] * len(keys)
+        return await self._shared.known([place_of(client_id, key) for key in keys])
+
+    async def forget_elsewhere(self, kept: Remembered) -> None:
+        """`forget` for what `kept_elsewhere` found."""
+        if self._shared is not None:
+            await self._shared.forget(kept)
+
+    async def agree(self, client_id: str, key: str, version: str, *, instead_of: str) -> str:
+        """The version that answers under a key at all gateways: the one named first, or now instead of that."""
+        if self._shared is None:
+            return version
+        return await self._shared.agree(place_of(client_id, key), version, instead_of=instead_of)
 
     def _kept_at(self, place: bytes) -> Remembered | None:
         entry = self._entries.get(place)

@@ -28,7 +28,7 @@ from gateway.admission.streams import Streams
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
 from gateway.certificates import Certificates
-from gateway.door import Admission, Door, Strangers
+from gateway.door import METADATA_BYTES_MAX, Admission, Door, Strangers
 from gateway.failures import Failures
 from gateway.health import SERVICE, Health
 from gateway.intake.decoders import Decoders, DecoderSettings
@@ -38,6 +38,7 @@ from gateway.journal.journal import Journal
 from gateway.journal.recent import recent_records
 from gateway.journal.shipper import Shipper, ShipperSettings
 from gateway.journal.writer import JournalSettings
+from gateway.memory import give_back
 from gateway.open_inference import SERVICE as OPEN_INFERENCE
 from gateway.open_inference import OpenInference
 from gateway.ops import OpsServer, Page, pages
@@ -69,6 +70,8 @@ _RECALLED_BYTES_MAX: Final = 16 * _MIB
 STRANGERS_STREAMS_MAX: Final = 256
 # Health checks and the like whose message is not here yet.
 STRANGERS_AWAITED_MAX: Final = 64
+# Of all callers: twice as many as may watch. What lies beyond would take the descriptors that the journal needs.
+CONNECTIONS_MAX: Final = 512
 
 
 def streams_max(calls_in_flight_max: int) -> int:
@@ -223,7 +226,7 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
                 tasks.create_task(_kept_alive(work))
-                for work in (policy.run, shipper.run, health.run, failures.run, *serving.run)
+                for work in (policy.run, shipper.run, health.run, failures.run, replays.run, give_back, *serving.run)
             ]
             on_listening(Listening(grpc_port, ops.port))
             try:
@@ -356,7 +359,11 @@ def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
         ("grpc.max_receive_message_length", VIEWS_MAX * limits.photo_bytes_max + _MIB),
         ("grpc.max_send_message_length", 64 * _MIB),
         ("grpc.per_message_decompression", 0),  # `messages` unpacks, within its bounds
-        ("grpc.max_metadata_size", 16 * 1024),
+        # Of whoever has acknowledged our settings; before, gRPC takes 16 MiB in a block whatever it is told. So nobody
+        # is borne for long without, and all connections are limited (decision 0219).
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        ("grpc.http2.settings_timeout", 10_000),
+        ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
         ("grpc.max_concurrent_streams", 256),  # of one connection
         ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls
         ("grpc.server_handshake_timeout_ms", 10_000),

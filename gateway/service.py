@@ -140,6 +140,8 @@ class PredictionService:
                 traceparent=call.trace.traceparent,
                 replay=replay if request.idempotency_key else None,
             )
+            if request.idempotency_key:
+                await self._replays.about_to_record(call.client.client_id, key, digest)
             await self._predictor.make_durable(event)
             return feedback_id.encode()
 

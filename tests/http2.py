@@ -54,7 +54,9 @@ def message(content: bytes, *, packed: bool = False) -> bytes:
 class Connection:
     """One connection. It reads what comes, acknowledges settings, and counts how much it may send."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, acknowledging: bool = True
+    ) -> None:
         self._reader, self._writer = reader, writer
         self._windows: dict[int, int] = {0: _WINDOW_BYTES}
         self._initial_bytes = _WINDOW_BYTES
@@ -65,15 +67,19 @@ class Connection:
         self.closed = False
         self.goaway = b""
         self._bounded = False
+        self._acknowledging = acknowledging
 
     @classmethod
     @asynccontextmanager
-    async def to(cls, port: int, *, tls: ssl.SSLContext | None = None, settings: bytes = b"") -> AsyncIterator[Self]:
+    async def to(
+        cls, port: int, *, tls: ssl.SSLContext | None = None, settings: bytes = b"", acknowledging: bool = True
+    ) -> AsyncIterator[Self]:
+        """acknowledging: the other side's settings, as everybody has to."""
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=tls, server_hostname="localhost" if tls else None
         )
         writer.write(PREFACE)
-        connection = cls(reader, writer)
+        connection = cls(reader, writer, acknowledging=acknowledging)
         connection.send(SETTINGS, settings)
         try:
             yield connection
@@ -135,6 +141,10 @@ class Connection:
         async with self._changed:
             await self._changed.wait_for(lambda: self._bounded or self.closed)
 
+    async def until_closed(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.closed)
+
     def _over(self, stream: int) -> bool:
         return self.closed or stream in self.ended
 
@@ -160,7 +170,8 @@ class Connection:
                         for each in self._windows.keys() - {0}:
                             self._windows[each] += size - self._initial_bytes
                         self._initial_bytes = size
-                self.send(SETTINGS, flags=ACK)
+                if self._acknowledging:
+                    self.send(SETTINGS, flags=ACK)
                 self._bounded = True
             elif kind == WINDOW_UPDATE:
                 self._windows[stream] = self._windows.get(stream, self._initial_bytes) + int.from_bytes(payload)

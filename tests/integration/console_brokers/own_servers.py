@@ -50,6 +50,24 @@ class OwnServer:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """It forgets what it has not written. Harmless when it does not run."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(60)
+            self._process = None
+
+    def suspend(self) -> None:
+        """It holds what it knows, and says nothing until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()

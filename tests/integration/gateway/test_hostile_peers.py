@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from amulet_client import Client, Refused, Unreachable
+from gateway.server import CONNECTIONS_MAX
 from tests import http2
 from tests.http2 import Connection
 from tests.integration.gateway.conftest import environment
@@ -41,6 +42,8 @@ HALF_CONNECTIONS: Final = 60
 KINDS: Final = ("resets", "pings", "long metadata", "answers not read", "bombs")
 PACE_S: Final = 0.001  # of the quickest attacks: what they take of this machine, nobody else has
 BACK_S_MAX: Final = 30.0
+HOLDING: Final = 12  # connections, of some 17 MiB each
+BORNE_S_MAX: Final = 30.0  # ten seconds for acknowledging settings, on a busy machine; gRPC alone gives a minute
 # gRPC unpacks what comes packed, as it does where nobody tells it not to.
 UNGUARDED: Final = """
 import runpy, gateway.server as server
@@ -281,3 +284,70 @@ def test_honest_callers_are_answered_beside_hostile_peers_and_nothing_of_those_s
         assert under_attack["long metadata that was read"] == 0
         assert outcomes["OK"] >= 0.99 * len(HONEST) * CALLS_EACH, outcomes
         assert gateway.predict(photo()).prediction_id
+
+
+def endless_block() -> bytes:
+    """What begins a call with metadata that is as long as gRPC takes from whoever has not acknowledged its settings."""
+    return http2.call_fields(PREDICT, *((f"x-long-{number}", "a" * 60_000) for number in range(15 * MIB // 60_000)))
+
+
+async def hold_metadata(port: int, connections: int) -> list[float]:
+    """Each connection begins such a block, acknowledges nothing and never ends it. How many seconds each was borne."""
+    block = endless_block()
+    frames = [block[place : place + 16_384] for place in range(0, len(block), 16_384)]
+
+    async def one() -> float:
+        began_s = time.monotonic()
+        async with Connection.to(port, acknowledging=False) as connection:
+            with suppress(OSError):
+                for number, frame in enumerate(frames):
+                    connection.send(http2.CONTINUATION if number else http2.HEADERS, frame, stream=1)
+                    await connection.drain()
+            await connection.until_closed()
+        return time.monotonic() - began_s
+
+    async with asyncio.timeout(300):
+        return await asyncio.gather(*(one() for _ in range(connections)))
+
+
+def test_who_acknowledges_no_settings_holds_memory_for_seconds(tmp_path: Path, open_policy: Console) -> None:
+    """Until then gRPC takes 16 MiB of metadata, whatever it is told: that is borne for no longer than a handshake."""
+    with alone(tmp_path, open_policy) as gateway:
+        process = psutil.Process(gateway.process.pid)
+        before_mib = process.memory_info().rss / MIB
+        with memory_of(gateway) as grown_mib:
+            borne_s = asyncio.run(hold_metadata(gateway.grpc_port, HOLDING))
+            took_mib = grown_mib()
+        back_s = until(
+            lambda: process.memory_info().rss / MIB - before_mib < 64, s_max=BACK_S_MAX, what="memory is back"
+        )
+
+    print(f"grown {took_mib:.0f} MiB, borne {max(borne_s):.1f} s, back after {back_s:.1f} s")
+    assert took_mib > HOLDING * 10  # else nothing was held
+    assert max(borne_s) < BORNE_S_MAX
+
+
+def test_connections_beyond_their_bound_are_closed_and_a_place_that_is_left_is_free(
+    tmp_path: Path, open_policy: Console
+) -> None:
+    async def is_taken(stack: AsyncExitStack, port: int) -> bool:
+        connection = await stack.enter_async_context(Connection.to(port))
+        await connection.until_bounded()
+        return not connection.closed
+
+    async def comes_and_goes(port: int) -> tuple[list[bool], bool]:
+        async with asyncio.timeout(300), AsyncExitStack() as others:
+            async with AsyncExitStack() as first:
+                taken = [await is_taken(first, port)]
+                # The policy is heard over one of the test's own.
+                taken += [await is_taken(others, port) for _ in range(CONNECTIONS_MAX + 8)]
+            while not (again := await is_taken(others, port)):
+                pass
+        return taken, again
+
+    with alone(tmp_path, open_policy) as gateway:
+        taken, again = asyncio.run(comes_and_goes(gateway.grpc_port))
+
+    assert CONNECTIONS_MAX - 2 <= sum(taken) <= CONNECTIONS_MAX
+    assert taken[: CONNECTIONS_MAX - 2] == [True] * (CONNECTIONS_MAX - 2)
+    assert again

@@ -33,6 +33,29 @@ def one(rps: float, p50_ms: float) -> figures.Row:
     return {"rps": rps, "p50_ms": p50_ms}
 
 
+def test_calls_under_a_key_stand_beside_the_same_without() -> None:
+    def row(rps: float, cpu_ms_each: float) -> figures.Row:
+        return {"rps": rps, "p50_ms": 1.0, "cpu_ms_each": cpu_ms_each}
+
+    found = serving.ratios(
+        {
+            "amulet": {"c8": row(100, 10), "open_0.5": row(1, 1)},
+            "amulet_keyed": {"c8": row(80, 12)},
+            "amulet_redis": {"c8": row(50, 16)},
+            "amulet_redis_keyed": {"c8": row(25, 20), "open_0.5": row(1, 1)},
+        }
+    )
+
+    assert found == {
+        "c8_amulet_keyed_to_amulet": 0.8,
+        "c8_amulet_keyed_to_amulet_cpu": 1.2,
+        "c8_amulet_redis_to_amulet": 0.5,
+        "c8_amulet_redis_to_amulet_cpu": 1.6,
+        "c8_amulet_redis_keyed_to_amulet_redis": 0.5,
+        "c8_amulet_redis_keyed_to_amulet_redis_cpu": 1.25,
+    }
+
+
 def test_ratios_name_the_best_peer_and_leave_out_open_loops() -> None:
     found = serving.ratios(
         {

@@ -24,7 +24,7 @@ from protos.amulet.v1 import prediction_pb2 as pb
 from tests import http2
 from tests.http2 import Connection
 from tests.pages import ROOT
-from tests.unit.gateway.cast import SOMCHAI, Gateway, encoded, photo, policy, running_gateway
+from tests.unit.gateway.cast import SOMCHAI, Gateway, encoded, photo, policy, running_gateway, until
 
 # RFC 9113: types of frames, and the error that says "you send too much of it".
 SETTINGS, PING, GOAWAY = 0x4, 0x6, 0x7
@@ -151,6 +151,8 @@ def test_the_page_says_what_the_server_enforces() -> None:
         f"{asked['grpc.max_concurrent_streams']} calls at once",
         f"{asked['grpc.max_connection_age_ms'] // 60_000} minutes",
         f"{asked['grpc.server_handshake_timeout_ms'] // 1000} seconds for the handshake",
+        f"{asked['grpc.http2.settings_timeout'] // 1000} seconds until its settings are acknowledged",
+        f"{asked['grpc.max_allowed_incoming_connections']} connections of all callers",
     ):
         assert sentence in page
 
@@ -161,6 +163,33 @@ async def test_metadata_beyond_its_bound_is_refused_and_the_connection_stays(tmp
             await gateway.predict(photo(), metadata=(*SOMCHAI.metadata, ("x-long", "a" * 40_000)))
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert (await gateway.predict(photo())).prediction_id
+
+
+async def test_metadata_that_came_before_our_settings_were_acknowledged_is_not_held(tmp_path: Path) -> None:
+    """A stranger's watch, whose metadata would be held for as long as it is open. gRPC itself lets it pass."""
+    async with (
+        running_gateway(tmp_path, policy=policy()) as gateway,
+        Connection.to(gateway.listening.grpc_port, acknowledging=False) as connection,
+        asyncio.timeout(30),
+    ):
+
+        async def watch(*metadata: tuple[str, str]) -> int:
+            stream = connection.begin(http2.call_fields("/grpc.health.v1.Health/Watch", *metadata))
+            await connection.give(stream, http2.message(b""))
+            return stream
+
+        long = await watch(("x-long", "a" * 17_000))  # much more, and gRPC refuses it now and then
+        end = await connection.end_of(long)
+        welcome = await watch()
+        connection.send(SETTINGS, flags=ACK)
+        await until(lambda: is_open(gateway), what="the watch without metadata is open")
+
+        assert b"the metadata has 17" in end
+        assert welcome not in connection.ended
+
+
+async def is_open(gateway: Gateway) -> bool:
+    return await gateway.metric("amulet_streams_open_without_key") == 1
 
 
 async def test_metadata_beyond_its_bound_does_not_reach_us_whatever_client_sends_it(tmp_path: Path) -> None:

@@ -440,10 +440,10 @@ def two_versions(routed: str, *, only: str = "") -> policy_pb2.ServedModel:
     )
 
 
-async def interrupted(gateway: Gateway) -> events_pb2.PredictionMade:
+async def interrupted(gateway: Gateway, asked: oip.ModelInferRequest = KEYED) -> events_pb2.PredictionMade:
     """One photograph of the batch is answered, which is returned; the model dies under the other one."""
     gateway.graph.hold()
-    call = asyncio.create_task(infer(gateway, KEYED))
+    call = asyncio.create_task(infer(gateway, asked))
     await until(lambda: len(gateway.graph.seen) == 2, what="both photographs are worked on")
     gateway.graph.let_through(1)
     await until(lambda: len(predictions(gateway)) == 1, what="one of them is answered")

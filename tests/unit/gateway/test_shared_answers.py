@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -13,17 +13,20 @@ from typing import Final
 import grpc
 import pytest
 import pytest_asyncio
+import redis.asyncio
 from grpc import aio
 
 from gateway import errors, shared_answers, shared_redis
 from gateway.deadline import Deadline
-from gateway.replays import Remembered, Replays
+from gateway.replays import Remembered, Replays, place_of
 from gateway.shared_answers import ANSWERS_S, SharedAnswers
 from gateway.shared_redis import SharedRedis
 from protos.amulet.v1 import prediction_pb2 as pb
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
 from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, refused, running_gateway, until
+from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_replays import LATER, Work
+from tests.unit.gateway.test_service import feedback_on
 
 pytestmark = pytest.mark.servers
 SECRET: Final = os.urandom(32)
@@ -147,16 +150,89 @@ async def test_a_gateway_that_is_back_leaves_the_claims_of_others_alone(redises:
     assert await redises[0].client.get(b"amulet:answers:" + place) == before
 
 
-async def test_the_claim_of_a_gateway_that_never_comes_back_ends(
-    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_answers, "CLAIM_S", 1)
+@pytest.fixture
+def short_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two seconds, renewed five times as often as they end."""
+    monkeypatch.setattr(shared_answers, "CLAIM_S", 2)
+    monkeypatch.setattr(shared_answers, "_RENEW_S", 0.2)
+
+
+@pytest.mark.usefixtures("short_claims")
+async def test_the_claim_of_a_gateway_that_never_comes_back_ends(redises: Sequence[SharedRedis]) -> None:
     place = os.urandom(32)
     gone, other = both(redises)
     await gone.begin(place, DIGEST)
 
     async with asyncio.timeout(30):
         assert await other.begin(place, DIGEST) is None
+
+
+@pytest.mark.usefixtures("short_claims")
+async def test_a_gateway_that_is_slow_and_lives_keeps_its_claim(redises: Sequence[SharedRedis]) -> None:
+    place = os.urandom(32)
+    slow, other = both(redises)
+    await slow.begin(place, DIGEST)
+    living = asyncio.create_task(slow.run())
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5.0):
+                await other.begin(place, DIGEST)
+    finally:
+        living.cancel()
+
+    await slow.record(place, DIGEST)
+    await slow.give(place, DIGEST, b"late")
+    assert await other.begin(place, DIGEST) == b"late"
+
+
+async def test_what_may_be_durable_already_is_not_answered_by_another_gateway(redises: Sequence[SharedRedis]) -> None:
+    """It is held as long as an answer would be, and as long as its gateway lives."""
+    place, name = os.urandom(32), redises[1].client
+    one, _ = both(redises)
+    await one.begin(place, DIGEST)
+    await one.record(place, DIGEST)
+    assert await name.ttl(b"amulet:answers:" + place) > ANSWERS_S - 60
+    await name.expire(b"amulet:answers:" + place, 1)
+
+    await one.renew()
+
+    assert await name.ttl(b"amulet:answers:" + place) > ANSWERS_S - 60
+
+
+async def test_who_comes_late_has_recorded_nothing_and_gets_the_other_s_answer(
+    redises: Sequence[SharedRedis], gateways: tuple[Replays, Replays]
+) -> None:
+    """As a gateway that was stopped does: nothing of it ran while its claim ended."""
+    (late, other), k, recorded = gateways, key(), list[str]()
+    at_work, go_on = asyncio.Event(), asyncio.Event()
+    go_on.set()
+
+    def work(replays: Replays, answer: str) -> Callable[[], Awaitable[bytes]]:
+        async def made() -> bytes:
+            at_work.set()
+            await go_on.wait()
+            await replays.about_to_record("somchai", k, DIGEST)
+            recorded.append(answer)
+            return answer.encode()
+
+        return made
+
+    go_on.clear()
+    stopped = asyncio.create_task(late.once("somchai", k, DIGEST, work(late, "late"), deadline=LATER))
+    await at_work.wait()
+    await redises[1].client.delete(b"amulet:answers:" + place_of("somchai", k))
+    answering = asyncio.create_task(other.once("somchai", k, DIGEST, work(other, "in time"), deadline=LATER))
+    await until(lambda: held_by(redises[1], k, b"gateway-2"), what="the other gateway has taken over")
+    go_on.set()
+
+    assert await answering == (b"in time", False)
+    assert await stopped == (b"in time", True)
+    assert recorded == ["in time"]
+
+
+async def held_by(redis: SharedRedis, k: str, gateway_id: bytes) -> bool:
+    held = await redis.client.get(b"amulet:answers:" + place_of("somchai", k))
+    return held is not None and held.endswith(gateway_id)
 
 
 async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: Sequence[SharedRedis]) -> None:
@@ -244,6 +320,37 @@ async def test_a_call_made_again_at_another_gateway_counts_once(tmp_path: Path) 
         assert second.graph.seen == []
         assert second.console.events() == []
         assert refused(conflict.value).code == grpc.StatusCode.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize("kind", ["prediction", "feedback"])
+async def test_what_is_on_the_way_to_the_disk_is_marked_for_other_gateways(tmp_path: Path, kind: str) -> None:
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    k, reading = key(), redis.asyncio.Redis.from_url(REDIS_URL)
+    place = place_of("client-somchai", k if kind == "prediction" else f"feedback:{k}")
+    async with two_gateways(tmp_path, REDIS_URL) as (first, second):
+        known = await asked(first, pb.PredictRequest(views=[pb.View(photo=photo())]))
+
+        async def call(gateway: Gateway) -> str:
+            if kind == "prediction":
+                request = pb.PredictRequest(views=[pb.View(photo=photo())], idempotency_key=k)
+                return (await asked(gateway, request)).prediction_id
+            given = feedback_on(known)
+            given.idempotency_key = k
+            return (await gateway.stub.SubmitFeedback(given, metadata=SOMCHAI.metadata)).feedback_id
+
+        with held_disk() as disk:
+            begun = asyncio.create_task(call(first))
+            await until(disk.asked.is_set, what="it is on the way to the disk")
+            held = await reading.get(b"amulet:answers:" + place)
+            disk.go_on()
+            answer = await begun
+        again = await call(second)
+    await reading.aclose()
+
+    assert held is not None
+    assert held.startswith(b"r")
+    assert again == answer
 
 
 async def test_gateways_without_a_redis_answer_twice(tmp_path: Path) -> None:
