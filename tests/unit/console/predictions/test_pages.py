@@ -11,6 +11,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
+from console.audit.services import record
 from console.ingest.services import apply_batch
 from console.review.models import ExpertDecision, ReviewItem, State
 from console.site.roles import Role
@@ -115,6 +116,18 @@ class TestPrediction:
         admin = browser(member(Role.ADMINISTRATOR))
         with django_assert_max_num_queries(QUERIES_MAX):
             admin.get(change_page(event))
+
+    def test_of_its_entries_the_newest_are_shown_and_the_way_to_all(self, consent: Consent) -> None:
+        event = kept()
+        auditor = member(Role.AUDITOR)
+        number = str(event.prediction.prediction_id)
+        written = [
+            record(actor=auditor, action="vault.opened", subject_type="prediction", subject_id=number, details={})
+            for _ in range(12)
+        ]
+        shown = browser(auditor).get(change_page(event))
+        assert [sequence for _, sequence, _, _ in shown.context["entries"]] == written[::-1][:10]
+        assert f"{reverse('admin:audit_entry_changelist')}?q={number}" in shown.content.decode()
 
     def test_pictures_are_opened_for_whoever_may_and_leave_an_audit_entry(self, consent: Consent) -> None:
         event, expert = kept(), member(Role.REVIEWER)
