@@ -18,7 +18,7 @@ from console.audit import chain, queries
 from console.audit.api import export_response
 from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.models import Checkpoint, Entry
-from console.audit.names import subject_name, type_name
+from console.audit.names import detail_name, subject_name, type_name
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import page
 from console.staff.rest import actor_of
@@ -152,9 +152,10 @@ class CheckpointAdmin(HistoryAdmin):
         return checkpoint.note
 
 
-def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the entry says: each field by its name for people, by its own, and its value."""
     return [
-        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        (detail_name(name), name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in told.items()
         if name != "about"
     ]
