@@ -49,7 +49,12 @@ class RoleForm(forms.Form):
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles, widget=UnfoldAdminSelectWidget)
 
 
+def _roles_to_choose() -> list[tuple[str, str]]:
+    return [("", _("choose")), *_roles()]  # the first one by name is the administrator
+
+
 class NewStaffForm(RoleForm):
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles_to_choose, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(label=gettext_lazy("Name"), max_length=150, widget=UnfoldAdminTextInputWidget)
     field_order = ("name", "role")
 
