@@ -144,7 +144,18 @@ class CheckpointAdmin(HistoryAdmin):
     list_display = ("size", "created_at")
     ordering = ("-size",)
     sortable_by = ()
-    fields = ("size", "created_at", "text")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": ("size", "created_at", "text"),
+                "description": gettext_lazy(
+                    "The log's key signs how many entries there are and what they come to. Kept elsewhere, it shows "
+                    "whether anybody rewrote the log since: amulet audit verify checks it with the public key."
+                ),
+            },
+        ),
+    )
     readonly_fields = ("text",)
 
     @display(description=gettext_lazy("Signed text"))
