@@ -255,7 +255,7 @@ def test_a_person_is_erased_and_the_certificate_names_nobody(office: Office, win
         page.goto(f"/admin/vault/consent/?q={consent}")
         page.get_by_role("link", name=consent).first.click()
         page.wait_for_url("**/change/**")
-        visit.action("Withdraw").click()
+        visit.link("Withdraw").click()
         page.locator("[name=channel]").fill("telephone")
         visit.keep("withdraw")
         visit.button("Withdraw").click()

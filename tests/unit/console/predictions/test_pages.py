@@ -318,8 +318,17 @@ class TestVault:
         kept()
         found = officer.get(reverse("admin:vault_consent_changelist"), {"q": "shop-17"})
         (row,) = found.context["cl"].result_list
+        withdraw = f"/admin/vault/consent/{row.pk}/withdraw/"
+        agreed = officer.get(f"/admin/vault/consent/{row.pk}/change/").content.decode()
+        assert "It holds until it is withdrawn" in agreed
+        assert withdraw in agreed
+        looked_at = browser(member(Role.ADMINISTRATOR)).get(f"/admin/vault/consent/{row.pk}/change/")
+        assert withdraw not in looked_at.content.decode()
+        assert ": 2 photographs and heat maps." in officer.get(withdraw).context["consequence"]
         withdrawn = officer.post(f"/admin/vault/consent/{row.pk}/withdraw/", {"channel": "telephone"}, follow=True)
         assert "c-1 is withdrawn" in withdrawn.content.decode()
+        assert "The person took it back" in withdrawn.content.decode()
+        assert withdraw not in withdrawn.content.decode()
         assert not StoredObject.objects.exists()
 
     def test_a_wrong_consent_is_answered_beside_its_field(self) -> None:
