@@ -90,6 +90,7 @@ class UserAdmin(ReadOnlyAdmin):
     list_display = ("username", "roles", "state", "last_login", "date_joined", "what")
     list_display_links = None
     search_fields = ("username", "first_name", "last_name")
+    search_help_text = gettext_lazy("Part of a name")
     ordering = ("username",)
     actions_list = ("add_staff",)
     actions_detail = ("change_role", "disable", "enable", "end_sessions", "reset_access")
