@@ -42,7 +42,7 @@ class EntryAdmin(HistoryAdmin):
     list_display = ("sequence", "recorded_at", "type_text", "about", "actor_name")
     list_filter = (TypeFilter, ("recorded_at", RangeDateTimeFilter))
     search_fields = ("sequence",)
-    search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff; whole")
+    search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff, in full")
     ordering = ("-sequence",)
     sortable_by = ()
     actions_list = ("verify", "export")

@@ -104,7 +104,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
     when_empty = gettext_lazy("Enter a request here when a person asks; its clock starts then.")
     list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("laws", ChoicesDropdownFilter))
     search_fields = ("pk",)
-    search_help_text = gettext_lazy("Number of a request, or pseudonym of the person; whole")
+    search_help_text = gettext_lazy("Number of a request, or pseudonym of the person, in full")
     sortable_by = ()
     actions_list = ("enter",)
     actions_detail = (

@@ -79,7 +79,7 @@ class ConsentAdmin(HistoryAdmin):
     when_empty = gettext_lazy("Consents come from calling programs, or are recorded here by a privacy officer.")
     list_filter = (("purpose", ChoicesDropdownFilter),)
     search_fields = ("reference",)
-    search_help_text = gettext_lazy("Reference, or pseudonym of the person; whole")
+    search_help_text = gettext_lazy("Reference, or pseudonym of the person, in full")
     ordering = ("-recorded_at", "-pk")
     sortable_by = ()
     actions_list = ("give",)
@@ -207,7 +207,7 @@ class SubjectList(HistoryAdmin):
 
     list_display = ("short", "created_at", "consents_valid", "photographs")
     search_fields = ("id",)
-    search_help_text = gettext_lazy("Pseudonym of the person, whole")
+    search_help_text = gettext_lazy("Pseudonym of the person, in full")
     ordering = ("-created_at",)
     sortable_by = ()
 
