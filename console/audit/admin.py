@@ -18,7 +18,7 @@ from console.audit import chain, queries
 from console.audit.api import export_response
 from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.models import Checkpoint, Entry
-from console.audit.names import subject_name, type_name
+from console.audit.names import detail_name, subject_name, type_name
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import page
 from console.staff.rest import actor_of
@@ -42,7 +42,7 @@ class EntryAdmin(HistoryAdmin):
     list_display = ("sequence", "recorded_at", "type_text", "about", "actor_name")
     list_filter = (TypeFilter, ("recorded_at", RangeDateTimeFilter))
     search_fields = ("sequence",)
-    search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff; whole")
+    search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff, in full")
     ordering = ("-sequence",)
     sortable_by = ()
     actions_list = ("verify", "export")
@@ -144,7 +144,18 @@ class CheckpointAdmin(HistoryAdmin):
     list_display = ("size", "created_at")
     ordering = ("-size",)
     sortable_by = ()
-    fields = ("size", "created_at", "text")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": ("size", "created_at", "text"),
+                "description": gettext_lazy(
+                    "The log's key signs how many entries there are and what they come to. Kept elsewhere, it shows "
+                    "whether anybody rewrote the log since: amulet audit verify checks it with the public key."
+                ),
+            },
+        ),
+    )
     readonly_fields = ("text",)
 
     @display(description=gettext_lazy("Signed text"))
@@ -152,9 +163,10 @@ class CheckpointAdmin(HistoryAdmin):
         return checkpoint.note
 
 
-def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What the entry says: each field by its name for people, by its own, and its value."""
     return [
-        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        (detail_name(name), name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
         for name, value in told.items()
         if name != "about"
     ]

@@ -54,6 +54,7 @@ class ClientAdmin(ModelAdmin):
     fields = ("name", "calls_per_minute", "models")
     list_display = ("name", "calls_per_minute", "model_list", "keys_in_force", "created_at")
     search_fields = ("name", "client_id")
+    search_help_text = gettext_lazy("Part of a client's name or id")
     ordering = ("name",)
     actions = None
     list_fullwidth = True
@@ -125,6 +126,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_filter = (("client__name", AllValuesCheckboxFilter),)
     list_filter_submit = True
     search_fields = ("key_id", "client__name")
+    search_help_text = gettext_lazy("Part of a key, or of its client's name")
     ordering = ("-created_at",)
     actions_detail = ("revoke",)
 

@@ -50,7 +50,7 @@ class DatasetAdmin(HistoryAdmin):
     list_display = ("made_at", "model", "photographs", "left_out_text", "made_by", "note")
     list_filter = (ModelFilter,)
     search_fields = ("fingerprint",)
-    search_help_text = gettext_lazy("Fingerprint, as a version's card has it; whole")
+    search_help_text = gettext_lazy("Fingerprint, as a version's card has it, in full")
     sortable_by = ()
     when_empty = gettext_lazy("What experts decided leaves from here as a folder that training takes.")
     actions_list = ("export",)

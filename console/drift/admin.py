@@ -109,7 +109,7 @@ class FindingAdmin(HistoryAdmin):
     def effect_text(self, row: Finding) -> str:
         return f"{row.effect:.2f}"
 
-    @display(description="q")
+    @display(description=gettext_lazy("False alarms (q)"))
     def q_text(self, row: Finding) -> str:
         return "< 0.001" if row.q < 0.001 else f"{row.q:.3f}"
 

@@ -56,7 +56,7 @@ class PredictionAdmin(HistoryAdmin):
     )
     list_before_template = "predictions/disclaimer.html"
     search_fields = ("prediction_id",)
-    search_help_text = gettext_lazy("Prediction id, or the caller's own id; whole")
+    search_help_text = gettext_lazy("Prediction id, or the caller's own id, in full")
     ordering = ("-happened_at", "-prediction_id")
     sortable_by = ()
     when_empty = gettext_lazy("Predictions appear here within seconds of a client's first call to the gateway.")

@@ -26,6 +26,7 @@ from protos.wording import DISCLAIMER
 # In both languages, whoever looks: a page is shown to others.
 DISCLAIMERS: Final = (DISCLAIMER["th"], DISCLAIMER["en"])
 PAGES: Final = "admin:predictions_prediction"
+ENTRIES_SHOWN: Final = 10  # of the audit trail, the newest
 # Names of `amulet.v1.Reason` that an answer can carry, for people.
 REASONS: Final[Mapping[str, str]] = {
     "not_our_kind": gettext_noop("far from everything in training"),
@@ -100,10 +101,11 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
         "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction, person)],
         "entries": [
             (entry.pk, entry.sequence, type_name(entry.type), entry.recorded_at)
-            for entry in entries_about("prediction", str(prediction.pk))[:20]
+            for entry in entries_about("prediction", str(prediction.pk)).order_by("-sequence")[:ENTRIES_SHOWN]
         ]
         if person.has_perm("audit.view_entry")
         else (),
+        "entries_url": f"{reverse('admin:audit_entry_changelist')}?q={prediction.pk}",
         "version_url": f"{reverse('admin:registry_modelversion_changelist')}?q={prediction.version}",
         "shadows": [
             (shadow, names.get(shadow.top_class, shadow.top_class), f"{shadow.confidence:.0%}")

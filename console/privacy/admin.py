@@ -104,7 +104,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
     when_empty = gettext_lazy("Enter a request here when a person asks; its clock starts then.")
     list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("laws", ChoicesDropdownFilter))
     search_fields = ("pk",)
-    search_help_text = gettext_lazy("Number of a request, or pseudonym of the person; whole")
+    search_help_text = gettext_lazy("Number of a request, or pseudonym of the person, in full")
     sortable_by = ()
     actions_list = ("enter",)
     actions_detail = (
@@ -180,6 +180,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             title=_("Request {number}: {kind}").format(number=row.pk, kind=Kind(row.kind).label),
             **_shown(row),
             may_see_person=request.user.has_perm("vault.view_subject"),
+            may_see_entries=request.user.has_perm("audit.view_entry"),
             buttons=self._buttons(request, row),
         )
 
@@ -196,7 +197,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
         if row.state == State.RECEIVED:
             offer("identity", _("Identity is checked"), "primary")
         if row.state == State.IDENTITY_CHECKED:
-            offer("start", _("Begin"), "danger" if row.kind == Kind.ERASURE else "primary")
+            offer("start", _begin_text(row), "danger" if row.kind == Kind.ERASURE else "primary")
         if row.state == State.IN_PROGRESS and erasure is None:
             if row.kind in (Kind.ACCESS, Kind.PORTABILITY):
                 offer("export", _("Hand out the data"), "primary")
@@ -243,7 +244,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             self,
             title=_("Enter a request"),
             consequence=_("The clock of the law runs from the day on which it came in."),
-            button=_("Enter"),
+            button=_("Enter the request"),
             back=reverse(_BACK),
             form=RequestForm,
             act=act,
@@ -267,9 +268,10 @@ class PrivacyRequestAdmin(HistoryAdmin):
         return self._arrow(
             request,
             object_id,
-            title=_("Begin"),
+            title=_begin_text(row),
             consequence=_(
-                "The key is destroyed, and everything that is known of this person is deleted. There is no way back."
+                "The key is destroyed, and everything that is known of this person is deleted: photographs, heat maps, "
+                "predictions, what experts said of them, and consents. There is no way back."
             )
             if erases
             else _("From now on what is kept of this person is left alone: not opened, not learnt from, nothing added.")
@@ -353,7 +355,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
         return ask(
             request,
             self,
-            title=_("Lift the restriction"),
+            title=_titled(_("Lift the restriction"), row),
             consequence=_(
                 "What is kept of this person is kept, opened and learnt from as before. "
                 "The law wants the person told first."
@@ -370,7 +372,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
         return ask(
             request,
             self,
-            title=_("Hand out the data"),
+            title=_titled(_("Hand out the data"), row),
             consequence=_("A ZIP with everything that is known of this person. It is kept nowhere here."),
             button=_("Download"),
             back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
@@ -420,7 +422,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
         return ask(
             request,
             self,
-            title=title,
+            title=_titled(title, row),
             consequence=consequence,
             button=title,
             back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
@@ -428,6 +430,15 @@ class PrivacyRequestAdmin(HistoryAdmin):
             act=act,
             danger=danger,
         )
+
+
+def _begin_text(row: PrivacyRequest) -> str:
+    return _("Erase for good") if row.kind == Kind.ERASURE else _("Begin")
+
+
+def _titled(what: str, row: PrivacyRequest) -> str:
+    """A page that changes something says of which request: they look alike, and there may be no way back."""
+    return _("{what}: request {number} ({kind})").format(what=what, number=row.pk, kind=Kind(row.kind).label)
 
 
 def legal_date(day: date) -> str:
@@ -460,6 +471,7 @@ def _shown(row: PrivacyRequest) -> dict[str, Any]:
         "row": row,
         "kind": Kind(row.kind).label,
         "state": State(row.state).label,
+        "state_colour": _COLOURS[State(row.state)],
         "laws": Laws(row.laws).label,
         "received": legal_date(clocks.day_of(row.received_at)),
         "clocks": [
@@ -475,7 +487,7 @@ def _shown(row: PrivacyRequest) -> dict[str, Any]:
         "certified": certified,
         "duplicates": list(row.duplicates.order_by("pk").values_list("pk", flat=True)),
         "entries": [
-            (entry.recorded_at, type_name(entry.type), entry.sequence)
+            (entry.recorded_at, type_name(entry.type), entry.sequence, entry.pk)
             for entry in entries_about("privacy_request", str(row.pk))
         ],
     }

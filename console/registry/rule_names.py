@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from django.utils.translation import gettext as _
@@ -26,6 +28,28 @@ RULES: Final = {
     "scanner": gettext_noop("malware scanners"),
     "name": gettext_noop("new version name"),
 }
+# What is found where a rule holds, around what differs.
+FOUND: Final = (
+    gettext_noop("{size} bytes of at most {most}"),
+    gettext_noop("{members} members; both headers of each agree and nothing lies beside them"),
+    gettext_noop("all names are on the list, and none is missing"),
+    gettext_noop("every checksum is right and every member is of the format that its name promises"),
+    gettext_noop("no member reads as a pickle"),
+    gettext_noop("the code is a reviewed version: {note}"),
+    gettext_noop("{name} {version}, {classes} classes; it describes these members"),
+    gettext_noop("TorchServe will serve it as {name} {version} from {weights}"),
+    gettext_noop("no photograph stands on both sides of the split"),
+    gettext_noop("signed by the trusted key {key}"),
+    gettext_noop("every byte is either signed or fixed by the format"),
+    gettext_noop("{nodes} nodes, opset {opset}, {classes} classes, {detectors}"),
+    gettext_noop("{distributions} distributions and {tables} tables of counts"),
+    gettext_noop("{photographs} photographs of {width} x {height} pixels"),
+    gettext_noop("picklescan read {members} members and found no imports"),
+    gettext_noop("{name} is a new name"),
+)
+_FORMS: Final[Mapping[str, re.Pattern[str]]] = {
+    each: re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(each))) for each in FOUND
+}
 # What a broken rule means; its verdict says in English what was found, in words that no catalogue can hold.
 REFUSALS: Final = {
     "REASON_ARCHIVE_UNREADABLE": gettext_noop("The file cannot be read as an archive."),
@@ -45,6 +69,14 @@ REFUSALS: Final = {
     "REASON_ARCHIVE_SPLIT_LEAKS": gettext_noop("Photographs that it was tested with were trained on."),
     "REASON_ARCHIVE_DUPLICATE": gettext_noop("A version of this name is here already."),
 }
+
+
+def found_text(message: str) -> str:
+    """What was found where a rule holds, in the reader's language; another sentence as it is."""
+    for sentence, form in _FORMS.items():
+        if found := form.fullmatch(message):
+            return _(sentence).format(**found.groupdict())
+    return message
 
 
 def refusal_text(reason: str | None) -> str:

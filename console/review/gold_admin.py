@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -127,6 +127,8 @@ class GoldItemAdmin(HistoryAdmin):
 
     @row_action(description=gettext_lazy("Retire"), url_path="retire", permissions=["lead"])
     def retire(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        row = get_object_or_404(GoldItem, pk=object_id)
+
         def act(given: dict[str, Any]) -> str:
             gold.retire_gold(actor=actor_of(request), gold_id=object_id, wrong=given["wrong"], reason=given["reason"])
             return _("Nobody is asked about it any more.")
@@ -134,7 +136,7 @@ class GoldItemAdmin(HistoryAdmin):
         return ask(
             request,
             self,
-            title=_("Retire a known answer"),
+            title=_("Retire the known answer “{answer}”").format(answer=answer_text(row, class_names())),
             consequence=_("Nobody is asked about it any more. What was answered stays counted, unless it was wrong."),
             form=RetireForm,
             button=_("Retire"),

@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 
 from console.pages import ReadOnlyAdmin, ask, page, row_action
 from console.rollout import services
-from console.rollout.models import Firing, Mode, Route
+from console.rollout.models import Firing, Mode, Route, Rule
 from console.rollout.rollback_page import rollback_url
 from console.rollout.route_page import route_context
 from console.rollout.then_page import then_context
@@ -51,8 +51,9 @@ class RouteAdmin(ReadOnlyAdmin):
         )
 
     @display(description=gettext_lazy("Mode"), label=MODE_COLOURS)
-    def mode_badge(self, route: Route) -> tuple[str, str] | str:
-        return (str(route.mode), route_label(route)) if route.ended_at is None else route_label(route)
+    def mode_badge(self, route: Route) -> tuple[str, str]:
+        """In its colour while it answers. A text alone would be looked up as a colour's name: in English it is one."""
+        return (str(route.mode) if route.ended_at is None else "", route_label(route))
 
     @display(description=gettext_lazy("Reason"))
     def why(self, route: Route) -> str:
@@ -65,7 +66,7 @@ class RouteAdmin(ReadOnlyAdmin):
         if route.mode == Mode.PRODUCTION:
             url, text = rollback_url(route.version_id, back_to="routes"), _("Roll back")
         else:
-            url, text = reverse("admin:rollout_route_end", args=[route.pk]), _("End")
+            url, text = reverse("admin:rollout_route_end", args=[route.pk]), _("End the route")
         return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', url, text)
 
     @action(description=gettext_lazy("What answered when"), icon="history", url_path="then", permissions=["view"])
@@ -73,7 +74,7 @@ class RouteAdmin(ReadOnlyAdmin):
         asked = {name: request.GET.get(name, "") for name in ("client", "at", "model")}
         return page(request, self, "rollout/then.html", title=_("What answered when"), **then_context(**asked))
 
-    @row_action(description=gettext_lazy("End"), url_path="end", permissions=["routing"])
+    @row_action(description=gettext_lazy("End the route"), url_path="end", permissions=["routing"])
     def end(self, request: HttpRequest, object_id: int) -> HttpResponse:
         route = get_object_or_404(Route.objects.select_related("version"), pk=object_id)
         return ask(
@@ -81,7 +82,7 @@ class RouteAdmin(ReadOnlyAdmin):
             self,
             title=_("End {route}").format(route=route),
             consequence=_("The version no longer gets calls or copies. It stays approved."),
-            button=_("End"),
+            button=_("End the route"),
             back=reverse("admin:rollout_route_changelist"),
             danger=True,
             act=lambda given: _("The route of {version} has ended.").format(
@@ -91,11 +92,11 @@ class RouteAdmin(ReadOnlyAdmin):
 
     @row_action(description=gettext_lazy("Take note"), url_path="see", permissions=["routing"])
     def see(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        firing = get_object_or_404(Firing.objects.select_related("route"), route=object_id)
+        firing = get_object_or_404(Firing.objects.select_related("route__version"), route=object_id)
         return ask(
             request,
             self,
-            title=_("Take note of the guardrail"),
+            title=_("Take note: “{rule}” ended {route}").format(rule=Rule(firing.rule).label, route=firing.route),
             consequence=_("It leaves the home page of everybody; the audit trail keeps who took note."),
             button=_("Take note"),
             back=reverse("admin:rollout_route_change", args=[object_id]),

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from console.predictions.models import Verdict
 from console.predictions.names import class_names
@@ -149,11 +150,16 @@ def _saw(rule: Rule, watched: Count, standard: Count | None) -> str:
 
 def _accepted(rule: Rule, limit: float, standard: Count | None) -> str:
     percent = number_format(100 * limit, 0)
+    points = round(100 * limit)
     if rule is Rule.VERDICTS:
-        return _("Accepted: {percent} points apart.").format(percent=percent)
+        apart = ngettext("Accepted: {percent} point apart.", "Accepted: {percent} points apart.", points)
+        return apart.format(percent=percent)
     if standard is None:
         return _("Accepted: {percent} %.").format(percent=percent)
-    return _("Accepted: {percent} points more than production.").format(percent=percent)
+    more = ngettext(
+        "Accepted: {percent} point more than production.", "Accepted: {percent} points more than production.", points
+    )
+    return more.format(percent=percent)
 
 
 def _row(reading: Reading, firing: Firing | None) -> GuardrailRow:

@@ -38,6 +38,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     list_filter = (("state", ChoicesCheckboxFilter), ("model", AllValuesCheckboxFilter))
     list_filter_submit = True
     search_fields = ("model", "version", "note", "sha256", "filename")
+    search_help_text = gettext_lazy("Part of a version, model, note, file or SHA-256")
     ordering = ("-pk",)
     list_per_page = 50
     when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")

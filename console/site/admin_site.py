@@ -19,6 +19,7 @@ class ConsoleAdminSite(UnfoldAdminSite):
 
     index_title = _("What needs a person")
     enable_nav_sidebar = True
+    empty_value_display = "–"  # as our own pages say it
 
     def __init__(self, name: str = "admin") -> None:
         from console.staff.forms import SecondFactorLoginForm

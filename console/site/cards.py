@@ -10,6 +10,7 @@ from typing import Any, Final
 from django.db.models import CharField, Count, QuerySet, Value
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext, ngettext_lazy
 
 from console.audit.queries import newest
@@ -185,7 +186,9 @@ def _late(kind: _Kind) -> str:
 def _card(kind: _Kind, numbers: Mapping[str, int]) -> Card:
     number, late = numbers[kind.what], numbers.get(_late(kind), 0)
     text = str(kind.text % number).format(days=SOON_DAYS)
-    if late:
+    if late and number == 1:
+        text = _("{text}; it is overdue").format(text=text)
+    elif late:
         text = ngettext("{text}; {late} of them is overdue", "{text}; {late} of them are overdue", late).format(
             text=text, late=late
         )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.timesince import timesince
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -70,6 +72,10 @@ class Waiting:
     since: datetime
     url: str
 
+    def waits(self) -> str:
+        """For how long, to the minute."""
+        return _("just now") if _is_new(self.since) else timesince(self.since)
+
 
 def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the context of the home page what this person may see. At most twelve small queries."""
@@ -86,7 +92,7 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": cards,
         "waiting": waiting_for(person),
         "services": [
-            (_SERVICES[state.service], *_HEALTH[state.health], state.heard_at, state.problem)
+            (_SERVICES[state.service], *_HEALTH[state.health], _heard(state.heard_at), state.problem)
             for state in service_states()
         ],
         "traffic": drawn,
@@ -106,6 +112,17 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "audit_entries": audit_entries,
         "sees_routes": may("rollout.view_route"),
     }
+
+
+def _heard(at: datetime | None) -> str:
+    """When something was heard of; "" where it never was."""
+    if at is None:
+        return ""
+    return _("heard of just now") if _is_new(at) else _("heard of {ago} ago").format(ago=timesince(at))
+
+
+def _is_new(at: datetime) -> bool:
+    return now() - at < timedelta(minutes=1)
 
 
 def waiting_for(person: User) -> Sequence[Waiting]:

@@ -184,15 +184,23 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
 def sections(request: HttpRequest) -> list[dict[str, Any]]:
     """The side bar for this person: only what the roles of this person open."""
     found = []
+    here = _nearest(request.path)
     for heading, entries in _SECTIONS:
         items = [
-            {"title": _(text), "icon": icon, "link": reverse(address)}
+            {"title": _(text), "icon": icon, "link": reverse(address), "active": address == here}
             for text, icon, address, permission in entries
             if permission is None or request.user.has_perm(permission)
         ]
         if items:
             found.append({"title": _(heading) if heading else "", "separator": False, "items": items})
     return found
+
+
+def _nearest(path: str) -> str:
+    """The entry that this page belongs to: the theme marks every one whose address is in the page's."""
+    home, *others = (address for _heading, entries in _SECTIONS for _text, _icon, address, _permission in entries)
+    leading = [address for address in others if path.startswith(reverse(address))]
+    return max(leading, key=lambda address: len(reverse(address)), default=home if path == reverse(home) else "")
 
 
 # The colour of fired clay; every step keeps the contrast of the theme's own.

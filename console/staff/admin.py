@@ -49,7 +49,12 @@ class RoleForm(forms.Form):
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles, widget=UnfoldAdminSelectWidget)
 
 
+def _roles_to_choose() -> list[tuple[str, str]]:
+    return [("", _("choose")), *_roles()]  # the first one by name is the administrator
+
+
 class NewStaffForm(RoleForm):
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles_to_choose, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(label=gettext_lazy("Name"), max_length=150, widget=UnfoldAdminTextInputWidget)
     field_order = ("name", "role")
 
@@ -85,6 +90,7 @@ class UserAdmin(ReadOnlyAdmin):
     list_display = ("username", "roles", "state", "last_login", "date_joined", "what")
     list_display_links = None
     search_fields = ("username", "first_name", "last_name")
+    search_help_text = gettext_lazy("Part of a name")
     ordering = ("username",)
     actions_list = ("add_staff",)
     actions_detail = ("change_role", "disable", "enable", "end_sessions", "reset_access")

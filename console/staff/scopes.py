@@ -17,8 +17,8 @@ _READING: Final = ("GET", "HEAD", "OPTIONS")
 
 
 class Scope(models.TextChoices):
-    ALL = "all", _("everything that you may do")
-    READ = "read", _("look at everything that you may see")
+    ALL = "all", _("everything that its owner may do")
+    READ = "read", _("look at everything that its owner may see")
     MODELS = "models:write", _("upload, approve, roll out and retire versions")
     TRAINING = "training:write", _("take labelled photographs out, and train")
     REVIEWS = "reviews:write", _("review, and import review sheets")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
@@ -23,7 +23,7 @@ from unfold.widgets import (
 
 from console.errors import NotFound
 from console.history import HistoryAdmin
-from console.pages import NUMBER_DIGITS_MAX, ask
+from console.pages import NUMBER_DIGITS_MAX, ask, page
 from console.staff.rest import actor_of
 from console.vault import queries, services
 from console.vault.models import Consent, Purpose, Subject
@@ -70,29 +70,20 @@ class WithdrawalForm(forms.Form):
     )
 
 
+_STATE_COLOURS: Final = {"valid": "success", "withdrawn": "danger", "run out": "warning"}
+
+
 @admin.register(Consent)
 class ConsentAdmin(HistoryAdmin):
     list_display = ("reference", "purpose_text", "state", "text_version", "channel", "given_at", "subject_text")
     when_empty = gettext_lazy("Consents come from calling programs, or are recorded here by a privacy officer.")
     list_filter = (("purpose", ChoicesDropdownFilter),)
     search_fields = ("reference",)
-    search_help_text = gettext_lazy("Reference, or pseudonym of the person; whole")
+    search_help_text = gettext_lazy("Reference, or pseudonym of the person, in full")
     ordering = ("-recorded_at", "-pk")
     sortable_by = ()
     actions_list = ("give",)
     actions_detail = ("withdraw",)
-    fields = (
-        "reference",
-        "purpose",
-        "text_version",
-        "channel",
-        "given_at",
-        "expires_at",
-        "withdrawn_at",
-        "withdrawal_channel",
-        "recorded_at",
-        "subject",
-    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Consent]:
         return queries.consents_with_subjects()
@@ -110,13 +101,35 @@ class ConsentAdmin(HistoryAdmin):
     def purpose_text(self, consent: Consent) -> str:
         return str(Purpose(consent.purpose).label)
 
-    @display(description=gettext_lazy("State"), label={"valid": "success", "withdrawn": "danger", "run out": "warning"})
+    @display(description=gettext_lazy("State"), label=_STATE_COLOURS)
     def state(self, consent: Consent) -> tuple[str, str]:
         if consent.withdrawn_at is not None:
             return "withdrawn", _("withdrawn")
         if consent.expires_at is not None and consent.expires_at <= now():
             return "run out", _("run out")
         return "valid", _("valid")
+
+    def row_page(self, request: HttpRequest, consent: Consent) -> HttpResponse:
+        code, text = self.state(consent)
+        may_withdraw = code != "withdrawn" and self.has_withdrawing_permission(request)
+        return page(
+            request,
+            self,
+            "vault/consent.html",
+            title=_("Consent {reference}").format(reference=consent.reference),
+            consent=consent,
+            state_text=text,
+            state_colour=_STATE_COLOURS[code],
+            said={
+                "valid": _("The person agreed. It holds until it is withdrawn, or runs out."),
+                "withdrawn": _("The person took it back: what was kept under it was deleted."),
+                "run out": _("Its day has come: nothing more is kept under it, and what was is deleted."),
+            }[code],
+            purpose=Purpose(consent.purpose).label,
+            never=_("never"),
+            kept=_kept_text(queries.kept_under(consent)),
+            withdraw=reverse("admin:vault_consent_withdraw", args=[consent.pk]) if may_withdraw else "",
+        )
 
     @display(description=gettext_lazy("Person"))
     def subject_text(self, consent: Consent) -> str:
@@ -175,7 +188,9 @@ class ConsentAdmin(HistoryAdmin):
             request,
             self,
             title=_("Withdraw {reference}").format(reference=consent.reference),
-            consequence=_("Every photograph that is kept under it is deleted at once, for good."),
+            consequence=_("Everything that is kept under it is deleted at once, for good: {kept}.").format(
+                kept=_kept_text(queries.kept_under(consent))
+            ),
             button=_("Withdraw"),
             back=reverse("admin:vault_consent_change", args=[object_id]),
             form=WithdrawalForm,
@@ -192,7 +207,7 @@ class SubjectList(HistoryAdmin):
 
     list_display = ("short", "created_at", "consents_valid", "photographs")
     search_fields = ("id",)
-    search_help_text = gettext_lazy("Pseudonym of the person, whole")
+    search_help_text = gettext_lazy("Pseudonym of the person, in full")
     ordering = ("-created_at",)
     sortable_by = ()
 
@@ -224,6 +239,16 @@ class SubjectList(HistoryAdmin):
     @display(description=gettext_lazy("Objects kept"))
     def photographs(self, subject: Any) -> int:
         return int(subject.counts[1])
+
+
+def _kept_text(objects: int) -> str:
+    return (
+        ngettext("{objects} photograph or heat map", "{objects} photographs and heat maps", objects).format(
+            objects=objects
+        )
+        if objects
+        else _("nothing")
+    )
 
 
 def _counted(subjects: list[Any]) -> dict[Any, tuple[int, int]]:

@@ -32,6 +32,11 @@ class Kept:
     run_out: tuple[int, ...] = ()  # parts whose photograph waits to be deleted, since its consent has run out
 
 
+def kept_under(consent: Consent) -> int:
+    """How many photographs and heat maps are kept under a consent, and end with it."""
+    return StoredObject.objects.filter(consent=consent).count()
+
+
 @cache
 def keys() -> MasterKeys:
     """This process's keys, read once. Raises KeyUnreadable, OSError."""

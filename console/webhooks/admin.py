@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django import forms
@@ -172,8 +173,11 @@ class DeliveryAdmin(HistoryAdmin):
 
     @display(description=gettext_lazy("last answer"))
     def answer_said(self, delivery: Delivery) -> str:
-        return sentences.for_reader(delivery.answer)
+        return sentences.for_reader(delivery.answer) or self.get_empty_value_display()
 
     @display(description=gettext_lazy("Message"))
     def message(self, delivery: Delivery) -> str:
-        return format_html('<pre class="c-code">{}</pre>', delivery.body)
+        """As it is sent, set out in lines."""
+        return format_html(
+            '<pre class="c-code">{}</pre>', json.dumps(json.loads(delivery.body), indent=2, ensure_ascii=False)
+        )

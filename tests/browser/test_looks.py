@@ -108,6 +108,28 @@ SQUEEZED: Final = """[...document.querySelectorAll("td, th, p, li, label")]
     .filter(part => part.clientWidth > 0 && part.clientWidth < 48 && part.clientHeight > 160)
     .map(part => part.innerText.replace(/\\s+/g, " ").slice(0, 40))"""
 
+# The theme's icons are words in a font of their own: what is not hidden is read out, in English.
+ICONS_READ_OUT: Final = """[...document.querySelectorAll(".material-symbols-outlined")]
+    .filter(icon => icon.closest("[aria-hidden=true]") === null).map(icon => icon.innerText.trim())"""
+# Text beside which a link looks like the rest is read past.
+LINKS_LIKE_TEXT: Final = r"""[...document.querySelectorAll("#content p a[href], #content li a[href]")]
+    .filter(link => link.checkVisibility() && link.innerText.trim())
+    .filter(link => { const own = getComputedStyle(link), beside = getComputedStyle(link.parentElement);
+        return own.color === beside.color && !own.textDecorationLine.includes("underline")
+            && own.backgroundColor === beside.backgroundColor && own.borderTopWidth === "0px"; })
+    .map(link => link.innerText.trim().slice(0, 60))"""
+# A sentence of English on a Thai page: what somebody typed, or a text that nobody translated.
+ENGLISH: Final = re.compile(r"[A-Za-z’']{2,}(?: [A-Za-z’']+){2,}")
+TYPED: Final = "\n".join(
+    (Path(__file__).parents[2] / name).read_text("utf-8")
+    for name in (
+        "tests/browser/seed.py",
+        "tests/browser/seed_rest.py",
+        "tests/tiny_archive.py",
+        "model_store/handlers_allowed.json",  # what whoever reviewed a handler noted
+    )
+)
+
 # axe-core does not know what a script listens to: a link without an address is reached by no keyboard.
 FOR_THE_MOUSE_ALONE: Final = r"""[...document.querySelectorAll("*")]
     .filter(part => part.getAttributeNames()
@@ -188,6 +210,19 @@ def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) ->
     if visit.name in SHOWS_AN_ANSWER and DISCLAIMER["th"] not in page.content():
         yield "shows an answer without the disclaimer"
     text = page.locator("body").inner_text()
+    if language == "th":
+        said = text.replace(DISCLAIMER["en"], "")
+        for part in page.locator("body [lang=en]:visible").all_inner_texts():  # and says so
+            said = said.replace(part, "")
+        yield from (
+            f"says in English: {found}"
+            for found in ENGLISH.findall(said)
+            if found not in TYPED and not found.startswith("amulet ")  # a command
+        )
+    yield from (f"has an icon that is read out as {icon!r}" for icon in page.evaluate(ICONS_READ_OUT))
+    yield from (f"has a link that looks like text: {link!r}" for link in page.evaluate(LINKS_LIKE_TEXT))
+    if page.locator("#nav-sidebar a.active").count() > 1:
+        yield "stands in two places of the side bar"
     if "('" in text:
         yield "shows how a value is written in Python"
     if "9999999999" in text.replace(",", ""):

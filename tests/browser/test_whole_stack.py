@@ -73,7 +73,7 @@ class Visit:
     def action(self, text: str) -> Locator:
         """What can be done with a list or a row; on a telephone behind three dots."""
         if LANGUAGES[self.words.language] == PHONE:
-            self.page.get_by_role("link", name="more_horiz").click()
+            self.page.get_by_role("button", name=self.words("More actions")).click()
         return self.link(text)
 
     def keep(self, name: str) -> None:
@@ -255,7 +255,7 @@ def test_a_person_is_erased_and_the_certificate_names_nobody(office: Office, win
         page.goto(f"/admin/vault/consent/?q={consent}")
         page.get_by_role("link", name=consent).first.click()
         page.wait_for_url("**/change/**")
-        visit.action("Withdraw").click()
+        visit.link("Withdraw").click()
         page.locator("[name=channel]").fill("telephone")
         visit.keep("withdraw")
         visit.button("Withdraw").click()
@@ -269,15 +269,15 @@ def test_a_person_is_erased_and_the_certificate_names_nobody(office: Office, win
         page.locator("[name=laws]").select_option("both")
         page.locator("[name=channel]").fill("letter")
         visit.keep("enter")
-        visit.button("Enter").click()
+        visit.button("Enter the request").click()
         page.locator("#result_list th a").first.click()
         visit.link("Identity is checked").click()
         page.locator("[name=method]").fill("identity card at the counter")
         visit.button("Identity is checked").click()
-        visit.link("Begin").click()
-        expect(visit.button("Begin")).to_be_visible()
+        visit.link("Erase for good").click()
+        expect(visit.button("Erase for good")).to_be_visible()
         visit.keep("there is no way back")
-        visit.button("Begin").click()
+        visit.button("Erase for good").click()
         page.wait_for_url("**/change/**")
         visit.reload_until(visit.link("Certificate (JSON)"))
         visit.keep("erased")

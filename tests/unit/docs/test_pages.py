@@ -62,7 +62,7 @@ def test_the_callers_page_and_the_readme_show_whole_programs() -> None:
 NAMED_BY_THE_CONSOLE = (
     "Expert review", "Review the next one", "Skip", "What the model says", "cannot be told from this photograph",
     "Predictions", "Audit trail", "Roll back", "Export", "in domain", "unsure", "out of distribution",
-    "Privacy requests", "Identity is checked", "Refuse", "Extend", "Certificate (PDF)",
+    "Privacy requests", "Identity is checked", "Erase for good", "Refuse", "Extend", "Certificate (PDF)",
     "viewer", "reviewer", "model engineer", "approver", "privacy officer", "auditor", "administrator",
 )  # fmt: skip
 

@@ -48,5 +48,18 @@ def test_every_type_and_subject_of_an_entry_has_a_name_and_no_other() -> None:
     assert subjects == set(names.SUBJECTS)
 
 
+def test_every_field_of_an_entry_that_the_code_names_has_a_name_for_people() -> None:
+    fields = set()
+    for call in calls():
+        named = {word.arg: word.value for word in call.keywords if word.arg is not None}
+        details = named.pop("details", None)
+        if isinstance(details, ast.Dict):
+            fields.update(key.value for key in details.keys if isinstance(key, ast.Constant))
+        if getattr(call.func, "id", "") == "_record":  # the rest of its words are the entry's
+            fields.update(named.keys() - {"actor", "action", "subject_type", "subject_id"})
+    assert len(fields) > 50
+    assert fields <= set(names.DETAILS)
+
+
 def test_every_rule_of_an_archive_has_a_name() -> None:
     assert set(rule_names.RULES) == {*RULES, "upload", "name"}

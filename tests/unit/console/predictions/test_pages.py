@@ -11,6 +11,7 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
+from console.audit.services import record
 from console.ingest.services import apply_batch
 from console.review.models import ExpertDecision, ReviewItem, State
 from console.site.roles import Role
@@ -115,6 +116,18 @@ class TestPrediction:
         admin = browser(member(Role.ADMINISTRATOR))
         with django_assert_max_num_queries(QUERIES_MAX):
             admin.get(change_page(event))
+
+    def test_of_its_entries_the_newest_are_shown_and_the_way_to_all(self, consent: Consent) -> None:
+        event = kept()
+        auditor = member(Role.AUDITOR)
+        number = str(event.prediction.prediction_id)
+        written = [
+            record(actor=auditor, action="vault.opened", subject_type="prediction", subject_id=number, details={})
+            for _ in range(12)
+        ]
+        shown = browser(auditor).get(change_page(event))
+        assert [sequence for _, sequence, _, _ in shown.context["entries"]] == written[::-1][:10]
+        assert f"{reverse('admin:audit_entry_changelist')}?q={number}" in shown.content.decode()
 
     def test_pictures_are_opened_for_whoever_may_and_leave_an_audit_entry(self, consent: Consent) -> None:
         event, expert = kept(), member(Role.REVIEWER)
@@ -305,8 +318,17 @@ class TestVault:
         kept()
         found = officer.get(reverse("admin:vault_consent_changelist"), {"q": "shop-17"})
         (row,) = found.context["cl"].result_list
+        withdraw = f"/admin/vault/consent/{row.pk}/withdraw/"
+        agreed = officer.get(f"/admin/vault/consent/{row.pk}/change/").content.decode()
+        assert "It holds until it is withdrawn" in agreed
+        assert withdraw in agreed
+        looked_at = browser(member(Role.ADMINISTRATOR)).get(f"/admin/vault/consent/{row.pk}/change/")
+        assert withdraw not in looked_at.content.decode()
+        assert ": 2 photographs and heat maps." in officer.get(withdraw).context["consequence"]
         withdrawn = officer.post(f"/admin/vault/consent/{row.pk}/withdraw/", {"channel": "telephone"}, follow=True)
         assert "c-1 is withdrawn" in withdrawn.content.decode()
+        assert "The person took it back" in withdrawn.content.decode()
+        assert withdraw not in withdrawn.content.decode()
         assert not StoredObject.objects.exists()
 
     def test_a_wrong_consent_is_answered_beside_its_field(self) -> None:

@@ -200,3 +200,24 @@ def test_scripts_drive_a_request_through_its_life() -> None:
     assert len(officer.get("/api/v1/privacy/requests/", {"state": "done"}).json()["results"]) == 1
     refused = officer.post("/api/v1/privacy/requests/", {"subject": "a\u200bb", "kind": "access", "channel": "web"})
     assert (refused.status_code, refused.json()["field"]) == (400, "subject")
+
+
+@pytest.mark.parametrize(
+    "step", ["identity", "start", "finish", "export", "pause", "resume", "extend", "refuse", "lift"]
+)
+def test_a_page_that_changes_a_request_says_which_one_it_is(step: str) -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    plant(member(Role.PRIVACY_OFFICER, "second-officer"), member(Role.REVIEWER))
+    request = ask_erasure(officer)
+    assert browser.get(address(step, request)).context["title"].endswith(f": request {request.pk} (erasure)")
+
+
+def test_an_erasure_is_begun_under_its_own_name() -> None:
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    plant(member(Role.PRIVACY_OFFICER, "second-officer"), member(Role.REVIEWER))
+    request = services.receive(actor=officer, pseudonym=PERSON, kind="erasure", laws="both", channel="letter")
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    assert "Erase for good" in browser.get(address("change", request)).content.decode()
+    shown = browser.get(address("start", request))
+    assert shown.context["button"] == "Erase for good"
+    assert "photographs, heat maps, predictions" in shown.content.decode()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.utils.translation import override
 
 from console.errors import Conflict, NotAvailable
 from console.registry import services, uploads
 from console.registry.models import ModelVersion, State
+from console.registry.rule_names import found_text
 from console.site.roles import Role
 from console.staff.models import User
 from model_store import signing
@@ -57,6 +59,9 @@ def test_a_good_archive_is_verified_placed_and_its_upload_gone(malee: User, arch
     assert version.upload is not None
     assert not uploads.part_file(version.upload).exists()
     assert version.card().name == tiny_archive.NAME
+    with override("th"):  # what reviewers of handlers noted and the rest of a name stay as they are
+        unsaid = [rule["message"] for rule in version.rules if found_text(rule["message"]) == rule["message"]]
+    assert unsaid == []
 
 
 def test_a_finished_upload_takes_no_more_pieces_and_leaves_no_file(malee: User, archive: bytes) -> None:

@@ -104,6 +104,17 @@ def test_every_prediction_is_counted_once_by_hour_and_day_however_often_it_comes
     assert [count for _kind, _name, count in drawn.legend] == [3, 1, 0]
     assert len(drawn.days.bars) == DAYS
     assert sum(bool(bar.pieces) for bar in drawn.days.bars) == 2
+    in_numbers = re.findall(r'class="c-numbers".*?<ul>(.*?)</ul>', shown(at_home(member(Role.VIEWER))), re.DOTALL)
+    assert [numbers.count("<li>") for numbers in in_numbers] == [1, 2, 2]  # the plots of hours, days and confidence
+    assert all(f"<li>{bar.text}</li>" in in_numbers[1] for bar in drawn.days.bars if bar.pieces)
+
+
+def test_what_came_a_moment_ago_has_waited_no_minutes() -> None:
+    apply_batch([prediction_event(confidence=0.5)])
+    reviewer = at_home(member(Role.REVIEWER))
+    assert ">just now</time>" in shown(reviewer)
+    ReviewItem.objects.update(created_at=now() - timedelta(minutes=5))
+    assert "just now" not in shown(reviewer)
 
 
 def test_a_script_reads_what_home_draws(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:

@@ -94,8 +94,8 @@ def test_the_trail_is_a_link_only_for_who_may_open_it(issued: clients.IssuedKey,
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("en", ("Scripts that show it act as anong", "look at everything that you may see", "viewer")),
-        ("th", ("สคริปต์ที่แสดงโทเคนนี้ทำงานในนามของ anong", "ดูทุกอย่างที่คุณดูได้", "ผู้ชม")),
+        ("en", ("Scripts that show it act as anong", "look at everything that its owner may see", "viewer")),
+        ("th", ("สคริปต์ที่แสดงโทเคนนี้ทำงานในนามของ anong", "ดูทุกอย่างที่เจ้าของโทเคนดูได้", "ผู้ชม")),
     ],
 )
 def test_a_tokens_page_says_whose_it_is_and_what_for(language: str, words: tuple[str, ...]) -> None:

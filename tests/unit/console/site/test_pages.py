@@ -199,6 +199,8 @@ def test_a_client_is_made_changed_and_given_a_key_that_is_shown_once() -> None:
 
 def test_somebody_is_hired_and_sees_only_their_own_tokens() -> None:
     browser, _ = at_the_desk(Role.ADMINISTRATOR)
+    asked = browser.get(reverse("admin:staff_user_add_staff")).context["form"]["role"]
+    assert [option.data["value"] for option in asked if option.data["selected"]] in ([], [""])  # nobody's by default
     shown = browser.post(reverse("admin:staff_user_add_staff"), {"name": "nid", "role": "viewer"}).content.decode()
     assert "<svg" in shown
     assert "amt_" not in shown  # a token is made by whose it is
@@ -306,7 +308,7 @@ def test_a_token_is_shown_in_words() -> None:
     viewer, anong = at_the_desk(Role.VIEWER)
     token = ApiToken.objects.get(user=anong)
     page = viewer.get(reverse("admin:staff_apitoken_change", args=[token.pk])).content.decode()
-    assert "everything that you may do" in page
+    assert "everything that its owner may do" in page
     assert "&quot;all&quot;" not in page
 
 

@@ -38,6 +38,8 @@ def test_a_webhook_is_made_watched_and_removed(settings: Any) -> None:
     services.deliver(at=now())
     log = desk.get(reverse("admin:webhooks_delivery_changelist"), {"state__exact": "waiting"}).content.decode()
     assert "ConnectError" in log
+    sent = desk.get(reverse("admin:webhooks_delivery_change", args=[Delivery.objects.get().pk])).content.decode()
+    assert f"{{\n  &quot;type&quot;: &quot;{OPENED}&quot;" in sent  # a field to a line
     pages = [("delivery_change", Delivery.objects.get().pk)]
     pages += [(f"endpoint_{name}", endpoint.pk) for name in ("change", "renew_secret", "switch", "remove")]
     for name, key in pages:
