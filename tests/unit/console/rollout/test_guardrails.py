@@ -298,8 +298,11 @@ def test_a_setting_that_could_not_take_effect_is_refused(
 
 
 def test_what_is_slow_is_fixed_by_what_production_took_before(desk: Desk) -> None:
-    assert queries.slow_ms(desk.first.version) == queries.SLOW_MS_DEFAULT
-    apply_batch([event for ms in range(100) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    apply_batch([event for ms in range(49) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    assert queries.slow_ms("tiny", desk.first.version) == queries.SLOW_MS_DEFAULT
+    apply_batch([event for ms in range(49, 100) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    # Two models may have a version of the same name.
+    apply_batch([prediction_event(model="coins", version=desk.first.version, inference_ms=900.0) for _ in range(100)])
     assert desk.roll_out(desk.second, Mode.SHADOW).slow_ms == 1.5 * 94
 
 
@@ -366,6 +369,9 @@ def test_experts_say_who_was_right(desk: Desk) -> None:
     a, b = CLASSES[:2]
     unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
     apply_batch(answers(desk.first, 4, shadows=[shadow(desk.second, b)], **unsure))
+    # A shadow sees what a canary answers, too: no answer of production's.
+    desk.roll_out(desk.third, Mode.CANARY, 0.5)
+    apply_batch(answers(desk.third, 2, shadows=[shadow(desk.second, b)], **unsure))
     prasert = member(Role.REVIEWER)
     for number, item in enumerate(ReviewItem.objects.order_by("pk")):
         take(actor=prasert, item_id=item.pk)

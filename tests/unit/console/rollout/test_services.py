@@ -90,6 +90,16 @@ def test_a_rollback_steps_over_what_was_retired_meanwhile(desk: Desk) -> None:
     assert desk.roll_back().version == desk.first
 
 
+def test_a_rollback_never_leads_to_the_version_that_answers_now(desk: Desk) -> None:
+    for version in (desk.third, desk.first, desk.second, desk.first):
+        desk.roll_out(version)
+    services.retire(actor=desk.somchai, version_id=desk.second.pk, reason="leaks")
+    would = queries.rollback_of(queries.served_model("tiny"))
+    assert would is not None
+    assert would.serves == desk.third
+    assert desk.roll_back().version == desk.third
+
+
 def test_a_rollback_asks_nothing_of_torchserve(desk: Desk) -> None:
     """It must work while TorchServe is on its knees; what it returns to is held all the time."""
     desk.roll_out(desk.first)
