@@ -66,7 +66,7 @@ def started(desk: Desk, **fields: Any) -> Experiment:
 
 def answers(version: ModelVersion, good: int, n: int) -> list[Any]:
     verdicts = [words.VERDICT_IN_DOMAIN] * good + [words.VERDICT_UNSURE] * (n - good)
-    return [prediction_event(model="tiny", version=version.version, verdict=verdict) for verdict in verdicts]
+    return [prediction_event(model=version.model, version=version.version, verdict=verdict) for verdict in verdicts]
 
 
 def outcome() -> tuple[str, int]:
@@ -140,6 +140,38 @@ def test_a_version_that_is_better_succeeds_at_a_look_and_not_between(desk: Desk)
     ]
     watch()
     assert outcome() == ("successful", 4)
+
+
+@pytest.mark.django_db
+def test_what_is_settled_stays_so_and_settles_nothing_else(desk: Desk) -> None:
+    desk.roll_out(desk.approved(7, model="coins"))
+    experiment = started(desk)
+    beside = experiments.start(
+        actor=desk.somchai,
+        version_id=(coin := desk.approved(8, model="coins")).pk,
+        plan=a_plan(),
+        reason="to know",
+        backend=lambda: desk.backend,
+    )
+    assert experiments.stand(beside).border == border(1)  # which is the next to come
+    apply_batch(answers(desk.first, 36, 60) + answers(desk.second, 60, 60) + answers(coin, 9, 13))
+    assert experiments.settle_due() == 1
+    settled = Experiment.objects.get(pk=experiment.pk)
+    told = [settled.watched_yes, settled.watched_n, settled.standard_yes, settled.standard_n]
+    assert (settled.outcome, settled.looks_done, told) == ("successful", 4, [60, 60, 36, 60])
+    beside.refresh_from_db()
+    assert (beside.outcome, beside.looks_done) == ("running", 1)
+
+    apply_batch(answers(desk.second, 0, 20))  # the canary goes on, and gets worse
+    assert not experiments._settle(experiment)  # another worker, which read it while it was running
+    assert experiments.settle_due() == 0
+    for each in (settled, Experiment.objects.get(pk=experiment.pk)):
+        standing = experiments.stand(each)
+        assert (standing.watched, standing.standard) == (Count(60, 60), Count(36, 60))
+        assert (standing.outcome, standing.look, each.settled_at) == (Outcome.SUCCESSFUL, 4, settled.settled_at)
+    (entry,) = [each for each in entries_about("model", "tiny") if each.type == "rollout.experiment_settled"]
+    said = json.loads(entry.payload.text)
+    assert (entry.actor, said["experiment"], said["version"]) == ("system", experiment.pk, desk.second.version)
 
 
 @pytest.mark.django_db
