@@ -143,6 +143,26 @@ def test_a_version_that_is_better_succeeds_at_a_look_and_not_between(desk: Desk)
 
 
 @pytest.mark.django_db
+def test_the_question_stands_in_the_audit_trail_before_the_first_answer(desk: Desk) -> None:
+    experiment = started(desk, hypothesis=" Worn pieces. ", measure=Measure.IN_TIME, share_ratio=0.25)
+    (entry,) = [each for each in entries_about("model", "tiny") if each.type == "rollout.experiment_started"]
+    assert entry.actor == str(desk.somchai.pseudonym)
+    assert json.loads(entry.payload.text) == {
+        "about": ["model", "tiny"],
+        "experiment": experiment.pk,
+        "hypothesis": "Worn pieces.",
+        "measure": "in_time",
+        "baseline_ratio": 0.6,
+        "effect_ratio": 0.2,
+        "share_ratio": 0.25,
+        "size": experiment.size,
+        "alpha": 0.05,
+        "power": 0.8,
+    }
+    assert (experiment.hypothesis, experiment.alpha, experiment.power) == ("Worn pieces.", ALPHA, POWER)
+
+
+@pytest.mark.django_db
 def test_what_is_settled_stays_so_and_settles_nothing_else(desk: Desk) -> None:
     desk.roll_out(desk.approved(7, model="coins"))
     experiment = started(desk)

@@ -107,8 +107,11 @@ def test_a_route_counts_from_its_first_instant_until_its_end(desk: Desk) -> None
     route = desk.roll_out(desk.second, Mode.CANARY, 0.5)
     begin, end = now() - timedelta(hours=1), now() - timedelta(minutes=30)
     Route.objects.filter(pk=route.pk).update(started_at=begin, ended_at=end)
-    for at in (begin - INSTANT, begin, end - INSTANT, end):
-        observe([given(desk.second, at=at), given(desk.first, at=at)], [failed(desk.second, 1, at)])
+    moments = (begin - INSTANT, begin, end - INSTANT, end, now())
+    observe(
+        [given(version, at=at) for at in moments for version in (desk.first, desk.second)],
+        [failed(desk.second, 1, at) for at in moments],
+    )
     assert (verdicts(route, Arm.WATCHED), verdicts(route, Arm.PRODUCTION)) == (2, 2)
     assert totals(route).n(Arm.WATCHED, What.FAILED) == 2
 

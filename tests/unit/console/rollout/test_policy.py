@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,7 +15,7 @@ from console.audit.models import Checkpoint
 from console.clients import services as clients
 from console.registry.models import ModelVersion, State
 from console.rollout import policy, services
-from console.rollout.models import Mode
+from console.rollout.models import Mode, PolicyIssue
 from console.site.roles import Role
 from console.staff.models import User
 from model_store import store
@@ -93,7 +93,8 @@ def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, arch
     assert sum(served.golden[0].probabilities) == pytest.approx(1.0, abs=1e-5)
     private = X25519PrivateKey.from_private_bytes(settings.AMULET.photo_seal_key_file.read_bytes())
     assert told.photo_seal_public_key == private.public_key().public_bytes_raw()
-    assert (told.review_confidence_min, told.revision) == (0.75, 1)
+    assert (told.review_confidence_min, told.review_sampling_ratio, told.revision) == (0.75, 0.02, 1)
+    assert told.issued_at.ToDatetime(tzinfo=UTC) == PolicyIssue.objects.get().issued_at
 
 
 def test_a_revoked_key_stays_listed_as_revoked(suda: User) -> None:
