@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -55,8 +56,10 @@ def asks(officer: User, person: str, received_at: datetime | None = None) -> Pri
 
 def handed(officer: User, request: PrivacyRequest) -> tuple[dict[str, Any], dict[str, bytes]]:
     """person.json, and every file by name."""
-    with export_person(actor=officer, request_id=request.pk) as file, zipfile.ZipFile(file) as archive:
-        assert file.read(2) == b"PK"  # it is at its beginning
+    with export_person(actor=officer, request_id=request.pk) as file:
+        content = file.read()
+    assert content.startswith(b"PK\x03\x04")  # from its beginning
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return json.loads(files["person.json"]), files
 

@@ -113,6 +113,10 @@ def test_the_errors_are_those_that_were_promised(baseline: float, effect: float)
 def test_the_size_by_hand() -> None:
     """One-sided 0.05 and 0.8: (1.645 + 0.842)² = 6.182; 0.8·0.2 + 0.6·0.4 = 0.4; over 0.2², with the looks' 4 %."""
     assert experiments.size_of(a_plan()) == math.ceil(1.04 * 6.1826 * 0.4 / 0.04)
+    # As long, as sure and as much as a question may be.
+    assert experiments.size_of(
+        a_plan(hypothesis="h" * REASON_CHARACTERS_MAX, baseline_ratio=0.05, effect_ratio=0.94, share_ratio=0.95)
+    )
     # Production gives nine answers for each: it is known better, and fewer are needed.
     assert experiments.size_of(a_plan(share_ratio=0.1)) < experiments.size_of(a_plan())
     assert [look_due(n, 100) for n in (0, 19, 20, 99, 100, 500)] == [0, 0, 1, 4, 5, 5]

@@ -76,7 +76,7 @@ def test_each_answer_is_counted_for_the_routes_that_it_tells_of(desk: Desk) -> N
             given(desk.second, a_shadow(desk.third), answer=Answer(UNSURE, "a", 0.0, 250.0)),
             given(desk.first, a_shadow(desk.third), model="coins"),  # two models may have a version of the same name
         ],
-        [failed(desk.first, 3), failed(desk.second, 2), failed(desk.approved(9), 5)],
+        [failed(desk.first, 3), failed(desk.second, 1), failed(desk.second, 1), failed(desk.approved(9), 5)],
     )
     assert counted(canary) == {
         ("watched", "verdict", str(UNSURE.value), ""): 1,
@@ -117,18 +117,21 @@ def test_a_route_counts_from_its_first_instant_until_its_end(desk: Desk) -> None
 
 
 def test_production_is_counted_in_its_first_day_alone(desk: Desk) -> None:
-    route = Route.objects.get()
+    route, canary = Route.objects.get(), desk.roll_out(desk.second, Mode.CANARY, 0.5)
     begin = now() - 2 * NEW
     Route.objects.update(started_at=begin)
     for at in (begin, begin + NEW - INSTANT, begin + NEW):
         observe([given(desk.first, at=at)], [failed(desk.first, 1, at)])
     assert (verdicts(route, Arm.WATCHED), totals(route).n(Arm.WATCHED, What.FAILED)) == (2, 2)
+    # And beside a canary for as long as there is one.
+    assert (verdicts(canary, Arm.PRODUCTION), totals(canary).n(Arm.PRODUCTION, What.FAILED)) == (3, 3)
 
 
 def test_what_was_in_production_once_is_no_standard_now(desk: Desk) -> None:
     desk.roll_out(desk.second)
     canary, shadow = desk.roll_out(desk.third, Mode.CANARY, 0.5), desk.roll_out(desk.approved(4), Mode.SHADOW)
-    observe([given(desk.first, a_shadow(shadow.version))], [failed(desk.first, 1)])
+    an_hour_ago = now() - timedelta(hours=1)  # when it was
+    observe([given(desk.first, at=an_hour_ago), given(desk.first, a_shadow(shadow.version))], [failed(desk.first, 1)])
     assert (counted(canary), counted(shadow)) == ({}, {})
 
 
@@ -136,11 +139,16 @@ def test_what_follows_late_takes_the_place_of_what_was_missing(desk: Desk) -> No
     shadow, other = desk.roll_out(desk.second, Mode.SHADOW), desk.roll_out(desk.third, Mode.SHADOW)
     made = given(desk.first)
     observe([made, made], [])
-    observe_late([given(desk.first, a_shadow(desk.second), at=made.happened_at)])
-    # Of a version that lost its part: nobody waited for it.
-    observe_late([given(desk.third, a_shadow(desk.second), at=made.happened_at)])
-    assert (totals(shadow).n(Arm.WATCHED, What.UNANSWERED), totals(shadow).n(Arm.BOTH, What.CLASS)) == (1, 1)
-    assert (totals(other).n(Arm.WATCHED, What.UNANSWERED), totals(other).n(Arm.BOTH, What.CLASS)) == (2, 0)
+    Route.objects.filter(pk=shadow.pk).update(ended_at=now())
+    observe_late(
+        [
+            given(desk.first, a_shadow(desk.second), at=made.happened_at),
+            given(desk.third, a_shadow(desk.second), at=made.happened_at),  # not production: nobody waited for it
+            given(desk.first, a_shadow(desk.third)),
+        ]
+    )
+    for route in (shadow, other):
+        assert (totals(route).n(Arm.WATCHED, What.UNANSWERED), totals(route).n(Arm.BOTH, What.CLASS)) == (1, 1)
 
 
 @pytest.mark.parametrize(("ms", "number"), [(0.0, 0), (0.5, 0), (1.0, 0), (1.99, 3), (2.0, 4), (1e3, 39), (1e9, 59)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -161,6 +161,18 @@ def test_two_processes_say_the_same(suda: User, archive: store.StoredArchive) ->
     _, body, etag = ask()
     policy.snapshots.cache_clear()
     assert ask() == (200, body, etag)
+
+
+def test_what_two_processes_build_at_the_same_moment_has_two_revisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile() -> datetime:
+        """The other process is done between our look at the last policy and our own."""
+        monkeypatch.undo()
+        assert policy._issue("another policy")[0] == 1
+        return now()
+
+    monkeypatch.setattr(policy, "now", meanwhile)
+    assert policy._issue("a policy")[0] == 2
+    assert PolicyIssue.objects.get().revision == 2
 
 
 def test_only_who_shows_the_control_token_is_told() -> None:
