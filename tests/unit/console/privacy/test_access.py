@@ -101,7 +101,7 @@ def test_whoever_is_unknown_is_told_what_they_ask_and_nothing_of_anybody_else(of
 def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User) -> None:
     expert, person = member(Role.REVIEWER), "of-march"
     asks(officer, "somebody-else")
-    newer, older = (
+    older, newer = (
         vault.give_consent(
             actor=officer,
             pseudonym=person,
@@ -111,7 +111,7 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
             given_at=BEGIN + timedelta(days=days),
             expires_at=BEGIN + timedelta(days=3649 + days),
         )
-        for days in (1, 0)
+        for days in (0, 1)
     )
     vault.withdraw_consent(actor=officer, reference=older.reference, channel="telephone")
     version = a_version(member(Role.MODEL_ENGINEER)).version

@@ -305,6 +305,13 @@ def test_who_takes_note_is_kept_and_home_is_quiet_again(desk: Desk) -> None:
     assert "100.0% (60 of 60" in listed[0]["sentence"]
     seen = caller(Role.MODEL_ENGINEER).post(f"/api/v1/guardrails/{firing.pk}/seen/").json()
     assert seen["seen_by"] == "malee-script"
+    entry = entries_about("model", "tiny").last()
+    assert entry is not None
+    assert (entry.type, entry.actor) == (
+        "rollout.guardrail_seen",
+        str(User.objects.get(username="malee-script").pseudonym),
+    )
+    assert json.loads(entry.payload.text) == {"about": ["model", "tiny"], "firing": firing.pk, "rule": "errors"}
     with pytest.raises(Conflict):
         services.see_firing(actor=desk.somchai, firing_id=firing.pk)
     assert queries.unseen().count() == 0
