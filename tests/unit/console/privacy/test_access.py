@@ -234,7 +234,7 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
         f"State {first.pk} objection 2 Mar 2026, 12:00 received {request.pk} access 3 Mar 2026, 12:00 in progress"
     )
     assert "1 มี.ค. 2569, 13:00 คำตอบ แดง (อยู่ในขอบเขต)" in thai
-    assert thai.endswith("3 มี.ค. 2569, 12:00 กำลังดำเนินการ")
+    assert thai.endswith(f"{request.pk} ขอเข้าถึงข้อมูล 3 มี.ค. 2569, 12:00 กำลังดำเนินการ")
     for language in ("en", "th"):
         assert f'<html lang="{language}">'.encode() in files[f"person.{language}.html"]
 

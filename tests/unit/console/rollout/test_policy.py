@@ -76,11 +76,13 @@ def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, arch
     told = newest()
 
     [client] = told.clients
-    assert (client.client_id, client.calls_per_minute, list(client.models)) == (str(shop.client_id), 7, ["tiny"])
+    assert (client.client_id, client.name) == (str(shop.client_id), "web-shop")
+    assert (client.calls_per_minute, list(client.models)) == (7, ["tiny"])
     [key] = client.keys
     assert (key.key_id, key.digest, key.revoked) == (issued.key.key_id, bytes(issued.key.digest), False)
-    assert key.HasField("expires_at")
+    assert key.expires_at.ToDatetime(tzinfo=UTC) == issued.key.expires_at
     [model] = told.models
+    assert model.name == "tiny"
     assert [(route.version, route.weight_ratio, route.shadow) for route in model.routes] == [
         (version.version, 1.0, False)
     ]

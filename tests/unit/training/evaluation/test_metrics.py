@@ -167,6 +167,10 @@ def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
         (np.array([[0.5, 0.5]]), np.array([2])),
         (np.array([[0.5, 0.5]]), np.array([-1])),
         (np.array([[0.5, 0.5]]), np.array([0, 1])),
+        # One row among good ones.
+        (np.array([[0.5, 0.5], [0.5, 0.4]]), np.array([0, 0])),
+        (np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 2])),
+        (np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, -1])),
     ],
 )
 def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray) -> None:
