@@ -91,6 +91,7 @@ def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, arch
     assert served.card.archive_sha256 == archive.sha256
     assert served.card.document["name"] == "tiny"
     assert [item.id for item in served.card.classes] == list(tiny_archive.CLASSES)
+    assert [golden.name for golden in served.golden] == [golden.file for golden in version.card().golden]
     assert served.golden[0].photo.startswith(b"\x89PNG")
     assert sum(served.golden[0].probabilities) == pytest.approx(1.0, abs=1e-5)
     private = X25519PrivateKey.from_private_bytes(settings.AMULET.photo_seal_key_file.read_bytes())
