@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -71,7 +72,9 @@ def test_each_answer_is_counted_for_the_routes_that_it_tells_of(desk: Desk) -> N
     coins = desk.roll_out(elsewhere)
     observe(
         [
-            given(desk.first, a_shadow(desk.third)),
+            given(
+                desk.first, replace(a_shadow(elsewhere), top_class="c"), a_shadow(desk.third)
+            ),  # of two shadows its own
             given(desk.first),  # the shadow had no place
             given(desk.second, a_shadow(desk.third), answer=Answer(UNSURE, "a", 0.0, 250.0)),
             given(desk.first, a_shadow(desk.third), model="coins"),  # two models may have a version of the same name
