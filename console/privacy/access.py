@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Final
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -111,11 +112,16 @@ def _person(request: PrivacyRequest) -> dict[str, Any]:
         "predictions": [_prediction(row, feedback.get(row.pk, []), decisions.get(row.pk, [])) for row in made],
         "requests": [
             {"number": row.pk, "kind": row.kind, "received_at": row.received_at.isoformat(), "state": row.state}
-            for row in PrivacyRequest.objects.filter(subject=subject).order_by("pk")
-        ]
-        if subject
-        else [],
+            for row in _requests(request).order_by("pk")
+        ],
     }
+
+
+def _requests(request: PrivacyRequest) -> QuerySet[PrivacyRequest]:
+    """Of somebody whom nothing else is known of, those that are open: a closed one forgets whose it was."""
+    if request.subject_id is None:
+        return PrivacyRequest.objects.filter(found_by=bytes(request.found_by), closed_at=None)
+    return PrivacyRequest.objects.filter(subject=request.subject_id)
 
 
 def _consent(row: Consent) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -255,8 +255,10 @@ def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, 
     return {version: (overridden, decided) for version, overridden, decided in rows}
 
 
-def classes_decided(since: datetime, until: datetime, *, model: str, most: int) -> list[ExpertDecision]:
-    """Decisions in force for a class, newest first, on answers of a model in that span. Joins the prediction."""
+def classes_decided(
+    since: datetime, until: datetime, *, model: str, versions: Collection[str], most: int
+) -> list[ExpertDecision]:
+    """Decisions in force for a class, newest first, on answers of these versions in that span. Joins the prediction."""
     return list(
         ExpertDecision.objects.filter(
             ~Q(part=Part.OPINION) | Q(item__state=State.DECIDED),  # one of several is not in force yet
@@ -264,6 +266,7 @@ def classes_decided(since: datetime, until: datetime, *, model: str, most: int) 
             decided=Decided.CLASS,
             round=F("item__rounds"),
             item__prediction__model=model,
+            item__prediction__version__in=versions,
             item__prediction__happened_at__gte=since,
             item__prediction__happened_at__lt=until,
         )

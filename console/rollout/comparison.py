@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -78,6 +78,7 @@ def compare(route: Route, seen: Totals) -> Comparison:
     """Everything about one shadow: counts, at most LOOKED_AT answers and REVIEWED_MOST decisions, in four queries."""
     pairs = seen.of(Arm.BOTH, What.CLASS)
     until = route.ended_at or now()
+    versions = _production_versions(route, until)
     return Comparison(
         same_class=Count(sum(n for (one, other), n in pairs.items() if one == other), sum(pairs.values())),
         unanswered=seen.n(Arm.WATCHED, What.UNANSWERED),
@@ -88,8 +89,8 @@ def compare(route: Route, seen: Totals) -> Comparison:
         out=(_out(seen, Arm.PRODUCTION), _out(seen, Arm.WATCHED)),
         confidence=(_confidence(seen, Arm.PRODUCTION), _confidence(seen, Arm.WATCHED)),
         latency_ms=(latencies(seen, Arm.PRODUCTION), latencies(seen, Arm.WATCHED)),
-        reviewed=_reviewed(route, until),
-        flipped=_flipped(route, until),
+        reviewed=_reviewed(route, until, versions),
+        flipped=_flipped(route, until, versions),
     )
 
 
@@ -127,8 +128,7 @@ def _shadow_in(document: Mapping[str, object], version: str) -> Shadow | None:
     return next((Shadow(**shadow) for shadow in shadows if shadow["version"] == version), None)
 
 
-def _flipped(route: Route, until: datetime) -> Sequence[Flipped]:
-    versions = _production_versions(route, until)
+def _flipped(route: Route, until: datetime, versions: Collection[str]) -> Sequence[Flipped]:
     newest = not_withheld(
         Prediction.objects.filter(
             version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
@@ -147,10 +147,11 @@ def _flipped(route: Route, until: datetime) -> Sequence[Flipped]:
     return found
 
 
-def _reviewed(route: Route, until: datetime) -> tuple[Reviewed, Reviewed] | None:
+def _reviewed(route: Route, until: datetime, versions: Collection[str]) -> tuple[Reviewed, Reviewed] | None:
     """Only photographs that a person looked at: mostly the hard ones, so neither share is the accuracy on all."""
     sides: tuple[list[tuple[bool, float]], list[tuple[bool, float]]] = ([], [])
-    for decision in classes_decided(route.started_at, until, model=route.model, most=REVIEWED_MOST):
+    decided = classes_decided(route.started_at, until, model=route.model, versions=versions, most=REVIEWED_MOST)
+    for decision in decided:
         prediction = decision.item.prediction
         shadow = _shadow_in(prediction.detail_document, route.version.version)
         if shadow is None:

@@ -100,10 +100,13 @@ def versions_with_routes() -> QuerySet[ModelVersion]:
 
 
 def rollback_target(served: Served) -> Route | None:
-    """The production route that a rollback returns to; None when there is none, or a canary would be ended instead."""
-    route = served.production.previous if served.production else None
-    while route is not None and route.version.state != State.APPROVED:
-        route = route.previous  # a retired version is not brought back
+    """The production route that a rollback from production returns to; None when there is none."""
+    if served.production is None:
+        return None
+    route, same = served.production.previous, served.production.version_id
+    # A retired version is not brought back; and beyond one, the version that answers now may have answered before.
+    while route is not None and (route.version.state != State.APPROVED or route.version_id == same):
+        route = route.previous
     return route
 
 
@@ -128,13 +131,13 @@ def wanted_backend_versions() -> set[BackendVersion]:
     return wanted
 
 
-def slow_ms(version: str) -> float:
+def slow_ms(model: str, version: str) -> float:
     """What is slow beside a production version: half again as long as nearly all of its newest answers took.
 
     Fixed when a route begins, so that nothing that the new version does moves it. Reads at most
     SLOW_FROM answers.
     """
-    newest = Prediction.objects.filter(version=version).order_by("-happened_at")[:SLOW_FROM]
+    newest = Prediction.objects.filter(model=model, version=version).order_by("-happened_at")[:SLOW_FROM]
     took = sorted(detail.get("inference_ms", 0.0) for detail in newest.values_list("detail_document", flat=True))
     if len(took) < SLOW_FROM_MIN:
         return SLOW_MS_DEFAULT

@@ -281,7 +281,7 @@ def _start_route(
                 reason=reason,
                 previous=served.production if mode is Mode.PRODUCTION else None,
                 unguarded=[rule.value for rule in unguarded],
-                slow_ms=queries.slow_ms(served.production.version.version if served.production else ""),
+                slow_ms=queries.slow_ms(version.model, served.production.version.version if served.production else ""),
             )
     except IntegrityError:
         raise _changed_meanwhile() from None

@@ -262,7 +262,8 @@ def test_nothing_is_handed_out_before_the_work_has_begun_nor_after_it(officer: U
     services.start(actor=officer, request_id=request.pk)
     export_person(actor=officer, request_id=request.pk).close()
     told = Entry.objects.get(type="privacy.exported")
-    assert (told.actor, told.payload.subject_id) == (str(officer.pseudonym), str(request.pk))
+    about = (told.payload.subject_type, told.payload.subject_id)
+    assert (told.actor, *about) == (str(officer.pseudonym), "privacy_request", str(request.pk))
     services.finish(actor=officer, request_id=request.pk, outcome="handed out at the counter")
     with pytest.raises(Conflict):
         export_person(actor=officer, request_id=request.pk)

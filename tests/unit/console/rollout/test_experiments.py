@@ -66,7 +66,7 @@ def started(desk: Desk, **fields: Any) -> Experiment:
 
 def answers(version: ModelVersion, good: int, n: int) -> list[Any]:
     verdicts = [words.VERDICT_IN_DOMAIN] * good + [words.VERDICT_UNSURE] * (n - good)
-    return [prediction_event(model="tiny", version=version.version, verdict=verdict) for verdict in verdicts]
+    return [prediction_event(model=version.model, version=version.version, verdict=verdict) for verdict in verdicts]
 
 
 def outcome() -> tuple[str, int]:
@@ -113,6 +113,10 @@ def test_the_errors_are_those_that_were_promised(baseline: float, effect: float)
 def test_the_size_by_hand() -> None:
     """One-sided 0.05 and 0.8: (1.645 + 0.842)² = 6.182; 0.8·0.2 + 0.6·0.4 = 0.4; over 0.2², with the looks' 4 %."""
     assert experiments.size_of(a_plan()) == math.ceil(1.04 * 6.1826 * 0.4 / 0.04)
+    # As long, as sure and as much as a question may be.
+    assert experiments.size_of(
+        a_plan(hypothesis="h" * REASON_CHARACTERS_MAX, baseline_ratio=0.05, effect_ratio=0.94, share_ratio=0.95)
+    )
     # Production gives nine answers for each: it is known better, and fewer are needed.
     assert experiments.size_of(a_plan(share_ratio=0.1)) < experiments.size_of(a_plan())
     assert [look_due(n, 100) for n in (0, 19, 20, 99, 100, 500)] == [0, 0, 1, 4, 5, 5]
@@ -140,6 +144,59 @@ def test_a_version_that_is_better_succeeds_at_a_look_and_not_between(desk: Desk)
     ]
     watch()
     assert outcome() == ("successful", 4)
+
+
+@pytest.mark.django_db
+def test_the_question_stands_in_the_audit_trail_before_the_first_answer(desk: Desk) -> None:
+    experiment = started(desk, hypothesis=" Worn pieces. ", measure=Measure.IN_TIME, share_ratio=0.25)
+    (entry,) = [each for each in entries_about("model", "tiny") if each.type == "rollout.experiment_started"]
+    assert entry.actor == str(desk.somchai.pseudonym)
+    assert json.loads(entry.payload.text) == {
+        "about": ["model", "tiny"],
+        "experiment": experiment.pk,
+        "hypothesis": "Worn pieces.",
+        "measure": "in_time",
+        "baseline_ratio": 0.6,
+        "effect_ratio": 0.2,
+        "share_ratio": 0.25,
+        "size": experiment.size,
+        "alpha": 0.05,
+        "power": 0.8,
+    }
+    assert (experiment.hypothesis, experiment.alpha, experiment.power) == ("Worn pieces.", ALPHA, POWER)
+
+
+@pytest.mark.django_db
+def test_what_is_settled_stays_so_and_settles_nothing_else(desk: Desk) -> None:
+    desk.roll_out(desk.approved(7, model="coins"))
+    experiment = started(desk)
+    beside = experiments.start(
+        actor=desk.somchai,
+        version_id=(coin := desk.approved(8, model="coins")).pk,
+        plan=a_plan(),
+        reason="to know",
+        backend=lambda: desk.backend,
+    )
+    assert experiments.stand(beside).border == border(1)  # which is the next to come
+    apply_batch(answers(desk.first, 36, 60) + answers(desk.second, 60, 60) + answers(coin, 9, 13))
+    assert experiments.settle_due() == 1
+    settled = Experiment.objects.get(pk=experiment.pk)
+    told = [settled.watched_yes, settled.watched_n, settled.standard_yes, settled.standard_n]
+    assert (settled.outcome, settled.looks_done, told) == ("successful", 4, [60, 60, 36, 60])
+    beside.refresh_from_db()
+    assert (beside.outcome, beside.looks_done) == ("running", 1)
+
+    apply_batch(answers(desk.second, 0, 20))  # the canary goes on, and gets worse
+    assert not experiments._settle(experiment)  # another worker, which read it while it was running
+    assert experiments.settle_due() == 0
+    for each in (settled, Experiment.objects.get(pk=experiment.pk)):
+        standing = experiments.stand(each)
+        assert (standing.watched, standing.standard) == (Count(60, 60), Count(36, 60))
+        assert (standing.outcome, standing.look) == (Outcome.SUCCESSFUL, 4)
+        assert (each.looks_done, each.settled_at) == (4, settled.settled_at)
+    (entry,) = [each for each in entries_about("model", "tiny") if each.type == "rollout.experiment_settled"]
+    said = json.loads(entry.payload.text)
+    assert (entry.actor, said["experiment"], said["version"]) == ("system", experiment.pk, desk.second.version)
 
 
 @pytest.mark.django_db

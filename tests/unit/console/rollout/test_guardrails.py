@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client as Browser
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
@@ -16,7 +17,7 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion
-from console.review.models import Decided, ReviewItem
+from console.review.models import Decided, ReviewItem, State
 from console.review.services import Decision, decide, take
 from console.rollout import guardrails, queries, services
 from console.rollout.comparison import compare
@@ -25,6 +26,7 @@ from console.rollout.observations import latency_bin, latency_quantile, totals
 from console.rollout.sequential import Count
 from console.rollout.tasks import watch
 from console.site.roles import Role
+from console.staff.models import User
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -122,6 +124,18 @@ def test_a_canary_like_production_goes_on(desk: Desk) -> None:
     assert desk.shares() == {desk.first.version: 0.9, desk.second.version: 0.1}
 
 
+def test_a_canary_that_fails_no_more_than_production_does_goes_on(desk: Desk) -> None:
+    desk.roll_out(desk.second, Mode.CANARY, 0.3)
+    apply_batch(
+        answers(desk.first, 70) + failures(desk.first, 30) + answers(desk.second, 42) + failures(desk.second, 18)
+    )
+    assert fired() is None
+    apply_batch(failures(desk.second, 82))
+    firing = fired()
+    assert firing is not None
+    assert (firing.standard_yes, firing.standard_n) == (30, 100)
+
+
 @pytest.mark.parametrize(
     ("rule", "fields"),
     [
@@ -181,8 +195,9 @@ def test_production_is_new_for_a_day_and_watched_where_it_can_be_left(desk: Desk
     day = timedelta(hours=24)
     assert guardrails.is_watched(route, route.started_at + day - timedelta(microseconds=1))
     assert not guardrails.is_watched(route, route.started_at + day)
-    begun.refresh_from_db()
-    assert not guardrails.is_watched(begun, first)  # it has ended
+    desk.roll_out(desk.third)
+    route.refresh_from_db()
+    assert not guardrails.is_watched(route, route.started_at)  # it has ended
 
 
 def test_a_guardrail_that_was_switched_off_watches_and_does_not_act(desk: Desk) -> None:
@@ -212,21 +227,38 @@ def test_an_answer_belongs_to_the_routes_of_its_own_moment_and_counts_once(desk:
     assert totals(route).n(Arm.PRODUCTION, What.VERDICT) == 3
 
 
-def test_experts_overrides_end_a_canary(desk: Desk) -> None:
-    desk.roll_out(desk.second, Mode.CANARY, 0.5)
+def overrides_all_but_of_the_first(desk: Desk, n: int) -> None:
+    """n answers of the first version and of the second, and what an expert says of them."""
     unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
-    apply_batch(answers(desk.first, 30, **unsure) + answers(desk.second, 30, **unsure))
-    prasert = member(Role.REVIEWER)
-    for item in ReviewItem.objects.select_related("prediction"):
+    apply_batch(answers(desk.first, n, **unsure) + answers(desk.second, n, **unsure))
+    prasert = User.objects.filter(groups__name=Role.REVIEWER).first() or member(Role.REVIEWER)
+    for item in ReviewItem.objects.filter(state=State.OPEN).select_related("prediction"):
         take(actor=prasert, item_id=item.pk)
         good = item.prediction.version == desk.first.version
         # The expert names no class of the card's: these versions share the tiny card.
         decision = Decision(Decided.CLASS, CLASSES[0]) if good else Decision(Decided.NOT_OUR_KIND)
         decide(actor=prasert, item_id=item.pk, decision=decision)
+
+
+@pytest.mark.parametrize("set_back", [timedelta(0), timedelta(days=1)])
+def test_experts_overrides_end_a_canary(desk: Desk, set_back: timedelta) -> None:
+    """Also one that began before the clock was set back."""
+    desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    Route.objects.filter(mode=Mode.CANARY).update(started_at=F("started_at") + set_back)
+    overrides_all_but_of_the_first(desk, 30)
     firing = fired()
     assert firing is not None
     assert (firing.rule, firing.watched_yes, firing.watched_n) == (Rule.OVERRIDES, 30, 30)
     assert (firing.standard_yes, firing.standard_n) == (0, 30)
+
+
+def test_overrides_of_an_earlier_try_are_not_held_against_a_canary(desk: Desk) -> None:
+    earlier = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    overrides_all_but_of_the_first(desk, 3)
+    services.end_route(actor=desk.somchai, route_id=earlier.pk, reason="mended")
+    again = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    (reading,) = [each for each in guardrails.read(again) if each.definition.rule is Rule.OVERRIDES]
+    assert (reading.watched, reading.standard) == (Count(0, 0), Count(0, 0))
 
 
 def test_a_shadow_is_ended_for_its_own_disagreement_and_harms_nobody(desk: Desk) -> None:
@@ -236,6 +268,7 @@ def test_a_shadow_is_ended_for_its_own_disagreement_and_harms_nobody(desk: Desk)
     firing = fired()
     assert firing is not None
     assert (firing.rule, firing.watched_yes, firing.watched_n) == (Rule.AGREEMENT, 50, 120)
+    assert (firing.standard_yes, firing.standard_n) == (None, None)  # it is compared with its limit alone
     assert in_force(desk) == {desk.first.version: "production"}
 
 
@@ -272,6 +305,13 @@ def test_who_takes_note_is_kept_and_home_is_quiet_again(desk: Desk) -> None:
     assert "100.0% (60 of 60" in listed[0]["sentence"]
     seen = caller(Role.MODEL_ENGINEER).post(f"/api/v1/guardrails/{firing.pk}/seen/").json()
     assert seen["seen_by"] == "malee-script"
+    entry = entries_about("model", "tiny").last()
+    assert entry is not None
+    assert (entry.type, entry.actor) == (
+        "rollout.guardrail_seen",
+        str(User.objects.get(username="malee-script").pseudonym),
+    )
+    assert json.loads(entry.payload.text) == {"about": ["model", "tiny"], "firing": firing.pk, "rule": "errors"}
     with pytest.raises(Conflict):
         services.see_firing(actor=desk.somchai, firing_id=firing.pk)
     assert queries.unseen().count() == 0
@@ -298,8 +338,11 @@ def test_a_setting_that_could_not_take_effect_is_refused(
 
 
 def test_what_is_slow_is_fixed_by_what_production_took_before(desk: Desk) -> None:
-    assert queries.slow_ms(desk.first.version) == queries.SLOW_MS_DEFAULT
-    apply_batch([event for ms in range(100) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    apply_batch([event for ms in range(49) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    assert queries.slow_ms("tiny", desk.first.version) == queries.SLOW_MS_DEFAULT
+    apply_batch([event for ms in range(49, 100) for event in answers(desk.first, 1, inference_ms=float(ms))])
+    # Two models may have a version of the same name.
+    apply_batch([prediction_event(model="coins", version=desk.first.version, inference_ms=900.0) for _ in range(100)])
     assert desk.roll_out(desk.second, Mode.SHADOW).slow_ms == 1.5 * 94
 
 
@@ -366,6 +409,9 @@ def test_experts_say_who_was_right(desk: Desk) -> None:
     a, b = CLASSES[:2]
     unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
     apply_batch(answers(desk.first, 4, shadows=[shadow(desk.second, b)], **unsure))
+    # A shadow sees what a canary answers, too: no answer of production's.
+    desk.roll_out(desk.third, Mode.CANARY, 0.5)
+    apply_batch(answers(desk.third, 2, shadows=[shadow(desk.second, b)], **unsure))
     prasert = member(Role.REVIEWER)
     for number, item in enumerate(ReviewItem.objects.order_by("pk")):
         take(actor=prasert, item_id=item.pk)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,11 +16,15 @@ from console.audit.models import Checkpoint
 from console.clients import services as clients
 from console.registry.models import ModelVersion, State
 from console.rollout import policy, services
-from console.rollout.models import Mode
+from console.rollout.models import Mode, PolicyIssue
 from console.site.roles import Role
 from console.staff.models import User
 from model_store import store
+from model_store.card import ExamplesCard, GroupCard, InputCard, LevelCard, LookAlikesCard
 from protos.amulet.policy.v1 import policy_pb2 as pb
+from protos.amulet.v1 import prediction_pb2
+from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.verdict import DecisionLimits, DetectorLimits
 from tests import tiny_archive
 from tests.unit.console.people import member
 from tests.unit.console.versions import TorchServeInMemory, a_version
@@ -76,11 +81,13 @@ def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, arch
     told = newest()
 
     [client] = told.clients
-    assert (client.client_id, client.calls_per_minute, list(client.models)) == (str(shop.client_id), 7, ["tiny"])
+    assert (client.client_id, client.name) == (str(shop.client_id), "web-shop")
+    assert (client.calls_per_minute, list(client.models)) == (7, ["tiny"])
     [key] = client.keys
     assert (key.key_id, key.digest, key.revoked) == (issued.key.key_id, bytes(issued.key.digest), False)
-    assert key.HasField("expires_at")
+    assert key.expires_at.ToDatetime(tzinfo=UTC) == issued.key.expires_at
     [model] = told.models
+    assert model.name == "tiny"
     assert [(route.version, route.weight_ratio, route.shadow) for route in model.routes] == [
         (version.version, 1.0, False)
     ]
@@ -89,11 +96,65 @@ def test_it_carries_clients_routes_cards_and_golden_photographs(suda: User, arch
     assert served.card.archive_sha256 == archive.sha256
     assert served.card.document["name"] == "tiny"
     assert [item.id for item in served.card.classes] == list(tiny_archive.CLASSES)
+    assert [golden.name for golden in served.golden] == [golden.file for golden in version.card().golden]
+    assert [dict(golden.scores) for golden in served.golden] == [
+        pytest.approx(dict(golden.scores)) for golden in version.card().golden
+    ]
     assert served.golden[0].photo.startswith(b"\x89PNG")
     assert sum(served.golden[0].probabilities) == pytest.approx(1.0, abs=1e-5)
     private = X25519PrivateKey.from_private_bytes(settings.AMULET.photo_seal_key_file.read_bytes())
     assert told.photo_seal_public_key == private.public_key().public_bytes_raw()
-    assert (told.review_confidence_min, told.revision) == (0.75, 1)
+    assert (told.review_confidence_min, told.review_sampling_ratio, told.revision) == (0.75, 0.02, 1)
+    assert told.issued_at.ToDatetime(tzinfo=UTC) == PolicyIssue.objects.get().issued_at
+
+
+def test_a_card_is_told_whole(suda: User) -> None:
+    version = a_version(member(Role.MODEL_ENGINEER), state=State.APPROVED, approver=suda)
+    known = version.card()
+    card = replace(
+        known,
+        temperature=0.75,
+        input=InputCard(240, 320, known.input.fit),
+        levels=(LevelCard("half", {"en": "Half"}, 0.25, (GroupCard("cold", {"en": "Cold"}, ("green", "blue")),)),),
+        look_alikes=(LookAlikesCard(("green", "blue"), "", 10, 3, 0.6, ("front",)),),
+        examples=ExamplesCard(3, "0" * 64, thumbnails=True),
+        decision=replace(
+            known.decision,
+            limits=DecisionLimits(0.5, 0.125, (DetectorLimits("far", 1.0, 2.0, 4.0),), 0.875, 0.0625),
+        ),
+    )
+    told = policy._card(card, version)
+
+    assert (told.name, told.version, told.temperature) == (known.name, known.version, 0.75)
+    assert told.created_at.ToDatetime(tzinfo=UTC) == known.created_at
+    assert [(each.id, dict(each.display_names)) for each in told.classes] == [
+        (each.id, dict(each.names)) for each in known.classes
+    ]
+    [level] = told.levels
+    [group] = level.groups
+    assert (level.id, dict(level.display_names), level.set_probability_min) == ("half", {"en": "Half"}, 0.25)
+    assert (group.id, dict(group.display_names), list(group.class_ids)) == ("cold", {"en": "Cold"}, ["green", "blue"])
+    [pair] = told.look_alikes
+    assert (list(pair.class_ids), pair.side, list(pair.decided_by)) == (
+        ["green", "blue"],
+        words.SIDE_UNSPECIFIED,
+        [words.SIDE_FRONT],
+    )
+    assert (told.input_height_px, told.input_width_px, told.reference_examples) == (240, 320, 3)
+    decision = told.decision
+    assert (decision.confidence_min, decision.margin_min) == (0.5, 0.125)
+    assert (decision.set_coverage, decision.set_probability_min) == (0.875, 0.0625)
+    [limits] = decision.detectors
+    assert (limits.name, limits.typical, limits.unsure_at, limits.out_at) == ("far", 1.0, 2.0, 4.0)
+    assert known.metrics
+    for metric, said in zip(known.metrics, told.metrics, strict=True):
+        assert (said.name, said.data) == (metric.name, metric.data)
+        assert (said.value, said.low, said.high) == pytest.approx((metric.value, metric.low, metric.high))
+    assert (told.data_fingerprint, told.data_photos) == (known.data.fingerprint, known.data.photos)
+    assert (told.weights_licence, told.archive_sha256) == (known.weights.licence, version.sha256)
+    assert list(told.explanations) == [
+        prediction_pb2.Explain.Method.Value(f"METHOD_{name.upper()}") for name in known.graph.explanations
+    ]
 
 
 def test_a_revoked_key_stays_listed_as_revoked(suda: User) -> None:
@@ -160,6 +221,18 @@ def test_two_processes_say_the_same(suda: User, archive: store.StoredArchive) ->
     _, body, etag = ask()
     policy.snapshots.cache_clear()
     assert ask() == (200, body, etag)
+
+
+def test_what_two_processes_build_at_the_same_moment_has_two_revisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile() -> datetime:
+        """The other process is done between our look at the last policy and our own."""
+        monkeypatch.undo()
+        assert policy._issue("another policy")[0] == 1
+        return now()
+
+    monkeypatch.setattr(policy, "now", meanwhile)
+    assert policy._issue("a policy")[0] == 2
+    assert PolicyIssue.objects.get().revision == 2
 
 
 def test_only_who_shows_the_control_token_is_told() -> None:

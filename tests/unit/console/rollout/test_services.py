@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
@@ -11,7 +13,7 @@ from console.errors import Conflict, Invalid, NotAllowed, NotAvailable
 from console.registry.models import ModelVersion, State
 from console.registry.queries import backend_version
 from console.rollout import queries, services
-from console.rollout.models import Mode, Route
+from console.rollout.models import Mode, Route, Rule
 from console.site.roles import Role
 from tests.unit.console.people import caller, member
 from tests.unit.console.rollout.desk import Desk
@@ -88,6 +90,16 @@ def test_a_rollback_steps_over_what_was_retired_meanwhile(desk: Desk) -> None:
         desk.roll_out(version)
     services.retire(actor=desk.somchai, version_id=desk.second.pk, reason="leaks")
     assert desk.roll_back().version == desk.first
+
+
+def test_a_rollback_never_leads_to_the_version_that_answers_now(desk: Desk) -> None:
+    for version in (desk.third, desk.first, desk.second, desk.first):
+        desk.roll_out(version)
+    services.retire(actor=desk.somchai, version_id=desk.second.pk, reason="leaks")
+    would = queries.rollback_of(queries.served_model("tiny"))
+    assert would is not None
+    assert would.serves == desk.third
+    assert desk.roll_back().version == desk.third
 
 
 def test_a_rollback_asks_nothing_of_torchserve(desk: Desk) -> None:
@@ -176,13 +188,37 @@ def test_models_do_not_disturb_each_other(desk: Desk) -> None:
     assert [(served.model, len(served.routes)) for served in queries.served_models()] == [("coins", 1), ("tiny", 1)]
 
 
-def test_every_change_is_in_the_audit_trail_with_its_reason(desk: Desk) -> None:
+def test_every_change_is_in_the_audit_trail_with_who_and_why(desk: Desk) -> None:
+    first, second, third = (each.version for each in (desk.first, desk.second, desk.third))
     desk.roll_out(desk.first)
     desk.roll_out(desk.second)
+    desk.roll_out(desk.third, Mode.CANARY, 0.25, unguarded=[Rule.LATENCY])
     desk.roll_back()
+    shadow = desk.roll_out(desk.third, Mode.SHADOW)
+    services.end_route(actor=desk.somchai, route_id=shadow.pk, reason="seen enough")
+    desk.roll_back()
+
+    def out(
+        version: str, mode: str, share: float, replaced: str | None, *unguarded: str
+    ) -> tuple[str, dict[str, object]]:
+        said = {"version": version, "mode": mode, "weight_ratio": share, "replaced": replaced}
+        return "rollout.rolled_out", {**said, "unguarded": list(unguarded), "reason": "better"}
+
     entries = entries_about("model", "tiny")
-    assert [entry.type for entry in entries] == ["rollout.rolled_out", "rollout.rolled_out", "rollout.rolled_back"]
-    assert all('"reason":' in entry.payload.text for entry in entries)
+    assert {entry.actor for entry in entries} == {str(desk.somchai.pseudonym)}
+    told = [(entry.type, json.loads(entry.payload.text)) for entry in entries]
+    assert told == [
+        (action, {"about": ["model", "tiny"], **details})
+        for action, details in (
+            out(first, "production", 1.0, None),
+            out(second, "production", 1.0, first),
+            out(third, "canary", 0.25, None, "latency"),
+            ("rollout.canary_rolled_back", {"ended": third, "reason": "worse"}),
+            out(third, "shadow", 0.0, None),
+            ("rollout.route_ended", {"ended": third, "mode": "shadow", "reason": "seen enough"}),
+            ("rollout.rolled_back", {"ended": second, "version": first, "reason": "worse"}),
+        )
+    ]
 
 
 def test_who_may_not_change_routes_does_not(desk: Desk) -> None:
@@ -190,6 +226,11 @@ def test_who_may_not_change_routes_does_not(desk: Desk) -> None:
         desk.roll_out(desk.first, actor=member(Role.VIEWER))
     with pytest.raises(NotAllowed):
         services.roll_back(actor=member(Role.AUDITOR), model="tiny", reason="no")
+    desk.roll_out(desk.first)
+    shadow = desk.roll_out(desk.second, Mode.SHADOW)
+    with pytest.raises(NotAllowed):
+        services.end_route(actor=member(Role.REVIEWER), route_id=shadow.pk, reason="no")
+    assert set(desk.shares()) == {desk.first.version, desk.second.version}
 
 
 def test_versions_through_rest_say_their_share(desk: Desk) -> None:

@@ -25,12 +25,14 @@ def test_where_no_sets_are_promised_none_is_said_to_miss_the_truth() -> None:
     (none,) = level_rows([Halves()], [Above(None, ((),))] * 3, probabilities, labels, np.arange(3))
     (given,) = level_rows([Halves()], [Above(0, ((0,),))] * 3, probabilities, labels, np.arange(3))
 
-    assert (none.set_coverage, none.set_size) == (None, None)
+    assert (none.set_coverage, none.set_size, none.answered_accuracy) == (None, None, None)
     assert none.document()["prediction_set_coverage"] is None
     assert none.document()["intervals"]["prediction_set_coverage"] is None
     assert none.accuracy.value == 1.0
     assert given.set_coverage is not None
     assert (given.set_coverage.value, given.set_size) == (2 / 3, 1.0)
+    assert given.document()["prediction_set_coverage"] == 2 / 3
+    assert given.document()["intervals"]["prediction_set_coverage"] == given.set_coverage.pair()
 
 
 # class 0 1 2; what is said of each photograph, and what it shows

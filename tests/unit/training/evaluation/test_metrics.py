@@ -167,6 +167,10 @@ def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
         (np.array([[0.5, 0.5]]), np.array([2])),
         (np.array([[0.5, 0.5]]), np.array([-1])),
         (np.array([[0.5, 0.5]]), np.array([0, 1])),
+        # One row among good ones.
+        (np.array([[0.5, 0.5], [0.5, 0.4]]), np.array([0, 0])),
+        (np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 2])),
+        (np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, -1])),
     ],
 )
 def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray) -> None:
@@ -179,6 +183,18 @@ def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray)
     ):
         with pytest.raises(ValueError, match="probabilit"):
             measure(rows, labels)
+
+
+def test_only_a_class_that_is_there_or_was_answered_has_an_f1() -> None:
+    some, others = np.array([0, 0, 3]), np.array([0, 4, 3])
+    for labels, predicted in ((some, others), (others, some)):
+        assert metrics.f1_per_class(labels, predicted) == {0: pytest.approx(2 / 3), 3: 1.0, 4: 0.0}
+        assert metrics.macro_f1(labels, predicted) == pytest.approx(5 / 9)
+
+
+def test_confidences_near_0_have_bins_of_their_own_and_0_is_in_the_first() -> None:
+    error = metrics.confidence_error(np.array([0.0, 0.05, 0.1]), np.array([False, True, False]))
+    assert error == pytest.approx((0.95 + 0.1) / 3)
 
 
 def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
