@@ -86,7 +86,7 @@ class WholeEntrySerializer(EntrySerializer):
     @extend_schema_field(AboutSerializer(allow_null=True))
     def get_about(self, entry: Entry) -> dict[str, str] | None:
         payload = getattr(entry, "payload", None)
-        return None if payload is None else {"type": payload.subject_type, "id": payload.subject_id}
+        return None if payload is None else dict(zip(("type", "id"), payload.about, strict=True))
 
     def get_withheld(self, entry: Entry) -> bool:
         return entry.sequence in self.context["withheld"]

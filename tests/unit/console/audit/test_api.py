@@ -121,6 +121,24 @@ def test_a_script_hears_where_the_log_is_broken() -> None:
     ]
 
 
+def test_what_an_entry_is_about_is_shown_as_it_was_hashed_and_another_place_for_it_is_told(static_files: None) -> None:
+    auditor = member(Role.AUDITOR)
+    asked = browser(auditor)
+    write(3)
+    call_command("checkpoint")
+    payload = Payload.objects.get(subject_id="p1")
+    entry = payload.entry_id
+    payload.delete()  # no update is let through
+    Payload(entry_id=entry, salt=payload.salt, text=payload.text, subject_type="prediction", subject_id="p999").save()
+    address = f"/api/v1/audit/entries/{entry}/"
+    assert asked.get(address).json()["about"] == {"type": "prediction", "id": "p1"}
+    page = asked.get(f"/admin/audit/entry/{entry}/change/").content.decode()
+    assert (">p1<" in page, "p999" in page) == (True, False)
+    told = asked.get("/api/v1/audit/verification/").json()
+    assert [(problem["first"], problem["last"]) for problem in told["problems"]] == [(entry, entry)]
+    assert "p999" in told["problems"][0]["what"]
+
+
 @pytest.mark.parametrize("entries_max", [8, 1000])
 def test_a_log_whose_end_was_cut_off_is_not_whole(entries_max: int) -> None:
     for count in (6, 12):
