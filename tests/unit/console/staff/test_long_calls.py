@@ -1,4 +1,4 @@
-"""A download that is under way when the access of its reader ends breaks off, and no other does."""
+"""A download or an upload that is under way when the access of whoever asked for it ends breaks off, and no other."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from rest_framework.test import APIClient
 from console.audit.services import NewEntry, append
 from console.errors import NotAllowed
 from console.privacy import services as privacy
+from console.registry import uploads
+from console.registry.uploads import start_upload
 from console.site.roles import Role
 from console.staff import services
 from console.staff.models import ApiToken, User
@@ -35,7 +37,7 @@ API: Final = "/api/v1"
 
 @pytest.fixture(autouse=True)
 def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("console.staff.long_answers.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("console.staff.long_calls.LOOK_EVERY_S", 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,3 +217,30 @@ def test_who_loses_access_before_a_long_answer_begins_reads_none_of_it() -> None
     revoke(reader.token)
     with pytest.raises(NotAllowed):
         next(parts(answer))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("ends", [True, False])
+def test_an_archive_is_received_no_longer_than_its_sender_is_let_in(
+    monkeypatch: pytest.MonkeyPatch, way: str, ends: bool
+) -> None:
+    """The first piece was on its way when the access ended, the second comes after it."""
+    reader = WAYS[way](member(Role.MODEL_ENGINEER))
+    upload = start_upload(actor=reader.person, filename="a.mar", size_bytes=8, sha256="0" * 64)
+    monkeypatch.setattr("console.registry.api.PIECE_BYTES", 4)
+    written = uploads._write
+
+    def write(file: Any, piece: bytes) -> None:
+        written(file, piece)
+        if ends and file.tell() == 4:
+            services.set_active(actor=administrator(), user_id=reader.person.pk, active=False)
+
+    monkeypatch.setattr(uploads, "_write", write)
+    answer = reader.client.patch(
+        f"{API}/uploads/{upload.pk}/",
+        b"12345678",
+        content_type="application/offset+octet-stream",
+        headers={"Upload-Offset": "0"},
+    )
+    upload.refresh_from_db()
+    assert (answer.status_code, upload.offset_bytes) == ((403, 4) if ends else (204, 8))

@@ -1,4 +1,6 @@
-"""A long answer ends with the access of whoever reads it, whichever view gives it and however they came in."""
+"""A call that takes long ends with the access of whoever makes it: what is read, whichever view gives it, and what is
+sent in.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,17 @@ class LongAnswers:
         if isinstance(answer, StreamingHttpResponse) and request.user.is_authenticated:
             # A file, too, goes through here chunk by chunk: the server would send it all by itself.
             chunks: Iterable[bytes] = answer.streaming_content  # type: ignore[assignment]  # nothing here is asynchronous
-            answer.streaming_content = _while_let_in(request, chunks, let_in_s)
+            answer.streaming_content = while_let_in(request, chunks, since_s=let_in_s)
         return answer
 
 
-def _while_let_in(request: HttpRequest, chunks: Iterable[bytes], looked_s: float) -> Iterator[bytes]:
-    """Raises NotAllowed in the middle of the answer, which breaks off: nobody takes half of one for the whole."""
+def while_let_in(request: HttpRequest, chunks: Iterable[bytes], *, since_s: float | None = None) -> Iterator[bytes]:
+    """The chunks, until the access ends that the request was let in with. Raises NotAllowed then: an answer breaks off
+    in its middle, and nobody takes half of one for the whole.
+
+    since_s: when it was let in, on the monotonic clock. None: now.
+    """
+    looked_s = time.monotonic() if since_s is None else since_s
     for chunk in chunks:
         if time.monotonic() - looked_s >= LOOK_EVERY_S:
             if not would_be_let_in(request):
