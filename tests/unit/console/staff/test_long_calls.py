@@ -173,6 +173,7 @@ def parts(answer: Any) -> Iterator[bytes]:
     ("way", "what"), [(way, what) for way, acts in MEANWHILE.items() for what in [*acts, *FOR_BOTH]]
 )
 def test_what_ends_access_ends_what_is_read_with_it(way: str, what: str, static_files: None) -> None:
+    """And the same ends what is asked next."""
     reader = WAYS[way](member(Role.AUDITOR))
     happens, ends = {**MEANWHILE[way], **FOR_BOTH}[what]
     left = parts(audit_trail(reader))
@@ -185,6 +186,7 @@ def test_what_ends_access_ends_what_is_read_with_it(way: str, what: str, static_
         begun += left
     newest = json.loads(b"".join(begun).splitlines()[-1])
     assert (newest["type"] == "audit.exported") is not ends  # a whole log ends with its own export
+    assert (reader.client.get(f"{API}/staff/tokens/").status_code != 200) is ends  # the door says the same
 
 
 @pytest.mark.parametrize(
