@@ -82,9 +82,10 @@ def write_export(file: Path, entries: int, key: Ed25519PrivateKey) -> None:
         out.write(json.dumps({**header, "frontier": []}) + "\n")
         for sequence in range(1, entries + 1):
             salt = sequence.to_bytes(32, "big")
+            about = ["prediction", f"018f0000-0000-7000-8000-{sequence:012x}"]
             payload = chain.canonical(
                 {
-                    "about": ["prediction", f"018f0000-0000-7000-8000-{sequence:012x}"],
+                    "about": about,
                     "class": "somdej",
                     "client": "5f3c1f0e-0000-4000-8000-00000000c11e",
                     "confidence": 0.93,
@@ -105,7 +106,7 @@ def write_export(file: Path, entries: int, key: Ed25519PrivateKey) -> None:
             leaf = chain.entry_hash(**{name.replace("type", "type_"): value for name, value in entry.items()})
             frontier.append(leaf)
             previous = leaf.hex()
-            entry |= {"hash": previous, "salt": salt.hex(), "payload": payload}
+            entry |= {"hash": previous, "salt": salt.hex(), "payload": payload, "about": about}
             out.write(json.dumps(entry, ensure_ascii=False, separators=(",", ":")) + "\n")
             if sequence % _CHECKPOINT_EVERY == 0 or sequence == entries:
                 out.write(json.dumps({"checkpoint": sign_checkpoint(key, size=sequence, root=frontier.root())}) + "\n")

@@ -129,14 +129,12 @@ PAGES: Final[Mapping[str, str]] = {
     "webhooks/endpoint/<path:object_id>/switch/": "x",
     "webhooks/endpoint/<path:object_id>/remove/": "x",
 }
-# Logging in and out, addresses that only lead elsewhere, and Django's own history and completion, which nothing uses.
+# Logging in and out, and addresses that only lead elsewhere.
 OPEN: Final = {
     "login/",
     "logout/",
-    "autocomplete/",
     "retention/applied/<path:object_id>/change/",
     "staff/user/<path:object_id>/change/",
-    "r/<path:content_type_id>/<path:object_id>/",
     "(?P<url>.*)$",
 }
 
@@ -153,4 +151,4 @@ def declared() -> dict[str, tuple[str, str]]:
 
 
 def leads_elsewhere(route: str) -> bool:
-    return route in OPEN or route.startswith("^") or route.endswith((f"{OF_A_ROW}history/", f"/{OF_A_ROW}"))
+    return route in OPEN or route.startswith("^") or route.endswith(f"/{OF_A_ROW}")

@@ -80,7 +80,10 @@ class EntryAdmin(HistoryAdmin):
     @display(description=gettext_lazy("About"))
     def about(self, entry: Entry) -> str:
         payload = getattr(entry, "payload", None)
-        return _("erased") if payload is None else f"{subject_name(payload.subject_type)} {payload.subject_id}".strip()
+        if payload is None:
+            return _("erased")
+        kind, key = payload.about
+        return f"{subject_name(kind)} {key}".strip()
 
     @display(description=gettext_lazy("By"))
     def actor_name(self, entry: Any) -> str:
@@ -89,6 +92,7 @@ class EntryAdmin(HistoryAdmin):
     def row_page(self, request: HttpRequest, entry: Entry) -> HttpResponse:
         payload = getattr(entry, "payload", None)
         withheld = bool(queries.withheld_from(actor_of(request), [entry]))
+        kind, key = payload.about if payload else ("", "")
         return page(
             request,
             self,
@@ -99,10 +103,11 @@ class EntryAdmin(HistoryAdmin):
             time=chain.time_text(entry.recorded_at),
             actor=queries.staff_names({entry.actor}).get(entry.actor, entry.actor),
             payload=payload,
-            subject=subject_name(payload.subject_type) if payload else "",
+            subject=subject_name(kind),
+            subject_id=key,
             withheld=withheld,
             told=[] if payload is None or withheld else _rows(json.loads(payload.text)),
-            about_url="" if payload is None else _page_of(payload.subject_type, payload.subject_id),
+            about_url=_page_of(kind, key),
             hashes=[
                 (_("Hash"), bytes(entry.entry_hash).hex()),
                 (_("Follows"), bytes(entry.previous_hash).hex()),

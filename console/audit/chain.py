@@ -47,6 +47,15 @@ def commitment_of(salt: bytes, payload: str) -> bytes:
     return hashlib.sha256(salt + payload.encode()).digest()
 
 
+def about_of(payload: str) -> tuple[str, str] | None:
+    """What the entry of this payload was written about, type and id; None where the text does not say it."""
+    try:
+        kind, key = json.loads(payload)["about"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    return (kind, key) if isinstance(kind, str) and isinstance(key, str) else None
+
+
 def new_salts(count: int) -> list[bytes]:
     """Random salts for a batch, in one call to the system."""
     block = secrets.token_bytes(SALT_BYTES * count)

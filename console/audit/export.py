@@ -82,6 +82,7 @@ def _entry(row: queries.Row) -> dict[str, Any]:
         "hash": row.entry_hash.hex(),
         "salt": None if row.salt is None else row.salt.hex(),
         "payload": row.text,
+        "about": row.about,
     }
 
 

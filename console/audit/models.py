@@ -8,6 +8,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from console.audit import chain
+
 
 class Entry(models.Model):
     """One link of the chain. Written once; the database refuses to change or delete it (`guards`)."""
@@ -46,6 +48,7 @@ class Payload(models.Model):
     )
     salt = models.BinaryField(max_length=32)
     text = models.TextField(help_text="Canonical JSON, exactly as committed to.")
+    # What `about` says, for the indexes alone: nothing is hashed over these two, and the verifier compares them.
     subject_type = models.CharField(_("about"), max_length=40)
     subject_id = models.CharField(_("id"), max_length=64)
 
@@ -61,6 +64,11 @@ class Payload(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject_type} {self.subject_id}"
+
+    @property
+    def about(self) -> tuple[str, str]:
+        """Type and id of what the entry was written about, as committed to; empty where the text was spoilt."""
+        return chain.about_of(self.text) or ("", "")
 
 
 class Head(models.Model):

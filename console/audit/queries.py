@@ -13,6 +13,7 @@ from django.db.models import QuerySet, Subquery
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
+from console.audit import chain
 from console.audit.commands import PUBLIC_KEY_NAME
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import KeyUnreadable, load_public_key
@@ -27,7 +28,7 @@ _ROWS_AT_ONCE: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An entry with its payload, as it is exported. `salt` and `text` are None where they were erased."""
+    """An entry with its payload, as it is exported. `salt`, `text` and `about` are None where they were erased."""
 
     sequence: int
     recorded_at: datetime
@@ -38,6 +39,7 @@ class Row:
     entry_hash: bytes
     salt: bytes | None
     text: str | None
+    about: tuple[str, str] | None  # type and id as the table's columns say, which must be as the text says
 
 
 def latest_checkpoint() -> str:
@@ -106,9 +108,9 @@ def withheld_from(person: User, entries: Iterable[Entry]) -> frozenset[int]:
     What is withheld is known above this app: settings.AUDIT_WITHHELD_FROM names who is asked.
     """
     about = {
-        entry.sequence: entry.payload.subject_id
+        entry.sequence: entry.payload.about[1]
         for entry in entries
-        if getattr(entry, "payload", None) is not None and entry.payload.subject_type == "prediction"
+        if getattr(entry, "payload", None) is not None and entry.payload.about[0] == "prediction"
     }
     withheld = _withheld()(person, set(about.values())) if about else frozenset()
     return frozenset(sequence for sequence, subject_id in about.items() if subject_id in withheld)
@@ -132,16 +134,17 @@ def rows(first: int, last: int, *, without: Collection[str] = ()) -> Iterator[Ro
     columns = ("sequence", "recorded_at", "type", "actor", "previous_hash", "commitment", "entry_hash")
     while first <= last:
         until = min(last, first + _ROWS_AT_ONCE - 1)
-        payloads: dict[int, tuple[Any, str]] = {
-            entry_id: (salt, text)
-            for entry_id, salt, text, subject_id in Payload.objects.filter(
-                entry__gte=first, entry__lte=until
-            ).values_list("entry_id", "salt", "text", "subject_id")
-            if subject_id not in without
+        found = Payload.objects.filter(entry__gte=first, entry__lte=until)
+        payloads: dict[int, tuple[Any, str, tuple[str, str]]] = {
+            entry_id: (salt, text, (subject_type, subject_id))
+            for entry_id, salt, text, subject_type, subject_id in found.values_list(
+                "entry_id", "salt", "text", "subject_type", "subject_id"
+            )
+            if not (without and _is_about(text, without))
         }
         links = Entry.objects.filter(sequence__range=(first, until)).order_by("sequence").values_list(*columns)
         for sequence, recorded_at, type_, actor, previous, commitment, entry_hash in links:
-            salt, text = payloads.get(sequence, (None, None))
+            salt, text, about = payloads.get(sequence, (None, None, None))
             yield Row(
                 sequence=sequence,
                 recorded_at=recorded_at,
@@ -152,8 +155,14 @@ def rows(first: int, last: int, *, without: Collection[str] = ()) -> Iterator[Ro
                 entry_hash=bytes(entry_hash),
                 salt=None if salt is None else bytes(salt),
                 text=text,
+                about=about,
             )
         first = until + 1
+
+
+def _is_about(text: str, ids: Collection[str]) -> bool:
+    about = chain.about_of(text)
+    return about is not None and about[1] in ids
 
 
 def public_key() -> Ed25519PublicKey:

@@ -44,7 +44,7 @@ class NewEntry:
 def record(*, actor: Actor | None, action: str, subject_type: str, subject_id: str, details: Mapping[str, Any]) -> int:
     """Append one entry inside the caller's transaction; None acts for the system itself. Returns its sequence.
 
-    Raises ValueError when a word is not of the form of one or the details are not plain JSON.
+    Raises ValueError when a word is not of the form of one, or the details are not plain JSON or say "about".
     """
     entry = NewEntry(action=action, subject_type=subject_type, subject_id=subject_id, details=details)
     return append([entry], actor=SYSTEM if actor is None else str(actor.pseudonym))
@@ -102,6 +102,8 @@ def _prepare(entries: Sequence[NewEntry]) -> list[tuple[NewEntry, bytes, str, by
     for entry, salt in zip(entries, chain.new_salts(len(entries)), strict=True):
         if not chain.TYPE_FORM.fullmatch(entry.action):
             raise ValueError(f"{entry.action!r} is not the name of an act")
+        if "about" in entry.details:
+            raise ValueError('"about" is what the entry itself is about: the details need another word')
         text = chain.canonical({"about": [entry.subject_type, entry.subject_id], **entry.details})
         prepared.append((entry, salt, text, chain.commitment_of(salt, text)))
     return prepared

@@ -5,17 +5,20 @@ JSON lines:
 
     {"amulet_audit": 1, "origin": "amulet/audit/…", "first": 1, "previous": "00…", "frontier": []}
     {"sequence": 1, "time": "…", "type": "…", "actor": "…", "previous": "…", "commitment": "…",
-     "hash": "…", "salt": "…", "payload": "{…}"}
+     "hash": "…", "salt": "…", "payload": "{…}", "about": ["prediction", "…"]}
     {"checkpoint": "amulet/audit/…\n1\n…\n\n— …\n"}
 
 `payload` is the text that was committed to, so nothing depends on how JSON is written;
-`salt` and `payload` are null where they were erased. A checkpoint stands right after the
+`salt`, `payload` and `about` are null where they were erased. `about` is what the console
+finds the entry by, and no part of what is hashed: it must be what the payload says. Exports
+from before do not have it. A checkpoint stands right after the
 last entry that it covers. `first`, `previous` and `frontier` (the complete subtrees before
 `first`) let an export begin in the middle: the next signed root pins them too.
 
 What is found, and where it is named:
 
     edit, insert, delete, swap    the entry at which the hashes stop fitting
+    filed under something else    the entry whose payload says another thing than its `about`
     tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
     re-hash of everything after   the entries between the last root that fits and the first that does not
     fork                          the size at which two signed roots differ
@@ -31,7 +34,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from console.audit.chain import FORM, GENESIS
+from console.audit.chain import FORM, GENESIS, about_of
 from console.audit.merkle import Frontier
 from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
 
@@ -209,6 +212,8 @@ class _Run:
                 self.erased += 1
             elif sha256(bytes.fromhex(salt) + payload.encode()).hexdigest() != entry["commitment"]:
                 self._broken(number, "its payload is not the one that it was written with", sequence)
+            elif (about := entry.get("about")) is not None and not _says(payload, about):
+                self._problem(number, f"it is filed under {about}, and is about {about_of(payload)}", sequence)
             changed = leaf.hex() != stated
             if changed:
                 leaf = bytes.fromhex(stated)  # what the entries behind it follow
@@ -271,3 +276,10 @@ class _Run:
             self.left_out += 1
             return
         self.problems.append(Problem(first=first, last=first if last is None else last, line=line, what=what))
+
+
+def _says(payload: str, about: list[str]) -> bool:
+    """Whether a payload is about this. It is read as JSON only where its beginning does not settle it."""
+    kind, key = about
+    plain = '"' not in kind and '"' not in key and "\\" not in kind and "\\" not in key
+    return (plain and payload.startswith(f'{{"about":["{kind}","{key}"]')) or about_of(payload) == (kind, key)

@@ -33,8 +33,8 @@ class Answer:
 def begin(*, caller: User, key: str, path: str, body: bytes) -> Call | Answer:
     """Claim a key for this call, or find the answer that the call had.
 
-    Raises Invalid for an unfit key; Conflict when the key named another call, or when the first call was not
-    answered: it goes on still, or died and nobody knows what it did.
+    Raises Invalid for an unfit key; Conflict when the key named another call or one of other access (`sessions_round`),
+    or when the first call was not answered: it goes on still, or died and nobody knows what it did.
     """
     if not KEY_MIN <= len(key) <= KEY_MAX or not key.isascii() or not key.isprintable():
         raise Invalid(
@@ -45,14 +45,20 @@ def begin(*, caller: User, key: str, path: str, body: bytes) -> Call | Answer:
         )
     key_digest = _derived(b"id", key)
     # Keyed: a body may name a person, and what is kept of it would tell whoever tries all names.
-    call_digest = hmac.digest(_derived(b"call", key), path.encode() + b"\0" + body, "sha256")
+    # With the round of their access: who has another role now is not told again what they might do then.
+    call = b"\0".join((str(caller.sessions_round).encode(), path.encode(), body))
+    call_digest = hmac.digest(_derived(b"call", key), call, "sha256")
     try:
         with transaction.atomic():
             return Call.objects.create(caller=caller, key_digest=key_digest, call_digest=call_digest)
     except IntegrityError:
         known = Call.objects.get(caller=caller, key_digest=key_digest)
     if bytes(known.call_digest) != call_digest:
-        raise Conflict(_("This Idempotency-Key named another call."), reason="key_reused", field="Idempotency-Key")
+        raise Conflict(
+            _("This Idempotency-Key named another call, or your access has changed since."),
+            reason="key_reused",
+            field="Idempotency-Key",
+        )
     if known.status is None:
         raise Conflict(
             _("The first call with this key is not answered. If it began minutes ago, look whether it was done."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from rest_framework.views import APIView
 from console.errors import Invalid
 from console.registry import services, uploads
 from console.registry.models import ModelVersion, Upload
+from console.staff.long_calls import while_let_in
 from console.staff.rest import actor_of, read
 
 OFFSET_HEADER: Final = "Upload-Offset"
@@ -170,8 +172,7 @@ def _answer(upload: Upload, code: int = status.HTTP_200_OK) -> Response:
 
 
 def _pieces(request: Request) -> Iterator[bytes]:
-    while piece := request._request.read(PIECE_BYTES):
-        yield piece
+    return while_let_in(request._request, iter(partial(request._request.read, PIECE_BYTES), b""))
 
 
 urlpatterns = [

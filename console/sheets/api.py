@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from django.urls import path
@@ -17,6 +18,7 @@ from rest_framework.views import APIView
 from console.review.figures_api import JudgedShareSerializer, PairSerializer
 from console.sheets import queries, services
 from console.sheets.models import Sheet
+from console.staff.long_calls import while_let_in
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -143,8 +145,7 @@ class SheetAnswers(APIView):
 
 
 def _pieces(request: Request) -> Iterator[bytes]:
-    while piece := request._request.read(PIECE_BYTES):
-        yield piece
+    return while_let_in(request._request, iter(partial(request._request.read, PIECE_BYTES), b""))
 
 
 urlpatterns = [

@@ -42,9 +42,10 @@ def tokens_shown_to(person: User) -> QuerySet[ApiToken]:
     return tokens() if person.has_perm("staff.view_apitoken") else tokens().filter(user=person)
 
 
-def has_access_still(person: User) -> bool:
-    """Whether who was let in as `person` would be now: neither disabled, nor with sessions that ended since then."""
-    return User.objects.filter(pk=person.pk, is_active=True, sessions_round=person.sessions_round).exists()
+def in_force() -> QuerySet[ApiToken]:
+    """Tokens that open something now: neither revoked nor expired, nor of somebody disabled."""
+    unexpired = Q(expires_at=None) | Q(expires_at__gt=now())
+    return ApiToken.objects.filter(unexpired, revoked_at=None, user__is_active=True)
 
 
 def token_in_force(text: str) -> ApiToken | None:
@@ -52,12 +53,7 @@ def token_in_force(text: str) -> ApiToken | None:
     key_id = key_id_of(text, STAFF_TOKEN)
     if key_id is None:
         return None
-    token = (
-        ApiToken.objects.select_related("user")
-        .filter(key_id=key_id, revoked_at=None, user__is_active=True)
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now()))
-        .first()
-    )
+    token = in_force().select_related("user").filter(key_id=key_id).first()
     if token is None or not hmac.compare_digest(bytes(token.digest), digest_of(text)):
         return None
     return token

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from django.http import HttpRequest
@@ -13,11 +12,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
-from console.errors import NotAllowed
 from console.staff.models import User
-from console.staff.queries import has_access_still
-
-LOOK_EVERY_S: Final = 2.0  # below the five seconds in which access ends
 
 # DRF reads "5" as a number, 5 as a text and "yes" as true. The first that fits a field is its JSON type.
 _JSON_TYPES: Final[tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...], str], ...]] = (
@@ -36,20 +31,6 @@ def actor_of(request: HttpRequest | Request) -> User:
     """The member of staff who calls; the views that use this are reached by nobody else."""
     assert isinstance(request.user, User)
     return request.user
-
-
-def while_let_in(actor: User, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks of a long answer, until the access of who reads it ends: a session is over within five seconds, and
-    an answer that began before takes minutes. Raises NotAllowed then, and the answer breaks off; nobody takes half of
-    one for the whole.
-    """
-    looked_s = time.monotonic()
-    for chunk in chunks:
-        if time.monotonic() - looked_s >= LOOK_EVERY_S:
-            if not has_access_still(actor):
-                raise NotAllowed(_("Your access has changed meanwhile: sign in again."))
-            looked_s = time.monotonic()
-        yield chunk
 
 
 def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, User
+from console.staff.queries import tokens_shown_to
 from console.staff.scopes import Scope, exceeding
 
 PASSWORD_BYTES: Final = 15
@@ -245,8 +246,8 @@ def revoke_token(*, key_id: str, actor: User, keep_made: bool = False) -> Revoke
     keep_made: leave those others, for a script that has made its successor. Twice is as good as once; once more
     without it ends what was left. Raises NotFound, NotAllowed.
     """
-    token = ApiToken.objects.select_related("user").filter(key_id=key_id).first()
-    if token is None:
+    token = tokens_shown_to(actor).filter(key_id=key_id).first()
+    if token is None:  # or it is another's, which is theirs to know
         raise NotFound(_("There is no token {key_id}.").format(key_id=key_id), field="key_id")
     if token.user_id != actor.pk:
         require(actor, "staff.change_apitoken")

@@ -184,13 +184,14 @@ def _enqueue_for(endpoint_id: int) -> int:
 
 def _body_of(entry: Entry) -> str:
     details = json.loads(entry.payload.text)
+    kind, key = entry.payload.about
     return json.dumps(
         {
             "type": entry.type,
             "timestamp": entry.recorded_at.isoformat(),
             "data": {
                 "audit_sequence": entry.sequence,
-                entry.payload.subject_type: entry.payload.subject_id,
+                kind: key,
                 **{name: details[name] for name in EVENTS[entry.type] if name in details},
             },
         },

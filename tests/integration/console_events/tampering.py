@@ -193,6 +193,23 @@ def swap_payloads(one: int, other: int) -> Act:
     return lambda cursor: _swap(cursor, "audit_payload", "entry_id", one, other)
 
 
+def file_under(column: str, to: str, place: int) -> Act:
+    """Let an entry be found by another type or id than it was written about."""
+    return lambda cursor: cursor.execute(f"UPDATE audit_payload SET {column} = %s WHERE entry_id = %s", [to, place])
+
+
+def swap_what_they_are_filed_under(one: int, other: int) -> Act:
+    def act(cursor: Any) -> None:
+        for column in ("subject_type", "subject_id"):
+            cursor.execute(
+                f"UPDATE audit_payload AS p SET {column} = o.{column} FROM audit_payload AS o "
+                "WHERE (p.entry_id, o.entry_id) IN ((%s, %s), (%s, %s))",
+                [one, other, other, one],
+            )
+
+    return act
+
+
 def erase(place: int) -> Act:
     return lambda cursor: cursor.execute("DELETE FROM audit_payload WHERE entry_id = %s", [place])
 

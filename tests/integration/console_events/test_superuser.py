@@ -156,6 +156,11 @@ def _payloads_swapped(log: Log, chance: random.Random) -> tuple[by.Act, Range]:
     return by.swap_payloads(one, other), (one, one)
 
 
+def _filed_under_each_other(log: Log, chance: random.Random) -> tuple[by.Act, Range]:
+    one, other = sorted(chance.sample(range(1, log.last + 1), 2))
+    return by.swap_what_they_are_filed_under(one, other), (one, one)
+
+
 CASES: Final[dict[str, _Case]] = {
     **{
         f"the {column} of an entry": _edited(column)
@@ -173,6 +178,10 @@ CASES: Final[dict[str, _Case]] = {
     "another salt": _at(by.salt),
     "no salt": _at(by.no_salt),
     "two payloads swapped": _payloads_swapped,
+    "another type that it is filed under": _at(lambda place: by.file_under("subject_type", "another", place)),
+    "another id that it is filed under": _at(lambda place: by.file_under("subject_id", "another", place)),
+    "nothing that it is filed under": _at(lambda place: by.file_under("subject_id", "", place)),
+    "what two are filed under swapped": _filed_under_each_other,
     "a payload erased and another put there": _at(by.erase_and_forge),
 }
 

@@ -47,7 +47,8 @@ def make_log(length: int, *, signed_at: Collection[int], tag: str = "", key: Ed2
     """`length` entries, with a checkpoint at each size of `signed_at`."""
     log, frontier = Log(), Frontier()
     for sequence in range(1, length + 1):
-        payload = chain.canonical({"about": ["prediction", f"p{sequence}{tag}"], "confidence": 0.9})
+        about = ["prediction", f"p{sequence}{tag}"]
+        payload = chain.canonical({"about": about, "confidence": 0.9})
         salt = sequence.to_bytes(32, "big")
         entry: dict[str, Any] = {
             "sequence": sequence,
@@ -57,6 +58,7 @@ def make_log(length: int, *, signed_at: Collection[int], tag: str = "", key: Ed2
             "commitment": chain.commitment_of(salt, payload).hex(),
             "salt": salt.hex(),
             "payload": payload,
+            "about": about,
         }
         log.entries.append(entry)
         link(log, sequence)

@@ -12,18 +12,15 @@ from django.db import transaction
 from django.test import override_settings
 from pytest_django import DjangoAssertNumQueries
 
-from console.audit.api import export_response
 from console.audit.checking import check_newest
 from console.audit.commands import notes_in, receipt, verify
 from console.audit.models import Entry, Payload
 from console.audit.notes import load_private_key, sign_checkpoint
 from console.audit.services import NewEntry, append, erase_payloads
-from console.errors import NotAllowed
 from console.ingest.services import apply_batch
 from console.review.models import ReviewItem
 from console.review.services import NOT_YET
 from console.site.roles import Role
-from console.staff.services import set_active
 from tests.console_events import prediction_event
 from tests.unit.console.people import browser, caller, member
 
@@ -33,23 +30,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("fresh_checkpoints"
 def write(count: int, subject: str = "p") -> None:
     with transaction.atomic():
         append([NewEntry("prediction.made", "prediction", f"{subject}{n}") for n in range(count)], actor="gateway")
-
-
-@pytest.mark.parametrize("ends", [True, False])
-def test_an_export_breaks_off_when_the_access_of_its_reader_ends(monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
-    monkeypatch.setattr("console.staff.rest.LOOK_EVERY_S", 0.0)
-    auditor = member(Role.AUDITOR)
-    write(1200)
-    chunks = iter(export_response(auditor).streaming_content)
-    begun = [next(chunks), next(chunks)]
-    if ends:
-        set_active(actor=member(Role.ADMINISTRATOR), user_id=auditor.pk, active=False)
-        with pytest.raises(NotAllowed):
-            next(chunks)
-    else:
-        begun += chunks
-    newest = json.loads(b"".join(begun).splitlines()[-1])
-    assert (newest["type"] == "audit.exported") is not ends  # a whole log ends with its own export
 
 
 def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_path: Path) -> None:
@@ -119,6 +99,24 @@ def test_a_script_hears_where_the_log_is_broken() -> None:
     assert told["problems"] == [
         {"first": changed, "last": changed, "what": "its payload is not the one that it was written with"}
     ]
+
+
+def test_what_an_entry_is_about_is_shown_as_it_was_hashed_and_another_place_for_it_is_told(static_files: None) -> None:
+    auditor = member(Role.AUDITOR)
+    asked = browser(auditor)
+    write(3)
+    call_command("checkpoint")
+    payload = Payload.objects.get(subject_id="p1")
+    entry = payload.entry_id
+    payload.delete()  # no update is let through
+    Payload(entry_id=entry, salt=payload.salt, text=payload.text, subject_type="prediction", subject_id="p999").save()
+    address = f"/api/v1/audit/entries/{entry}/"
+    assert asked.get(address).json()["about"] == {"type": "prediction", "id": "p1"}
+    page = asked.get(f"/admin/audit/entry/{entry}/change/").content.decode()
+    assert (">p1<" in page, "p999" in page) == (True, False)
+    told = asked.get("/api/v1/audit/verification/").json()
+    assert [(problem["first"], problem["last"]) for problem in told["problems"]] == [(entry, entry)]
+    assert "p999" in told["problems"][0]["what"]
 
 
 @pytest.mark.parametrize("entries_max", [8, 1000])

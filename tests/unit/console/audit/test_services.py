@@ -78,6 +78,11 @@ def test_details_must_be_plain_json() -> None:
         record(actor=None, action="x.y", subject_type="x", subject_id="1", details={"p": float("nan")})
 
 
+def test_details_cannot_say_that_the_entry_is_about_another_thing() -> None:
+    with pytest.raises(ValueError, match="another word"), transaction.atomic():
+        record(actor=None, action="x.y", subject_type="x", subject_id="1", details={"about": ["y", "2"]})
+
+
 def test_erased_payloads_leave_the_chain_whole_and_nothing_to_recompute(signer: Signer, folder: Path) -> None:
     write(subject="keep")
     write(5, subject="forget")

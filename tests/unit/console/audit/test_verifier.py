@@ -68,6 +68,38 @@ def test_an_edited_field_is_found_at_its_entry(position: int, field: str) -> Non
     assert position in {problem.first for problem in report.problems}
 
 
+@given(positions, st.sampled_from([["prediction", "another"], ["review", "p7"], ["", ""], ["prediction", 'p7","x']]))
+def test_an_entry_that_is_filed_under_another_thing_is_named_and_nothing_else_is(
+    position: int, about: list[str]
+) -> None:
+    log = LOG.copy()
+    log.entries[position - 1]["about"] = about
+    report = checked(log)
+    assert places(report) == [(position, position)]
+    assert "filed under" in report.problems[0].what
+    assert report.signed_through == LENGTH
+
+
+def test_an_export_from_before_entries_said_what_they_are_filed_under_verifies() -> None:
+    log = LOG.copy()
+    for entry in log.entries:
+        del entry["about"]
+    report = checked(log)
+    assert report.whole
+    assert (report.signed_through, report.erased) == (LENGTH, 0)
+
+
+@given(st.text(), st.text(), st.sampled_from([{}, {"a": 1}, {"z": {"about": ["x", "y"]}}]), st.booleans())
+def test_what_an_entry_is_about_is_read_however_it_is_written(kind: str, key: str, details: Any, right: bool) -> None:
+    payload = chain.canonical({"about": [kind, key], **details})
+    log = make_log(1, signed_at=())
+    log.entries[0] |= {"payload": payload, "about": [kind, key if right else f"{key}x"]}
+    log.entries[0]["commitment"] = chain.commitment_of(bytes.fromhex(log.entries[0]["salt"]), payload).hex()
+    link(log, 1)
+    report = checked(log)
+    assert ("filed under" in report.problems[0].what) is not right
+
+
 @given(positions)
 def test_an_edit_with_its_own_hash_recomputed_breaks_the_link_behind_it(position: int) -> None:
     log = LOG.copy()
@@ -132,7 +164,8 @@ def test_a_log_rehashed_from_anywhere_does_not_fit_what_was_signed(position: int
     """Whoever owns the database, but not the key, rewrites an entry and everything behind it."""
     log = LOG.copy()
     entry = log.entries[position - 1]
-    entry["payload"] = chain.canonical({"about": ["prediction", "another"]})
+    entry["about"] = ["prediction", "another"]
+    entry["payload"] = chain.canonical({"about": entry["about"]})
     entry["commitment"] = chain.commitment_of(bytes.fromhex(entry["salt"]), entry["payload"]).hex()
     link(log, position)
     report = checked(log)

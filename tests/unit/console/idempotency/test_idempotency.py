@@ -16,8 +16,9 @@ from console.clients.models import ApiKey, Client
 from console.idempotency import services
 from console.idempotency.models import Call
 from console.site.roles import Role
-from console.staff.models import ApiToken
-from tests.unit.console.people import caller
+from console.staff.models import ApiToken, User
+from console.staff.services import create_token, set_role
+from tests.unit.console.people import caller, member
 
 pytestmark = pytest.mark.django_db
 KEY = "6b1f8a52-9c1e-4e3b-8d65-0f3b0a1c7e11"
@@ -57,7 +58,7 @@ def test_whoever_guesses_what_was_sent_learns_from_no_table_that_it_was(script: 
     (call,) = Call.objects.all()
     body, path = json.dumps(A_CLIENT, separators=(",", ":")).encode(), b"/api/v1/clients/"
     kept = bytes(call.call_digest)
-    guesses = [body, path + body, path + b"\0" + body]
+    guesses = [body, path + body, b"0\0" + path + b"\0" + body]
     keyless = [hashlib.sha256(guess).digest() for guess in guesses]
     known = [bytes(call.key_digest), str(call.pk).encode(), str(call.caller_id).encode()]
     assert kept not in keyless
@@ -72,6 +73,24 @@ def test_another_call_under_the_same_key_is_refused(script: APIClient) -> None:
     assert refused["Content-Type"] == "application/problem+json"
     assert post(script, "uploads/", A_CLIENT).status_code == 409
     assert Client.objects.count() == 1
+
+
+def test_who_has_another_role_is_not_told_again_what_they_might_do_before() -> None:
+    """The answer that was lost on its way lets somebody in: the key of a client, a new person's password."""
+    person, boss = member(Role.ADMINISTRATOR, "before"), member(Role.ADMINISTRATOR)
+
+    def asked() -> Any:
+        script = APIClient()
+        token = create_token(user=User.objects.get(pk=person.pk), name="script", actor=boss).text
+        script.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+        return post(script, "staff/", {"name": "hired", "role": "administrator"})
+
+    told = asked()
+    assert asked().json() == told.json()
+    set_role(actor=boss, user_id=person.pk, role="viewer")
+    refused = asked()
+    assert refused.status_code == 409
+    assert told.json()["password"] not in refused.content.decode()
 
 
 def test_a_key_is_its_callers_own(script: APIClient) -> None:

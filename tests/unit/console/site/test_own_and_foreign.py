@@ -1,41 +1,42 @@
 """What belongs to somebody × every role: asked for by whoever it belongs to, and by a colleague of the same role.
 
-Every address of the REST interface that names something says whose it is: one person's, with what each role may do
-with its own and with another's, or everybody's whose role may. An address that says neither fails.
+Every model says whose its rows are, every address of the REST interface that names something and every list says
+whether it is one person's, with what each role may do with its own and with another's, or everybody's whose role may.
+One that says neither fails. What is one person's on pages: `test_own_pages`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
-from django.contrib.auth.models import Permission
-from django.utils.timezone import now
+from django.apps import apps
+from django.contrib.admin import site
+from rest_framework.serializers import ModelSerializer
 from rest_framework.test import APIClient
 
-from console.registry.models import Upload
-from console.review import services as review
-from console.review.models import Decided, ExpertDecision
-from console.review.services import HOLD, Decision
-from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem
-from console.staff.models import ApiToken, User
+from console.idempotency.models import Call
+from console.site.roles import Role
+from console.staff.models import User
 from console.staff.services import create_token
-from tests.unit.console import shop
 from tests.unit.console.people import browser, member
-from tests.unit.console.site.test_permission_matrix import EVERYBODY, LETTERS, routes
+from tests.unit.console.site.test_own_pages import OWNED_PAGES
+from tests.unit.console.site.test_permission_matrix import EVERYBODY, LETTERS, MATRIX, routes, url_of
+from tests.unit.console.site.things import (
+    Thing,
+    access_of,
+    at,
+    decided_by,
+    held_by,
+    judged_by,
+    token_of,
+    upload_of,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("consent")]
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """Something that belongs to a person."""
-
-    address: str
-    state: Callable[[], Any]  # what nobody but its owner may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,58 +50,14 @@ class Owned:
     changes: str = ""  # the roles for which another's is theirs to change
 
 
-def upload_of(person: User) -> Thing:
-    made = Upload.objects.create(filename="a.mar", size_bytes=9, sha256="0" * 64, created_by=person)
-    return Thing(f"uploads/{made.pk}/", lambda: list(Upload.objects.values_list("pk", "offset_bytes")))
+@dataclass(frozen=True, slots=True)
+class OwnList:
+    """`own` and `foreign`: the roles that see there what is theirs, and what is another's."""
 
-
-def upload_to_finish(person: User) -> Thing:
-    thing = upload_of(person)
-    return Thing(f"{thing.address}finish/", thing.state)
-
-
-def token_of(person: User) -> Thing:
-    token = create_token(user=person, name="nightly", actor=person).token
-    return Thing(
-        f"staff/tokens/{token.key_id}/revoke/", lambda: ApiToken.objects.values_list("revoked_at").get(pk=token.pk)
-    )
-
-
-def access_of(what: str) -> Callable[[User], Thing]:
-    def make(person: User) -> Thing:
-        return Thing(
-            f"staff/{person.pk}/{what}/",
-            lambda: User.objects.values_list("is_active", "sessions_round", "password", "groups").get(pk=person.pk),
-        )
-
-    return make
-
-
-def held_by(person: User, what: str) -> Thing:
-    item = shop.queued()
-    rows = type(item).objects.filter(pk=item.pk)
-    rows.update(held_by=person, held_since=now(), held_until=now() + HOLD)
-    return Thing(f"reviews/{item.pk}/{what}/", lambda: rows.values_list("held_by", "state", "rounds").get())
-
-
-def decided_by(person: User) -> Thing:
-    item = shop.queued()
-    lent = Permission.objects.get(codename="decide_reviewitem")
-    person.user_permissions.add(lent)  # they decided it before they had the role that they have now
-    expert = User.objects.get(pk=person.pk)
-    review.take(actor=expert, item_id=item.pk)
-    review.decide(actor=expert, item_id=item.pk, decision=Decision(Decided.UNSURE))
-    person.user_permissions.remove(lent)
-    return Thing(f"reviews/{item.pk}/take-back/", lambda: list(ExpertDecision.objects.values_list("pk", "expert")))
-
-
-def judged_by(person: User) -> Thing:
-    sheet = Sheet.objects.create(kind=Kind.SYNTHETIC, sha256=str(person.pk).zfill(64), size=2, imported_by=person)
-    items = [
-        SheetItem.objects.create(sheet=sheet, number=number, name="", photo=b"", predicted="a") for number in (1, 2)
-    ]
-    SheetAnswer.objects.create(item=items[0], expert=person, verdict="unsure", problems=[], note="")
-    return Thing(f"sheets/{sheet.pk}/take-back/", lambda: list(SheetAnswer.objects.values_list("pk", "expert")))
+    make: Callable[[User], Thing]
+    shows: Callable[[Any], bool]
+    own: str
+    foreign: str = ""
 
 
 def all_of(roles: str, status: int) -> dict[str, int]:
@@ -112,28 +69,20 @@ OWNED: Final[dict[tuple[str, str], Owned]] = {
     ("GET", "uploads/<uuid:pk>/"): Owned(upload_of, all_of("mx", 200), all_of("mx", 404)),
     ("PATCH", "uploads/<uuid:pk>/"): Owned(upload_of, all_of("mx", 204), all_of("mx", 404), _BYTES),
     ("DELETE", "uploads/<uuid:pk>/"): Owned(upload_of, all_of("mx", 204), all_of("mx", 404)),
-    ("POST", "uploads/<uuid:pk>/finish/"): Owned(upload_to_finish, all_of("mx", 409), all_of("mx", 404)),
+    ("POST", "uploads/<uuid:pk>/finish/"): Owned(upload_of, all_of("mx", 409), all_of("mx", 404)),
     ("POST", "staff/tokens/<str:key_id>/revoke/"): Owned(
-        token_of, all_of(EVERYBODY, 200), all_of("x", 200), {}, changes="x"
+        token_of, all_of(EVERYBODY, 200), all_of(EVERYBODY, 404) | all_of("x", 200), {}, changes="x"
     ),
-    ("POST", "staff/<int:pk>/end-sessions/"): Owned(
-        access_of("end-sessions"), all_of(EVERYBODY, 204), all_of("x", 204), changes="x"
-    ),
+    ("POST", "staff/<int:pk>/end-sessions/"): Owned(access_of, all_of(EVERYBODY, 204), all_of("x", 204), changes="x"),
     # Nobody changes their own access.
-    ("POST", "staff/<int:pk>/role/"): Owned(access_of("role"), {}, all_of("x", 200), {"role": "viewer"}, changes="x"),
-    ("POST", "staff/<int:pk>/disable/"): Owned(access_of("disable"), {}, all_of("x", 200), changes="x"),
-    ("POST", "staff/<int:pk>/enable/"): Owned(access_of("enable"), {}, all_of("x", 200), changes="x"),
-    ("POST", "staff/<int:pk>/reset-access/"): Owned(access_of("reset-access"), {}, all_of("x", 200), changes="x"),
-    ("POST", "reviews/<int:pk>/take/"): Owned(
-        lambda person: held_by(person, "take"), all_of("rx", 200), all_of("rx", 409)
-    ),
-    ("POST", "reviews/<int:pk>/decide/"): Owned(
-        lambda person: held_by(person, "decide"), all_of("rx", 201), all_of("rx", 409), {"decided": "unsure"}
-    ),
+    ("POST", "staff/<int:pk>/role/"): Owned(access_of, {}, all_of("x", 200), {"role": "viewer"}, changes="x"),
+    ("POST", "staff/<int:pk>/disable/"): Owned(access_of, {}, all_of("x", 200), changes="x"),
+    ("POST", "staff/<int:pk>/enable/"): Owned(access_of, {}, all_of("x", 200), changes="x"),
+    ("POST", "staff/<int:pk>/reset-access/"): Owned(access_of, {}, all_of("x", 200), changes="x"),
+    ("POST", "reviews/<int:pk>/take/"): Owned(held_by, all_of("rx", 200), all_of("rx", 409)),
+    ("POST", "reviews/<int:pk>/decide/"): Owned(held_by, all_of("rx", 201), all_of("rx", 409), {"decided": "unsure"}),
     # Giving back what one does not hold is harmless, and does nothing.
-    ("POST", "reviews/<int:pk>/give-back/"): Owned(
-        lambda person: held_by(person, "give-back"), all_of(EVERYBODY, 204), all_of(EVERYBODY, 204)
-    ),
+    ("POST", "reviews/<int:pk>/give-back/"): Owned(held_by, all_of(EVERYBODY, 204), all_of(EVERYBODY, 204)),
     ("POST", "reviews/<int:pk>/take-back/"): Owned(decided_by, all_of("rx", 200), all_of("rx", 409)),
     ("POST", "sheets/<int:pk>/take-back/"): Owned(judged_by, all_of("rx", 200), all_of("rx", 404)),
 }
@@ -166,6 +115,59 @@ EVERYBODYS: Final = {
 }  # fmt: skip
 
 
+# Lists that show each person their own, and those that show the house's.
+OWN_LISTS: Final[dict[str, OwnList]] = {
+    "staff/tokens/": OwnList(
+        token_of, lambda told: any(token["name"] == "nightly" for token in told["results"]), EVERYBODY, foreign="x"
+    ),
+    "reviews/figures/": OwnList(decided_by, lambda told: told["decisions"] > 0, "rx"),
+}
+EVERYBODYS_LISTS: Final = {
+    "clients/", "keys/", "staff/", "subjects/", "consents/", "versions/", "versions/compare/", "versions/best/",
+    "experiments/", "routes/", "routes/then/", "guardrails/", "audit/entries/", "audit/checkpoints/",
+    "audit/verification/", "audit/export/", "privacy/requests/", "privacy/retention/", "privacy/record/",
+    "drift/findings/", "drift/performance/", "predictions/", "reviews/", "reviews/accuracy/", "reviews/agreement/",
+    "reviews/people/", "reviews/gold/", "datasets/", "retraining-proposals/", "retraining-plans/", "training-jobs/",
+    "sheets/", "webhooks/", "waiting/", "health/", "traffic/", "schema",
+}  # fmt: skip
+
+# Model -> where its own and foreign rows are tried: an address, a page, or nowhere, since none shows them.
+NOWHERE: Final = "nowhere"
+OF_SOMEBODY: Final = {
+    "staff.User": "staff/<int:pk>/reset-access/",
+    "staff.User_groups": "staff/<int:pk>/role/",
+    "staff.ApiToken": "staff/tokens/<str:key_id>/revoke/",
+    "registry.Upload": "uploads/<uuid:pk>/",
+    "review.ReviewItem": "reviews/<int:pk>/take/",
+    "review.ExpertDecision": "reviews/<int:pk>/take-back/",
+    "review.GoldAnswer": "review/reviewitem/<path:object_id>/change/",
+    "sheets.SheetAnswer": "sheets/<int:pk>/take-back/",
+    "staff.User_user_permissions": NOWHERE,
+    "staff.FailedSignIns": NOWHERE,
+    "otp_totp.TOTPDevice": NOWHERE,
+    "sessions.Session": NOWHERE,
+    "idempotency.Call": NOWHERE,
+    "admin.LogEntry": NOWHERE,
+    "axes.AccessAttempt": NOWHERE,
+    "axes.AccessAttemptExpiration": NOWHERE,
+    "axes.AccessFailureLog": NOWHERE,
+    "axes.AccessLog": NOWHERE,
+}
+# Some name who did it; it is the house's all the same.
+OF_THE_HOUSE: Final = {
+    "auth.Group", "auth.Group_permissions", "auth.Permission", "contenttypes.ContentType", "pulse.Pulse",
+    "audit.Entry", "audit.Payload", "audit.Head", "audit.Checkpoint",
+    "vault.Subject", "vault.Erased", "vault.Consent", "vault.StoredObject",
+    "clients.Client", "clients.ApiKey", "registry.ModelVersion",
+    "predictions.Prediction", "predictions.Tally", "predictions.Feedback", "review.GoldItem",
+    "datasets.Dataset", "datasets.Proposal", "datasets.Label", "retraining.Plan", "retraining.TrainingJob",
+    "sheets.Sheet", "sheets.SheetItem", "rollout.Route", "rollout.Observed", "rollout.Firing", "rollout.Experiment",
+    "rollout.PolicyIssue", "rollout.PolicyRecord", "drift.Pending", "drift.Distribution", "drift.Finding",
+    "ingest.AppliedEvent", "privacy.PrivacyRequest", "privacy.Erasure", "webhooks.Endpoint", "webhooks.Delivery",
+    "retention.Applied",
+}  # fmt: skip
+
+
 def asked(person: User, method: str, address: str, body: Any) -> int:
     """By a script with a token of this person."""
     client = APIClient()
@@ -185,6 +187,34 @@ def test_every_address_that_names_something_says_whose_it_is() -> None:
     assert {route for route in routes() if "<" in route} == owned | EVERYBODYS
 
 
+def test_every_list_says_whose_it_shows() -> None:
+    assert not OWN_LISTS.keys() & EVERYBODYS_LISTS
+    listed = {route for route, methods in MATRIX.items() if "<" not in route and "GET" in methods}
+    assert listed == OWN_LISTS.keys() | EVERYBODYS_LISTS
+
+
+def test_every_model_says_whose_its_rows_are() -> None:
+    assert not OF_SOMEBODY.keys() & OF_THE_HOUSE
+    models = {model._meta.label for model in apps.get_models(include_auto_created=True)}
+    assert models == OF_SOMEBODY.keys() | OF_THE_HOUSE
+    tried = {route for _method, route in OWNED} | {page for page, _what in OWNED_PAGES}
+    assert {place for place in OF_SOMEBODY.values() if place != NOWHERE} <= tried
+
+
+def test_what_is_shown_nowhere_has_neither_page_nor_document() -> None:
+    assert routes()  # every document there is has been imported
+
+    def below(kind: type[Any]) -> Iterator[type[Any]]:
+        for inner in kind.__subclasses__():
+            yield inner
+            yield from below(inner)
+
+    told = {meta.model for kind in below(ModelSerializer) if hasattr(meta := getattr(kind, "Meta", None), "model")}
+    shown = {model._meta.label for model in told | site._registry.keys()}
+    assert "staff.ApiToken" in shown
+    assert shown & {label for label, place in OF_SOMEBODY.items() if place == NOWHERE} == set()
+
+
 @pytest.mark.parametrize("letter", LETTERS)
 def test_each_role_may_what_is_said_with_its_own_and_with_what_is_anothers(letter: str) -> None:
     role = LETTERS[letter]
@@ -195,9 +225,12 @@ def test_each_role_may_what_is_said_with_its_own_and_with_what_is_anothers(lette
             who = owner if whose == "own" else member(role, f"other-{number}")
             thing = owned.make(owner)
             before = thing.state()
-            status = asked(who, method, thing.address, owned.body)
+            nothing = asked(who, method, url_of(route).removeprefix("/api/v1/"), owned.body)
+            status = asked(who, method, at(route, thing.key), owned.body)
             if status != expected.get(letter, 403):
                 wrong.append(f"{method} {route}: {status} for the {role} and {whose}, not {expected.get(letter, 403)}")
+            if whose == "foreign" and status in (403, 404) and status != nothing:
+                wrong.append(f"{method} {route}: the {role} hears {status} of another's and {nothing} of what is not")
             may_change = status < 300 and (whose == "own" or letter in owned.changes)
             if not may_change and thing.state() != before:
                 wrong.append(f"{method} {route}: {whose} was changed by the {role}, who got {status}")
@@ -205,18 +238,31 @@ def test_each_role_may_what_is_said_with_its_own_and_with_what_is_anothers(lette
 
 
 @pytest.mark.parametrize("letter", LETTERS)
-def test_the_pages_of_tokens_show_and_end_ones_own_and_no_others(letter: str, static_files: None) -> None:
-    owner, other = member(LETTERS[letter], "owner"), member(LETTERS[letter], "other")
-    token = create_token(user=owner, name="nightly", actor=owner).token
-    page = f"/admin/staff/apitoken/{token.pk}"
-    listed = "nightly" in browser(other).get("/admin/staff/apitoken/").content.decode()
-    shown = browser(other).get(f"{page}/change/").status_code == 200
-    assert (listed, shown) == (letter == "x", letter == "x")
-    browser(other).post(f"{page}/revoke/")
-    token.refresh_from_db()
-    assert (token.revoked_at is not None) == (letter == "x")
-    if letter != "x":
-        assert browser(owner).get(f"{page}/change/").status_code == 200
-        browser(owner).post(f"{page}/revoke/")
-        token.refresh_from_db()
-        assert token.revoked_at is not None
+def test_a_list_of_ones_own_shows_no_others(letter: str) -> None:
+    role, wrong = LETTERS[letter], []
+    for number, (route, listed) in enumerate(OWN_LISTS.items()):
+        owner, other = member(role, f"owner-{number}"), member(role, f"other-{number}")
+        listed.make(owner)
+        for whose, who, roles in (("own", owner, listed.own), ("foreign", other, listed.foreign)):
+            for asking in (route, f"{route}?of={owner.username}") if route == "staff/tokens/" else (route,):
+                answer = browser(who).get(f"/api/v1/{asking}")
+                seen = answer.status_code == 200 and listed.shows(answer.json())
+                if answer.status_code != (200 if letter in listed.own else 403) or seen != (letter in roles):
+                    wrong.append(f"{asking}: {answer.status_code}, {whose} seen by the {role}: {seen}")
+    assert wrong == []
+
+
+def test_a_key_answers_nobody_but_who_sent_it_first() -> None:
+    """Two administrators by one Idempotency-Key: two persons are hired, and neither hears the other's secret."""
+    told = []
+    for name in ("one", "other"):
+        answer = browser(member(Role.ADMINISTRATOR, name)).post(
+            "/api/v1/staff/tokens/",
+            {"name": "nightly", "scopes": ["read"]},
+            content_type="application/json",
+            headers={"Idempotency-Key": "k" * 16},
+        )
+        assert (answer.status_code, answer.has_header("Idempotency-Replayed")) == (201, False)
+        told.append(answer.json()["token"])
+    assert told[0] != told[1]
+    assert Call.objects.values("caller").distinct().count() == 2
