@@ -338,6 +338,7 @@ TABLES: Final[tuple[Table, ...]] = (
         },
         kept=_WITH_ACCOUNT,
     ),
+    Table("staff.SpentCode", ACCESS, {"device": _ACCOUNT, "step": _CAME, "id": NOTHING}, kept=_WITH_ACCOUNT),
     Table(
         "sessions.Session", ACCESS,
         {"session_key": _SECRET, "session_data": _ACCOUNT, "expire_date": _CAME},
