@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import secrets
-import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
+from console.steady import earliest
 from console.vault import cipher, queries
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import SHELVES
@@ -311,7 +311,7 @@ def sweep(*, turn: int) -> int:
     store = queries.store()
     removed = 0
     for shelf in range(turn % SWEEP_TURNS, SHELVES, SWEEP_TURNS):
-        candidates = list(store.older_than(time.time() - ORPHAN_AGE_S, shelf=shelf))
+        candidates = list(store.older_than(earliest(now()).timestamp() - ORPHAN_AGE_S, shelf=shelf))
         for start in range(0, len(candidates), 500):
             some = candidates[start : start + 500]
             known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
