@@ -5,7 +5,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from console.predictions.services import discard_orphan_feedback
 from console.privacy import erasure, ledger, refused, services, tasks
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
+from console.privacy.clocks import day_of
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, collect, find_all
 from console.review.models import ExpertDecision, ReviewItem
@@ -525,6 +526,30 @@ def test_every_table_that_leads_to_a_person_is_in_a_store() -> None:
             if field.related_model in people | covered and field.remote_field.on_delete is not models.CASCADE:
                 missing.append(f"{model._meta.label}.{field.name}")
     assert missing == []
+
+
+@pytest.mark.parametrize("begun", ["begun_at", "key_destroyed_at", "searched_at"])
+def test_a_certificate_keeps_its_order_when_the_clock_is_set_back_meanwhile(
+    officer: User, expert: User, begun: str
+) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    while Erasure.objects.get(pk=request.pk).step < Step.FINISH:
+        erasure._advance(request.pk)
+    tomorrow = now() + timedelta(days=1)
+    PrivacyRequest.objects.update(received_at=tomorrow)
+    Erasure.objects.update(**{begun: tomorrow})
+    assert erasure.carry_out(request.pk)
+    statement = Erasure.objects.get(pk=request.pk).statement
+    assert statement is not None
+    times = [statement[name] for name in ("begun_at", "key_destroyed_at", "searched_at", "finished_at")]
+    assert times == sorted(times)
+    finished_at = datetime.fromisoformat(times[-1])
+    assert finished_at <= now()
+    assert statement["received_on"] <= day_of(finished_at).isoformat()
+    assert date.fromisoformat(statement["due_on"]["pdpa"]) - date.fromisoformat(statement["received_on"]) == timedelta(
+        days=90
+    )
 
 
 def test_a_late_word_on_a_prediction_that_was_erased_stays_without_a_person(officer: User, expert: User) -> None:
