@@ -366,13 +366,18 @@ def _wait_until_ready(layout: Layout, *, quiet: bool) -> StackReport:
 
 
 def hold(layout: Layout) -> None:
-    """Say what restarts, until Ctrl-C, SIGTERM or a closed terminal; then stop the stack."""
+    """Say what restarts, until Ctrl-C, SIGTERM or a closed terminal; then stop the stack.
+
+    Raises StackError when its supervisor was killed: its programs go on, and nobody starts again what dies.
+    """
     click.echo("Ctrl-C stops it.", err=True)
     pids = {state.name: state.pid for state in supervision.states(layout)}
     with _interrupts() as interrupted:
         while not interrupted():
             time.sleep(1.0)
             now = supervision.states(layout)
+            if not now and leftovers(layout):
+                raise StackError(_not_supervised(layout))
             if not now:
                 click.echo("The stack was stopped from elsewhere.", err=True)
                 return

@@ -6,19 +6,11 @@ a day: no erasure goes on, no guardrail looks, no version is verified.
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from celery.beat import PersistentScheduler, ScheduleEntry
 
-_BEGAN_AT: Final = datetime.now(UTC), time.monotonic()
-
-
-def steady_now() -> datetime:
-    """The time by the wall clock as it stood when this process began, and how long that is ago; aware, in UTC."""
-    began_at, began_s = _BEGAN_AT
-    return began_at + timedelta(seconds=time.monotonic() - began_s)
+from console.steady import steady_now
 
 
 class Entry(ScheduleEntry):

@@ -9,25 +9,42 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from amqp.exceptions import AMQPError  # type: ignore[import-untyped]
 from celery import Celery
-from celery.signals import worker_init
+from celery.signals import celeryd_after_setup, worker_init
 from kombu.exceptions import OperationalError
 
 from console import folder_broker
+from console.site.configuration import ConfigurationWrong
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "console.site.settings")
 # Django's checks read every page and view, 40 MB that a worker never uses; `migrate` has run them.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 _log = logging.getLogger(__name__)
+_DECLARED_S_MAX: Final = 20.0
+_AGAIN_S: Final = 1.0
 
 folder_broker.register()
 app = Celery("console")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@app.on_configure.connect
+def read_settings(**_: Any) -> None:
+    """Celery's own commands know no setting that is wrong, and would show where it was found. Ends with status 2."""
+    from django.conf import settings
+
+    try:
+        settings.AMULET  # noqa: B018 - read now
+    except ConfigurationWrong as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 @app.on_after_configure.connect
@@ -57,6 +74,36 @@ def look_before_the_first_task(**_: Any) -> None:
         raise SystemExit(2)
 
 
+@celeryd_after_setup.connect
+def declare_queues(instance: Any, **_: Any) -> None:
+    """A worker's queues are there before it asks for them: RabbitMQ refuses one that another process makes just then.
+
+    What it refuses for longer ends the start with one sentence, status 2; Celery itself would end at the first refusal,
+    with a trace. A broker that is away is waited for as ever.
+    """
+    until_s = time.monotonic() + _DECLARED_S_MAX
+    while refusal := _refusal(instance.app):
+        if time.monotonic() > until_s:
+            place = instance.app.connection_for_read().as_uri()  # without its password
+            sys.stderr.write(f"AMULET_BROKER_URL names {place}, which refuses the queues of tasks: {refusal}\n")
+            raise SystemExit(2)
+        _log.warning("the broker refuses a queue, which is asked for again", extra={"error": refusal})
+        time.sleep(_AGAIN_S)
+
+
+def _refusal(celery: Celery) -> str:
+    """Why a broker that is there refuses the queues that this process reads; empty where it does not."""
+    try:
+        with celery.connection_for_read() as connection, connection.channel() as channel:
+            for queue in celery.amqp.queues.consume_from.values():
+                queue(channel).declare()
+    except AMQPError as error:
+        return str(error)
+    except (OperationalError, OSError):
+        pass
+    return ""
+
+
 def wake(task: str, *numbers: int) -> None:
     """Send a task by name. A broker that is away loses nothing: the beat finds the work in the database.
 
@@ -67,5 +114,5 @@ def wake(task: str, *numbers: int) -> None:
         raise TypeError("a message in a queue holds numbers of rows and nothing else")
     try:
         app.send_task(task, args=numbers, retry=False)
-    except (OperationalError, OSError) as error:
-        _log.warning("the broker is away", extra={"task": task, "error": type(error).__name__})
+    except (OperationalError, AMQPError, OSError) as error:
+        _log.warning("the broker takes no task", extra={"task": task, "error": type(error).__name__})

@@ -12,33 +12,31 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from threading import Thread
 from typing import Any
 
 from celery.beat import EmbeddedService
+from celery.signals import celeryd_after_setup
 
 from console.celery_app import app
-from console.site.configuration import ConfigurationWrong
 
 _log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Work until told to stop. Returns 2 with one sentence when a setting is wrong, or a secret (`celery_app`)."""
+    """Work until told to stop. A wrong setting or secret ends it with one sentence, status 2 (`celery_app`)."""
     parser = argparse.ArgumentParser(prog="console.worker")
     parser.add_argument("--schedule", required=True, help="File in which the clock notes when it sent what.")
     schedule = str(parser.parse_args().schedule)
-    try:
-        # `solo`: this one thread does the tasks, one after another.
-        worker = app.Worker(pool_cls="solo", loglevel="INFO", without_mingle=True)
-    except ConfigurationWrong as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
+    # `solo`: this one thread does the tasks, one after another.
+    worker = app.Worker(pool_cls="solo", loglevel="INFO", without_mingle=True)
     clock = EmbeddedService(app, thread=True, schedule_filename=schedule, scheduler_cls=app.conf.beat_scheduler)
-    Thread(target=_run_or_end, args=(clock,), name="clock", daemon=True).start()
+    ticking = Thread(target=_run_or_end, args=(clock,), name="clock", daemon=True)
+    # Once its queues are there (`celery_app`): what is sent before has nowhere to lie.
+    celeryd_after_setup.connect(lambda **_: ticking.start(), weak=False)
     worker.start()
-    clock.stop()
+    if ticking.is_alive():
+        clock.stop()
     return int(worker.exitcode or 0)
 
 

@@ -105,12 +105,8 @@ def retain(
     Of somebody who was erased after an event happened, the event leaves a number and no person.
     The consents stay locked until it ends, so that none is withdrawn unnoticed.
     """
-    erased_at = queries.erased_at({event.pseudonym for event in events if event.pseudonym})
-    late = {
-        event.prediction_id
-        for event in events
-        if event.pseudonym in erased_at and (event.happened_at <= erased_at[event.pseudonym] or _is_to_come(event, at))
-    }
+    late = _from_before_an_erasure([event for event in events if event.pseudonym], at)
+    vault.remember_erased_predictions(late)
     subjects = vault.subjects_of(
         {event.pseudonym for event in events if event.pseudonym and event.prediction_id not in late}
     )
@@ -139,6 +135,25 @@ def retain(
             rows += written.rows
     vault.keep(rows)
     return retained
+
+
+def _from_before_an_erasure(events: Sequence[PredictionEvent], at: datetime) -> frozenset[UUID]:
+    """The predictions of those that may be from before an erasure of their person.
+
+    One from before every erasure that is still known is, unless its person was here then and is still.
+    """
+    erased_at = queries.erased_at({event.pseudonym for event in events})
+    old = {event.pseudonym for event in events if vault.is_beyond_memory(event.happened_at, at)}
+    since = queries.known_since(old)
+
+    def is_late(event: PredictionEvent) -> bool:
+        if event.pseudonym in erased_at:
+            return vault.may_precede(event.happened_at, erased_at[event.pseudonym]) or _is_to_come(event, at)
+        if not vault.is_beyond_memory(event.happened_at, at):
+            return False
+        return event.pseudonym not in since or vault.may_precede(event.happened_at, since[event.pseudonym])
+
+    return frozenset(event.prediction_id for event in events if is_late(event))
 
 
 def _may_be_kept(

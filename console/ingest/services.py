@@ -103,11 +103,17 @@ def _apply(events: Sequence[_Event], prepared: Mapping[UUID, Prepared]) -> int:
     made = [event for event in new if isinstance(event, PredictionEvent)]
     given = [event for event in new if isinstance(event, FeedbackEvent)]
     retained = retain(made, at=at, prepared=prepared)
+    forgotten = {prediction_id for prediction_id, kept in retained.items() if kept.forgotten}
+    predictions.forget_feedback(forgotten)
+    erased = vault.erased_among(
+        {event.prediction_id for event in new if isinstance(event, FeedbackEvent | ShadowEvent)}
+    )
+    given = [event for event in given if event.prediction_id not in erased]
     rows = [_prediction_row(event, retained[event.prediction_id]) for event in made]
     predictions.add_predictions(rows)
     drift.add(rows)
     predictions.add_feedback([_feedback_row(event) for event in given])
-    audit.append([_audit_entry(event, retained) for event in new], actor=ACTOR, at=at)
+    audit.append([_audit_entry(event, retained, erased) for event in new], actor=ACTOR, at=at)
     tally(
         Tallied(event.happened_at, event.model, event.version, event.verdict, event.top.probability) for event in made
     )
@@ -119,7 +125,7 @@ def _apply(events: Sequence[_Event], prepared: Mapping[UUID, Prepared]) -> int:
             if isinstance(event, FailureEvent)
         ],
     )
-    _join_shadows([event for event in new if isinstance(event, ShadowEvent)])
+    _join_shadows([event for event in new if isinstance(event, ShadowEvent) and event.prediction_id not in erased])
     # From here on under the audit head's lock: of a prediction and its feedback that arrive at
     # the same time in two batches, the later one sees the other.
     _queue(made, retained)
@@ -234,8 +240,11 @@ def _feedback_row(event: FeedbackEvent) -> Feedback:
     )
 
 
-def _audit_entry(event: _Event, retained: Mapping[UUID, Retained]) -> audit.NewEntry:
-    """What the chain commits to. Nothing personal: the subject's id is random and dies with the subject."""
+def _audit_entry(event: _Event, retained: Mapping[UUID, Retained], erased: Collection[UUID]) -> audit.NewEntry:
+    """What the chain commits to. Nothing personal: the subject's id is random and dies with the subject.
+
+    erased: predictions that went with their person. That something was said of one counts, and not of which or what.
+    """
     details: dict[str, Any] = {
         "event": str(event.event_id),
         "happened_at": event.happened_at.isoformat(),
@@ -244,6 +253,9 @@ def _audit_entry(event: _Event, retained: Mapping[UUID, Retained]) -> audit.NewE
     if isinstance(event, FailureEvent):
         details |= {"version": event.version, "reason": event.reason, "calls": event.calls}
         return audit.NewEntry("calls.failed", "model", event.model, details)
+    if isinstance(event, FeedbackEvent | ShadowEvent) and event.prediction_id in erased:
+        kind = "feedback.given" if isinstance(event, FeedbackEvent) else "shadow.followed"
+        return audit.NewEntry(kind, "prediction", "", details)
     if isinstance(event, ShadowEvent):
         answer = event.answer
         details |= {"version": answer.version, "class": answer.top_class, "confidence": answer.confidence}

@@ -83,6 +83,12 @@ def erase(*, subject_id: UUID, prediction_ids: Collection[UUID]) -> int:
     return gone
 
 
+def forget_feedback(prediction_ids: Collection[UUID]) -> None:
+    """Delete the feedback on predictions whose person was erased before they came; what was said of them came first."""
+    if prediction_ids:
+        Feedback.objects.filter(prediction_id__in=list(prediction_ids)).delete()
+
+
 @transaction.atomic
 def discard(prediction_ids: Collection[UUID]) -> None:
     """Delete predictions with what reviewers made of them and all feedback on them."""

@@ -8,6 +8,7 @@ anybody may have kept since. Nothing in it names the person or anything of their
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
@@ -56,22 +57,40 @@ _FORMER: Final = (
 def statement_of(erasure: Erasure) -> dict[str, Any]:
     """What the certificate of a finished erasure says."""
     request = erasure.request
-    limits = request.limits()
+    received_at, begun_at, key_destroyed_at, searched_at, finished_at = _in_order(
+        request.received_at, erasure.begun_at, erasure.key_destroyed_at, erasure.searched_at, erasure.finished_at
+    )
+    limits = request.limits(received_at)
     return {
         "form": FORM,
         "request": request.pk,
         "laws": request.laws,
-        "received_on": clocks.day_of(request.received_at).isoformat(),
+        "received_on": clocks.day_of(received_at or request.received_at).isoformat(),
         "due_on": {law.value: day.isoformat() for law, day in limits.by_law.items()},
-        "begun_at": erasure.begun_at.isoformat(),
-        "key_destroyed_at": erasure.key_destroyed_at.isoformat() if erasure.key_destroyed_at else None,
-        "searched_at": erasure.searched_at.isoformat() if erasure.searched_at else None,
-        "finished_at": erasure.finished_at.isoformat() if erasure.finished_at else None,
+        "begun_at": _text(begun_at),
+        "key_destroyed_at": _text(key_destroyed_at),
+        "searched_at": _text(searched_at),
+        "finished_at": _text(finished_at),
         "stores": _counts(erasure.before),
         "versions_that_learnt": erasure.learnt,  # each has a plan to be replaced
         "versions_with_photographs": versions_with_lent_golden(erasure.learnt),
         "limits": list(LIMITS),
     }
+
+
+def _in_order(*moments: datetime | None) -> list[datetime | None]:
+    """Each of them, and none later than one behind it: what says so was noted by a clock that was ahead."""
+    ordered: list[datetime | None] = []
+    following: datetime | None = None
+    for moment in reversed(moments):
+        if moment is not None:
+            following = moment if following is None else min(moment, following)
+        ordered.append(moment and following)
+    return ordered[::-1]
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _counts(before: Mapping[str, int]) -> dict[str, dict[str, int | None]]:

@@ -56,7 +56,7 @@ def erase_again(subject_id: UUID) -> bool:
         traces = collect(subject_id, bytes(subject.found_by))
         vault.destroy_key(subject_id=subject_id)
         _empty(traces)
-        vault.erase(subject_id=subject_id)
+        vault.erase(subject_id=subject_id, prediction_ids=traces.prediction_ids)
     vault.delete_files(traces.object_ids)
     return True
 
@@ -150,7 +150,7 @@ def _delete_subject(erasure: Erasure) -> Step:
         settings.AMULET.erasure_ledger,
         ledger.Line(subject_id=traces.subject_id, erased_at=now(), request_id=erasure.request_id),
     )
-    vault.erase(subject_id=traces.subject_id)
+    vault.erase(subject_id=traces.subject_id, prediction_ids=traces.prediction_ids)
     return Step.FILES
 
 

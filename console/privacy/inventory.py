@@ -79,6 +79,7 @@ RUNNING: Final = Activity(_("running the service"), _INTEREST)
 
 _WHO: Final = _person(_("the person, as a random id"))
 _HASH: Final = _person(_("keyed hash of the pseudonym"))
+_HASH_OF_ERASED: Final = _person(_("keyed hash of the pseudonym, or of the id of a prediction of theirs"))
 _ITS_PREDICTION: Final = _person(_("the prediction, which leads to the person"))
 _THE_ANSWER: Final = _person(_("what was answered about the photograph, and when"))
 _AGREED: Final = _person(_("what was agreed to, when and how"))
@@ -119,7 +120,7 @@ TABLES: Final[tuple[Table, ...]] = (
         },
         kept=_WITH_PERSON, stores=("key", "person"),
     ),
-    Table("vault.Erased", RIGHTS, {"found_by": _HASH, "erased_at": _ASKED}, rule="erasures"),
+    Table("vault.Erased", RIGHTS, {"found_by": _HASH_OF_ERASED, "erased_at": _ASKED}, rule="erasures"),
     Table(
         "vault.Consent", KEEPING,
         {
@@ -338,6 +339,7 @@ TABLES: Final[tuple[Table, ...]] = (
         },
         kept=_WITH_ACCOUNT,
     ),
+    Table("staff.SpentCode", ACCESS, {"device": _ACCOUNT, "step": _CAME, "id": NOTHING}, kept=_WITH_ACCOUNT),
     Table(
         "sessions.Session", ACCESS,
         {"session_key": _SECRET, "session_data": _ACCOUNT, "expire_date": _CAME},

@@ -139,10 +139,10 @@ class PrivacyRequest(models.Model):
     def is_open(self) -> bool:
         return self.closed_at is None
 
-    def limits(self) -> Limits:
-        """Both clocks, and the day that binds."""
+    def limits(self, received_at: datetime | None = None) -> Limits:
+        """Both clocks, and the day that binds. received_at: where it is known that the one noted here is wrong."""
         return clocks.limits(
-            received_on=clocks.day_of(self.received_at),
+            received_on=clocks.day_of(received_at or self.received_at),
             erasure=self.kind == Kind.ERASURE,
             laws=_LAWS_OF[Laws(self.laws)],
             extended=self.extended_at is not None,

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 
 from console.vault import queries as vault
 from console.vault.cipher import find_by
+from console.vault.services import may_precede
 from protos.amulet.events.v1 import events_pb2 as pb
 
 _FOLDER: Final = "rejected"
@@ -77,7 +78,7 @@ def erase_late() -> int:
     def is_late(content: bytes) -> bool:
         event = _event(content)
         name = _pseudonym(content)
-        return event is not None and name in erased_at and _happened_at(event) <= erased_at[name]
+        return event is not None and name in erased_at and may_precede(_happened_at(event), erased_at[name])
 
     return _take_out(is_late) if erased_at else 0
 

@@ -19,6 +19,7 @@ from console.privacy.clocks import Escalation, Law
 from console.privacy.models import OPEN, RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
 from console.staff.models import User
 from console.staff.services import require
+from console.steady import earliest
 from console.vault import queries as vault
 from console.vault import restriction
 from console.vault.cipher import find_by
@@ -46,7 +47,7 @@ def receive(
     """
     require(actor, "privacy.add_privacyrequest")
     moment = now()
-    received_at = received_at or moment
+    received_at = received_at or earliest(moment)  # the law's limits, too, are the earlier ones then
     if not pseudonym or len(pseudonym) > TEXT_MAX or not pseudonym.isprintable():
         raise Invalid(_("A pseudonym has 1 to {most} printable characters.").format(most=TEXT_MAX), field="subject")
     if kind not in Kind.values:
@@ -260,11 +261,14 @@ def escalate(*, at: datetime) -> int:
         left = request.days_left(today)
         level = clocks.escalation(left)
         lower = [each for each in _LEVELS if _LEVELS.index(each) < _LEVELS.index(level)]
+        higher = [each for each in _LEVELS if _LEVELS.index(each) > _LEVELS.index(level)]
         # As it was read: of one that was extended since, nothing is near any more.
         as_read = PrivacyRequest.objects.filter(pk=request.pk, closed_at=None, due_at=request.due_at)
         if as_read.filter(told__in=lower).update(told=level):
             _record(None, "privacy.escalated", request.pk, level=level, days_left=left)
             told += 1
+        # Told while the clock was ahead: when it comes to that it is told again.
+        as_read.filter(told__in=higher).update(told=level)
     return told
 
 

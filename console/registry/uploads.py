@@ -30,6 +30,7 @@ from console.registry.models import ModelVersion, State, Upload
 from console.registry.queries import uploads_of
 from console.staff.models import User
 from console.staff.services import require
+from console.steady import earliest
 from model_store.members import Limits
 
 UNFINISHED_MAX: Final = 5  # for each person
@@ -176,11 +177,11 @@ def discard(upload: Upload) -> bool:
 
 
 def discard_abandoned() -> int:
-    """Forget unfinished uploads that nobody touched for a day. Returns how many.
+    """Forget unfinished uploads that nobody touched for a day, however the clock was set meanwhile. Returns how many.
 
     Bytes that nobody waits for go, too: of an upload whose process was killed before it removed them.
     """
-    old = list(Upload.objects.filter(model_version=None, touched_at__lt=now() - KEPT_UNFINISHED))
+    old = list(Upload.objects.filter(model_version=None, touched_at__lt=earliest(now()) - KEPT_UNFINISHED))
     count = sum(discard(upload) for upload in old)
     # Files first: the row of an upload is there before its file.
     files = {path.stem: path for path in settings.AMULET.staging_dir.glob(f"*{_PART}")}

@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from console.idempotency import services as idempotency
-from console.idempotency.models import Call
 from console.predictions.models import Feedback, Prediction
 from console.predictions.services import discard_orphan_feedback
 from console.privacy import queries as privacy_queries
@@ -26,7 +25,7 @@ from console.retention import predictions
 from console.sheets import withdrawal as sheets
 from console.staff.sign_ins import forget_attempts
 from console.vault import services as vault
-from console.vault.models import Consent, Erased, StoredObject
+from console.vault.models import Consent, StoredObject
 from console.vault.queries import consents_ended
 from console.webhooks import services as webhooks
 from console.webhooks.models import Delivery, State
@@ -55,14 +54,6 @@ def _photographs(at: datetime) -> QuerySet[StoredObject]:
 def _feedback(at: datetime) -> QuerySet[Feedback]:
     known = Prediction.objects.filter(pk=OuterRef("prediction_id"))
     return Feedback.objects.filter(~Exists(known), happened_at__lt=at - vault.LATE_EVENTS_MAX)
-
-
-def _erasures(at: datetime) -> QuerySet[Erased]:
-    return Erased.objects.filter(erased_at__lt=at - vault.LATE_EVENTS_MAX)
-
-
-def _calls(at: datetime) -> QuerySet[Call]:
-    return Call.objects.filter(begun_at__lt=at - idempotency.KEPT)
 
 
 def _deliveries(at: datetime) -> QuerySet[Delivery]:
@@ -142,10 +133,10 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     Rule(
         "erasures",
-        _("keyed hashes of erased people, so that a late event brings nobody back"),
+        _("keyed hashes of erased people and their predictions, so that a late event brings nobody back"),
         _("30 days"),
         timedelta(days=1),
-        _erasures,
+        lambda at: vault.forgettable(at=at),
         lambda _at: vault.forget_erased(),
     ),
     Rule(
@@ -153,7 +144,7 @@ RULES: Final[tuple[Rule, ...]] = (
         _("answers to calls under an Idempotency-Key, so that each is done once"),
         _("24 hours"),
         timedelta(hours=1),
-        _calls,
+        lambda at: idempotency.old(at=at),
         lambda at: idempotency.tidy(at=at),
     ),
     Rule(

@@ -196,6 +196,7 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = AMULET.behind_tls
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_ENGINE = "console.staff.sessions"
 SESSION_COOKIE_AGE = 12 * 3600
 # Named after the port: two stacks on one machine share the cookies of 127.0.0.1.
 SESSION_COOKIE_NAME = f"amulet_session_{AMULET.console_port}"

@@ -8,7 +8,6 @@ from django import forms
 from django.contrib.auth.signals import user_login_failed
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
-from django_otp import match_token
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.widgets import INPUT_CLASSES
 
@@ -40,8 +39,7 @@ class SecondFactorLoginForm(AuthenticationForm):
         user = self.get_user()
         if user is None or cleaned is None:
             return cleaned
-        services.forget_times_ahead(user)
-        device = match_token(user, cleaned.get("code", ""))
+        device = services.open_with_code(user, cleaned.get("code", ""))
         if device is None:
             # For the lockout and the audit trail a wrong code is what a wrong password is.
             name = {"username": user.get_username()}

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.staff.scopes import everything
 
@@ -54,6 +55,20 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.key_id})"
+
+
+class SpentCode(models.Model):
+    """A code that opened. The device itself knows the last one alone, and forgets that when the clock was set back."""
+
+    device = models.ForeignKey(TOTPDevice, on_delete=models.CASCADE, related_name="+")
+    step = models.BigIntegerField()  # which half minute it was the code of
+
+    class Meta:
+        default_permissions = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["device", "step"], name="a_code_opens_once")]
+
+    def __str__(self) -> str:
+        return f"{self.device_id} {self.step}"
 
 
 class FailedSignIns(models.Model):

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.contrib.auth.hashers import make_password
@@ -17,12 +17,13 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+from django_otp import match_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
-from console.staff.models import ApiToken, User
+from console.staff.models import ApiToken, SpentCode, User
 from console.staff.queries import tokens_shown_to
 from console.staff.scopes import Scope, exceeding
 
@@ -31,6 +32,7 @@ PASSWORD_BYTES: Final = 15
 
 # Of a code's 30 s each. What is less far ahead may be the clock of another machine: there no code opens twice.
 _STEPS_AHEAD_MAX: Final = 10
+_CODES_KEPT: Final = timedelta(days=7)  # further back no clock is set, or whoever may set it needs no code
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,11 +370,25 @@ def _end_tokens(user: User) -> None:
     ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now())
 
 
+def open_with_code(user: User, code: str) -> TOTPDevice | None:
+    """The second factor that this code opens; None where it opens none, or has opened one before."""
+    forget_times_ahead(user)
+    device: TOTPDevice | None = match_token(user, code)
+    if device is None:
+        return None
+    # What is further away is no replay that a clock which was set could make of it.
+    kept = int(_CODES_KEPT.total_seconds()) // device.step
+    SpentCode.objects.filter(device=device).exclude(step__range=(device.last_t - kept, device.last_t + kept)).delete()
+    _code, is_new = SpentCode.objects.get_or_create(device=device, step=device.last_t)
+    return device if is_new else None
+
+
 def forget_times_ahead(user: User) -> None:
     """Let somebody in who came, or failed to, while the clock was ahead of where it was set back to.
 
-    A code opens once, so none is taken from before the last one that opened; and after one that was wrong there is a
-    wait. Both count from the time at which that was, and would last for as long as the clock was ahead.
+    A device takes no code from before the last one that opened; and after one that was wrong there is a
+    wait. Both count from the time at which that was, and would last for as long as the clock was ahead. That a code
+    opens once all the same is `open_with_code`'s.
     """
     for device in TOTPDevice.objects.filter(user=user):
         step = (int(time.time()) - device.t0) // device.step

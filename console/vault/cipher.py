@@ -64,6 +64,11 @@ def find_by(keys: MasterKeys, pseudonym: str) -> bytes:
     return hasher.finalize()
 
 
+def find_prediction_by(keys: MasterKeys, prediction_id: UUID) -> bytes:
+    """The keyed hash under which an erased person's prediction is known, 32 bytes. No pseudonym has the same."""
+    return find_by(keys, f"\0prediction\0{prediction_id}")  # a pseudonym is printable
+
+
 def new_subject_key(keys: MasterKeys, subject_id: UUID) -> bytes:
     """A fresh key for a subject, wrapped for storage and bound to the subject's id."""
     nonce = os.urandom(NONCE_BYTES)

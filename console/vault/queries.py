@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
 from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
-from console.vault.cipher import KeyUnreadable, MasterKeys, Unopenable, find_by, load_master_keys, unwrap
+from console.vault.cipher import (
+    KeyUnreadable,
+    MasterKeys,
+    Unopenable,
+    find_by,
+    find_prediction_by,
+    load_master_keys,
+    unwrap,
+)
 from console.vault.folder import Folder
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
@@ -119,6 +128,24 @@ def consents_named(references: Iterable[str], *, purpose: Purpose, at: datetime)
 def consents_ended(before: datetime) -> QuerySet[Consent]:
     """Consents that were withdrawn, or ran out, before a time."""
     return Consent.objects.filter(Q(withdrawn_at__lt=before) | Q(expires_at__lt=before))
+
+
+def erased_among(prediction_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Those predictions that were erased lately, with their person. A query, and none where there are none."""
+    wanted = {find_prediction_by(keys(), prediction_id): prediction_id for prediction_id in prediction_ids}
+    if not wanted:
+        return frozenset()
+    found = Erased.objects.filter(found_by__in=list(wanted)).values_list("found_by", flat=True)
+    return frozenset(wanted[bytes(found_by)] for found_by in found)
+
+
+def known_since(pseudonyms: Collection[str]) -> Mapping[str, datetime]:
+    """Since when those among them are known who are here and not being erased. A query, and none for nobody."""
+    wanted = {find_by(keys(), pseudonym): pseudonym for pseudonym in pseudonyms}
+    if not wanted:
+        return {}
+    rows = Subject.objects.filter(found_by__in=list(wanted), shut_at=None).values_list("found_by", "created_at")
+    return {wanted[bytes(found_by)]: created_at for found_by, created_at in rows}
 
 
 def erased_at(pseudonyms: Collection[str]) -> Mapping[str, datetime]:

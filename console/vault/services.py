@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import secrets
-import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -28,6 +28,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
+from console.steady import earliest, latest
 from console.vault import cipher, queries
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import SHELVES
@@ -41,7 +42,9 @@ EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 ORPHAN_AGE_S: Final = 3600.0
 # A look at every one of a million files takes minutes of a disk. What is swept is noise already: a day is soon enough.
 SWEEP_TURNS: Final = 128
-LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long a gateway's journal may wait for the console
+LATE_EVENTS_MAX: Final = timedelta(days=30)  # how long an erasure is remembered: a gateway's journal may wait so long
+# What is older may be from before an erasure that is forgotten: a day less, for a clock that was set back since.
+_SURELY_REMEMBERED: Final = LATE_EVENTS_MAX - timedelta(days=1)
 _REFERENCE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 
@@ -182,17 +185,19 @@ def erase_kept(*, subject_id: UUID) -> int:
 
 
 @transaction.atomic
-def erase(*, subject_id: UUID) -> bool:
+def erase(*, subject_id: UUID, prediction_ids: Collection[UUID] = ()) -> bool:
     """Delete a person whose records are shut, with all that the vault holds. False when that was done before.
 
     What other apps know must be gone by now, or loses its link. For LATE_EVENTS_MAX the vault
-    remembers the keyed hash, so that an event from before the erasure brings nobody back.
+    remembers the keyed hashes of the person and of these predictions, which were theirs, so that an event from before
+    the erasure brings nothing back.
     """
     subject = Subject.objects.select_for_update().filter(pk=subject_id).exclude(shut_at=None).first()
     if subject is None:
         return False
     erase_kept(subject_id=subject_id)
     remember_erased(found_by=bytes(subject.found_by))
+    remember_erased_predictions(prediction_ids)
     subject.delete()
     return True
 
@@ -203,13 +208,44 @@ def delete_files(object_ids: Iterable[UUID]) -> None:
 
 
 def remember_erased(*, found_by: bytes) -> None:
-    """From now on no event from before now brings this person here, for LATE_EVENTS_MAX."""
-    Erased.objects.update_or_create(found_by=found_by, defaults={"erased_at": now()})
+    """From now on no event from before now brings this person here, for LATE_EVENTS_MAX.
+
+    Where the clock was set back, now is when it was before: events of gateways may be from then.
+    """
+    Erased.objects.update_or_create(found_by=found_by, defaults={"erased_at": latest(now())})
+
+
+def remember_erased_predictions(prediction_ids: Iterable[UUID]) -> None:
+    """From now on no event says anything of these predictions here, for LATE_EVENTS_MAX. May be repeated."""
+    keys, erased_at = queries.keys(), latest(now())
+    rows = [Erased(found_by=cipher.find_prediction_by(keys, each), erased_at=erased_at) for each in prediction_ids]
+    Erased.objects.bulk_create(
+        sorted(rows, key=lambda row: bytes(row.found_by)),
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["found_by"],
+        update_fields=["erased_at"],
+    )
+
+
+def may_precede(happened_at: datetime, erased_at: datetime) -> bool:
+    """Whether what happened then, by the clock of another machine, may have been before an erasure."""
+    return happened_at - erased_at <= CLOCKS_DIFFER_MAX
+
+
+def is_beyond_memory(happened_at: datetime, at: datetime) -> bool:
+    """Whether an erasure since then may be forgotten again."""
+    return happened_at < at - _SURELY_REMEMBERED
+
+
+def forgettable(*, at: datetime) -> QuerySet[Erased]:
+    """The memory of erasures from before which no event can still come: `is_beyond_memory` of them."""
+    return Erased.objects.filter(erased_at__lt=earliest(at) - LATE_EVENTS_MAX)
 
 
 def forget_erased() -> int:
     """Drop the memory of erasures from before which no event can still come. Returns how many."""
-    return Erased.objects.filter(erased_at__lt=now() - LATE_EVENTS_MAX).delete()[0]
+    return forgettable(at=now()).delete()[0]
 
 
 def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
@@ -311,7 +347,7 @@ def sweep(*, turn: int) -> int:
     store = queries.store()
     removed = 0
     for shelf in range(turn % SWEEP_TURNS, SHELVES, SWEEP_TURNS):
-        candidates = list(store.older_than(time.time() - ORPHAN_AGE_S, shelf=shelf))
+        candidates = list(store.older_than(earliest(now()).timestamp() - ORPHAN_AGE_S, shelf=shelf))
         for start in range(0, len(candidates), 500):
             some = candidates[start : start + 500]
             known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))

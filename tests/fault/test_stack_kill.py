@@ -12,7 +12,7 @@ Rounds with kill -9 at a random moment, of each run of `make fault` (and of `mak
     test_stack_outages           3     (3)   a client in mid-stream
 
 Beside them, at a chosen moment: 24 calls of the journal and its shipper (test_journal_strace), the database
-(test_database_away), steps of the demonstration and of an erasure. A supervisor that is killed: tests/unit/cli.
+(test_database_away), steps of the demonstration and of an erasure; and the supervisor (test_supervisor_kill).
 """
 
 from __future__ import annotations

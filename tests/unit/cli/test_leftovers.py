@@ -19,7 +19,7 @@ from cli.checks.machine import ports
 from cli.layout import Layout, Ports
 from cli.leftovers import leftovers
 from cli.main import main
-from cli.stack import READY_S_MAX, StackError, _wait_until_ready, look, stop
+from cli.stack import READY_S_MAX, StackError, _wait_until_ready, hold, look, stop
 from cli.supervision import Program
 from tests.ports import free_offset
 from tests.unit.cli.waiting import until
@@ -82,6 +82,29 @@ def test_what_a_killed_supervisor_left_is_stopped_in_good_order(layout: Layout, 
     assert not leftovers(layout)
     assert look(layout).problems == (f"no stack runs in {layout.state}: `amulet up` starts it",)
     assert not stop(layout)
+
+
+def test_whoever_holds_a_stack_is_told_that_its_supervisor_was_killed(
+    layout: Layout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "long.py"
+    script.write_text(LONG)
+    with supervised(layout, Program("gateway", (sys.executable, "-S", str(script), str(tmp_path)))) as supervisor:
+        until((tmp_path / "listens").exists)
+        supervisor.kill()
+        supervisor.wait()
+    try:
+        with pytest.raises(
+            StackError, match="1 programs run without their supervisor, which was killed: `amulet down`"
+        ):
+            hold(layout)
+    finally:
+        assert stop(layout)
+    assert "stopped from elsewhere" not in capsys.readouterr().err
+
+    hold(layout)
+
+    assert "The stack was stopped from elsewhere." in capsys.readouterr().err
 
 
 def test_what_another_stack_runs_is_left_alone(layout: Layout, tmp_path: Path) -> None:

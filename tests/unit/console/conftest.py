@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
 
+from console import steady
 from tests.console_ready import ready
 
 if TYPE_CHECKING:
@@ -19,6 +23,16 @@ def consent(db: None) -> Consent:
     from tests.unit.console.shop import agreed
 
     return agreed()
+
+
+@pytest.fixture
+def clock_was_set(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """The wall clock is so much further on than it was left to itself since this process began."""
+
+    def by(ahead: timedelta) -> None:
+        monkeypatch.setattr(steady, "_BEGAN_AT", (datetime.now(UTC) - ahead, time.monotonic()))
+
+    return by
 
 
 @pytest.fixture(scope="session")

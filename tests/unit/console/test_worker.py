@@ -37,6 +37,8 @@ WORKERS = {
     "replay": ("console.manage", "replay_erasures"),
 }
 
+BEAT = ("celery", "-A", "console.celery_app", "beat")
+
 
 def start(folder: Path, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """A process of a console whose secrets are there, and its vault's key is none; settings: without the prefix."""
@@ -70,8 +72,9 @@ def test_a_worker_names_a_secret_that_is_missing(tmp_path: Path) -> None:
     )
 
 
-def test_a_worker_tells_a_wrong_setting_in_one_sentence(tmp_path: Path) -> None:
-    ended = start(tmp_path, *WORKERS["with the clock"], LOG_FORMAT="xml")
+@pytest.mark.parametrize("command", [WORKERS["with the clock"], WORKERS["Celery's own"], BEAT])
+def test_a_worker_tells_a_wrong_setting_in_one_sentence(tmp_path: Path, command: tuple[str, ...]) -> None:
+    ended = start(tmp_path, *command, LOG_FORMAT="xml")
 
     assert ended.returncode == 2
     assert ended.stderr.startswith("AMULET_LOG_FORMAT is 'xml': ")

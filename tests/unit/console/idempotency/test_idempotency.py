@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from rest_framework.test import APIClient
 from console.clients.models import ApiKey, Client
 from console.idempotency import services
 from console.idempotency.models import Call
+from console.retention import services as retention
 from console.site.roles import Role
 from console.staff.models import ApiToken, User
 from console.staff.services import create_token, set_role
@@ -128,5 +130,26 @@ def test_an_unfit_key_is_refused(script: APIClient, key: str) -> None:
 
 def test_old_keys_are_forgotten(script: APIClient) -> None:
     post(script, "clients/", A_CLIENT)
-    assert services.tidy(at=now() + timedelta(hours=23)) == 0
-    assert services.tidy(at=now() + timedelta(hours=25)) == 1
+    Call.objects.update(begun_at=now() - timedelta(hours=23))
+    assert services.tidy(at=now()) == 0
+    Call.objects.update(begun_at=now() - timedelta(hours=25))
+    assert services.tidy(at=now()) == 1
+
+
+def test_a_clock_that_is_set_a_day_on_does_no_call_twice(
+    script: APIClient, clock_was_set: Callable[[timedelta], None]
+) -> None:
+    post(script, "clients/", A_CLIENT)
+    Call.objects.update(begun_at=now() - timedelta(hours=25))  # an hour ago, and the clock was set
+    clock_was_set(timedelta(days=1))
+    retention.apply_due(at=now())
+    assert post(script, "clients/", A_CLIENT)["Idempotency-Replayed"] == "true"
+    assert Client.objects.count() == 1
+
+
+def test_nor_one_that_is_set_back(script: APIClient, clock_was_set: Callable[[timedelta], None]) -> None:
+    post(script, "clients/", A_CLIENT)
+    Call.objects.update(begun_at=now() + timedelta(hours=23))  # an hour ago, and the clock was set back
+    clock_was_set(-timedelta(days=1))
+    retention.apply_due(at=now())
+    assert post(script, "clients/", A_CLIENT)["Idempotency-Replayed"] == "true"

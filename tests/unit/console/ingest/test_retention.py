@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import F
 from django.utils.timezone import now
 
 from console.ingest.services import apply_batch
@@ -16,7 +17,7 @@ from console.predictions.models import Prediction
 from console.site.roles import Role
 from console.vault import cipher, queries, services
 from console.vault.folder import Folder
-from console.vault.models import StoredObject, Subject
+from console.vault.models import Consent, Erased, StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.unit.console.people import member
 from tests.unit.console.shop import sent
@@ -57,6 +58,11 @@ def agree(reference: str, *, before: str = "officer") -> None:
         actor=member(Role.PRIVACY_OFFICER, before), pseudonym="shop-17", purpose="keep_photograph", text_version="1",
         channel="web", reference=reference, given_at=now() - timedelta(hours=1),
     )  # fmt: skip
+
+
+def erase_shop(*, ago: timedelta = timedelta()) -> None:
+    services.remember_erased(found_by=cipher.find_by(queries.keys(), "shop-17"))
+    Erased.objects.update(erased_at=F("erased_at") - ago)
 
 
 def kept(event: pb.Event) -> str:
@@ -154,13 +160,43 @@ def test_of_two_events_about_one_prediction_the_refused_one_leaves_nothing(watch
 
 
 def test_an_event_of_a_clock_that_was_ahead_brings_no_erased_person_back() -> None:
-    services.remember_erased(found_by=cipher.find_by(queries.keys(), "shop-17"))
-    ahead, now_at = (sent(consent="", happened_at=now() + later) for later in (timedelta(days=1), timedelta(minutes=1)))
+    erase_shop(ago=timedelta(minutes=6))
+    ahead, hardly, now_at = (
+        sent(consent="", happened_at=now() + later) for later in (timedelta(days=1), -timedelta(minutes=2), timedelta())
+    )
 
-    assert apply_batch([ahead]).applied == 1
+    assert apply_batch([ahead, hardly]).applied == 2
     assert not Subject.objects.exists()
     assert apply_batch([now_at]).applied == 1
     assert Subject.objects.exists()  # who comes again is somebody new
+
+
+def test_an_erasure_under_a_clock_that_was_set_back_counts_from_when_it_would_have_been(
+    clock_was_set: Callable[[timedelta], None],
+) -> None:
+    clock_was_set(-timedelta(days=1))
+    erase_shop()
+    clock_was_set(timedelta())
+    Erased.objects.update(erased_at=F("erased_at") - timedelta(days=1, minutes=1))  # it is a day later, and set right
+    before = sent(consent="", happened_at=now() - timedelta(minutes=20))
+
+    assert apply_batch([before]).applied == 1
+
+    assert not Subject.objects.exists()
+
+
+def test_an_event_from_before_every_erasure_that_is_remembered_brings_nobody(consent: Consent) -> None:
+    long_ago = now() - services.LATE_EVENTS_MAX
+    old = sent(consent="", pseudonym="shop-18", happened_at=long_ago)
+    known = sent(consent="", happened_at=long_ago)
+    Subject.objects.update(created_at=long_ago - timedelta(days=1))  # and was not erased since
+
+    assert apply_batch([old, known]).applied == 2
+
+    assert Subject.objects.get().pk == consent.subject_id
+    owners = dict(Prediction.objects.values_list("pk", "subject"))
+    assert owners[UUID(old.prediction.prediction_id)] is None
+    assert owners[UUID(known.prediction.prediction_id)] == consent.subject_id
 
 
 def test_a_photograph_of_a_clock_that_was_ahead_has_no_consent_that_can_be_shown_to_be_before_it() -> None:

@@ -4,8 +4,8 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from console.predictions.services import discard_orphan_feedback
 from console.privacy import erasure, ledger, refused, services, tasks
 from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
+from console.privacy.clocks import day_of
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, collect, find_all
 from console.review.models import ExpertDecision, ReviewItem
@@ -46,9 +47,10 @@ from console.vault.folder import Folder
 from console.vault.models import Consent, Erased, StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
-from tests.console_events import feedback_event, kept_event, prediction_event
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.console_events import feedback_event, kept_event, prediction_event, shadow_event
 from tests.unit.console.people import caller, member
-from tests.unit.console.privacy.planted import CALL, CANARY, PERSON, ask_erasure, late_event, plant
+from tests.unit.console.privacy.planted import CALL, CANARY, CONSENT, PERSON, ask_erasure, late_event, plant
 
 pytestmark = pytest.mark.django_db
 
@@ -200,22 +202,28 @@ def test_what_comes_late_brings_nobody_back(officer: User, expert: User) -> None
         row = Prediction.objects.get(pk=event.prediction.prediction_id)
         assert (row.subject_id, row.request_id, row.detail().trace_id) == (None, "", "")
     # Whoever comes back is somebody new.
+    Erased.objects.update(erased_at=now() - timedelta(minutes=6))
     fresh = late_event()
     fresh.traceparent = traced
-    fresh.happened_at.FromDatetime(now() + timedelta(seconds=1))
     assert apply_batch([fresh]).applied == 1
     row = Prediction.objects.get(pk=fresh.prediction.prediction_id)
     assert (row.request_id, row.detail().trace_id) == (CALL, "a1" * 16)
     assert Subject.objects.count() == 1
 
 
-def test_the_memory_of_an_erasure_ends_when_nothing_can_come_any_more(officer: User, expert: User) -> None:
-    plant(officer, expert)
+def test_the_memory_of_an_erasure_ends_when_nothing_can_come_any_more(
+    officer: User, expert: User, clock_was_set: Callable[[timedelta], None]
+) -> None:
+    mine = plant(officer, expert)
     assert erasure.carry_out(ask_erasure(officer).pk)
-    assert bytes(Erased.objects.get().found_by) == find_by(vault_queries.keys(), PERSON)
+    assert Erased.objects.filter(found_by=find_by(vault_queries.keys(), PERSON)).exists()
+    assert Erased.objects.count() == 1 + len(mine.prediction_ids)
     assert vault.forget_erased() == 0
     Erased.objects.update(erased_at=now() - vault.LATE_EVENTS_MAX - timedelta(minutes=1))
-    assert vault.forget_erased() == 1
+    clock_was_set(timedelta(days=1))
+    assert vault.forget_erased() == 0  # nobody knows whether it is so late
+    clock_was_set(timedelta())
+    assert vault.forget_erased() == 1 + len(mine.prediction_ids)
 
 
 def test_while_it_goes_on_nothing_is_opened_or_agreed_to(officer: User, expert: User) -> None:
@@ -527,11 +535,60 @@ def test_every_table_that_leads_to_a_person_is_in_a_store() -> None:
     assert missing == []
 
 
-def test_a_late_word_on_a_prediction_that_was_erased_stays_without_a_person(officer: User, expert: User) -> None:
+def test_what_other_gateways_still_hold_of_a_person_leaves_the_certificate_true(officer: User, expert: User) -> None:
     mine = plant(officer, expert)
-    assert erasure.carry_out(ask_erasure(officer).pk)
-    apply_batch([feedback_event(str(mine.prediction_ids[0]), comment="canary-late")])
-    assert Feedback.objects.count() == 1
+    traces = collect(mine.subject_id, find_by(vault_queries.keys(), PERSON))
+    unknown, answer = late_event(), pb.ShadowAnswer(version="v2", verdict=words.VERDICT_IN_DOMAIN)
+    # Two gateways: what was said of an answer is here before the answer itself.
+    apply_batch([feedback_event(unknown.prediction.prediction_id, comment=f"{CANARY}first")])
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+    told = str(mine.prediction_ids[0])
+    late = [
+        kept_event(pseudonym=PERSON, consent=CONSENT, recipient=_recipient(), request_id=CALL),
+        unknown,
+        feedback_event(unknown.prediction.prediction_id, comment=f"{CANARY}second"),
+        feedback_event(told, comment=f"{CANARY}third"),
+        shadow_event(told, answer),
+    ]
+    for event in late:  # each by another gateway
+        assert apply_batch([event]).applied == 1
+        assert not any(find_all(traces).values())
+    assert not Subject.objects.exists()
+    assert not StoredObject.objects.exists()
+    assert not Feedback.objects.exists()
+    assert CANARY not in everything()
+    assert not any(str(key) in everything() or key.hex in everything() for key in mine.prediction_ids)
+    assert Erasure.objects.get(pk=request.pk).step == Step.DONE
+    assert Entry.objects.filter(type__in=["feedback.given", "shadow.followed"]).count() == 5  # each event once
+
+
+@pytest.mark.parametrize("begun", ["begun_at", "key_destroyed_at", "searched_at"])
+def test_a_certificate_keeps_its_order_when_the_clock_is_set_back_meanwhile(
+    officer: User, expert: User, begun: str
+) -> None:
+    plant(officer, expert)
+    request = ask_erasure(officer)
+    while Erasure.objects.get(pk=request.pk).step < Step.FINISH:
+        erasure._advance(request.pk)
+    tomorrow = now() + timedelta(days=1)
+    PrivacyRequest.objects.update(received_at=tomorrow)
+    Erasure.objects.update(**{begun: tomorrow})
+    assert erasure.carry_out(request.pk)
+    statement = Erasure.objects.get(pk=request.pk).statement
+    assert statement is not None
+    times = [statement[name] for name in ("begun_at", "key_destroyed_at", "searched_at", "finished_at")]
+    assert times == sorted(times)
+    finished_at = datetime.fromisoformat(times[-1])
+    assert finished_at <= now()
+    assert statement["received_on"] <= day_of(finished_at).isoformat()
+    assert date.fromisoformat(statement["due_on"]["pdpa"]) - date.fromisoformat(statement["received_on"]) == timedelta(
+        days=90
+    )
+
+
+def test_feedback_waits_for_its_prediction_and_goes_when_that_cannot_come(officer: User, expert: User) -> None:
+    apply_batch([feedback_event(prediction_event().prediction.prediction_id)])
     discard_orphan_feedback(before=now() - vault.LATE_EVENTS_MAX)
     assert Feedback.objects.count() == 1  # its prediction may still come
     Feedback.objects.update(happened_at=now() - vault.LATE_EVENTS_MAX - timedelta(days=1))

@@ -22,7 +22,7 @@ from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries as vault
 from console.vault.cipher import find_by
-from console.vault.models import Subject
+from console.vault.models import Erased, Subject
 from gateway.journal.rejected import RejectedEvent, RejectedEvents
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.console_events import feedback_event, prediction_event
@@ -133,8 +133,10 @@ def test_what_is_refused_after_the_erasure_is_taken_out_within_the_hour(officer:
     plant(officer, expert)
     late, other = named(PERSON, happened_at=now() - timedelta(hours=1)), named("somebody-else")
     assert erasure.carry_out(ask_erasure(officer).pk)
-    again = named(PERSON, happened_at=now() + timedelta(minutes=1))  # who comes back is somebody new
-    keep_aside(late, other, again)
+    Erased.objects.update(erased_at=now() - timedelta(minutes=10))
+    hardly = named(PERSON, happened_at=now() - timedelta(minutes=6))  # by a gateway whose clock was ahead of ours
+    again = named(PERSON, happened_at=now())  # who comes back is somebody new
+    keep_aside(late, other, hardly, again)
     tasks.erase_refused()
     assert left() == [other.SerializeToString(), again.SerializeToString()]
     assert "console.privacy.tasks.erase_refused" in {entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values()}

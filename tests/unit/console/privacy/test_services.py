@@ -247,6 +247,29 @@ def test_a_request_that_is_extended_while_others_are_told_of_is_near_no_limit(
     assert services.escalate(at=moment + timedelta(days=61)) == 1
 
 
+def test_what_was_told_while_the_clock_was_ahead_is_told_again_in_its_time(officer: User) -> None:
+    moment = now()
+    receive(officer, kind="access", laws="pdpa", received_at=moment - timedelta(days=30))  # today is its last day
+    assert services.escalate(at=moment + timedelta(days=1)) == 1
+    assert services.escalate(at=moment) == 0
+    assert PrivacyRequest.objects.get().told == clocks.Escalation.URGENT
+    assert [services.escalate(at=moment + timedelta(days=1)) for _twice in range(2)] == [1, 0]
+    assert Entry.objects.filter(type="privacy.escalated").count() == 2
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(hours=-1), timedelta(days=-1)])
+def test_a_request_is_due_no_later_because_the_clock_was_set(
+    officer: User, clock_was_set: Callable[[timedelta], None], ahead: timedelta
+) -> None:
+    clock_was_set(ahead)
+    moment = now()
+    request = receive(officer)
+    true_on = clocks.day_of(moment - ahead)
+    latest = clocks.limits(received_on=true_on, erasure=request.kind == "erasure", laws=frozenset(clocks.Law))
+    assert request.limits().binding <= latest.binding
+    assert abs(request.received_at - (moment - max(ahead, timedelta()))) < timedelta(minutes=1)
+
+
 @pytest.mark.parametrize("kind", ["access", "portability"])
 def test_nothing_is_handed_out_before_the_work_has_begun_nor_after_it(officer: User, kind: str) -> None:
     request = receive(officer, kind=kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
@@ -176,6 +176,20 @@ def test_abandoned_uploads_and_their_bytes_go_after_a_day(malee: User) -> None:
     assert uploads.discard_abandoned() == 1
     assert not uploads.part_file(old).exists()
     assert list(Upload.objects.all()) == [fresh]
+
+
+def test_an_upload_is_not_abandoned_because_the_clock_was_set_a_day_on(
+    malee: User, clock_was_set: Callable[[timedelta], None]
+) -> None:
+    upload = announce(malee)
+    send(malee, upload, 0, CONTENT[:300])
+    Upload.objects.update(touched_at=now() - timedelta(hours=25))  # an hour ago, and the clock was set
+    clock_was_set(timedelta(days=1))
+    assert uploads.discard_abandoned() == 0
+    uploads.check_complete(send(malee, upload, 300, CONTENT[300:]))
+    clock_was_set(timedelta())
+    Upload.objects.update(touched_at=now() - timedelta(hours=25))
+    assert uploads.discard_abandoned() == 1
 
 
 @contextmanager

@@ -105,6 +105,23 @@ def test_a_clock_that_was_set_back_keeps_no_rule_waiting_until_it_comes_there_ag
     assert Applied.objects.get(pk="erasures").next_at == AT + timedelta(days=1)
 
 
+def test_a_clock_a_day_ahead_and_back_deletes_what_it_said_was_due_and_once(
+    officer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = {"shop-1": timedelta(hours=6), "shop-2": timedelta(hours=30)}  # until when they agreed
+    expert = member(Role.REVIEWER)
+    for person, after in people.items():
+        consenting(officer, person)
+        labelled(expert, person, is_a(CLASSES[0]))
+        Consent.objects.filter(reference=f"keep-{person}").update(expires_at=AT + after)
+    each = StoredObject.objects.count() // 2
+    for moment, left in ((AT, 2), (AT + timedelta(days=1), 1), (AT, 1), (AT + timedelta(hours=7), 1)):
+        monkeypatch.setattr(vault, "now", lambda moment=moment: moment)
+        services.apply_due(at=moment)
+        assert StoredObject.objects.count() == left * each, moment
+    assert Entry.objects.filter(type="vault.expired").count() == 1
+
+
 def test_two_workers_at_once_count_what_goes_once(monkeypatch: pytest.MonkeyPatch) -> None:
     services.apply_due(at=AT - timedelta(days=1))
     Erased.objects.create(found_by=b"1" * 32, erased_at=AT - timedelta(days=90))

@@ -17,6 +17,7 @@ from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection
+from django.db.models import F
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 from django.utils.timezone import now
@@ -31,7 +32,7 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff import services
-from console.staff.models import ApiToken, FailedSignIns, User
+from console.staff.models import ApiToken, FailedSignIns, SpentCode, User
 from console.staff.services import NewStaff, create_user
 from console.staff.sign_ins import WINDOW
 from tests.unit.console.people import browser as at_the_desk
@@ -158,6 +159,57 @@ def test_a_code_that_opened_while_the_clock_was_ahead_shuts_nobody_out_and_opens
     tomorrow_s = time.time() + 86_400
     TOTPDevice.objects.update(last_t=int(tomorrow_s) // 30)
     assert (log_in(Browser(), anong), log_in(Browser(), anong)) == (302, 200)
+
+
+@pytest.mark.parametrize("back_s", [3600, 86_400, -86_400])
+def test_a_code_that_opened_once_opens_nothing_when_the_clock_comes_there_again(
+    anong: NewStaff, monkeypatch: pytest.MonkeyPatch, back_s: int
+) -> None:
+    clock = SimpleNamespace(time=lambda: at_s)
+    for module in (totp_models, services):
+        monkeypatch.setattr(module, "time", clock)
+    at_s = seen_s = time.time()
+    assert log_in(Browser(), anong, code=code_of(anong, at=seen_s)) == 302
+    at_s = seen_s + back_s / 2  # somebody comes in meanwhile
+    assert log_in(Browser(), anong, code=code_of(anong, at=at_s)) == 302
+    at_s = seen_s + back_s
+    assert log_in(Browser(), anong, code=code_of(anong, at=at_s)) == 302
+    at_s = seen_s
+    assert log_in(Browser(), anong, code=code_of(anong, at=seen_s)) == 200
+    at_s = seen_s + 30
+    assert log_in(Browser(), anong, code=code_of(anong, at=at_s)) == 302  # the next one is nobody's yet
+
+
+def test_codes_are_remembered_for_a_week(anong: NewStaff) -> None:
+    device = TOTPDevice.objects.get()
+    step = int(time.time()) // 30
+    week = 7 * 86_400 // 30
+    SpentCode.objects.bulk_create(SpentCode(device=device, step=step + by) for by in (-week - 2, -week + 2, week - 2))
+    assert log_in(Browser(), anong) == 302
+    assert SpentCode.objects.filter(step__lt=step - week).count() == 0
+    assert SpentCode.objects.count() == 3
+
+
+def test_a_session_that_was_over_stays_over_when_the_clock_is_set_back(anong: NewStaff) -> None:
+    browser = Browser()
+    log_in(browser, anong)
+    key, ends_at = browser.cookies[settings.SESSION_COOKIE_NAME].value, Session.objects.get().expire_date
+    Session.objects.update(expire_date=now() - timedelta(minutes=1))  # a day on, and its last call comes
+    assert browser.get("/admin/").status_code == 302
+    Session.objects.update(expire_date=ends_at)  # and back
+    browser.cookies[settings.SESSION_COOKIE_NAME] = key  # of somebody who kept it
+    assert browser.get("/admin/").status_code == 302
+
+
+def test_a_session_from_times_to_come_is_over(anong: NewStaff) -> None:
+    browser = Browser()
+    log_in(browser, anong)
+    assert browser.get("/admin/").status_code == 200
+    Session.objects.update(expire_date=F("expire_date") + timedelta(hours=1))  # as another machine's clock has it
+    assert browser.get("/admin/").status_code == 200
+    Session.objects.update(expire_date=F("expire_date") + timedelta(days=1))
+    assert browser.get("/admin/").status_code == 302
+    assert not Session.objects.exists()
 
 
 def test_a_wrong_code_while_the_clock_was_ahead_is_waited_out_in_a_second(anong: NewStaff) -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -268,7 +268,9 @@ def test_a_full_disk_keeps_no_piece_of_what_it_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/*.bin"))
 
 
-def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> None:
+def test_the_sweep_removes_what_no_row_names_and_nothing_else(
+    officer: User, clock_was_set: Callable[[timedelta], None]
+) -> None:
     keep(give(officer))
     kept, orphan, fresh = StoredObject.objects.get().pk, uuid4(), uuid4()
     store = queries.store()
@@ -282,6 +284,9 @@ def test_the_sweep_removes_what_no_row_names_and_nothing_else(officer: User) -> 
     others = [turn for turn in range(services.SWEEP_TURNS) if turn != mine]
     assert sum(services.sweep(turn=turn) for turn in others) == 0
     assert store.read(orphan)
+    clock_was_set(timedelta(days=1))  # since they were written, as far as this process knows
+    assert services.sweep(turn=mine) == 0
+    clock_was_set(timedelta())
     assert services.sweep(turn=3 * services.SWEEP_TURNS + mine) == 1
     assert store.read(kept)
     assert store.read(fresh)
