@@ -122,6 +122,7 @@ def test_every_page_carries_the_headers_that_protect_it() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("static_files")
 def test_a_name_that_is_not_ours_is_not_answered() -> None:
     assert Browser().get("/healthz", HTTP_HOST="evil.example").status_code == 400
 
