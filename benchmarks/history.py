@@ -203,7 +203,8 @@ def fill(predictions: int, *, key: Ed25519PrivateKey, seed: int = 1, tell: Calla
         _sign(copies, log, moment)
         copies.write()
     Pending.objects.bulk_create(
-        Pending(version=version, hour=hour, document=document) for (version, hour), document in pending.items()
+        Pending(model=MODEL, version=version, hour=hour, document=document)
+        for (version, hour), document in pending.items()
     )
     drift.fold()
     with connection.cursor() as cursor:

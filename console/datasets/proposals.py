@@ -11,7 +11,6 @@ from console.audit.services import record
 from console.datasets.models import Dataset, Proposal
 from console.drift.models import EVERYBODY
 from console.drift.queries import alerts
-from console.registry.models import ModelVersion
 from console.registry.queries import models_known
 from console.review.queries import labels_of
 from console.review.services import TAKE_BACK
@@ -30,11 +29,7 @@ def propose_all(*, at: datetime) -> int:
 def propose(*, model: str, at: datetime) -> Proposal | None:
     """Open, renew or withdraw the proposal of a model, with an audit entry when it opens or goes."""
     labels = new_labels(model, at=at)
-    drifting = (
-        alerts()
-        .filter(client=EVERYBODY, version__in=ModelVersion.objects.filter(model=model).values("version"))
-        .count()
-    )
+    drifting = alerts().filter(client=EVERYBODY, model=model).count()
     if labels < settings.AMULET.retrain_labels and not drifting:
         if Proposal.objects.filter(model=model).delete()[0]:
             _record("retraining.proposal_closed", model, labels, drifting)

@@ -27,6 +27,10 @@ _EVERYBODY: Final = "everybody"  # in an address, where nothing would mean no fi
 _COLOURS: Final = {Outcome.NONE: "success", Outcome.DRIFT: "danger", Outcome.TOO_FEW: "info"}
 
 
+class ModelFilter(DistinctFilter):
+    title, parameter_name, column = gettext_lazy("model"), "model", "model"
+
+
 class VersionFilter(DistinctFilter):
     title, parameter_name, column = gettext_lazy("version"), "version", "version"
 
@@ -53,10 +57,16 @@ class FindingAdmin(HistoryAdmin):
         "q_text",
         "seen_text",
         "client_text",
-        "version",
+        "version_text",
     )
     when_empty = gettext_lazy("Findings appear here when what is asked differs from what a model learnt from.")
-    list_filter = (("outcome", ChoicesDropdownFilter), ("against", ChoicesDropdownFilter), VersionFilter, ClientFilter)
+    list_filter = (
+        ("outcome", ChoicesDropdownFilter),
+        ("against", ChoicesDropdownFilter),
+        ModelFilter,
+        VersionFilter,
+        ClientFilter,
+    )
     sortable_by = ()
     actions_list = ("performance",)
 
@@ -116,6 +126,10 @@ class FindingAdmin(HistoryAdmin):
     @display(description=gettext_lazy("Predictions now"))
     def seen_text(self, row: Finding) -> str:
         return f"{row.n_window:,}"
+
+    @display(description=gettext_lazy("Version"))
+    def version_text(self, row: Finding) -> str:
+        return " ".join(row.of)
 
     def row_page(self, request: HttpRequest, row: Finding) -> HttpResponse:
         return page(

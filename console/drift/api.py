@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import QuerySet
 from django.urls import path, reverse
 from django.utils.timezone import now
 from django_filters import rest_framework as filters
@@ -21,7 +20,6 @@ from console.drift.models import Finding
 from console.drift.moved import Grown, Moved, Tail, moved
 from console.drift.services import WINDOW
 from console.predictions.api import ROUTES
-from console.registry.models import ModelVersion
 from console.staff.permissions import may
 from console.staff.rest import actor_of
 
@@ -31,6 +29,7 @@ class FindingSerializer(serializers.ModelSerializer[Finding]):
         model = Finding
         fields: tuple[str, ...] = (
             "id",
+            "model",
             "version",
             "client",
             "against",
@@ -203,14 +202,9 @@ class ExpectedSerializer(serializers.Serializer[Any]):
 
 
 class FindingFilter(filters.FilterSet):
-    model = filters.CharFilter(method="of_model")
-
     class Meta:
         model = Finding
-        fields = ("version", "client", "against", "measure", "outcome")
-
-    def of_model(self, rows: QuerySet[Finding], name: str, value: str) -> QuerySet[Finding]:
-        return rows.filter(version__in=ModelVersion.objects.filter(model=value).values("version"))
+        fields = ("model", "version", "client", "against", "measure", "outcome")
 
 
 class FindingList(generics.ListAPIView[Finding]):

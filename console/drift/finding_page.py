@@ -53,7 +53,7 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
     before, now, grown = seen.before, seen.now, seen.grown
     names = class_names()
     return {
-        "title": _("{measure}, {version}").format(measure=name_of(row.measure, names), version=row.version)
+        "title": _("{measure}, {version}").format(measure=name_of(row.measure, names), version=" ".join(row.of))
         + (f", {client_names().get(row.client, row.client)}" if row.client else ""),
         "row": row,
         "outcome": Outcome(row.outcome).label,
@@ -82,7 +82,7 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
 
 def compared(row: Finding, *, at: datetime) -> Compared:
     """What a finding is about, as it is at an instant. Two queries."""
-    days = queries.days(row.version, since=at - timedelta(days=DAYS), client=row.client)
+    days = queries.days(row.of, since=at - timedelta(days=DAYS), client=row.client)
     before, now = _sides(row, days, at)
     grown = what_grew(row.measure, before, now) if before is not None else None
     return Compared(days, before, now, grown, _followed(row, now, grown))
@@ -91,7 +91,7 @@ def compared(row: Finding, *, at: datetime) -> Compared:
 def _sides(row: Finding, days: Sequence[queries.Day], at: datetime) -> tuple[Reference | None, Reference]:
     now = queries.window_of(days, ends_at=at, length=WINDOW)
     if row.against == Against.REFERENCE:
-        return queries.reference_of(row.version), now
+        return queries.reference_of(row.of), now
     return queries.window_of(days, ends_at=at - WINDOW, length=WINDOW), now
 
 

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from console.drift import queries
 from console.drift.models import EVERYBODY, Finding, Outcome
 
-_LABELS: Final = ("version", "against", "measure")
+_LABELS: Final = ("model", "version", "against", "measure")
 _FAMILIES: Final = {
     "amulet_drift_statistic": ("Distance between two distributions, or chi-square of their shares.", "statistic"),
     "amulet_drift_effect_ratio": ("Distance that is left when the sketches' error is taken off.", "effect"),
@@ -30,9 +30,9 @@ class Findings(Collector):
         for name, (text, column) in _FAMILIES.items():
             family = GaugeMetricFamily(name, text, labels=_LABELS)
             for row in rows:
-                family.add_metric([row.version, row.against, row.measure], getattr(row, column))
+                family.add_metric([row.model, row.version, row.against, row.measure], getattr(row, column))
             yield family
         alert = GaugeMetricFamily("amulet_drift_alert", "1: an alert is open.", labels=_LABELS)
         for row in rows:
-            alert.add_metric([row.version, row.against, row.measure], float(row.outcome == Outcome.DRIFT))
+            alert.add_metric([row.model, row.version, row.against, row.measure], float(row.outcome == Outcome.DRIFT))
         yield alert

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from django.db import models
 from django.db.models import Q
@@ -14,9 +14,17 @@ from model_store.reference import Reference, parse
 EVERYBODY = ""
 
 
+class Named(NamedTuple):
+    """A version. Its name is its model's alone: two models that learnt on one day may each have one of that name."""
+
+    model: str
+    version: str
+
+
 class Pending(models.Model):
     """Measurements of one batch of events, written in its transaction; folded into sketches within a minute."""
 
+    model = models.CharField(max_length=100, db_default="")
     version = models.CharField(max_length=100)
     client = models.CharField(max_length=36, default=EVERYBODY)
     hour = models.DateTimeField()
@@ -26,7 +34,11 @@ class Pending(models.Model):
         default_permissions = ()
 
     def __str__(self) -> str:
-        return f"{self.version} {self.hour}"
+        return f"{self.model} {self.version} {self.hour}"
+
+    @property
+    def of(self) -> Named:
+        return Named(self.model, self.version)
 
 
 class Span(models.TextChoices):
@@ -39,6 +51,7 @@ class Distribution(models.Model):
     clients that ask it most by the day alone.
     """
 
+    model = models.CharField(_("model"), max_length=100, db_default="")
     version = models.CharField(_("version"), max_length=100)
     client = models.CharField(_("client"), max_length=36, default=EVERYBODY)
     span = models.CharField(_("span"), max_length=4, choices=Span)
@@ -49,13 +62,13 @@ class Distribution(models.Model):
         default_permissions = ()
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["version", "client", "span", "begins_at"], name="one_distribution_per_version_client_and_span"
+                fields=["model", "version", "client", "span", "begins_at"], name="one_distribution_of_each"
             )
         ]
         indexes: ClassVar = [models.Index(fields=["span", "begins_at"], name="distribution_by_time")]
 
     def __str__(self) -> str:
-        return f"{self.version} {self.span} {self.begins_at}"
+        return f"{self.model} {self.version} {self.span} {self.begins_at}"
 
     def reference(self) -> Reference:
         return parse(self.text)
@@ -77,6 +90,7 @@ class Outcome(models.TextChoices):
 class Finding(models.Model):
     """The newest comparison of one measure of one version, for everybody or for one client."""
 
+    model = models.CharField(_("model"), max_length=100, db_default="")
     version = models.CharField(_("version"), max_length=100)
     client = models.CharField(_("client"), max_length=36, default=EVERYBODY)
     against = models.CharField(_("compared with"), max_length=10, choices=Against)
@@ -101,7 +115,7 @@ class Finding(models.Model):
         default_permissions = ("view",)
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["version", "client", "against", "measure"], name="one_finding_per_measure_and_client"
+                fields=["model", "version", "client", "against", "measure"], name="one_finding_of_each"
             ),
             models.CheckConstraint(
                 condition=Q(outcome="drift", since__isnull=False) | ~models.Q(outcome="drift") & models.Q(since=None),
@@ -110,4 +124,8 @@ class Finding(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.version} {self.against} {self.measure}"
+        return f"{self.model} {self.version} {self.against} {self.measure}"
+
+    @property
+    def of(self) -> Named:
+        return Named(self.model, self.version)

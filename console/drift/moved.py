@@ -107,9 +107,10 @@ def moved(row: Finding, grown: Tail | Grown, *, person: User, since: datetime, a
     if not may_see(person):
         return []
     newest = Prediction.objects.filter(happened_at__gte=since).order_by("-happened_at")
-    # One column each: with both, the rows of a rare client would be looked for among all of a version.
-    newest = newest.filter(client_id=row.client) if row.client else newest.filter(version=row.version)
-    keys = [key for key, version in newest.values_list("pk", "version")[:LOOKED_AT] if version == row.version]
+    # Client or version: with both, the rows of a rare client would be looked for among all of a version.
+    newest = newest.filter(client_id=row.client) if row.client else newest.filter(**row.of._asdict())
+    looked_at = newest.values_list("pk", "model", "version")[:LOOKED_AT]
+    keys = [key for key, model, version in looked_at if (model, version) == row.of]
     kept = vault.first_photographs([str(key) for key in keys], at=at)
     wanted = [key for key in keys if str(key) in kept][:READ]
     rows = free_for(person, Prediction.objects.filter(pk__in=wanted)).order_by("-happened_at")

@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from console.audit.services import record
 from console.drift import queries
 from console.drift.measures import measure
-from console.drift.models import EVERYBODY, Against, Distribution, Finding, Outcome, Pending, Span
+from console.drift.models import EVERYBODY, Against, Distribution, Finding, Named, Outcome, Pending, Span
 from console.drift.statistics import Comparison, compare_choices, compare_numbers, false_discovery
 from console.predictions.services import NewPrediction
 from model_store.reference import Reference, Sketch, is_confidence_in_a_class
@@ -49,11 +49,11 @@ class Compared:
 
 def add(made: Sequence[NewPrediction]) -> None:
     """Take the measurements of fresh predictions, inside the caller's transaction. One statement."""
-    batches: dict[tuple[str, str, datetime], tuple[dict[str, list[float]], dict[str, Counter[str]]]] = {}
+    batches: dict[tuple[Named, str, datetime], tuple[dict[str, list[float]], dict[str, Counter[str]]]] = {}
     for row in made:
         hour = row.happened_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
         samples, counts = batches.setdefault(
-            (row.version, row.client_id, hour), (defaultdict(list), defaultdict(Counter))
+            (Named(row.model, row.version), row.client_id, hour), (defaultdict(list), defaultdict(Counter))
         )
         measured = measure(confidence=row.confidence, verdict=row.verdict, top_class=row.top_class, detail=row.detail)
         for name, value in measured.samples.items():
@@ -61,8 +61,8 @@ def add(made: Sequence[NewPrediction]) -> None:
         for name, choice in measured.choices.items():
             counts[name][choice] += 1
     Pending.objects.bulk_create(
-        Pending(version=version, client=client, hour=hour, document={"samples": samples, "counts": counts})
-        for (version, client, hour), (samples, counts) in batches.items()
+        Pending(**of._asdict(), client=client, hour=hour, document={"samples": samples, "counts": counts})
+        for (of, client, hour), (samples, counts) in batches.items()
     )
 
 
@@ -80,17 +80,17 @@ def _fold_some() -> int:
     rows = list(unlocked.order_by("pk")[:_FOLDED_AT_ONCE])
     if not rows:
         return 0
-    fresh: dict[tuple[str, str, Span, datetime], list[dict[str, Any]]] = defaultdict(list)
+    fresh: dict[tuple[Named, str, Span, datetime], list[dict[str, Any]]] = defaultdict(list)
     tracked = _tracked(rows)
     for row in rows:
         hour = row.hour.astimezone(UTC)
-        fresh[row.version, EVERYBODY, Span.HOUR, hour].append(row.document)
-        fresh[row.version, EVERYBODY, Span.DAY, hour.replace(hour=0)].append(row.document)
-        if row.client in tracked[row.version]:
-            fresh[row.version, row.client, Span.DAY, hour.replace(hour=0)].append(row.document)
-    for (version, client, span, begins_at), documents in sorted(fresh.items()):
+        fresh[row.of, EVERYBODY, Span.HOUR, hour].append(row.document)
+        fresh[row.of, EVERYBODY, Span.DAY, hour.replace(hour=0)].append(row.document)
+        if row.client in tracked[row.of]:
+            fresh[row.of, row.client, Span.DAY, hour.replace(hour=0)].append(row.document)
+    for (of, client, span, begins_at), documents in sorted(fresh.items()):
         empty = Reference({}, {}).render()
-        place = {"version": version, "client": client, "span": span, "begins_at": begins_at}
+        place = {**of._asdict(), "client": client, "span": span, "begins_at": begins_at}
         Distribution.objects.bulk_create([Distribution(**place, text=empty)], ignore_conflicts=True)
         kept = Distribution.objects.select_for_update().get(**place)
         before = kept.reference()
@@ -111,15 +111,14 @@ def _of_few_classes(added: Reference, kept: Reference) -> Reference:
     return Reference({name: sketch for name, sketch in added.samples.items() if name not in gone}, added.counts)
 
 
-def _tracked(rows: Iterable[Pending]) -> dict[str, set[str]]:
+def _tracked(rows: Iterable[Pending]) -> dict[Named, set[str]]:
     """The clients of each version whose distributions are kept: those that are, and new ones while there is room."""
-    found: dict[str, set[str]] = {}
+    found: dict[Named, set[str]] = {}
     for row in rows:
-        if row.version not in found:
-            kept = Distribution.objects.filter(version=row.version, span=Span.DAY).exclude(client=EVERYBODY)
-            found[row.version] = set(kept.values_list("client", flat=True).distinct())
-        if row.client != EVERYBODY and len(found[row.version]) < CLIENTS_MAX:
-            found[row.version].add(row.client)
+        if row.of not in found:
+            found[row.of] = queries.clients_kept(row.of)
+        if row.client != EVERYBODY and len(found[row.of]) < CLIENTS_MAX:
+            found[row.of].add(row.client)
     return found
 
 
@@ -188,16 +187,16 @@ def watch(*, at: datetime) -> int:
 
 
 @transaction.atomic
-def _note(version: str, against: Against, compared: Mapping[str, Sequence[Compared]], at: datetime) -> None:
+def _note(version: Named, against: Against, compared: Mapping[str, Sequence[Compared]], at: datetime) -> None:
     """Write findings down, and alerts that open or close, each once: another worker may do the same now."""
-    rows = Finding.objects.filter(version=version, against=against)
+    rows = Finding.objects.filter(**version._asdict(), against=against)
     known = {(each.client, each.measure): each.pk for each in rows}
     for client, each in ((client, each) for client, measures in compared.items() for each in measures):
         key = known.get((client, each.measure))
         columns = {**_columns(each), "looked_at": at}
         if key is None:
             unsaid = {**columns, "outcome": Outcome.NONE, "since": None}
-            place = {"version": version, "client": client, "against": against, "measure": each.measure}
+            place = {**version._asdict(), "client": client, "against": against, "measure": each.measure}
             key = Finding.objects.get_or_create(**place, defaults=unsaid)[0].pk
         row = Finding.objects.filter(pk=key)
         if each.outcome == Outcome.DRIFT:
@@ -209,7 +208,7 @@ def _note(version: str, against: Against, compared: Mapping[str, Sequence[Compar
             continue
         _tell_of_alert(
             opened=each.outcome == Outcome.DRIFT,
-            of=Finding(version=version, client=client, against=against, measure=each.measure),
+            of=Finding(**version._asdict(), client=client, against=against, measure=each.measure),
             effect=each.found.effect,
             q=each.q,
             n=each.found.n_window,
@@ -233,6 +232,7 @@ def _tell_of_alert(*, opened: bool, of: Finding, **figures: float) -> None:
         subject_type="model_version",
         subject_id=of.version,
         details={
+            "model": of.model,
             "against": str(of.against),
             "measure": of.measure,
             **({"client": of.client} if of.client else {}),

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from django.db.models import CharField, F, QuerySet, Value
+from django.db.models.functions import Concat
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -24,6 +25,7 @@ from console.staff.models import User
 from model_store.reference import is_confidence_in_a_class
 
 _ALERT, _REQUEST = "alert", "request"
+_VERSION = Concat("model", Value(" "), "version", output_field=CharField())
 _SINCE, _UNTIL = itemgetter(6, 1), itemgetter(7, 1)
 
 
@@ -32,7 +34,7 @@ class Alert:
     """An open alert of drift."""
 
     key: int
-    version: str
+    version: str  # with its model's name
     measure: str
     of_one_client: bool
     against: Against
@@ -111,5 +113,5 @@ def _requests(most: int) -> QuerySet[Any, Any]:
 def _alerts(most: int) -> QuerySet[Any, Any]:
     first = Finding.objects.filter(pk__in=alerts().order_by("since", "-effect", "pk").values("pk")[:most]).order_by()
     return first.values_list(
-        Value(_ALERT, CharField()), "pk", "version", "measure", "client", "against", "since", F("since")
+        Value(_ALERT, CharField()), "pk", _VERSION, "measure", "client", "against", "since", F("since")
     )

@@ -98,7 +98,8 @@ def test_drift_proposes_it_for_the_model_that_it_was_found_in() -> None:
         "outcome": Outcome.DRIFT, "test": "ks", "statistic": 0.2, "effect": 0.2, "psi": 0.1, "p": 0.001, "q": 0.01,
         "n_reference": 500, "n_window": 500, "error": 0.0, "since": now(), "looked_at": now(),
     }  # fmt: skip
-    Finding.objects.create(version="v20260101_tiny_1.000", against=Against.REFERENCE, measure="confidence", **drifted)
+    found = {"version": "v20260101_tiny_1.000", "against": Against.REFERENCE, "measure": "confidence", **drifted}
+    Finding.objects.create(model=MODEL, **found)
     assert standing() == [(MODEL, 0, 1)]
     Finding.objects.update(outcome=Outcome.NONE, since=None)
     assert standing() == []

@@ -28,15 +28,16 @@ pytestmark = pytest.mark.django_db
 VERSION = "v20261123_tiny_0.900"
 
 
-def a_worse_week(version: str = VERSION) -> None:
+def a_worse_week(version: str = VERSION, **fields: str) -> None:
     for confidence, at in ((0.95, now() - timedelta(days=7)), (0.6, now() - timedelta(hours=1))):
-        apply_batch([prediction_event(confidence=confidence, version=version, happened_at=at) for _ in range(210)])
+        made = [prediction_event(confidence=confidence, version=version, happened_at=at, **fields) for _ in range(210)]
+        apply_batch(made)
 
 
 def test_findings_are_filtered_and_come_in_pages() -> None:
-    known = a_version(member(Role.MODEL_ENGINEER), number=7, state=State.SMOKE_TESTED)
+    known = a_version(member(Role.MODEL_ENGINEER), model="coins", number=7, state=State.SMOKE_TESTED)
     a_worse_week()
-    a_worse_week(known.version)
+    a_worse_week(known.version, model=known.model)
     tasks.watch()
     script = caller(Role.VIEWER)
 
@@ -45,7 +46,7 @@ def test_findings_are_filtered_and_come_in_pages() -> None:
 
     assert len(found()) == Finding.objects.count()
     assert {row["version"] for row in found(version=VERSION)} == {VERSION}
-    assert {row["version"] for row in found(model=known.model)} == {known.version}
+    assert {(row["model"], row["version"]) for row in found(model=known.model)} == {(known.model, known.version)}
     assert found(model="no-such") == []
     drifted = found(outcome="drift", version=VERSION, client=CLIENT)
     assert {row["measure"] for row in drifted} >= {"confidence", "margin"}
@@ -128,7 +129,7 @@ def test_a_finding_whose_archive_is_not_at_hand_tells_its_days_alone() -> None:
     tasks.watch()
     row = Finding.objects.filter(client=EVERYBODY, against=Against.PREVIOUS, measure="confidence").get()
     Finding.objects.filter(pk=row.pk).update(against=Against.REFERENCE, version=VERSION)
-    ModelVersion.objects.filter(pk=version.pk).update(version=VERSION)  # its file is not in the store
+    ModelVersion.objects.filter(pk=version.pk).update(model="amulets", version=VERSION)  # its file is not in the store
     told = caller(Role.VIEWER).get(f"/api/v1/drift/findings/{row.pk}/").json()
     assert (told["curves"], told["choices"], told["grew"], told["course"]["before"]) == (None, [], None, None)
     assert [day["n"] for day in told["course"]["days"]] == [210, 210]

@@ -12,7 +12,7 @@ from console.audit.models import Entry
 from console.clients.services import create_client
 from console.datasets.proposals import propose_all
 from console.drift import queries, services
-from console.drift.models import EVERYBODY, Against, Distribution, Finding, Outcome, Span
+from console.drift.models import EVERYBODY, Against, Distribution, Finding, Named, Outcome, Span
 from console.ingest.services import apply_batch
 from console.site.roles import Role
 from model_store.reference import Reference, Sketch
@@ -89,7 +89,7 @@ def test_many_clients_cost_no_more_than_a_few_and_all_of_them_count_together() -
     assert counts.pop(EVERYBODY) == 4 * len(clients)
     assert set(counts.values()) == {4}
     services.tidy(at=NOON + services.CLIENT_DAYS_KEPT + timedelta(days=1))
-    assert queries.clients_since(VERSION, NOON) == []
+    assert queries.clients_since(Named("amulets", VERSION), NOON) == []
     assert days.get().client == EVERYBODY
 
 

@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from console.audit.models import Entry
 from console.drift import plots, queries, services, tasks
 from console.drift.finding_page import finding_context
-from console.drift.models import EVERYBODY, Against, Distribution, Finding, Outcome, Pending, Span
+from console.drift.models import EVERYBODY, Against, Distribution, Finding, Named, Outcome, Pending, Span
 from console.drift.names import name_of
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
@@ -34,6 +34,7 @@ from tests.unit.console.versions import a_version
 
 pytestmark = pytest.mark.django_db
 VERSION = "v20261123_tiny_0.900"
+OF = Named("amulets", VERSION)
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
@@ -82,7 +83,7 @@ def test_what_ingest_adds_is_folded_once_into_its_hour_and_day() -> None:
 def test_a_distribution_says_what_the_predictions_say() -> None:
     apply_batch(events(300, at=NOON))
     services.fold()
-    sketch = queries.window(VERSION, ends_at=NOON, length=services.WINDOW).samples["confidence"]
+    sketch = queries.window(OF, ends_at=NOON, length=services.WINDOW).samples["confidence"]
     exact = sorted(Prediction.objects.values_list("confidence", flat=True))
     assert sketch.ranks([exact[149]])[0] == pytest.approx(0.5)
 
@@ -91,8 +92,8 @@ def test_windows_take_whole_days_and_do_not_overlap() -> None:
     for days in range(16):
         apply_batch(events(2, at=NOON - timedelta(days=days), seed=days))
     services.fold()
-    now = queries.window(VERSION, ends_at=NOON, length=services.WINDOW)
-    before = queries.window(VERSION, ends_at=NOON - services.WINDOW, length=services.WINDOW)
+    now = queries.window(OF, ends_at=NOON, length=services.WINDOW)
+    before = queries.window(OF, ends_at=NOON - services.WINDOW, length=services.WINDOW)
     assert now.samples["confidence"].count == before.samples["confidence"].count == 14
 
 
@@ -237,17 +238,34 @@ def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "tiny.mar", settings.AMULET.model_store / version.file_name)
     batch = events(300, at=NOON)
     for event in batch:
-        event.prediction.version = version.version
+        event.prediction.model, event.prediction.version = version.model, version.version
     apply_batch(batch)
     services.fold()
     services.watch(at=NOON)
     found = Finding.objects.get(client=EVERYBODY, against=Against.REFERENCE, measure="confidence")
-    reference = queries.reference_of(version.version)
+    reference = queries.reference_of(Named(version.model, version.version))
     assert reference is not None
     assert (found.n_reference, found.n_window) == (reference.samples["confidence"].count, 300)
     assert found.outcome == Outcome.TOO_FEW  # the tiny model was measured on a dozen
     told = finding_context(found, person=member(Role.VIEWER), at=NOON)["sentence"]
     assert told == "What it is compared with are fewer than 30 predictions: nothing can be said."
+
+
+def test_two_models_may_have_a_version_of_one_name() -> None:
+    for model, week, worse in (("amulets", 1, False), ("amulets", 0, False), ("coins", 1, False), ("coins", 0, True)):
+        batch = events(300, at=NOON - timedelta(days=8 * week), seed=week + 1, worse=worse)
+        for event in batch:
+            event.prediction.model = model
+        apply_batch(batch)
+    services.fold()
+    services.watch(at=NOON)
+    assert {of: queries.window(of, ends_at=NOON, length=services.WINDOW).samples["confidence"].count
+            for of in queries.versions_since(NOON)} == {OF: 300, Named("coins", VERSION): 300}  # fmt: skip
+    drifted = Finding.objects.filter(client=EVERYBODY, outcome=Outcome.DRIFT)
+    assert set(drifted.values_list("model", flat=True)) == {"coins"}
+    assert Entry.objects.filter(type="drift.alert_opened", payload__text__contains='"model":"coins"').exists()
+    lines = [line for line in Browser().get("/metrics").content.decode().splitlines() if "amulet_drift_alert{" in line]
+    assert len(lines) == len({line.split("}")[0] for line in lines})  # two alike would cost the whole scrape
 
 
 def test_what_is_too_old_is_dropped() -> None:
@@ -267,8 +285,8 @@ def test_a_report_reads_as_much_however_long_the_history_is(
         apply_batch(events(10, at=NOON - timedelta(days=days), seed=days))
     services.fold()
     with django_assert_max_num_queries(2):
-        queries.window(VERSION, ends_at=NOON, length=services.WINDOW)
-        queries.window(VERSION, ends_at=NOON - services.WINDOW, length=services.WINDOW)
+        queries.window(OF, ends_at=NOON, length=services.WINDOW)
+        queries.window(OF, ends_at=NOON - services.WINDOW, length=services.WINDOW)
 
 
 def test_prometheus_reads_statistic_p_and_n() -> None:
@@ -277,7 +295,7 @@ def test_prometheus_reads_statistic_p_and_n() -> None:
     services.fold()
     services.watch(at=NOON)
     text = Browser().get("/metrics").content.decode()
-    labels = f'{{against="previous",measure="confidence",version="{VERSION}"}}'
+    labels = f'{{against="previous",measure="confidence",model="amulets",version="{VERSION}"}}'
     assert f"amulet_drift_samples{labels} 300.0" in text
     assert f"amulet_drift_alert{labels} 1.0" in text
     for family in ("statistic", "effect_ratio", "psi", "p_value", "q_value"):

@@ -46,7 +46,8 @@ PAGES: Final[Mapping[str, Rest]] = {
     "clients.client": Rest("clients/", {"?": "search"}),
     "datasets.dataset": Rest("datasets/", {"model": "model", "?": "fingerprint"}),
     "drift.finding": Rest(
-        "drift/findings/", {"outcome": "outcome", "against": "against", "version": "version", "client": "client"}
+        "drift/findings/",
+        {"outcome": "outcome", "against": "against", "model": "model", "version": "version", "client": "client"},
     ),
     "predictions.prediction": Rest(
         "predictions/",

@@ -264,6 +264,7 @@ def test_an_empty_console_says_what_comes_first() -> None:
 
 def an_alert(measure: str = "confidence", *, client: str = EVERYBODY) -> Finding:
     return Finding.objects.create(
+        model="amulets",
         version="v20261123_tiny_0.900",
         client=client,
         against=Against.PREVIOUS,
@@ -298,9 +299,9 @@ def test_open_alerts_stand_on_home_with_their_version_and_measure() -> None:
     alert, by_class = an_alert(), an_alert(f"confidence.{CLASSES[0]}", client="c-1")
     Finding.objects.filter(pk=alert.pk).update(since=now() - timedelta(days=5))
     page = shown(at_home(member(Role.VIEWER)))
-    assert "v20261123_tiny_0.900: confidence</a>" in page
+    assert "amulets v20261123_tiny_0.900: confidence</a>" in page
     assert "drift, compared with: the seven days before" in page
-    assert f"v20261123_tiny_0.900: confidence in {CLASSES[0]}</a>" in page
+    assert f"amulets v20261123_tiny_0.900: confidence in {CLASSES[0]}</a>" in page
     assert "drift of one client" in page
     order = [page.index(reverse("admin:drift_finding_change", args=[row.pk])) for row in (alert, by_class)]
     assert order == sorted(order)

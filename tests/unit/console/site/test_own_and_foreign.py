@@ -145,6 +145,7 @@ OF_SOMEBODY: Final = {
     "staff.User_user_permissions": NOWHERE,
     "staff.FailedSignIns": NOWHERE,
     "otp_totp.TOTPDevice": NOWHERE,
+    "staff.SpentCode": NOWHERE,
     "sessions.Session": NOWHERE,
     "idempotency.Call": NOWHERE,
     "admin.LogEntry": NOWHERE,
