@@ -490,12 +490,12 @@ TABLES: Final[tuple[Table, ...]] = (
     _impersonal("rollout.Observed", "id route arm what key other count"),
     _impersonal("rollout.PolicyIssue", "id revision fingerprint issued_at"),
     _impersonal("rollout.PolicyRecord", "digest revision issued_at"),
-    _impersonal("drift.Pending", "id version client hour document"),
-    _impersonal("drift.Distribution", "id version client span begins_at text"),
+    _impersonal("drift.Pending", "id model version client hour document"),
+    _impersonal("drift.Distribution", "id model version client span begins_at text"),
     _impersonal(
         "drift.Finding",
-        "id version client against measure outcome test statistic effect psi p q n_reference n_window error since "
-        "looked_at",
+        "id model version client against measure outcome test statistic effect psi p q n_reference n_window error "
+        "since looked_at",
     ),
     _impersonal("ingest.AppliedEvent", "event_id applied_at"),
     _impersonal("retention.Applied", "rule day deleted held failed problem last_at next_at"),
