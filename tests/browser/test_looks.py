@@ -120,7 +120,7 @@ LINKS_LIKE_TEXT: Final = r"""[...document.querySelectorAll("#content p a[href], 
     .map(link => link.innerText.trim().slice(0, 60))"""
 # A sentence of English on a Thai page: what somebody typed, or a text that nobody translated.
 ENGLISH: Final = re.compile(r"[A-Za-z’']{2,}(?: [A-Za-z’']+){2,}")
-TYPED: Final = "\n".join(
+SEEDS: Final = "\n".join(
     (Path(__file__).parents[2] / name).read_text("utf-8")
     for name in (
         "tests/browser/seed.py",
@@ -129,6 +129,13 @@ TYPED: Final = "\n".join(
         "model_store/handlers_allowed.json",  # what whoever reviewed a handler noted
     )
 )
+# The tests beside this one type on the same pages.
+FILLED: Final = [
+    text
+    for path in sorted(Path(__file__).parent.glob("test_*.py"))
+    for text in re.findall(r"""\.fill\("([^"]+)"\)""", path.read_text("utf-8"))
+]
+TYPED: Final = "\n".join([SEEDS, *FILLED])
 
 # axe-core does not know what a script listens to: a link without an address is reached by no keyboard.
 FOR_THE_MOUSE_ALONE: Final = r"""[...document.querySelectorAll("*")]
