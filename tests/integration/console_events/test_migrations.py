@@ -34,6 +34,27 @@ from benchmarks.migrations import before, later_migrations
 answer = [[app, name, before(app, name)] for app, name in later_migrations()]
 """
 
+# Two models with a version of one name, of which the registry has one; and a version that it does not have.
+_OF_TWO_MODELS = """
+from datetime import UTC, datetime
+from console.drift.models import Distribution, Span
+from console.site.roles import Role
+from model_store.reference import Reference
+from tests.unit.console.people import member
+from tests.unit.console.versions import a_version
+name = a_version(member(Role.MODEL_ENGINEER), model="coins").version
+for model, version in (("amulets", name), ("coins", name), ("stamps", "unknown")):
+    Distribution.objects.create(
+        model=model, version=version, span=Span.DAY, begins_at=datetime(2026, 11, 1, tzinfo=UTC),
+        text=Reference({}, {}).render(),
+    )
+answer = name
+"""
+_WHOSE = """
+from console.drift.models import Distribution
+answer = sorted(map(list, Distribution.objects.values_list("model", "version")))
+"""
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def fresh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
@@ -82,3 +103,10 @@ def test_every_migration_goes_back_over_rows_and_comes_again(fresh: Crew) -> Non
     migrate(fresh)  # an app that leans on what went back went with it
     assert fresh.shell(_SCHEMA) == schema
     assert {name: fresh.count(name) for name in kept} == counted
+
+
+def test_what_drift_knew_by_name_alone_goes_to_the_model_that_the_registry_knows(fresh: Crew) -> None:
+    name = fresh.shell(_OF_TWO_MODELS)
+    migrate(fresh, "drift", "0002")  # where a name stands once
+    migrate(fresh, "drift")
+    assert fresh.shell(_WHOSE) == [["", "unknown"], ["coins", name]]

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -83,6 +83,17 @@ def has_delivered(gateway: GatewayProcess) -> bool:
     return "amulet_backlog_events 0.0" in gateway.page("/metrics")[1]
 
 
+@contextmanager
+def without_an_answer(server: RunningTorchServe) -> Iterator[None]:
+    """The model answers nobody meanwhile."""
+    worker = server.worker()
+    worker.suspend()
+    try:
+        yield
+    finally:
+        worker.resume()
+
+
 def waits(gateway: GatewayProcess) -> bool:
     return "amulet_calls_in_flight 1.0" in gateway.page("/metrics")[1]
 
@@ -92,14 +103,10 @@ def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seco
 ) -> None:
     (first, second), key = gateways, uuid4().hex
     with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(1) as callers:
-        worker = server.worker()
-        worker.suspend()
-        try:
+        with without_an_answer(server):
             lost = callers.submit(first.predict, photo(), idempotency_key=key)
             until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
             first.kill()
-        finally:
-            worker.resume()
         with pytest.raises(grpc.RpcError):
             lost.result()
     began_s = time.monotonic()
@@ -122,14 +129,10 @@ def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_
     """The late owner: its model has answered it while it stood, and another gateway has answered the call."""
     (first, second), key = gateways, uuid4().hex
     with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(1) as callers:
-        worker = server.worker()
-        worker.suspend()
-        try:
+        with without_an_answer(server):
             late = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
             until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
             first.process.send_signal(signal.SIGSTOP)
-        finally:
-            worker.resume()
         try:
             answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
         finally:
