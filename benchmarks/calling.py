@@ -6,8 +6,13 @@ Closed loop: so many connections, each asking again as soon as it is answered. O
 requests at a fixed rate whatever the answers do, over the same connections; their latency
 counts from the moment they were due, so that a server which stalls does not hide it. A refusal for
 want of room (RESOURCE_EXHAUSTED, UNAVAILABLE) is no error but counted and timed apart. Prints
-one JSON object: the latency of every answer in milliseconds, refusals, errors, seconds, CPU
-seconds, and what our own server says of its stages.
+one JSON object: the latency of every answer to a request that was due within the measured seconds, in milliseconds,
+however late it came; how many answers came within them, which is the throughput; refusals, errors, CPU seconds
+and how many answers they were spent on, and what our own server says of its stages.
+
+An answer counts for the throughput when it came within the seconds, whenever its request was sent: requests on their
+way at the beginning stand for those on their way at the end. To wait for the last of them instead would add the time
+in which connections fall idle one by one, and take most from who is asked by many at once.
 """
 
 from __future__ import annotations
@@ -70,6 +75,9 @@ class Wish:
 @dataclass(slots=True)
 class Tally:
     began_s: float  # nothing before counts
+    ends_s: float
+    answered: int = 0  # between the two
+    answers: int = 0  # ever
     latencies_ms: list[float] = field(default_factory=list)
     errors: int = 0
     first_error: str = ""
@@ -90,8 +98,11 @@ class Tally:
             self.errors += due_s >= self.began_s
             self.first_error = self.first_error or f"{type(error).__name__}: {error}"[:500]
             return
+        came_s = time.perf_counter()
+        self.answers += 1
+        self.answered += self.began_s <= came_s < self.ends_s
         if due_s >= self.began_s:
-            self.latencies_ms.append((time.perf_counter() - due_s) * 1000)
+            self.latencies_ms.append((came_s - due_s) * 1000)
             for stage, took_ms in stages.items():
                 self.stages_ms[stage].append(took_ms)
 
@@ -99,36 +110,37 @@ class Tally:
 async def run(wish: Wish, photos: Sequence[bytes], authority: bytes) -> dict[str, Any]:
     """authority: PEM certificates for gRPC; empty for HTTP."""
     asks = [await (_grpc(wish, authority) if authority else _http(wish)) for _ in range(wish.connections)]
-    tally = Tally(time.perf_counter() + wish.warm_s)
-    ends_s = tally.began_s + wish.seconds
+    began_s = time.perf_counter() + wish.warm_s
+    tally = Tally(began_s, began_s + wish.seconds)
     cpu = resource.getrusage(resource.RUSAGE_SELF)
     if wish.rate:
-        await _open_loop(asks * wish.calls_at_once, photos, tally, ends_s, wish.rate)
+        await _open_loop(asks * wish.calls_at_once, photos, tally, wish.rate)
     else:
-        await asyncio.gather(*(_closed_loop(ask, photos, tally, ends_s, start=index) for index, ask in enumerate(asks)))
+        await asyncio.gather(*(_closed_loop(ask, photos, tally, start=index) for index, ask in enumerate(asks)))
     used = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "latencies_ms": tally.latencies_ms,
+        "answered": tally.answered,
+        "answers": tally.answers,
         "errors": tally.errors,
         "first_error": tally.first_error,
         "refused_ms": tally.refused_ms,
         "refused_without_hint": tally.refused_without_hint,
         "stages_ms": dict(tally.stages_ms),
-        "seconds": time.perf_counter() - tally.began_s,
         "cpu_s": {"user": used.ru_utime - cpu.ru_utime, "system": used.ru_stime - cpu.ru_stime},
         "waits": used.ru_nvcsw - cpu.ru_nvcsw,
         "rss_mib": used.ru_maxrss / 1024,
     }
 
 
-async def _closed_loop(ask: Ask, photos: Sequence[bytes], tally: Tally, ends_s: float, *, start: int) -> None:
+async def _closed_loop(ask: Ask, photos: Sequence[bytes], tally: Tally, *, start: int) -> None:
     turn = start * 7
-    while (now_s := time.perf_counter()) < ends_s:
+    while (now_s := time.perf_counter()) < tally.ends_s:
         await tally.count(ask, photos[turn % len(photos)], now_s)
         turn += 1
 
 
-async def _open_loop(asks: Sequence[Ask], photos: Sequence[bytes], tally: Tally, ends_s: float, rate: float) -> None:
+async def _open_loop(asks: Sequence[Ask], photos: Sequence[bytes], tally: Tally, rate: float) -> None:
     free: asyncio.Queue[Ask] = asyncio.Queue()
     for ask in asks:
         free.put_nowait(ask)
@@ -145,7 +157,7 @@ async def _open_loop(asks: Sequence[Ask], photos: Sequence[bytes], tally: Tally,
 
     async with asyncio.TaskGroup() as group:
         began_s, turn = time.perf_counter(), 0
-        while (due_s := began_s + turn / rate) < ends_s:
+        while (due_s := began_s + turn / rate) < tally.ends_s:
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
             if waiting < max(_OPEN_CALLERS, len(asks)):
                 waiting += 1

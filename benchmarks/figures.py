@@ -9,20 +9,29 @@ Row = dict[str, float]
 
 
 def row(
-    took_ms: Sequence[float], seconds: float, *, cpu_s: float, rss_mib: float, errors: int = 0, per_call: int = 1
+    took_ms: Sequence[float],
+    seconds: float,
+    *,
+    cpu_s: float,
+    rss_mib: float,
+    answered: int | None = None,
+    errors: int = 0,
+    per_call: int = 1,
 ) -> Row:
     """Throughput, percentiles and cost of one case in one round. per_call: how many things a call handles.
 
-    cpu_s: CPU seconds for these calls, of every process of the system.
+    answered: calls whose answer came within the seconds; as many as took_ms has where none was under way at either end.
+    cpu_s: CPU seconds for the answered, of every process of the system.
     """
+    answered = len(took_ms) if answered is None else answered
     percentiles = cuts(took_ms)
     return {
-        "rps": len(took_ms) * per_call / seconds,
+        "rps": answered * per_call / seconds,
         "p50_ms": percentiles[49],
         "p95_ms": percentiles[94],
         "p99_ms": percentiles[98],
         "cpu_s": cpu_s,
-        "cpu_ms_each": cpu_s / (len(took_ms) * per_call) * 1000,
+        "cpu_ms_each": cpu_s / (answered * per_call) * 1000,
         "rss_mib": rss_mib,
         "errors": float(errors),
     }

@@ -227,16 +227,18 @@ def one_case(
     if done.returncode != 0:
         raise SystemFailed(f"the callers of {server.name} failed: {done.stderr[-1000:]}")
     said = json.loads(done.stdout)
-    if not said["latencies_ms"]:
+    if not said["answered"]:
         raise SystemFailed(f"{server.name} answered nothing: {said['first_error']}")
+    calls = said["answers"]
     row = figures.row(
         said["latencies_ms"],
-        said["seconds"],
-        cpu_s=(server.cpu_s() - cpu_s) * _measured_share(seconds),
+        seconds,
+        answered=said["answered"],
+        # The processes were watched through the warm-up and the last answers, too.
+        cpu_s=(server.cpu_s() - cpu_s) * said["answered"] / calls,
         rss_mib=server.rss_mib(),
         errors=said["errors"],
     )
-    calls = max(1, round(len(said["latencies_ms"]) / _measured_share(seconds)))
     profile = spending.each(before, spending.spending(server.family()), calls=calls)
     profile["callers"] = {
         "user_ms": said["cpu_s"]["user"] * 1000 / calls,
@@ -249,11 +251,6 @@ def one_case(
         profile[spending.STAGES_P99] = {stage: one[98] for stage, one in cuts.items()}
     held = memory.held(server.family())
     return Case(row, profile, tuple(said["refused_ms"]), said["refused_without_hint"], held)
-
-
-def _measured_share(seconds: float) -> float:
-    """Of the CPU time: the processes were watched through the warm-up too."""
-    return seconds / (seconds + WARM_S)
 
 
 def _limit(bench: Bench, seconds: float) -> dict[str, Case]:
@@ -276,5 +273,11 @@ def _processes(bench: Bench, seconds: float, count: int) -> Case:
     ]
     said = [json.loads(process.communicate()[0]) for process in running]
     took_ms = [each for one in said for each in one["latencies_ms"]]
-    cpu_s = sum(one["cpu_s"] for one in said) * _measured_share(seconds)
-    return Case(figures.row(took_ms, seconds, cpu_s=cpu_s, rss_mib=sum(one["rss_mib"] for one in said)))
+    row = figures.row(
+        took_ms,
+        seconds,
+        answered=sum(one["answered"] for one in said),
+        cpu_s=sum(one["cpu_s"] * one["answered"] / one["answers"] for one in said),
+        rss_mib=sum(one["rss_mib"] for one in said),
+    )
+    return Case(row)

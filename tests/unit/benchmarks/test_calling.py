@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import calling
 from benchmarks.calling import Wish, run
 
 ANSWER = b'{"heatmap": [[0]]}'
@@ -69,6 +71,29 @@ async def test_a_closed_loop_asks_again_when_it_is_answered(places: list[Place],
     assert found["errors"] == 0
     assert len(found["latencies_ms"]) > 2
     assert places[0].bodies == {b"one", b"two"}
+
+
+@pytest.mark.parametrize(
+    ("due_s", "came_s", "answered", "latencies_ms"),
+    [
+        (8.0, 9.0, 0, []),  # all of it before the measured seconds
+        (9.0, 10.0, 1, []),  # sent before them
+        (11.0, 12.0, 1, [1000.0]),
+        (19.0, 20.0, 0, [1000.0]),  # answered after them: late, and not left out of the latencies
+    ],
+)
+async def test_throughput_is_what_came_within_the_seconds(
+    monkeypatch: pytest.MonkeyPatch, due_s: float, came_s: float, answered: int, latencies_ms: list[float]
+) -> None:
+    monkeypatch.setattr(calling, "time", SimpleNamespace(perf_counter=lambda: came_s))
+    tally = calling.Tally(began_s=10.0, ends_s=20.0)
+
+    async def ask(_: bytes) -> calling.Stages:
+        return {}
+
+    await tally.count(ask, b"one", due_s)
+
+    assert (tally.answered, tally.answers, tally.latencies_ms) == (answered, 1, latencies_ms)
 
 
 async def test_an_answer_that_is_none_counts_as_an_error(places: list[Place]) -> None:

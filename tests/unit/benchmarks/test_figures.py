@@ -17,6 +17,12 @@ def test_a_row_counts_what_calls_carried() -> None:
     assert (row["rss_mib"], row["errors"]) == (64.0, 3.0)
 
 
+def test_throughput_and_cost_are_of_those_that_were_answered_in_time() -> None:
+    row = figures.row([10.0] * 100, 2.0, answered=80, cpu_s=0.5, rss_mib=64.0)
+
+    assert (row["rps"], row["cpu_ms_each"]) == (40.0, pytest.approx(6.25))
+
+
 def test_a_single_call_is_its_own_percentiles() -> None:
     row = figures.row([7.0], 1.0, cpu_s=0.0, rss_mib=0.0)
 
