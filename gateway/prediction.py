@@ -104,7 +104,7 @@ class Predictor:
         self._replays = replays
         self._shadows = shadows
         self._failures = failures
-        self._run_paces: defaultdict[str, Pace] = defaultdict(Pace)  # one per version: they differ in size
+        self._run_paces: defaultdict[tuple[str, str], Pace] = defaultdict(Pace)  # by model and version: they differ
         self._overlay_pace = Pace()
 
     async def predict(
@@ -167,7 +167,7 @@ class Predictor:
         async with work.while_("opening the photographs"):
             photos = await self._open(ask.views, headers, going.version.size_px)
         decoded_s = time.monotonic()
-        explaining = work.left_s > self._run_paces[going.version.version].expected_s
+        explaining = work.left_s > self._run_pace(going.version).expected_s
         with self._failures.of(going.version, drawn=going.drawn):
             seen = await self._look(
                 ask,
@@ -290,7 +290,7 @@ class Predictor:
                 deadline_s=deadline.left_s,
             )
         inference_s = time.monotonic() - began_s
-        self._run_paces[version.version].add(inference_s)
+        self._run_pace(version).add(inference_s)
         outputs = [
             ViewOutput(np.asarray(output.probabilities, dtype=np.float64), output.scores) for output in result.outputs
         ]
@@ -311,6 +311,9 @@ class Predictor:
         neighbours_of = tuple(output.neighbours for output in result.outputs)
         projections = tuple(output.projection for output in result.outputs)
         return Seen(conclusion, heats, neighbours_of, projections, inference_s, result.steps)
+
+    def _run_pace(self, version: ServedVersion) -> Pace:
+        return self._run_paces[version.model, version.version]
 
     def _looking_aside(
         self, ask: Ask, photos: Sequence[Photo], version: ServedVersion, answering: ServedVersion

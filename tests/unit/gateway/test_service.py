@@ -240,6 +240,18 @@ async def test_when_the_deadline_leaves_no_time_the_answer_comes_without_its_hea
     assert response.verdict == words.VERDICT_IN_DOMAIN
 
 
+async def test_another_models_version_of_the_same_name_costs_no_heat_map(tmp_path: Path) -> None:
+    two = policy(models=[served_model(), served_model(name="coins")])
+    async with running_gateway(tmp_path, policy=two) as gateway:
+        gateway.graph.wait_s = 2.5  # one answer of it leaves no time for the next one's heat map
+        await gateway.predict(photo(), model="coins")
+        gateway.graph.wait_s = 0.0
+
+        response = await gateway.predict(photo(), model=NAME, explain=pb.Explain(method=GRAD_CAM), deadline_s=5.0)
+
+    assert response.heat_maps
+
+
 async def test_one_key_gets_one_answer_and_leaves_one_event(gateway: Gateway) -> None:
     answers = await asyncio.gather(
         *(gateway.predict(photo(), idempotency_key="k", request_id=f"r-{number}") for number in range(6))
