@@ -7,19 +7,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import httpx
 import psutil
 
 from cli import supervision
@@ -30,9 +27,10 @@ from cli.checks.machine import limits, taken_ports
 from cli.checks.servers import servers
 from cli.checks.settings import settings
 from cli.checks.storage import storage
-from cli.layout import HOST, PORT_OFFSET_MAX, Layout
+from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
 from cli.provision import provision
+from cli.report import StackReport, is_being_started, look, not_supervised, processes_of, told
 from cli.waiting import waiting
 from gateway.journal.cursor import CURSOR_NAME
 
@@ -42,31 +40,6 @@ STRAY_S_MAX: Final = 15.0  # beyond what each process has to end
 POLL_S: Final = 0.25
 STATE_DIR_DEFAULT: Final = ".amulet"
 ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessReport:
-    name: str
-    pid: int
-    state: str
-    rss_mib: float
-    listens: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StackReport:
-    """What `amulet status --json` prints; the field names are a contract (contracts.md)."""
-
-    ready: bool
-    gateway: str
-    tls_ca: str | None
-    console: str
-    processes: tuple[ProcessReport, ...]
-    models: tuple[dict[str, Any], ...]
-    problems: tuple[str, ...]
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class StackError(click.ClickException):
@@ -121,7 +94,7 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
             click.echo("Stopping what was started …", err=True)
             stop(layout)
         raise
-    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
+    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else told(report, layout))
     if not detach:
         hold(layout)
 
@@ -133,7 +106,7 @@ def status(state: Path, as_json: bool) -> int:
     """Say what runs, where it listens and whether it is ready; exit 1 when it is not."""
     layout = Layout.of(state)
     report = look(layout)
-    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else _told(report, layout))
+    click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else told(report, layout))
     return 0 if report.ready else 1
 
 
@@ -159,51 +132,11 @@ def provision_only(state: Path) -> None:
     click.echo(f"{layout.secrets} and {layout.tls} are made; a second call changes nothing.")
 
 
-def look(layout: Layout) -> StackReport:
-    """Ask the supervisor, the gateway and the console how they are."""
-    states = supervision.states(layout)
-    problems = [
-        f"{state.name} is {state.state}: {state.description}"
-        for state in states
-        if state.state not in ("RUNNING", supervision.IDLE)
-    ]
-    if not states:
-        problems.append(_not_supervised(layout))
-    gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
-    console = _health(f"{layout.console_url}/readyz") if states else {}
-    if states:
-        problems += _problems("gateway", gateway, gateway.get("problems", {}))
-        problems += _problems("console", console, {} if console.get("status") == "ready" else console)
-        if not _listens(layout.ports.torchserve_grpc_inference):
-            problems.append("torchserve does not answer yet")
-    return StackReport(
-        ready=not problems,
-        gateway=layout.gateway_address,
-        tls_ca=str(layout.tls_ca) if layout.tls_ca.exists() and not layout.in_plain_text else None,
-        console=layout.console_url,
-        processes=tuple(report for state in states for report in _processes(state)),
-        models=tuple(gateway.get("models", ())),
-        problems=tuple(problems),
-    )
-
-
-def _not_supervised(layout: Layout) -> str:
-    left = leftovers(layout)
-    if left:
-        return (
-            f"of the stack in {layout.state} {len(left)} programs run without their supervisor, which was killed: "
-            "`amulet down` stops them, and `amulet up` starts all anew"
-        )
-    if is_being_started(layout):
-        return f"`amulet up` is starting the stack in {layout.state}"
-    return f"no stack runs in {layout.state}: `amulet up` starts it"
-
-
 def stop(layout: Layout) -> bool:
     """Stop the stack and wait until its last process has ended; False when none ran."""
     supervisor = supervision.pid(layout)
     if supervisor is not None:
-        family = _family(supervisor)
+        family = processes_of(supervisor)
         supervision.stop(layout)
         each = sum(program.stop_s_max for program in supervision.programs(layout))  # one after the other
         _, alive = psutil.wait_procs(family, timeout=each + STRAY_S_MAX)
@@ -274,21 +207,6 @@ def _alone(layout: Layout) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def is_being_started(layout: Layout) -> bool:
-    """Whether an `amulet up` makes the stack ready at this moment, and its supervisor may not run yet."""
-    try:
-        lock = os.open(layout.starting, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _deliver_again(layout: Layout) -> None:
@@ -377,7 +295,7 @@ def hold(layout: Layout) -> None:
             time.sleep(1.0)
             now = supervision.states(layout)
             if not now and leftovers(layout):
-                raise StackError(_not_supervised(layout))
+                raise StackError(not_supervised(layout))
             if not now:
                 click.echo("The stack was stopped from elsewhere.", err=True)
                 return
@@ -417,88 +335,3 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _health(url: str) -> dict[str, Any]:
-    """The JSON of a health page, also when it answers 503; empty when there is no answer."""
-    try:
-        answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return answer
-
-
-def _problems(name: str, health: dict[str, Any], told: dict[str, Any]) -> list[str]:
-    if not health:
-        return [f"{name} does not answer yet"]
-    return [f"{name}: {subject}: {sentence}" for subject, sentence in told.items()]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    try:
-        parent = psutil.Process(pid)
-        return [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
-def _processes(state: supervision.ProgramState) -> Iterator[ProcessReport]:
-    """One report for the program itself and one for each process below it."""
-    family = _family(state.pid) if state.pid else []
-    if not family:
-        yield ProcessReport(name=state.name, pid=0, state=state.state, rss_mib=0.0, listens=())
-    for number, process in enumerate(family):
-        try:
-            with process.oneshot():
-                yield ProcessReport(
-                    name=state.name if number == 0 else f"{state.name}/{number}",
-                    pid=process.pid,
-                    state=state.state if number == 0 else process.status().upper(),
-                    rss_mib=round(process.memory_info().rss / 2**20, 1),
-                    listens=_listening(process),
-                )
-        except psutil.Error:  # it ended while we looked
-            continue
-
-
-def _listening(process: psutil.Process) -> tuple[str, ...]:
-    connections: Sequence[Any] = process.net_connections(kind="tcp")
-    return tuple(
-        sorted(
-            _address(connection.laddr.ip, connection.laddr.port)
-            for connection in connections
-            if connection.status == psutil.CONN_LISTEN
-        )
-    )
-
-
-def _address(ip: str, port: int) -> str:
-    # A dual-stack socket that is bound to an IPv4 address shows it mapped; it is the same listener.
-    ip = ip.removeprefix("::ffff:")
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
-def _told(report: StackReport, layout: Layout) -> str:
-    lines = ["Ready." if report.ready else "Not ready: " + "; ".join(report.problems)]
-    if not report.processes:
-        return lines[0]
-    for process in report.processes:
-        listens = ", ".join(process.listens) or "-"
-        lines.append(
-            f"  {process.name:<16}{process.state:<10}pid {process.pid:<8}{process.rss_mib:7.1f} MiB  {listens}"
-        )
-    for model in report.models:
-        mark = "ready" if model["ready"] else "NOT READY"
-        alias = f" ({model['alias']})" if model.get("alias") else ""
-        lines.append(f"  {model['name']} {model['version']}{alias}: {mark}")
-    how = "in plain text" if layout.in_plain_text else f"TLS; authority {report.tls_ca}"
-    lines.append(f"  gateway  {report.gateway} (gRPC, {how})")
-    lines.append(f"  console  {report.console}/admin/")
-    lines.append(f"  logs     {layout.logs}")
-    return "\n".join(lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
 from typing import Any, Final
 
 from django import forms
@@ -12,43 +11,26 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils.timezone import now
-from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
 
-from console.audit.names import type_name
-from console.audit.queries import entries_about
-from console.errors import NotAvailable, NotFound
+from console.errors import NotFound
 from console.history import HistoryAdmin
 from console.pages import ReasonForm, ask, page
-from console.privacy import clocks, queries, services
+from console.privacy import clocks, queries, request_page, services
 from console.privacy import subject_admin as subject_admin  # Django looks for pages in this file alone
 from console.privacy.api import export_response, pdf_response
 from console.privacy.certificate import certificate_of
 from console.privacy.clocks import Escalation, Law
 from console.privacy.models import RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
-from console.privacy.stores import STORES
 from console.staff.models import User
 from console.staff.rest import actor_of
 from console.vault.services import TEXT_MAX
 
-_COLOURS: Final = {
-    State.RECEIVED: "info",
-    State.IDENTITY_CHECKED: "info",
-    State.IN_PROGRESS: "warning",
-    State.PAUSED: "danger",
-    State.DONE: "success",
-    State.REFUSED: "primary",
-}
-_URGENCY: Final = {
-    Escalation.NONE: "success",
-    Escalation.SOON: "warning",
-    Escalation.URGENT: "danger",
-    Escalation.OVERDUE: "danger",
-}
 _BACK: Final = "admin:privacy_privacyrequest_changelist"
 
 
@@ -145,24 +127,24 @@ class PrivacyRequestAdmin(HistoryAdmin):
     def kind_text(self, row: PrivacyRequest) -> str:
         return str(Kind(row.kind).label)
 
-    @display(description=gettext_lazy("State"), label=_COLOURS)
+    @display(description=gettext_lazy("State"), label=request_page.COLOURS)
     def state_badge(self, row: PrivacyRequest) -> tuple[str, str]:
         return row.state, str(State(row.state).label)
 
-    @display(description=gettext_lazy("Days left"), label=_URGENCY)
+    @display(description=gettext_lazy("Days left"), label=request_page.URGENCY)
     def left_badge(self, row: PrivacyRequest) -> tuple[str, str]:
         if not row.is_open:
             return Escalation.NONE, "–"
         left = row.days_left(clocks.day_of(now()))
-        return clocks.escalation(left), left_text(left)
+        return clocks.escalation(left), request_page.left_text(left)
 
     @display(description="GDPR")
     def due_gdpr(self, row: PrivacyRequest) -> str:
-        return _due(row, Law.GDPR)
+        return request_page.due_text(row, Law.GDPR)
 
     @display(description="PDPA")
     def due_pdpa(self, row: PrivacyRequest) -> str:
-        return _due(row, Law.PDPA)
+        return request_page.due_text(row, Law.PDPA)
 
     @display(description=gettext_lazy("Person"))
     def person(self, row: PrivacyRequest) -> str:
@@ -170,7 +152,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
 
     @display(description=gettext_lazy("Received"))
     def received(self, row: PrivacyRequest) -> str:
-        return legal_date(clocks.day_of(row.received_at))
+        return request_page.legal_date(clocks.day_of(row.received_at))
 
     def row_page(self, request: HttpRequest, row: PrivacyRequest) -> HttpResponse:
         return page(
@@ -178,7 +160,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             self,
             "privacy/request.html",
             title=_("Request {number}: {kind}").format(number=row.pk, kind=Kind(row.kind).label),
-            **_shown(row),
+            **request_page.shown(row),
             may_see_person=request.user.has_perm("vault.view_subject"),
             may_see_entries=request.user.has_perm("audit.view_entry"),
             buttons=self._buttons(request, row),
@@ -439,71 +421,3 @@ def _begin_text(row: PrivacyRequest) -> str:
 def _titled(what: str, row: PrivacyRequest) -> str:
     """A page that changes something says of which request: they look alike, and there may be no way back."""
     return _("{what}: request {number} ({kind})").format(what=what, number=row.pk, kind=Kind(row.kind).label)
-
-
-def legal_date(day: date) -> str:
-    """The day in the reader's language; in Thai with the year of the Buddhist era."""
-    return clocks.date_text(day, get_language() or "en")
-
-
-def left_text(days_left: int) -> str:
-    if days_left < 0:
-        return ngettext("{days} day too late", "{days} days too late", -days_left).format(days=-days_left)
-    if days_left == 0:
-        return _("today")
-    return ngettext("{days} day", "{days} days", days_left).format(days=days_left)
-
-
-def _due(row: PrivacyRequest, law: Law) -> str:
-    return legal_date(row.limits().by_law[law])
-
-
-def _shown(row: PrivacyRequest) -> dict[str, Any]:
-    """What the page of one request shows. At most five queries."""
-    limits, today = row.limits(), clocks.day_of(now())
-    erasure: Erasure | None = getattr(row, "erasure", None)
-    done = erasure is not None and erasure.step == Step.DONE
-    try:
-        certified = done and bool(certificate_of(row.pk))
-    except (NotAvailable, NotFound):
-        certified = False
-    return {
-        "row": row,
-        "kind": Kind(row.kind).label,
-        "state": State(row.state).label,
-        "state_colour": _COLOURS[State(row.state)],
-        "laws": Laws(row.laws).label,
-        "received": legal_date(clocks.day_of(row.received_at)),
-        "clocks": [
-            (law.name, legal_date(day), left_text((day - today).days) if row.is_open else "–", day == limits.binding)
-            for law, day in limits.by_law.items()
-        ],
-        "restricted": row.kind in RESTRICTS and row.subject is not None and row.subject.restricted_at is not None,
-        "urgency": clocks.escalation(limits.days_left(today)).value if row.is_open else "",
-        "erasure": erasure,
-        "step": Step(erasure.step).label if erasure else "",
-        "stores": _stores(erasure) if erasure else [],
-        "done": done,
-        "certified": certified,
-        "duplicates": list(row.duplicates.order_by("pk").values_list("pk", flat=True)),
-        "entries": [
-            (entry.recorded_at, type_name(entry.type), entry.sequence, entry.pk)
-            for entry in entries_about("privacy_request", str(row.pk))
-        ],
-    }
-
-
-def _stores(erasure: Erasure) -> list[tuple[str, int | str, str]]:
-    """Store, how much was there, how much the second search found ("" before it); "–" where nothing was searched."""
-    searched = erasure.searched_at is not None
-    certified = (erasure.statement or {}).get("stores", {})
-    return [
-        (str(store.text), "–", "–")
-        if certified.get(store.name, {"after": 0})["after"] is None
-        else (
-            str(store.text),
-            erasure.before.get(store.name, 0),
-            str(erasure.remaining.get(store.name, 0)) if searched else "",
-        )
-        for store in STORES
-    ]

@@ -19,7 +19,8 @@ from cli.checks.machine import ports
 from cli.layout import Layout, Ports
 from cli.leftovers import leftovers
 from cli.main import main
-from cli.stack import READY_S_MAX, StackError, _wait_until_ready, hold, look, stop
+from cli.report import look
+from cli.stack import READY_S_MAX, StackError, _wait_until_ready, hold, stop
 from cli.supervision import Program
 from tests.ports import free_offset
 from tests.unit.cli.waiting import until
