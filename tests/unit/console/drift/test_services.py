@@ -155,6 +155,23 @@ def test_two_workers_that_watch_at_once_tell_of_an_alert_once(
     assert told("drift.alert_opened") == before + 1
 
 
+def test_a_worker_that_looked_earlier_and_writes_later_closes_no_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    forget = services._forget_unmeasured
+
+    def after_the_other(at: datetime) -> None:
+        monkeypatch.setattr(services, "_forget_unmeasured", forget)
+        services.watch(at=NOON)
+        forget(at)
+
+    monkeypatch.setattr(services, "_forget_unmeasured", after_the_other)
+    assert services.watch(at=NOON + timedelta(minutes=1)) > 0
+    assert told("drift.alert_opened") == 1
+    assert not Entry.objects.filter(type="drift.alert_closed").exists()
+
+
 @pytest.mark.parametrize("detector", ["KNN", "ระยะ", "x" * 60])
 def test_a_detector_of_an_odd_name_stops_no_folding(detector: str) -> None:
     for seed in (1, 2):
@@ -249,6 +266,14 @@ def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
     assert found.outcome == Outcome.TOO_FEW  # the tiny model was measured on a dozen
     told = finding_context(found, person=member(Role.VIEWER), at=NOON)["sentence"]
     assert told == "What it is compared with are fewer than 30 predictions: nothing can be said."
+
+    (settings.AMULET.model_store / version.file_name).unlink()  # away for a moment, and then for good
+    queries._reference_in.cache_clear()
+    trained = Finding.objects.filter(against=Against.REFERENCE)
+    services.watch(at=NOON + services.FORGOTTEN_AFTER)
+    assert trained.get(pk=found.pk).looked_at == NOON
+    services.watch(at=NOON + services.FORGOTTEN_AFTER + timedelta(seconds=1))
+    assert not trained.exists()
 
 
 def test_two_models_may_have_a_version_of_one_name() -> None:
