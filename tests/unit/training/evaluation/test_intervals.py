@@ -112,6 +112,7 @@ def test_percentiles_are_turned_round_the_value_and_keep_it() -> None:
     assert of_calibration_error(Interval(0.06, 0.06, 0.15)).pair() == pytest.approx([0.0, 0.06])
     assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.19).pair() == pytest.approx([0.16, 0.21])
     assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.20).low == 0.0
+    assert of_calibration_error(Interval(0.70, 0.30, 0.75)).pair() == pytest.approx([0.65, 1.0])  # no error is above 1
 
 
 @pytest.mark.parametrize("too_much", [0.0, 0.05, 0.1], ids=["means what it says", "5 points", "10 points too much"])

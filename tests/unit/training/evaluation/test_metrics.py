@@ -201,11 +201,14 @@ def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
     assert metrics.negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
 
 
-def test_figures_of_nothing_are_refused() -> None:
+def test_figures_of_nothing_and_of_no_numbers_are_refused() -> None:
     some, none = np.array([0.5]), np.zeros(0)
     for compare in (metrics.auroc, metrics.fpr_at_95_tpr):
         for known, outside in ((some, none), (none, some)):
             with pytest.raises(ValueError, match="two sets that both have photographs"):
+                compare(known, outside)
+        for known, outside in ((some, np.array([0.1, np.nan])), (np.array([np.nan, 0.1]), some)):
+            with pytest.raises(ValueError, match="not nan"):
                 compare(known, outside)
     for confidence, correct in ((none, none.astype(bool)), (some, np.array([True, False]))):
         with pytest.raises(ValueError, match="a confidence for each of at least one answer"):
