@@ -51,6 +51,27 @@ def test_what_reviews_say_is_moved_by_how_much_surer_the_rest_is() -> None:
     assert surer is not None
     assert surer.value == pytest.approx(29 / 40 + 1.0 * (0.975 - 0.75))
     assert whole([part], fit([part])) is not None
+    assert estimate([{}], fit([part]).elsewhere()) is None  # a day on which nobody asked
+
+
+def test_confidence_is_believed_by_what_it_tells_in_each_part() -> None:
+    def part(answers: int, judged: int, *agreed: int) -> Part:
+        return Part(
+            {10: answers, 19: answers}, tuple(Judged(1.0, n, judged, k) for n, k in zip((10, 19), agreed, strict=True))
+        )
+
+    assert fit([part(50, 20, 20, 10)]).factor == 0.0  # the surer, the more often wrong
+    assert fit([part(50, 20, 0, 20)]).factor == 1.0
+    # Slopes of 1 and of 2/9, weighed by squared share, what is left and how few reviews there are.
+    some, most = 0.25**2 * 0.6 / 40, 0.75**2 * (280 / 300) / 20
+    found = fit([part(50, 20, 10, 19), part(150, 10, 8, 9)]).factor
+    assert found == pytest.approx((some + most * 2 / 9) / (some + most))
+
+
+def test_a_few_reviews_that_confidence_foretells_count_at_most_five_times() -> None:
+    (found,) = fit([Part({0: 100, 19: 100}, (Judged(1.0, 0, 10, 0), Judged(1.0, 19, 10, 10)))]).corrections
+    assert found is not None
+    assert (found.spread, found.effective, found.n, found.left) == (0.2, 20.0, 20, 0.9)
 
 
 def test_without_belief_in_confidence_it_is_what_the_labels_alone_say() -> None:
@@ -99,7 +120,9 @@ def test_a_version_that_is_less_sure_than_in_training_is_expected_to_be_right_le
     assert from_confidence({19: 40, 9: 60}, training=training, training_accuracy=0.9) == pytest.approx(0.7)
     assert from_confidence(training, training=training, training_accuracy=0.9) == pytest.approx(0.9)
     assert from_confidence({0: 10}, training=training, training_accuracy=0.1) == 0.0
+    assert from_confidence({19: 10}, training=training, training_accuracy=0.95) == 1.0
     assert from_confidence({}, training=training, training_accuracy=0.9) is None
+    assert from_confidence({19: 10}, training={}, training_accuracy=0.9) is None
 
 
 def calibrated(confidence: Numbers) -> Numbers:

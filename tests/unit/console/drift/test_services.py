@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -95,6 +96,9 @@ def test_windows_take_whole_days_and_do_not_overlap() -> None:
     now = queries.window(OF, ends_at=NOON, length=services.WINDOW)
     before = queries.window(OF, ends_at=NOON - services.WINDOW, length=services.WINDOW)
     assert now.samples["confidence"].count == before.samples["confidence"].count == 14
+    # Days are those of UTC, whatever day it is where somebody looks: there it is tomorrow.
+    there = (NOON + timedelta(hours=6)).astimezone(ZoneInfo("Asia/Bangkok"))
+    assert queries.window(OF, ends_at=there, length=services.WINDOW).samples["confidence"].count == 14
 
 
 def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:

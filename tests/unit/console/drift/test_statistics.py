@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from console.drift import services
 from console.drift.services import EFFECT_MIN, LEVEL, SKETCH_K, compare
 from console.drift.statistics import (
     chi2_sf,
@@ -177,3 +180,14 @@ def test_too_few_are_too_few_however_far_they_lie() -> None:
     assert {each.outcome for each in found} == {"too_few"}
     found = compare(a_week(random, 29), a_week(random, 400, shift=5))
     assert {each.outcome for each in found} == {"too_few"}
+    found = compare(a_week(random, 30), a_week(random, 200, shift=5))
+    assert {each.outcome for each in found} == {"drift", "none"}
+
+
+def test_an_alert_begins_at_a_rate_of_five_in_a_hundred_and_at_a_tenth_of_the_distribution() -> None:
+    (found,) = compare(Reference({}, {"verdict": {"a": 300}}), Reference({}, {"verdict": {"a": 300}}))
+    at_border = replace(found.found, effect=0.1)
+    assert services._outcome(at_border, 0.05) == "drift"
+    assert services._outcome(at_border, math.nextafter(0.05, 1)) == "none"
+    assert services._outcome(replace(at_border, effect=math.nextafter(0.1, 0)), 0.05) == "none"
+    assert services._outcome(at_border, None) == "too_few"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -400,6 +400,26 @@ def test_a_shadow_is_compared_on_the_photographs_that_both_answered(desk: Desk) 
         "high": pytest.approx(0.9, 1),
     }
     assert [reading["rule"] for reading in told["guardrails"]] == ["latency", "verdicts", "agreement"]
+
+
+def test_flips_are_the_newest_six_of_the_time_that_the_shadow_was_there(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.SHADOW)
+    begin, end, instant = now() - timedelta(minutes=30), now() - timedelta(minutes=10), timedelta(microseconds=1)
+    Route.objects.filter(pk=route.pk).update(started_at=begin, ended_at=end)
+    route.refresh_from_db()
+
+    def flipped_at() -> list[datetime]:
+        return [item.happened_at for item in compare(route, totals(route)).flipped]
+
+    def answered(*moments: datetime) -> None:
+        other = [shadow(desk.second, CLASSES[1])]
+        apply_batch([event for at in moments for event in answers(desk.first, 1, happened_at=at, shadows=other)])
+
+    answered(begin - instant, begin, end - instant, end)
+    assert flipped_at() == [end - instant, begin]
+    between = [begin + timedelta(minutes=minutes) for minutes in range(1, 7)]
+    answered(*between)
+    assert flipped_at() == [end - instant, *between[:0:-1]]
 
 
 def test_a_shadow_that_answers_late_is_joined_to_the_same_photograph_once(desk: Desk) -> None:
