@@ -47,6 +47,8 @@ def test_what_reviews_say_is_moved_by_how_much_surer_the_rest_is() -> None:
     assert (found.right, found.confidence) == pytest.approx((29 / 40, 0.75))
     # The covariance is (19 - 10) / 40 * 0.225, the variance of confidence 0.225²: the factor is 1.
     assert fit([part]).factor == pytest.approx(min(1.0, 9 / 40 / 0.225))
+    # The variance of right is 0.725 · 0.275; confidence explains as much as its own is.
+    assert found.spread == pytest.approx((0.725 * 0.275 - 0.225**2) / (0.725 * 0.275))
     surer = estimate([{19: 10}], fit([part]).elsewhere())
     assert surer is not None
     assert surer.value == pytest.approx(29 / 40 + 1.0 * (0.975 - 0.75))
@@ -66,6 +68,20 @@ def test_confidence_is_believed_by_what_it_tells_in_each_part() -> None:
     some, most = 0.25**2 * 0.6 / 40, 0.75**2 * (280 / 300) / 20
     found = fit([part(50, 20, 10, 19), part(150, 10, 8, 9)]).factor
     assert found == pytest.approx((some + most * 2 / 9) / (some + most))
+
+
+def test_an_estimate_stays_a_share_however_much_surer_the_others_are() -> None:
+    told = Part({10: 50, 19: 50}, (Judged(1.0, 10, 20, 10), Judged(1.0, 19, 20, 19)))  # a factor of 1, nearly
+    for judged, elsewhere, value in ((Judged(1.0, 10, 20, 20), {19: 9}, 1.0), (Judged(1.0, 19, 20, 0), {0: 9}, 0.0)):
+        fitted = fit([told, Part({judged.confidence_bin: 90}, (judged,))])
+        found = estimate([{}, elsewhere], fitted.elsewhere())
+        assert found is not None
+        wilson = score_interval(value, 20)
+        assert (found.value, found.low, found.high) == pytest.approx((value, wilson.low, wilson.high))
+
+
+def test_what_came_to_no_judgement_is_not_judged() -> None:
+    assert fit([Part({1: 5}, (Judged(1.0, 1, 0, 0),))]).corrections == (None,)
 
 
 def test_a_few_reviews_that_confidence_foretells_count_at_most_five_times() -> None:

@@ -295,6 +295,8 @@ def test_a_few_photographs_that_are_all_alike_leave_room_and_many_stay_as_they_a
     assert with_room(thin, 60.0, fewest=10.0) is thin
     assert with_room(thin, 60.0, fewest=9.0).pair() == share_of(54, 60).pair()
     assert with_room(thin, 3.0).high - with_room(thin, 3.0).low > 0.5
+    wide = Interval(0.9, 0.2, 0.999)
+    assert with_room(wide, 60.0, fewest=9.0) == wide
     # Of a mean over classes the smallest one decides.
     assert of_class_mean(thin, np.arange(30), np.repeat([0, 1], [10, 20])) is thin
     roomy = of_class_mean(thin, np.arange(30), np.repeat([0, 1], [9, 21]))
