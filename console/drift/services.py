@@ -34,6 +34,8 @@ SAMPLES_MIN: Final = 200  # in the window; below, nothing is said
 REFERENCE_MIN: Final = 30
 LEVEL: Final = 0.05  # rate of false discoveries among the measures of one comparison
 EFFECT_MIN: Final = 0.1  # distance between distributions, or between shares, that is worth a person's time
+# Four looks. Sooner, another worker that began earlier may have written last, or an archive is away for a moment.
+FORGOTTEN_AFTER: Final = timedelta(hours=1)
 _FOLDED_AT_ONCE: Final = 200
 
 
@@ -218,9 +220,10 @@ def _note(version: Named, against: Against, compared: Mapping[str, Sequence[Comp
 @transaction.atomic
 def _forget_unmeasured(at: datetime) -> None:
     """Drop what nobody asks about any more, as of versions that answer no more. An alert of it closes with it."""
-    gone = Finding.objects.filter(looked_at__lt=at)
+    long_ago = at - FORGOTTEN_AFTER
+    gone = Finding.objects.filter(looked_at__lt=long_ago)
     for each in gone.filter(outcome=Outcome.DRIFT):
-        if Finding.objects.filter(pk=each.pk, outcome=Outcome.DRIFT, looked_at__lt=at).delete()[0]:
+        if Finding.objects.filter(pk=each.pk, outcome=Outcome.DRIFT, looked_at__lt=long_ago).delete()[0]:
             _tell_of_alert(opened=False, of=each, n=0)
     gone.delete()
 

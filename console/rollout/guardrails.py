@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from django.db.models import Q
 from django.utils.timezone import now
 
 from console.predictions.models import Verdict
@@ -156,5 +157,12 @@ def _overrides(route: Route) -> tuple[Count, Count]:
     since = route.started_at if route.started_at <= moment else moment - NEW
     found = overrides_since(since, model=route.model)
     overridden, decided = found.get(route.version.version, (0, 0))
-    others = [counts for version, counts in found.items() if version != route.version.version]
-    return Count(overridden, decided), Count(sum(yes for yes, _n in others), sum(n for _yes, n in others))
+    others = found.keys() - {route.version.version}
+    standard = [found[version] for version in others & _in_production(route.model, since)] if others else []
+    return Count(overridden, decided), Count(sum(yes for yes, _n in standard), sum(n for _yes, n in standard))
+
+
+def _in_production(model: str, since: datetime) -> set[str]:
+    """Versions that were, or are, since a time. Callers may name a shadow, or end a batch with what answered before."""
+    beside = Route.objects.filter(Q(ended_at=None) | Q(ended_at__gt=since), model=model, mode=Mode.PRODUCTION)
+    return set(beside.values_list("version__version", flat=True))

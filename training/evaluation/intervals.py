@@ -194,7 +194,7 @@ def of_calibration_error(found: Interval, *, by_luck: float = 0.0) -> Interval:
     """
     basic = reflected(found)
     low = 0.0 if found.value <= by_luck else max(0.0, basic.low)
-    return Interval(found.value, low, basic.high)
+    return Interval(found.value, low, min(1.0, basic.high))
 
 
 @dataclass(frozen=True, slots=True)

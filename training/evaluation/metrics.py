@@ -291,10 +291,10 @@ def negative_log_likelihood(probabilities: Rows, labels: Labels) -> float:
 def auroc(known: Rows, outside: Rows) -> float:
     """Chance that a photograph of another thing scores above one of a known class; ties count half.
 
-    known [n], outside [m]: OOD scores, both not empty (Hanley and McNeil 1982).
+    known [n], outside [m]: OOD scores, both not empty (Hanley and McNeil 1982). Raises ValueError where one is empty or
+    holds nan.
     """
-    if not len(known) or not len(outside):
-        raise ValueError("AUROC compares two sets that both have photographs")
+    _check_scores(known, outside)
     ordered = np.sort(known)
     below = np.searchsorted(ordered, outside, side="left")
     not_above = np.searchsorted(ordered, outside, side="right")
@@ -317,9 +317,16 @@ def auroc_of_a_version(known: Rows, version: NDArray[np.integer], outside: Rows)
 def fpr_at_95_tpr(known: Rows, outside: Rows) -> float:
     """Share of other things taken for known where 95 % of the known photographs are accepted.
 
-    Accepted: a score at or below the least border that accepts at least 95 % of `known`.
+    Accepted: a score at or below the least border that accepts at least 95 % of `known`. Raises as `auroc` does.
     """
-    if not len(known) or not len(outside):
-        raise ValueError("the rate compares two sets that both have photographs")
+    _check_scores(known, outside)
     border = np.sort(known)[int(np.ceil(0.95 * len(known))) - 1]
     return float((outside <= border).mean())
+
+
+def _check_scores(known: Rows, outside: Rows) -> None:
+    if not len(known) or not len(outside):
+        raise ValueError("OOD scores are compared between two sets that both have photographs")
+    # In an order nan comes last: a detector that fails on all other things would tell every one of them.
+    if np.isnan(known).any() or np.isnan(outside).any():
+        raise ValueError("OOD scores are numbers, not nan")

@@ -47,10 +47,47 @@ def test_what_reviews_say_is_moved_by_how_much_surer_the_rest_is() -> None:
     assert (found.right, found.confidence) == pytest.approx((29 / 40, 0.75))
     # The covariance is (19 - 10) / 40 * 0.225, the variance of confidence 0.225²: the factor is 1.
     assert fit([part]).factor == pytest.approx(min(1.0, 9 / 40 / 0.225))
+    # The variance of right is 0.725 · 0.275; confidence explains as much as its own is.
+    assert found.spread == pytest.approx((0.725 * 0.275 - 0.225**2) / (0.725 * 0.275))
     surer = estimate([{19: 10}], fit([part]).elsewhere())
     assert surer is not None
     assert surer.value == pytest.approx(29 / 40 + 1.0 * (0.975 - 0.75))
     assert whole([part], fit([part])) is not None
+    assert estimate([{}], fit([part]).elsewhere()) is None  # a day on which nobody asked
+
+
+def test_confidence_is_believed_by_what_it_tells_in_each_part() -> None:
+    def part(answers: int, judged: int, *agreed: int) -> Part:
+        return Part(
+            {10: answers, 19: answers}, tuple(Judged(1.0, n, judged, k) for n, k in zip((10, 19), agreed, strict=True))
+        )
+
+    assert fit([part(50, 20, 20, 10)]).factor == 0.0  # the surer, the more often wrong
+    assert fit([part(50, 20, 0, 20)]).factor == 1.0
+    # Slopes of 1 and of 2/9, weighed by squared share, what is left and how few reviews there are.
+    some, most = 0.25**2 * 0.6 / 40, 0.75**2 * (280 / 300) / 20
+    found = fit([part(50, 20, 10, 19), part(150, 10, 8, 9)]).factor
+    assert found == pytest.approx((some + most * 2 / 9) / (some + most))
+
+
+def test_an_estimate_stays_a_share_however_much_surer_the_others_are() -> None:
+    told = Part({10: 50, 19: 50}, (Judged(1.0, 10, 20, 10), Judged(1.0, 19, 20, 19)))  # a factor of 1, nearly
+    for judged, elsewhere, value in ((Judged(1.0, 10, 20, 20), {19: 9}, 1.0), (Judged(1.0, 19, 20, 0), {0: 9}, 0.0)):
+        fitted = fit([told, Part({judged.confidence_bin: 90}, (judged,))])
+        found = estimate([{}, elsewhere], fitted.elsewhere())
+        assert found is not None
+        wilson = score_interval(value, 20)
+        assert (found.value, found.low, found.high) == pytest.approx((value, wilson.low, wilson.high))
+
+
+def test_what_came_to_no_judgement_is_not_judged() -> None:
+    assert fit([Part({1: 5}, (Judged(1.0, 1, 0, 0),))]).corrections == (None,)
+
+
+def test_a_few_reviews_that_confidence_foretells_count_at_most_five_times() -> None:
+    (found,) = fit([Part({0: 100, 19: 100}, (Judged(1.0, 0, 10, 0), Judged(1.0, 19, 10, 10)))]).corrections
+    assert found is not None
+    assert (found.spread, found.effective, found.n, found.left) == (0.2, 20.0, 20, 0.9)
 
 
 def test_without_belief_in_confidence_it_is_what_the_labels_alone_say() -> None:
@@ -99,7 +136,9 @@ def test_a_version_that_is_less_sure_than_in_training_is_expected_to_be_right_le
     assert from_confidence({19: 40, 9: 60}, training=training, training_accuracy=0.9) == pytest.approx(0.7)
     assert from_confidence(training, training=training, training_accuracy=0.9) == pytest.approx(0.9)
     assert from_confidence({0: 10}, training=training, training_accuracy=0.1) == 0.0
+    assert from_confidence({19: 10}, training=training, training_accuracy=0.95) == 1.0
     assert from_confidence({}, training=training, training_accuracy=0.9) is None
+    assert from_confidence({19: 10}, training={}, training_accuracy=0.9) is None
 
 
 def calibrated(confidence: Numbers) -> Numbers:

@@ -4,6 +4,7 @@ import json
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -95,6 +96,9 @@ def test_windows_take_whole_days_and_do_not_overlap() -> None:
     now = queries.window(OF, ends_at=NOON, length=services.WINDOW)
     before = queries.window(OF, ends_at=NOON - services.WINDOW, length=services.WINDOW)
     assert now.samples["confidence"].count == before.samples["confidence"].count == 14
+    # Days are those of UTC, whatever day it is where somebody looks: there it is tomorrow.
+    there = (NOON + timedelta(hours=6)).astimezone(ZoneInfo("Asia/Bangkok"))
+    assert queries.window(OF, ends_at=there, length=services.WINDOW).samples["confidence"].count == 14
 
 
 def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
@@ -153,6 +157,23 @@ def test_two_workers_that_watch_at_once_tell_of_an_alert_once(
     monkeypatch.setattr(services, "_columns", meanwhile)
     services.watch(at=NOON)
     assert told("drift.alert_opened") == before + 1
+
+
+def test_a_worker_that_looked_earlier_and_writes_later_closes_no_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(300, at=NOON, seed=5, worse=True))
+    services.fold()
+    forget = services._forget_unmeasured
+
+    def after_the_other(at: datetime) -> None:
+        monkeypatch.setattr(services, "_forget_unmeasured", forget)
+        services.watch(at=NOON)
+        forget(at)
+
+    monkeypatch.setattr(services, "_forget_unmeasured", after_the_other)
+    assert services.watch(at=NOON + timedelta(minutes=1)) > 0
+    assert told("drift.alert_opened") == 1
+    assert not Entry.objects.filter(type="drift.alert_closed").exists()
 
 
 @pytest.mark.parametrize("detector", ["KNN", "ระยะ", "x" * 60])
@@ -249,6 +270,14 @@ def test_the_archives_own_reference_is_compared_with(tmp_path: Path) -> None:
     assert found.outcome == Outcome.TOO_FEW  # the tiny model was measured on a dozen
     told = finding_context(found, person=member(Role.VIEWER), at=NOON)["sentence"]
     assert told == "What it is compared with are fewer than 30 predictions: nothing can be said."
+
+    (settings.AMULET.model_store / version.file_name).unlink()  # away for a moment, and then for good
+    queries._reference_in.cache_clear()
+    trained = Finding.objects.filter(against=Against.REFERENCE)
+    services.watch(at=NOON + services.FORGOTTEN_AFTER)
+    assert trained.get(pk=found.pk).looked_at == NOON
+    services.watch(at=NOON + services.FORGOTTEN_AFTER + timedelta(seconds=1))
+    assert not trained.exists()
 
 
 def test_two_models_may_have_a_version_of_one_name() -> None:

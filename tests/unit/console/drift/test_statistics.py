@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
+from console.drift import services
 from console.drift.services import EFFECT_MIN, LEVEL, SKETCH_K, compare
 from console.drift.statistics import (
     chi2_sf,
@@ -48,6 +51,9 @@ def test_an_exact_sketch_gives_the_exact_distance(n: int, m: int, shift: float) 
     assert found.error == 0
     assert found.statistic == pytest.approx(exact.statistic, abs=1e-12)
     assert found.p >= stats.ks_2samp(first, second, method="exact").pvalue * 0.9
+    assert found.p == pytest.approx(special.kolmogorov((n * m / (n + m)) ** 0.5 * exact.statistic), abs=1e-12)
+    turned = compare_numbers(Sketch(second, k=SKETCH_K), Sketch(first))
+    assert (turned.statistic, turned.p) == (pytest.approx(found.statistic), pytest.approx(found.p))
 
 
 def test_a_large_sketch_is_within_its_bound_of_the_exact_distance() -> None:
@@ -66,6 +72,7 @@ def test_shares_give_scipys_chi_square_and_a_total_variation_by_hand() -> None:
     expected = stats.chi2_contingency([[60, 40, 0], [30, 60, 10]], correction=False)
     assert found.statistic == pytest.approx(expected.statistic)
     assert found.p == pytest.approx(expected.pvalue)
+    assert found.error == 0.0
 
 
 def test_the_stability_index_by_hand() -> None:
@@ -75,12 +82,38 @@ def test_the_stability_index_by_hand() -> None:
     assert (equal.psi, equal.statistic, equal.p) == (0, 0, 1)
 
 
+def test_the_stability_index_of_numbers_is_that_of_tenths_of_the_reference() -> None:
+    """Of 0 to 9 alike the tenths end at 1, 2, ... 9, those included; nothing in one counts as a ten-thousandth."""
+    before, now = Sketch(list(range(10)) * 100), Sketch([0.0] * 100)
+    expected = 0.8 * np.log(1 / 0.2) + 8 * (0.1 - 1e-4) * np.log(0.1 / 1e-4)
+    assert compare_numbers(before, now).psi == pytest.approx(expected)
+
+
 def test_rare_choices_are_pooled_and_a_single_one_says_nothing() -> None:
     assert compare_choices({"a": 500}, {"a": 300}).p == 1
     found = compare_choices({"a": 500, **{f"r{n}": 2 for n in range(9)}}, {"a": 500, "r1": 1})
     assert 0 < found.p < 1
-    with pytest.raises(ValueError, match="empty"):
-        compare_choices({}, {"a": 1})
+    for before, now in (({}, {"a": 1}), ({"a": 1}, {"b": 0})):
+        with pytest.raises(ValueError, match="empty"):
+            compare_choices(before, now)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "cells"),
+    [
+        # Of the 50 now, c and d would have 3 and 2 where nothing changed, which are 5 together; b has 5 alone.
+        ((760, 98, 55, 37), (40, 2, 5, 3), [[760, 98, 92], [40, 2, 8]]),
+        # d has 2, too few alone: with b, the next rarest.
+        ((815, 98, 0, 37), (45, 2, 0, 3), [[815, 135], [45, 5]]),
+    ],
+)
+def test_choices_with_fewer_than_five_expected_on_the_smaller_side_are_pooled(
+    before: tuple[int, ...], now: tuple[int, ...], cells: list[list[int]]
+) -> None:
+    one, other = ({key: n for key, n in zip("abcd", counts, strict=True) if n} for counts in (before, now))
+    expected = stats.chi2_contingency(cells, correction=False)
+    for found in (compare_choices(one, other), compare_choices(other, one)):
+        assert (found.statistic, found.p) == (pytest.approx(expected.statistic), pytest.approx(expected.pvalue))
 
 
 def a_week(random: np.random.Generator, n: int, *, shift: float = 0.0, shares: list[float] | None = None) -> Reference:
@@ -147,3 +180,14 @@ def test_too_few_are_too_few_however_far_they_lie() -> None:
     assert {each.outcome for each in found} == {"too_few"}
     found = compare(a_week(random, 29), a_week(random, 400, shift=5))
     assert {each.outcome for each in found} == {"too_few"}
+    found = compare(a_week(random, 30), a_week(random, 200, shift=5))
+    assert {each.outcome for each in found} == {"drift", "none"}
+
+
+def test_an_alert_begins_at_a_rate_of_five_in_a_hundred_and_at_a_tenth_of_the_distribution() -> None:
+    (found,) = compare(Reference({}, {"verdict": {"a": 300}}), Reference({}, {"verdict": {"a": 300}}))
+    at_border = replace(found.found, effect=0.1)
+    assert services._outcome(at_border, 0.05) == "drift"
+    assert services._outcome(at_border, math.nextafter(0.05, 1)) == "none"
+    assert services._outcome(replace(at_border, effect=math.nextafter(0.1, 0)), 0.05) == "none"
+    assert services._outcome(at_border, None) == "too_few"

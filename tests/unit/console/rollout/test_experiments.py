@@ -125,6 +125,14 @@ def test_the_size_by_hand() -> None:
     assert group_sequential.size(baseline=0.5, effect=0.001, others=1.0) > 1_000_000
 
 
+def test_the_standardised_difference_by_hand() -> None:
+    """With one good and one bad answer more on each side: 61 of 102 and 41 of 202."""
+    error = math.sqrt(61 * 41 / 102**3 + 41 * 161 / 202**3)
+    found = difference(Count(60, 100), Count(40, 200), 0.05)
+    assert found == pytest.approx((61 / 102 - 41 / 202 - 0.05) / error)
+    assert difference(Count(0, 0), Count(0, 0), 0.0) == 0.0
+
+
 @pytest.mark.django_db
 def test_a_version_that_is_better_succeeds_at_a_look_and_not_between(desk: Desk) -> None:
     experiment = started(desk, answers_max=65)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -261,6 +261,28 @@ def test_overrides_of_an_earlier_try_are_not_held_against_a_canary(desk: Desk) -
     assert (reading.watched, reading.standard) == (Count(0, 0), Count(0, 0))
 
 
+def test_overrides_of_what_was_not_in_production_are_no_standard(desk: Desk) -> None:
+    """Callers may name a shadow, whose answers say nothing of production's."""
+    desk.roll_out(desk.third, Mode.SHADOW)
+    canary = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    named: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5, "version_named": True}
+    apply_batch(answers(desk.third, 40, **named))
+    overrides_all_but_of_the_first(desk, 30)
+    (reading,) = [each for each in guardrails.read(canary) if each.definition.rule is Rule.OVERRIDES]
+    assert (reading.watched, reading.standard) == (Count(30, 30), Count(0, 30))
+    firing = fired()
+    assert firing is not None
+    assert firing.rule == Rule.OVERRIDES
+
+
+def test_what_was_in_production_while_a_canary_ran_stays_its_standard(desk: Desk) -> None:
+    canary = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    overrides_all_but_of_the_first(desk, 3)
+    desk.roll_out(desk.third)
+    (reading,) = [each for each in guardrails.read(canary) if each.definition.rule is Rule.OVERRIDES]
+    assert reading.standard == Count(0, 3)
+
+
 def test_a_shadow_is_ended_for_its_own_disagreement_and_harms_nobody(desk: Desk) -> None:
     desk.roll_out(desk.second, Mode.SHADOW)
     same, other = shadow(desk.second, CLASSES[0]), shadow(desk.second, CLASSES[1])
@@ -378,6 +400,26 @@ def test_a_shadow_is_compared_on_the_photographs_that_both_answered(desk: Desk) 
         "high": pytest.approx(0.9, 1),
     }
     assert [reading["rule"] for reading in told["guardrails"]] == ["latency", "verdicts", "agreement"]
+
+
+def test_flips_are_the_newest_six_of_the_time_that_the_shadow_was_there(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.SHADOW)
+    begin, end, instant = now() - timedelta(minutes=30), now() - timedelta(minutes=10), timedelta(microseconds=1)
+    Route.objects.filter(pk=route.pk).update(started_at=begin, ended_at=end)
+    route.refresh_from_db()
+
+    def flipped_at() -> list[datetime]:
+        return [item.happened_at for item in compare(route, totals(route)).flipped]
+
+    def answered(*moments: datetime) -> None:
+        other = [shadow(desk.second, CLASSES[1])]
+        apply_batch([event for at in moments for event in answers(desk.first, 1, happened_at=at, shadows=other)])
+
+    answered(begin - instant, begin, end - instant, end)
+    assert flipped_at() == [end - instant, begin]
+    between = [begin + timedelta(minutes=minutes) for minutes in range(1, 7)]
+    answered(*between)
+    assert flipped_at() == [end - instant, *between[:0:-1]]
 
 
 def test_a_shadow_that_answers_late_is_joined_to_the_same_photograph_once(desk: Desk) -> None:

@@ -30,7 +30,10 @@ def test_one_answer_by_hand() -> None:
     # Two answers, one of each: Γ(1.5)² / Γ(3) / π = 1/8.
     assert log_evidence(Count(1, 2), 0.5) == pytest.approx(math.log(1 / 8 / 0.25))
     assert log_evidence(Count(0, 0), 0.3) == 0.0
-    assert log_evidence(Count(1, 5), 0.0) == math.inf
+    assert log_evidence(Count(1, 5), 0.0) == log_evidence(Count(4, 5), 1.0) == math.inf
+    # What p = 0 or 1 can have given: 1/2 · 3/4 · 5/6 · 7/8 · 9/10 over 1.
+    for count, p in ((Count(0, 5), 0.0), (Count(5, 5), 1.0)):
+        assert log_evidence(count, p) == pytest.approx(math.log(63 / 256))
 
 
 def test_evidence_against_a_share_averages_to_one_where_it_is_the_true_one() -> None:
@@ -59,12 +62,36 @@ def test_the_smallest_evidence_is_that_of_a_fine_grid(watched: Count, standard: 
 def test_what_is_not_worse_is_no_evidence() -> None:
     assert higher(Count(5, 100), Count(50, 1000), 0.0) <= 0
     assert higher(Count(1, 100), Count(50, 1000), 0.0) <= 0
+    # The smallest is then that of what was seen.
+    seen = log_evidence(Count(1, 100), 0.01) + log_evidence(Count(50, 1000), 0.05)
+    assert higher(Count(1, 100), Count(50, 1000), 0.0) == pytest.approx(seen)
+    seen = log_evidence(Count(8, 100), 0.08) + log_evidence(Count(50, 1000), 0.05)
+    assert higher(Count(8, 100), Count(50, 1000), 0.04) == pytest.approx(seen)
     assert higher(Count(0, 0), Count(50, 1000), 0.0) == -math.inf
-    assert above(Count(1, 100), 0.15) <= 0
+    assert higher(Count(50, 100), Count(0, 0), 0.0) == -math.inf
+    assert above(Count(1, 100), 0.15) == log_evidence(Count(1, 100), 0.01) <= 0
+    assert above(Count(40, 100), 0.15) == log_evidence(Count(40, 100), 0.15) > ENOUGH
+    assert above(Count(0, 0), 0.15) == 0.0
     # Fewer answers in domain are as different as more.
     assert different(Count(5, 100), Count(500, 1000), 0.05) == pytest.approx(
         different(Count(95, 100), Count(500, 1000), 0.05)
     )
+
+
+def test_a_difference_is_found_on_either_side() -> None:
+    standard = Count(500, 1000)
+    for both, one in ((different, higher), (different_on_the_same, higher_on_the_same)):
+        for watched in (Count(20, 100), Count(80, 100)):
+            assert both(watched, standard, 0.05) == pytest.approx(one(Count(80, 100), standard, 0.05))
+            assert both(watched, standard, 0.05) > ENOUGH
+        assert both(Count(53, 100), standard, 0.05) < 0
+
+
+def test_an_interval_ends_where_the_evidence_is_enough() -> None:
+    for alpha in (0.05, 0.01):
+        ends = interval(Count(5, 50), alpha)
+        assert [log_evidence(Count(5, 50), end) for end in ends] == pytest.approx([math.log(1 / alpha)] * 2)
+    assert interval(Count(5, 50)) == interval(Count(5, 50), 0.05)
 
 
 def test_an_interval_holds_the_share_and_shrinks() -> None:

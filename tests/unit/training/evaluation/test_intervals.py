@@ -70,6 +70,8 @@ def test_the_value_lies_in_its_interval_even_at_the_end_of_the_range() -> None:
     assert not Interval(0.0, -0.1, 0.2).sure
     assert Interval(0.1, 0.05, 0.2).sure
     assert Interval(-0.1, -0.2, -0.05).sure
+    assert not any(each.sure for each in (Interval(0.1, 0.0, 0.2), Interval(-0.1, -0.2, 0.0)))
+    assert bootstrap(lambda _rows: 0.7, [np.zeros(1, np.int64)], seed=0, resamples=5).pair() == [0.7, 0.7]
 
 
 def test_several_figures_share_their_resamples() -> None:
@@ -99,7 +101,7 @@ def test_a_share_has_wilsons_interval_and_a_width_at_its_ends(hits: int, photos:
     found = share_of(hits, photos)
     expected = stats.binomtest(hits, photos).proportion_ci(method="wilson")
     assert found.pair() == pytest.approx([expected.low, expected.high], abs=1e-9)
-    assert found.low <= found.value <= found.high
+    assert 0.0 <= found.low <= found.value <= found.high <= 1.0
     assert found.high - found.low > 0.02
 
 
@@ -109,9 +111,11 @@ def test_of_no_photographs_there_is_no_share() -> None:
 
 def test_percentiles_are_turned_round_the_value_and_keep_it() -> None:
     assert reflected(Interval(0.10, 0.08, 0.16)).pair() == pytest.approx([0.04, 0.12])
+    assert of_calibration_error(Interval(0.05, 0.04, 0.06)).pair() == pytest.approx([0.04, 0.06])
     assert of_calibration_error(Interval(0.06, 0.06, 0.15)).pair() == pytest.approx([0.0, 0.06])
     assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.19).pair() == pytest.approx([0.16, 0.21])
     assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.20).low == 0.0
+    assert of_calibration_error(Interval(0.70, 0.30, 0.75)).pair() == pytest.approx([0.65, 1.0])  # no error is above 1
 
 
 @pytest.mark.parametrize("too_much", [0.0, 0.05, 0.1], ids=["means what it says", "5 points", "10 points too much"])
@@ -291,6 +295,25 @@ def test_a_few_photographs_that_are_all_alike_leave_room_and_many_stay_as_they_a
     assert with_room(thin, 60.0, fewest=10.0) is thin
     assert with_room(thin, 60.0, fewest=9.0).pair() == share_of(54, 60).pair()
     assert with_room(thin, 3.0).high - with_room(thin, 3.0).low > 0.5
+    wide = Interval(0.9, 0.2, 0.999)
+    assert with_room(wide, 60.0, fewest=9.0) == wide
+    # Of a mean over classes the smallest one decides.
+    assert of_class_mean(thin, np.arange(30), np.repeat([0, 1], [10, 20])) is thin
+    roomy = of_class_mean(thin, np.arange(30), np.repeat([0, 1], [9, 21]))
+    assert roomy == with_room(thin, 4 / (1 / 9 + 1 / 21), fewest=9.0)
+    assert roomy.low < thin.low
+    assert roomy.high > thin.high
+
+
+def test_the_interval_of_a_difference_is_that_of_bonett_and_price_where_percentiles_are_those_of_a_normal() -> None:
+    """40 photographs: 6 answered rightly by the one alone, 1 by the other alone."""
+    z, found = stats.norm.ppf(0.975), 5 / 40
+    half = z * np.sqrt((7 / 40 - found**2) / 40)
+    share, other = 7 / 42, 2 / 42
+    wanted = z * np.sqrt((share + other - (share - other) ** 2) / 42)
+    corrected = of_difference(Interval(found, found - half, found + half), 40)
+    assert corrected.value == found
+    assert corrected.pair() == pytest.approx([share - other - wanted, share - other + wanted])
 
 
 @pytest.mark.parametrize("photos", [24, 100, 131])

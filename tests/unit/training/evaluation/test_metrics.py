@@ -50,6 +50,22 @@ def test_calibration_worked_out_by_hand() -> None:
     assert metrics.negative_log_likelihood(ROWS, TRUTH) == pytest.approx(-np.log([0.9, 0.4, 0.8]).mean())
 
 
+def test_the_table_behind_the_calibration_error_worked_out_by_hand() -> None:
+    table = metrics.reliability(ROWS, TRUTH, bins=5)
+    assert [(each.low, each.high) for each in table] == [(n / 5, (n + 1) / 5) for n in range(5)]
+    nothing = (0, 0.0, 0.0)
+    found = [(each.photos, each.confidence, each.accuracy) for each in table]
+    assert found == [nothing, nothing, (1, 0.6, 0.0), (1, 0.8, 1.0), (1, 0.9, 1.0)]
+    both = metrics.reliability(np.array([[0.9, 0.1], [0.15, 0.85]]), np.array([0, 0]), bins=5)[4]
+    assert (both.photos, both.confidence, both.accuracy) == (2, pytest.approx(0.875), 0.5)
+
+
+def test_there_are_fifteen_bins() -> None:
+    # 1/15 lies between them: with fourteen or sixteen they would share one.
+    error = metrics.confidence_error(np.array([0.065, 0.068]), np.array([True, False]))
+    assert error == pytest.approx((0.935 + 0.068) / 2)
+
+
 def test_photographs_of_one_confidence_stay_in_one_bin() -> None:
     rows = np.array([[0.75, 0.25]] * 4)
     labels = np.array([0, 0, 0, 1])
@@ -167,6 +183,7 @@ def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
         (np.array([[0.5, 0.5]]), np.array([2])),
         (np.array([[0.5, 0.5]]), np.array([-1])),
         (np.array([[0.5, 0.5]]), np.array([0, 1])),
+        (np.array([0.5, 0.5]), np.array([0, 1])),
         # One row among good ones.
         (np.array([[0.5, 0.5], [0.5, 0.4]]), np.array([0, 0])),
         (np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([0, 2])),
@@ -178,6 +195,7 @@ def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray)
         metrics.expected_calibration_error,
         metrics.equal_mass_calibration_error,
         metrics.classwise_calibration_error,
+        metrics.reliability,
         metrics.brier,
         metrics.negative_log_likelihood,
     ):
@@ -201,11 +219,14 @@ def test_a_certain_mistake_costs_much_and_not_infinitely_much() -> None:
     assert metrics.negative_log_likelihood(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-12))
 
 
-def test_figures_of_nothing_are_refused() -> None:
+def test_figures_of_nothing_and_of_no_numbers_are_refused() -> None:
     some, none = np.array([0.5]), np.zeros(0)
     for compare in (metrics.auroc, metrics.fpr_at_95_tpr):
         for known, outside in ((some, none), (none, some)):
             with pytest.raises(ValueError, match="two sets that both have photographs"):
+                compare(known, outside)
+        for known, outside in ((some, np.array([0.1, np.nan])), (np.array([np.nan, 0.1]), some)):
+            with pytest.raises(ValueError, match="not nan"):
                 compare(known, outside)
     for confidence, correct in ((none, none.astype(bool)), (some, np.array([True, False]))):
         with pytest.raises(ValueError, match="a confidence for each of at least one answer"):
@@ -236,6 +257,15 @@ def test_few_photographs_make_an_error_of_answers_that_mean_what_they_say() -> N
     assert many.mean == pytest.approx(few.mean / 10, rel=0.15)  # as the root of their number
     assert few.p_value > 0.5
     assert many.p_value == pytest.approx(1 / 201)
+
+
+def test_copies_share_their_luck() -> None:
+    confidence = np.random.default_rng(0).uniform(0.4, 1.0, 130)
+    once = metrics.luck_of_calibration(confidence, 0.06, seed=1, draws=200)
+    copied, groups = np.repeat(confidence, 4), np.repeat(np.arange(130), 4)
+    shared = metrics.luck_of_calibration(copied, 0.06, seed=1, draws=200, groups=groups)
+    assert shared.mean == pytest.approx(once.mean, rel=0.1)
+    assert metrics.luck_of_calibration(copied, 0.06, seed=1, draws=200).mean < 0.7 * once.mean
 
 
 def test_luck_explains_five_percent_of_what_is_calibrated_at_five_percent() -> None:
