@@ -6,41 +6,20 @@ Its text is in no database, so no page can show it; what is shown is what it is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from unfold.admin import ModelAdmin
 
 from console.audit.models import Entry
-from console.audit.names import type_name
-from console.audit.queries import staff_names
 from console.pages import page
+from console.row_page import Fact, acts_of
 
 STANDING_COLOURS: Final = {"in force": "success", "revoked": "danger", "expired": "warning", "stopped": "warning"}
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    name: str
-    value: str | int | datetime
-    url: str = ""
-    note: str = ""  # said quietly below it
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One line of the audit trail about it."""
-
-    at: datetime
-    what: str
-    who: str
-    url: str  # "": whoever looks may not open the trail
 
 
 def standing(*, revoked_at: datetime | None, expires_at: datetime | None) -> tuple[str, str]:
@@ -90,21 +69,7 @@ def key_page(
         state_colour=STANDING_COLOURS[code],
         said=said,
         facts=facts,
-        acts=_acts(request, entries),
+        acts=acts_of(request, entries),
         revoke=revoke,
         back=back,
     )
-
-
-def _acts(request: HttpRequest, entries: QuerySet[Entry]) -> list[Act]:
-    names = staff_names({entry.actor for entry in entries})
-    may_open = request.user.has_perm("audit.view_entry")
-    return [
-        Act(
-            at=entry.recorded_at,
-            what=type_name(entry.type),
-            who=names.get(entry.actor, entry.actor),
-            url=reverse("admin:audit_entry_change", args=[entry.pk]) if may_open else "",
-        )
-        for entry in entries
-    ]

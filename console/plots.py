@@ -52,6 +52,14 @@ class Ribbon:
     label_width: float
 
 
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What a plot draws, as a table: rows of a name and its figures, as text."""
+
+    heads: Sequence[str]  # of the names, and of each column of figures
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
 def nice_ceiling(value: float) -> float:
     """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is at least this; 1 for nothing."""
     if value <= 1:

@@ -21,8 +21,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.clients import queries, services
 from console.clients.models import ApiKey, Client
-from console.key_page import STANDING_COLOURS, Fact, key_page, standing, times
+from console.key_page import STANDING_COLOURS, key_page, standing, times
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
+from console.row_page import Fact
 from console.staff.rest import actor_of
 
 

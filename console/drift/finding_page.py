@@ -5,24 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from console.drift import plots, queries
+from console.drift import figures, plots, queries
 from console.drift.course import DAYS, Course, course_of_choice, course_of_number
 from console.drift.measures import VERDICT
 from console.drift.models import Against, Finding, Outcome
 from console.drift.moved import Grown, Tail, may_see, moved, what_grew
 from console.drift.names import name_of
 from console.drift.services import EFFECT_MIN, LEVEL, REFERENCE_MIN, SAMPLES_MIN, WINDOW
+from console.plots import Numbers
 from console.predictions.models import Verdict
 from console.predictions.names import class_names, client_names
 from console.predictions.page import DISCLAIMERS
 from console.staff.models import User
 from model_store.reference import Reference
+
+_STEPS: Final = 4  # of the drawn line from one row of its table to the next: both ends are among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
     seen = compared(row, at=at)
     before, now, grown = seen.before, seen.now, seen.grown
     names = class_names()
+    plot, table = _plot(row, before, now, name_of(row.measure, names), _choices(row, names))
     return {
         "title": _("{measure}, {version}").format(measure=name_of(row.measure, names), version=" ".join(row.of))
         + (f", {client_names().get(row.client, row.client)}" if row.client else ""),
@@ -59,7 +63,8 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
         "outcome": Outcome(row.outcome).label,
         "sentence": _sentence(row),
         "against": Against(row.against).label,
-        "plot": _plot(row, before, now, name_of(row.measure, names), _choices(row, names)),
+        "plot": plot,
+        "table": table,
         "course": _course(row, seen, at),
         "course_title": _course_title(seen.followed, _choices(row, names)),
         "grew": _grew(row, grown, _choices(row, names)),
@@ -119,15 +124,19 @@ def _choices(row: Finding, class_names: Mapping[str, str]) -> Mapping[str, str]:
 
 def _plot(
     row: Finding, before: Reference | None, now: Reference, title: str, names: Mapping[str, str]
-) -> SafeString | str:
-    """Both distributions as they are now; empty when one is not at hand any more."""
+) -> tuple[SafeString | str, Numbers | None]:
+    """Both distributions as they are now, drawn and as a table; "" and None when one is not at hand any more."""
     if before is None:
-        return ""
-    if row.measure in before.samples and row.measure in now.samples:
-        return plots.lines(before.samples[row.measure], now.samples[row.measure], title=title)
-    if row.measure in before.counts and row.measure in now.counts:
-        return plots.bars(before.counts[row.measure], now.counts[row.measure], title=title, names=names)
-    return ""
+        return "", None
+    sides = (_("the last seven days"), str(Against(row.against).label))
+    if (curves := figures.curves_of(row.measure, before, now)) is not None:
+        points = list(zip(curves.values, curves.now, curves.before, strict=True))[::_STEPS]
+        rows = [(f"{value:.4g}", (f"{one:.1%}", f"{other:.1%}")) for value, one, other in points]
+        return plots.lines(curves, title=title), Numbers((_("At or below"), *sides), rows)
+    if chosen := figures.choices_of(row.measure, before, now):
+        rows = [(names.get(each.choice, each.choice), (f"{each.now:.1%}", f"{each.before:.1%}")) for each in chosen]
+        return plots.bars(chosen, title=title, names=names), Numbers((_("Choice"), *sides), rows)
+    return "", None
 
 
 def _course(row: Finding, seen: Compared, at: datetime) -> Course | None:

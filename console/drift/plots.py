@@ -8,17 +8,15 @@ from typing import Final
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from console.drift.figures import choice_shares, curves
-from model_store.reference import Sketch
+from console.drift.figures import ChoiceShare, Curves
 
 WIDTH: Final = 640
 HEIGHT: Final = 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 12, 12, 30
 
 
-def lines(before: Sketch, now: Sketch, *, title: str) -> SafeString:
-    """The share of values at or below each value, of both. Values beyond the middle 99 % of both are left out."""
-    drawn = curves(before, now)
+def lines(drawn: Curves, *, title: str) -> SafeString:
+    """The share of values at or below each value, of both."""
     low, high = drawn.values[0], drawn.values[-1]
     parts = [_axis(f"{low:.3g}", f"{high:.3g}")]
     for name, ranks in (("is-before", drawn.before), ("is-now", drawn.now)):
@@ -30,9 +28,8 @@ def lines(before: Sketch, now: Sketch, *, title: str) -> SafeString:
     return _framed(parts, title)
 
 
-def bars(before: Mapping[str, int], now: Mapping[str, int], *, title: str, names: Mapping[str, str]) -> SafeString:
-    """The share of each choice, of both: the most frequent ones."""
-    chosen = choice_shares(before, now)
+def bars(chosen: Sequence[ChoiceShare], *, title: str, names: Mapping[str, str]) -> SafeString:
+    """The share of each choice, of both."""
     slot = (WIDTH - _LEFT - _RIGHT) / max(1, len(chosen))
     parts = [_axis("", "")]
     for place, each in enumerate(chosen):

@@ -68,9 +68,18 @@ def _days(setting: str) -> timedelta | None:
 
 def _as_set(setting: str) -> str:
     kept = _days(setting)
-    return (
-        str(_("for ever")) if kept is None else ngettext("{days} day", "{days} days", kept.days).format(days=kept.days)
-    )
+    if kept is None:
+        return str(_("for ever"))
+    if years := _whole_years(kept.days):
+        return ngettext("{years} year", "{years} years", years).format(years=years)
+    return ngettext("{days} day", "{days} days", kept.days).format(days=kept.days)
+
+
+def _whole_years(days: int) -> int:
+    """How many years have so many days, wherever their leap days fall: 5 of 1826 and 1827; 0 where none have."""
+    years = days // 365
+    leap_days = days - 365 * years
+    return years if years // 4 <= leap_days <= -(-years // 4) else 0
 
 
 _time_of = lazy(_as_set, str)

@@ -11,6 +11,7 @@ from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from console.plots import Numbers
 from console.predictions.models import Verdict
 from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
@@ -128,7 +129,8 @@ def _shadow_context(found: Comparison, person: User) -> dict[str, Any]:
             for one in verdicts
         ],
         "out": [share_text(count) for count in found.out],
-        "bars": _bars(*found.confidence),
+        "bars": _bars(found.confidence),
+        "numbers": _numbers(found.confidence),
         "reviewed": [_reviewed(side) for side in found.reviewed] if found.reviewed else [],
         "reviewed_n": found.reviewed[0].right.n if found.reviewed else 0,
         "flipped": _flipped(found.flipped, names, person),
@@ -229,13 +231,20 @@ def _reviewed(side: Reviewed) -> tuple[str, str, str, str]:
     )
 
 
-def _bars(production: Mapping[int, int], shadow: Mapping[int, int]) -> list[tuple[float, float, float, float, str]]:
+def _shares(found: Sequence[Mapping[int, int]]) -> Sequence[tuple[float, float]]:
+    """Of production and of the shadow the share of its answers, 0 to 1, in each twentieth of confidence."""
+    wholes = [sum(counts.values()) or 1 for counts in found]
+    one, other = (
+        [counts.get(place, 0) / whole for place in range(CONFIDENCE_BINS)]
+        for counts, whole in zip(found, wholes, strict=True)
+    )
+    return list(zip(one, other, strict=True))
+
+
+def _bars(found: Sequence[Mapping[int, int]]) -> list[tuple[float, float, float, float, str]]:
     """x, width, the two heights in per cent of the highest, and words, for each twentieth of confidence."""
-    shares = []
-    for counts in (production, shadow):
-        whole = sum(counts.values()) or 1
-        shares.append([counts.get(place, 0) / whole for place in range(CONFIDENCE_BINS)])
-    top = max([*shares[0], *shares[1]]) or 1.0
+    shares = _shares(found)
+    top = max(map(max, shares)) or 1.0
     width = 100 / CONFIDENCE_BINS
     return [
         (
@@ -250,8 +259,20 @@ def _bars(production: Mapping[int, int], shadow: Mapping[int, int]) -> list[tupl
                 other=f"{other:.1%}",
             ),
         )
-        for place, (one, other) in enumerate(zip(*shares, strict=True))
+        for place, (one, other) in enumerate(shares)
     ]
+
+
+def _numbers(found: Sequence[Mapping[int, int]]) -> Numbers:
+    """The same as a table, without twentieths in which neither has an answer."""
+    return Numbers(
+        heads=(_("Confidence"), _("Production"), _("Shadow")),
+        rows=[
+            (f"{place / CONFIDENCE_BINS:.0%} – {(place + 1) / CONFIDENCE_BINS:.0%}", (f"{one:.1%}", f"{other:.1%}"))
+            for place, (one, other) in enumerate(_shares(found))
+            if one or other
+        ],
+    )
 
 
 def _flipped(found: Sequence[Flipped], names: Mapping[str, str], person: User) -> list[FlippedRow]:

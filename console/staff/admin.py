@@ -29,8 +29,9 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
-from console.key_page import STANDING_COLOURS, Fact, key_page, standing, times
+from console.key_page import STANDING_COLOURS, key_page, standing, times
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
+from console.row_page import Fact
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
 from console.staff.rest import actor_of

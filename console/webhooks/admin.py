@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
@@ -11,7 +10,6 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
@@ -19,12 +17,15 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from console.audit.names import type_name
+from console.audit.queries import entries_about
 from console.history import HistoryAdmin
-from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.pages import ask, page, row_action
+from console.row_page import acts_of
 from console.staff.rest import actor_of
-from console.webhooks import sentences, services
+from console.webhooks import delivery_page, endpoint_page, sentences, services
 from console.webhooks.events import EVENTS
 from console.webhooks.models import Delivery, Endpoint, State
+from console.webhooks.queries import standings
 
 
 class EndpointForm(forms.Form):
@@ -42,11 +43,9 @@ class EndpointForm(forms.Form):
 
 
 @admin.register(Endpoint)
-class EndpointAdmin(ReadOnlyAdmin):
-    list_display = ("url", "event_names", "state", "created_by", "created_at")
-    list_select_related = ("created_by",)
-    fields = ("url", "event_names", "active", "created_by", "created_at")
-    readonly_fields = ("event_names",)
+class EndpointAdmin(HistoryAdmin):
+    list_display = ("url", "hears", "state", "last_said", "waiting", "next_try")
+    sortable_by = ()
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
     actions_detail = ("renew_secret", "switch", "remove")
@@ -60,13 +59,44 @@ class EndpointAdmin(ReadOnlyAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
-    @display(description=gettext_lazy("Events"))
-    def event_names(self, endpoint: Endpoint) -> str:
-        return ", ".join(map(type_name, endpoint.events))
+    def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
+        found = standings(rows)
+        for row in rows:
+            row.standing = found[row.pk]
 
-    @display(description=gettext_lazy("State"), label={"active": "success", "off": "warning"})
-    def state(self, endpoint: Endpoint) -> tuple[str, str]:
-        return ("active", _("active")) if endpoint.active else ("off", _("off"))
+    def row_page(self, request: HttpRequest, endpoint: Endpoint) -> HttpResponse:
+        return page(
+            request,
+            self,
+            "webhooks/endpoint.html",
+            title=_("Webhook {address}").format(address=endpoint),
+            **endpoint_page.endpoint_context(endpoint),
+            acts=acts_of(request, entries_about("webhook", str(endpoint.pk))),
+            buttons=endpoint_page.buttons(endpoint, may_change=self.has_changing_permission(request)),
+        )
+
+    @display(description=gettext_lazy("Hears of"))
+    def hears(self, endpoint: Endpoint) -> str:
+        return endpoint_page.hears(endpoint)
+
+    @display(description=gettext_lazy("State"), label=endpoint_page.HEALTH_COLOURS)
+    def state(self, endpoint: Any) -> tuple[str, str]:
+        health = endpoint.standing.health
+        return health.value, endpoint_page.health_text(health)
+
+    @display(description=gettext_lazy("Last message"))
+    def last_said(self, endpoint: Any) -> str:
+        last = endpoint.standing.last
+        return endpoint_page.outcome(last) if last is not None else self.get_empty_value_display()
+
+    @display(description=gettext_lazy("Waiting"))
+    def waiting(self, endpoint: Any) -> int:
+        count: int = endpoint.standing.waiting
+        return count
+
+    @display(description=gettext_lazy("Next try"))
+    def next_try(self, endpoint: Any) -> Any:
+        return endpoint_page.next_try_of(endpoint, endpoint.standing)
 
     @action(description=gettext_lazy("New webhook"), icon="add", url_path="new", permissions=["changing"])
     def new_endpoint(self, request: HttpRequest) -> HttpResponse:
@@ -121,35 +151,49 @@ class EndpointAdmin(ReadOnlyAdmin):
             return _("The webhook is removed.")
 
         text = _("The address hears of nothing any more, and its deliveries are forgotten.")
-        return self._ask(request, object_id, _("Remove"), text, act, danger=True)
+        back = reverse("admin:webhooks_endpoint_changelist")
+        return self._ask(request, object_id, _("Remove"), text, act, danger=True, back=back)
 
     def _ask(
-        self, request: HttpRequest, object_id: int, button: str, consequence: str, act: Any, danger: bool = False
+        self,
+        request: HttpRequest,
+        object_id: int,
+        button: str,
+        consequence: str,
+        act: Any,
+        danger: bool = False,
+        back: str = "",
     ) -> HttpResponse:
+        """back: where it leads afterwards; "": to the page of the webhook."""
         return ask(
             request,
             self,
             title=f"{button}: {get_object_or_404(Endpoint, pk=object_id)}",
             consequence=consequence,
             button=button,
-            back=reverse("admin:webhooks_endpoint_changelist"),
+            back=back or reverse("admin:webhooks_endpoint_change", args=[object_id]),
             form=forms.Form,
             act=act,
             danger=danger,
         )
 
     def _shown_once(self, request: HttpRequest, issued: services.Issued) -> HttpResponse:
-        back = reverse("admin:webhooks_endpoint_changelist")
-        return page(request, self, "console/secret.html", title=str(issued.endpoint), key=issued.secret, back=back)
+        back = reverse("admin:webhooks_endpoint_change", args=[issued.endpoint.pk])
+        return page(
+            request,
+            self,
+            "console/secret.html",
+            title=_("Webhook {address}").format(address=issued.endpoint),
+            key=issued.secret,
+            back=back,
+        )
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(HistoryAdmin):
-    list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries", "answer_said")
+    list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries_said", "answer_said", "next_try")
     list_select_related = ("endpoint",)
     list_filter = (("endpoint", RelatedDropdownFilter), ("state", ChoicesDropdownFilter))
-    fields = ("endpoint", "event_name", "state", "tries", "next_try_at", "answer_said", "settled_at", "message")
-    readonly_fields = ("event_name", "answer_said", "message")
     ordering = ("-pk",)
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")
@@ -160,14 +204,21 @@ class DeliveryAdmin(HistoryAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
 
+    def row_page(self, request: HttpRequest, delivery: Delivery) -> HttpResponse:
+        may_see_entries = request.user.has_perm("audit.view_entry")
+        return page(
+            request,
+            self,
+            "webhooks/delivery.html",
+            title=_("{event} to {endpoint}").format(event=type_name(delivery.type), endpoint=delivery.endpoint),
+            **delivery_page.delivery_context(delivery, may_see_entries=may_see_entries),
+        )
+
     @display(description=gettext_lazy("Event"))
     def event_name(self, delivery: Delivery) -> str:
         return type_name(delivery.type)
 
-    @display(
-        description=gettext_lazy("State"),
-        label={State.DELIVERED: "success", State.WAITING: "warning", State.GIVEN_UP: "danger"},
-    )
+    @display(description=gettext_lazy("State"), label=endpoint_page.STATE_COLOURS)
     def state_badge(self, delivery: Delivery) -> tuple[str, str]:
         return delivery.state, str(State(delivery.state).label)
 
@@ -175,9 +226,10 @@ class DeliveryAdmin(HistoryAdmin):
     def answer_said(self, delivery: Delivery) -> str:
         return sentences.for_reader(delivery.answer) or self.get_empty_value_display()
 
-    @display(description=gettext_lazy("Message"))
-    def message(self, delivery: Delivery) -> str:
-        """As it is sent, set out in lines."""
-        return format_html(
-            '<pre class="c-code">{}</pre>', json.dumps(json.loads(delivery.body), indent=2, ensure_ascii=False)
-        )
+    @display(description=gettext_lazy("Tries"))
+    def tries_said(self, delivery: Delivery) -> str:
+        return endpoint_page.tries_text(delivery)
+
+    @display(description=gettext_lazy("Next try"))
+    def next_try(self, delivery: Delivery) -> Any:
+        return delivery_page.next_try_of(delivery)

@@ -121,7 +121,7 @@ def mail(url: str, subject: str, text: str) -> str:
         message.send()
     except (OSError, ValueError) as error:  # smtplib's own errors among them, and letters that a server cannot take
         raise NotDelivered(type(error).__name__) from None
-    return "sent"
+    return sentences.SENT
 
 
 def _whole(url: str) -> httpx.URL:

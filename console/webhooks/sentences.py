@@ -1,9 +1,10 @@
-"""Why a message did not arrive, where the words are ours (`console.said`)."""
+"""What came of a try, for people: where the words are ours (`console.said`), and where another said them."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from console import said
@@ -15,8 +16,25 @@ NO_ADDRESS: Final = gettext_noop("This is no address: it has signs or a port tha
 NOT_FOUND: Final = gettext_noop("{host} has no address.")
 PRIVATE: Final = gettext_noop("{host} is an address of a private network; AMULET_WEBHOOK_PRIVATE allows them.")
 SENTENCES: Final = (NO_ANSWER, NO_CERTIFICATES, NOT_ACCEPTED, NO_ADDRESS, NOT_FOUND, PRIVATE)
+SENT: Final = "sent"  # what is written down of a letter that a mail server took
 
 
 def for_reader(answer: str) -> str:
     """An answer as it is stored, in the reader's language where the words are ours."""
     return said.for_reader(answer, SENTENCES) or answer
+
+
+def explained(answer: str) -> str:
+    """An answer as a sentence: of a status, of a letter that left, and of the kind of error that a connection ended in.
+
+    "" where there is none.
+    """
+    if not answer:
+        return ""
+    if answer.isdecimal():
+        return _("It answered {status}.").format(status=answer)
+    if answer == SENT:
+        return _("The mail server took the letter.")
+    if " " in answer:
+        return for_reader(answer)
+    return _("The connection failed: {kind}.").format(kind=answer)

@@ -38,6 +38,7 @@ URL_MAX: Final = 500
 TRIES_AFTER: Final = tuple(
     timedelta(seconds=seconds) for seconds in (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 )
+TRIES_MAX: Final = len(TRIES_AFTER) + 1
 KEPT: Final = timedelta(days=30)
 _ENTRIES_AT_ONCE: Final = 500
 _DELIVERIES_AT_ONCE: Final = 100
@@ -261,7 +262,7 @@ def _arrived(delivery: Delivery, answer: str) -> None:
 def _put_off(delivery: Delivery, answer: str, *, next_try_at: datetime) -> None:
     """Note a try that failed; nothing where a later one has begun, as after a worker that stood still."""
     mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries)
-    if delivery.tries <= len(TRIES_AFTER):
+    if delivery.tries < TRIES_MAX:
         mine.update(answer=answer[:200], next_try_at=next_try_at)
     elif mine.update(answer=answer[:200], state=State.GIVEN_UP, settled_at=now()):
         _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})

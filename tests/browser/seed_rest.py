@@ -9,7 +9,7 @@ from tests.console_pages import ROWS
 
 
 def seed_rest(users: Mapping[str, Any], *, model: str, production_version: int) -> None:
-    """A webhook with its deliveries, two requests of persons, reviewers who disagree, a training job, a plan,
+    """Webhooks with their deliveries, two requests of persons, reviewers who disagree, a training job, a plan,
     a data set, applied rules.
     """
     from django.utils.timezone import now
@@ -19,15 +19,9 @@ def seed_rest(users: Mapping[str, Any], *, model: str, production_version: int) 
     from console.retention.services import apply_due
     from console.retraining.models import Plan
     from console.retraining.services import start_job
-    from console.webhooks.events import EVENTS
-    from console.webhooks.models import Endpoint
-    from console.webhooks.services import enqueue
 
     lead = users["suda"]
-    Endpoint.objects.create(
-        url="https://listener.example/", events=list(EVENTS), nonce=bytes(16), told_through=0, created_by=lead
-    )
-    enqueue()
+    _webhooks(lead)
     for person in ("customer-003", "nobody-that-we-know"):
         receive(actor=users["wipa"], pseudonym=person, kind="erasure", laws="both", channel="letter")
     _dispute(users)
@@ -37,6 +31,34 @@ def seed_rest(users: Mapping[str, Any], *, model: str, production_version: int) 
     )
     Plan.objects.create(version_id=production_version, photographs=1, since=now(), due_at=now())
     apply_due(at=now())
+
+
+def _webhooks(lead: Any) -> None:
+    """People who hear of little and are switched off, and a program that took most messages and takes none now."""
+    from django.utils.timezone import now
+
+    from console.webhooks import sentences
+    from console.webhooks.events import EVENTS
+    from console.webhooks.models import Delivery, Endpoint, State
+    from console.webhooks.services import TRIES_AFTER, enqueue
+
+    Endpoint.objects.create(
+        url="mailto:desk@listener.example", events=list(EVENTS)[:5], nonce=bytes(16), told_through=0,
+        created_by=lead, active=False,
+    )  # fmt: skip
+    program = Endpoint.objects.create(
+        url="https://listener.example/hooks/amulet", events=list(EVENTS), nonce=bytes(16), told_through=0,
+        created_by=lead,
+    )  # fmt: skip
+    enqueue()
+    messages = Delivery.objects.filter(endpoint=program)
+    messages.update(state=State.DELIVERED, answer="204", tries=1, settled_at=now())
+    oldest, *_rest, newest = messages.order_by("pk")
+    given_up = {"state": State.GIVEN_UP, "answer": "503", "tries": len(TRIES_AFTER) + 1, "settled_at": now()}
+    Delivery.objects.filter(pk=oldest.pk).update(**given_up)
+    silence = sentences.NO_ANSWER.format(host="listener.example", seconds="10")
+    waits = {"state": State.WAITING, "answer": silence, "tries": 3, "next_try_at": now() + TRIES_AFTER[2]}
+    Delivery.objects.filter(pk=newest.pk).update(**waits, settled_at=None)
 
 
 def _dispute(users: Mapping[str, Any]) -> None:

@@ -118,6 +118,14 @@ LINKS_LIKE_TEXT: Final = r"""[...document.querySelectorAll("#content p a[href], 
         return own.color === beside.color && !own.textDecorationLine.includes("underline")
             && own.backgroundColor === beside.backgroundColor && own.borderTopWidth === "0px"; })
     .map(link => link.innerText.trim().slice(0, 60))"""
+# What a plot draws stands beside it in a fold that a keyboard opens and a screen reader reads; a bar of a single value
+# says that value by its name.
+PLOTS_WITHOUT_NUMBERS: Final = """[...document.querySelectorAll("svg[role=img]:not(.c-interval *)")]
+    .filter(plot => !plot.closest("figure")?.querySelector("details :is(li, td)"))
+    .map(plot => plot.getAttribute("aria-label"))"""
+# Beside the frame that every page has: one that shows a sentence, asks nothing and leads to nothing is an end.
+DEAD_END: Final = """document.querySelector(`#content :is(a[href], button, input, select, textarea, table, summary),
+    main > p a[href]`) === null"""
 # A sentence of English on a Thai page: what somebody typed, or a text that nobody translated.
 ENGLISH: Final = re.compile(r"[A-Za-z’']{2,}(?: [A-Za-z’']+){2,}")
 SEEDS: Final = "\n".join(
@@ -228,6 +236,9 @@ def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) ->
         )
     yield from (f"has an icon that is read out as {icon!r}" for icon in page.evaluate(ICONS_READ_OUT))
     yield from (f"has a link that looks like text: {link!r}" for link in page.evaluate(LINKS_LIKE_TEXT))
+    yield from (f"has a plot without its numbers: {plot!r}" for plot in page.evaluate(PLOTS_WITHOUT_NUMBERS))
+    if page.evaluate(DEAD_END):
+        yield "leads nowhere"
     if page.locator("#nav-sidebar a.active").count() > 1:
         yield "stands in two places of the side bar"
     if "('" in text:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
+from typing import Final
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE, Desk
+from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.browser.test_looks import visits
 
@@ -85,3 +86,38 @@ def test_the_letters_of_a_drawing_are_read_on_a_telephone(desks: Mapping[str, De
         page.goto(f"/admin/drift/finding/{seeded.finding}/change/")
         height = page.locator(".d-plot .d-axis").first.evaluate("text => text.getBoundingClientRect().height")
         assert height >= 10
+
+
+RECORD: Final = "/admin/retention/applied/record/"
+ASIDE: Final = "tables => tables.filter(each => each.scrollWidth > each.clientWidth + 1).length"
+
+
+def test_the_record_of_processing_is_read_down_a_telephone_and_across_a_desk(desks: Mapping[str, Desk]) -> None:
+    with desks["wipa"].window(size=PHONE) as page:
+        page.goto(RECORD)
+        assert page.locator(".c-scroll").evaluate_all(ASIDE) == 0
+        assert page.locator("table.c-cards").count() > 5
+        # Each field is named and said; what a table says of all its fields is said once.
+        rows = page.locator(".c-cards tbody tr")
+        fields = page.locator(".c-cards tbody td:nth-child(2):visible, .c-cards tbody td:nth-child(4):visible")
+        assert fields.count() == 2 * rows.count()
+        times = page.locator(".c-cards tbody td:nth-child(5):visible")
+        assert page.locator(".c-cards tr:not(.is-more) td:nth-child(5)").count() == times.count() < rows.count()
+        first = times.first
+        label = first.evaluate("cell => getComputedStyle(cell, '::before').content")
+        assert label.strip('"') == page.locator(".c-cards th:nth-child(5)").first.text_content()
+        page.locator(".c-jump a").last.click()
+        expect(page.locator("section[id^=activity]").last).to_be_in_viewport()
+        # On paper, though no wider than a telephone's layout, it is the table that it is on a desk.
+        page.emulate_media(media="print")
+        assert times.count() == rows.count()
+        expect(page.locator(".c-jump")).to_be_hidden()
+    with desks["wipa"].window(size=DESKTOP) as page:
+        page.goto(RECORD)
+        assert page.locator(".c-cards tbody td:nth-child(5):visible").count() == rows_of(page)
+        expect(page.locator(".c-jump")).to_be_hidden()
+        assert page.locator(".c-cards thead:visible").count() == page.locator(".c-cards").count()
+
+
+def rows_of(page: Page) -> int:
+    return page.locator(".c-cards tbody tr").count()

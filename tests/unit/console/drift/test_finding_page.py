@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -163,3 +164,36 @@ def test_a_course_draws_each_day_on_one_scale_with_what_it_is_compared_with() ->
     assert share.ticks[0] == "100.0%"
     assert course_of_number("y", days, before=before, at=at) is None
     assert course_of_choice("y", "b", days, before=None, at=at) is None
+
+
+FOLD = re.compile(r'<details class="c-numbers">(.*?)</details>', re.DOTALL)
+FIGURES = re.compile(r"<th scope=\"row\">(.*?)</th>((?:<td class=\"is-number\">.*?</td>)+)", re.DOTALL)
+
+
+def table_of(page: str) -> list[tuple[str, list[str]]]:
+    """The rows of the first table under a plot."""
+    fold = next(found for found in FOLD.findall(page) if "<table" in found)
+    return [(name, re.findall(r">([^<]+)</td>", figures)) for name, figures in FIGURES.findall(fold)]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("static_files", "consent")
+class TestDistributionsInNumbers:
+    def test_a_line_is_a_table_from_its_one_end_to_the_other(self) -> None:
+        a_worse_week()
+        rows = table_of(page_of("confidence"))
+        assert len(rows) == 17
+        shares = [[float(share.rstrip("%")) for share in figures] for _value, figures in rows]
+        for side in (0, 1):
+            assert [row[side] for row in shares] == sorted(row[side] for row in shares)
+        assert shares[-1][0] >= 99
+        # Half-sure now and sure a week ago: at each value at least as much of this week lies below.
+        assert all(now_share >= before for now_share, before in shares)
+        assert any(now_share - before > 90 for now_share, before in shares)
+        values = [float(value) for value, _figures in rows]
+        assert values == sorted(values)
+
+    def test_bars_are_a_table_with_every_name_in_full(self) -> None:
+        a_worse_week()
+        rows = dict(table_of(page_of("verdict")))
+        assert rows == {"in domain": ["100.0%", "100.0%"]}

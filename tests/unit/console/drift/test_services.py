@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
 from console.drift import plots, queries, services, tasks
+from console.drift.figures import choice_shares, curves
 from console.drift.finding_page import finding_context
 from console.drift.models import EVERYBODY, Against, Distribution, Finding, Named, Outcome, Pending, Span
 from console.drift.names import name_of
@@ -356,10 +357,10 @@ def test_the_pages_show_it_in_both_languages_with_a_plot() -> None:
 
 def test_a_plot_holds_no_markup_of_others() -> None:
     with translation.override("en"):
-        drawn = plots.bars({"<b>": 3}, {"<b>": 1, "x": 2}, title='"><script>', names={})
+        drawn = plots.bars(choice_shares({"<b>": 3}, {"<b>": 1, "x": 2}), title='"><script>', names={})
     assert "<script>" not in drawn
     assert "<b>" not in drawn
-    assert plots.lines(Sketch([1.0, 1.0]), Sketch([1.0]), title="t").count("<path") == 2
+    assert plots.lines(curves(Sketch([1.0, 1.0]), Sketch([1.0])), title="t").count("<path") == 2
 
 
 def test_confidence_is_looked_at_by_class_too() -> None:

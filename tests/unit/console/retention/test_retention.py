@@ -10,6 +10,7 @@ from django.contrib.sessions.models import Session
 from django.db import DatabaseError, connection
 from django.urls import reverse
 from django.utils.timezone import now
+from django.utils.translation import override
 from pytest_django import Settings
 
 from console.audit.models import Entry, Payload
@@ -209,7 +210,7 @@ def test_predictions_are_kept_for_ever_unless_a_time_is_set(officer: User, setti
     assert not StoredObject.objects.filter(owner=str(gone)).exists()
     assert not Payload.objects.filter(subject_type="prediction", subject_id=str(gone)).exists()
     assert Payload.objects.filter(subject_type="prediction", subject_id=str(young)).exists()
-    assert str(RULE["predictions"].time) == "365 days"
+    assert str(RULE["predictions"].time) == "1 year"
 
 
 def test_consents_go_when_they_have_long_ended_and_nothing_is_kept_under_them(
@@ -253,3 +254,29 @@ def test_sessions_and_failed_sign_ins_go(officer: User) -> None:
     services.apply_due(at=AT)
     assert [row.session_key for row in Session.objects.all()] == ["s1"]
     assert AccessAttempt.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "english", "thai"),
+    [
+        (0, "for ever", "ตลอดไป"),
+        (1, "1 day", "1 วัน"),
+        (364, "364 days", "364 วัน"),
+        (365, "1 year", "1 ปี"),
+        (366, "1 year", "1 ปี"),
+        (367, "367 days", "367 วัน"),
+        (1095, "3 years", "3 ปี"),
+        (1460, "1460 days", "1460 วัน"),  # four years have a leap day among them
+        (1461, "4 years", "4 ปี"),
+        (1462, "1462 days", "1462 วัน"),
+        (1825, "1825 days", "1825 วัน"),
+        (1826, "5 years", "5 ปี"),
+        (1827, "5 years", "5 ปี"),
+        (3653, "10 years", "10 ปี"),
+    ],
+)
+def test_days_that_are_whole_years_are_said_as_years(settings: Settings, days: int, english: str, thai: str) -> None:
+    keeping(settings, keep_predictions_days=days)
+    for language, said in (("en", english), ("th", thai)):
+        with override(language):
+            assert str(RULE["predictions"].time) == said

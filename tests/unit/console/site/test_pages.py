@@ -327,3 +327,11 @@ def test_what_happened_to_a_prediction_is_said_in_words() -> None:
     page = browser.get(address).content.decode()
     assert "prediction.made" not in page
     assert "prediction made" in page
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "To the home page"), ("th", "กลับหน้าแรก")])
+def test_a_changed_password_leads_on(language: str, words: str) -> None:
+    viewer, _ = at_the_desk(Role.VIEWER)
+    page = viewer.get("/admin/password_change/done/", headers={"Accept-Language": language}).content.decode()
+    content = page.partition('id="content-main"')[2]
+    assert re.search(rf'<a href="/admin/"[^>]*>\s*{words}\s*</a>', content)
