@@ -36,11 +36,12 @@ def due_after(day: date, kind: Kind, laws: Laws) -> datetime:
 def wrong(received: Iterator[date]) -> list[str]:
     """Requests of those days that are due at another instant than they should be."""
     found = []
-    for day, moment, kind, laws in itertools.product(received, MOMENTS, (Kind.ACCESS, Kind.ERASURE), Laws):
-        received_at = datetime.combine(day, moment, BANGKOK).astimezone(UTC)
-        request = PrivacyRequest(kind=kind, laws=laws, received_at=received_at)
-        if request.limits().ends_at != due_after(day, kind, laws):
-            found.append(f"{received_at} {kind} {laws}: {request.limits().ends_at}")
+    for day, moment in itertools.product(received, MOMENTS):
+        request = PrivacyRequest(received_at=datetime.combine(day, moment, BANGKOK).astimezone(UTC))
+        for request.kind, request.laws in itertools.product((Kind.ACCESS, Kind.ERASURE), Laws):
+            due_at = due_after(day, Kind(request.kind), Laws(request.laws))
+            if request.limits().ends_at != due_at:
+                found.append(f"{request.received_at} {request.kind} {request.laws}: {request.limits().ends_at}")
     return found
 
 
