@@ -26,6 +26,7 @@ from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Account
 from tests.browser.test_looks import THAI_LETTERS, severe_violations
 from tests.browser.words import Words
+from tests.canaries import files_below, found_in
 from tests.integration.console.running import ROOT
 from tests.stack import Stack, until
 
@@ -243,9 +244,12 @@ def test_a_doubtful_photograph_is_overridden_by_keyboard_and_the_trail_says_so(
 
 
 def test_a_person_is_erased_and_the_certificate_names_nobody(office: Office, windows: Windows) -> None:
-    pseudonym, consent = f"leaver-{windows.words.language}", f"leave-{windows.words.language}"
+    pseudonym, consent = f"the-leaver-{windows.words.language}", f"consent-given-{windows.words.language}"
     _record_consent(windows, pseudonym, consent)
     answer = _kept(office, pseudonym, consent)
+    told = {"the person": pseudonym, "the consent": consent, "the prediction": answer.prediction_id}
+    # The control: this search finds what is there. Who it is stands in the journal alone, and for seconds.
+    until(lambda: {"the consent", "the prediction"} <= {name for _, name in _written(office, told)}, within_s=WITHIN_S)
     with windows.of("wipa") as visit:
         page = visit.page
         page.goto(f"/admin/vault/subject/?q={pseudonym}")
@@ -290,6 +294,11 @@ def test_a_person_is_erased_and_the_certificate_names_nobody(office: Office, win
         printed = "".join(sheet.extract_text() for sheet in pages)
         assert "Certificate of erasure" in printed
         page.goto(f"/admin/predictions/prediction/?q={answer.prediction_id}")
+        # A log may name the prediction: a number by chance, which leads nowhere any more.
+        left = {
+            (place, name) for place, name in _written(office, told) if name != "the prediction" or "logs" not in place
+        }
+        assert left == set()
         expect(page.locator("#result_list tbody tr")).to_have_count(0)
     for text in (certificate, printed):
         assert pseudonym not in text
@@ -327,6 +336,13 @@ def test_photographs_that_change_raise_an_alert(office: Office, windows: Windows
 def _versions_of(office: Office) -> set[str]:
     """What answers now."""
     return {office.stack.predict(tiny_archive.photo_of("red")).version for _ in range(CALLS)}
+
+
+def _written(office: Office, told: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Where in all that the stack has written which of these stands: journal, database, files, broker, logs."""
+    return found_in(
+        dict(files_below(office.stack.layout.state)), {name: canary.encode() for name, canary in told.items()}
+    )
 
 
 def _kept(office: Office, pseudonym: str, consent: str) -> pb.PredictResponse:

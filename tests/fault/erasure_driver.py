@@ -52,17 +52,25 @@ from console.audit.commands import check_document  # noqa: E402
 from console.audit.export import export  # noqa: E402
 from console.audit.signer import Signer  # noqa: E402
 from console.audit.verifier import verify  # noqa: E402
+from console.datasets.models import Dataset, Label  # noqa: E402
 from console.privacy import erasure, tasks  # noqa: E402
 from console.privacy.certificate import certificate_of  # noqa: E402
 from console.privacy.models import Erasure, PrivacyRequest  # noqa: E402
 from console.pulse.models import Pulse  # noqa: E402
+from console.review.models import ExpertDecision  # noqa: E402
+from console.sheets.models import Sheet, SheetItem  # noqa: E402
 from console.site.roles import Role  # noqa: E402
+from console.staff.models import User  # noqa: E402
 from console.vault.models import Subject  # noqa: E402
+from gateway.journal.rejected import RejectedEvent, RejectedEvents  # noqa: E402
+from protos.amulet.events.v1 import events_pb2 as pb  # noqa: E402
+from tests.canaries import forms  # noqa: E402
+from tests.console_events import prediction_event  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
-from tests.unit.console.privacy.planted import ask_erasure, plant  # noqa: E402
+from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, plant  # noqa: E402
 
 POINTS_MAX: Final = 500
-WORDS: Final = (b"canary-",)
+WORDS: Final = (b"canary-", *forms(PERSON.encode()))  # what was refused is written in base64
 
 
 def main(folder: Path) -> dict[str, Any]:
@@ -71,7 +79,8 @@ def main(folder: Path) -> dict[str, Any]:
     _copy(state, start)
     _keep_database()
     needles = [*WORDS, subject_id.encode(), subject_id.replace("-", "").encode()]
-    told: dict[str, Any] = {"points": 0, "last": 0, "found_before": len(_holding(state, needles)), "wrong": []}
+    places = sorted({each.partition(":")[0] for each in _holding(state, needles)})
+    told: dict[str, Any] = {"points": 0, "last": 0, "found_before": places, "wrong": []}
     for point in range(1, POINTS_MAX, ASKED.every):
         _copy(start, state)
         _restore_database()
@@ -98,11 +107,40 @@ def _prepare() -> tuple[int, str]:
     call_command("migrate", interactive=False, verbosity=0)
     officer, expert = member(Role.PRIVACY_OFFICER), member(Role.REVIEWER)
     planted = plant(officer, expert, photographs=2)
+    _plant_more(planted, expert)
     request = ask_erasure(officer)
     if ASKED.one_more_table:
         Pulse.objects.create(service="gateway", beaten_at=now(), problem="canary-left")
     _signer()
     return request.pk, str(planted.subject_id)
+
+
+def _plant_more(planted: Planted, expert: User) -> None:
+    """A label in a data set, a photograph on a review sheet, and an event that the console refused."""
+    prediction = planted.prediction_ids[0]
+    made = Dataset.objects.create(
+        model="amulets",
+        made_by=expert,
+        fingerprint="0" * 64,
+        photographs=1,
+        per_class={"red": 1},
+        outside=0,
+        left_out=0,
+    )
+    decision = ExpertDecision.objects.get(item__prediction=prediction)
+    Label.objects.create(
+        dataset=made, prediction_id=prediction, decision=decision, part=0, class_id=f"{CANARY}label", sha256="0" * 64
+    )
+    sheet = Sheet.objects.create(kind="heat_maps", sha256="0" * 64, size=1, imported_by=expert)
+    SheetItem.objects.create(
+        sheet=sheet, number=1, name=f"{CANARY}sheet", prediction_id=prediction, photo=f"{CANARY}pixels".encode()
+    )
+    settings.AMULET.journal_dir.mkdir(parents=True, exist_ok=True)
+    refused = [prediction_event(subject=pb.Subject(pseudonym=name)) for name in (PERSON, "somebody-else")]
+    kept = [
+        RejectedEvent(number, "", "unknown client", each.SerializeToString()) for number, each in enumerate(refused, 1)
+    ]
+    RejectedEvents(settings.AMULET.journal_dir).keep(kept)
 
 
 def _erase(request_id: int, *, die_at: int) -> None:

@@ -52,6 +52,16 @@ server._options = lambda limits: tuple(one for one in guarded(limits) if one[0] 
 runpy.run_module("gateway", run_name="__main__")
 """
 
+# Nor does it bound metadata, or end a connection over its pings.
+TOLD_NOTHING: Final = """
+import runpy, gateway.server as server
+guarded = server._options
+loose = {"grpc.max_metadata_size": 2**20, "grpc.http2.max_ping_strikes": 0}
+server._options = lambda limits: tuple((name, loose.get(name, value)) for name, value in guarded(limits))
+runpy.run_module("gateway", run_name="__main__")
+"""
+PINGS: Final = 500  # many times what a guarded gateway bears
+
 
 def bomb(mebibytes: int) -> bytes:
     """A message of gRPC that is so many mebibytes of zeros in gzip."""
@@ -284,6 +294,14 @@ def test_honest_callers_are_answered_beside_hostile_peers_and_nothing_of_those_s
         assert under_attack["long metadata that was read"] == 0
         assert outcomes["OK"] >= 0.99 * len(HONEST) * CALLS_EACH, outcomes
         assert gateway.predict(photo()).prediction_id
+
+
+def test_where_grpc_is_told_nothing_of_hostile_peers_that_is_noticed(tmp_path: Path, open_policy: Console) -> None:
+    """Negative control of the test above: long metadata comes in, and nobody who pings is sent away."""
+    with alone(tmp_path, open_policy, "-c", TOLD_NOTHING) as gateway, attacked(gateway) as attack:
+        until(lambda: attack.done["long metadata that was read"] > 0, s_max=60, what="long metadata comes in")
+        until(lambda: attack.done["pings"] > PINGS, s_max=60, what="pings come in")
+        assert attack.done["connections for pings"] == 2
 
 
 def endless_block() -> bytes:

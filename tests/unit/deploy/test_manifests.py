@@ -338,6 +338,12 @@ def test_secret_files_that_a_process_needs_are_mounted_where_its_settings_look(
             assert not [path for path in mounted if "audit_signing" in path]
 
 
+def test_the_key_that_signs_the_audit_trail_is_given_to_its_signer_alone() -> None:
+    """Under Compose; under Kubernetes that is a part of the test above."""
+    services = compose()["services"]
+    assert [name for name, each in services.items() if "audit_signing.key" in each.get("secrets", ())] == ["keeper"]
+
+
 def test_a_gateway_has_time_for_its_last_calls_and_torchserve_outlives_it() -> None:
     request_s_max = GatewaySettings.model_fields["request_s_max"].default
     pod = dict(workloads())["amulet-gateway"]

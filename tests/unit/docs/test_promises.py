@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from tests.pages import ROOT
@@ -16,6 +18,11 @@ def named(page: str) -> list[str]:
     return re.findall(r"`([\w/.]+\.py::[\w:]+)`", page)
 
 
+@cache
+def body_of(file: Path) -> list[ast.stmt]:
+    return ast.parse(file.read_text("utf-8")).body
+
+
 def missing(names: list[str]) -> Iterator[str]:
     """Those that no file defines."""
     for name in names:
@@ -24,7 +31,7 @@ def missing(names: list[str]) -> Iterator[str]:
         if not place.is_file():
             yield name
             continue
-        body: list[ast.stmt] = ast.parse(place.read_text("utf-8")).body
+        body = body_of(place)
         for part in path:
             kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
             found = next((node for node in body if isinstance(node, kinds) and node.name == part), None)

@@ -128,6 +128,23 @@ async def test_a_revoked_key_ends_an_open_stream_at_its_next_request(tmp_path: P
     assert (found.code, found.reason) == (grpc.StatusCode.UNAUTHENTICATED, words.REASON_KEY_REVOKED)
 
 
+async def test_a_stream_whose_key_nobody_looks_at_again_goes_on_and_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control of the test above."""
+    monkeypatch.setattr("gateway.service.still_valid", lambda key, _: key)
+    async with running_gateway(tmp_path, policy=policy()) as gateway:
+        stream = Slowly(gateway)
+        await stream.send(request("before"))
+        assert (await stream.read()).request_id == "before"
+        gateway.console.issue(policy(revision=2, clients=[client(revoked=True)]))
+        await until(lambda: kept_revision(gateway) == 2, what="the new policy is in force")
+
+        await stream.send(request("after"))
+        assert (await stream.read()).request_id == "after"
+        stream.cancel()
+
+
 async def test_a_caller_that_does_not_read_is_not_read_from(gateway: Gateway) -> None:
     sent = 0
 

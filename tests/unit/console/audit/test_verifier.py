@@ -175,6 +175,17 @@ def test_a_log_rehashed_from_anywhere_does_not_fit_what_was_signed(position: int
     assert report.signed_through == good
 
 
+def test_without_what_was_signed_a_log_rehashed_would_look_whole() -> None:
+    """Negative control of the test above: the links say nothing of it, the roots do."""
+    log = LOG.copy()
+    log.entries[19]["actor"] = "somebody-else"
+    link(log, 20)
+    assert places(checked(log)) == [(17, 33)]
+    log.notes.clear()
+    (problem,) = checked(log).problems
+    assert "nothing here is proved" in problem.what
+
+
 def test_a_rewritten_log_under_another_key_is_not_believed() -> None:
     foreign = make_log(LENGTH, signed_at=SIGNED_AT, tag="x", key=Ed25519PrivateKey.generate())
     report = checked(foreign)

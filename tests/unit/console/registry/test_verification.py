@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.utils.translation import override
 
+from console.audit.queries import entries_about
 from console.errors import Conflict, NotAvailable
 from console.registry import services, uploads
 from console.registry.models import ModelVersion, State
@@ -124,6 +127,35 @@ def test_a_changed_byte_is_refused_with_the_rule_that_found_it(malee: User, arch
 def test_what_is_no_archive_at_all_is_refused(malee: User) -> None:
     version = finished(malee, b"not a zip")
     assert (version.state, version.model, version.card_document) == (State.REFUSED, "", None)
+
+
+def verdicts(version: ModelVersion) -> list[tuple[str, str, list[str]]]:
+    """What the audit trail has of judging it: type, digest of the archive, rules that it breaks."""
+    entries = [each for each in entries_about("model_version", str(version.pk)) if each.type in VERDICTS]
+    said = [json.loads(each.payload.text) for each in entries]
+    return [(each.type, told["sha256"], told["failed_rules"]) for each, told in zip(entries, said, strict=True)]
+
+
+VERDICTS = ("registry.version_verified", "registry.version_refused")
+
+
+def test_a_verdict_is_in_the_audit_trail_once_whatever_it_is(malee: User, archive: bytes) -> None:
+    changed = bytearray(archive)
+    changed[len(changed) // 2] ^= 1
+    for content, verdict in ((archive, VERDICTS[0]), (bytes(changed), VERDICTS[1]), (archive, VERDICTS[1])):
+        version = finished(malee, content)
+        services.verify_version(version_id=version.pk)  # again, as a task that is handed out twice
+        [(found, sha256, failed)] = verdicts(version)
+        assert (found, sha256) == (verdict, hashlib.sha256(content).hexdigest())
+        assert bool(failed) == (verdict == VERDICTS[1])
+
+
+def test_a_verdict_without_its_entry_would_be_noticed(
+    malee: User, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control of the test above."""
+    monkeypatch.setattr(services, "_record", lambda *_, **__: None)
+    assert verdicts(finished(malee, archive)) == []
 
 
 def test_a_name_means_one_archive_for_ever(malee: User, archive: bytes) -> None:

@@ -127,13 +127,24 @@ def test_a_name_that_is_not_ours_is_not_answered() -> None:
     assert Browser().get("/healthz", HTTP_HOST="evil.example").status_code == 400
 
 
-def test_production_settings_pass_djangos_own_inspection(tmp_path: Path) -> None:
-    state = new_state(tmp_path / "state")
+def inspected(state: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What Django says of a console with these settings."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AMULET_")}
-    environment |= {"AMULET_STATE_DIR": str(state), "AMULET_CONSOLE_HOSTS": "console.example"}
-    done = subprocess.run(
+    environment |= {"AMULET_STATE_DIR": str(new_state(state)), **variables}
+    return subprocess.run(
         [sys.executable, "-m", "console.manage", "check", "--deploy", "--fail-level", "WARNING"],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
+
+
+def test_production_settings_pass_djangos_own_inspection(tmp_path: Path) -> None:
+    done = inspected(tmp_path / "state", AMULET_CONSOLE_HOSTS="console.example")
     assert done.returncode == 0, done.stderr
     assert "(0 silenced)" in done.stdout + done.stderr
+
+
+def test_a_console_without_tls_which_answers_to_loopback_alone_does_not_pass_it(tmp_path: Path) -> None:
+    """Negative control of the test above."""
+    done = inspected(tmp_path / "state")
+    assert done.returncode != 0
+    assert {"security.W008", "security.W012", "security.W016"} <= set(re.findall(r"security\.W\d+", done.stderr))

@@ -17,7 +17,9 @@ from django.core.management import call_command
 from django.core.wsgi import get_wsgi_application
 from django.db import transaction
 from hypothesis import HealthCheck, Phase, given, settings
+from rest_framework.response import Response
 
+from console.site.api import Services
 from console.site.roles import Role
 from console.staff.models import User
 from console.staff.services import create_token
@@ -168,6 +170,34 @@ def test_every_operation_answers_as_its_document_says(
                 succeeded += answer.status_code < 300
     assert called > 800
     assert succeeded > 200  # an interface that refused everything would conform too
+
+
+def _breaks(*_: Any) -> Response:
+    raise RuntimeError("nobody foresaw this")
+
+
+@pytest.mark.parametrize(
+    ("name", "careless", "noticed"),
+    [
+        ("get", _breaks, "ServerError"),
+        ("get", lambda *_: Response({"services": "all is well"}), "JsonSchemaError"),
+        ("permission_classes", (), "IgnoredAuth"),
+    ],
+)
+def test_an_operation_that_does_not_answer_as_its_document_says_would_be_noticed(
+    name: str, careless: Any, noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control of the test above."""
+    from schemathesis.core.failures import FailureGroup
+
+    caller = Caller(member(Role.VIEWER, "caller"))
+    (health,) = [each for each in caller.operations() if each.label == "GET /api/v1/health/"]
+    (case, *_) = drawn(health, caller.modes[0])
+    assert caller.call(case, caller.of_reads).status_code == 200
+    monkeypatch.setattr(Services, name, careless)
+    with pytest.raises(FailureGroup) as failed:
+        caller.call(case, caller.of_reads)
+    assert noticed in {type(each).__name__ for each in failed.value.exceptions}
 
 
 def test_whoever_has_no_rights_is_refused_everywhere_as_its_document_says(

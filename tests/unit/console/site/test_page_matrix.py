@@ -7,14 +7,16 @@ who may is told so, and who may not is refused before anybody looks.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import pytest
 from django.contrib.admin import site
+from django.test import Client as Browser
 from django.urls import URLResolver, get_resolver
 
 from console.site.roles import Role
+from console.staff.models import User
 from tests.console_pages import EVERYBODY, OF_A_ROW, ROLES, ROWS, declared, leads_elsewhere
 from tests.unit.console.people import browser, member
 
@@ -50,14 +52,28 @@ def test_every_page_is_declared_and_no_other() -> None:
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_each_role_may_exactly_what_the_tables_say(letter: str) -> None:
-    person = browser(member(LETTERS[letter]))
+    assert mismatches(browser(member(LETTERS[letter])), letter, declared()) == []
+
+
+def mismatches(person: Browser, letter: str, wanted: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Where a page lets somebody of this role do something else than is said here."""
     wrong = []
-    for route, allowed in declared().items():
+    for route, allowed in wanted.items():
         for method, roles in zip((person.get, person.post), allowed, strict=True):
             status = method(address_of(route), follow=True).status_code
             if (status != 403) != (letter in roles) or status >= 500:
                 wrong.append(f"{method.__name__} {route}: {status} for the {LETTERS[letter]}")
-    assert wrong == []
+    return wrong
+
+
+def test_a_page_that_lets_everybody_in_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control of the test above, of some pages that a viewer may not see."""
+    shut = dict([(route, may) for route, may in declared().items() if may[0] and "v" not in may[0] + may[1]][::5])
+    viewer = browser(member(LETTERS["v"]))
+    assert mismatches(viewer, "v", shut) == []
+    monkeypatch.setattr(User, "has_perm", lambda *_: True)
+    monkeypatch.setattr(User, "has_module_perms", lambda *_: True)
+    assert len(mismatches(viewer, "v", shut)) >= len(shut) > 5
 
 
 @pytest.mark.parametrize("number", ["abc", "-1", "9" * 40])

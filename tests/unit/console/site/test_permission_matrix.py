@@ -6,6 +6,7 @@ A route that is not in the table fails, and so does a method that it offers with
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from rest_framework.test import APIClient
 from console.clients.models import Client
 from console.errors import Invalid
 from console.site.roles import PERMISSIONS, Role
+from console.staff.models import User
 from console.staff.scopes import WRITING, Scope, needed
 from console.staff.services import create_token
 from tests.unit.console.people import caller, member
@@ -200,9 +202,14 @@ def test_every_route_is_declared_and_no_other() -> None:
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_each_role_may_exactly_what_the_table_says(letter: str) -> None:
-    client = caller(LETTERS[letter])
+    assert mismatches(caller(LETTERS[letter]), letter, MATRIX) == []
+
+
+def mismatches(client: APIClient, letter: str, wanted: Iterable[str]) -> list[str]:
+    """Where one of these routes lets somebody of this role do something else than the table says."""
     wrong = []
-    for route, methods in MATRIX.items():
+    for route in wanted:
+        methods = MATRIX[route]
         for method in METHODS:
             if method not in methods:
                 if status_of(client, method, route, None) not in (403, 405):
@@ -212,7 +219,22 @@ def test_each_role_may_exactly_what_the_table_says(letter: str) -> None:
             status = status_of(client, method, route, body)
             if (status != 403) != (letter in roles) or status >= 500:
                 wrong.append(f"{method} {route}: {status} for the {LETTERS[letter]}")
-    assert wrong == []
+    return wrong
+
+
+def test_a_door_that_is_open_and_what_is_not_declared_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control of the three tests above."""
+    monkeypatch.setitem(MATRIX, "clients/", {"GET": MATRIX["clients/"]["GET"]})
+    assert mismatches(caller(LETTERS["x"]), "x", ["clients/"]) == ["POST clients/ is offered and not declared"]
+    monkeypatch.delitem(MATRIX, "clients/")
+    assert set(routes()) - set(MATRIX) == {"clients/"}
+
+    guarded = [route for route, methods in MATRIX.items() if "v" not in methods.get("GET", ("v",))[0]]
+    viewer = caller(LETTERS["v"])
+    assert mismatches(viewer, "v", guarded) == []
+    monkeypatch.setattr(User, "has_perm", lambda *_: True)
+    wrong = mismatches(viewer, "v", guarded)
+    assert {route for route in guarded if any(each.startswith(f"GET {route}:") for each in wrong)} == set(guarded)
 
 
 # What a token needs besides its owner's rights: reading, or the area that is written to.

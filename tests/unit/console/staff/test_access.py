@@ -131,6 +131,23 @@ def test_five_wrong_guesses_lock_the_guesser_out_and_not_the_person(anong: NewSt
     assert log_in(person, anong) == 302
 
 
+@pytest.mark.parametrize(
+    ("name", "careless", "address", "status"),
+    [
+        ("AXES_ENABLED", False, "203.0.113.9", 302),
+        ("AXES_LOCKOUT_PARAMETERS", ["username"], "203.0.113.10", 429),
+    ],
+)
+def test_without_a_count_nobody_is_locked_out_and_by_name_alone_the_person_is(
+    anong: NewStaff, settings: Settings, name: str, careless: object, address: str, status: int
+) -> None:
+    """Negative control of the test above."""
+    setattr(settings, name, careless)
+    for number in range(6):
+        log_in(Browser(REMOTE_ADDR="203.0.113.9"), anong, password=f"guess {number}")
+    assert log_in(Browser(REMOTE_ADDR=address), anong) == status
+
+
 def test_wrong_codes_lock_as_wrong_passwords_do(anong: NewStaff) -> None:
     """Else whoever is never locked out has been told that the password is right."""
     stranger = Browser(REMOTE_ADDR="203.0.113.9")

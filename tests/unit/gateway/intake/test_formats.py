@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -170,6 +171,14 @@ def test_a_small_file_of_many_segments_is_refused_after_a_thousand() -> None:
         read_header(jpeg(64, 64, before=app(0, b"") * SEGMENTS_MAX), LIMITS)
     with pytest.raises(errors.PhotoCorrupt, match=r"more than 1,004 chunks"):  # 18 kB
         read_header(png(64, 64, *[png_chunk(b"tEXt")] * 1500), LIMITS)
+
+
+@pytest.mark.parametrize("bomb", [png(65_535, 65_535), jpeg(65_500, 65_500)])
+def test_without_a_limit_on_pixels_a_bomb_would_pass(bomb: bytes) -> None:
+    """Negative control: nothing else about these files is refused."""
+    claimed = read_header(bomb, replace(LIMITS, pixels_max=2**32))
+
+    assert claimed.width_px * claimed.height_px > LIMITS.pixels_max
 
 
 def test_a_run_of_padding_costs_little() -> None:

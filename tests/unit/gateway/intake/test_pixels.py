@@ -75,6 +75,13 @@ def test_all_eight_orientations_come_out_upright(orientation: int, form: str) ->
     assert found.source_px == ((120, 200) if orientation > 4 else (200, 120))
 
 
+def test_an_orientation_that_nobody_applies_would_be_noticed() -> None:
+    """Negative control: as stored, the picture looks like none of the other seven."""
+    stored = corners(opened(encoded(quarters(200, 120), "JPEG", quality=95), "JPEG"))
+
+    assert [number for number, upright in UPRIGHT.items() if close(stored, upright, within=12)] == [1]
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_damaged_exif_block_does_not_cost_the_photograph() -> None:
     photo = encoded(quarters(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\x7f" + bytes(20), quality=95)
