@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from grpc import aio
@@ -59,6 +59,9 @@ from gateway.telemetry import Metrics, State, States
 from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.inference import open_inference_pb2_grpc
+
+if TYPE_CHECKING:
+    from gateway.namesakes import Namesakes
 
 _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
@@ -137,7 +140,7 @@ async def run(
         limits = PhotoLimits()
         decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
         serving = await connect(settings, down)
-        window, replays = _shared(settings, down)
+        window, replays, namesakes = _shared(settings, down)
         background = await down.enter_async_context(Background())
 
         def why_not_ready(version: ServedVersion) -> str | None:
@@ -156,7 +159,7 @@ async def run(
         shipper = Shipper(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
-        health = Health(policy, journal, why_not_ready)
+        health = Health(policy, journal, why_not_ready, lambda: namesakes.trouble if namesakes else None)
         cores = len(os.sched_getaffinity(0))
         shedder = Shedder(settings.calls_in_flight_max, cores=cores)
         feedback = Shedder(settings.calls_in_flight_max, cores=cores)
@@ -228,6 +231,8 @@ async def run(
                 tasks.create_task(_kept_alive(work))
                 for work in (policy.run, shipper.run, health.run, failures.run, replays.run, give_back, *serving.run)
             ]
+            if namesakes is not None:
+                listening_to_others.append(tasks.create_task(_kept_alive(namesakes.run)))
             on_listening(Listening(grpc_port, ops.port))
             try:
                 await stop.wait()
@@ -268,18 +273,19 @@ def _recall(replays: Replays, journal: Journal) -> None:
         _log.warning("answers_not_recalled", why=error.strerror or type(error).__name__)
 
 
-def _shared(settings: Settings, down: AsyncExitStack) -> tuple[Window, Replays]:
+def _shared(settings: Settings, down: AsyncExitStack) -> tuple[Window, Replays, Namesakes | None]:
     """How calls are counted and keys are known: by this gateway alone, or by all that share a Redis."""
     if settings.cache_url.startswith("memory"):
-        return MemoryWindow(), Replays()
+        return MemoryWindow(), Replays(), None
     from gateway.admission.shared_limits import RedisWindow
+    from gateway.namesakes import Namesakes
     from gateway.shared_answers import SharedAnswers
     from gateway.shared_redis import SharedRedis
 
     redis = SharedRedis(settings.cache_url)
     down.push_async_callback(redis.close)
     answers = SharedAnswers(redis, gateway_id=settings.gateway_id, secret=settings.secret("key_secret"))
-    return RedisWindow(redis), Replays(shared=answers)
+    return RedisWindow(redis), Replays(shared=answers), Namesakes(redis, gateway_id=settings.gateway_id)
 
 
 async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
