@@ -73,8 +73,6 @@ _RECALLED_BYTES_MAX: Final = 16 * _MIB
 STRANGERS_STREAMS_MAX: Final = 256
 # Health checks and the like whose message is not here yet.
 STRANGERS_AWAITED_MAX: Final = 64
-# Of all callers: twice as many as may watch. What lies beyond would take the descriptors that the journal needs.
-CONNECTIONS_MAX: Final = 512
 
 
 def streams_max(calls_in_flight_max: int) -> int:
@@ -308,7 +306,7 @@ async def _start_grpc(
     """Raises OSError when the address is taken, SettingsWrong when certificate and key do not serve."""
     server = aio.server(
         interceptors=[service.door],
-        options=_options(limits),
+        options=_options(limits, connections_max=settings.connections_max),
         # Never reached, for whoever is refused here is told neither why nor when to come again: streams at
         # twice their bound, where all were told to end and none has yet; calls on their way; calls inside,
         # those included that wait beyond the bound; what strangers have; and some that just end.
@@ -359,7 +357,7 @@ def _cannot_listen(variable: str, listen: str, why: str) -> OSError:
     )
 
 
-def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
+def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, int], ...]:
     minute_ms = 60_000
     return (
         ("grpc.max_receive_message_length", VIEWS_MAX * limits.photo_bytes_max + _MIB),
@@ -369,7 +367,7 @@ def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
         # is borne for long without, and all connections are limited (decision 0219).
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.http2.settings_timeout", 10_000),
-        ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
+        ("grpc.max_allowed_incoming_connections", connections_max),
         ("grpc.max_concurrent_streams", 256),  # of one connection
         ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls
         ("grpc.server_handshake_timeout_ms", 10_000),
