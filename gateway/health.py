@@ -1,7 +1,8 @@
 """What health checks and operators are told: the truth, and where it is bad, why.
 
     ""                          this process admits calls: it has a policy, a journal that
-                                takes records, and is not shutting down
+                                takes records, is not shutting down, and no other gateway
+                                with its id was first
     amulet.v1.PredictionService the same, and every model in production has a version that
                                 is ready
     model:NAME                  a version that the weights may give is ready
@@ -37,14 +38,24 @@ _Context = aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthC
 class Health:
     """Gathers what is wrong. Run it as one task; `problems` may be asked at any time on the loop."""
 
-    def __init__(self, policy: PolicyKeeper, journal: Journal, why_not_ready: WhyNotReady) -> None:
-        self._policy, self._journal, self._why_not_ready = policy, journal, why_not_ready
+    def __init__(
+        self,
+        policy: PolicyKeeper,
+        journal: Journal,
+        why_not_ready: WhyNotReady,
+        namesake: Callable[[], str | None],
+    ) -> None:
+        """namesake: a sentence where another gateway with this one's id was first."""
+        self._policy, self._journal, self._why_not_ready, self._namesake = policy, journal, why_not_ready, namesake
         self._stopping = False
         self.servicer = HealthServicer(self.update)
 
     def process_problems(self) -> dict[str, str]:
         """What keeps this process from admitting calls: subject -> a sentence. Empty: nothing."""
         problems = {}
+        namesake = self._namesake()
+        if namesake is not None:
+            problems["gateway"] = namesake
         if self._stopping:
             problems["gateway"] = "this gateway is shutting down"
         if not self._policy.known:

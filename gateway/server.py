@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from grpc import aio
@@ -60,6 +60,9 @@ from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.inference import open_inference_pb2_grpc
 
+if TYPE_CHECKING:
+    from gateway.namesakes import Namesakes
+
 _log = structlog.get_logger(__name__)
 _MIB: Final = 2**20
 _RESTART_PAUSE_S: Final = 1.0
@@ -70,8 +73,6 @@ _RECALLED_BYTES_MAX: Final = 16 * _MIB
 STRANGERS_STREAMS_MAX: Final = 256
 # Health checks and the like whose message is not here yet.
 STRANGERS_AWAITED_MAX: Final = 64
-# Of all callers: twice as many as may watch. What lies beyond would take the descriptors that the journal needs.
-CONNECTIONS_MAX: Final = 512
 
 
 def streams_max(calls_in_flight_max: int) -> int:
@@ -137,7 +138,7 @@ async def run(
         limits = PhotoLimits()
         decoders = await down.enter_async_context(Decoders(DecoderSettings(workers=settings.decoder_workers)))
         serving = await connect(settings, down)
-        window, replays = _shared(settings, down)
+        window, replays, namesakes = _shared(settings, down)
         background = await down.enter_async_context(Background())
 
         def why_not_ready(version: ServedVersion) -> str | None:
@@ -156,7 +157,7 @@ async def run(
         shipper = Shipper(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
-        health = Health(policy, journal, why_not_ready)
+        health = Health(policy, journal, why_not_ready, lambda: namesakes.trouble if namesakes else None)
         cores = len(os.sched_getaffinity(0))
         shedder = Shedder(settings.calls_in_flight_max, cores=cores)
         feedback = Shedder(settings.calls_in_flight_max, cores=cores)
@@ -228,6 +229,8 @@ async def run(
                 tasks.create_task(_kept_alive(work))
                 for work in (policy.run, shipper.run, health.run, failures.run, replays.run, give_back, *serving.run)
             ]
+            if namesakes is not None:
+                listening_to_others.append(tasks.create_task(_kept_alive(namesakes.run)))
             on_listening(Listening(grpc_port, ops.port))
             try:
                 await stop.wait()
@@ -268,18 +271,19 @@ def _recall(replays: Replays, journal: Journal) -> None:
         _log.warning("answers_not_recalled", why=error.strerror or type(error).__name__)
 
 
-def _shared(settings: Settings, down: AsyncExitStack) -> tuple[Window, Replays]:
+def _shared(settings: Settings, down: AsyncExitStack) -> tuple[Window, Replays, Namesakes | None]:
     """How calls are counted and keys are known: by this gateway alone, or by all that share a Redis."""
     if settings.cache_url.startswith("memory"):
-        return MemoryWindow(), Replays()
+        return MemoryWindow(), Replays(), None
     from gateway.admission.shared_limits import RedisWindow
+    from gateway.namesakes import Namesakes
     from gateway.shared_answers import SharedAnswers
     from gateway.shared_redis import SharedRedis
 
     redis = SharedRedis(settings.cache_url)
     down.push_async_callback(redis.close)
     answers = SharedAnswers(redis, gateway_id=settings.gateway_id, secret=settings.secret("key_secret"))
-    return RedisWindow(redis), Replays(shared=answers)
+    return RedisWindow(redis), Replays(shared=answers), Namesakes(redis, gateway_id=settings.gateway_id)
 
 
 async def _kept_alive(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -302,7 +306,7 @@ async def _start_grpc(
     """Raises OSError when the address is taken, SettingsWrong when certificate and key do not serve."""
     server = aio.server(
         interceptors=[service.door],
-        options=_options(limits),
+        options=_options(limits, connections_max=settings.connections_max),
         # Never reached, for whoever is refused here is told neither why nor when to come again: streams at
         # twice their bound, where all were told to end and none has yet; calls on their way; calls inside,
         # those included that wait beyond the bound; what strangers have; and some that just end.
@@ -353,7 +357,7 @@ def _cannot_listen(variable: str, listen: str, why: str) -> OSError:
     )
 
 
-def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
+def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, int], ...]:
     minute_ms = 60_000
     return (
         ("grpc.max_receive_message_length", VIEWS_MAX * limits.photo_bytes_max + _MIB),
@@ -363,7 +367,7 @@ def _options(limits: PhotoLimits) -> tuple[tuple[str, int], ...]:
         # is borne for long without, and all connections are limited (decision 0219).
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.http2.settings_timeout", 10_000),
-        ("grpc.max_allowed_incoming_connections", CONNECTIONS_MAX),
+        ("grpc.max_allowed_incoming_connections", connections_max),
         ("grpc.max_concurrent_streams", 256),  # of one connection
         ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls
         ("grpc.server_handshake_timeout_ms", 10_000),

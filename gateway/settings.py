@@ -7,6 +7,7 @@ nothing else reads the environment.
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -21,6 +22,10 @@ from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
 _SECRET: Final = frozenset({"cache_url"})  # may hold a password: never repeated in a message
+
+# Journal, ports, console, TorchServe and Redis: 24 at rest. A decoder has three, and while it is replaced two stand.
+_DESCRIPTORS_OWN: Final = 128
+_DESCRIPTORS_OF_A_DECODER: Final = 6
 
 
 class SettingsWrong(Exception):
@@ -121,6 +126,13 @@ class Settings(BaseSettings):
         description="Predictions inside at once, and as many feedbacks beside them; beyond, the calls of whoever has "
         "most are refused; sooner while a queue stands.",
     )
+    connections_max: int = Field(
+        default=512,  # twice as many as may watch
+        ge=16,
+        le=65_536,
+        description="Connections of all callers at once; one more is closed as soon as it is made. Each takes a file "
+        "descriptor, and in a stranger's hands up to 17 MiB for ten seconds.",
+    )
 
     otlp_endpoint: str = Field(
         default="",
@@ -172,6 +184,18 @@ class Settings(BaseSettings):
             raise ValueError(
                 "AMULET_TLS_CERT and AMULET_TLS_KEY are not set: name a certificate, "
                 "or set AMULET_INSECURE=1 to speak plain text on loopback"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _descriptors_suffice(self) -> Settings:
+        own = _DESCRIPTORS_OWN + _DESCRIPTORS_OF_A_DECODER * self.decoder_workers
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if allowed != resource.RLIM_INFINITY and self.connections_max + own > allowed:
+            raise ValueError(
+                f"AMULET_CONNECTIONS_MAX is {self.connections_max}, and this process may have {allowed} files open, of "
+                f"which it needs {own} for itself: let it have {self.connections_max + own} (`ulimit -n`), or fewer "
+                "connections"
             )
         return self
 

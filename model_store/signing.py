@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, signing, verifying
 
-from model_store import strict_json
+from model_store import leftovers, strict_json
 from model_store.errors import ArchiveRefused, KeyUnusable
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -162,8 +162,8 @@ def verify(folder: Path, signature: bytes | None, members: Sequence[str], truste
             words.REASON_ARCHIVE_SIGNER_NOT_TRUSTED,
             f"it is signed by the key {signer}, which is not trusted here; trusted: {known}",
         )
-    with TemporaryDirectory(prefix="amulet-verify-") as scratch:
-        public, bundle_file = Path(scratch, "key.pub"), Path(scratch, "model.sig")
+    with leftovers.held_folder("amulet-verify-") as scratch:
+        public, bundle_file = scratch / "key.pub", scratch / "model.sig"
         public.write_bytes(trusted.keys[signer])
         bundle_file.write_bytes(signature)
         config = verifying.Config()  # type: ignore[no-untyped-call]  # as above

@@ -1,7 +1,7 @@
 """The folder that TorchServe loads archives from: whole files, named by content, never changed.
 
     STORE/<first 32 hexadecimal digits of the SHA-256>.mar     mode 0444
-    STORE/.incoming-...                                        being written; a day old: given up
+    STORE/.incoming-...                                        being written; a day old and held by nobody: given up
 
 TorchServe registers an archive by its bare name, so a name must mean the same bytes for
 ever, and a half-written file must never carry one.
@@ -12,12 +12,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from model_store import leftovers
 from model_store.errors import ArchiveRefused
 from model_store.members import MIB, open_regular
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from model_store.archive import Archive
 
 _INCOMING: Final = ".incoming-"
-_GIVEN_UP_S: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +52,12 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
     When this returns the archive survives a power cut. Raises OSError when the store cannot be written.
     """
     store_dir.mkdir(parents=True, exist_ok=True)
-    _sweep(store_dir)
+    leftovers.sweep(store_dir, _INCOMING)
     handle, incoming_name = tempfile.mkstemp(prefix=_INCOMING, dir=store_dir)
     incoming = Path(incoming_name)
     try:
         with os.fdopen(handle, "wb") as copy, open_regular(path) as file:
+            leftovers.hold(copy.fileno())  # until it has its name
             digest = hashlib.sha256()
             while piece := file.read(MIB):
                 digest.update(piece)
@@ -67,13 +66,13 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
             os.fchmod(copy.fileno(), 0o444)
             os.fsync(copy.fileno())
             size_bytes = copy.tell()
-        found = digest.hexdigest()
-        if sha256 is not None and found != sha256:
-            raise ArchiveRefused(
-                words.REASON_ARCHIVE_UNREADABLE, f"{path.name} has changed since it was verified; verify it again"
-            )
-        target = store_dir / name_for(found)
-        new = _settle(incoming, target, found)
+            found = digest.hexdigest()
+            if sha256 is not None and found != sha256:
+                raise ArchiveRefused(
+                    words.REASON_ARCHIVE_UNREADABLE, f"{path.name} has changed since it was verified; verify it again"
+                )
+            target = store_dir / name_for(found)
+            new = _settle(incoming, target, found)
         _sync(store_dir)
     finally:
         incoming.unlink(missing_ok=True)
@@ -105,14 +104,6 @@ def _changed(path: Path) -> ArchiveRefused:
         words.REASON_ARCHIVE_UNREADABLE,
         f"{path.name} in the model store is not the archive that was verified: put that back, or upload it again",
     )
-
-
-def _sweep(store_dir: Path) -> None:
-    """Remove what a process that was killed while it wrote left behind."""
-    for path in store_dir.glob(f"{_INCOMING}*"):
-        with suppress(FileNotFoundError):  # another process sweeps or settles it
-            if time.time() - path.lstat().st_mtime > _GIVEN_UP_S:
-                path.unlink()
 
 
 def _settle(incoming: Path, target: Path, sha256: str) -> bool:

@@ -24,19 +24,14 @@ four meet real parsers, so they run only on what a trusted key signed.
 from __future__ import annotations
 
 import mmap
-import os
-import shutil
-import stat
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import gettempdir
 from typing import Any, Final
 
-from model_store import contents, inspection, manifest, members, signing
+from model_store import contents, inspection, leftovers, manifest, members, signing
 from model_store.card import Card, CardInvalid
 from model_store.errors import ArchiveRefused
 from model_store.handler_list import HandlerList
@@ -63,7 +58,6 @@ RULES: Final = (
 
 
 _SCRATCH: Final = "amulet-verify-"
-_GIVEN_UP_S: Final = 86_400.0
 
 
 class State(Enum):
@@ -140,11 +134,12 @@ def verify(
     trusted: whose signatures count.  handlers: the accepted code; None: this repository's list.
     Raises OSError when the private folder under TMPDIR cannot be written.
     """
-    _sweep(Path(gettempdir()))
-    with TemporaryDirectory(prefix=_SCRATCH) as scratch:
+    # A process that was killed while it verified left up to a GiB and a half.
+    leftovers.sweep(Path(gettempdir()), _SCRATCH)
+    with leftovers.held_folder(_SCRATCH) as scratch:
         case = _Case(
             path=path,
-            folder=Path(scratch),
+            folder=scratch,
             trusted=trusted,
             limits=limits or Limits(),
             inspection_limits=inspection_limits or InspectionLimits(),
@@ -159,19 +154,6 @@ def verify(
             card=case.card,
             signer=case.signer,
         )
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a process that was killed while it verified left behind: up to a GiB and a half each."""
-    for path in folder.glob(f"{_SCRATCH}*"):
-        with suppress(OSError):  # another process sweeps it, or it is another user's
-            found = path.lstat()
-            if (
-                stat.S_ISDIR(found.st_mode)
-                and found.st_uid == os.geteuid()
-                and time.time() - found.st_mtime > _GIVEN_UP_S
-            ):
-                shutil.rmtree(path)
 
 
 class _Needs(Exception):

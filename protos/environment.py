@@ -47,6 +47,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "JOURNAL_AGE_S_MAX": ("gateway",),
         "DECODER_WORKERS": ("gateway",),
         "CALLS_IN_FLIGHT_MAX": ("gateway",),
+        "CONNECTIONS_MAX": ("gateway",),
         "TRACES_RATIO": ("gateway",),
         # Console.
         "DATABASE_URL": ("console",),

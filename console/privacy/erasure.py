@@ -220,7 +220,7 @@ def _with_more(before: Mapping[str, int], found: Mapping[str, int]) -> dict[str,
 
 
 def _learnt(traces: Traces) -> list[str]:
-    return sorted(version.version for version in versions_that_learnt_from(traces.prediction_ids))
+    return sorted({str(version) for version in versions_that_learnt_from(traces.prediction_ids)})
 
 
 def _traces(erasure: Erasure) -> Traces:

@@ -173,7 +173,8 @@ class Erasure(models.Model):
     traces = models.JSONField(default=dict)  # `stores.Traces`; empty once nothing is found any more
     before = models.JSONField(default=dict)  # store -> how much was there
     remaining = models.JSONField(default=dict)  # store -> how much the last search found
-    learnt = models.JSONField(default=list)  # names of the versions that learnt from this person's photographs
+    # "MODEL VERSION" of what learnt from this person's photographs.
+    learnt = models.JSONField(default=list)
     begun_at = models.DateTimeField(_("begun"), default=now)
     key_destroyed_at = models.DateTimeField(_("key destroyed"), null=True)
     searched_at = models.DateTimeField(_("searched"), null=True)

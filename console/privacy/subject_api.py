@@ -53,6 +53,9 @@ class LearntSerializer(serializers.Serializer[Any]):
     dataset = serializers.IntegerField()
     photographs = serializers.IntegerField(help_text="Of this person.")
     versions = serializers.ListField(child=serializers.CharField())
+    version_ids = serializers.ListField(
+        child=serializers.IntegerField(), help_text="Their numbers: two models may each have a version of one name."
+    )
 
 
 class WholeSubjectSerializer(SubjectSerializer):
@@ -88,6 +91,7 @@ class WholeSubjectSerializer(SubjectSerializer):
                 "dataset": row.dataset.pk,
                 "photographs": row.photographs,
                 "versions": [version.version for version in row.versions],
+                "version_ids": [version.pk for version in row.versions],
             }
             for row in learnt_of(subject.pk)
         ]

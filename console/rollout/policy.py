@@ -2,7 +2,9 @@
 
 A poll that finds nothing changed costs a few small queries and a hash: the fingerprint is
 taken over everything that can change (clients, keys, routes, the newest checkpoint). What
-cannot change, cards and golden photographs, is read only when a new snapshot is built.
+cannot change, cards and golden photographs, is read only when a new snapshot is built. One that
+was built while the model store was away lacks golden photographs: every few seconds a poll looks
+whether an archive can be read again, and only then is it built anew.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -33,9 +38,13 @@ from model_store.errors import ArchiveRefused
 from protos.amulet.policy.v1 import policy_pb2 as pb
 from protos.amulet.v1 import prediction_pb2, vocabulary_pb2
 
+_Photographs = Mapping[str, bytes]  # name -> PNG
+
 _log = logging.getLogger(__name__)
 REVIEW_CONFIDENCE_MIN: Final = 0.75
 REVIEW_SAMPLING_RATIO: Final = 0.02
+# An archive that is another one by now is read to its end to see that: not with every poll.
+LOOK_AGAIN_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +54,39 @@ class Snapshot:
     body: bytes
     etag: str
     fingerprint: str
+    lost: frozenset[str]  # archives that could not be read: their versions are without golden photographs
 
 
 class Snapshots:
     """The newest snapshot of this process. Safe for threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._newest: Snapshot | None = None
+        self._look_again_at_s = 0.0
 
     def newest(self) -> Snapshot:
-        """The snapshot of what the database says now; built anew only when that has changed."""
+        """The snapshot of what the database says now; built anew only when that has changed, or a lost archive is
+        back."""
         fingerprint = _fingerprint()
         with self._lock:
             known = self._newest
-        if known is not None and known.fingerprint == fingerprint:
+        if known is not None and known.fingerprint == fingerprint and not self._is_more_to_tell(known):
             return known
         fresh = _build(fingerprint)
         with self._lock:
-            self._newest = fresh
+            self._newest, self._look_again_at_s = fresh, self._clock() + LOOK_AGAIN_S
         return fresh
+
+    def _is_more_to_tell(self, known: Snapshot) -> bool:
+        if not known.lost:
+            return False
+        with self._lock:
+            if self._clock() < self._look_again_at_s:
+                return False
+            self._look_again_at_s = self._clock() + LOOK_AGAIN_S  # the other threads need not look as well
+        return _any_readable(known.lost)
 
 
 @cache
@@ -86,6 +108,8 @@ def _fingerprint() -> str:
 
 def _build(fingerprint: str) -> Snapshot:
     revision, issued_at = _issue(fingerprint)
+    models = queries.served_models()
+    photos = _golden_photographs(route.version for served in models for route in served.routes)
     policy = pb.Policy(
         revision=revision,
         photo_seal_public_key=_photo_seal_public_key(),
@@ -93,7 +117,7 @@ def _build(fingerprint: str) -> Snapshot:
         review_confidence_min=REVIEW_CONFIDENCE_MIN,
         review_sampling_ratio=REVIEW_SAMPLING_RATIO,
         clients=[_client(client) for client in clients.clients_with_keys()],
-        models=[_model(served) for served in queries.served_models()],
+        models=[_model(served, photos) for served in models],
     )
     policy.issued_at.FromDatetime(issued_at.astimezone(UTC))
     body = policy.SerializeToString(deterministic=True)
@@ -102,7 +126,8 @@ def _build(fingerprint: str) -> Snapshot:
     PolicyRecord.objects.bulk_create(
         [PolicyRecord(revision=revision, digest=digest, issued_at=issued_at)], ignore_conflicts=True
     )
-    return Snapshot(body=body, etag=f'"{digest}"', fingerprint=fingerprint)
+    lost = frozenset(name for name, found in photos.items() if found is None)
+    return Snapshot(body=body, etag=f'"{digest}"', fingerprint=fingerprint, lost=lost)
 
 
 def _issue(fingerprint: str) -> tuple[int, datetime]:
@@ -143,10 +168,10 @@ def _key(key: ApiKey) -> pb.Key:
     return message
 
 
-def _model(served: queries.Served) -> pb.ServedModel:
+def _model(served: queries.Served, photos: Mapping[str, _Photographs | None]) -> pb.ServedModel:
     return pb.ServedModel(
         name=served.model,
-        versions=[_version(route.version, route.mode) for route in served.routes],
+        versions=[_version(route.version, route.mode, photos[route.version.file_name]) for route in served.routes],
         routes=[
             pb.Route(
                 version=route.version.version,
@@ -158,20 +183,40 @@ def _model(served: queries.Served) -> pb.ServedModel:
     )
 
 
-def _version(version: ModelVersion, alias: str) -> pb.ServedVersion:
+def _version(version: ModelVersion, alias: str, photos: _Photographs | None) -> pb.ServedVersion:
     card = version.card()
     return pb.ServedVersion(
-        card=_card(card, version), alias=alias, backend_name=card.name, golden=_golden(card, version)
+        card=_card(card, version),
+        alias=alias,
+        backend_name=card.name,
+        golden=[] if photos is None else _golden(card, photos),
     )
 
 
-def _golden(card: Card, version: ModelVersion) -> list[pb.Golden]:
-    try:
-        photos = golden_photographs(version.file_name)
-    except (ArchiveRefused, OSError) as error:
-        # A revoked key must still reach the gateway; what it cannot test, it does not call ready.
-        _log.error("the model store has lost an archive in use", extra={"version": str(version), "error": str(error)})
-        return []
+def _golden_photographs(versions: Iterable[ModelVersion]) -> dict[str, _Photographs | None]:
+    """Archive's name -> its golden photographs; None: it cannot be read."""
+    found: dict[str, _Photographs | None] = {}
+    for version in versions:
+        try:
+            found[version.file_name] = golden_photographs(version.file_name)
+        except (ArchiveRefused, OSError) as error:
+            # A revoked key must still reach the gateway; what it cannot test, it does not call ready.
+            _log.error(
+                "the model store has lost an archive in use", extra={"version": str(version), "error": str(error)}
+            )
+            found[version.file_name] = None
+    return found
+
+
+def _any_readable(file_names: Collection[str]) -> bool:
+    for name in file_names:
+        with suppress(ArchiveRefused, OSError):
+            golden_photographs(name)
+            return True
+    return False
+
+
+def _golden(card: Card, photos: _Photographs) -> list[pb.Golden]:
     return [
         pb.Golden(
             name=golden.file,

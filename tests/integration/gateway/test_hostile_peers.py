@@ -20,7 +20,6 @@ import psutil
 import pytest
 
 from amulet_client import Client, Refused, Unreachable
-from gateway.server import CONNECTIONS_MAX
 from tests import http2
 from tests.http2 import Connection
 from tests.integration.gateway.conftest import environment
@@ -42,13 +41,16 @@ HALF_CONNECTIONS: Final = 60
 KINDS: Final = ("resets", "pings", "long metadata", "answers not read", "bombs")
 PACE_S: Final = 0.001  # of the quickest attacks: what they take of this machine, nobody else has
 BACK_S_MAX: Final = 30.0
+CONNECTIONS_MAX: Final = 64
 HOLDING: Final = 12  # connections, of some 17 MiB each
 BORNE_S_MAX: Final = 30.0  # ten seconds for acknowledging settings, on a busy machine; gRPC alone gives a minute
 # gRPC unpacks what comes packed, as it does where nobody tells it not to.
 UNGUARDED: Final = """
 import runpy, gateway.server as server
 guarded = server._options
-server._options = lambda limits: tuple(one for one in guarded(limits) if one[0] != "grpc.per_message_decompression")
+server._options = lambda limits, **more: tuple(
+    one for one in guarded(limits, **more) if one[0] != "grpc.per_message_decompression"
+)
 runpy.run_module("gateway", run_name="__main__")
 """
 
@@ -95,9 +97,9 @@ def open_policy() -> Iterator[Console]:
 
 
 @contextmanager
-def alone(folder: Path, console: Console, *program: str) -> Iterator[GatewayProcess]:
+def alone(folder: Path, console: Console, *program: str, **variables: str) -> Iterator[GatewayProcess]:
     """A gateway without a model server: what is refused at the door needs none."""
-    variables = environment_for(folder, console)
+    variables = environment_for(folder, console) | variables
     with (
         GatewayProcess(variables, folder / "gateway.log", program or ("-m", "gateway")) as gateway,
         grpc.insecure_channel(gateway.target) as channel,
@@ -363,7 +365,7 @@ def test_connections_beyond_their_bound_are_closed_and_a_place_that_is_left_is_f
                 pass
         return taken, again
 
-    with alone(tmp_path, open_policy) as gateway:
+    with alone(tmp_path, open_policy, AMULET_CONNECTIONS_MAX=f"{CONNECTIONS_MAX}") as gateway:
         taken, again = asyncio.run(comes_and_goes(gateway.grpc_port))
 
     assert CONNECTIONS_MAX - 2 <= sum(taken) <= CONNECTIONS_MAX

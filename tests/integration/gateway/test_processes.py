@@ -316,8 +316,8 @@ def reasons_of_calls_through_two_gateways(
     owner = client_of(key, client_id=f"client-{key.key_id}", calls_per_minute=LIMIT)
     console.issue(policy(clients=[owner]))
     with (
-        gateway(folder / "a", console, AMULET_CACHE_URL=cache_url) as first,
-        gateway(folder / "b", console, AMULET_CACHE_URL=cache_url) as second,
+        gateway(folder / "a", console, AMULET_CACHE_URL=cache_url, AMULET_GATEWAY_ID="a") as first,
+        gateway(folder / "b", console, AMULET_CACHE_URL=cache_url, AMULET_GATEWAY_ID="b") as second,
         grpc.insecure_channel(first.target) as one,
         grpc.insecure_channel(second.target) as other,
         ThreadPoolExecutor(64) as callers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -20,6 +20,7 @@ from amulet_client.connection import MESSAGE_BYTES_MAX, ConnectionOptions, chann
 from gateway.intake.formats import PhotoLimits
 from gateway.messages import UNPACKED_BYTES_FREE, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX, unpacked
 from gateway.server import _options
+from gateway.settings import Settings
 from protos.amulet.v1 import prediction_pb2 as pb
 from tests import http2
 from tests.http2 import Connection
@@ -127,7 +128,7 @@ async def test_a_compressed_request_is_answered_as_a_plain_one(tmp_path: Path, a
 
 def test_our_own_client_keeps_what_is_asked_of_callers() -> None:
     ours = dict(channel_options(ConnectionOptions("localhost:7443", SOMCHAI.text)))
-    asked = dict(_options(PhotoLimits()))
+    asked = dict(_options(PhotoLimits(), connections_max=Settings.model_fields["connections_max"].default))
 
     assert ours["grpc.keepalive_time_ms"] >= asked["grpc.http2.min_ping_interval_without_data_ms"]
     assert "grpc.keepalive_permit_without_calls" not in ours
@@ -138,7 +139,7 @@ def test_the_page_says_what_the_server_enforces() -> None:
     page = " ".join(
         (ROOT / "docs/callers.md").read_text("utf-8").split("\n## Connections\n")[1].split("\n## ")[0].split()
     )
-    asked = dict(_options(PhotoLimits()))
+    asked = dict(_options(PhotoLimits(), connections_max=Settings.model_fields["connections_max"].default))
 
     for sentence in (
         f"at most every {asked['grpc.http2.min_ping_interval_without_data_ms'] // 1000} seconds",
@@ -212,3 +213,19 @@ async def test_metadata_beyond_its_bound_does_not_reach_us_whatever_client_sends
         assert b"metadata size" in refused
         assert b"x-request-id" not in refused
         assert b"x-request-id" in await end_of()
+
+
+async def test_connections_beyond_what_is_set_are_closed(tmp_path: Path) -> None:
+    async with (
+        running_gateway(tmp_path, policy=policy(), connections_max=16) as gateway,
+        AsyncExitStack() as open_ones,
+        asyncio.timeout(30),
+    ):
+        taken = []
+        for _ in range(24):
+            connection = await open_ones.enter_async_context(Connection.to(gateway.listening.grpc_port))
+            await connection.until_bounded()
+            taken.append(not connection.closed)
+
+    assert taken[:14] == [True] * 14  # the test's own channel has one
+    assert taken[16:] == [False] * 8

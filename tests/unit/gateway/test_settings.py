@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,10 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
             "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
         ),
         ({**INSECURE, "AMULET_DECODER_WORKERS": "0"}, "AMULET_DECODER_WORKERS is '0': input should be greater than"),
+        (
+            {**INSECURE, "AMULET_CONNECTIONS_MAX": "15"},
+            "AMULET_CONNECTIONS_MAX is '15': input should be greater than or equal to 16",
+        ),
         ({**INSECURE, "AMULET_LOG_FORMAT": "xml"}, "AMULET_LOG_FORMAT is 'xml': input should be 'json' or 'text'"),
         (
             {**INSECURE, "AMULET_CONSOLE_URL": "ftp://x"},
@@ -85,6 +91,30 @@ def test_a_wrong_setting_stops_the_start_with_a_sentence(
         read(monkeypatch, environment)
 
     assert str(wrong.value).startswith(sentence)
+
+
+@pytest.fixture
+def six_hundred_files() -> Iterator[None]:
+    """So many may this process have open."""
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (600, most))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+
+
+@pytest.mark.usefixtures("six_hundred_files")
+def test_more_connections_than_the_process_may_have_files_stop_the_start_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = {**INSECURE, "AMULET_DECODER_WORKERS": "2"}
+    with pytest.raises(SettingsWrong) as wrong:
+        read(monkeypatch, {**workers, "AMULET_CONNECTIONS_MAX": "461"})
+
+    assert str(wrong.value) == (
+        "AMULET_CONNECTIONS_MAX is 461, and this process may have 600 files open, of which it needs 140 for itself: "
+        "let it have 601 (`ulimit -n`), or fewer connections"
+    )
+    assert read(monkeypatch, {**workers, "AMULET_CONNECTIONS_MAX": "460"}).connections_max == 460
 
 
 @pytest.mark.parametrize("url", ["amqp://u:hunter2@h/", "redis://u:hunter2/x@h/", "redis://u:[hunter2@h/"])

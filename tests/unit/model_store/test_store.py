@@ -108,3 +108,24 @@ def test_an_archive_in_place_of_another_is_not_read(good_archive: bytes, tmp_pat
         store.open_stored(other)
     with pytest.raises(FileNotFoundError):
         store.open_stored(stored.path.with_name(store.name_for("1" * 64)))
+
+
+def test_what_is_being_written_is_not_swept_however_old_the_clock_makes_it(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wall clock is set on while a large archive is copied, and then somebody else's is placed."""
+    folder, other, sync = tmp_path / "store", tmp_path / "other.mar", os.fsync
+    other.write_bytes(b"another")
+
+    def meanwhile(handle: int) -> None:
+        monkeypatch.undo()
+        [incoming] = folder.glob(".incoming-*")
+        os.utime(incoming, (1, 1))
+        store.place(other, folder)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    stored = store.place(archive, folder)
+
+    assert stored.path.read_bytes() == CONTENT
+    assert sorted(folder.iterdir()) == sorted([stored.path, folder / store.name_for(sha256(b"another"))])

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from io import BufferedReader
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import onnx
 import pytest
 
 from model_store import contents, inspection, members
+from model_store.handler_list import HandlerList
 from model_store.members import Limits
 from model_store.signing import TrustStore
 from model_store.verification import RULES, State, verify
@@ -204,3 +206,25 @@ def test_what_a_killed_process_left_behind_goes_after_a_day(
 
     assert not old.exists()
     assert all(path.exists() for path in (new, other, kept, link))
+
+
+def test_what_is_being_verified_is_not_swept_however_old_the_clock_makes_it(
+    good_archive: bytes, maker: Signer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wall clock is set on while an archive is verified, and then somebody else's is."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    path = tmp_path / "candidate.mar"
+    path.write_bytes(good_archive)
+    others = []
+
+    class SetOn(HandlerList):
+        def check(self, digests: Mapping[str, str]) -> str:
+            for folder in tmp_path.glob("amulet-verify-*"):
+                os.utime(folder, (1, 1))
+            others.append(verify(path, trusted=maker.trust, handlers=HANDLERS).accepted)
+            return HandlerList.check(self, digests)
+
+    report = verify(path, trusted=maker.trust, handlers=SetOn(HANDLERS.accepted))
+
+    assert (report.accepted, others) == (True, [True])
+    assert list(tmp_path.glob("amulet-verify-*")) == []

@@ -37,7 +37,9 @@ def test_a_person_is_read_with_consents_requests_what_is_kept_and_what_learnt() 
     assert {row["reference"] for row in found["consents"]} == {f"keep-{PERSON}", f"train-{PERSON}"}
     assert [(row["id"], row["kind"]) for row in found["requests"]] == [(request.pk, "restriction")]
     assert found["kept"] == {"photograph": 1, "heat_map": 1}
-    assert found["learnt"] == [{"dataset": made.pk, "photographs": 1, "versions": [version.version]}]
+    assert found["learnt"] == [
+        {"dataset": made.pk, "photographs": 1, "versions": [version.version], "version_ids": [version.pk]}
+    ]
     assert found["restricted_at"] is not None
     assert [row["prediction_id"] for row in script.get(f"{address}predictions/").json()["results"]] == [str(prediction)]
     listed = script.get("/api/v1/subjects/").json()["results"]

@@ -52,7 +52,7 @@ def test_it_shows_consents_requests_what_is_kept_predictions_and_the_versions_th
     visit = browser(officer)
     with django_assert_max_num_queries(15):
         shown = visit.get(address()).content.decode()
-    for word in (f"keep-{PERSON}", f"train-{PERSON}", version.version, str(made)):
+    for word in (f"keep-{PERSON}", f"train-{PERSON}", f"{MODEL} {version.version}", str(made)):
         assert word in shown
     for name, key in (("predictions_prediction", prediction), ("privacy_privacyrequest", request.pk)):
         assert reverse(f"admin:{name}_change", args=[key]) in shown

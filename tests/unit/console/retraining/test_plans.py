@@ -90,8 +90,8 @@ def test_an_erasure_plans_to_replace_what_learnt_from_the_person_what_answers_fi
     assert {plan.photographs for plan in queries.plans()} == {1}
     statement = Erasure.objects.get(pk=request.pk).statement
     assert statement is not None
-    assert statement["versions_that_learnt"] == sorted([older.version, newer.version])
-    assert statement["versions_with_photographs"] == [newer.version]
+    assert statement["versions_that_learnt"] == sorted([str(older), str(newer)])
+    assert statement["versions_with_photographs"] == [str(newer)]
     assert PERSON not in str(statement)
     assert Entry.objects.filter(type="retraining.planned").count() == 2
     told = caller(Role.APPROVER).get("/api/v1/retraining-plans/").json()["results"]
@@ -101,6 +101,31 @@ def test_an_erasure_plans_to_replace_what_learnt_from_the_person_what_answers_fi
     find_work()
     assert [plan.version for plan in queries.plans()] == [newer]
     assert other.pk not in Plan.objects.values_list("version", flat=True)
+
+
+def test_a_certificate_names_no_version_of_another_model_that_has_the_same_name(
+    versions: list[ModelVersion], officer: User, malee: User
+) -> None:
+    """What learnt from the person has drawn golden photographs; another model's version of that name has real ones."""
+    older, newer, _other = versions
+    for version in (older, newer):
+        assert version.card_document is not None
+        version.card_document["training"]["config"]["golden"] = "drawn"
+        version.save()
+    namesake = a_version(malee, model="coins", number=1, state=State.APPROVED, approver=officer)
+    assert (namesake.version, namesake.card().golden_are_drawn) == (older.version, False)
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+    statement = Erasure.objects.get(pk=request.pk).statement
+    assert statement is not None
+    assert statement["versions_that_learnt"] == [f"{MODEL} {older.version}", f"{MODEL} {newer.version}"]
+    assert statement["versions_with_photographs"] == []
+
+
+def test_what_an_erasure_noted_before_it_knew_models_is_still_found(versions: list[ModelVersion]) -> None:
+    older, newer, _other = versions
+    assert datasets.versions_with_lent_golden([older.version, str(newer)]) == [str(older), str(newer)]
+    assert datasets.versions_with_lent_golden([f"coins {older.version}"]) == []
 
 
 @pytest.mark.usefixtures("static_files")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,8 +17,9 @@ from pytest_django import DjangoAssertNumQueries
 from console.audit.models import Checkpoint
 from console.clients import services as clients
 from console.registry.models import ModelVersion, State
+from console.registry.queries import golden_photographs
 from console.rollout import policy, services
-from console.rollout.models import Mode, PolicyIssue
+from console.rollout.models import Mode, PolicyIssue, PolicyRecord
 from console.site.roles import Role
 from console.staff.models import User
 from model_store import store
@@ -255,3 +258,81 @@ def test_an_archive_that_the_store_has_lost_keeps_nothing_else_from_the_gateway(
     told = newest()
     assert [key.revoked for key in told.clients[0].keys] == [True]
     assert list(told.models[0].versions[0].golden) == []
+
+
+@pytest.fixture
+def model_store() -> Iterator[ModelStore]:
+    """As a process finds it that has read nothing of it yet."""
+    golden_photographs.cache_clear()
+    found = ModelStore()
+    yield found
+    found.comes_back()
+
+
+class ModelStore:
+    """A folder that a file server takes away and gives back."""
+
+    def __init__(self) -> None:
+        self._folder: Path = settings.AMULET.model_store
+        self._away = self._folder.with_name(f"{self._folder.name}-away")
+
+    def goes(self) -> None:
+        self._folder.rename(self._away)
+
+    def comes_back(self) -> None:
+        if self._away.exists():
+            self._away.rename(self._folder)
+
+
+def golden_of(snapshot: policy.Snapshot) -> int:
+    [model] = pb.Policy.FromString(snapshot.body).models
+    return len(model.versions[0].golden)
+
+
+def test_a_policy_of_while_the_model_store_was_away_becomes_whole_when_it_is_back(
+    suda: User,
+    archive: store.StoredArchive,
+    model_store: ModelStore,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
+) -> None:
+    in_production(suda, archive)
+    clock_s = [1_000.0]
+    snapshots = policy.Snapshots(clock=lambda: clock_s[0])
+    model_store.goes()
+    poor = snapshots.newest()
+    assert golden_of(poor) == 0
+    clock_s[0] += policy.LOOK_AGAIN_S
+    with django_assert_max_num_queries(4):
+        assert snapshots.newest() is poor  # looked at, and nothing built: it is still away
+
+    model_store.comes_back()
+    assert snapshots.newest() is poor  # no poll looks at once after another
+    clock_s[0] += policy.LOOK_AGAIN_S
+    whole = snapshots.newest()
+
+    assert golden_of(whole) > 0
+    assert whole.etag != poor.etag  # or no gateway would be sent it
+    clock_s[0] += policy.LOOK_AGAIN_S
+    with django_assert_max_num_queries(4):
+        assert snapshots.newest() is whole
+    assert {f'"{record.digest}"' for record in PolicyRecord.objects.all()} == {poor.etag, whole.etag}
+
+
+def test_of_two_lost_archives_the_one_that_is_back_is_told(
+    suda: User, archive: store.StoredArchive, model_store: ModelStore
+) -> None:
+    first = in_production(suda, archive)
+    second = a_version(first.uploaded_by, state=State.APPROVED, approver=suda, number=2)  # no archive behind it
+    services.roll_out(
+        actor=suda, version_id=second.pk, mode=Mode.SHADOW, weight_ratio=None, reason="x", backend=TorchServeInMemory
+    )
+    clock_s = [1_000.0]
+    snapshots = policy.Snapshots(clock=lambda: clock_s[0])
+    model_store.goes()
+    assert snapshots.newest().lost == {first.file_name, second.file_name}
+    model_store.comes_back()
+    clock_s[0] += policy.LOOK_AGAIN_S
+    found = snapshots.newest()
+    assert (found.lost, golden_of(found) > 0) == ({second.file_name}, True)
+    clock_s[0] += policy.LOOK_AGAIN_S
+    assert snapshots.newest() is found
