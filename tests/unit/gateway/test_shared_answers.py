@@ -23,7 +23,7 @@ from gateway.shared_answers import ANSWERS_S, SharedAnswers
 from gateway.shared_redis import SharedRedis
 from protos.amulet.v1 import prediction_pb2 as pb
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
-from tests.unit.gateway.cast import SOMCHAI, Gateway, client, photo, policy, refused, running_gateway, until
+from tests.unit.gateway.cast import SOMCHAI, Gateway, client, new_key, photo, policy, refused, running_gateway, until
 from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_replays import LATER, Work
 from tests.unit.gateway.test_service import feedback_on
@@ -280,6 +280,7 @@ async def test_without_redis_each_gateway_knows_its_own_keys() -> None:
 
 @asynccontextmanager
 async def two_gateways(folder: Path, cache_url: str) -> AsyncIterator[tuple[Gateway, Gateway]]:
+    turn = new_key().key_id  # the Redis is everybody's, and two tests may run at once
     async with AsyncExitStack() as stack:
         first, second = [
             await stack.enter_async_context(
@@ -287,7 +288,7 @@ async def two_gateways(folder: Path, cache_url: str) -> AsyncIterator[tuple[Gate
                     folder / name,
                     policy=policy(clients=[client(SOMCHAI, calls_per_minute=1_000)]),
                     cache_url=cache_url,
-                    gateway_id=name,
+                    gateway_id=f"{name}-{turn}",
                 )
             )
             for name in ("gateway-1", "gateway-2")

@@ -20,7 +20,7 @@ from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.inference import open_inference_pb2 as oip
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
-from tests.unit.gateway.cast import Gateway, photo, policy, running_gateway, served_version
+from tests.unit.gateway.cast import Gateway, new_key, photo, policy, running_gateway, served_version
 from tests.unit.gateway.test_batch import ASKS, GONE, NEW, OLD
 from tests.unit.gateway.test_open_inference import (
     SECOND,
@@ -138,10 +138,13 @@ async def before_and_after(folder: Path, second: policy_pb2.ServedModel) -> Asyn
     """Two gateways: the first one's policy routes the first version."""
     if not redis_answers():
         pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    turn = new_key().key_id  # the Redis is everybody's, and two tests may run at once
     async with AsyncExitStack() as stack:
         one, other = [
             await stack.enter_async_context(
-                running_gateway(folder / name, policy=policy(models=[model]), cache_url=REDIS_URL, gateway_id=name)
+                running_gateway(
+                    folder / name, policy=policy(models=[model]), cache_url=REDIS_URL, gateway_id=f"{name}-{turn}"
+                )
             )
             for name, model in (("gateway-1", two_versions(VERSION)), ("gateway-2", second))
         ]
