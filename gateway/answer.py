@@ -74,10 +74,6 @@ class Conclusion:
     def best_index(self) -> int:
         return int(self.probabilities.argmax())
 
-    def order(self) -> list[int]:
-        """Class indices, best first; ties in the card's order."""
-        return [int(index) for index in np.argsort(-self.probabilities, kind="stable")]
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:

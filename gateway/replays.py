@@ -59,8 +59,8 @@ def remembered(records: Iterable[bytes], *, now_s: float) -> Iterable[Remembered
         except DecodeError:  # told of when it is shipped
             continue
         if event.HasField("replay"):
-            kept = event.replay
-            age_s = max(0.0, now_s - event.happened_at.ToMicroseconds() / 1e6)
+            kept, at = event.replay, event.happened_at
+            age_s = max(0.0, now_s - (at.seconds + at.nanos / 1e9))  # `ToMicroseconds` raises for what is no moment
             yield Remembered(kept.place, kept.request_digest, kept.answer, age_s)
 
 

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from typing import Final, Protocol
 
 from gateway import errors
@@ -64,7 +65,7 @@ class RateLimiter:
             )
         raise errors.RateLimited(
             f"the limit of {calls_per_minute} calls in any 60 seconds is reached",
-            wanted=f"call again in {hit.wait_s:.1f} s",
+            wanted=f"call again in {ceil(hit.wait_s * 10) / 10} s",  # rounded up: whoever comes then is let in
             retry_after_s=hit.wait_s,
         )
 

@@ -83,7 +83,7 @@ class _Parcel:
     """A batch as it travels."""
 
     records: tuple[Record, ...]
-    by_event_id: dict[str, Record]
+    by_event_id: dict[str, list[Record]]  # more than one only where a gateway gave an id twice, or none
     not_events: tuple[RejectedEvent, ...]
     events: int
     oldest_at_s: float | None
@@ -231,23 +231,26 @@ class Shipper:
                 raise NotDelivered("the oldest events of the journal cannot be read")
             # Everything that was left is damaged and reported: there is nothing to wait for.
             await _on_disk(partial(self._journal.advance, self._reader.position))
+            self._note_oldest(None)
             return
         self._note_oldest(parcel.oldest_at_s)
-        rejected = list(parcel.not_events)
+        rejected, known_before = list(parcel.not_events), 0
         if parcel.events:
             receipt = await self._send(client, parcel)
             rejected += _rejected_by(receipt, parcel)
-            self._known_before += receipt.known_before
+            known_before = receipt.known_before
         # What the reader passed over behind the last of them is done with, too.
         all_read = len(parcel.records) == len(self._ahead)
         confirmed = self._reader.position if all_read else parcel.records[-1].sequence + 1
-        await _on_disk(partial(self._confirm, parcel, rejected, confirmed))
+        await _on_disk(partial(self._confirm, parcel, rejected, known_before, confirmed))
         portion.take(parcel.records)
         del self._ahead[: len(parcel.records)]
         if not self._ahead and self._reader.position < portion.end:
             await _on_disk(self._read_ahead)
             if not self._ahead:  # the end is damaged: nobody would come back for it before the next event
                 await _on_disk(partial(self._move_cursor, self._reader.position))
+        if not self._ahead:  # or the next event would be as old as these until it is read
+            self._note_oldest(None)
 
     def _read_ahead(self) -> None:
         self._ahead = self._reader.read(
@@ -260,7 +263,8 @@ class Shipper:
         records = portion.of(self._ahead[: self._batch_records])
         if not records:
             return None
-        batch, not_events, by_event_id = pb.EventBatch(), [], {}
+        batch, not_events = pb.EventBatch(), []
+        by_event_id: dict[str, list[Record]] = {}
         for record in records:
             try:
                 event = pb.Event.FromString(record.content)
@@ -269,14 +273,13 @@ class Shipper:
                 continue
             event.ClearField("replay")  # the gateway's own memory
             batch.events.append(event)
-            by_event_id[event.event_id] = record
-        oldest_at_s = batch.events[0].happened_at.ToMicroseconds() / 1e6 if batch.events else None
+            by_event_id.setdefault(event.event_id, []).append(record)
         return _Parcel(
             records=records,
             by_event_id=by_event_id,
             not_events=tuple(not_events),
             events=len(batch.events),
-            oldest_at_s=oldest_at_s,
+            oldest_at_s=_happened_at_s(batch.events[0]) if batch.events else None,
             body=gzip.compress(batch.SerializeToString(), compresslevel=1, mtime=0),
         )
 
@@ -306,10 +309,11 @@ class Shipper:
         if at_s != self._oldest_at_s:
             self._oldest_at_s, self._oldest_since_s = at_s, time.monotonic()
 
-    def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent], confirmed: int) -> None:
+    def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent], known_before: int, confirmed: int) -> None:
         self._rejected.keep(rejected)
         self._rejected.look_again()
         self._delivered += len(parcel.records) - len(rejected)
+        self._known_before += known_before
         self._move_cursor(confirmed)
 
     def _move_cursor(self, confirmed: int) -> None:
@@ -338,12 +342,18 @@ class Shipper:
         self._arrived_before = self._journal.durable_end
 
 
+def _happened_at_s(event: pb.Event) -> float:
+    """As it stands there: what the library makes of it raises for what is no moment of the years 1 to 9999."""
+    return event.happened_at.seconds + event.happened_at.nanos / 1e9
+
+
 def _rejected_by(receipt: pb.EventReceipt, parcel: _Parcel) -> list[RejectedEvent]:
+    left = {event_id: iter(records) for event_id, records in parcel.by_event_id.items()}
     rejected = []
     for refusal in receipt.rejected:
-        record = parcel.by_event_id.get(refusal.event_id)
+        record = next(left.get(refusal.event_id, iter(())), None)
         if record is None:
-            raise NotDelivered("the console's receipt rejects an event that was not sent")
+            raise NotDelivered("the console's receipt rejects an event that was not sent, or one twice")
         rejected.append(RejectedEvent(record.sequence, refusal.event_id, refusal.why, record.content))
     return rejected
 

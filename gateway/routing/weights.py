@@ -22,6 +22,10 @@ def choose(routes: Sequence[Route], sticky_key: str) -> Route:
 
 def _draw(sticky_key: str, route: Route) -> float:
     content = f"{len(sticky_key)}:{sticky_key}:{route.version.version}".encode()
-    number = int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
-    uniform = (number + 0.5) / 2**64  # strictly between 0 and 1
-    return -route.weight_ratio / math.log(uniform)
+    return -route.weight_ratio / math.log(uniform_of(hashlib.blake2b(content, digest_size=8).digest()))
+
+
+def uniform_of(digest: bytes) -> float:
+    """A number of 8 bytes, strictly between 0 and 1."""
+    # A float has room for 52 bits and a half; with more the largest numbers would be rounded to 1.
+    return ((int.from_bytes(digest) >> 12) + 0.5) / 2**52

@@ -12,6 +12,7 @@ FOLDER/behaviour is read before each request:
     lose-answer   apply the batch, then close the connection without an answer
     page          answer 200 with a page that is no receipt
     short         apply nothing, but send a receipt that leaves events out
+    claim ID...   apply nothing, but send a receipt that refuses these, sent or not, and takes the rest for applied
     one-at-a-time 500 for a batch of more than one event
     hold          wait until the behaviour is another one, then do that; FOLDER/held says that a batch waits
     reject ID...  refuse these events for good, take the others
@@ -88,6 +89,11 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(200, b"<html>a proxy's page</html>")
         if behaviour == "short":
             return self._answer(200, pb.EventReceipt(applied=len(batch.events) - 1).SerializeToString())
+        if behaviour == "claim":
+            claimed = pb.EventReceipt(applied=len(batch.events) - len(named))
+            for event_id in named:
+                claimed.rejected.add(event_id=event_id, why="claimed by the test")
+            return self._answer(200, claimed.SerializeToString())
         receipt = self.memory.apply(batch, named if behaviour == "reject" else [])
         if behaviour == "lose-answer":
             self.close_connection = True

@@ -171,11 +171,12 @@ def test_the_prediction_set_of_a_level_goes_by_the_levels_own_limit() -> None:
 
 
 def test_an_answer_tells_all_that_was_measured() -> None:
-    heat = Heat(pb.Explain.METHOD_GRAD_CAM, 1, 2, np.arange(6, dtype=np.float32).reshape(2, 3), b"png")
+    heat = Heat(pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS, 1, 2, np.arange(6, dtype=np.float32).reshape(2, 3), b"png")
     conclusion = concluded(view(), view(SMALL, side=words.SIDE_EDGE))
     response = answered(conclusion, top_k=2, language="th", heats=(heat,))
 
     assert (response.prediction_id, response.request_id, response.will_be_reviewed) == ("p", "r", True)
+    assert (response.model, response.version) == (conclusion.version.model, conclusion.version.version)
     assert (response.audit_checkpoint, response.disclaimer) == ("checkpoint 7", DISCLAIMER["th"])
     assert [finding.reason for finding in response.reasons] == [words.REASON_NO_TIME_TO_EXPLAIN]
     timings = response.timings
@@ -205,10 +206,20 @@ def test_an_answer_tells_all_that_was_measured() -> None:
     ) == pytest.approx((100.0, 0.5, 0.2, 0.01, 0.02))
     assert [known.class_id for known in first.candidates] == ["blue", "green"]  # of this view alone
     assert [known.class_id for known in response.candidates] == ["red", "green"]
+    assert [known.probability for known in response.candidates] == pytest.approx(SURE[:2])
     assert [finding.view for finding in second.findings] == [1]
     (told_heat,) = response.heat_maps
     assert (told_heat.view, told_heat.class_id, told_heat.rows, told_heat.columns) == (1, "blue", 2, 3)
     assert (list(told_heat.values), told_heat.overlay_png) == ([0, 1, 2, 3, 4, 5], b"png")
+    assert told_heat.method == pb.Explain.METHOD_GRAD_CAM_PLUS_PLUS
+
+
+def test_an_answer_on_a_level_tells_no_more_groups_and_classes_than_were_asked_for() -> None:
+    response = answered(concluded(probabilities=TORN), top_k=1)
+
+    assert [(known.class_id, known.display_name) for known in response.candidates] == [("cold", "Cold")]
+    assert [known.class_id for known in response.class_candidates] == ["green"]
+    assert [known.class_id for known in response.views[0].candidates] == ["cold"]
 
 
 def test_an_answer_that_is_on_disk_says_when_and_how_long_it_took() -> None:

@@ -25,6 +25,15 @@ def test_two_equal_shares_by_hand() -> None:
     assert fused.shares == (0.5, 0.5)
 
 
+def test_a_view_counts_by_its_share_in_probabilities_and_scores_alike() -> None:
+    fused = fuse([view(0.8, 0.2), view(0.5, 0.5, score=3.0)], [3, 1])
+
+    # 3/4 and 1/4: .8 ** .75 * .5 ** .25 : .2 ** .75 * .5 ** .25 = 4 ** .75 : 1
+    assert fused.probabilities == pytest.approx([4**0.75 / (4**0.75 + 1), 1 / (4**0.75 + 1)])
+    assert fused.scores == {"mahalanobis": 1.5}
+    assert fused.shares == (0.75, 0.25)
+
+
 rows = st.lists(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), min_size=1, max_size=8)
 
 
@@ -39,6 +48,10 @@ def test_it_is_the_normalised_weighted_geometric_mean(raw: Sequence[Sequence[flo
     assert fused.probabilities == pytest.approx(wanted / wanted.sum(), abs=1e-9)
     assert fused.probabilities.sum() == pytest.approx(1)
     assert sum(fused.shares) == pytest.approx(1)
+
+
+def test_one_view_is_passed_on_as_it_is() -> None:
+    assert fuse([view(1.0, 0.0, score=2.0)], [0.001]).probabilities.tolist() == [1.0, 0.0]
 
 
 def test_repeating_a_view_changes_nothing() -> None:

@@ -225,6 +225,15 @@ async def test_what_a_journal_has_is_forgotten_a_day_after_it_happened() -> None
     assert await kept.once("somchai", "new", b"d", work, deadline=LATER) == (b"answer 2", False)
 
 
+async def test_an_answer_of_no_moment_keeps_no_gateway_from_starting() -> None:
+    event = events_pb2.Event.FromString(event_with("somchai", "k", b"first"))
+    event.happened_at.seconds = -(2**62)
+    kept, work = Replays(), Work()
+    kept.recall(remembered([event.SerializeToString()], now_s=1010.0))
+
+    assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 1", False)
+
+
 async def test_a_journal_fills_no_more_memory_than_calls_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replays, "KEPT_BYTES_MAX", 3000)
     kept, work = Replays(), Work()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import time
 import uuid
@@ -73,6 +74,21 @@ async def test_the_101st_call_in_a_minute_is_refused_and_told_when_to_come_back(
     assert wait_s == pytest.approx(WINDOW_S - 10)
     clock.now_s += wait_s or 0
     await limiter.admit("somchai", kind="predictions", calls_per_minute=100)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 17.77, 59.96])
+async def test_whoever_calls_again_when_the_refusal_says_is_let_in(later_s: float) -> None:
+    clock = Clock()
+    limiter = RateLimiter(MemoryWindow(clock))
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=1)
+    clock.now_s += later_s
+    with pytest.raises(errors.RateLimited) as refused:
+        await limiter.admit("somchai", kind="predictions", calls_per_minute=1)
+
+    said = re.fullmatch(r"call again in (\d+\.\d) s", refused.value.wanted)
+    assert said
+    clock.now_s += float(said[1])
+    await limiter.admit("somchai", kind="predictions", calls_per_minute=1)
 
 
 async def test_clients_and_kinds_are_counted_apart() -> None:

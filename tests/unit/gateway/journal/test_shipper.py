@@ -246,6 +246,8 @@ async def test_what_arrives_during_a_portion_gathers_for_the_next(journal: Journ
         ("500", "answered 500 instead of a receipt"),
         ("page", "answer is no receipt"),
         ("short", "receipt accounts for"),
+        ("claim nonesuch", "receipt rejects an event that was not sent"),
+        ("claim event-0 event-0", "receipt rejects an event that was not sent, or one twice"),
     ],
 )
 async def test_anything_but_a_whole_receipt_means_that_it_is_sent_again(
@@ -301,6 +303,35 @@ async def test_rejected_events_are_kept_aside_with_the_reason_and_counted_once(
     assert pb.Event.FromString(base64.b64decode(kept[-1]["event"])).event_id == "event-5"
     (tmp_path / "journal" / "cursor").unlink()
     assert Shipper(journal, settings_for(place)).state().rejected == 3
+
+
+async def test_rejected_events_that_share_an_id_are_all_kept_aside(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    """As events without one: the console cannot tell them apart, and the journal is about to delete them."""
+    place.behave("reject twin")
+    await append_events(journal, "twin", "event-1", "twin")
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, delivered)
+    (file,) = (tmp_path / "journal" / "rejected").iterdir()
+    kept = [json.loads(line)["sequence"] for line in file.read_text().splitlines()]
+    assert (kept, state.rejected, state.delivered, place.applied) == ([1, 3], 2, 1, ["event-1"])
+
+
+async def test_rejected_events_that_cannot_be_kept_are_sent_again_and_nothing_is_counted_twice(
+    journal: Journal, place: ConsolePlace, tmp_path: Path
+) -> None:
+    place.behave("reject event-1")
+    in_the_way = tmp_path / "journal" / "rejected"
+    in_the_way.write_text("no folder")
+    await append_events(journal, *names(3))
+    async with shipping(journal, settings_for(place)) as shipper:
+        state = await until(shipper, lambda state: state.failures >= 3)
+        assert (state.rejected, journal.cursor <= 2) == (0, True)
+        in_the_way.unlink()
+        state = await until(shipper, delivered)
+    assert (state.rejected, state.delivered, state.known_before) == (1, 2, 2)
+    assert place.applied == ["event-0", "event-2"]
 
 
 async def test_a_note_beside_rejected_events_is_none_of_them(
@@ -518,6 +549,30 @@ async def test_the_age_of_a_backlog_from_times_to_come_is_how_long_it_has_waited
         await until(shipper, lambda state: state.failures > 0)
         state = await until(shipper, lambda state: state.backlog_s > 0.1)
         assert state.backlog_s <= time.monotonic() - seen_s + 0.1
+
+
+async def test_an_event_after_a_pause_is_not_as_old_as_the_one_before_it(journal: Journal, place: ConsolePlace) -> None:
+    event = pb.Event(event_id="of-yesterday")
+    event.happened_at.FromSeconds(int(time.time()) - 86_400)
+    await journal.append(event.SerializeToString())
+    async with shipping(journal, replace(settings_for(place), linger_s=FOR_EVER_S)) as shipper:
+        await until(shipper, delivered)
+        await append_events(journal, "of now")
+        state = await until(shipper, lambda state: state.backlog_s < 3600)
+    assert (state.backlog_records, place.applied) == (1, ["of-yesterday"])
+
+
+@pytest.mark.parametrize(("seconds", "nanos"), [(2**62, 0), (-(2**62), 0), (0, -1)])
+async def test_an_event_of_no_moment_is_for_the_console_to_judge(
+    journal: Journal, place: ConsolePlace, seconds: int, nanos: int
+) -> None:
+    event = pb.Event(event_id="event-0")
+    event.happened_at.seconds, event.happened_at.nanos = seconds, nanos
+    await journal.append(event.SerializeToString())
+    await append_events(journal, "event-1")
+    async with shipping(journal, settings_for(place)) as shipper:
+        await until(shipper, delivered)
+    assert place.applied == names(2)
 
 
 async def test_delivery_goes_on_where_a_stopped_one_ended(journal: Journal, place: ConsolePlace) -> None:

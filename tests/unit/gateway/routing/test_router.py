@@ -64,6 +64,10 @@ def test_the_only_model_that_a_key_may_use_need_not_be_named() -> None:
     assert model_for(snapshot("a", "b"), Client("c", 100, frozenset({"b"})), "").name == "b"
 
 
+def test_of_several_models_the_one_that_is_named_is_meant() -> None:
+    assert model_for(snapshot("a", "b"), ANYONE, "b").name == "b"
+
+
 @pytest.mark.parametrize("name", ["a", "nonesuch"])
 def test_a_model_outside_the_keys_list_is_refused_whether_it_exists_or_not(name: str) -> None:
     with pytest.raises(errors.ModelNotPermitted):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.routing.weights import choose
+from gateway.routing.weights import choose, uniform_of
 from gateway.snapshot import Route, Snapshot
 from tests.unit.gateway.cast import policy
 
@@ -47,3 +47,8 @@ def test_a_version_that_leaves_moves_nobody_but_its_own_callers() -> None:
         before = choose(three, caller).version.version
         if before != "c":
             assert choose(two, caller).version.version == before
+
+
+@pytest.mark.parametrize("digest", [bytes(8), b"\xff" * 8])
+def test_no_caller_draws_a_number_whose_logarithm_divides_nothing(digest: bytes) -> None:
+    assert 0.0 < uniform_of(digest) < 1.0
