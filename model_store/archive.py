@@ -27,6 +27,7 @@ from model_store.manifest import HANDLER, WEIGHTS, manifest_of
 from model_store.members import Limits, Member
 from model_store.reference import Reference
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.durable import sync_folder
 
 _DATE_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
@@ -77,7 +78,7 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
         _write_zip(folder, sorted(sizes), written)
         digest, size_bytes = _digest(written), written.stat().st_size
         written.replace(out)
-        _sync_folder(out.parent)
+        sync_folder(out.parent)
     return ArchiveSummary(
         path=out,
         sha256=digest,
@@ -198,11 +199,3 @@ def _write_zip(folder: Path, names: list[str], target: Path) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

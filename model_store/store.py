@@ -20,6 +20,7 @@ from model_store import leftovers
 from model_store.errors import ArchiveRefused
 from model_store.members import MIB, open_regular
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.durable import sync_folder
 
 if TYPE_CHECKING:
     from model_store.archive import Archive
@@ -73,7 +74,7 @@ def place(path: Path, store_dir: Path, *, sha256: str | None = None) -> StoredAr
                 )
             target = store_dir / name_for(found)
             new = _settle(incoming, target, found)
-        _sync(store_dir)
+        sync_folder(store_dir)
     finally:
         incoming.unlink(missing_ok=True)
     return StoredArchive(target, found, size_bytes, new)
@@ -117,11 +118,3 @@ def _settle(incoming: Path, target: Path, sha256: str) -> bool:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -38,7 +38,7 @@ from console.audit.notes import (
     read_checkpoint,
     sign_checkpoint,
 )
-from console.durable import sync_folder
+from protos.durable import sync_folder
 
 STATE_NAME: Final = "signed.json"
 _SIGNED: Final = re.compile(rb"\n\xe2\x80\x94 [^\n]+(?=\n)")  # a note ends with a whole line of a signature

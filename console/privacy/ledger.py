@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from console.durable import sync_folder
+from protos.durable import sync_folder
 
 
 @dataclass(frozen=True, slots=True)

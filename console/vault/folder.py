@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
-from console.durable import sync_folder
+from protos.durable import sync_folder
 
 
 class Folder:

@@ -26,8 +26,8 @@ from gateway.journal.damage import Finding
 from gateway.journal.errors import JournalError, JournalLocked
 from gateway.journal.format import RECORD_BYTES_MAX
 from gateway.journal.recovery import DAMAGED_FOLDER, Recovered, Stored, recover
-from gateway.journal.segment import sync_folder
 from gateway.journal.writer import JournalSettings, Ticket, Writer
+from protos.durable import sync_folder
 
 _log = logging.getLogger(__name__)
 LOCK_NAME: Final = "lock"

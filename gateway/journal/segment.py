@@ -27,6 +27,7 @@ from gateway.journal.format import (
     seal,
 )
 from gateway.journal.refusals import BLOCK_BYTES, WHOLE_FILE, Forgo, is_refusal, nothing
+from protos.durable import sync_folder
 
 ASIDE_SUFFIX: Final = ".aside"
 _WINDOW_BYTES: Final = 256 * 1024
@@ -203,15 +204,6 @@ def size_of(path: Path) -> int:
         if not is_refusal(error):
             raise
         return 0
-
-
-def sync_folder(folder: Path) -> None:
-    """Make creations, renames and deletions in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_durably(path: Path, content: bytes) -> None:
