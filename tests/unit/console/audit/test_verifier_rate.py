@@ -1,47 +1,64 @@
-"""How many entries the verifier checks in a second: what the rules ask for, in time of a processor, on any machine."""
+"""How much of a processor the verifier takes beside what reading the file takes, on any machine.
+
+The rules ask for 50,000 entries a second; `python -m benchmarks.audit` and `amulet bench console` say how many it
+checks. Here it is held against reading the same lines as JSON in the same seconds: on a slow processor that alone is
+74,000 lines a second, and a figure by the clock would say more about the processor than about the code.
+"""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from benchmarks.audit import WANTED_PER_S, write_export
+from benchmarks.audit import write_export
 from console.audit import verifier
 
-ENTRIES = 20_000
-TRIES = 5  # other work beside it slows a processor's memory down: the quickest one counts
+ENTRIES: Final = 20_000
+TRIES: Final = 5  # other work beside it slows a processor's memory down: the quickest one of each counts
+TIMES_READING_MAX: Final = 2.5  # it hashes each entry twice, keeps a tree of them and compares what they say: 1.6
 
 
-def entries_per_cpu_s(file: Path, key: Ed25519PrivateKey, *, tries: int = TRIES) -> float:
-    """The quickest of some checks of the same export; fails the test when it does not verify."""
-    quickest_s = float("inf")
-    for _ in range(tries):
-        began_s = time.process_time()
+def times_reading(file: Path, key: Ed25519PrivateKey, *, tries: int = TRIES) -> float:
+    """CPU time of a check of the export to that of reading its lines; fails the test when it does not verify."""
+
+    def check() -> None:
         with file.open("rb") as lines:
             report = verifier.verify(lines, key.public_key())
-        quickest_s = min(quickest_s, time.process_time() - began_s)
         assert report.whole
         assert report.entries == ENTRIES
-        if ENTRIES / quickest_s > WANTED_PER_S:
-            break
-    return ENTRIES / quickest_s
+
+    def read() -> None:
+        with file.open("rb") as lines:
+            for line in lines:
+                json.loads(line)
+
+    taken_s = [(_cpu_s(check), _cpu_s(read)) for _ in range(tries)]
+    return min(checking for checking, _ in taken_s) / min(reading for _, reading in taken_s)
 
 
-def test_fifty_thousand_entries_are_verified_in_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _cpu_s(work: Callable[[], None]) -> float:
+    began_s = time.process_time()
+    work()
+    return time.process_time() - began_s
+
+
+def test_checking_a_log_takes_little_more_than_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, file = Ed25519PrivateKey.generate(), tmp_path / "audit.jsonl"
     write_export(file, ENTRIES, key)
 
-    assert entries_per_cpu_s(file, key) >= WANTED_PER_S
+    assert times_reading(file, key) <= TIMES_READING_MAX
 
     def slow(content: bytes = b"") -> Any:
-        for _ in range(100):
+        for _ in range(30):
             sha256(content)
         return sha256(content)
 
     monkeypatch.setattr(verifier, "sha256", slow)
-    assert entries_per_cpu_s(file, key, tries=1) < WANTED_PER_S  # the control: slower code is noticed
+    assert times_reading(file, key, tries=1) > TIMES_READING_MAX  # the control: slower code is noticed
