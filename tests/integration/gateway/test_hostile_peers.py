@@ -59,7 +59,7 @@ TOLD_NOTHING: Final = """
 import runpy, gateway.server as server
 guarded = server._options
 loose = {"grpc.max_metadata_size": 2**20, "grpc.http2.max_ping_strikes": 0}
-server._options = lambda limits: tuple((name, loose.get(name, value)) for name, value in guarded(limits))
+server._options = lambda limits, **more: tuple((key, loose.get(key, value)) for key, value in guarded(limits, **more))
 runpy.run_module("gateway", run_name="__main__")
 """
 PINGS: Final = 500  # many times what a guarded gateway bears
