@@ -1,7 +1,8 @@
 """More calls than can be answered: `amulet bench overload`.
 
 In each round closed loops find what the server manages at best; then calls come at 0.8, 2, 5
-and 10 times that rate, whatever becomes of them. What counts: how many are still answered,
+and 10 times that rate, whatever becomes of them; and then as closed loops of more callers than
+there is room for, who call again at once when they are refused. What counts: how many are still answered,
 how long those take, and how soon the others are told to call again. The callers run on the same cores,
 and at ten times the rate they need most of one: their share is in the profile.
 """
@@ -24,6 +25,7 @@ from benchmarks.systems import Bench
 CLOSED: Final = {"c8": 8, "c16": 16}
 CALM: Final = "open_0.8"
 OPEN: Final[Mapping[str, float]] = {CALM: 0.8, "open_2": 2.0, "open_5": 5.0, "open_10": 10.0}
+CROWDS: Final = {"c32": 32, "c64": 64}
 CONNECTIONS: Final = 16
 CALLS_AT_ONCE: Final = 64  # of one connection
 
@@ -56,6 +58,9 @@ def measure(
                         calls_at_once=CALLS_AT_ONCE,
                     )
                     kept.setdefault(case, []).append(_row(found))
+                for case, connections in CROWDS.items():
+                    found = one_case(server, bench, seconds, connections=connections)
+                    kept.setdefault(case, []).append(_row(found))
     medians = figures.medians({"amulet": kept})
     return {
         "machine": {**described, "busy_ratio": busy_ratio(ticks, cpu_ticks())},
@@ -75,7 +80,7 @@ def ratios(kept: Mapping[str, list[Row]]) -> dict[str, float]:
     """Medians of what the rounds give: answered to the peak, p99 of the answered to its calm value, refusals."""
     found = {}
     peaks = [max(row["rps"] for row in rows) for rows in zip(*(kept[case] for case in CLOSED), strict=True)]
-    for case in OPEN:
+    for case in (*OPEN, *CROWDS):
         rows = kept[case]
         found[f"{case}_goodput_to_peak"] = statistics.median(
             row["rps"] / peak for row, peak in zip(rows, peaks, strict=True)

@@ -28,6 +28,7 @@ from gateway.admission import keys
 from gateway.admission.arrivals import Arrivals
 from gateway.admission.limits import RateLimiter
 from gateway.admission.shedding import Shedder
+from gateway.admission.spacing import Spacing
 from gateway.admission.streams import Streams
 from gateway.call import Call, current_call, metadata_of
 from gateway.messages import parser_of
@@ -79,12 +80,13 @@ class Admission:
         shedder: Shedder,
         feedback: Shedder,
         arrivals: Arrivals,
+        spacing: Spacing,
         *,
         key_secret: bytes,
     ) -> None:
         """shedder: of predictions.  feedback: it takes microseconds and then waits for the disk, apart from them."""
         self.policy, self.limiter, self.arrivals = policy, limiter, arrivals
-        self.shedder, self.feedback = shedder, feedback
+        self.shedder, self.feedback, self.spacing = shedder, feedback, spacing
         self._key_secret = key_secret
 
     def identify(self, metadata: dict[str, str]) -> Key:
@@ -111,6 +113,13 @@ class Admission:
         if isinstance(error, errors.RateLimited | errors.Overloaded | errors.ShuttingDown):
             for hit in call.counted:
                 await self.limiter.take_back(hit)
+
+    def hold_s(self, call: Call, error: Exception, peer: str) -> float:
+        """How long the caller waits for this refusal once it is told of in the log."""
+        held_s = self.spacing.hold_s(call.key.client.client_id if call.key else _host_of(peer), error)
+        if held_s:
+            call.facts["held_ms"] = round(held_s * 1000, 1)
+        return held_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +197,7 @@ class Door(aio.ServerInterceptor):
         """Answers with the error and reads nothing: to the wire every method is a stream."""
 
         async def refuse(_: object, context: _Context) -> None:
-            self._end(call, error, context)
+            await self._end(call, error, context)
 
         return grpc.stream_stream_rpc_method_handler(refuse)
 
@@ -203,7 +212,7 @@ class Door(aio.ServerInterceptor):
             try:
                 request = await message(context)
             except errors.Refusal as refusal:
-                self._end(call, refusal, context)
+                await self._end(call, refusal, context)
                 return None
             return await inner(request, context)
 
@@ -218,9 +227,9 @@ class Door(aio.ServerInterceptor):
                         await context.write(response)
             except errors.Overloaded as refusal:
                 watch = call.method == "Watch"
-                self._end(call, errors.WatchesTaken.for_now(refusal.message) if watch else refusal, context)
+                await self._end(call, errors.WatchesTaken.for_now(refusal.message) if watch else refusal, context)
             except errors.Refusal as refusal:
-                self._end(call, refusal, context)
+                await self._end(call, refusal, context)
 
         return _reading(many if handler.response_streaming else one, handler)
 
@@ -237,8 +246,9 @@ class Door(aio.ServerInterceptor):
             except aio.AbortError:
                 raise
             except Exception as error:
-                self._end(call, error, context)
+                asked = None  # a refusal may be held, and holds no photograph meanwhile
                 await self._admission.uncount(call, error)
+                await self._end(call, error, context)
                 return None  # to the wire no message follows a status that is not OK
             self.tell(call, grpc.StatusCode.OK)
             context.set_trailing_metadata((("x-request-id", call.request_id),))
@@ -252,11 +262,15 @@ class Door(aio.ServerInterceptor):
         call.key = keys.still_valid(call.owner, self._admission.policy.current.keys)
         return message
 
-    def _end(self, call: Call, error: Exception, context: _Context) -> None:
+    async def _end(self, call: Call, error: Exception, context: _Context) -> None:
         """What `abort` does, which raises through the library: a quarter of what a refusal costs under overload. And
         the library keeps what it raised in a circle, with our frames and the photographs in them: gigabytes, until
         the garbage is collected."""
+        held_s = self._admission.hold_s(call, error, context.peer())
         ending = self._ending(call, error)
+        if held_s:
+            error.__traceback__ = None  # its frames hold the photographs
+            await asyncio.sleep(held_s)
         context.set_code(ending.code)
         context.set_details(ending.message)
         context.set_trailing_metadata(ending.trailing_metadata)

@@ -24,6 +24,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from gateway.admission.arrivals import Arrivals
 from gateway.admission.limits import MemoryWindow, RateLimiter, Window
 from gateway.admission.shedding import Shedder
+from gateway.admission.spacing import Spacing
 from gateway.admission.streams import Streams
 from gateway.ask import VIEWS_MAX
 from gateway.background import Background
@@ -195,7 +196,13 @@ async def run(
             failures=failures,
         )
         admission = Admission(
-            policy, RateLimiter(window), shedder, feedback, arrivals, key_secret=settings.secret("key_secret")
+            policy,
+            RateLimiter(window),
+            shedder,
+            feedback,
+            arrivals,
+            Spacing(),
+            key_secret=settings.secret("key_secret"),
         )
         service = PredictionService(
             gateway_id=settings.gateway_id,

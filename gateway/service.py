@@ -175,8 +175,11 @@ class PredictionService:
                 after_s = errors.retry_after_s(error)
                 if after_s is not None:
                     failure.retry_after.CopyFrom(errors.duration_of(after_s))
+            held_s = self._admission.hold_s(call, error, context.peer())
             self.door.tell(call, errors.grpc_code(status.code), reason=failure.reason)
             await self._admission.uncount(call, error)
+            if held_s:
+                await asyncio.sleep(held_s)  # and with it the place among the stream's requests
             return pb.StreamResult(request_id=request.request_id, error=failure)
         self.door.tell(call, grpc.StatusCode.OK)
         return pb.StreamResult(request_id=request.request_id, response=response)

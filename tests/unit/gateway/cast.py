@@ -196,6 +196,11 @@ class Graph:
         """Answer nothing until `release` or `renew`: where a test needs calls that are surely under way."""
         self._open = False
 
+    @property
+    def holds(self) -> int:
+        """How many calls it has not answered and whose callers still wait."""
+        return len(self._held)
+
     def release(self) -> None:
         self._open = True
         self.let_through(len(self._held))
@@ -219,8 +224,13 @@ class Graph:
         self.seen.extend(images)
         self.versions_asked.append(version)
         if not self._open:
-            self._held.append(asyncio.Event())
-            await self._held[-1].wait()
+            held = asyncio.Event()
+            self._held.append(held)
+            try:
+                await held.wait()
+            finally:
+                if held in self._held:  # nobody waits for it any more
+                    self._held.remove(held)
         wait_s = self.wait_s + self.slow.get(version, 0.0)
         if wait_s:
             await asyncio.sleep(wait_s)  # a slow backend, not a wait for something

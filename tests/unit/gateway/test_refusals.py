@@ -16,6 +16,8 @@ import pytest
 from grpc import aio
 from PIL import Image
 
+from gateway.admission import spacing
+from gateway.admission.spacing import APART_S
 from gateway.errors import Refusal
 from gateway.identity import is_uuid7
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -209,6 +211,7 @@ async def test_an_expired_deadline_is_exceeded_and_leaves_no_event(gateway: Gate
     found = await refusal_of(gateway.predict(photo(), deadline_s=0.3))
 
     assert found.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    await until(lambda: gateway.graph.holds == 0, what="the gateway gives up the call as well")
     gateway.graph.release()
     await gateway.event_of(await gateway.predict(photo()))
     assert len(gateway.console.events()) == before + 1
@@ -268,6 +271,44 @@ async def test_more_calls_than_places_are_shed_at_once(tmp_path: Path) -> None:
         assert found.retry_after_s
         gateway.graph.release()
         assert all(await asyncio.gather(*held))
+
+
+async def test_who_calls_again_at_once_is_refused_so_often_and_no_more(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(clients=[client(calls_per_minute=1)])) as gateway:
+        await gateway.predict(photo())
+        began_s = time.monotonic()
+        for _ in range(4):
+            found = await refusal_of(gateway.predict(photo()))
+            assert found.reason == words.REASON_RATE_LIMITED
+        took_s = time.monotonic() - began_s
+
+    assert took_s >= 2.9 * APART_S  # the first leaves at once
+
+
+async def test_a_refusal_that_is_held_holds_no_photograph_and_ends_with_its_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spacing, "APART_S", 1000.0)
+    models = [served_model(name="tiny"), served_model(name="other")]
+    request = pb.PredictRequest(request_id="held", views=[pb.View(photo=photo())], model="other").SerializeToString()
+    async with (
+        running_gateway(tmp_path, policy=policy(clients=[client(models=["tiny"])], models=models)) as gateway,
+        aio.insecure_channel(f"127.0.0.1:{gateway.listening.grpc_port}") as channel,
+    ):
+        predict = channel.unary_unary("/amulet.v1.PredictionService/Predict")
+        await refusal_of(predict(request, metadata=SOMCHAI.metadata))
+        call = predict(request, metadata=SOMCHAI.metadata)
+        async with asyncio.timeout(10):
+            while 'reason="REASON_MODEL_NOT_PERMITTED"} 2.0' not in (await gateway.page("/metrics"))[1]:
+                pass  # until it is told of
+
+        alive = [
+            found for found in gc.get_objects() if isinstance(found, pb.PredictRequest) and found.request_id == "held"
+        ]
+        call.cancel()
+
+        assert alive == []
+        assert (await gateway.predict(photo())).model == "tiny"  # and the gateway below ends: nothing is waited for
 
 
 async def test_a_model_outside_a_keys_list_is_not_permitted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from google.rpc import code_pb2
 from grpc import aio
 
+from gateway.admission.spacing import APART_S
 from gateway.service import STREAM_REQUESTS_MAX
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -85,6 +87,17 @@ async def test_each_request_counts_against_the_limit(tmp_path: Path) -> None:
     assert len(refusals) == 3
     assert {error.reason for error in refusals} == {words.REASON_RATE_LIMITED}
     assert all(0 < error.retry_after.ToNanoseconds() <= 60e9 for error in refusals)
+
+
+async def test_a_stream_of_refused_requests_goes_at_the_pace_of_refusals(tmp_path: Path) -> None:
+    requests = [request(f"r-{number}") for number in range(3 * STREAM_REQUESTS_MAX + 1)]
+    async with running_gateway(tmp_path, policy=policy(clients=[client(calls_per_minute=1)])) as gateway:
+        began_s = time.monotonic()
+        found = await results(gateway, requests)
+        took_s = time.monotonic() - began_s
+
+    assert sum(result.HasField("error") for result in found.values()) == len(requests) - 1
+    assert took_s >= 1.9 * APART_S
 
 
 class Slowly:
