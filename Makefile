@@ -112,8 +112,8 @@ $(PROMTOOL): | $(INSTALLED)
 	    dpkg-deb --extract prometheus_*.deb .; rm prometheus_*.deb usr/bin/prometheus) >/dev/null 2>&1 || rm -rf $@; }
 
 # A library that moves the wall clock of what runs under it. Where Debian's package cannot be had, the tests that need it
-# say so and skip.
-$(FAKETIME): | $(INSTALLED)
+# say so and skip. After the one above: apt-get lets nobody in beside itself.
+$(FAKETIME): | $(INSTALLED) $(PROMTOOL)
 	@test -n "$$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" || ! command -v apt-get >/dev/null || { mkdir -p $@; \
 	    (cd $@; apt-get download -qq libfaketime || { apt-get update -qq; apt-get download -qq libfaketime; }; \
 	    dpkg-deb --extract libfaketime_*.deb .; rm libfaketime_*.deb) >/dev/null 2>&1 || rm -rf $@; }
@@ -130,9 +130,10 @@ $(PHOTOGRAPHS): tests/photographs/requirements.lock | $(INSTALLED)
 .PHONY: photographs
 photographs: $(PHOTOGRAPHS) ## Bring the photographs that Pillow itself is tested with
 
+INSTALLED_FOR_TESTS := $(CALLERS) $(AUDITOR) $(PROMTOOL) $(PHOTOGRAPHS) $(FAKETIME)
 .PHONY: unit
-unit: $(INSTALLED) $(CALLERS) $(AUDITOR) $(PROMTOOL) $(PHOTOGRAPHS) ## Tests of single rooms
-	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile
+unit: $(INSTALLED) $(filter-out $(FAKETIME),$(INSTALLED_FOR_TESTS)) ## Tests of single rooms
+	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: integration
 integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
@@ -172,8 +173,11 @@ false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a m
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run
 # although one failed.
+# The type checker is one process and takes minutes, and what is installed waits for the network: side by side, too.
 .PHONY: test
-test: lint types unit $(FAKETIME) ## Lint, types, import contracts and every test
+test: $(INSTALLED) ## Lint, types, import contracts and every test
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types lint $(INSTALLED_FOR_TESTS)
+	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target fault integration browser
 
 .PHONY: docs

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from cli.layout import Layout
+from tests import migrated
+from tests.console_ready import new_state
 from tests.fault.results import keep
 from tests.integration.console.running import postgresql
 
@@ -28,6 +31,7 @@ def driven(*options: str, variables: Mapping[str, str] | None = None) -> dict[st
 
 
 def _driven(folder: str, options: Sequence[str], variables: Mapping[str, str]) -> dict[str, Any]:
+    migrated.give_tables(Layout.of(new_state(Path(folder, "state"))), variables)
     done = subprocess.run(
         [sys.executable, "-m", "tests.fault.erasure_driver", folder, *options],
         cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,

@@ -24,16 +24,14 @@ import httpx
 import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
 import pytest
 import redis
-from psycopg2 import sql
 
 from cli import supervision
 from cli.layout import Layout, Ports
-from tests import object_servers
+from tests import migrated, object_servers
 from tests.console_ready import new_state
 
 ROOT: Final = Path(__file__).parents[3]
 START_S_MAX: Final = 60.0
-_POSTGRESQL: Final = {"host": "127.0.0.1", "port": 5432, "user": "postgres"}
 _T = TypeVar("_T")
 
 
@@ -52,11 +50,11 @@ class RunningConsole:
     def start(
         cls, state: Path, variables: Mapping[str, str], *, offset: int, programs: tuple[str, ...] = ("console",)
     ) -> Iterator[Self]:
-        """Migrate, start `programs` (names of `cli.supervision.programs`), wait until the console is ready."""
+        """Give it tables, start `programs` (names of `cli.supervision.programs`), wait until the console is ready."""
         console = cls(state, variables, offset)
         try:
-            console.manage("migrate", "--noinput")
-            console.manage("collectstatic", "--noinput")
+            migrated.give_tables(console.layout, console.environment)
+            migrated.give_files(console.layout)
             for name in programs:
                 console.begin(name)
             yield console
@@ -151,25 +149,17 @@ def until(condition: Callable[[], _T | None], *, within_s: float, what: Callable
 
 @contextmanager
 def postgresql() -> Iterator[dict[str, str]]:
-    """A database of its own."""
-    name = f"amulet_test_{SystemRandom().getrandbits(48):012x}"
+    """A database of its own, with every table of the console and no row."""
     try:
-        connection = psycopg2.connect(dbname="postgres", connect_timeout=3, **_POSTGRESQL)
+        migrated.connected().close()
     except psycopg2.OperationalError as error:
         why = " ".join(str(error).splitlines()[:1])
         pytest.skip(
             f"no PostgreSQL on 127.0.0.1:5432 that lets the user postgres in without a password ({why}): start one, as "
             "`docker run -d -e POSTGRES_HOST_AUTH_METHOD=trust -p 127.0.0.1:5432:5432 postgres:15` does"
         )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    try:
-        yield {"AMULET_DATABASE_URL": f"postgresql://postgres@127.0.0.1:5432/{name}"}
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.close()
+    with migrated.database() as url:
+        yield {"AMULET_DATABASE_URL": url}
 
 
 @contextmanager

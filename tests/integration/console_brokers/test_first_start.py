@@ -17,6 +17,13 @@ from tests.ports import free_offset
 
 pytestmark = pytest.mark.servers
 QUEUE = "celery"
+# A worker as it is started, but for how long it asks again: twenty seconds, of which two show as much.
+IMPATIENT = """
+import runpy
+from console import celery_app
+celery_app._DECLARED_S_MAX = 2.0
+runpy.run_module("console.worker", run_name="__main__")
+"""
 WAKE = "from console.celery_app import wake\nanswer = wake('console.registry.tasks.find_work')"
 
 
@@ -58,11 +65,12 @@ def test_a_worker_whose_queue_is_refused_for_a_moment_asks_again_and_begins(cons
 
 def test_what_is_refused_for_good_ends_the_start_in_one_sentence(console: RunningConsole) -> None:
     with declared(console, durable=False):
-        console.begin("worker")
+        console.begin("worker", (sys.executable, "-c", IMPATIENT, "--schedule", str(console.layout.console / "beat")))
         assert console.shell(WAKE) is None
         assert console.processes["worker"].wait(60) == 2
     said = console.log("worker")
     assert "Traceback" not in said
+    assert "which is asked for again" in said
     sentence = said.splitlines()[-1]
     assert sentence.startswith("AMULET_BROKER_URL names amqp://guest:**@127.0.0.1:5672/amulet-test-")
     assert "which refuses the queues of tasks: " in sentence

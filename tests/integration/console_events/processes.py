@@ -17,6 +17,7 @@ import psycopg2
 
 from cli import supervision
 from cli.layout import Layout, Ports
+from tests import migrated
 from tests.console_ready import new_state
 
 ROOT = Path(__file__).parents[3]
@@ -43,7 +44,7 @@ class Crew:
         """A migrated console on the database that the variables name."""
         crew = cls(state, variables)
         try:
-            crew.manage("migrate", "--noinput", "--skip-checks", "--verbosity=0")
+            migrated.give_tables(crew.layout, crew.environment)
             yield crew
         finally:
             crew._parent.communicate(timeout=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ class SmallRun:
     run: Path
     data: Path
     outside: Path
+    exports: Path  # where its exported backbone is kept
 
 
 TREE = """
@@ -29,11 +31,18 @@ classes: {apple: {en: Apple, th: แอปเปิล, parent: stone}, cherry: 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
-    """The whole pipeline with the real backbone, at its smallest."""
+    """The whole pipeline with the real backbone, at its smallest.
+
+    Its backbone is exported by whichever process of tests comes first, and kept for those beside it.
+    """
     from training import pipeline
     from training.fitting.recipe import recipe_of, with_settings
 
     root = tmp_path_factory.mktemp("small-run")
+    everybodys = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        everybodys = everybodys.parent
+    exports = everybodys / "exports-of-small-run"
     data = write_folder(root / "data", {"apple": 8, "berry": 8, "cherry": 8})
     (data / "classes.yaml").write_text(TREE, "utf-8")
     outside = root / "other"
@@ -51,6 +60,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
         name="fruit",
         folds=2,
         created_at=datetime(2026, 11, 25, 12, tzinfo=UTC),
+        exports=exports,
     )
     pipeline.train(request)
-    return SmallRun(request.out, data, outside)
+    return SmallRun(request.out, data, outside, exports)

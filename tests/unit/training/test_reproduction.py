@@ -20,11 +20,18 @@ from training.errors import SettingWrong
 pytestmark = pytest.mark.timeout(900)
 
 
-def again(run: SmallRun, tmp_path: Path, *more: str, data: Path | None = None, card: Path | None = None) -> Result:
+def again(
+    run: SmallRun,
+    tmp_path: Path,
+    *more: str,
+    data: Path | None = None,
+    card: Path | None = None,
+    exports: Path | None = None,
+) -> Result:
+    """exports: a folder in which the backbone is kept already; without one it is exported anew."""
     arguments = [str(data or run.data), "--out", str(tmp_path / "again"), "--from-card", str(card or run.run)]
-    return CliRunner().invoke(
-        train, [*arguments, "--runs", "none", "--exports", str(tmp_path / "exports"), *more], catch_exceptions=False
-    )
+    arguments += ["--runs", "none", "--exports", str(exports or tmp_path / "exports")]
+    return CliRunner().invoke(train, [*arguments, *more], catch_exceptions=False)
 
 
 def altered(run: SmallRun, path: Path, **changes: object) -> Path:
@@ -49,7 +56,7 @@ def test_the_card_makes_the_same_run_byte_for_byte(small_run: SmallRun, tmp_path
 
 def test_another_run_than_the_cards_is_a_failure_that_names_what_differs(small_run: SmallRun, tmp_path: Path) -> None:
     card = altered(small_run, tmp_path / "model.json", head_shrinkage=0.5)
-    result = again(small_run, tmp_path, "--ood", str(small_run.outside), card=card)
+    result = again(small_run, tmp_path, "--ood", str(small_run.outside), card=card, exports=small_run.exports)
     assert result.exit_code == 1
     assert "this run is not that of the card: graph, figures" in result.stderr
     assert (tmp_path / "again/model.json").exists()  # it is kept: whoever asks why can look

@@ -1,0 +1,39 @@
+"""In which order files are handed to processes side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+HERE: Final = Path(__file__).parent
+# What takes longest comes first: begun last, it would keep one process busy alone while the other has nothing left.
+# pytest-xdist's own order is by the number of a file's tests, and the longest have few.
+LONGEST: Final = (
+    "training/fitting/test_devices.py",
+    "training/export/test_tuned_run.py",
+    "training/experiments/test_search.py",
+    "console/retraining/test_real_training.py",
+    "training/experiments/test_compare.py",
+    "training/experiments/test_ablate.py",
+    "training/evaluation/test_learnt.py",
+    "training/test_reproduction.py",
+    "cli/test_leftovers.py",
+    "cli/test_other_answers.py",
+    "cli/test_demand.py",
+    "training/explanation/test_methods.py",
+    "client/test_command.py",
+    "training/explanation/test_batch.py",
+    "training/evaluation/test_intervals.py",
+    "training/experiments/test_tracking.py",
+)
+
+
+@pytest.hookimpl(trylast=True)  # pytest-django has an order, too
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {HERE / name: place for place, name in enumerate(LONGEST)}
+    gone = [str(path) for path in places if not path.exists()]
+    if gone:
+        raise pytest.UsageError(f"{__file__} puts first what is not there: {', '.join(gone)}")
+    items.sort(key=lambda item: places.get(item.path, len(places)))
