@@ -33,10 +33,10 @@ class Course:
 
 
 def course_of_number(measure: str, days: Sequence[Day], *, before: Reference | None, at: datetime) -> Course | None:
-    """Median and the middle 80 % of each of the last DAYS; None where no day knows the measure."""
+    """Median and the middle 80% of each of the last DAYS; None where no day knows the measure."""
     found = figures.days_of(measure, None, days)
     texts = {
-        day.begins_at: _("{when}: half at or below {middle}, 80 % from {low} to {high}, {n} predictions").format(
+        day.begins_at: _("{when}: half at or below {middle}, 80% from {low} to {high}, {n} predictions").format(
             when=_when(day.begins_at),
             middle=f"{day.of.middle:.3g}",
             low=f"{day.of.low:.3g}",
@@ -52,7 +52,7 @@ def course_of_number(measure: str, days: Sequence[Day], *, before: Reference | N
 def course_of_choice(
     measure: str, choice: str, days: Sequence[Day], *, before: Reference | None, at: datetime
 ) -> Course | None:
-    """The share of one choice on each of the last DAYS with its 95 % interval; None where no day knows the measure."""
+    """The share of one choice on each of the last DAYS with its 95% interval; None where no day knows the measure."""
     found = figures.days_of(measure, choice, days)
     texts = {
         day.begins_at: _("{when}: {share} of {n} predictions").format(
@@ -69,7 +69,7 @@ def course_of_shares(shares: Mapping[datetime, Share], *, spans: Sequence[dateti
     """A share with its interval on each of some days; None where none of them has one."""
     values = {day: Middle(share.low, share.value, share.high) for day, share in shares.items()}
     texts = {
-        day: _("{when}: {share}, 95 % interval {low} to {high}").format(
+        day: _("{when}: {share}, 95% interval {low} to {high}").format(
             when=date_format(localtime(day), "l j F"),
             share=f"{share.value:.1%}",
             low=f"{share.low:.1%}",

@@ -155,8 +155,8 @@ def _followed(row: Finding, now: Reference, grown: Tail | Grown | None) -> str |
 
 def _course_title(choice: str | None, names: Mapping[str, str]) -> str:
     if choice is not None:
-        return _("Share of {choice} a day, with its 95 % interval").format(choice=names.get(choice, choice))
-    return _("Median a day, and the middle 80 %")
+        return _("Share of {choice} a day, with its 95% interval").format(choice=names.get(choice, choice))
+    return _("Median a day, and the middle 80%")
 
 
 def _grew(row: Finding, grown: Tail | Grown | None, names: Mapping[str, str]) -> str:

@@ -27,6 +27,7 @@ from console.vault import queries as vault
 from console.vault.cipher import find_by
 from console.vault.services import may_precede
 from protos.amulet.events.v1 import events_pb2 as pb
+from protos.durable import sync_folder
 
 _FOLDER: Final = "rejected"
 _ASIDE: Final = ".erasing"  # ends the name of a file that is being written anew
@@ -85,7 +86,7 @@ def erase_late() -> int:
 
 def _take_out(goes: Callable[[bytes], bool]) -> int:
     gone = 0
-    with _alone() as folder:
+    with _alone():
         for aside in _named(_ASIDE):  # of an erasure that was killed: what it holds stands in the file, too
             aside.unlink()
         for file in _files():
@@ -98,21 +99,21 @@ def _take_out(goes: Callable[[bytes], bool]) -> int:
                 _replace(file, b"".join(left))
             else:
                 file.unlink(missing_ok=True)
-            os.fsync(folder)
+            sync_folder(_folder())
     return gone
 
 
 @contextmanager
-def _alone() -> Iterator[int]:
+def _alone() -> Iterator[None]:
     """One erasure at a time: of two that write a file anew, the later would bring back what the first took out."""
     try:
         folder = os.open(_folder(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:  # nothing is in it
-        yield -1
+        yield
         return
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        yield folder
+        yield
     finally:
         os.close(folder)
 

@@ -16,7 +16,8 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from console.privacy.inventory import TABLES, Holds, Table
+from console.privacy.holdings import Holds, Table
+from console.privacy.inventory import TABLES
 from console.privacy.stores import STORES
 from console.retention.rules import RULE
 

@@ -157,7 +157,7 @@ def _accepted(rule: Rule, limit: float, standard: Count | None) -> str:
         apart = ngettext("Accepted: {percent} point apart.", "Accepted: {percent} points apart.", points)
         return apart.format(percent=percent)
     if standard is None:
-        return _("Accepted: {percent} %.").format(percent=percent)
+        return _("Accepted: {percent}%.").format(percent=percent)
     more = ngettext(
         "Accepted: {percent} point more than production.", "Accepted: {percent} points more than production.", points
     )

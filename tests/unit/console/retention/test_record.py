@@ -12,7 +12,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils.translation import override
 
-from console.privacy.inventory import TABLES, Whose
+from console.privacy.holdings import Whose
+from console.privacy.inventory import TABLES
 from console.privacy.stores import STORES
 from console.retention.record import HEADS, Row, as_csv, record, tables
 from console.retention.rules import RULE

@@ -155,7 +155,7 @@ class TestInTheDatabase:
         services.decide(actor=expert, item_id=item.pk, decision=Decision(Decided.CLASS, CLASSES[0]))
         page = desk.get(address).content.decode()
         assert "v20261123_tiny_0.900" in page
-        assert "100.0 %" in page
+        assert "100.0%" in page
         assert "1 answers, 1 of them judged by experts" in page
 
     def test_a_script_reads_the_same_figures(self) -> None:

@@ -292,7 +292,7 @@ class TestFigures:
         GoldAnswer.objects.update(answered_at=now() - TAKE_BACK - timedelta(seconds=1))
         told = browser(expert).get(figures).content.decode()
         assert "Of 2 photographs in your queue the answer was known; you said the same of 1." in told
-        assert "That is 50%; with 95 % certainty between 9% and 91%." in told
+        assert "That is 50%; with 95% certainty between 9% and 91%." in told
         [missed] = gold_figures.own_since(now() - timedelta(days=1), expert=expert).missed
         assert (missed.class_id, missed.gold.class_id) == (CLASSES[1], CLASSES[2])
         assert "person by person" not in told

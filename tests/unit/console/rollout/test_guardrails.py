@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,7 +32,7 @@ from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, failure_event, prediction_event, shadow_event
-from tests.unit.console.people import caller, member
+from tests.unit.console.people import browser, caller, member
 from tests.unit.console.rollout.desk import Desk
 
 pytestmark = pytest.mark.django_db
@@ -207,6 +208,18 @@ def test_a_guardrail_that_was_switched_off_watches_and_does_not_act(desk: Desk) 
     (reading,) = [each for each in guardrails.read(route) if each.definition.rule is Rule.ERRORS]
     assert reading.is_off
     assert reading.progress == 1.0
+
+
+@pytest.mark.usefixtures("static_files")
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_how_much_of_its_evidence_a_guardrail_has_is_a_figure_that_everybody_reads(desk: Desk, language: str) -> None:
+    route = desk.roll_out(desk.second, Mode.CANARY, 0.1, unguarded=[Rule.ERRORS])
+    apply_batch(answers(desk.first, 270) + failures(desk.second, 60))
+    seen = browser(desk.somchai).get(f"/admin/rollout/route/{route.pk}/change/", headers={"Accept-Language": language})
+    rules = [re.sub(r"<[^>]+>", " ", row) for row in seen.content.decode().split("<tr") if "is-value" in row]
+    assert len(rules) == len(guardrails.read(route))
+    assert [rule for rule in rules if not re.search(r" \d+\.\d% ", rule)] == []
+    assert any(" 100.0% " in rule for rule in rules)
 
 
 def test_answers_of_a_version_that_the_caller_named_count_for_nothing(desk: Desk) -> None:

@@ -225,7 +225,7 @@ def test_on_the_pages_an_expert_is_never_told_what_is_real(engineer: User, synth
     desk, _ = at_the_desk(Role.MODEL_ENGINEER, "desk-2")
     seen = desk.get(reverse("admin:sheets_sheet_change", args=[sheet.pk]))
     assert "Found good" in seen.content.decode()
-    assert "100 %" in seen.content.decode()
+    assert "100%" in seen.content.decode()
 
 
 @pytest.mark.usefixtures("static_files")

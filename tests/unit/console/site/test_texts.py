@@ -27,6 +27,8 @@ _ENTRY = re.compile(
     r'msgstr(?:\[0\])? (?P<text>(?:"(?:[^"\\]|\\.)*"\n?)+)',
     re.MULTILINE,
 )
+# A figure, Django's or Python's field, or a tag of a template, with a space before its percent sign.
+_APART = re.compile(r"(?:\d|\)s|\}) %%?(?=[\s.,;:)<}\"'\u0e00-\u0e7f]|$)")
 _FIELD = re.compile(r"%\(\w+\)s|\{\w*(?::\w+)?\}")
 
 
@@ -154,3 +156,9 @@ def test_every_text_in_the_code_is_in_a_catalogue(app: str) -> None:
 
 def test_every_refusal_is_worded_for_both_languages() -> None:
     assert list(refusals_in_code()) == []
+
+
+def test_a_percentage_is_written_in_one_way() -> None:
+    said = [text for catalogue in CATALOGUES for pair in texts_in(catalogue).items() for text in pair]
+    said += [re.sub(r"{%.*?%}", "}", file.read_text()) for file in CONSOLE.rglob("*.html")]
+    assert [found[0] for text in said for found in re.finditer(r".{0,40}" + _APART.pattern, text)] == []
