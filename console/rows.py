@@ -81,6 +81,7 @@ def _copied(value: Any) -> str:
 # PostgreSQL's text format of COPY, by the types that there are many of.
 _COPIED: Final[dict[type, Callable[[Any], str]]] = {
     type(None): lambda _: "\\N",
+    bool: lambda value: "t" if value else "f",
     str: _escaped,
     int: str,
     float: repr,

@@ -78,7 +78,7 @@ class PredictionEvent:
     policy_digest: str
     idempotency_key_digest: str
     prediction_set: tuple[str, ...]
-    version_named: bool  # by the caller: no weight chose it
+    version_named: bool  # no weight chose it
     group: Group | None  # what the answer stood on, above the classes
     nearest: tuple[Neighbour, ...]  # nearest first
     traceparent: str  # W3C Trace Context of its call; empty: not traced

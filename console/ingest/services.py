@@ -196,6 +196,7 @@ def _prediction_row(event: PredictionEvent, retained: Retained) -> NewPrediction
         request_id="" if retained.forgotten else event.request_id,
         gateway_id=event.gateway_id,
         detail=detail,
+        version_named=event.version_named,
     )
 
 
@@ -212,6 +213,8 @@ def _join_shadows(late: Sequence[ShadowEvent]) -> None:
             continue
         detail = row.detail()
         row.detail_document = replace(detail, shadows=(*detail.shadows, event.answer)).render()
+        if row.version_named:  # nor was it counted as unanswered
+            continue
         answer = Answer(row.verdict, row.top_class, row.confidence, detail.inference_ms)
         given.append(Given(row.happened_at, row.model, row.version, answer, (event.answer,)))
     Prediction.objects.bulk_update(rows.values(), ["detail_document"], batch_size=100)

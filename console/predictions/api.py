@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -54,11 +54,18 @@ class PredictionSerializer(serializers.ModelSerializer[Prediction]):
             "request_id",
             "model",
             "version",
+            "version_named",
             "verdict",
             "class_id",
             "confidence",
             "disclaimer",
         )
+        extra_kwargs: ClassVar = {
+            "version_named": {
+                "help_text": "No weight chose the version: its caller named it, or it ended a batch that it began. "
+                "Guardrails and experiments leave such answers out. null: it was not kept then."
+            }
+        }
 
     @extend_schema_field(serializers.ChoiceField(choices=VERDICTS))
     def get_verdict(self, prediction: Prediction) -> str:

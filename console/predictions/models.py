@@ -54,6 +54,9 @@ class Prediction(models.Model):
     request_id = models.CharField(_("caller's own id"), max_length=TEXT_MAX, blank=True)
     gateway_id = models.CharField(_("gateway"), max_length=TEXT_MAX)
     detail_document = models.JSONField()
+    # No weight chose the version: its caller named it, or it has no route and ended a batch that it began.
+    # None: the answer is older than this column.
+    version_named = models.BooleanField(_("version named"), null=True)
 
     class Meta:
         verbose_name = _("prediction")

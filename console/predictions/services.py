@@ -35,6 +35,7 @@ class NewPrediction:
     request_id: str
     gateway_id: str
     detail: Detail
+    version_named: bool  # no weight chose it
 
 
 def add_predictions(made: Sequence[NewPrediction]) -> None:
@@ -57,6 +58,7 @@ def add_predictions(made: Sequence[NewPrediction]) -> None:
                 row.request_id,
                 row.gateway_id,
                 row.detail.render(),
+                row.version_named,
             )
             for row in made
         ],

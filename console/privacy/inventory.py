@@ -111,7 +111,7 @@ TABLES: Final[tuple[Table, ...]] = (
             "happened_at verdict top_class confidence detail_document": _THE_ANSWER,
             "input_hash": _person(_("keyed hash of the photograph")),
             "request_id": _person(_("what a caller named it by")),
-            "client_id model version gateway_id": NOTHING,
+            "client_id model version version_named gateway_id": NOTHING,
         },
         rule="predictions", stores=("predictions",),
     ),

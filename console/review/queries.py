@@ -236,11 +236,12 @@ def agreement_since(moment: datetime) -> Agreement:
 def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, int]]:
     """Version -> how many decisions in force override it, of how many that agree or disagree.
 
-    Counts answers that were given, and decided, since then. One query over what people decided
-    meanwhile, along the index by time.
+    Counts answers that were given, and decided, since then, without those of a version that no weight chose: nobody
+    drew who gets them. One query over what people decided meanwhile, along the index by time.
     """
     rows = (
         ExpertDecision.objects.filter(
+            ~Q(item__prediction__version_named=True),  # None: before that was kept
             ~Q(part=Part.OPINION) | Q(item__state=State.DECIDED),  # one of several is not in force yet
             decided_at__gte=moment,
             agrees__isnull=False,

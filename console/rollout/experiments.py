@@ -143,7 +143,9 @@ def _settle(experiment: Experiment) -> bool:
     if standing.outcome is Outcome.RUNNING:
         Experiment.objects.filter(pk=experiment.pk, looks_done__lt=standing.look).update(looks_done=standing.look)
         return False
-    moved = Experiment.objects.filter(pk=experiment.pk, outcome=Outcome.RUNNING).update(
+    # Another worker may have taken this look since: what has come in since then waits for the next one.
+    unchanged = Experiment.objects.filter(pk=experiment.pk, outcome=Outcome.RUNNING, looks_done=experiment.looks_done)
+    moved = unchanged.update(
         outcome=standing.outcome,
         settled_at=now(),
         looks_done=standing.look,

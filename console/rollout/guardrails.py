@@ -6,8 +6,9 @@ a version that is no worse is ended by one rule in at most LEVEL of all rollouts
 they last: by any of a canary's four rules in at most 4 of 100.
 
 What this rests on: who gets the canary is drawn by a hash, so both versions see the same mix of
-callers and hours; and answers count as independent. One subject who sends the same photograph
-a thousand times is a thousand answers: least counts and margins are there for that, no theorem.
+callers and hours (answers of a version that its caller named are left out: nobody drew those); and
+answers count as independent. One subject who sends the same photograph a thousand times is a
+thousand answers: least counts and margins are there for that, no theorem.
 """
 
 from __future__ import annotations
@@ -163,6 +164,8 @@ def _overrides(route: Route) -> tuple[Count, Count]:
 
 
 def _in_production(model: str, since: datetime) -> set[str]:
-    """Versions that were, or are, since a time. Callers may name a shadow, or end a batch with what answered before."""
+    """Versions that were, or are, since a time. Gateways may follow routes that have ended; and of old answers nobody
+    knows whether a caller named a shadow.
+    """
     beside = Route.objects.filter(Q(ended_at=None) | Q(ended_at__gt=since), model=model, mode=Mode.PRODUCTION)
     return set(beside.values_list("version__version", flat=True))

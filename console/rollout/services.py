@@ -320,9 +320,9 @@ def _return_to(target: Route, served: Served, actor: User | None, reason: str) -
     registry_services.hold(version_id=target.version_id, seconds=HOLD_S)
     _check_approved(find_version(target.version_id))
     _end(served.production, actor, reason)
-    for other in served.routes:
-        if other.version_id == target.version_id:  # it was a shadow or the canary meanwhile
-            _end(other, actor, reason)
+    # It was a shadow or the canary meanwhile: asked now, since a rollout of it may have come before the write above.
+    for other in Route.objects.filter(version=target.version_id, ended_at=None):
+        _end(other, actor, reason)
     return Route.objects.create(
         model=served.model,
         version=target.version,

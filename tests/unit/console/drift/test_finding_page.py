@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.urls import reverse
@@ -111,6 +112,28 @@ class TestPhotographsThatMoved:
         assert picture(low) in page
         assert not any(picture(event) in page for event in others)  # as large as ever
 
+    def test_of_a_clients_answers_those_of_the_version_since_that_instant_are_looked_at(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        since, instant = now() - timedelta(hours=1), timedelta(microseconds=1)
+        [oldest, _, newest, _] = made = [sent(confidence=confidence) for confidence in (0.1, 0.2, 0.3, 0.4)]
+        for event, at in zip(made, (since, since - instant, since + instant, now()), strict=True):
+            event.happened_at.FromDatetime(at)
+        made[3].prediction.version = "v0"
+        apply_batch(made)
+        ReviewItem.objects.update(blind=False, withheld_until=None)
+        asked = made[0].prediction
+        row = Finding(model=asked.model, version=asked.version, client=asked.client_id, measure="confidence")
+        tail, person = moved.Tail(0.5, is_low=True, before=0.0, now=1.0), member(Role.ADMINISTRATOR)
+
+        def found() -> list[str]:
+            told = moved.moved(row, tail, person=person, since=since, at=now())
+            return [str(each.prediction_id) for each in told]
+
+        assert found() == [oldest.prediction.prediction_id, newest.prediction.prediction_id]
+        monkeypatch.setattr(moved, "SHOWN", 1)
+        assert found() == [oldest.prediction.prediction_id]
+
     def test_a_page_costs_as_much_however_many_photographs_there_are(
         self, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
@@ -150,7 +173,9 @@ def test_a_course_draws_each_day_on_one_scale_with_what_it_is_compared_with() ->
         Day(today, Reference({"x": Sketch([5.0])}, {"c": {"b": 2}})),
     ]
     before = Reference({"x": Sketch([0.0, 2.5, 10.0])}, {"c": {"a": 1, "b": 1}})
-    drawn = course_of_number("x", days, before=before, at=at)
+    # Days are those of UTC, whatever day it is where somebody looks: there it is tomorrow.
+    there = (at + timedelta(hours=6)).astimezone(ZoneInfo("Asia/Bangkok"))
+    drawn = course_of_number("x", days, before=before, at=there)
     assert drawn is not None
     assert drawn.ticks == ("10", "5", "0")
     assert drawn.before == (0.0, 100.0, 75.0)
@@ -161,7 +186,10 @@ def test_a_course_draws_each_day_on_one_scale_with_what_it_is_compared_with() ->
     share = course_of_choice("c", "b", days, before=before, at=at)
     assert share is not None
     assert "25.0% of 4" in share.ribbon.points[0][2]
-    assert share.ticks[0] == "100.0%"
+    assert share.ticks == ("100.0%", "50.0%", "0.0%")  # from nothing on, however large the shares are
+    flat = course_of_number("x", days[1:], before=None, at=at)
+    assert flat is not None
+    assert flat.ticks == ("5.5", "5", "4.5")
     assert course_of_number("y", days, before=before, at=at) is None
     assert course_of_choice("y", "b", days, before=None, at=at) is None
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from datetime import timedelta
 
 import numpy as np
 import pytest
+from django.db.models import F
 from django.urls import reverse
 from django.utils.timezone import now
 from numpy.typing import NDArray
 from pytest_django import DjangoAssertNumQueries
 
-from console.drift import expectations
+from console.drift import expectations, queries
 from console.drift.performance import Fitted, Judged, Part, estimate, fit, from_confidence
 from console.ingest.services import apply_batch
-from console.predictions.models import Tally
+from console.predictions.models import Span, Tally
+from console.predictions.tallies import begin_of
+from console.registry.models import ModelVersion
 from console.review import services
 from console.review.accuracy import Group, Stratum, accuracy
 from console.review.agreement import Share, score_interval
@@ -24,6 +28,7 @@ from console.review.models import Decided, ReviewItem, Why
 from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
+from model_store.reference import Reference, Sketch
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, feedback_event, prediction_event
@@ -141,6 +146,18 @@ def test_a_version_that_is_less_sure_than_in_training_is_expected_to_be_right_le
     assert from_confidence({19: 10}, training={}, training_accuracy=0.9) is None
 
 
+def test_how_sure_and_how_right_it_was_in_training_is_read_from_its_archive_and_its_card(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reference = Reference({"confidence": Sketch([0.01, 0.02, 0.51, 0.99])}, {})
+    assert expectations._cells_of(reference) == {0: 2, 10: 1, 19: 1}
+    metrics = [{"name": "macro_f1", "value": 0.1}, {"name": "accuracy", "value": 0.9}]
+    trained = ModelVersion(card_document={"metrics": metrics})
+    monkeypatch.setattr(queries, "reference_in", lambda _row: reference)
+    found = expectations._from_confidence(trained, Counter({5: 1}))
+    assert found == pytest.approx(0.9 + 0.275 - (2 * 0.025 + 0.525 + 0.975) / 4)
+
+
 def calibrated(confidence: Numbers) -> Numbers:
     return confidence
 
@@ -253,6 +270,27 @@ class TestInTheDatabase:
         assert found.from_confidence is None  # its archive is not here
         assert len(found.days) == 2
         assert found.days[min(found.days)].value == pytest.approx(1.0)
+
+    def test_what_is_older_or_was_decided_anew_counts_for_nothing(
+        self, expert: User, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begins = expectations.window_begins(now())
+        assert begin_of(Span.DAY, now()) - begins == timedelta(days=29)
+        monkeypatch.setattr(expectations, "VERSIONS_MAX", 1)
+        old = prediction_event(confidence=0.5, happened_at=begins - timedelta(microseconds=1))
+        fresh = [prediction_event(confidence=0.5) for _ in range(3)]
+        apply_batch([old, *fresh, prediction_event(version="v0")])
+        for event, class_id in ((old, CLASSES[1]), (fresh[0], CLASSES[0]), (fresh[1], CLASSES[1])):
+            self.decide(expert, event, class_id)
+        ReviewItem.objects.filter(prediction=fresh[1].prediction.prediction_id).update(rounds=F("rounds") + 1)
+        (found,) = expectations.expected_since(begins)
+        parts = [Part({}), Part({}), Part({10: 3}, (Judged(1.0, 10, 1, 1),)), Part({}), Part({})]
+        assert (found.answers, found.corrected) == (3, pytest.approx(whole(parts, fit(parts))))
+        (day,) = found.days.values()
+        assert day == pytest.approx(whole(parts, fit(parts).elsewhere()))
+        Tally.objects.filter(version="v0").delete()
+        Tally.objects.update(count=0)  # they are read before what was decided since
+        assert expectations.expected_since(begins)[0].corrected is None
 
     def test_the_page_shows_it_and_costs_as_much_whatever_the_traffic(
         self, expert: User, static_files: None, django_assert_max_num_queries: DjangoAssertNumQueries

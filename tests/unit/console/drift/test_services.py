@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -15,13 +16,15 @@ from django.utils import translation
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.models import Entry
-from console.drift import plots, queries, services, tasks
+from console.drift import measures, plots, queries, services, tasks
 from console.drift.figures import choice_shares, curves
 from console.drift.finding_page import finding_context
+from console.drift.measures import Measured
 from console.drift.models import EVERYBODY, Against, Distribution, Finding, Named, Outcome, Pending, Span
 from console.drift.names import name_of
 from console.ingest.services import apply_batch
-from console.predictions.models import Prediction
+from console.predictions.detail import Candidate, Detail, OodScore, View
+from console.predictions.models import Prediction, Verdict
 from console.registry.models import ModelVersion
 from console.site.roles import Role
 from model_store import signing
@@ -80,6 +83,22 @@ def test_what_ingest_adds_is_folded_once_into_its_hour_and_day() -> None:
     services.fold()
     assert Distribution.objects.get(client=EVERYBODY, span=Span.DAY).reference().samples["confidence"].count == 55
     assert Distribution.objects.filter(client=EVERYBODY).count() == 3
+
+
+def test_what_is_measured_of_one_answer() -> None:
+    view = View("front", 1200, 1600, 1.0, "", {"brightness_ratio": 0.5, "other": 9.0}, "not_asked", (0.5, -1.0))
+    detail = Detail(
+        candidates=(Candidate("a", 0.75), Candidate("b", 0.125)), ood_scores=(OodScore("knn", 3.0, 4.0, 5.0),),
+        views=(view, replace(view, width_px=1)), reasons=(), prediction_set=(), shadows=(), total_ms=1.0,
+        inference_ms=1.0, policy_digest="", idempotency_key_digest="",
+    )  # fmt: skip
+    seen = {"shorter_side_px": 1200, "brightness_ratio": 0.5, "embedding_1": 0.5, "embedding_2": -1.0}
+    said = {"confidence": 0.75, "margin": 0.625, "score_knn": 3.0, "confidence.a": 0.75}
+    found = measures.measure(confidence=0.75, verdict=Verdict.UNSURE, top_class="a", detail=detail)
+    assert found == Measured({**said, **seen}, {"verdict": "UNSURE", "predicted_class": "a"})
+    bare = replace(detail, candidates=(), ood_scores=(), views=(replace(view, width_px=0, quality={}, projection=()),))
+    found = measures.measure(confidence=0.0, verdict=Verdict.UNSURE, top_class="", detail=bare)
+    assert found == Measured({"confidence": 0.0}, {"verdict": "UNSURE"})
 
 
 def test_a_distribution_says_what_the_predictions_say() -> None:

@@ -6,6 +6,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from console.ingest.services import apply_batch
+from console.predictions.models import Prediction
 from console.site.roles import Role
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, feedback_event, prediction_event, uuid7
@@ -79,6 +80,19 @@ def test_a_prediction_says_what_its_caller_said_of_it_later() -> None:
     assert [(each["kind"], each["true_class"], each["comment"]) for each in found] == [
         ("WRONG", CLASSES[1], "word 1"), ("WRONG", CLASSES[1], "word 2"),
     ]  # fmt: skip
+
+
+def test_it_is_said_whether_the_caller_named_the_version() -> None:
+    named, drawn, older = (prediction_event(version_named=told) for told in (True, False, False))
+    apply_batch([named, drawn, older])
+    Prediction.objects.filter(pk=older.prediction.prediction_id).update(version_named=None)
+    rows = caller(Role.VIEWER).get("/api/v1/predictions/").json()["results"]
+    said = {row["prediction_id"]: row["version_named"] for row in rows}
+    assert said == {
+        named.prediction.prediction_id: True,
+        drawn.prediction.prediction_id: False,
+        older.prediction.prediction_id: None,
+    }
 
 
 @pytest.mark.parametrize(("query", "field"), [("prediction_id=7", "prediction_id"), ("verdict=PERHAPS", "verdict")])

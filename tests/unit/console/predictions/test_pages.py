@@ -93,7 +93,7 @@ def test_without_the_second_factor_no_page_and_no_picture_opens(consent: Consent
 
 class TestPrediction:
     def test_it_shows_picture_candidates_scores_disclaimer_and_the_audit_entry(self, consent: Consent) -> None:
-        event = kept(confidence=0.5)
+        event = kept(confidence=0.5, version_named=True)
         apply_batch([feedback_event(event.prediction.prediction_id, comment="a certificate says so")])
         page = browser(member(Role.ADMINISTRATOR)).get(change_page(event)).content.decode()
         for expected in (
@@ -105,6 +105,7 @@ class TestPrediction:
             "unsure from 40, out from 55",
             "a certificate says so",
             "prediction made",
+            "Not drawn by share",
             *CLASSES,
         ):
             assert expected in page

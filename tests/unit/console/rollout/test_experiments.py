@@ -226,6 +226,16 @@ def test_what_comes_between_two_looks_waits_for_the_second(desk: Desk) -> None:
 
 
 @pytest.mark.django_db
+def test_a_worker_that_does_not_know_of_a_look_takes_no_other_for_it(desk: Desk) -> None:
+    read_before = started(desk)
+    apply_batch(answers(desk.first, 10, 80) + answers(desk.second, 2, 13))
+    assert outcome() == ("running", 1)
+    apply_batch(answers(desk.second, 12, 12))  # surely better, were it looked at
+    assert not experiments._settle(read_before)
+    assert outcome() == ("running", 1)
+
+
+@pytest.mark.django_db
 def test_nor_is_it_taken_for_better_between_two_looks(desk: Desk) -> None:
     started(desk)
     apply_batch(answers(desk.first, 10, 80) + answers(desk.second, 2, 13))

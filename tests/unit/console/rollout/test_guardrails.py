@@ -17,6 +17,7 @@ from pytest_django import DjangoAssertNumQueries
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
+from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
 from console.review.models import Decided, ReviewItem, State
 from console.review.services import Decision, decide, take
@@ -36,6 +37,7 @@ from tests.unit.console.people import browser, caller, member
 from tests.unit.console.rollout.desk import Desk
 
 pytestmark = pytest.mark.django_db
+UNSURE: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
 
 
 @pytest.fixture
@@ -242,8 +244,7 @@ def test_an_answer_belongs_to_the_routes_of_its_own_moment_and_counts_once(desk:
 
 def overrides_all_but_of_the_first(desk: Desk, n: int) -> None:
     """n answers of the first version and of the second, and what an expert says of them."""
-    unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
-    apply_batch(answers(desk.first, n, **unsure) + answers(desk.second, n, **unsure))
+    apply_batch(answers(desk.first, n, **UNSURE) + answers(desk.second, n, **UNSURE))
     prasert = User.objects.filter(groups__name=Role.REVIEWER).first() or member(Role.REVIEWER)
     for item in ReviewItem.objects.filter(state=State.OPEN).select_related("prediction"):
         take(actor=prasert, item_id=item.pk)
@@ -275,17 +276,29 @@ def test_overrides_of_an_earlier_try_are_not_held_against_a_canary(desk: Desk) -
 
 
 def test_overrides_of_what_was_not_in_production_are_no_standard(desk: Desk) -> None:
-    """Callers may name a shadow, whose answers say nothing of production's."""
+    """Callers may name a shadow, whose answers say nothing of production's; of old ones nobody knows that they did."""
     desk.roll_out(desk.third, Mode.SHADOW)
     canary = desk.roll_out(desk.second, Mode.CANARY, 0.5)
-    named: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5, "version_named": True}
-    apply_batch(answers(desk.third, 40, **named))
+    apply_batch(answers(desk.third, 40, **UNSURE, version_named=True))
+    Prediction.objects.update(version_named=None)
     overrides_all_but_of_the_first(desk, 30)
     (reading,) = [each for each in guardrails.read(canary) if each.definition.rule is Rule.OVERRIDES]
     assert (reading.watched, reading.standard) == (Count(30, 30), Count(0, 30))
     firing = fired()
     assert firing is not None
     assert firing.rule == Rule.OVERRIDES
+
+
+def test_overrides_of_a_version_that_the_caller_named_count_for_neither_side(desk: Desk) -> None:
+    canary = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    apply_batch(
+        [event for each in (desk.first, desk.second) for event in answers(each, 4, **UNSURE, version_named=True)]
+    )
+    apply_batch(answers(desk.second, 1, **UNSURE))
+    Prediction.objects.filter(version_named=False).update(version_named=None)  # taken in by the version before
+    overrides_all_but_of_the_first(desk, 2)
+    (reading,) = [each for each in guardrails.read(canary) if each.definition.rule is Rule.OVERRIDES]
+    assert (reading.watched, reading.standard) == (Count(3, 3), Count(0, 2))
 
 
 def test_what_was_in_production_while_a_canary_ran_stays_its_standard(desk: Desk) -> None:
@@ -453,6 +466,10 @@ def test_a_shadow_that_answers_late_is_joined_to_the_same_photograph_once(desk: 
     (gone,) = answers(desk.first, 1)
     apply_batch([shadow_event(gone.prediction.prediction_id, shadow(desk.second, b))])
     assert totals(route).n(Arm.BOTH, What.CLASS) == 1
+    # Nor is a version that its caller named waited for.
+    (named,) = answers(desk.first, 1, version_named=True)
+    apply_batch([named, shadow_event(named.prediction.prediction_id, shadow(desk.second, b))])
+    assert (totals(route).n(Arm.BOTH, What.CLASS), totals(route).n(Arm.WATCHED, What.UNANSWERED)) == (1, 0)
     # Both in one batch.
     (made,) = answers(desk.first, 1)
     apply_batch([made, shadow_event(made.prediction.prediction_id, shadow(desk.second, a))])

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from console.audit.queries import entries_about
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable
+from console.registry import services as registry_services
 from console.registry.models import ModelVersion, State
 from console.registry.queries import backend_version
 from console.rollout import queries, services
@@ -100,6 +101,24 @@ def test_a_rollback_never_leads_to_the_version_that_answers_now(desk: Desk) -> N
     assert would is not None
     assert would.serves == desk.third
     assert desk.roll_back().version == desk.third
+
+
+def test_a_rollback_leads_to_what_somebody_makes_a_shadow_at_the_same_moment(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+    hold = registry_services.hold
+
+    def meanwhile(*, version_id: int, seconds: float) -> None:
+        """The rollout is done between the rollback's look at the routes and its own lock."""
+        monkeypatch.undo()
+        desk.roll_out(desk.first, Mode.SHADOW)
+        hold(version_id=version_id, seconds=seconds)
+
+    monkeypatch.setattr(registry_services, "hold", meanwhile)
+    assert desk.roll_back().version == desk.first
+    assert desk.shares() == {desk.first.version: 1.0}
 
 
 def test_a_rollback_asks_nothing_of_torchserve(desk: Desk) -> None:

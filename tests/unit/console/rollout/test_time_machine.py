@@ -73,7 +73,9 @@ def test_each_instant_has_the_parts_that_were_in_force_then(desk: Desk, shop: Cl
 
 
 def test_what_the_client_might_ask_is_read_from_the_audit_trail(desk: Desk, shop: Client, began: datetime) -> None:
-    assert look(client="web-shop", at=now()).permitted is True
+    desk.roll_out(desk.approved(8, model="coins"))
+    then = look(client="web-shop", at=now())
+    assert (then.model, then.permitted) == ("tiny", True)  # which is the only one that it might ask
     suda = member(Role.ADMINISTRATOR, "suda-2")
     clients.change_client(actor=suda, client_id=shop.pk, calls_per_minute=5, models=["coins"])
     assert look(client="web-shop", at=now(), model="tiny").permitted is False
@@ -101,6 +103,28 @@ def test_an_answer_leads_to_the_policy_that_its_gateway_followed(desk: Desk, sho
     assert then.policy is not None
     assert then.policy[:2] == (record.revision, record.digest)
     assert [(answer.version, answer.policy) for answer in then.answers] == [(desk.first.version, record.revision)]
+
+
+def test_of_a_clients_answers_and_of_policies_the_last_up_to_that_instant_are_told(
+    desk: Desk, shop: Client, began: datetime
+) -> None:
+    at, minute, instant = began + timedelta(days=1), timedelta(minutes=1), timedelta(microseconds=1)
+    given = [at - minutes * minute for minutes in (-1, 0, 1, 2, 3, 4, 5, 20)]
+    mine, ours = {"client_id": str(shop.client_id)}, {"model": "tiny", "version": desk.first.version}
+    apply_batch([prediction_event(happened_at=moment, **mine, **ours) for moment in given])
+    apply_batch([prediction_event(happened_at=at, **ours)])
+    for revision, age in ((1, 2), (2, 1), (3, 1)):
+        PolicyRecord.objects.create(digest=f"{revision}", revision=revision, issued_at=at - age * 60 * minute)
+
+    def told(moment: datetime) -> tuple[list[datetime], int | None]:
+        then = look(client="web-shop", at=moment)
+        return [answer.happened_at for answer in then.answers], then.policy[0] if then.policy else None
+
+    assert told(at) == (given[1:6], 3)
+    assert told(given[-1] + 10 * minute - instant) == (given[-1:], 3)
+    assert told(given[-1] + 10 * minute) == ([], 3)
+    assert told(at - 60 * minute - instant) == ([], 1)
+    assert told(at - 120 * minute - instant) == ([], None)
 
 
 def test_what_cannot_be_answered_is_refused_in_words(desk: Desk, shop: Client, began: datetime) -> None:

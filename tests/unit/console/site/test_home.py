@@ -191,6 +191,7 @@ def add_history(rows: int) -> None:
             request_id="",
             gateway_id="g",
             detail=Detail((), (), (), (), (), (), 0.0, 0.0, "", ""),
+            version_named=False,
         )
         for index in range(rows)
     ]
