@@ -287,10 +287,10 @@ def version_name(*, created_at: datetime, backbone: str, macro_f1: float, suffix
 
 def validate(document: object) -> None:
     """Check a parsed model.json against the schema. Raises CardInvalid with a JSON path."""
+    _check_values(document)  # first: what is nested deeply cannot be told in a complaint about its place
     # The first only: a document may be made to have millions. The schema states sizes before items.
     for error in _validator().iter_errors(document):
         raise CardInvalid(f"model.json at {error.json_path}: {_shortened(error.message)}")
-    _check_values(document)
 
 
 def _check_values(document: object) -> None:

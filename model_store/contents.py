@@ -191,6 +191,8 @@ def _png_complaint(content: bytes) -> str | None:
     first = True
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">L", content, at)
+        if at + 12 + length > len(content):
+            break
         kind = content[at + 4 : at + 8]
         if kind not in _PNG_CHUNKS:
             return f"holds the chunk {kind!r}; a golden photograph carries pixels only"

@@ -62,7 +62,7 @@ def parse(text: str | bytes) -> tuple[Example, ...]:
         raise ExamplesInvalid(f"{FILE} is not JSON: {error}") from None
     if not isinstance(document, dict) or set(document) != {"schema", "examples"}:
         raise ExamplesInvalid(f"{FILE} has exactly the keys schema and examples")
-    if document["schema"] != SCHEMA_VERSION:
+    if not strict_json.is_schema(document["schema"], SCHEMA_VERSION):
         raise ExamplesInvalid(f"{FILE} has schema {document['schema']!r}; this program reads {SCHEMA_VERSION}")
     if not isinstance(document["examples"], list):
         raise ExamplesInvalid(f"{FILE}: examples is a list")

@@ -192,7 +192,7 @@ def parse(text: str | bytes) -> Reference:
         raise ReferenceInvalid(f"reference.json is not JSON: {error}") from None
     if not isinstance(document, dict) or set(document) != {"schema", "samples", "counts"}:
         raise ReferenceInvalid("reference.json has exactly the keys schema, samples and counts")
-    if document["schema"] != SCHEMA_VERSION:
+    if not strict_json.is_schema(document["schema"], SCHEMA_VERSION):
         raise ReferenceInvalid(f"reference.json has schema {document['schema']!r}; this program reads {SCHEMA_VERSION}")
     return Reference(
         samples=MappingProxyType({name: _sketch_of(name, item) for name, item in _items(document, "samples")}),

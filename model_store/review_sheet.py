@@ -151,7 +151,7 @@ def _sheet(contents: Mapping[str, bytes], sha256: str) -> Sheet:
         raise SheetRefused(f"{SHEET} cannot be read: {error}") from None
     if not isinstance(document, dict) or set(document) != {"schema", "kind", "model", "items"}:
         raise SheetRefused(f"{SHEET} is no object with schema, kind, model and items")
-    if document["schema"] != SCHEMA:
+    if not strict_json.is_schema(document["schema"], SCHEMA):
         raise SheetRefused(f"{SHEET} is of another schema than {SCHEMA}: write the sheet anew with this version")
     if document["kind"] not in list(Kind):
         raise SheetRefused(f"{SHEET}: kind is {' or '.join(Kind)}")

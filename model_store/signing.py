@@ -228,13 +228,14 @@ def _no_bundle(detail: str) -> ArchiveRefused:
 
 def _differing(folder: Path, digests: Mapping[str, str]) -> list[str]:
     """Members that changed, came or went since the statement was written."""
-    present = {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    present = {path.relative_to(folder).as_posix(): _digest(path) for path in folder.rglob("*") if path.is_file()}
     names = present.keys() | digests.keys()
     return sorted(str(name)[:80] for name in names if present.get(name) != digests.get(name))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hashing() -> hashing.Config:
@@ -321,5 +322,9 @@ def _pem_of(key: ec.EllipticCurvePublicKey) -> bytes:
 
 def _write_new(path: Path, content: bytes, *, mode: int) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+    except OSError:
+        path.unlink()  # half a key would stand in the way of a whole one
+        raise

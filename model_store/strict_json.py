@@ -28,6 +28,11 @@ def loads(text: str | bytes) -> Any:
     return document
 
 
+def is_schema(number: object, known: int) -> bool:
+    """Whether a document's schema is the known one. To Python `true` and `1.0` are 1, to other readers they are not."""
+    return type(number) is int and number == known
+
+
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):

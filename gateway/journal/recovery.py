@@ -29,7 +29,7 @@ from gateway.journal.cursor import FIRST_SEQUENCE, read_cursor, write_cursor
 from gateway.journal.damage import Finding, Inspection
 from gateway.journal.format import FRAME_BYTES_MIN, leap_from, sequence_in_name
 from gateway.journal.refusals import everything
-from gateway.journal.rejected import last_kept
+from gateway.journal.rejected import REJECTED_FOLDER, last_kept
 from gateway.journal.segment import ASIDE_SUFFIX, header_sequence, read_segment, size_of
 
 DAMAGED_FOLDER: Final = "damaged"
@@ -68,6 +68,8 @@ def recover(folder: Path) -> Recovered:
     """
     for leftover in folder.glob(f"*{ASIDE_SUFFIX}"):
         leftover.unlink()
+    for leftover in (folder / REJECTED_FOLDER).glob(f"*{ASIDE_SUFFIX}"):  # which no erasure would look into
+        leftover.unlink(missing_ok=True)
     found = sorted((in_name, path) for path in folder.iterdir() if (in_name := sequence_in_name(path)) is not None)
     firsts = [header_sequence(path) or in_name for in_name, path in found]  # a damaged header is not needed to read on
     cursor = next_sequence = _cursor(folder, needed=not found)

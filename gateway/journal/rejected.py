@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -47,10 +48,13 @@ class RejectedEvents:
     """The folder of rejected events of one journal. Blocks on the disk."""
 
     def __init__(self, journal_folder: Path) -> None:
-        self._folder = journal_folder / REJECTED_FOLDER
-        files = _files(self._folder)
+        self.folder = journal_folder / REJECTED_FOLDER
+        files = _files(self.folder)
         self._last_sequence = max(files, default=0)
-        self._kept = {file.name: _Kept(_size_bytes(file), _count(file)) for _, file in sorted(files.items())}
+        self._kept: dict[str, _Kept] = {}
+        for _, file in sorted(files.items()):
+            with suppress(FileNotFoundError):  # an erasure that runs meanwhile has taken out its last line
+                self._kept[file.name] = _Kept(_size_bytes(file), _count(file))
         self.count = self._sum()
 
     def keep(self, events: Sequence[RejectedEvent]) -> None:
@@ -63,25 +67,25 @@ class RejectedEvents:
         new = [event for event in events if event.sequence > self._last_sequence]
         if not new:
             return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
         last = max(event.sequence for event in new)
-        name = refused_name(last)
-        write_durably(self._folder / name, b"".join(map(_line, new)))
+        name, content = refused_name(last), b"".join(map(_line, new))
+        write_durably(self.folder / name, content)
         self._last_sequence = last
-        self._kept[name] = _Kept(_size_bytes(self._folder / name), len(new))
+        self._kept[name] = _Kept(len(content), len(new))  # as written: an erasure may be in it already
         self.count = self._sum()
 
     def look_again(self) -> None:
         """Count no longer what was taken out of the folder, or out of a file in it: somebody has dealt with it."""
-        try:
-            for name, kept in list(self._kept.items()):
-                file = self._folder / name
-                if not file.exists():
-                    del self._kept[name]
-                elif (size_bytes := _size_bytes(file)) != kept.size_bytes:
+        for name, kept in list(self._kept.items()):
+            file = self.folder / name
+            try:
+                if (size_bytes := _size_bytes(file)) != kept.size_bytes:
                     self._kept[name] = _Kept(size_bytes, _count(file))
-        except OSError:
-            pass  # a folder that cannot be looked at has lost nothing
+            except (FileNotFoundError, NotADirectoryError):
+                del self._kept[name]
+            except OSError:
+                continue  # what cannot be looked at has lost nothing
         self.count = self._sum()
 
     def _sum(self) -> int:

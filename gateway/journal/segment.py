@@ -11,6 +11,7 @@ import errno
 import os
 import time
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -209,16 +210,21 @@ def size_of(path: Path) -> int:
 def write_durably(path: Path, content: bytes) -> None:
     """Replace a file in one step: after a crash it holds the old content or the new, whole.
 
-    Raises OSError, and then the old content stands (or, after a failed folder sync, either).
+    Raises OSError, and then the old content stands (or, after a failed folder sync, either) and none of the new.
     """
     aside = path.with_name(path.name + ASIDE_SUFFIX)
-    descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        _write_all(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.rename(path)
+        descriptor = os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        aside.rename(path)
+    except OSError:
+        with suppress(OSError):  # half of it takes room on a full disk, and may be somebody's
+            aside.unlink()
+        raise
     sync_folder(path.parent)
 
 

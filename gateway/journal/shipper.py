@@ -122,6 +122,10 @@ class NotDelivered(Exception):
     """This attempt brought no receipt. The text is a sentence for an operator."""
 
 
+class NotKept(Exception):
+    """What the console refused could not be kept aside, so it is sent again. The text is a sentence for an operator."""
+
+
 class Shipper:
     """Delivers one journal to one console. Run it as one task; cancel it to stop."""
 
@@ -183,10 +187,10 @@ class Shipper:
                 except NotDelivered as error:
                     portion = None
                     await self._back_off(str(error))
-                except OSError as error:
-                    self._note_oldest(self._oldest_at_s or time.time())  # at least: what is next cannot be read
+                except (NotKept, OSError) as error:
+                    self._note_oldest(self._oldest_at_s or time.time())  # at least: what is next may not be readable
                     portion = None
-                    await self._back_off(f"the journal cannot be read or its cursor moved: {error}")
+                    await self._back_off(_sentence_of(error))
                 else:
                     self._succeeded()
                     if not portion.of(self._ahead):
@@ -310,7 +314,13 @@ class Shipper:
             self._oldest_at_s, self._oldest_since_s = at_s, time.monotonic()
 
     def _confirm(self, parcel: _Parcel, rejected: Sequence[RejectedEvent], known_before: int, confirmed: int) -> None:
-        self._rejected.keep(rejected)
+        try:
+            self._rejected.keep(rejected)
+        except OSError as error:
+            raise NotKept(
+                f"{len(rejected)} event(s) that the console refuses for good cannot be kept aside in "
+                f"{self._rejected.folder} ({error.strerror or error}): make room there, or make it a folder to write to"
+            ) from error
         self._rejected.look_again()
         self._delivered += len(parcel.records) - len(rejected)
         self._known_before += known_before
@@ -340,6 +350,10 @@ class Shipper:
         await asyncio.sleep(longest_s * self._random.uniform(0.5, 1.0))
         # What arrived meanwhile is backlog: four times that at one go would be felt just when a console comes back.
         self._arrived_before = self._journal.durable_end
+
+
+def _sentence_of(error: NotKept | OSError) -> str:
+    return str(error) if isinstance(error, NotKept) else f"the journal cannot be read or its cursor moved: {error}"
 
 
 def _happened_at_s(event: pb.Event) -> float:

@@ -205,6 +205,8 @@ def _set(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
         (_set("golden", 1, "file", value="golden_0.png"), r"\$\.golden"),
         (_set("golden", 0, "file", value="../golden_0.png"), r"\$\.golden"),
         (_set("schema", value=2), r"\$\.schema"),
+        (_set("schema", value=True), r"\$\.schema"),
+        (_set("schema", value=1.0), r"\$\.schema"),
         (_set("hook", value="x"), "hook"),
     ],
 )
@@ -261,6 +263,15 @@ def test_a_card_is_nested_no_deeper_than_its_readers_follow(document: dict[str, 
     _set("training", "config", value=_nested(room + 1))(document)
     with pytest.raises(CardInvalid, match="24 deep"):
         Card.parse(json.dumps(document))
+
+
+def test_whatever_is_nested_on_it_is_refused_however_deep(document: dict[str, Any]) -> None:
+    """Also just less deep than JSON is read: whoever complains of a value would have to follow it further down."""
+    document["graph"]["detectors"] = "here"
+    text = json.dumps(document)
+    for deep in range(DEPTH_MAX, 1000):
+        with pytest.raises(CardInvalid):
+            Card.parse(text.replace('"here"', f'["a", {"[" * deep}{"]" * deep}]'))
 
 
 def test_a_card_that_contradicts_itself_is_not_written(card: Card) -> None:

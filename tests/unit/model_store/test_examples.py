@@ -56,7 +56,17 @@ def test_what_does_not_belong_there_is_refused_naming_the_place(change: dict[str
         examples.parse(json.dumps(document))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2, "examples": []}', '{"schema": 1, "examples": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2, "examples": []}',
+        '{"schema": true, "examples": []}',
+        '{"schema": 1, "examples": {}}',
+    ],
+)
 def test_another_document_is_refused(text: str) -> None:
     with pytest.raises(ExamplesInvalid):
         examples.parse(text)

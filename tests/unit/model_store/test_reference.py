@@ -93,6 +93,8 @@ def test_what_no_distribution_can_be_made_of_is_refused(
         "[]",
         '{"schema": 1}',
         '{"schema": 2, "samples": {}, "counts": {}}',
+        '{"schema": true, "samples": {}, "counts": {}}',
+        '{"schema": 1.0, "samples": {}, "counts": {}}',
         '{"schema": 1, "samples": [], "counts": {}}',
         '{"schema": 1, "samples": {"a": 1}, "counts": {}}',
         '{"schema": 1, "samples": {"a": "!"}, "counts": {}}',

@@ -59,6 +59,7 @@ def test_a_sheet_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     ("pictures", "rows", "changed", "sentence"),
     [
         ({"001.jpg": PICTURE}, [MADE], {"schema": 2}, "of another schema than 1"),
+        ({"001.jpg": PICTURE}, [MADE], {"schema": True}, "of another schema than 1"),
         ({"001.jpg": PICTURE}, [MADE], {"kind": "faces"}, "kind is heat_maps or synthetic"),
         ({"001.jpg": PICTURE}, [MADE], {"model": "v1"}, "empty for synthetic"),
         ({}, [], {}, "items is a list of 1 to 1000"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import resource
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +137,34 @@ def test_no_private_key_without_its_public_half(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         signing.generate_key(tmp_path / "key.pem")
     assert not (tmp_path / "key.pem").exists()
+
+
+def test_half_a_key_does_not_stand_in_the_way_of_a_whole_one(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # as on a disk that is full
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            signing.generate_key(tmp_path / "key.pem")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert list(tmp_path.iterdir()) == []
+    fingerprint = signing.generate_key(tmp_path / "key.pem")
+    assert signing.fingerprint_of((tmp_path / "key.pem.pub").read_bytes()) == fingerprint
+
+
+def test_a_large_member_that_nobody_signed_is_not_held_in_memory(tmp_path: Path, maker: Signer) -> None:
+    changed = write(MEMBERS, tmp_path / "changed")
+    with (changed / "model.onnx").open("wb") as weights:
+        weights.truncate(64 * 2**20)
+    signature, trust = maker.sign(MEMBERS), maker.trust
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveRefused, match=r"not as it was signed: model\.onnx"):
+            signing.verify(changed, signature, list(MEMBERS), trust)
+        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def _pem(

@@ -20,7 +20,7 @@ from gateway.journal.journal import Journal
 from gateway.journal.reader import Reader
 from gateway.journal.recovery import recover
 from gateway.journal.rejected import RejectedEvent, RejectedEvents
-from gateway.journal.segment import read_segment
+from gateway.journal.segment import read_segment, write_durably
 from gateway.journal.writer import JournalSettings
 from tests.unit.gateway.journal.disk import frame_starts, records_in, refusing, segment_bytes, write_segment
 
@@ -209,6 +209,79 @@ def test_a_cursor_that_the_disk_refuses_is_left_alone_where_segments_say_what_wa
 
 def keep_refused(folder: Path, sequence: int) -> None:
     RejectedEvents(folder).keep([RejectedEvent(sequence, "", "refused by the test", b"event")])
+
+
+@pytest.mark.parametrize("looked_at", ["stat", "read_bytes"])
+def test_a_file_of_refused_events_that_is_erased_meanwhile_keeps_no_gateway_from_starting(
+    looked_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sequence in (1, 42):
+        keep_refused(tmp_path, sequence)
+    look = getattr(Path, looked_at)
+
+    def erased_meanwhile(file: Path, **how: bool) -> object:
+        if file.name.endswith("42.jsonl"):
+            file.unlink()
+        return look(file, **how)
+
+    monkeypatch.setattr(Path, looked_at, erased_meanwhile)
+    assert RejectedEvents(tmp_path).count == 1
+
+
+def test_a_file_of_refused_events_that_is_erased_as_it_is_written_is_kept_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def erased(descriptor: int) -> None:
+        sync(descriptor)
+        for file in (tmp_path / "rejected").glob("*.jsonl"):
+            file.unlink()
+
+    monkeypatch.setattr(os, "fsync", erased)
+    rejected = RejectedEvents(tmp_path)
+    rejected.keep([RejectedEvent(1, "", "refused by the test", b"event")])
+    rejected.look_again()
+    assert rejected.count == 0
+
+
+def test_refused_events_that_cannot_be_looked_at_are_counted_and_keep_no_others_in_the_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rejected, stat = RejectedEvents(tmp_path), Path.stat
+    for sequence in (1, 2, 3):
+        rejected.keep([RejectedEvent(sequence, "", "refused by the test", b"event")])
+    (tmp_path / "rejected" / f"{3:020d}.jsonl").unlink()
+
+    def denied(file: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if file.name.endswith("1.jsonl"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return stat(file, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", denied)
+    rejected.look_again()
+    assert rejected.count == 2
+
+
+def test_refused_events_that_a_killed_gateway_was_writing_are_swept_away(tmp_path: Path) -> None:
+    """They are delivered again; and nobody who is erased is looked for in half a file."""
+    keep_refused(tmp_path, 1)
+    (tmp_path / "rejected" / f"{2:020d}.jsonl.aside").write_bytes(b"{half of somebody")
+    recover(tmp_path)
+    assert [file.name for file in (tmp_path / "rejected").iterdir()] == [f"{1:020d}.jsonl"]
+
+
+def test_what_could_not_be_written_durably_leaves_the_old_content_and_none_of_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_durably(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_durably(tmp_path / "file", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
 
 
 def test_without_a_cursor_and_segments_numbers_go_on_above_what_was_refused(tmp_path: Path) -> None:

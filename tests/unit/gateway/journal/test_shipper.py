@@ -328,6 +328,10 @@ async def test_rejected_events_that_cannot_be_kept_are_sent_again_and_nothing_is
     async with shipping(journal, settings_for(place)) as shipper:
         state = await until(shipper, lambda state: state.failures >= 3)
         assert (state.rejected, journal.cursor <= 2) == (0, True)
+        assert state.sentence == (
+            f"1 event(s) that the console refuses for good cannot be kept aside in {in_the_way} (File exists): "
+            "make room there, or make it a folder to write to"
+        )
         in_the_way.unlink()
         state = await until(shipper, delivered)
     assert (state.rejected, state.delivered, state.known_before) == (1, 2, 2)

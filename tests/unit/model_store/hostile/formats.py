@@ -86,6 +86,11 @@ def photograph_in_another_format(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+def photograph_cut_off_within_its_header(m: Material) -> bytes:
+    return m.signed({**m.good, "golden_0.png": m.good["golden_0.png"][:20]})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
 def photograph_with_text_in_it(m: Material) -> bytes:
     text = PngImagePlugin.PngInfo()
     text.add_text("comment", "a stowaway", zip=True)
