@@ -76,7 +76,9 @@ def test_overload_is_compared_within_its_own_round() -> None:
         return {"rps": rps, "p99_ms": p99_ms, "rss_mib": rss_mib, "refused_p99_ms": refused_p99_ms}
 
     kept = {"c8": [row(90, 1), row(50, 1)], "c16": [row(100, 1), row(40, 1)], "open_0.8": [row(80, 50), row(40, 100)]}
-    kept |= {case: [row(95, 75, 110, 20), row(45, 200, 120, 30)] for case in ("open_2", "open_5", "open_10", "c32", "c64")}
+    kept |= {
+        case: [row(95, 75, 110, 20), row(45, 200, 120, 30)] for case in ("open_2", "open_5", "open_10", "c32", "c64")
+    }
 
     found = overload.ratios(kept)
 

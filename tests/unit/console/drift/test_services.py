@@ -122,12 +122,12 @@ def test_windows_take_whole_days_and_do_not_overlap() -> None:
 
 
 def test_drift_opens_an_alert_once_and_closes_it_when_it_is_over() -> None:
-    apply_batch(events(300, at=NOON - timedelta(days=8), seed=4))
+    apply_batch(events(310, at=NOON - timedelta(days=8), seed=4))
     apply_batch(events(300, at=NOON, seed=5, worse=True))
     services.fold()
     assert services.watch(at=NOON) > 0
     alert = Finding.objects.get(client=EVERYBODY, measure="confidence", against=Against.PREVIOUS)
-    assert (alert.outcome, alert.since, alert.n_window, alert.n_reference) == (Outcome.DRIFT, NOON, 300, 300)
+    assert (alert.outcome, alert.since, alert.n_window, alert.n_reference) == (Outcome.DRIFT, NOON, 300, 310)
     assert Finding.objects.get(client=EVERYBODY, measure="predicted_class").outcome == Outcome.NONE
     assert services.watch(at=NOON + timedelta(hours=1)) > 0
     alert.refresh_from_db()

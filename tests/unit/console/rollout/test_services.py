@@ -121,6 +121,22 @@ def test_a_rollback_leads_to_what_somebody_makes_a_shadow_at_the_same_moment(
     assert desk.shares() == {desk.first.version: 1.0}
 
 
+def test_a_rollback_to_what_somebody_retires_at_the_same_moment_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.roll_out(desk.first)
+    desk.roll_out(desk.second)
+
+    def meanwhile(**_fields: object) -> None:
+        monkeypatch.undo()
+        services.retire(actor=desk.somchai, version_id=desk.first.pk, reason="leaks")
+
+    monkeypatch.setattr(registry_services, "hold", meanwhile)
+    with pytest.raises(Conflict) as refused:
+        desk.roll_back()
+    assert (refused.value.reason, desk.shares()) == ("not_approved", {desk.second.version: 1.0})
+
+
 def test_a_rollback_asks_nothing_of_torchserve(desk: Desk) -> None:
     """It must work while TorchServe is on its knees; what it returns to is held all the time."""
     desk.roll_out(desk.first)
