@@ -126,6 +126,8 @@ PAGES: Final[Mapping[str, str]] = {
     "retention/applied/record/json/": "pux",
     "webhooks/endpoint/new/": "x",
     "webhooks/endpoint/<path:object_id>/secret/": "x",
+    "webhooks/endpoint/<path:object_id>/test/": "x",
+    "webhooks/delivery/<path:object_id>/again/": "x",
     "webhooks/endpoint/<path:object_id>/switch/": "x",
     "webhooks/endpoint/<path:object_id>/remove/": "x",
 }

@@ -48,7 +48,7 @@ class EndpointAdmin(HistoryAdmin):
     sortable_by = ()
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
-    actions_detail = ("renew_secret", "switch", "remove")
+    actions_detail = ("send_test", "renew_secret", "switch", "remove")
 
     def has_changing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm(services.CHANGE)
@@ -118,6 +118,15 @@ class EndpointAdmin(HistoryAdmin):
             form=EndpointForm,
             act=act,
         )
+
+    @row_action(description=gettext_lazy("Send a test"), icon="send", url_path="test", permissions=["changing"])
+    def send_test(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        def act(given: dict[str, Any]) -> str:
+            services.send_test(actor=actor_of(request), endpoint_id=object_id)
+            return _("The test leaves within seconds. What came of it stands first among the newest messages.")
+
+        text = _("A message that says no more than that it is a test is sent as every other, and tried once.")
+        return self._ask(request, object_id, _("Send a test"), text, act)
 
     @row_action(description=gettext_lazy("New secret"), icon="key", url_path="secret", permissions=["changing"])
     def renew_secret(self, request: HttpRequest, object_id: int) -> HttpResponse:
@@ -197,6 +206,10 @@ class DeliveryAdmin(HistoryAdmin):
     ordering = ("-pk",)
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")
+    actions_detail = ("deliver_again",)
+
+    def has_changing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
+        return request.user.has_perm(services.CHANGE)
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return request.user.has_perm("webhooks.view_endpoint")
@@ -206,13 +219,39 @@ class DeliveryAdmin(HistoryAdmin):
 
     def row_page(self, request: HttpRequest, delivery: Delivery) -> HttpResponse:
         may_see_entries = request.user.has_perm("audit.view_entry")
+        may_change = self.has_changing_permission(request)
         return page(
             request,
             self,
             "webhooks/delivery.html",
-            title=_("{event} to {endpoint}").format(event=type_name(delivery.type), endpoint=delivery.endpoint),
-            **delivery_page.delivery_context(delivery, may_see_entries=may_see_entries),
+            title=self._title_of(delivery),
+            **delivery_page.delivery_context(delivery, may_see_entries=may_see_entries, may_change=may_change),
         )
+
+    @row_action(description=gettext_lazy("Deliver again"), icon="replay", url_path="again", permissions=["changing"])
+    def deliver_again(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        delivery = get_object_or_404(Delivery.objects.select_related("endpoint"), pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.deliver_again(actor=actor_of(request), endpoint_id=delivery.endpoint_id, delivery_id=delivery.pk)
+            return _("It leaves within seconds.")
+
+        arrived = delivery.state == State.DELIVERED
+        return ask(
+            request,
+            self,
+            title=f"{_('Deliver again')}: {self._title_of(delivery)}",
+            consequence=_("It arrived already, and comes again under the same number: who remembers numbers knows it.")
+            if arrived
+            else _("It is sent under the same number, and tried as often as a new one."),
+            button=_("Deliver again"),
+            back=reverse("admin:webhooks_delivery_change", args=[delivery.pk]),
+            form=forms.Form,
+            act=act,
+        )
+
+    def _title_of(self, delivery: Delivery) -> str:
+        return _("{event} to {endpoint}").format(event=type_name(delivery.type), endpoint=delivery.endpoint)
 
     @display(description=gettext_lazy("Event"))
     def event_name(self, delivery: Delivery) -> str:

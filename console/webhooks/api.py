@@ -1,4 +1,4 @@
-"""Webhooks for scripts: `webhooks/`, `webhooks/{id}/`, `webhooks/{id}/secret/`, `webhooks/{id}/deliveries/`."""
+"""Webhooks for scripts: `webhooks/`, `webhooks/{id}/` with `secret/`, `test/`, `deliveries/`, and of these `again/`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     class Meta:
         model = Delivery
         fields = (
+            "id",
             "message_id",
             "type",
             "state",
@@ -105,6 +106,22 @@ class EndpointSecret(APIView):
         return Response(IssuedEndpointSerializer(services.renew_secret(actor=actor_of(request), endpoint_id=pk)).data)
 
 
+class EndpointTest(APIView):
+    @extend_schema(request=None, responses={201: DeliverySerializer})
+    def post(self, request: Request, pk: int) -> Response:
+        """Send a message that says no more than that it is a test. It is tried once."""
+        sent = services.send_test(actor=actor_of(request), endpoint_id=pk)
+        return Response(DeliverySerializer(sent).data, status=status.HTTP_201_CREATED)
+
+
+class DeliveryAgain(APIView):
+    @extend_schema(request=None, responses=DeliverySerializer)
+    def post(self, request: Request, pk: int, number: int) -> Response:
+        """Send what arrived, or was given up, once more under the same id."""
+        again = services.deliver_again(actor=actor_of(request), endpoint_id=pk, delivery_id=number)
+        return Response(DeliverySerializer(again).data)
+
+
 class DeliveryList(generics.ListAPIView[Delivery]):
     """What became of each message of the last month, newest first."""
 
@@ -121,5 +138,7 @@ urlpatterns = [
     path("webhooks/", EndpointList.as_view()),
     path("webhooks/<int:pk>/", EndpointDetail.as_view()),
     path("webhooks/<int:pk>/secret/", EndpointSecret.as_view()),
+    path("webhooks/<int:pk>/test/", EndpointTest.as_view()),
     path("webhooks/<int:pk>/deliveries/", DeliveryList.as_view()),
+    path("webhooks/<int:pk>/deliveries/<int:number>/again/", DeliveryAgain.as_view()),
 ]

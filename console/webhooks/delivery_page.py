@@ -15,7 +15,7 @@ from console.webhooks.endpoint_page import STATE_COLOURS, outcome, tries_text
 from console.webhooks.models import Delivery, State
 
 
-def delivery_context(delivery: Delivery, *, may_see_entries: bool) -> dict[str, Any]:
+def delivery_context(delivery: Delivery, *, may_see_entries: bool, may_change: bool) -> dict[str, Any]:
     """The context of `webhooks/delivery.html`. The endpoint is read with it; no query of its own."""
     next_try_at = next_try_of(delivery)
     waits_in_vain = delivery.state == State.WAITING and not delivery.endpoint.active
@@ -44,6 +44,9 @@ def delivery_context(delivery: Delivery, *, may_see_entries: bool) -> dict[str, 
         ],
         "message": json.dumps(json.loads(delivery.body), indent=2, ensure_ascii=False),
         "endpoint_url": reverse("admin:webhooks_endpoint_change", args=[delivery.endpoint_id]),
+        "again_url": reverse("admin:webhooks_delivery_deliver_again", args=[delivery.pk])
+        if may_change and delivery.state != State.WAITING and delivery.endpoint.active
+        else "",
     }
 
 

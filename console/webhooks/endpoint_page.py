@@ -120,7 +120,7 @@ def next_try_of(endpoint: Endpoint, standing: Standing) -> datetime | None:
 
 def tries_text(delivery: Delivery) -> str:
     """So many of how many."""
-    return _("{count} of {most}").format(count=delivery.tries, most=services.TRIES_MAX)
+    return _("{count} of {most}").format(count=delivery.tries, most=services.tries_max(delivery))
 
 
 def _waits_for(endpoint: Endpoint, standing: Standing) -> str:
@@ -163,6 +163,8 @@ def buttons(endpoint: Endpoint, *, may_change: bool) -> Sequence[tuple[str, str,
 
     found = [(_("All its deliveries"), deliveries_url(endpoint), "primary")]
     if may_change:
+        if endpoint.active:
+            found.append((_("Send a test"), to("send_test"), "default"))
         found.append((_("Switch off") if endpoint.active else _("Switch on"), to("switch"), "default"))
         if not endpoint.url.startswith("mailto:"):
             found.append((_("New secret"), to("renew_secret"), "default"))

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+# Nobody hears of it by choice: it goes to the address that it tries.
+TEST: Final = "webhooks.test_sent"
+
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "registry.version_uploaded": ("sha256",),
     "registry.version_verified": ("sha256",),

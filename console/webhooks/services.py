@@ -24,11 +24,11 @@ from console.audit import queries as audit
 from console.audit.models import Entry
 from console.audit.names import subject_name, type_name
 from console.audit.services import record
-from console.errors import Invalid, NotFound
+from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.webhooks import sending, signing
-from console.webhooks.events import EVENTS
+from console.webhooks.events import EVENTS, TEST
 from console.webhooks.models import Delivery, Endpoint, State
 
 _log = logging.getLogger(__name__)
@@ -116,6 +116,51 @@ def remove_endpoint(*, actor: User, endpoint_id: int) -> None:
     endpoint.delete()
 
 
+def send_test(*, actor: User, endpoint_id: int) -> Delivery:
+    """Put a message into the queue of an address that says no more than that it is a test. It is tried once.
+
+    Raises NotAllowed, NotFound, and Conflict while the webhook is off or a test waits already.
+    """
+    require(actor, CHANGE)
+    with transaction.atomic():
+        endpoint = _on(endpoint_id)
+        if Delivery.objects.filter(endpoint=endpoint, type=TEST, state=State.WAITING).exists():
+            raise Conflict(_("A test is on its way already."))
+        entry = audit.find_entry(_record(actor, "webhooks.test_sent", endpoint))
+        return Delivery.objects.create(endpoint=endpoint, sequence=entry.sequence, type=TEST, body=_body_of(entry))
+
+
+def deliver_again(*, actor: User, endpoint_id: int, delivery_id: int) -> Delivery:
+    """Send what arrived, or was given up, once more: the same message under the same id, with all its tries.
+
+    Raises NotAllowed, NotFound; Conflict while the webhook is off, for what waits already, and where its entry
+    was erased.
+    """
+    require(actor, CHANGE)
+    with transaction.atomic():
+        endpoint = _on(endpoint_id)
+        delivery = Delivery.objects.filter(endpoint=endpoint, pk=delivery_id).first()
+        if delivery is None:
+            raise NotFound(_("There is no message {number} to this webhook.").format(number=delivery_id))
+        if delivery.state == State.WAITING:
+            raise Conflict(_("It waits to be delivered already."))
+        if getattr(audit.find_entry(delivery.sequence), "payload", None) is None:
+            raise Conflict(_("What it tells of was erased: it is told to nobody any more."))
+        _record(
+            actor, "webhooks.delivery_repeated", endpoint,
+            event=delivery.type, number=delivery.sequence, before=delivery.state,
+        )  # fmt: skip
+        delivery.state, delivery.tries, delivery.answer = State.WAITING, 0, ""
+        delivery.next_try_at, delivery.settled_at = now(), None
+        delivery.save(update_fields=["state", "tries", "answer", "next_try_at", "settled_at"])
+        return delivery
+
+
+def tries_max(delivery: Delivery) -> int:
+    """How often it is tried before it is given up. Who sends a test waits for what comes of it."""
+    return 1 if delivery.type == TEST else TRIES_MAX
+
+
 def enqueue() -> int:
     """Put what happened since the last call into the queues, each once. Returns how many messages."""
     return sum(_enqueue_for(endpoint_id) for endpoint_id in _active_ids())
@@ -157,6 +202,14 @@ def find_endpoint(endpoint_id: int) -> Endpoint:
     return endpoint
 
 
+def _on(endpoint_id: int) -> Endpoint:
+    """The endpoint, which nobody changes until the transaction ends. Raises NotFound, Conflict while it is off."""
+    endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first() or find_endpoint(endpoint_id)
+    if not endpoint.active:
+        raise Conflict(_("The webhook is switched off: switch it on first."))
+    return endpoint
+
+
 def _active_ids() -> list[int]:
     return list(Endpoint.objects.filter(active=True).order_by("pk").values_list("pk", flat=True))
 
@@ -193,7 +246,7 @@ def _body_of(entry: Entry) -> str:
             "data": {
                 "audit_sequence": entry.sequence,
                 kind: key,
-                **{name: details[name] for name in EVENTS[entry.type] if name in details},
+                **{name: details[name] for name in EVENTS.get(entry.type, ()) if name in details},
             },
         },
         ensure_ascii=False,
@@ -262,12 +315,12 @@ def _arrived(delivery: Delivery, answer: str) -> None:
 def _put_off(delivery: Delivery, answer: str, *, next_try_at: datetime) -> None:
     """Note a try that failed; nothing where a later one has begun, as after a worker that stood still."""
     mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries)
-    if delivery.tries < TRIES_MAX:
+    if delivery.tries < tries_max(delivery):
         mine.update(answer=answer[:200], next_try_at=next_try_at)
     elif mine.update(answer=answer[:200], state=State.GIVEN_UP, settled_at=now()):
         _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})
 
 
-def _record(actor: User, action: str, endpoint: Endpoint, **details: Any) -> None:
+def _record(actor: User, action: str, endpoint: Endpoint, **details: Any) -> int:
     # Not its address: that may be a person's, and what the log says is kept.
-    record(actor=actor, action=action, subject_type="webhook", subject_id=str(endpoint.pk), details=details)
+    return record(actor=actor, action=action, subject_type="webhook", subject_id=str(endpoint.pk), details=details)

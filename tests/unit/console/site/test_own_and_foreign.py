@@ -111,7 +111,8 @@ EVERYBODYS: Final = {
     "sheets/<int:pk>/", "sheets/<int:pk>/answers/", "sheets/<int:pk>/next/",
     "sheets/<int:pk>/items/<int:number>/photograph/", "sheets/<int:pk>/items/<int:number>/heat-map/",
     "sheets/<int:pk>/items/<int:number>/judge/",
-    "webhooks/<int:pk>/", "webhooks/<int:pk>/secret/", "webhooks/<int:pk>/deliveries/",
+    "webhooks/<int:pk>/", "webhooks/<int:pk>/secret/", "webhooks/<int:pk>/deliveries/", "webhooks/<int:pk>/test/",
+    "webhooks/<int:pk>/deliveries/<int:number>/again/",
 }  # fmt: skip
 
 

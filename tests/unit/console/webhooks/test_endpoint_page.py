@@ -204,3 +204,26 @@ def test_what_is_done_on_its_page_leads_back_to_it(suda: User) -> None:
     renewed = desk.post(reverse("admin:webhooks_endpoint_renew_secret", args=[endpoint.pk])).content.decode()
     assert f'href="{page_of(endpoint)}"' in renewed
     assert "secret of a webhook renewed" in read(desk, page_of(endpoint))  # in its part of the audit trail
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_a_test_and_a_message_again_are_asked_for_on_their_pages(suda: User, language: str) -> None:
+    endpoint, desk = webhook(suda), browser(suda)
+    given_up = message(endpoint, State.GIVEN_UP, "503", tries=services.TRIES_MAX)
+    own = reverse("admin:webhooks_delivery_change", args=[given_up.pk])
+    again = reverse("admin:webhooks_delivery_deliver_again", args=[given_up.pk])
+    test = reverse("admin:webhooks_endpoint_send_test", args=[endpoint.pk])
+    assert f'href="{test}"' in read(desk, page_of(endpoint), language)
+    assert f'href="{again}"' in read(desk, own, language)
+    assert {"en": "the same number", "th": "หมายเลขเดิม"}[language] in read(desk, again, language)
+
+    assert desk.post(again).headers["Location"] == own
+    assert desk.post(test).headers["Location"] == page_of(endpoint)
+
+    assert f'href="{again}"' not in read(desk, own, language)  # it waits
+    words = {"en": ("test sent to a webhook", "0 of 1"), "th": ("ส่งข้อความทดสอบไปยังเว็บฮุก", "0 จาก 1 ครั้ง")}[language]
+    assert [word for word in words if word not in read(desk, page_of(endpoint), language)] == []
+    refused = desk.post(test, headers={"accept-language": language}).content.decode()
+    assert {"en": "on its way already", "th": "กำลังส่งอยู่แล้ว"}[language] in refused
+    Endpoint.objects.update(active=False)
+    assert f'href="{test}"' not in read(desk, page_of(endpoint), language)

@@ -17,14 +17,14 @@ from django.core import mail
 from django.db import transaction
 from django.utils.timezone import now
 
-from console.audit.models import Entry
+from console.audit.models import Entry, Payload
 from console.audit.names import TYPES
 from console.audit.services import record
-from console.errors import Invalid, NotAllowed
+from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff.models import User
 from console.webhooks import sending, services
-from console.webhooks.events import EVENTS
+from console.webhooks.events import EVENTS, TEST
 from console.webhooks.models import Delivery, Endpoint, State
 from tests.unit.console.people import caller, member
 
@@ -90,6 +90,8 @@ def tell(at: datetime | None = None) -> int:
 
 def test_what_can_be_heard_of_is_what_the_log_tells() -> None:
     assert EVENTS.keys() <= TYPES.keys()
+    assert TEST in TYPES
+    assert TEST not in EVENTS
 
 
 @pytest.mark.usefixtures("private")
@@ -285,6 +287,88 @@ def test_scripts_make_one_look_at_its_log_and_never_see_the_secret_again(listene
     assert (odd.status_code, odd.json()["field"]) == (400, "events.0")
 
 
+@pytest.mark.usefixtures("private")
+def test_a_test_goes_the_way_of_every_message_and_is_tried_once(boss: User, listener: Listener) -> None:
+    number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    listener.statuses = [500]
+    first = services.send_test(actor=boss, endpoint_id=number)
+    with pytest.raises(Conflict, match="on its way"):
+        services.send_test(actor=boss, endpoint_id=number)
+    assert tell() == 0
+    first.refresh_from_db()
+    assert (first.state, first.tries, first.answer) == (State.GIVEN_UP, 1, "500")
+    second = services.send_test(actor=boss, endpoint_id=number)
+    assert tell() == 1
+    assert [headers["webhook-id"] for headers, _body in listener.heard] == [first.message_id, second.message_id]
+    entry = Entry.objects.get(type=TEST, sequence=second.sequence)
+    assert json.loads(listener.heard[-1][1]) == {
+        "type": TEST,
+        "timestamp": entry.recorded_at.isoformat(),
+        "data": {"audit_sequence": entry.sequence, "webhook": str(number)},
+    }
+    services.set_active(actor=boss, endpoint_id=number, active=False)
+    with pytest.raises(Conflict, match="switched off"):
+        services.send_test(actor=boss, endpoint_id=number)
+
+
+@pytest.mark.usefixtures("private")
+@pytest.mark.parametrize("state", [State.GIVEN_UP, State.DELIVERED])
+def test_what_is_settled_is_delivered_again_under_its_id_and_with_all_its_tries(
+    boss: User, listener: Listener, state: State
+) -> None:
+    number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    happen(measure="confidence")
+    assert tell() == 1
+    told = Delivery.objects.get()
+    Delivery.objects.update(state=state, tries=services.TRIES_MAX)
+    services.deliver_again(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    with pytest.raises(Conflict, match="waits"):
+        services.deliver_again(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    listener.statuses = [500]
+    assert tell() == 0
+    assert tell(now() + timedelta(seconds=10)) == 1
+    first, *again = [(headers["webhook-id"], body) for headers, body in listener.heard]
+    assert again == [first, first]
+    told.refresh_from_db()
+    assert (told.state, told.tries) == (State.DELIVERED, 2)
+    payload = Entry.objects.get(type="webhooks.delivery_repeated").payload
+    assert json.loads(payload.text) == {
+        "about": ["webhook", str(number)], "event": OPENED, "number": told.sequence, "before": state.value
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("private")
+def test_what_was_erased_is_told_to_nobody_again(boss: User, listener: Listener) -> None:
+    number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    other = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    happen()
+    assert tell() == 2
+    told = Delivery.objects.get(endpoint=number)
+    with pytest.raises(NotFound):  # another one's
+        services.deliver_again(actor=boss, endpoint_id=other, delivery_id=told.pk)
+    Payload.objects.filter(entry=told.sequence).delete()
+    with pytest.raises(Conflict, match="erased"):
+        services.deliver_again(actor=boss, endpoint_id=number, delivery_id=told.pk)
+
+
+@pytest.mark.usefixtures("private")
+def test_scripts_send_a_test_and_a_message_again(listener: Listener) -> None:
+    script = caller(Role.ADMINISTRATOR)
+    number = script.post("/api/v1/webhooks/", {"url": listener.url, "events": [OPENED]}).data["id"]
+    sent = script.post(f"/api/v1/webhooks/{number}/test/")
+    assert (sent.status_code, sent.json()["state"], sent.json()["type"]) == (201, "waiting", TEST)
+    again = f"/api/v1/webhooks/{number}/deliveries/{sent.json()['id']}/again/"
+    assert script.post(again).status_code == 409
+    assert tell() == 1
+    assert (script.post(again).status_code, tell()) == (200, 1)
+    assert len({headers["webhook-id"] for headers, _body in listener.heard}) == 1
+
+
 def test_others_may_not(listener: Listener) -> None:
+    approver = member(Role.APPROVER)
     with pytest.raises(NotAllowed):
-        services.create_endpoint(actor=member(Role.APPROVER), url=listener.url, events=[OPENED])
+        services.create_endpoint(actor=approver, url=listener.url, events=[OPENED])
+    with pytest.raises(NotAllowed):
+        services.send_test(actor=approver, endpoint_id=1)
+    with pytest.raises(NotAllowed):
+        services.deliver_again(actor=approver, endpoint_id=1, delivery_id=1)
