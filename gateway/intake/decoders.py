@@ -2,8 +2,8 @@
 
 Each process takes one job at a time and is replaced when it crashes, hangs or runs past
 its CPU time, so that a hostile file takes down only itself. When a process dies for a
-reason that may lie elsewhere (somebody killed it, the machine stalled), the photograph is
-blamed only when a second process dies of it too.
+reason that may lie elsewhere (the machine stalled), the photograph is blamed only when a
+second process dies of it too, and never for two that somebody killed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -40,6 +41,7 @@ _CHUNK_BYTES: Final = 256 * 1024
 # faults, up to 1 ms of a decoder's 3. Kept are so many bytes at most; a larger picture's go back.
 _KEPT_BYTES: Final = 16 * 2**20
 _KEEPS_MEMORY: Final = {"MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES), "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES)}
+_TRIES: Final = 2
 _STATUS_OF: Final = {status.value: status for status in Status}
 
 
@@ -57,6 +59,17 @@ class Decoded:
     pixels: NDArray[np.uint8]  # [height, width, 3]
     source_px: tuple[int, int]  # (width, height) upright, before scaling
     quality: Quality
+
+
+class _Death(Enum):
+    """How a decoder ended that had a job."""
+
+    KILLED = "killed"  # by somebody else: no limit of ours and no fault of a decoder sends that signal
+    PERHAPS_OF_IT = "perhaps of it"  # it crashed, hung or spoke nonsense
+
+
+class Nonsense(Exception):
+    """A decoder answered outside the protocol."""
 
 
 class DecoderBroken(Exception):
@@ -112,8 +125,8 @@ class Decoders:
     async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Decoded:
         """Decode a photograph whose header passed. size_px: (width, height) of the model's input.
 
-        Raises PhotoCorrupt when the pixels do not keep what the header promises, and
-        PhotoTooCostly past the time or the memory of a decoder.
+        Raises PhotoCorrupt when the pixels do not keep what the header promises,
+        PhotoTooCostly past the time or the memory of a decoder, BackendUnavailable where decoders are being killed.
         """
         job = JOB.pack(Kind.OPEN, header.format, header.width_px, header.height_px, *size_px, 0, 0, len(photo))
         status, reply = await self._answer(job, photo)
@@ -141,24 +154,33 @@ class Decoders:
         return reply
 
     async def _answer(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
-        for _ in range(2):
+        deaths = set()
+        for _ in range(_TRIES):
             decoder = await self._idle.get()
             # A caller that leaves must not cost a process: its job is finished, within its time.
             outcome = await asyncio.shield(self._tasks.create_task(self._work(decoder, job, payload)))
-            if outcome is not None:
+            if not isinstance(outcome, _Death):
                 return outcome
+            deaths.add(outcome)
+        if deaths == {_Death.KILLED}:
+            raise errors.BackendUnavailable("the processes that open photographs are being killed")
         return Status.TOO_COSTLY, b"died"
 
-    async def _work(self, decoder: _Decoder, job: bytes, payload: bytes) -> tuple[Status, bytes] | None:
-        """One job on one decoder, which is put back or replaced; None when it died of something."""
-        outcome: tuple[Status, bytes] | None
+    async def _work(self, decoder: _Decoder, job: bytes, payload: bytes) -> tuple[Status, bytes] | _Death:
+        """One job on one decoder, which is put back or replaced."""
+        outcome: tuple[Status, bytes] | _Death
         try:
             async with asyncio.timeout(self._settings.job_s_max):
                 outcome = await decoder.do(job, payload)
-        except (EOFError, OSError, RuntimeError) as error:  # a TimeoutError is an OSError
+        except (EOFError, OSError, RuntimeError, Nonsense) as error:  # a TimeoutError is an OSError
             decoder.kill()  # also one that hangs, or lives on and speaks nonsense
             exit_status = await decoder.wait()
-            outcome = (Status.TOO_COSTLY, b"time") if exit_status == -signal.SIGPROF else None
+            if exit_status == -signal.SIGPROF:
+                outcome = Status.TOO_COSTLY, b"time"
+            elif exit_status == -signal.SIGKILL and not isinstance(error, TimeoutError | Nonsense):
+                outcome = _Death.KILLED
+            else:
+                outcome = _Death.PERHAPS_OF_IT
             _log.warning("decoder_died", why=type(error).__name__, exit_status=exit_status)
         if decoder.between_jobs:
             self._idle.put_nowait(decoder)
@@ -262,7 +284,7 @@ class _Decoder:
         return self._process.pid
 
     async def do(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
-        """Raises EOFError or OSError when the process dies or answers outside the protocol.
+        """Raises EOFError or OSError when the process dies, Nonsense when it answers outside the protocol.
 
         RuntimeError is uvloop's for what is written to a process that has ended: one may end between two jobs.
         """
@@ -275,7 +297,7 @@ class _Decoder:
         number, length = REPLY.unpack(await self._stdout.readexactly(REPLY.size))
         status = _STATUS_OF.get(number)
         if status is None or length > _REPLY_BYTES_MAX:
-            raise EOFError("a decoder answered outside the protocol")
+            raise Nonsense(f"status {number}, {length} bytes")
         reply = self._memory[:length] if length <= SHARED_BYTES else await self._stdout.readexactly(length)
         self.between_jobs = True
         return status, reply

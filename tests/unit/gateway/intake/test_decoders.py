@@ -113,6 +113,26 @@ async def test_a_photograph_is_not_blamed_for_a_decoder_that_somebody_killed(dec
     assert all(await asyncio.gather(*(opens(decoders, photo(seed=seed)) for seed in range(8))))
 
 
+async def test_nor_for_two_of_them() -> None:
+    async with Decoders(DecoderSettings(workers=2)) as decoders:
+        for pid in decoders.pids():
+            os.kill(pid, signal.SIGKILL)
+
+        with pytest.raises(errors.BackendUnavailable):
+            await opens(decoders, photo())
+        assert await opens(decoders, photo())
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+async def test_a_photograph_under_which_two_crash_is_too_costly(number: signal.Signals) -> None:
+    async with Decoders(DecoderSettings(workers=2)) as decoders:
+        for pid in decoders.pids():
+            os.kill(pid, number)
+
+        with pytest.raises(errors.PhotoTooCostly):
+            await opens(decoders, photo())
+
+
 async def test_a_caller_that_leaves_costs_no_decoder(decoders: Decoders) -> None:
     before = set(decoders.pids())
     large = bomb(3_000)
