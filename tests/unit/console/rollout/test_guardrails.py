@@ -1,11 +1,11 @@
-"""Guardrails: from events to the end of a route, each rule with what it must not do; and shadows beside production."""
+"""Guardrails: from events to the end of a route, each rule with what it must not do."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,7 +22,6 @@ from console.registry.models import ModelVersion
 from console.review.models import Decided, ReviewItem, State
 from console.review.services import Decision, decide, take
 from console.rollout import guardrails, queries, services
-from console.rollout.comparison import compare
 from console.rollout.models import Arm, Firing, Mode, Observed, Route, Rule, What
 from console.rollout.observations import latency_bin, latency_quantile, totals
 from console.rollout.sequential import Count
@@ -30,11 +29,10 @@ from console.rollout.tasks import watch
 from console.site.roles import Role
 from console.staff.models import User
 from protos.amulet.events.v1 import events_pb2 as pb
-from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, failure_event, prediction_event, shadow_event
+from tests.console_events import CLASSES, failure_event, prediction_event
 from tests.unit.console.people import browser, caller, member
-from tests.unit.console.rollout.desk import Desk
+from tests.unit.console.rollout.desk import Desk, answers, desk_in_production, shadow
 
 pytestmark = pytest.mark.django_db
 UNSURE: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
@@ -42,28 +40,11 @@ UNSURE: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
 
 @pytest.fixture
 def desk() -> Desk:
-    """The first version has been in production for an hour."""
-    made = Desk()
-    made.roll_out(made.first)
-    Route.objects.update(started_at=now() - timedelta(hours=1))
-    return made
-
-
-def answers(version: ModelVersion, n: int, **fields: Any) -> list[pb.Event]:
-    return [prediction_event(model="tiny", version=version.version, **fields) for _ in range(n)]
+    return desk_in_production()
 
 
 def failures(version: ModelVersion, calls: int) -> list[pb.Event]:
     return [failure_event(model="tiny", version=version.version, calls=calls)]
-
-
-def shadow(version: ModelVersion, top: str, verdict: Any = words.VERDICT_IN_DOMAIN, ms: float = 22.0) -> Any:
-    return pb.ShadowAnswer(
-        version=version.version,
-        verdict=verdict,
-        candidates=[prediction_pb2.Candidate(class_id=top, probability=0.8)],
-        inference_ms=ms,
-    )
 
 
 def in_force(desk: Desk) -> dict[str, str]:
@@ -392,108 +373,6 @@ def test_what_is_slow_is_fixed_by_what_production_took_before(desk: Desk) -> Non
     # Two models may have a version of the same name.
     apply_batch([prediction_event(model="coins", version=desk.first.version, inference_ms=900.0) for _ in range(100)])
     assert desk.roll_out(desk.second, Mode.SHADOW).slow_ms == 1.5 * 94
-
-
-def test_a_shadow_is_compared_on_the_photographs_that_both_answered(desk: Desk) -> None:
-    route = desk.roll_out(desk.second, Mode.SHADOW)
-    a, b, c = CLASSES[:3]
-    out = shadow(desk.second, b, words.VERDICT_OUT_OF_DISTRIBUTION, ms=90.0)
-    apply_batch(
-        answers(desk.first, 6, shadows=[shadow(desk.second, a)])
-        + answers(desk.first, 3, shadows=[out])
-        + answers(desk.first, 1, top_class=c, shadows=[shadow(desk.second, a)])
-        + answers(desk.first, 4)  # the shadow was late
-        + answers(desk.third, 5, shadows=[shadow(desk.second, a)])  # no production version
-    )
-    found = compare(route, totals(route))
-    assert (found.same_class, found.unanswered) == (Count(6, 10), 4)
-    assert [(flip.production, flip.shadow, flip.count, round(flip.ratio, 3)) for flip in found.flips] == [
-        (a, b, 3, 0.333),
-        (c, a, 1, 1.0),
-    ]
-    assert found.out == (Count(0, 10), Count(3, 10))
-    production, shadowed = found.latency_ms
-    assert production[0] == shadowed[0]
-    assert shadowed[1] is not None
-    assert 90 <= shadowed[1] <= 90 * 1.19
-    assert [(item.production, item.shadow) for item in found.flipped] == [(c, a), (a, b), (a, b), (a, b)]
-    assert found.reviewed is None
-    told = caller(Role.VIEWER).get(f"/api/v1/routes/{route.pk}/").json()
-    assert told["comparison"]["same_class"] == {
-        "yes": 6,
-        "n": 10,
-        "low": pytest.approx(0.2, 1),
-        "high": pytest.approx(0.9, 1),
-    }
-    assert [reading["rule"] for reading in told["guardrails"]] == ["latency", "verdicts", "agreement"]
-
-
-def test_flips_are_the_newest_six_of_the_time_that_the_shadow_was_there(desk: Desk) -> None:
-    route = desk.roll_out(desk.second, Mode.SHADOW)
-    begin, end, instant = now() - timedelta(minutes=30), now() - timedelta(minutes=10), timedelta(microseconds=1)
-    Route.objects.filter(pk=route.pk).update(started_at=begin, ended_at=end)
-    route.refresh_from_db()
-
-    def flipped_at() -> list[datetime]:
-        return [item.happened_at for item in compare(route, totals(route)).flipped]
-
-    def answered(*moments: datetime) -> None:
-        other = [shadow(desk.second, CLASSES[1])]
-        apply_batch([event for at in moments for event in answers(desk.first, 1, happened_at=at, shadows=other)])
-
-    answered(begin - instant, begin, end - instant, end)
-    assert flipped_at() == [end - instant, begin]
-    between = [begin + timedelta(minutes=minutes) for minutes in range(1, 7)]
-    answered(*between)
-    assert flipped_at() == [end - instant, *between[:0:-1]]
-
-
-def test_a_shadow_that_answers_late_is_joined_to_the_same_photograph_once(desk: Desk) -> None:
-    route = desk.roll_out(desk.second, Mode.SHADOW)
-    a, b = CLASSES[:2]
-    (made,) = answers(desk.first, 1)
-    late = shadow_event(made.prediction.prediction_id, shadow(desk.second, b, ms=300.0))
-    apply_batch([made])
-    assert compare(route, totals(route)).unanswered == 1
-    apply_batch([late])
-    apply_batch([late, made])
-    found = compare(route, totals(route))
-    assert (found.same_class, found.unanswered) == (Count(0, 1), 0)
-    assert [(flip.production, flip.shadow) for flip in found.flips] == [(a, b)]
-    assert totals(route).n(Arm.WATCHED, What.SLOW) == 1
-    assert [(item.production, item.shadow) for item in found.flipped] == [(a, b)]
-    # Of an erased prediction nothing comes back.
-    (gone,) = answers(desk.first, 1)
-    apply_batch([shadow_event(gone.prediction.prediction_id, shadow(desk.second, b))])
-    assert totals(route).n(Arm.BOTH, What.CLASS) == 1
-    # Nor is a version that its caller named waited for.
-    (named,) = answers(desk.first, 1, version_named=True)
-    apply_batch([named, shadow_event(named.prediction.prediction_id, shadow(desk.second, b))])
-    assert (totals(route).n(Arm.BOTH, What.CLASS), totals(route).n(Arm.WATCHED, What.UNANSWERED)) == (1, 0)
-    # Both in one batch.
-    (made,) = answers(desk.first, 1)
-    apply_batch([made, shadow_event(made.prediction.prediction_id, shadow(desk.second, a))])
-    assert compare(route, totals(route)).same_class == Count(1, 2)
-
-
-def test_experts_say_who_was_right(desk: Desk) -> None:
-    route = desk.roll_out(desk.second, Mode.SHADOW)
-    a, b = CLASSES[:2]
-    unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
-    apply_batch(answers(desk.first, 4, shadows=[shadow(desk.second, b)], **unsure))
-    # A shadow sees what a canary answers, too: no answer of production's.
-    desk.roll_out(desk.third, Mode.CANARY, 0.5)
-    apply_batch(answers(desk.third, 2, shadows=[shadow(desk.second, b)], **unsure))
-    prasert = member(Role.REVIEWER)
-    for number, item in enumerate(ReviewItem.objects.order_by("pk")):
-        take(actor=prasert, item_id=item.pk)
-        decide(actor=prasert, item_id=item.pk, decision=Decision(Decided.CLASS, a if number == 0 else b))
-    reviewed = compare(route, totals(route)).reviewed
-    assert reviewed is not None
-    production, shadowed = reviewed
-    assert (production.right, shadowed.right) == (Count(1, 4), Count(3, 4))
-    assert production.gap == pytest.approx(0.5 - 0.25)
-    assert shadowed.brier == pytest.approx((3 * 0.2**2 + 0.8**2) / 4)
 
 
 def test_the_times_that_are_kept_are_near_those_that_were_measured() -> None:

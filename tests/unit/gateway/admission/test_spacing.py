@@ -7,16 +7,9 @@ import pytest
 from gateway import errors
 from gateway.admission import spacing
 from gateway.admission.spacing import APART_S, Spacing
+from tests.unit.gateway.admission.test_limits import Clock
 
 BUSY = errors.Overloaded.for_now("64 calls are being answered already")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def test_the_first_leaves_at_once_and_the_next_ones_together() -> None:
