@@ -68,7 +68,7 @@ class _Death(Enum):
     PERHAPS_OF_IT = "perhaps of it"  # it crashed, hung or spoke nonsense
 
 
-class Nonsense(Exception):
+class _Nonsense(Exception):
     """A decoder answered outside the protocol."""
 
 
@@ -172,12 +172,12 @@ class Decoders:
         try:
             async with asyncio.timeout(self._settings.job_s_max):
                 outcome = await decoder.do(job, payload)
-        except (EOFError, OSError, RuntimeError, Nonsense) as error:  # a TimeoutError is an OSError
+        except (EOFError, OSError, RuntimeError, _Nonsense) as error:  # a TimeoutError is an OSError
             decoder.kill()  # also one that hangs, or lives on and speaks nonsense
             exit_status = await decoder.wait()
             if exit_status == -signal.SIGPROF:
                 outcome = Status.TOO_COSTLY, b"time"
-            elif exit_status == -signal.SIGKILL and not isinstance(error, TimeoutError | Nonsense):
+            elif exit_status == -signal.SIGKILL and not isinstance(error, TimeoutError | _Nonsense):
                 outcome = _Death.KILLED
             else:
                 outcome = _Death.PERHAPS_OF_IT
@@ -284,7 +284,7 @@ class _Decoder:
         return self._process.pid
 
     async def do(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
-        """Raises EOFError or OSError when the process dies, Nonsense when it answers outside the protocol.
+        """Raises EOFError or OSError when the process dies, _Nonsense when it answers outside the protocol.
 
         RuntimeError is uvloop's for what is written to a process that has ended: one may end between two jobs.
         """
@@ -297,7 +297,7 @@ class _Decoder:
         number, length = REPLY.unpack(await self._stdout.readexactly(REPLY.size))
         status = _STATUS_OF.get(number)
         if status is None or length > _REPLY_BYTES_MAX:
-            raise Nonsense(f"status {number}, {length} bytes")
+            raise _Nonsense(f"status {number}, {length} bytes")
         reply = self._memory[:length] if length <= SHARED_BYTES else await self._stdout.readexactly(length)
         self.between_jobs = True
         return status, reply

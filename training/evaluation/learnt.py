@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from model_store import examples
+from model_store import examples, strict_json
 from model_store.archive import Archive
 from model_store.card import Card
 from training import documents
@@ -127,7 +127,7 @@ def learnt_of(path: Path, card: Card) -> Learnt:
 def _parsed(file: Path) -> dict[str, frozenset[str]]:
     try:
         told = documents.of_json(file.read_text("utf-8"))
-        if told.pop("schema") != SCHEMA_VERSION or not {TRAIN, OTHERS} <= set(told):
+        if not strict_json.is_schema(told.pop("schema"), SCHEMA_VERSION) or not {TRAIN, OTHERS} <= set(told):
             raise ValueError
         return {name: frozenset(digests) for name, digests in told.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -60,6 +60,18 @@ def test_one_that_does_harm_elsewhere_is_refused_with_a_sentence() -> None:
     assert "worsens NLL from" in found.refused
 
 
+def test_one_that_worsens_the_ece_alone_is_refused() -> None:
+    rng = np.random.default_rng(6)
+    labels, logits = rng.integers(0, 3, 60), rng.normal(size=(60, 3))
+    logits[np.arange(60), labels] += 1.0
+
+    found = tried_temperature(alone(Scored(logits, labels, np.ones(60))))
+
+    assert (found.nll[1] < found.nll[0], found.ece[1] > found.ece[0]) == (True, True)
+    assert found.temperature == 1.0
+    assert "worsens ECE from" in found.refused
+
+
 def test_copies_that_count_once_altogether_change_no_figure() -> None:
     given = scored(40, 0.5, seed=4)
     times = np.where(np.arange(40) % 2, 1, 3)

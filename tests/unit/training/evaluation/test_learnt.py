@@ -132,7 +132,14 @@ def test_what_tells_nothing_is_not_taken_for_unseen(colours: Colours) -> None:
 
 
 def test_a_list_that_cannot_be_read_is_named(colours: Colours) -> None:
-    for text in ("{}", "[]", "no JSON", '{"schema": 2, "others": []}', '{"schema": 1, "train": [], "others": 3}'):
+    for text in (
+        "{}",
+        "[]",
+        "no JSON",
+        '{"schema": 2, "others": []}',
+        '{"schema": true, "train": [], "others": []}',
+        '{"schema": 1, "train": [], "others": 3}',
+    ):
         (colours.run / learnt.FILE).write_text(text, "utf-8")
         with pytest.raises(ModelUnreadable, match=r"learnt\.json does not say"):
             evaluate(GraphModel.open(colours.run, threads=1), colours.data)
