@@ -43,6 +43,16 @@ def held(descriptor):
         threading.Event().wait()
 os.fdatasync = held
 """
+# And a file "asked" says that a caller's photograph is on its way to the model: its version is chosen by then.
+ASKED: Final = """
+import gateway.serving.torchserve as torchserve
+predict = torchserve.TorchServe.predict
+async def telling(self, name, version, images, **rest):
+    if images[0].pixels is not None:
+        Path({asked!r}).touch()
+    return await predict(self, name, version, images, **rest)
+torchserve.TorchServe.predict = telling
+"""
 # A claim ends after five seconds, and then a busy machine has to answer: far from the minute that it once took.
 TAKEN_OVER_S_MAX: Final = 30.0
 
@@ -62,7 +72,8 @@ def gateways(tmp_path: Path, server: RunningTorchServe, console: Console) -> Ite
             }
             log = tmp_path / f"{name}.log"
             held = HELD.format(hold=str(tmp_path / name / "hold"), held=str(tmp_path / name / "held"))
-            running.append(stack.enter_context(GatewayProcess(variables, log, ("-c", held + PATIENT))))
+            asked = ASKED.format(asked=str(tmp_path / name / "asked"))
+            running.append(stack.enter_context(GatewayProcess(variables, log, ("-c", held + asked + PATIENT))))
         for gateway in running:
             until(lambda gateway=gateway: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")  # type: ignore[misc]  # bound
         yield running
@@ -124,7 +135,7 @@ def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seco
 
 
 def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_on(
-    gateways: list[GatewayProcess], server: RunningTorchServe, console: Console
+    gateways: list[GatewayProcess], server: RunningTorchServe, console: Console, tmp_path: Path
 ) -> None:
     """The late owner: its model has answered it while it stood, and another gateway has answered the call."""
     (first, second), key = gateways, uuid4().hex
@@ -132,6 +143,7 @@ def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_
         with without_an_answer(server):
             late = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
             until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
+            until((tmp_path / "gateway-1" / "asked").exists, s_max=30, what="the model was asked")
             first.process.send_signal(signal.SIGSTOP)
         try:
             answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
