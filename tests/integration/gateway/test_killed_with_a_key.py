@@ -75,7 +75,7 @@ def gateways(tmp_path: Path, server: RunningTorchServe, console: Console) -> Ite
             asked = ASKED.format(asked=str(tmp_path / name / "asked"))
             running.append(stack.enter_context(GatewayProcess(variables, log, ("-c", held + asked + PATIENT))))
         for gateway in running:
-            until(lambda gateway=gateway: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")  # type: ignore[misc]  # bound
+            until_ready(gateway)
         yield running
 
 
@@ -105,6 +105,11 @@ def without_an_answer(server: RunningTorchServe) -> Iterator[None]:
         worker.resume()
 
 
+def until_ready(gateway: GatewayProcess) -> None:
+    """A model that is silent for two seconds is no longer ready, and needs a moment once it speaks."""
+    until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
+
+
 def waits(gateway: GatewayProcess) -> bool:
     return "amulet_calls_in_flight 1.0" in gateway.page("/metrics")[1]
 
@@ -120,6 +125,7 @@ def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seco
             first.kill()
         with pytest.raises(grpc.RpcError):
             lost.result()
+    until_ready(second)
     began_s = time.monotonic()
     answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
     took_s = time.monotonic() - began_s
@@ -146,6 +152,7 @@ def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_
             until((tmp_path / "gateway-1" / "asked").exists, s_max=30, what="the model was asked")
             first.process.send_signal(signal.SIGSTOP)
         try:
+            until_ready(second)
             answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
         finally:
             first.process.send_signal(signal.SIGCONT)
