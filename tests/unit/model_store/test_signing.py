@@ -119,6 +119,19 @@ def test_a_trust_folder_holds_keys_and_revocations(tmp_path: Path, maker: Signer
     assert trusted.revoked == {stranger.fingerprint}
 
 
+def test_a_trust_folder_is_read_however_its_files_are_capitalised(
+    tmp_path: Path, maker: Signer, stranger: Signer
+) -> None:
+    for signer, name in ((maker, "MAKER.PEM"), (stranger, "Stranger.Pub")):
+        (tmp_path / name).write_bytes(signer.public.read_bytes())
+    (tmp_path / "REVOKED.TXT").write_text(stranger.fingerprint)
+
+    trusted = TrustStore.load(tmp_path)
+
+    assert set(trusted.keys) == {maker.fingerprint, stranger.fingerprint}
+    assert trusted.revoked == {stranger.fingerprint}
+
+
 def test_a_fingerprint_is_what_sha256sum_prints(maker: Signer) -> None:
     assert hashlib.sha256(maker.public.read_bytes()).hexdigest() == maker.fingerprint
 
@@ -203,6 +216,8 @@ def test_a_trusted_key_that_cannot_be_read_stops_everything(tmp_path: Path) -> N
         TrustStore.load(tmp_path)
     with pytest.raises(KeyUnusable, match="does not exist"):
         TrustStore.load(tmp_path / "nowhere")
+    with pytest.raises(KeyUnusable, match="x cannot be read: File name too long"):
+        TrustStore.load(tmp_path / ("x" * 300))
 
 
 def test_a_revocation_that_is_no_fingerprint_stops_everything(tmp_path: Path) -> None:
