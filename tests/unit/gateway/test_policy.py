@@ -130,6 +130,10 @@ def break_seal(bad: policy_pb2.Policy) -> None:
     bad.photo_seal_public_key = b"short"
 
 
+def break_seal_point(bad: policy_pb2.Policy) -> None:
+    bad.photo_seal_public_key = bytes(32)
+
+
 def break_limits(bad: policy_pb2.Policy) -> None:
     bad.models[0].versions[0].card.decision.detectors[0].out_at = -5
 
@@ -143,6 +147,7 @@ BROKEN: list[tuple[Callable[[policy_pb2.Policy], None], str]] = [
     (break_twice, "listed twice"),
     (break_key, "listed twice"),
     (break_seal, "32"),
+    (break_seal_point, "low order"),
     (break_limits, "must rise"),
     (break_size, "input size"),
 ]
