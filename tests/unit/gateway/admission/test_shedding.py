@@ -134,6 +134,15 @@ async def test_a_house_that_was_half_empty_takes_bursts_again() -> None:
     assert await house.enter(100) == 64 - CALLS_A_CORE // 2 + 1
 
 
+async def test_a_house_in_which_nobody_waits_takes_a_burst_however_long_it_was_so_full() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE - 1)
+    house.shedder.check(FLOOD)
+    house.now_s += STANDING_S
+
+    assert await house.enter(100) == 64 - CALLS_A_CORE + 1
+
+
 async def test_a_house_that_is_half_full_is_not_half_empty() -> None:
     house = House(64)
     await house.enter(64)
@@ -163,7 +172,7 @@ async def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_tha
 
 async def test_what_is_comfortable_follows_what_was_answered_in_a_second() -> None:
     house = House(64)
-    for _ in range(300):
+    for _ in range(900):
         async with house.shedder.place(FLOOD, LATER):
             house.now_s += 1 / 300
 
