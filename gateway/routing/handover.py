@@ -22,7 +22,8 @@ HANDOVER_S_MAX: Final = 10.0
 
 
 class Handovers:
-    """How long the routes of each model may still answer: from when they were to leave, whatever comes meanwhile."""
+    """How long the routes of each model may still answer: from when they were to leave, whatever comes meanwhile
+    (decision 0239)."""
 
     def __init__(self, why_not_ready: WhyNotReady, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._why_not_ready = why_not_ready
