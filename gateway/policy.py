@@ -23,7 +23,7 @@ import httpx
 import structlog
 
 from gateway import errors
-from gateway.routing.handover import HANDOVER_S_MAX, hand_over
+from gateway.routing.handover import Handovers
 from gateway.routing.router import WhyNotReady
 from gateway.snapshot import PolicyInvalid, Snapshot
 
@@ -57,11 +57,10 @@ class PolicyKeeper:
         """on_change: called on the loop with every snapshot that comes into force; must not block."""
         self._settings = settings
         self._on_change = on_change
-        self._why_not_ready = why_not_ready
+        self._handovers = Handovers(why_not_ready, clock=clock)
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._wanted: Snapshot | None = None  # another one while routes are handed over
-        self._handed_over_by_s = 0.0
         self._etag: str | None = None
         self._heard_at = clock()  # until the console answers: when this began, or when the cache was written
         self.trouble: str | None = None  # one sentence; None: the console answered last time
@@ -165,17 +164,15 @@ class PolicyKeeper:
         _log.info(
             "policy_in_force", revision=snapshot.revision, keys=len(snapshot.keys), models=sorted(snapshot.models)
         )
-        self._wanted, self._handed_over_by_s = snapshot, self._clock() + HANDOVER_S_MAX
-        self._snapshot = hand_over(snapshot, self._snapshot, self._why_not_ready)
+        self._wanted = snapshot
+        self._snapshot = self._handovers.follow(snapshot, self._snapshot)
         self._on_change(self._snapshot)
 
     def _hand_over(self) -> None:
-        """Follow the wanted routes when they can be, or after HANDOVER_S_MAX as they are."""
+        """Follow the wanted routes that can be followed by now, or that were waited for long enough."""
         if self._wanted is None or self._wanted is self._snapshot:
             return
-        found = self._wanted
-        if self._clock() < self._handed_over_by_s:
-            found = hand_over(self._wanted, self._snapshot, self._why_not_ready)
+        found = self._handovers.follow(self._wanted, self._snapshot)
         self._snapshot = found
         if found is self._wanted:
             _log.info("routes_handed_over", revision=found.revision)

@@ -27,6 +27,15 @@ class Sealed:
     ciphertext: bytes
 
 
+def can_seal_for(recipient_public_key: bytes) -> bool:
+    """Whether it is a key that photographs can be sealed for: not with zeros, nor any other point of low order."""
+    try:
+        seal(b"", recipient_public_key=recipient_public_key, prediction_id="")
+    except ValueError:
+        return False
+    return True
+
+
 def seal(content: bytes, *, recipient_public_key: bytes, prediction_id: str) -> Sealed:
     """recipient_public_key: X25519, 32 raw bytes. Raises ValueError for one that is not."""
     ephemeral = X25519PrivateKey.generate()

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
+from gateway.sealing import can_seal_for
 from protos.amulet.policy.v1 import policy_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -148,6 +149,8 @@ def _snapshot_of(policy: policy_pb2.Policy, digest: bytes) -> Snapshot:
     seal_key = policy.photo_seal_public_key
     if seal_key and len(seal_key) != 32:
         raise PolicyInvalid(f"photo_seal_public_key has {len(seal_key)} bytes, not 32")
+    if seal_key and not can_seal_for(seal_key):
+        raise PolicyInvalid("photo_seal_public_key is a point of low order, for which nothing can be sealed")
     return Snapshot(
         revision=policy.revision,
         digest=digest,

@@ -92,7 +92,10 @@ def _stack_trust(environment: Mapping[str, str]) -> tuple[Path, ...]:
     if named:
         return (Path(named),)
     folder = Path(environment.get("AMULET_STATE_DIR") or ".amulet", "console", "trusted")
-    return (folder,) if folder.is_dir() else ()
+    try:
+        return (folder,) if folder.is_dir() else ()
+    except OSError:
+        return (folder,)  # whoever reads it says what is wrong with it
 
 
 def _shown(report: Report) -> str:

@@ -33,6 +33,7 @@ from model_store.errors import ArchiveRefused, KeyUnusable
 from protos.amulet.v1 import vocabulary_pb2 as words
 
 REVOKED_FILE: Final = "revoked.txt"
+_KEY_SUFFIXES: Final = frozenset({".pem", ".pub"})
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _KEY_BYTES_MAX: Final = 64 * 1024
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
@@ -47,7 +48,7 @@ class TrustStore:
 
     @staticmethod
     def load(*places: Path) -> TrustStore:
-        """Read keys from files, and from folders every `*.pem` and `*.pub`.
+        """Read keys from files, and from folders every `*.pem` and `*.pub`, in capitals or not.
 
         A folder's `revoked.txt` holds one fingerprint a line; what follows a `#` is a remark. What `sha256sum`
         prints of a key's file revokes it, too, where that is written in another way than its fingerprint takes it.
@@ -57,15 +58,17 @@ class TrustStore:
         written: dict[str, str] = {}  # SHA-256 of a key's file -> its fingerprint
         revoked: set[str] = set()
         for place in places:
-            if not place.exists():
-                raise KeyUnusable(f"{place} does not exist: name a public key (PEM) or a folder of them")
-            for file in _key_files(place):
+            inside = _inside(place)
+            for file in [place] if inside is None else inside:
+                if inside is not None and file.suffix.lower() not in _KEY_SUFFIXES:
+                    continue
                 public = public_pem(file)
                 keys[fingerprint_of(public)] = public
                 written[fingerprint_of(_read_key(file))] = fingerprint_of(public)
-            # Also a link to nothing, which `exists` denies: a revocation that is lost must not go unnoticed.
-            if place.is_dir() and os.path.lexists(place / REVOKED_FILE):
-                revoked.update(_fingerprints_in(place / REVOKED_FILE))
+            # Also a link to nothing: a revocation that is lost must not go unnoticed.
+            for file in inside or ():
+                if file.name.lower() == REVOKED_FILE:
+                    revoked.update(_fingerprints_in(file))
         return TrustStore(keys, frozenset(revoked | {written[each] for each in revoked & written.keys()}))
 
 
@@ -273,11 +276,12 @@ def _written(*, media_type: str, signer: str, payload: bytes, signature: bytes) 
     return json.dumps(bundle, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def _key_files(place: Path) -> Sequence[Path]:
-    if not place.is_dir():
-        return [place]
+def _inside(place: Path) -> Sequence[Path] | None:
+    """What lies in a folder; None: the place is a file. Raises KeyUnusable."""
     try:
-        return sorted(file for file in place.iterdir() if file.suffix in {".pem", ".pub"})
+        if not place.exists():
+            raise KeyUnusable(f"{place} does not exist: name a public key (PEM) or a folder of them")
+        return sorted(place.iterdir()) if place.is_dir() else None
     except OSError as error:
         raise KeyUnusable(f"{place} cannot be read: {error.strerror}") from None
 

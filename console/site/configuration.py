@@ -22,6 +22,7 @@ from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+_RAW_KEY_BYTES: Final = 32
 _MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url", "smtp_url")
 
 
@@ -405,8 +406,10 @@ class ConsoleSettings(BaseSettings):
             for name, path in needed.items()
             if not path.is_file()
         )
-        unusable = None if missing else self.control_token_complaint()
-        return (*missing, unusable) if unusable else missing
+        if missing:
+            return missing
+        complaints = (self.control_token_complaint(), self._photo_seal_key_complaint())
+        return tuple(complaint for complaint in complaints if complaint)
 
     def control_token_complaint(self) -> str | None:
         """One sentence about a control token that no header carries, or that cannot be read; None for a good one."""
@@ -415,6 +418,17 @@ class ConsoleSettings(BaseSettings):
             return None if is_token(self.control_token()) else f"{variable}, which holds no token: {WANTED}"
         except OSError as error:
             return f"{variable}, which cannot be read ({error.strerror})"
+
+    def _photo_seal_key_complaint(self) -> str | None:
+        """One sentence about a file that is no key: there would be no policy, and no key that is revoked would die."""
+        variable = f"{PREFIX}PHOTO_SEAL_KEY_FILE names {self.photo_seal_key_file}"
+        try:
+            content = self.photo_seal_key_file.read_bytes()
+        except OSError as error:
+            return f"{variable}, which cannot be read ({error.strerror})"
+        if len(content) == _RAW_KEY_BYTES:
+            return None
+        return f"{variable}, which must hold {_RAW_KEY_BYTES} bytes, and holds {len(content)}"
 
 
 def load(environment: Mapping[str, str] = os.environ) -> ConsoleSettings:

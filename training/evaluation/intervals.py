@@ -179,9 +179,10 @@ def reflected(found: Interval) -> Interval:
 
     For a figure that lies further from the truth, the fewer photographs there are: a resample is to the photographs
     what these are to the truth, so it leans the same way once more, and percentiles are off by twice as much. The
-    value stays in the interval.
+    value stays in the interval, also where every resample lies on one side of it.
     """
-    return Interval(found.value, 2.0 * found.value - found.high, 2.0 * found.value - found.low)
+    low, high = 2.0 * found.value - found.high, 2.0 * found.value - found.low
+    return Interval(found.value, min(found.value, low), max(found.value, high))
 
 
 def of_calibration_error(found: Interval, *, by_luck: float = 0.0) -> Interval:

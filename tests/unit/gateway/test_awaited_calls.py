@@ -205,8 +205,14 @@ async def test_a_fault_of_the_reader_is_no_lateness() -> None:
     assert arrivals.awaited == 0
 
 
+async def at_once() -> None:
+    """The message is here already."""
+
+
 async def test_a_place_goes_to_who_has_fewer_and_never_from_who_has_as_few() -> None:
     arrivals, never = Arrivals(4, arrive_s_max=60), asyncio.Event()
+    for gone in ("c", "d", "e"):  # who has no call any more has no share
+        await arrivals.message(gone, at_once)
 
     async def begin(client_id: str) -> asyncio.Task[Any]:
         task = asyncio.create_task(arrivals.message(client_id, never.wait))
@@ -224,3 +230,94 @@ async def test_a_place_goes_to_who_has_fewer_and_never_from_who_has_as_few() -> 
     ended = await asyncio.gather(*first[:2], *second, return_exceptions=True)
     assert [type(each) for each in ended] == [errors.ShuttingDown] * 4
     assert arrivals.awaited == 0
+
+
+@pytest.mark.parametrize(
+    ("places", "inside", "comes"),
+    [(5, "aaabb", "b"), (5, "aaabb", "a"), (2, "ab", "c")],
+    ids=["has its share", "has most", "as many clients as places"],
+)
+async def test_a_full_house_refuses_who_has_a_share_or_where_nobody_has_more(
+    places: int, inside: str, comes: str
+) -> None:
+    arrivals, never = Arrivals(places, arrive_s_max=60), asyncio.Event()
+    calls = [asyncio.create_task(arrivals.message(client_id, never.wait)) for client_id in inside]
+    await asyncio.sleep(0)
+
+    with pytest.raises(errors.Overloaded):
+        await asyncio.wait_for(arrivals.message(comes, never.wait), 10)
+
+    assert not any(call.done() for call in calls)
+    arrivals.close()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
+class Late:
+    """Calls whose time is over, and which have not ended yet."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals, self._ended = arrivals, asyncio.Event()
+        self.calls: list[asyncio.Task[Any]] = []
+        self._over = 0
+
+    async def more(self, count: int, client_id: str) -> None:
+        self.calls += [asyncio.create_task(self._arrivals.message(client_id, self._read)) for _ in range(count)]
+        await until(lambda: self._over == len(self.calls), what="their time is over")
+
+    async def end(self) -> list[Any]:
+        self._ended.set()
+        return await asyncio.gather(*self.calls, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._over += 1
+            await self._ended.wait()
+
+
+async def test_a_call_whose_time_is_just_over_makes_room_and_says_why_by_itself() -> None:
+    arrivals = Arrivals(2, arrive_s_max=0.01)
+    late = Late(arrivals)
+    await late.more(2, "a")
+
+    await arrivals.message("b", at_once)
+
+    assert [type(each) for each in await late.end()] == [errors.DeadlineExceeded] * 2
+    assert arrivals.awaited == 0
+
+
+async def test_a_gateway_ends_while_the_time_of_a_call_is_just_over() -> None:
+    arrivals = Arrivals(2, arrive_s_max=0.01)
+    late = Late(arrivals)
+    await late.more(1, "a")
+
+    arrivals.close()
+
+    assert [type(each) for each in await late.end()] == [errors.ShuttingDown]
+
+
+@pytest.mark.parametrize(("arrive_s_max", "last_s"), [(0.01, 3600.0), (3600.0, 0.01)])
+async def test_when_the_gateway_ends_a_call_is_waited_for_the_shorter_of_its_time_and_the_last(
+    arrive_s_max: float, last_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.admission.arrivals.LAST_S", last_s)
+    arrivals, never = Arrivals(2, arrive_s_max=arrive_s_max), asyncio.Event()
+    begun = asyncio.create_task(arrivals.message("a", never.wait))
+    await asyncio.sleep(0)
+
+    arrivals.close()
+
+    with pytest.raises(errors.ShuttingDown):
+        await asyncio.wait_for(begun, 60)
+
+
+async def test_a_call_that_comes_when_the_gateway_ends_is_waited_for_no_longer_than_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.admission.arrivals.LAST_S", 0.01)
+    arrivals = Arrivals(2, arrive_s_max=3600.0)
+    arrivals.close()
+
+    with pytest.raises(errors.ShuttingDown):
+        await asyncio.wait_for(arrivals.message("a", asyncio.Event().wait), 60)

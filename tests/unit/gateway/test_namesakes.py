@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest_asyncio
 
 from gateway import namesakes, shared_redis
 from gateway.namesakes import Namesakes
-from gateway.shared_redis import SharedRedis
+from gateway.shared_redis import Away, SharedRedis
 from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
 from tests.unit.gateway.cast import policy, running_gateway, until
 
@@ -99,6 +100,37 @@ async def test_of_two_with_one_turn_it_is_one_that_is_in_trouble(
     await look(second)
     for _ in range(3):
         assert sorted(await look(first, second)) == [False, True]
+
+
+async def test_each_ones_log_says_which_it_is_and_of_one_that_is_alone_nothing(
+    begun: Callable[[], Namesakes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    first, second = begun(), begun()
+    await look(first, first)
+    assert "gateway_id" not in caplog.text
+
+    await look(second, first, second, second)
+
+    told = [caplog.text.count(which) for which in ("a later one is kept from being ready", "it was here first")]
+    assert told == [1, 1]
+
+
+async def test_without_redis_for_a_moment_nobody_is_in_trouble_and_then_the_first_is_still_the_first(
+    begun: Callable[[], Namesakes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> None:
+        raise Away
+
+    first, second = begun(), begun()
+    first._name, second._name = "f" * 32, "0" * 32  # by their names it would be the other way
+    await look(first, second)
+    assert await look(first, second) == [False, True]
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(SharedRedis, "ask", away)
+        assert await look(first, second) == [False, False]
+
+    assert [await look(first, second) for _ in range(3)] == [[False, True]] * 3
 
 
 async def test_others_with_ids_of_their_own_are_no_trouble(begun: Callable[[], Namesakes], gateway_id: str) -> None:

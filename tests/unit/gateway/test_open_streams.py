@@ -245,11 +245,59 @@ async def test_streams_that_do_not_end_count_until_they_do() -> None:
     await held.enter(GREEDY_ONE)
 
     assert [type(end) for end in held.ends] == [errors.Overloaded]
+    await held.enter("client-third")  # the place of the one that was told to end
+    assert (held.streams.open, len(held.ends)) == (3, 1)
     held.stuck.set()
     held.streams.close()
     await asyncio.wait(held._tasks)
     assert held.streams.open == 0
-    assert Counter(map(type, held.ends)) == {errors.Overloaded: 2, errors.ShuttingDown: 1}
+    assert Counter(map(type, held.ends)) == {errors.Overloaded: 2, errors.ShuttingDown: 2}
+
+
+async def test_with_as_many_clients_as_places_another_one_is_refused_and_nobody_ends_for_it() -> None:
+    held = Held(Streams(2, last_s_max=30.0))
+    for client_id in (GREEDY_ONE, POLITE_ONE):
+        await held.enter(client_id)
+
+    third = await held.enter("client-third")
+
+    assert third.done()
+    assert (held.streams.open, [type(end) for end in held.ends]) == (2, [errors.Overloaded])
+    held.stuck.set()
+    held.streams.close()
+    await asyncio.wait(held._tasks)
+
+
+async def test_it_is_the_newest_stream_that_ends_and_clients_that_have_left_have_no_share() -> None:
+    held = Held(Streams(4, last_s_max=30.0))
+    held.stuck.set()
+    for client_id in ("client-gone", "client-gone-too"):
+        gone = await held.enter(client_id)
+        gone.cancel()
+        await asyncio.wait([gone])
+    greedy = [await held.enter(GREEDY_ONE) for _ in range(4)]
+
+    for _ in range(2):
+        await held.enter(POLITE_ONE)
+
+    await until(lambda: len(held.ends) == 2, what="the two that were told to end have ended")
+    assert [task.done() for task in greedy] == [False, False, True, True]
+    third = await held.enter(POLITE_ONE)  # it has its share: half of the places, not a fourth
+    assert third.done()
+    assert (held.streams.open, len(held.ends)) == (4, 3)
+    held.streams.close()
+    await asyncio.wait(held._tasks)
+
+
+async def test_a_stream_that_comes_when_the_gateway_ends_is_told_so() -> None:
+    held = Held(Streams(2, last_s_max=30.0))
+    held.stuck.set()
+    held.streams.close()
+
+    await held.enter(GREEDY_ONE)
+
+    await until(lambda: bool(held.ends), what="it has ended")
+    assert [type(end) for end in held.ends] == [errors.ShuttingDown]
 
 
 async def test_a_caller_that_does_not_read_its_last_answers_is_not_waited_for_longer_than_a_call() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from gateway import errors
 from gateway.policy import PolicyKeeper, PolicySettings
-from gateway.routing.handover import HANDOVER_S_MAX, hand_over
+from gateway.routing.handover import HANDOVER_S_MAX, Handovers
 from gateway.snapshot import CALLS_PER_MINUTE, PolicyInvalid, ServedVersion, Snapshot
 from protos.amulet.policy.v1 import policy_pb2
 from tests.unit.gateway.cast import (
@@ -130,6 +130,10 @@ def break_seal(bad: policy_pb2.Policy) -> None:
     bad.photo_seal_public_key = b"short"
 
 
+def break_seal_point(bad: policy_pb2.Policy) -> None:
+    bad.photo_seal_public_key = bytes(32)
+
+
 def break_limits(bad: policy_pb2.Policy) -> None:
     bad.models[0].versions[0].card.decision.detectors[0].out_at = -5
 
@@ -143,6 +147,7 @@ BROKEN: list[tuple[Callable[[policy_pb2.Policy], None], str]] = [
     (break_twice, "listed twice"),
     (break_key, "listed twice"),
     (break_seal, "32"),
+    (break_seal_point, "low order"),
     (break_limits, "must rise"),
     (break_size, "input size"),
 ]
@@ -292,6 +297,58 @@ def test_a_third_version_during_a_handover_is_what_is_waited_for(tmp_path: Path)
     assert handover.answering == [third]
 
 
+def test_policies_that_come_meanwhile_do_not_keep_the_old_version_answering(tmp_path: Path) -> None:
+    """As where keys or weights change every few seconds."""
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    for revision in range(2, 6):
+        handover.issue(NEW, revision=revision)
+        assert handover.answering == [OLD]
+        handover.now_s += HANDOVER_S_MAX / 4
+
+    assert handover.answering == [NEW]
+    handover.issue(NEW, revision=6)
+    assert handover.answering == [NEW]
+
+
+def test_a_third_version_does_not_keep_the_old_one_answering_either(tmp_path: Path) -> None:
+    """The console has it unloaded some time after it lost its route."""
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+    handover.now_s = HANDOVER_S_MAX * 0.9
+    handover.issue("v20260103_tiny_1.000", revision=3)
+    assert handover.answering == [OLD]
+
+    handover.now_s = HANDOVER_S_MAX
+
+    assert handover.answering == ["v20260103_tiny_1.000"]
+
+
+def test_a_handover_that_has_ended_leaves_the_next_its_whole_time(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    handover.issue(OLD, revision=1)
+    handover.issue(NEW, revision=2)
+    handover.now_s = HANDOVER_S_MAX
+    assert handover.answering == [NEW]
+    handover.ready = {NEW}
+
+    handover.issue(OLD, revision=3)
+
+    assert handover.answering == [NEW]
+
+
+def test_a_handover_that_was_called_off_leaves_the_next_its_whole_time(tmp_path: Path) -> None:
+    handover = Handover(tmp_path)
+    for revision, version in enumerate((OLD, NEW, OLD), start=1):
+        handover.issue(version, revision=revision)
+    handover.now_s = HANDOVER_S_MAX
+
+    handover.issue(NEW, revision=4)
+
+    assert handover.answering == [OLD]
+
+
 BOTH = {OLD: 0.5, NEW: 0.5}
 
 
@@ -327,35 +384,65 @@ def test_a_model_that_is_new_waits_for_nothing_and_the_others_stay() -> None:
     current = of_models(first={OLD: 1.0})
     wanted = of_models(first={OLD: 1.0}, second={NEW: 1.0})
 
-    assert hand_over(wanted, current, only_old) is wanted
+    assert Handovers(only_old).follow(wanted, current) is wanted
 
 
 def test_a_model_that_is_taken_out_of_production_is_out_at_once() -> None:
     wanted = of_models(first={})
 
-    assert hand_over(wanted, of_models(first={OLD: 1.0}), only_old) is wanted
+    assert Handovers(only_old).follow(wanted, of_models(first={OLD: 1.0})) is wanted
 
 
 def test_one_route_that_answers_is_enough_to_follow_the_new_ones() -> None:
     wanted = of_models(first=BOTH)
 
-    assert hand_over(wanted, of_models(first={OLD: 1.0}), only_old) is wanted
+    assert Handovers(only_old).follow(wanted, of_models(first={OLD: 1.0})) is wanted
 
 
 def test_old_routes_of_which_one_answers_stay_until_then() -> None:
-    found = hand_over(of_models(first={NEW: 1.0}), of_models(first=BOTH), only_old)
+    found = Handovers(only_old).follow(of_models(first={NEW: 1.0}), of_models(first=BOTH))
 
     assert weights(found) == {"first": BOTH}
     assert set(found.models["first"].versions) == {OLD, NEW}
+
+
+def test_while_old_routes_stay_all_else_of_the_model_is_as_the_new_policy_has_it() -> None:
+    policy_now = routed_to(NEW, revision=2)
+    policy_now.models[0].versions.append(served_version(OLD))
+    policy_now.models[0].versions[1].alias = "leaving"
+    policy_now.models[0].routes.append(policy_pb2.Route(version=OLD, shadow=True))
+    wanted, current = (Snapshot.parse(each.SerializeToString()) for each in (policy_now, routed_to(OLD, revision=1)))
+
+    model = Handovers(only_old).follow(wanted, current).models["tiny"]
+
+    assert [route.version.version for route in model.routes] == [OLD]
+    assert [shadow.version for shadow in model.shadows] == [OLD]
+    assert model.versions[OLD].alias == "leaving"
 
 
 def test_only_the_model_that_cannot_follow_keeps_its_routes() -> None:
     current = of_models(first={OLD: 1.0}, second={NEW: 1.0})
     wanted = of_models(first={NEW: 1.0}, second={OLD: 1.0}, third={NEW: 1.0})
 
-    found = hand_over(wanted, current, only_old)
+    found = Handovers(only_old).follow(wanted, current)
 
     assert weights(found) == {"first": {OLD: 1.0}, "second": {OLD: 1.0}, "third": {NEW: 1.0}}
     assert weights(wanted)["first"] == {NEW: 1.0}
-    assert hand_over(wanted, current, nothing) is wanted
-    assert hand_over(wanted, None, only_old) is wanted
+    assert Handovers(nothing).follow(wanted, current) is wanted
+    assert Handovers(only_old).follow(wanted, None) is wanted
+
+
+def test_each_model_is_waited_for_from_when_it_was_to_change() -> None:
+    now_s = 0.0
+    handovers = Handovers(only_old, clock=lambda: now_s)
+    both = of_models(first={OLD: 1.0}, second={OLD: 1.0})
+    one = handovers.follow(of_models(first={NEW: 1.0}, second={OLD: 1.0}), both)
+    now_s = HANDOVER_S_MAX / 2
+    wanted = of_models(first={NEW: 1.0}, second={NEW: 1.0})
+    assert weights(two := handovers.follow(wanted, one)) == {"first": {OLD: 1.0}, "second": {OLD: 1.0}}
+    now_s = HANDOVER_S_MAX
+
+    assert weights(three := handovers.follow(wanted, two)) == {"first": {NEW: 1.0}, "second": {OLD: 1.0}}
+
+    now_s = HANDOVER_S_MAX * 1.5
+    assert handovers.follow(wanted, three) is wanted

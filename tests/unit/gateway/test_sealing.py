@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from gateway.sealing import Sealed, seal
+from gateway.sealing import Sealed, can_seal_for, seal
 
 CONSOLE = X25519PrivateKey.generate()
 PUBLIC = CONSOLE.public_key().public_bytes_raw()
@@ -43,3 +43,22 @@ def test_two_seals_of_one_photograph_share_nothing() -> None:
 
     assert first.ephemeral_public_key != second.ephemeral_public_key
     assert first.ciphertext != second.ciphertext
+
+
+# u-coordinates of the points whose order divides 8 (RFC 7748, section 6.1), without the two on the twist alone.
+FIELD = 2**255 - 19
+LOW_ORDER = [0, 1, FIELD - 1, FIELD, FIELD + 1]
+
+
+@pytest.mark.parametrize("point", LOW_ORDER)
+def test_nothing_is_sealed_for_a_point_of_low_order(point: int) -> None:
+    key = point.to_bytes(32, "little")
+
+    assert not can_seal_for(key)
+    with pytest.raises(ValueError, match="shared key"):
+        seal(b"pixels", recipient_public_key=key, prediction_id="p-1")
+
+
+@pytest.mark.parametrize(("key", "can"), [(PUBLIC, True), (PUBLIC[:-1], False)])
+def test_something_is_sealed_for_a_key(key: bytes, can: bool) -> None:
+    assert can_seal_for(key) == can

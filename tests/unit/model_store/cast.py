@@ -164,7 +164,10 @@ def zip_of(
             + struct.pack("<H", 0x0314)
             + item.shared(item.central, item.name)
             + struct.pack(
-                "<4H2L", len(item.central_extra), 0, 0, 0, item.mode << 16, item.central.get("offset", offset)
+                "<4H2L",
+                *(len(item.central_extra), 0, 0, 0),
+                item.mode << 16 | item.central.get("dos", 0),
+                item.central.get("offset", offset),
             )
             + item.name
             + item.central_extra

@@ -16,6 +16,7 @@ import pytest
 from model_store.archive import Archive, build
 from model_store.card import Card
 from model_store.errors import ArchiveRefused, KeyUnusable
+from model_store.manifest import manifest_of
 from model_store.verification import verify
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests import tiny_archive
@@ -65,6 +66,24 @@ def test_torchserve_finds_what_it_looks_for(run: Path, tmp_path: Path) -> None:
         }
         assert {"model.onnx", "amulet_handler.py"} <= set(opened.namelist())
         assert opened.testzip() is None
+
+
+def test_a_card_has_one_manifest_for_ever(run: Path) -> None:
+    """It must be, byte for byte: with another text no archive that was made before would be accepted."""
+    card = Card.parse((run / "model.json").read_bytes())
+    assert manifest_of(card).decode() == (
+        "{\n"
+        f'  "createdOn": "{card.created_at.isoformat()}",\n'
+        '  "runtime": "python",\n'
+        '  "model": {\n'
+        '    "modelName": "tiny",\n'
+        f'    "modelVersion": "{tiny_archive.VERSION}",\n'
+        '    "serializedFile": "model.onnx",\n'
+        '    "handler": "amulet_handler.py"\n'
+        "  },\n"
+        '  "archiverVersion": "0.12.0"\n'
+        "}\n"
+    )
 
 
 def test_an_archive_gives_back_what_went_in(run: Path, tmp_path: Path, maker: Signer) -> None:

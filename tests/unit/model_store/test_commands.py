@@ -88,6 +88,17 @@ def test_trusted_keys_that_are_not_there_are_named_with_their_variable(
     assert "does not exist" in " ".join(result.stderr.split())
 
 
+def test_a_stacks_own_folder_that_cannot_be_looked_into_is_named(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AMULET_STATE_DIR", str(tmp_path / ("x" * 300)))
+
+    result = CliRunner().invoke(verify, [str(archive)])
+
+    assert result.exit_code == 2
+    assert "cannot be read" in " ".join(result.stderr.split())
+
+
 def test_an_unsigned_archive_is_refused(good: dict[str, bytes], maker: Signer, tmp_path: Path) -> None:
     path = tmp_path / "unsigned.mar"
     path.write_bytes(zip_of(entries_of(good)))

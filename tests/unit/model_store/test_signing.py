@@ -119,6 +119,19 @@ def test_a_trust_folder_holds_keys_and_revocations(tmp_path: Path, maker: Signer
     assert trusted.revoked == {stranger.fingerprint}
 
 
+def test_a_trust_folder_is_read_however_its_files_are_capitalised(
+    tmp_path: Path, maker: Signer, stranger: Signer
+) -> None:
+    for signer, name in ((maker, "MAKER.PEM"), (stranger, "Stranger.Pub")):
+        (tmp_path / name).write_bytes(signer.public.read_bytes())
+    (tmp_path / "REVOKED.TXT").write_text(stranger.fingerprint)
+
+    trusted = TrustStore.load(tmp_path)
+
+    assert set(trusted.keys) == {maker.fingerprint, stranger.fingerprint}
+    assert trusted.revoked == {stranger.fingerprint}
+
+
 def test_a_fingerprint_is_what_sha256sum_prints(maker: Signer) -> None:
     assert hashlib.sha256(maker.public.read_bytes()).hexdigest() == maker.fingerprint
 
@@ -197,12 +210,50 @@ def test_a_key_that_cannot_be_used_is_named_with_what_is_wrong(content: bytes, c
     assert str(path) in str(refusal.value)
 
 
+def _public_pem(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (_public_pem(ed25519.Ed25519PrivateKey.generate().public_key()), "not an elliptic curve key"),
+        (_public_pem(ec.generate_private_key(ec.SECP384R1()).public_key()), "secp384r1"),
+        (_pem(ec.generate_private_key(ec.SECP384R1())), "secp384r1"),
+    ],
+)
+def test_a_trusted_key_of_another_kind_is_named_with_what_is_wrong(
+    content: bytes, complaint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "other.pub").write_bytes(content)
+    with pytest.raises(KeyUnusable, match=rf"other\.pub .*{complaint}"):
+        TrustStore.load(tmp_path)
+
+
+def test_of_several_trusted_keys_the_one_that_signed_counts_wherever_it_lies(
+    folder: Path, maker: Signer, stranger: Signer
+) -> None:
+    for places in ((maker.public, stranger.public), (stranger.public, maker.public)):
+        trusted = TrustStore.load(*places)
+        for signer in (maker, stranger):
+            assert signing.verify(folder, signer.sign(MEMBERS), list(MEMBERS), trusted) == signer.fingerprint
+
+
+def test_what_was_taken_away_or_added_since_it_was_signed_is_named(folder: Path, maker: Signer) -> None:
+    signature = maker.sign(MEMBERS)
+    (folder / "model.onnx").rename(folder / "other.onnx")
+    with pytest.raises(ArchiveRefused, match=r"not as it was signed: model\.onnx, other\.onnx"):
+        signing.verify(folder, signature, list(MEMBERS), maker.trust)
+
+
 def test_a_trusted_key_that_cannot_be_read_stops_everything(tmp_path: Path) -> None:
     (tmp_path / "broken.pem").write_text("no key")
     with pytest.raises(KeyUnusable, match=r"broken\.pem"):
         TrustStore.load(tmp_path)
     with pytest.raises(KeyUnusable, match="does not exist"):
         TrustStore.load(tmp_path / "nowhere")
+    with pytest.raises(KeyUnusable, match="x cannot be read: File name too long"):
+        TrustStore.load(tmp_path / ("x" * 300))
 
 
 def test_a_revocation_that_is_no_fingerprint_stops_everything(tmp_path: Path) -> None:

@@ -255,3 +255,17 @@ def test_the_web_process_names_a_control_token_that_no_gateway_can_show(tmp_path
 
     assert done.returncode == 2
     assert re.fullmatch(r"AMULET_CONTROL_TOKEN_FILE names \S+, which holds no token: wanted one line .*\n", done.stderr)
+
+
+def test_the_web_process_names_a_key_for_photographs_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    for name in ("control_token", "key_secret", "django_secret", "photo_seal.key"):
+        (tmp_path / "secrets" / name).write_text("x" * 31)
+    environment = {"AMULET_STATE_DIR": str(tmp_path), "PATH": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "console.serve"], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert re.fullmatch(r"AMULET_PHOTO_SEAL_KEY_FILE names \S+, which must hold 32 bytes, and holds 31\n", done.stderr)

@@ -148,6 +148,20 @@ async def test_callers_that_are_gone_are_forgotten() -> None:
     assert len(window._calls) == 1
 
 
+async def test_gone_callers_are_looked_for_once_a_window_and_not_with_every_call() -> None:
+    clock = Clock()
+    window = MemoryWindow(clock)
+    clock.now_s += 1.0
+    window.hit_now("gone", 100)
+    known = []
+    for _ in range(3):
+        clock.now_s += WINDOW_S - 0.5
+        window.hit_now("somchai", 100)
+        known.append(set(window._calls))
+
+    assert known == [{"gone", "somchai"}, {"gone", "somchai"}, {"somchai"}]
+
+
 async def test_side_by_side_callers_of_one_gateway_get_exactly_the_limit() -> None:
     assert await admitted(MemoryWindow(), "somchai", 100, 640) == 100
 
@@ -164,6 +178,8 @@ async def test_side_by_side_callers_of_two_gateways_get_exactly_the_limit(
     wait_s = (await redis_windows[0].hit(name, 100)).wait_s
     assert wait_s is not None
     assert 0 < wait_s <= WINDOW_S
+    async with redis.asyncio.Redis.from_url(REDIS_URL) as there:
+        assert 0 < await there.pttl(f"amulet:calls:{name}") <= WINDOW_S * 1000  # who calls no more is forgotten
 
 
 async def a_batch_is_counted_whole_or_not_at_all(one: Window, other: Window, name: str) -> None:
@@ -234,6 +250,7 @@ async def test_a_batch_larger_than_the_limit_is_told_what_would_fit() -> None:
         await limiter.admit("somchai", kind="predictions", calls_per_minute=7, calls=7, counted=1)
 
     assert refused.value.wanted == "send at most 7 at once"
+    assert refused.value.retry_after_s == WINDOW_S
 
 
 async def test_a_batch_of_exactly_the_limit_is_told_to_wait_and_not_that_it_is_too_large() -> None:
@@ -264,6 +281,19 @@ async def test_what_is_taken_back_after_its_window_is_over_takes_nothing_else_al
     assert await admitted(window, "somchai", 10, 11) == 10
 
 
+async def test_what_came_after_what_is_taken_back_leaves_in_the_order_in_which_it_came() -> None:
+    clock = Clock()
+    window = MemoryWindow(clock)
+    first = window.hit_now("somchai", 3)
+    for _ in range(2):
+        clock.now_s += 10.0
+        window.hit_now("somchai", 3)
+
+    window.take_back_now(first)
+
+    assert window.hit_now("somchai", 2).wait_s == WINDOW_S - 10.0
+
+
 async def test_without_redis_each_gateway_counts_for_itself() -> None:
     shared = SharedRedis("redis://127.0.0.1:1/0")
     window = RedisWindow(shared)
@@ -278,10 +308,12 @@ async def test_what_was_counted_without_redis_is_taken_back_without_it() -> None
     window = RedisWindow(shared)
     hit = await window.hit("somchai", 10, 4)
     assert not hit.shared
+    assert await admitted(window, "somchai", 10, 2) == 2
 
+    assert (await window.hit("somchai", 10, 5)).wait_s is not None  # all of them are counted
     await window.take_back(hit)
 
-    assert await admitted(window, "somchai", 10, 30) == 10
+    assert await admitted(window, "somchai", 10, 30) == 8
     await shared.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import AsyncExitStack
 from typing import Final
 
 import pytest
@@ -135,6 +134,24 @@ async def test_a_house_that_was_half_empty_takes_bursts_again() -> None:
     assert await house.enter(100) == 64 - CALLS_A_CORE // 2 + 1
 
 
+async def test_a_house_in_which_nobody_waits_takes_a_burst_however_long_it_was_so_full() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE - 1)
+    house.shedder.check(FLOOD)
+    house.now_s += STANDING_S
+
+    assert await house.enter(100) == 64 - CALLS_A_CORE + 1
+
+
+async def test_a_house_that_is_half_full_is_not_half_empty() -> None:
+    house = House(64)
+    await house.enter(64)
+    house.now_s += STANDING_S
+    await house.leave(64 - CALLS_A_CORE // 2)
+
+    assert await house.enter(100) == CALLS_A_CORE // 2
+
+
 async def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_that_stands() -> None:
     house = House(64)
     await house.enter(64)
@@ -155,14 +172,25 @@ async def test_answers_that_come_in_batches_do_not_open_the_house_to_a_queue_tha
 
 async def test_what_is_comfortable_follows_what_was_answered_in_a_second() -> None:
     house = House(64)
-    for _ in range(300):
+    for _ in range(900):
         async with house.shedder.place(FLOOD, LATER):
             house.now_s += 1 / 300
 
     assert house.shedder.comfortable == round(300 * COMFORT_S)
-    async with AsyncExitStack() as later:
-        house.now_s += 31.0
-        await later.enter_async_context(house.shedder.place(FLOOD, LATER))
+    for passed_s, comfortable in ((25.0, round(300 * COMFORT_S)), (6.0, CALLS_A_CORE)):
+        house.now_s += passed_s
+        async with house.shedder.place(FLOOD, LATER):
+            pass
+        assert house.shedder.comfortable == comfortable
+
+
+async def test_what_fails_is_not_answered_and_makes_nothing_comfortable() -> None:
+    house = House(64)
+    for _ in range(300):
+        with pytest.raises(ValueError):
+            async with house.shedder.place(FLOOD, LATER):
+                raise ValueError
+
     assert house.shedder.comfortable == CALLS_A_CORE
 
 
@@ -271,3 +299,47 @@ async def test_who_leaves_while_waiting_or_has_no_time_left_leaves_nothing_behin
     assert house.shedder.in_flight == 0
     await house.enter(CALLS_A_CORE + 1)
     assert house.shedder.waiting == 1  # as many are worked on as ever
+
+
+async def test_the_place_of_who_was_called_in_and_is_gone_goes_to_the_next() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE)
+    called_in_and_gone = asyncio.create_task(house._call(POLITE, LATER))
+    await house.settle()
+    await house.enter(1, "client-third")
+    house.worked_on.pop(0)[1].set()
+    await asyncio.sleep(0)  # its place is given up, and given on
+    called_in_and_gone.cancel()
+    await house.settle()
+
+    assert house.began[CALLS_A_CORE:] == ["client-third"]
+    assert (house.shedder.in_flight, house.shedder.waiting) == (CALLS_A_CORE, 0)
+
+
+async def test_a_place_does_not_go_to_who_has_just_left_but_to_the_next() -> None:
+    house = House(64)
+    await house.enter(CALLS_A_CORE)
+    leaving = asyncio.create_task(house._call(POLITE, LATER))
+    await house.settle()
+    await house.enter(1, "client-third")
+    house.worked_on.pop(0)[1].set()
+    leaving.cancel()  # not yet cleared away when the place is given on
+    await house.settle()
+
+    assert house.began[CALLS_A_CORE:] == ["client-third"]
+    assert (house.shedder.in_flight, house.shedder.waiting) == (CALLS_A_CORE, 0)
+    await house.leave(CALLS_A_CORE)
+    assert house.shedder.in_flight == 0
+
+
+async def test_a_call_that_goes_for_another_clients_may_just_have_left() -> None:
+    house = House(CALLS_A_CORE + 2)
+    await house.enter(CALLS_A_CORE + 1)
+    leaving = asyncio.create_task(house._call(FLOOD, LATER))
+    await house.settle()
+    polite = asyncio.create_task(house._call(POLITE, LATER))
+    leaving.cancel()  # not yet cleared away when the other one comes in
+    await house.settle()
+
+    assert (house.shedder.in_flight, house.shedder.waiting) == (CALLS_A_CORE + 2, 2)
+    assert not polite.done()

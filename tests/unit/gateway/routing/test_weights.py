@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -24,6 +25,21 @@ def test_each_version_gets_its_share() -> None:
     canary = sum(choose(table, caller).version.version == "canary" for caller in CALLERS)
 
     assert canary / len(CALLERS) == pytest.approx(0.1, abs=0.015)  # three standard deviations
+
+
+def test_each_of_several_versions_gets_its_share_and_what_one_leaves_goes_by_the_weights_of_the_others() -> None:
+    three, two = routes(a=0.5, b=0.3, c=0.2), routes(a=0.5, b=0.3)
+
+    shares = Counter(chosen(three, caller) for caller in CALLERS)
+    heirs = Counter(chosen(two, caller) for caller in CALLERS if chosen(three, caller) == "c")
+
+    for name, share in (("a", 0.5), ("b", 0.3), ("c", 0.2)):
+        assert shares[name] / len(CALLERS) == pytest.approx(share, abs=0.025)  # three standard deviations
+    assert heirs["a"] / shares["c"] == pytest.approx(0.5 / 0.8, abs=0.055)
+
+
+def chosen(table: list[Route], caller: str) -> str:
+    return choose(table, caller).version.version
 
 
 def test_a_caller_stays_with_its_version_in_whatever_order_routes_are_listed() -> None:

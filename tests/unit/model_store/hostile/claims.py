@@ -166,6 +166,11 @@ for _key, _edit in {
 
 
 @cases.refused_for(words.REASON_ARCHIVE_MANIFEST_INVALID)
+def manifest_that_goes_on(m: Material) -> bytes:
+    return m.signed({**m.good, contents.MANIFEST: m.good[contents.MANIFEST] * 2})
+
+
+@cases.refused_for(words.REASON_ARCHIVE_MANIFEST_INVALID)
 def manifest_that_only_a_lenient_reader_reads(m: Material) -> bytes:
     """Gson takes the last of two keys, and comments."""
     text = m.good[contents.MANIFEST].replace(b'"model": {', b'"model": { /* */ "handler": "evil.py",')

@@ -146,6 +146,19 @@ def member_before_the_first(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def member_after_the_last(m: Material) -> bytes:
+    entries = m.entries()
+    hidden = zip_of([Entry(b"sitecustomize.py", m.python)])
+    entries[-1].gap = hidden[: hidden.index(b"PK\x01\x02")]
+    return zip_of(entries)
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def bytes_at_the_end_of_the_directory(m: Material) -> bytes:
+    return zip_of(m.entries(), directory_order=lambda headers: [*headers, m.python])
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
 def two_names_for_one_content(m: Material) -> bytes:
     """Overlapping members, the way of the 42 kB bombs that no ratio limit sees."""
     entries = m.entries()
@@ -203,6 +216,20 @@ def packed_with_bzip2(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def needs_features_of_zip64(m: Material) -> bytes:
+    entries = m.entries()
+    entry(entries, "model.json").lie(version=45)
+    return zip_of(entries)
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def flag_that_readers_do_not_agree_on(m: Material) -> bytes:
+    entries = m.entries()
+    entry(entries, "model.json").lie(flags=0x0020)  # a patch of another file
+    return zip_of(entries)
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
 def data_after_the_packed_stream(m: Material) -> bytes:
     entries = m.entries()
     item = entry(entries, "model.json")
@@ -226,6 +253,25 @@ def packed_stream_without_end(m: Material) -> bytes:
     item = entry(entries, "model.json")
     item.deflated = True
     item.data = item.packed()[:-3]
+    return zip_of(entries)
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def packed_stream_that_is_whole_and_goes_on(m: Material) -> bytes:
+    entries = m.entries()
+    item = entry(entries, "model.json")
+    item.deflated = True
+    deflater = zlib.compressobj(9, zlib.DEFLATED, -15)
+    item.data = deflater.compress(item.content) + deflater.flush(zlib.Z_SYNC_FLUSH)
+    return zip_of(entries)
+
+
+@cases.refused_for(words.REASON_ARCHIVE_UNREADABLE)
+def packed_stream_shorter_than_it_says(m: Material) -> bytes:
+    entries = m.entries()
+    item = entry(entries, "model.json")
+    item.deflated = True
+    item.lie(size=len(item.content) + 1)
     return zip_of(entries)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from model_store import contents
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests import tiny_archive
-from tests.unit.model_store.cast import Entry, zip_of
+from tests.unit.model_store.cast import Entry, entry, zip_of
 from tests.unit.model_store.hostile import Cases, Material
 
 cases: Final = Cases()
@@ -30,6 +30,7 @@ for _key, _name, _reason in (
     ("same_name_in_capitals", b"AMULET_HANDLER.py", words.REASON_ARCHIVE_PATH_UNSAFE),
     ("manifest_in_small_letters", b"mar-inf/manifest.json", words.REASON_ARCHIVE_PATH_UNSAFE),
     ("null_in_the_name", b"model.json\x00.png", words.REASON_ARCHIVE_PATH_UNSAFE),
+    ("delete_in_the_name", b"golden_2.png\x7f", words.REASON_ARCHIVE_PATH_UNSAFE),
     ("newline_in_the_name", b"golden_2.png\n", words.REASON_ARCHIVE_PATH_UNSAFE),
     ("name_beyond_ascii", "model.јson".encode(), words.REASON_ARCHIVE_PATH_UNSAFE),
     ("name_of_no_letters", b"", words.REASON_ARCHIVE_PATH_UNSAFE),
@@ -64,6 +65,13 @@ def named_pipe(m: Material) -> bytes:
 @cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
 def folder_without_a_slash(m: Material) -> bytes:
     return zip_of([*m.entries(), Entry(b"golden_2.png", b"", mode=0o040755)])
+
+
+@cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)
+def folder_to_windows_alone(m: Material) -> bytes:
+    entries = m.entries()
+    entry(entries, "golden_1.png").central = {"dos": 0x10}
+    return zip_of(entries)
 
 
 @cases.refused_for(words.REASON_ARCHIVE_MEMBER_NOT_ALLOWED)

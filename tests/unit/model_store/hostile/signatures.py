@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests import tiny_archive
-from tests.unit.model_store.cast import entries_of, zip_of
+from tests.unit.model_store.cast import entries_of, entry, zip_of
 from tests.unit.model_store.hostile import Cases, Fires, Material
 
 cases: Final = Cases()
@@ -84,6 +84,14 @@ def the_same_members_in_a_zip_of_someones_own(m: Material) -> bytes:
         for name, content in {**m.good, "model.sig": m.maker.sign(m.good)}.items():
             archive.writestr(name, content)
     return out.getvalue()
+
+
+@cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)
+def the_same_members_at_another_time(m: Material) -> bytes:
+    """Headers have room for what nobody signed."""
+    entries = m.entries()
+    entry(entries, "model.json").lie(time=1)
+    return zip_of(entries)
 
 
 @cases.refused_for(words.REASON_ARCHIVE_SIGNATURE_INVALID)

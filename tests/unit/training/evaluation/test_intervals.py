@@ -111,6 +111,8 @@ def test_of_no_photographs_there_is_no_share() -> None:
 
 def test_percentiles_are_turned_round_the_value_and_keep_it() -> None:
     assert reflected(Interval(0.10, 0.08, 0.16)).pair() == pytest.approx([0.04, 0.12])
+    assert reflected(Interval(0.02, 0.05, 0.09)).pair() == pytest.approx([-0.05, 0.02])
+    assert of_calibration_error(Interval(0.02, 0.05, 0.09)).pair() == pytest.approx([0.0, 0.02])
     assert of_calibration_error(Interval(0.05, 0.04, 0.06)).pair() == pytest.approx([0.04, 0.06])
     assert of_calibration_error(Interval(0.06, 0.06, 0.15)).pair() == pytest.approx([0.0, 0.06])
     assert of_calibration_error(Interval(0.20, 0.19, 0.24), by_luck=0.19).pair() == pytest.approx([0.16, 0.21])
