@@ -85,6 +85,7 @@ class PlanList(generics.ListAPIView[Plan]):
 
 
 class JobFilter(filters.FilterSet):
+    dataset = filters.NumberFilter(field_name="dataset_id", help_text="The id of the data set that it learnt from.")
     version = filters.NumberFilter(field_name="version_id", help_text="The id of the version that it became.")
 
     class Meta:
