@@ -44,7 +44,7 @@ from console.vault import queries as vault_queries
 from console.vault import services as vault
 from console.vault.cipher import find_by
 from console.vault.folder import Folder
-from console.vault.models import Consent, Erased, StoredObject, Subject
+from console.vault.models import Consent, Erased, Kind, StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -237,6 +237,31 @@ def test_while_it_goes_on_nothing_is_opened_or_agreed_to(officer: User, expert: 
     with pytest.raises(Conflict, match="being erased"):
         vault.give_consent(actor=officer, pseudonym=PERSON, purpose="training", text_version="1", channel="web")
     assert not vault.lock_consents(["canary-consent-7701"], purpose="keep_photograph", at=now())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("door", ["one", "all"])
+def test_who_is_erased_while_a_store_hands_something_out_leaves_no_trace_of_it(
+    officer: User, expert: User, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    row = StoredObject.objects.filter(subject=mine.subject_id, kind="photograph").first()
+    assert row is not None
+    read = opening._opened
+
+    def slowly(row: StoredObject) -> bytes:
+        content = read(row)
+        monkeypatch.setattr(opening, "_opened", read)
+        assert erasure.carry_out(request.pk)
+        return content
+
+    monkeypatch.setattr(opening, "_opened", slowly)
+    if door == "one":
+        with pytest.raises(NotFound):
+            opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=row.owner, part=row.part)
+    else:
+        assert list(opening.open_for_the_person(actor=officer, subject_id=mine.subject_id)) == []
+    assert not Payload.objects.filter(subject_id__in=map(str, mine.prediction_ids)).exists()
 
 
 def test_it_is_not_done_while_the_journal_holds_anything(officer: User, expert: User) -> None:
