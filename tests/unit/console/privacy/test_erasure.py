@@ -418,12 +418,15 @@ def test_a_duplicate_is_done_with_the_first(officer: User, expert: User) -> None
     request = ask_erasure(officer)
     second = services.receive(actor=officer, pseudonym=PERSON, kind="erasure", laws="both", channel="web")
     other = services.receive(actor=officer, pseudonym=PERSON, kind="access", laws="both", channel="web")
+    services.extend(actor=officer, request_id=request.pk, reason="Khun Malee is abroad")
     assert erasure.carry_out(request.pk)
     second.refresh_from_db()
     other.refresh_from_db()
     assert (second.state, bytes(second.found_by)) == (State.DONE, b"")
     closed = Entry.objects.get(type="privacy.closed_with").payload
     assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), request.pk)
+    request.refresh_from_db()
+    assert (request.reason, request.extension_reason) == ("", "")
     assert (other.state, other.subject_id) == (State.RECEIVED, None)
 
 
