@@ -273,6 +273,12 @@ def test_what_is_written_into_an_entry_beside_what_its_hash_covers_is_named(adde
     assert what in report.problems[0].what
 
 
+def test_a_flipped_bit_in_any_byte_is_found() -> None:
+    log = b"\n".join(make_log(2, signed_at=(1, 2)).lines())
+    spoilt = (log[:place] + bytes([log[place] ^ 1]) + log[place + 1 :] for place in range(len(log)))
+    assert [changed for changed in spoilt if verify(changed.split(b"\n"), KEY.public_key()).whole] == []
+
+
 def test_a_log_behind_another_log_does_not_prove_what_stands_before_it() -> None:
     forged = make_log(3, signed_at=(), tag="forged")
     report = verify([*forged.lines(), *LOG.lines()], KEY.public_key())
