@@ -9,9 +9,11 @@ from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
+from django.forms import IntegerField
 from django.utils.translation import gettext as _
 from django_filters.fields import IsoDateTimeField
-from django_filters.rest_framework import BooleanFilter, CharFilter, DjangoFilterBackend, IsoDateTimeFilter
+from django_filters.rest_framework import BooleanFilter, CharFilter, DjangoFilterBackend, Filter, IsoDateTimeFilter
+from drf_spectacular.utils import extend_schema_field
 from rest_framework.request import Request
 
 from console.errors import Invalid
@@ -19,6 +21,7 @@ from console.instants import in_utc
 from console.paging import CURSOR, SIZE
 
 _BOOLEANS: Final = ("true", "false")
+_NUMBER_MAX: Final = 2**63 - 1  # what a database counts to
 
 
 class KnownFilters(DjangoFilterBackend):
@@ -71,6 +74,16 @@ class Instant(IsoDateTimeFilter):
     """A moment, with whatever offset; without one it is the console's own time."""
 
     field_class = _InstantField
+
+
+@extend_schema_field({"type": "integer", "minimum": 1, "maximum": _NUMBER_MAX})
+class RowNumber(Filter):
+    """The number of a row, as addresses have it. `NumberFilter` takes any decimal, and refuses those beyond 1e50."""
+
+    field_class = IntegerField
+
+    def __init__(self, column: str, *, help_text: str) -> None:
+        super().__init__(column, help_text=help_text, min_value=1, max_value=_NUMBER_MAX)
 
 
 def _check(known: Any, name: str, value: str) -> None:

@@ -128,6 +128,7 @@ PAGES: Final[Mapping[str, str]] = {
     "webhooks/endpoint/<path:object_id>/secret/": "x",
     "webhooks/endpoint/<path:object_id>/test/": "x",
     "webhooks/delivery/<path:object_id>/again/": "x",
+    "webhooks/delivery/<path:object_id>/now/": "x",
     "webhooks/endpoint/<path:object_id>/switch/": "x",
     "webhooks/endpoint/<path:object_id>/remove/": "x",
 }

@@ -92,6 +92,7 @@ TYPES: Final = {
     "webhooks.endpoint_disabled": gettext_noop("webhook switched off"),
     "webhooks.endpoint_enabled": gettext_noop("webhook switched on"),
     "webhooks.endpoint_removed": gettext_noop("webhook removed"),
+    "webhooks.delivery_hastened": gettext_noop("message of a webhook tried at once"),
     "webhooks.delivery_repeated": gettext_noop("message of a webhook delivered again"),
     "webhooks.secret_renewed": gettext_noop("secret of a webhook renewed"),
     "webhooks.test_sent": gettext_noop("test sent to a webhook"),

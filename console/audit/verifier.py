@@ -19,6 +19,7 @@ What is found, and where it is named:
 
     edit, insert, delete, swap    the entry at which the hashes stop fitting
     filed under something else    the entry whose payload says another thing than its `about`
+    a field beside those above    the entry; no hash covers it
     tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
     re-hash of everything after   the entries between the last root that fits and the first that does not
     fork                          the size at which two signed roots differ
@@ -41,7 +42,23 @@ from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
 EXPORT_FORM: Final = 1
 PROBLEMS_MAX: Final = 20
 _NEWLINES: Final = 7
-_DECODER: Final = json.JSONDecoder()
+_FIELDS: Final = frozenset(
+    ("sequence", "time", "type", "actor", "previous", "commitment", "hash", "salt", "payload", "about")
+)
+
+
+class _Twice(ValueError):
+    """A name that stands twice in one object: of two readers one takes the first value, the other the last."""
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise _Twice
+    return table
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +135,10 @@ class _Run:
             document, end = _DECODER.raw_decode(text)
             if end != len(text):
                 raise ValueError("something follows the value")
-        except (ValueError, RecursionError):
-            self._problem(number, "this line is not JSON", place=self.last + 1)
+        except (ValueError, RecursionError) as error:
+            twice = "a name stands twice on this line, so that it says one thing to one reader and another to the next"
+            what = twice if isinstance(error, _Twice) else "this line is not JSON"
+            self._problem(number, what, place=self.last + 1)
             self.links_broken = True
             return
         if isinstance(document, dict):
@@ -214,6 +233,11 @@ class _Run:
                 self._broken(number, "its payload is not the one that it was written with", sequence)
             elif (about := entry.get("about")) is not None and not _says(payload, about):
                 self._problem(number, f"it is filed under {about}, and is about {about_of(payload)}", sequence)
+            if not entry.keys() <= _FIELDS:
+                added = ", ".join(sorted(entry.keys() - _FIELDS))
+                self._problem(
+                    number, f"it says something that no entry says, and that no hash covers: {added}", sequence
+                )
             changed = leaf.hex() != stated
             if changed:
                 leaf = bytes.fromhex(stated)  # what the entries behind it follow

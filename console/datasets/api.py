@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,8 @@ from rest_framework.request import Request
 from console.datasets import queries
 from console.datasets.models import Dataset, Proposal
 from console.datasets.services import NOTE_MAX, export_zip
+from console.predictions.names import names_of_model
+from console.registry.models import ModelVersion
 from console.staff.models import User
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
@@ -42,13 +45,46 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
         read_only_fields = fields
 
 
+class ExpertSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    labels = serializers.IntegerField(help_text="That this expert decided, of those that are left.")
+
+
+class LearnerSerializer(serializers.ModelSerializer[ModelVersion]):
+    """A version whose card names exactly these photographs."""
+
+    uploaded_by = serializers.CharField(source="uploaded_by.username", read_only=True)
+
+    class Meta:
+        model = ModelVersion
+        fields: tuple[str, ...] = ("id", "model", "version", "state", "sha256", "uploaded_by", "uploaded_at")
+        read_only_fields = fields
+
+
 class DatasetWithVersionsSerializer(DatasetSerializer):
+    class_names = serializers.SerializerMethodField(help_text="Class -> language -> what it is called.")
+    decided_by = serializers.SerializerMethodField(help_text="Whose labels they are, the most first.")
     erased = serializers.SerializerMethodField(help_text="Photographs that were erased since.")
-    versions = serializers.SerializerMethodField(help_text="Versions that learnt from it.")
+    versions = serializers.SerializerMethodField(help_text="The names of those in `learnt`.")
+    learnt = serializers.SerializerMethodField(help_text="Versions that learnt from it, the newest first.")
 
     class Meta(DatasetSerializer.Meta):
-        fields = (*DatasetSerializer.Meta.fields, "erased", "versions")
+        fields = (*DatasetSerializer.Meta.fields, "class_names", "decided_by", "erased", "versions", "learnt")
         read_only_fields = fields
+
+    @extend_schema_field(serializers.DictField(child=serializers.DictField(child=serializers.CharField())))
+    def get_class_names(self, dataset: Dataset) -> dict[str, Mapping[str, str]]:
+        names = names_of_model(dataset.model)
+        return {class_id: names.get(class_id, {}) for class_id in dataset.per_class}
+
+    @extend_schema_field(ExpertSerializer(many=True))
+    def get_decided_by(self, dataset: Dataset) -> Any:
+        rows = [{"name": name, "labels": labels} for name, labels in queries.experts_of(dataset)]
+        return ExpertSerializer(rows, many=True).data
+
+    @extend_schema_field(LearnerSerializer(many=True))
+    def get_learnt(self, dataset: Dataset) -> Any:
+        return LearnerSerializer(queries.versions_of(dataset), many=True).data
 
     def get_erased(self, dataset: Dataset) -> int:
         return queries.erased_since(dataset)

@@ -29,7 +29,8 @@ def datasets() -> QuerySet[Dataset]:
 
 def versions_of(dataset: Dataset) -> list[ModelVersion]:
     """Versions whose card names this data set's photographs, newest first. One query over the registry."""
-    return list(ModelVersion.objects.filter(card_document__data__fingerprint=dataset.fingerprint).order_by("-pk"))
+    found = ModelVersion.objects.filter(card_document__data__fingerprint=dataset.fingerprint)
+    return list(found.select_related("uploaded_by").order_by("-pk"))
 
 
 def learnt_from(fingerprint: str) -> LearntFrom | None:

@@ -16,11 +16,16 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import (
+    UnfoldAdminSelectWidget,
+    UnfoldAdminSplitDateTimeWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from console.errors import NotFound
 from console.history import HistoryAdmin
-from console.pages import ReasonForm, ask, page
+from console.pages import ask, page
 from console.privacy import clocks, queries, request_page, services
 from console.privacy import subject_admin as subject_admin  # Django looks for pages in this file alone
 from console.privacy.api import export_response, pdf_response
@@ -68,6 +73,17 @@ class MethodForm(forms.Form):
         max_length=200,
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("By what kind of proof; no names, no numbers of documents."),
+    )
+
+
+class WhyForm(forms.Form):
+    """What is typed here outlives the person's data: the audit trail keeps it."""
+
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"),
+        max_length=services.REASON_MAX,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text=gettext_lazy("Kept in the audit trail; nothing that names the person."),
     )
 
 
@@ -133,9 +149,9 @@ class PrivacyRequestAdmin(HistoryAdmin):
 
     @display(description=gettext_lazy("Days left"), label=request_page.URGENCY)
     def left_badge(self, row: PrivacyRequest) -> tuple[str, str]:
-        if not row.is_open:
-            return Escalation.NONE, "–"
         left = row.days_left(clocks.day_of(now()))
+        if not row.is_open and left >= 0:
+            return Escalation.NONE, "–"
         return clocks.escalation(left), request_page.left_text(left)
 
     @display(description="GDPR")
@@ -344,6 +360,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
             ),
             button=_("Lift the restriction"),
             back=reverse("admin:privacy_privacyrequest_change", args=[row.pk]),
+            form=WhyForm,
             act=act,
             danger=True,
         )
@@ -392,7 +409,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
         title: str,
         consequence: str,
         work: Callable[[User, int, dict[str, Any]], PrivacyRequest],
-        form: type[forms.Form] = ReasonForm,
+        form: type[forms.Form] = WhyForm,
         danger: bool = False,
     ) -> HttpResponse:
         row = self._row(request, object_id)

@@ -32,7 +32,9 @@ from console.vault.services import TEXT_MAX
 
 class PrivacyRequestSerializer(serializers.ModelSerializer[PrivacyRequest]):
     due_on = serializers.SerializerMethodField(help_text="The last day under each law, and the one that binds.")
-    days_left = serializers.SerializerMethodField()
+    days_left = serializers.SerializerMethodField(
+        help_text="0 on the last day that binds, negative after it; of a closed one, on the day on which it was closed."
+    )
     erasure = serializers.SerializerMethodField(help_text="How far an erasure is, and what it waits for.")
     restricted = serializers.SerializerMethodField(help_text="Whether what is kept of this person is left alone now.")
     known = serializers.SerializerMethodField(help_text="Whether anything is known of this person.")
@@ -51,6 +53,7 @@ class PrivacyRequestSerializer(serializers.ModelSerializer[PrivacyRequest]):
             "due_on",
             "days_left",
             "extended_at",
+            "extension_reason",
             "identity_method",
             "identity_checked_at",
             "reason",
@@ -93,15 +96,21 @@ class NewPrivacyRequestSerializer(serializers.Serializer[PrivacyRequest]):
 
 
 class IdentityMethodSerializer(serializers.Serializer[PrivacyRequest]):
-    method = serializers.CharField(max_length=200, help_text="How it was made sure who asks.")
+    method = serializers.CharField(
+        max_length=200, help_text="By what kind of proof it was made sure who asks; no names, no numbers of documents."
+    )
 
 
 class WhyPrivacySerializer(serializers.Serializer[PrivacyRequest]):
-    reason = serializers.CharField(max_length=services.REASON_MAX)
+    reason = serializers.CharField(
+        max_length=services.REASON_MAX, help_text="Kept in the audit trail; nothing that names the person."
+    )
 
 
 class PrivacyOutcomeSerializer(serializers.Serializer[PrivacyRequest]):
-    outcome = serializers.CharField(max_length=services.REASON_MAX, help_text="What was done.")
+    outcome = serializers.CharField(
+        max_length=services.REASON_MAX, help_text="What was done; nothing that names the person."
+    )
 
 
 class RequestFilter(filters.FilterSet):

@@ -179,7 +179,17 @@ def _finish(erasure: Erasure) -> Step:
     erasure.finished_at = moment
     erasure.statement = certificate.statement_of(erasure)
     erasure.entry_sequence = certificate.commit(erasure)
-    mine = PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS)
+    # What somebody typed of why it took longer may name the person, and goes with them.
+    closed = {
+        "state": State.DONE,
+        "closed_at": moment,
+        "found_by": b"",
+        "subject": None,
+        "reason": "",
+        "extension_reason": "",
+    }
+    # First the request itself: who enters a duplicate of it at this moment holds it, and is seen afterwards.
+    PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS).update(**closed)
     others = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id, state__in=OPEN)
     for duplicate in others.values_list("pk", flat=True):
         record(
@@ -189,8 +199,7 @@ def _finish(erasure: Erasure) -> Step:
             subject_id=str(duplicate),
             details={"first": erasure.request_id},
         )
-    for rows in (mine, others):
-        rows.update(state=State.DONE, closed_at=moment, found_by=b"", subject=None, reason="")
+    others.update(**closed)
     return Step.DONE
 
 

@@ -424,7 +424,10 @@ TABLES: Final[tuple[Table, ...]] = (
     ),
     Table(
         "webhooks.Delivery", RUNNING,
-        {"id endpoint sequence type body state tries next_try_at answer created_at settled_at": NOTHING},
+        {
+            "id endpoint sequence type body state tries next_try_at answer created_at settled_at": NOTHING,
+            "tried_at claimed_until": NOTHING,
+        },
         rule="deliveries",
     ),
     Table(

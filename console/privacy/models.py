@@ -148,8 +148,13 @@ class PrivacyRequest(models.Model):
             extended=self.extended_at is not None,
         )
 
+    def counts_to(self, today: date) -> date:
+        """The day that the limits are held against: today, or the day on which it was closed."""
+        return today if self.closed_at is None else clocks.day_of(self.closed_at)
+
     def days_left(self, today: date) -> int:
-        return self.limits().days_left(today)
+        """Negative: it is too late, or was when it was closed."""
+        return self.limits().days_left(self.counts_to(today))
 
 
 class Step(models.IntegerChoices):

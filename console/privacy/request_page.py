@@ -47,13 +47,19 @@ def left_text(days_left: int) -> str:
     return ngettext("{days} day", "{days} days", days_left).format(days=days_left)
 
 
+def kept_text(days_left: int) -> str:
+    """Of a closed one: whether the answer came in time."""
+    return left_text(days_left) if days_left < 0 else _("in time")
+
+
 def due_text(row: PrivacyRequest, law: Law) -> str:
     return legal_date(row.limits().by_law[law])
 
 
 def shown(row: PrivacyRequest) -> dict[str, Any]:
     """What the page of one request shows. At most five queries."""
-    limits, today = row.limits(), clocks.day_of(now())
+    limits, day_counted = row.limits(), row.counts_to(clocks.day_of(now()))
+    said = left_text if row.is_open else kept_text
     erasure: Erasure | None = getattr(row, "erasure", None)
     done = erasure is not None and erasure.step == Step.DONE
     try:
@@ -68,11 +74,11 @@ def shown(row: PrivacyRequest) -> dict[str, Any]:
         "laws": Laws(row.laws).label,
         "received": legal_date(clocks.day_of(row.received_at)),
         "clocks": [
-            (law.name, legal_date(day), left_text((day - today).days) if row.is_open else "–", day == limits.binding)
+            (law.name, legal_date(day), said((day - day_counted).days), day == limits.binding)
             for law, day in limits.by_law.items()
         ],
         "restricted": row.kind in RESTRICTS and row.subject is not None and row.subject.restricted_at is not None,
-        "urgency": clocks.escalation(limits.days_left(today)).value if row.is_open else "",
+        "urgency": clocks.escalation(limits.days_left(day_counted)).value if row.is_open else "",
         "erasure": erasure,
         "step": Step(erasure.step).label if erasure else "",
         "stores": _stores(erasure) if erasure else [],

@@ -61,7 +61,9 @@ def receive(
     if received_at < EARLIEST:
         raise Invalid(_("A request cannot have come in before the year 2000."), field="received_at")
     digest = find_by(vault.keys(), pseudonym)
-    first = queries.open_requests().filter(found_by=digest, kind=kind, duplicate_of=None).order_by("pk").first()
+    # Held: were it closed at this moment, nobody would close its duplicate, nor could anybody work on that.
+    same = queries.open_requests().filter(found_by=digest, kind=kind, duplicate_of=None)
+    first = same.select_for_update(no_key=True).order_by("pk").first()
     request = PrivacyRequest(
         kind=kind,
         laws=laws,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
@@ -11,6 +13,7 @@ from console.audit.services import erase_payloads
 from console.datasets.models import Label
 from console.predictions.models import Prediction
 from console.predictions.services import discard
+from console.vault.models import Subject
 from console.vault.services import discard_of
 
 AT_ONCE_MAX: Final = 10_000  # of one application: what is many years late goes in some hours, in short transactions
@@ -35,9 +38,22 @@ def discard_older_than(before: datetime) -> int:
     """
     going = older_than(before).exclude(pk__in=held(older_than(before)).values("pk")).order_by("happened_at")
     ids = list(going.values_list("pk", flat=True)[:AT_ONCE_MAX])
+    gone = 0
     for start in range(0, len(ids), _BATCH):
-        some = ids[start : start + _BATCH]
+        some = _held_by_nobody_yet(ids[start : start + _BATCH])
         discard_of(map(str, some))
         erase_payloads(subject_type="prediction", subject_ids=[str(key) for key in some])
         discard(some)
-    return len(ids)
+        gone += len(some)
+    return gone
+
+
+def _held_by_nobody_yet(ids: Sequence[UUID]) -> list[UUID]:
+    """Of these those that are still free to go: thousands take their time, and people restrict what is done meanwhile.
+
+    Whoever does it now waits until the caller's transaction has ended.
+    """
+    rows = Prediction.objects.filter(pk__in=ids)
+    people = Subject.objects.filter(pk__in=rows.values("subject"))
+    list(people.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    return list(rows.exclude(pk__in=held(rows).values("pk")).values_list("pk", flat=True))

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.datasets.services import NOTE_MAX
+from console.filtering import RowNumber
 from console.retraining import queries, services
 from console.retraining.models import SEED_MAX, Failure, Plan, Recipe, Stage, TrainingJob
 from console.staff.permissions import may
@@ -85,7 +86,8 @@ class PlanList(generics.ListAPIView[Plan]):
 
 
 class JobFilter(filters.FilterSet):
-    version = filters.NumberFilter(field_name="version_id", help_text="The id of the version that it became.")
+    dataset = RowNumber("dataset_id", help_text="The id of the data set that it learnt from.")
+    version = RowNumber("version_id", help_text="The id of the version that it became.")
 
     class Meta:
         model = TrainingJob

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from ipaddress import IPv6Address, IPv6Network
+from typing import Any, Final
 
 from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
@@ -13,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+
+_SUBSCRIBER_BITS: Final = 64
 
 
 class Attempts(AxesDatabaseHandler):
@@ -38,12 +41,24 @@ class Attempts(AxesDatabaseHandler):
 
 
 def client_address(request: HttpRequest) -> str:
-    """The caller's address: the last hop that our own TLS proxy wrote, or the peer's."""
+    """The caller's address: the last hop that our own TLS proxy wrote, or the peer's. Of IPv6 its /64."""
+    address = str(request.META.get("REMOTE_ADDR", ""))
     if settings.AMULET.behind_tls:
         forwarded = str(request.META.get("HTTP_X_FORWARDED_FOR", ""))
         if forwarded:
-            return forwarded.rsplit(",", 1)[-1].strip()
-    return str(request.META.get("REMOTE_ADDR", ""))
+            address = forwarded.rsplit(",", 1)[-1].strip()
+    return _network_of(address)
+
+
+def _network_of(address: str) -> str:
+    """What one subscriber has: a /64 at the least, of which a guesser would take another address for each guess."""
+    try:
+        found = IPv6Address(address)
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((int(found), _SUBSCRIBER_BITS), strict=False).network_address)
 
 
 def answer(request: HttpRequest, original: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:

@@ -7,7 +7,7 @@ under a second consent. Nothing else reads what is in the store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
@@ -21,7 +21,7 @@ from console.errors import NotAvailable, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import cipher, queries
-from console.vault.models import Consent, Kind, Purpose, StoredObject
+from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from console.vault.restriction import restricted_among
 
 _log = logging.getLogger(__name__)
@@ -72,6 +72,9 @@ def open_kept(*, actor: User, kind: Kind, owner: str, part: int) -> bytes:
             _("What is kept here cannot be read: its file was changed or cut off."), reason="unreadable"
         ) from None
     with transaction.atomic():
+        held = _held([row]).get(row.pk)
+        if held is None or not _is_kept(held) or held.subject.restricted_at:
+            raise missing
         record(
             actor=actor,
             action="vault.opened",
@@ -94,10 +97,14 @@ def open_for_the_person(*, actor: User, subject_id: UUID) -> Iterator[HandedOut]
     ids = list(mine.values_list("pk", flat=True))
     for start in range(0, len(ids), _OPENED_AT_ONCE):
         some = mine.filter(pk__in=ids[start : start + _OPENED_AT_ONCE]).select_related("subject", "consent")
-        opened = [found for row in some if (found := _for_the_person(row)) is not None]
-        seen = [each for each in opened if each.content is not None]
-        if seen:
-            with transaction.atomic():
+        read = [(row, found) for row in some if (found := _for_the_person(row)) is not None]
+        if not read:
+            continue
+        with transaction.atomic():
+            held = _held([row for row, _found in read])
+            opened = [found for row, found in read if row.pk in held and _is_kept(held[row.pk])]
+            seen = [each for each in opened if each.content is not None]
+            if seen:
                 append(
                     [
                         NewEntry(
@@ -125,6 +132,20 @@ def _for_the_person(row: StoredObject) -> HandedOut | None:
         _log.error(_CANNOT_BE_READ, extra={"object": str(row.pk), "error": str(error)})
         content = None
     return HandedOut(Kind(row.kind), row.owner, row.part, content)
+
+
+def _held(rows: Sequence[StoredObject]) -> Mapping[UUID, StoredObject]:
+    """Of what was read those that are there still, as they are now; nobody ends one before the caller's transaction.
+
+    A store may take seconds to hand something out. Without this an entry that somebody saw it would come after the
+    withdrawal that it tells against, or after an erasure that found nothing any more. Locked in the order in which
+    whoever ends something takes them: the consents, then the person.
+    """
+    consents = Consent.objects.filter(pk__in={row.consent_id for row in rows})
+    list(consents.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    people = Subject.objects.filter(pk__in={row.subject_id for row in rows})
+    list(people.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    return StoredObject.objects.select_related("subject", "consent").in_bulk([row.pk for row in rows])
 
 
 def _is_kept(row: StoredObject) -> bool:

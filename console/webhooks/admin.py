@@ -206,7 +206,7 @@ class DeliveryAdmin(HistoryAdmin):
     ordering = ("-pk",)
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")
-    actions_detail = ("deliver_again",)
+    actions_detail = ("deliver_again", "try_now")
 
     def has_changing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm(services.CHANGE)
@@ -245,6 +245,27 @@ class DeliveryAdmin(HistoryAdmin):
             if arrived
             else _("It is sent under the same number, and tried as often as a new one."),
             button=_("Deliver again"),
+            back=reverse("admin:webhooks_delivery_change", args=[delivery.pk]),
+            form=forms.Form,
+            act=act,
+        )
+
+    @row_action(description=gettext_lazy("Try now"), icon="bolt", url_path="now", permissions=["changing"])
+    def try_now(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        delivery = get_object_or_404(Delivery.objects.select_related("endpoint"), pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            services.try_now(actor=actor_of(request), endpoint_id=delivery.endpoint_id, delivery_id=delivery.pk)
+            return _("It leaves within seconds.")
+
+        return ask(
+            request,
+            self,
+            title=f"{_('Try now')}: {self._title_of(delivery)}",
+            consequence=_("It does not wait for the time of its next try. It is one of its tries, {tries}.").format(
+                tries=endpoint_page.tries_text(delivery)
+            ),
+            button=_("Try now"),
             back=reverse("admin:webhooks_delivery_change", args=[delivery.pk]),
             form=forms.Form,
             act=act,

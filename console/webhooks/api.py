@@ -1,4 +1,4 @@
-"""Webhooks for scripts: `webhooks/`, `webhooks/{id}/` with `secret/`, `test/`, `deliveries/`, and of these `again/`."""
+"""Webhooks for scripts: `webhooks/`, `webhooks/{id}/` with `secret/`, `test/`, `deliveries/`; `again/`, `now/`."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
             "type",
             "state",
             "tries",
+            "tried_at",
             "next_try_at",
             "answer",
             "created_at",
@@ -122,6 +123,14 @@ class DeliveryAgain(APIView):
         return Response(DeliverySerializer(again).data)
 
 
+class DeliveryNow(APIView):
+    @extend_schema(request=None, responses=DeliverySerializer)
+    def post(self, request: Request, pk: int, number: int) -> Response:
+        """Try what waits after a try that failed at once. It is one of its tries."""
+        hastened = services.try_now(actor=actor_of(request), endpoint_id=pk, delivery_id=number)
+        return Response(DeliverySerializer(hastened).data)
+
+
 class DeliveryList(generics.ListAPIView[Delivery]):
     """What became of each message of the last month, newest first."""
 
@@ -141,4 +150,5 @@ urlpatterns = [
     path("webhooks/<int:pk>/test/", EndpointTest.as_view()),
     path("webhooks/<int:pk>/deliveries/", DeliveryList.as_view()),
     path("webhooks/<int:pk>/deliveries/<int:number>/again/", DeliveryAgain.as_view()),
+    path("webhooks/<int:pk>/deliveries/<int:number>/now/", DeliveryNow.as_view()),
 ]

@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.names import type_name
 from console.row_page import Fact
 from console.webhooks.endpoint_page import STATE_COLOURS, outcome, tries_text
 from console.webhooks.models import Delivery, State
+from console.webhooks.services import is_tried
 
 
 def delivery_context(delivery: Delivery, *, may_see_entries: bool, may_change: bool) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def delivery_context(delivery: Delivery, *, may_see_entries: bool, may_change: b
             ),
             Fact(_("Queued"), delivery.created_at),
             Fact(_("Tries"), tries_text(delivery)),
+            *([Fact(_("Last try"), delivery.tried_at)] if delivery.tried_at else []),
             *([Fact(_("Next try"), next_try_at)] if next_try_at else []),
             *([Fact(_("Settled"), delivery.settled_at)] if delivery.settled_at else []),
             Fact(_("Number of the message"), delivery.message_id, note=_("The same at every try.")),
@@ -47,7 +50,16 @@ def delivery_context(delivery: Delivery, *, may_see_entries: bool, may_change: b
         "again_url": reverse("admin:webhooks_delivery_deliver_again", args=[delivery.pk])
         if may_change and delivery.state != State.WAITING and delivery.endpoint.active
         else "",
+        "now_url": reverse("admin:webhooks_delivery_try_now", args=[delivery.pk])
+        if may_change and _rests(delivery)
+        else "",
     }
+
+
+def _rests(delivery: Delivery) -> bool:
+    """Whether it waits for a time that is not yet, and nobody tries it."""
+    next_try_at, at = next_try_of(delivery), now()
+    return next_try_at is not None and next_try_at > at and not is_tried(delivery, at)
 
 
 def next_try_of(delivery: Delivery) -> datetime | None:

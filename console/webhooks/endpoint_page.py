@@ -39,6 +39,7 @@ class DeliveryRow:
     colour: str
     tries: str
     said: str  # what came of the last try
+    tried_at: datetime | None
     next_try_at: datetime | None
 
 
@@ -146,6 +147,7 @@ def _row(endpoint: Endpoint, delivery: Delivery) -> DeliveryRow:
         colour=STATE_COLOURS[delivery.state],
         tries=tries_text(delivery),
         said=sentences.explained(delivery.answer),
+        tried_at=delivery.tried_at,
         next_try_at=delivery.next_try_at if waits else None,
     )
 

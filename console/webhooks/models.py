@@ -56,6 +56,8 @@ class Delivery(models.Model):
     body = models.TextField(_("message"))
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.WAITING)
     tries = models.PositiveSmallIntegerField(_("tries"), default=0)
+    tried_at = models.DateTimeField(_("last try"), null=True)  # when it began
+    claimed_until = models.DateTimeField(null=True, editable=False)  # while a worker tries it
     next_try_at = models.DateTimeField(_("next try"), default=now)
     answer = models.CharField(_("last answer"), max_length=200, blank=True)
     created_at = models.DateTimeField(_("since"), default=now)

@@ -139,13 +139,10 @@ def deliver_again(*, actor: User, endpoint_id: int, delivery_id: int) -> Deliver
     require(actor, CHANGE)
     with transaction.atomic():
         endpoint = _on(endpoint_id)
-        delivery = Delivery.objects.filter(endpoint=endpoint, pk=delivery_id).first()
-        if delivery is None:
-            raise NotFound(_("There is no message {number} to this webhook.").format(number=delivery_id))
+        delivery = _of(endpoint, delivery_id)
         if delivery.state == State.WAITING:
             raise Conflict(_("It waits to be delivered already."))
-        if getattr(audit.find_entry(delivery.sequence), "payload", None) is None:
-            raise Conflict(_("What it tells of was erased: it is told to nobody any more."))
+        _check_not_erased(delivery)
         _record(
             actor, "webhooks.delivery_repeated", endpoint,
             event=delivery.type, number=delivery.sequence, before=delivery.state,
@@ -154,6 +151,39 @@ def deliver_again(*, actor: User, endpoint_id: int, delivery_id: int) -> Deliver
         delivery.next_try_at, delivery.settled_at = now(), None
         delivery.save(update_fields=["state", "tries", "answer", "next_try_at", "settled_at"])
         return delivery
+
+
+def try_now(*, actor: User, endpoint_id: int, delivery_id: int) -> Delivery:
+    """Let what waits after a try that failed be tried at once. It is one of its tries: no more are made of it.
+
+    Raises NotAllowed, NotFound; Conflict while the webhook is off or the message is being tried, for what is due or
+    settled already, and where its entry was erased.
+    """
+    require(actor, CHANGE)
+    with transaction.atomic():
+        endpoint = _on(endpoint_id)
+        delivery = _of(endpoint, delivery_id)
+        at = now()
+        if delivery.state != State.WAITING:
+            raise Conflict(_("It does not wait any more: it is settled."))
+        being_tried = Conflict(_("It is being tried at this moment."))
+        if is_tried(delivery, at):
+            raise being_tried
+        if delivery.next_try_at <= at:
+            raise Conflict(_("It leaves within seconds already."))
+        _check_not_erased(delivery)
+        mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries)
+        if not mine.update(next_try_at=at):  # it was begun since that look
+            raise being_tried
+        _record(actor, "webhooks.delivery_hastened", endpoint, event=delivery.type, number=delivery.sequence)
+        delivery.next_try_at = at
+        return delivery
+
+
+def is_tried(delivery: Delivery, at: datetime) -> bool:
+    """Whether a worker is at it: a second try beside the first would be heard twice."""
+    until = delivery.claimed_until
+    return until is not None and at < until <= at + 2 * _TRY_TAKES_MAX  # further: the clock was set back since
 
 
 def tries_max(delivery: Delivery) -> int:
@@ -208,6 +238,20 @@ def _on(endpoint_id: int) -> Endpoint:
     if not endpoint.active:
         raise Conflict(_("The webhook is switched off: switch it on first."))
     return endpoint
+
+
+def _of(endpoint: Endpoint, delivery_id: int) -> Delivery:
+    """Raises NotFound, for another one's, too."""
+    delivery = Delivery.objects.filter(endpoint=endpoint, pk=delivery_id).first()
+    if delivery is None:
+        raise NotFound(_("There is no message {number} to this webhook.").format(number=delivery_id))
+    return delivery
+
+
+def _check_not_erased(delivery: Delivery) -> None:
+    """Raises Conflict."""
+    if getattr(audit.find_entry(delivery.sequence), "payload", None) is None:
+        raise Conflict(_("What it tells of was erased: it is told to nobody any more."))
 
 
 def _active_ids() -> list[int]:
@@ -276,7 +320,8 @@ def _claim(delivery: Delivery, at: datetime) -> bool:
     delivery.tries += 1
     wait = max(_wait_after(delivery.tries), _TRY_TAKES_MAX)
     mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries - 1)
-    return bool(mine.update(tries=delivery.tries, next_try_at=at + wait))
+    claimed = {"tried_at": at, "claimed_until": at + _TRY_TAKES_MAX}
+    return bool(mine.update(tries=delivery.tries, next_try_at=at + wait, **claimed))
 
 
 def _wait_after(tries: int) -> timedelta:
@@ -309,15 +354,15 @@ def _letter(delivery: Delivery) -> tuple[str, str]:
 def _arrived(delivery: Delivery, answer: str) -> None:
     """Whatever another try came to: who was asked has it."""
     settled = {"state": State.DELIVERED, "answer": answer[:200], "settled_at": now()}
-    Delivery.objects.filter(pk=delivery.pk).update(**settled)
+    Delivery.objects.filter(pk=delivery.pk).update(**settled, claimed_until=None)
 
 
 def _put_off(delivery: Delivery, answer: str, *, next_try_at: datetime) -> None:
     """Note a try that failed; nothing where a later one has begun, as after a worker that stood still."""
     mine = Delivery.objects.filter(pk=delivery.pk, state=State.WAITING, tries=delivery.tries)
     if delivery.tries < tries_max(delivery):
-        mine.update(answer=answer[:200], next_try_at=next_try_at)
-    elif mine.update(answer=answer[:200], state=State.GIVEN_UP, settled_at=now()):
+        mine.update(answer=answer[:200], next_try_at=next_try_at, claimed_until=None)
+    elif mine.update(answer=answer[:200], state=State.GIVEN_UP, settled_at=now(), claimed_until=None):
         _log.warning("a webhook's message is given up", extra={"delivery": delivery.message_id, "answer": answer})
 
 

@@ -225,3 +225,64 @@ with transaction.atomic():
 second.join()
 answer = [said, ApiToken.objects.filter(user=thief, revoked_at=None).exclude(name="first").count()]
 """
+
+
+@pytest.mark.parametrize("kind", ["access", "erasure"])
+@pytest.mark.parametrize("first", ["asked", "closed"])
+def test_who_asks_again_while_their_request_is_closed_is_not_left_behind(crew: Crew, first: str, kind: str) -> None:
+    """A duplicate is closed with its request, or is none: nobody could work on it, and its clock would run on."""
+    closed, duplicate_of, state = crew.shell(f"FIRST, KIND = {first!r}, {kind!r}\n{ASKS_WHILE_CLOSED}")
+    done = "done" if kind == "erasure" else "refused"
+    assert closed == done
+    assert (duplicate_of is not None, state) == ((True, done) if first == "asked" else (False, "received"))
+
+
+ASKS_WHILE_CLOSED: Final = """
+import threading, time
+from django.db import connection, transaction
+from console.privacy import erasure, services
+from console.privacy.models import PrivacyRequest
+from console.staff.services import create_user
+
+officer = create_user(name=f"officer-{FIRST}-{KIND}", role="privacy officer").user
+person = f"asks-twice-{FIRST}-{KIND}"
+
+def ask():
+    return services.receive(actor=officer, pseudonym=person, kind=KIND, laws="both", channel="web")
+
+request = ask()
+if KIND == "erasure":
+    services.check_identity(actor=officer, request_id=request.pk, method="card")
+    services.start(actor=officer, request_id=request.pk)
+    while erasure._advance(request.pk)[1] < erasure.Step.FINISH:
+        pass
+
+def close():
+    if KIND == "erasure":
+        erasure._advance(request.pk)
+    else:
+        services.refuse(actor=officer, request_id=request.pk, reason="not the person")
+
+def late(act):
+    try:
+        act()
+    finally:
+        connection.close()
+
+def waits():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return cursor.fetchone()[0]
+
+one, other = (ask, close) if FIRST == "asked" else (close, ask)
+second, until = threading.Thread(target=late, args=[other]), time.monotonic() + 60
+with transaction.atomic():
+    one()
+    second.start()
+    while connection.vendor == "postgresql" and second.is_alive() and not waits() and time.monotonic() < until:
+        pass
+second.join()
+again = PrivacyRequest.objects.order_by("-pk").first()
+request.refresh_from_db()
+answer = [request.state, again.duplicate_of_id, again.state]
+"""

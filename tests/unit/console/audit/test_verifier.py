@@ -257,6 +257,28 @@ def test_what_follows_an_entry_on_its_line_is_a_problem() -> None:
     assert (report.problems[0].first, report.problems[0].what) == (5, "this line is not JSON")
 
 
+@pytest.mark.parametrize(
+    ("added", "what"),
+    [
+        (b'{"payload": "forged", ', "a name stands twice on this line"),
+        (b'{"sequence": 7, ', "a name stands twice on this line"),
+        (b'{"remark": "seen by the board", ', "no hash covers: remark"),
+    ],
+)
+def test_what_is_written_into_an_entry_beside_what_its_hash_covers_is_named(added: bytes, what: str) -> None:
+    lines = LOG.lines()
+    lines[5] = added + lines[5].removeprefix(b"{")
+    report = verify(lines, KEY.public_key())
+    assert (report.problems[0].first, report.whole) == (5, False)
+    assert what in report.problems[0].what
+
+
+def test_a_flipped_bit_in_any_byte_is_found() -> None:
+    log = b"\n".join(make_log(2, signed_at=(1, 2)).lines())
+    spoilt = (log[:place] + bytes([log[place] ^ 1]) + log[place + 1 :] for place in range(len(log)))
+    assert [changed for changed in spoilt if verify(changed.split(b"\n"), KEY.public_key()).whole] == []
+
+
 def test_a_log_behind_another_log_does_not_prove_what_stands_before_it() -> None:
     forged = make_log(3, signed_at=(), tag="forged")
     report = verify([*forged.lines(), *LOG.lines()], KEY.public_key())

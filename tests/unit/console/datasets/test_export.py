@@ -184,6 +184,13 @@ def test_lineage_leads_from_the_person_to_the_version_and_survives_an_erasure(
     version.card_document["data"]["fingerprint"] = made.fingerprint
     ModelVersion.objects.filter(pk=version.pk).update(card_document=version.card_document)
     assert queries.versions_of(made) == [version]
+    told = caller(Role.MODEL_ENGINEER).get(f"/api/v1/datasets/{made.pk}/").json()
+    assert told["versions"] == [version.version]
+    (learner,) = told["learnt"]
+    assert (learner["id"], learner["model"], learner["state"]) == (version.pk, MODEL, version.state)
+    assert (learner["sha256"], learner["uploaded_by"]) == (version.sha256, malee.username)
+    assert told["decided_by"] == [{"name": expert.username, "labels": 2}]
+    assert told["class_names"].keys() == told["per_class"].keys() == {BEST, OTHER}
     learnt = queries.learnt_from(made.fingerprint)
     assert learnt is not None
     assert (learnt.dataset, learnt.erased) == (made, 0)

@@ -44,7 +44,7 @@ from console.vault import queries as vault_queries
 from console.vault import services as vault
 from console.vault.cipher import find_by
 from console.vault.folder import Folder
-from console.vault.models import Consent, Erased, StoredObject, Subject
+from console.vault.models import Consent, Erased, Kind, StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
 from protos.amulet.v1 import prediction_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
@@ -239,6 +239,31 @@ def test_while_it_goes_on_nothing_is_opened_or_agreed_to(officer: User, expert: 
     assert not vault.lock_consents(["canary-consent-7701"], purpose="keep_photograph", at=now())  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("door", ["one", "all"])
+def test_who_is_erased_while_a_store_hands_something_out_leaves_no_trace_of_it(
+    officer: User, expert: User, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    row = StoredObject.objects.filter(subject=mine.subject_id, kind="photograph").first()
+    assert row is not None
+    read = opening._opened
+
+    def slowly(row: StoredObject) -> bytes:
+        content = read(row)
+        monkeypatch.setattr(opening, "_opened", read)
+        assert erasure.carry_out(request.pk)
+        return content
+
+    monkeypatch.setattr(opening, "_opened", slowly)
+    if door == "one":
+        with pytest.raises(NotFound):
+            opening.open_kept(actor=expert, kind=Kind.PHOTOGRAPH, owner=row.owner, part=row.part)
+    else:
+        assert list(opening.open_for_the_person(actor=officer, subject_id=mine.subject_id)) == []
+    assert not Payload.objects.filter(subject_id__in=map(str, mine.prediction_ids)).exists()
+
+
 def test_it_is_not_done_while_the_journal_holds_anything(officer: User, expert: User) -> None:
     mine = plant(officer, expert)
     segment = settings.AMULET.journal_dir / "000001.journal"
@@ -393,12 +418,15 @@ def test_a_duplicate_is_done_with_the_first(officer: User, expert: User) -> None
     request = ask_erasure(officer)
     second = services.receive(actor=officer, pseudonym=PERSON, kind="erasure", laws="both", channel="web")
     other = services.receive(actor=officer, pseudonym=PERSON, kind="access", laws="both", channel="web")
+    services.extend(actor=officer, request_id=request.pk, reason="Khun Malee is abroad")
     assert erasure.carry_out(request.pk)
     second.refresh_from_db()
     other.refresh_from_db()
     assert (second.state, bytes(second.found_by)) == (State.DONE, b"")
     closed = Entry.objects.get(type="privacy.closed_with").payload
     assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), request.pk)
+    request.refresh_from_db()
+    assert (request.reason, request.extension_reason) == ("", "")
     assert (other.state, other.subject_id) == (State.RECEIVED, None)
 
 

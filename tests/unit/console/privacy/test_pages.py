@@ -134,6 +134,30 @@ def test_the_list_shows_both_clocks_and_in_thai_the_buddhist_year() -> None:
     assert "คำขอ" in home
 
 
+@pytest.mark.parametrize(
+    ("language", "late", "in_time"), [("en", "3 days too late", "in time"), ("th", "เกินกำหนด 3 วัน", "ทันเวลา")]
+)
+def test_an_answer_that_came_too_late_says_so_for_ever(language: str, late: str, in_time: str) -> None:
+    browser, _auditor = at_the_desk(Role.AUDITOR)
+    officer = member(Role.PRIVACY_OFFICER)
+    keys = []
+    for pseudonym, days in (("late", 33), ("well", 3)):
+        request = services.receive(
+            actor=officer, pseudonym=pseudonym, kind="access", laws="pdpa", channel="web",
+            received_at=now() - timedelta(days=days),
+        )  # fmt: skip
+        services.refuse(actor=officer, request_id=request.pk, reason="not the person")
+        keys.append(request.pk)
+    shown = [
+        browser.get(reverse("admin:privacy_privacyrequest_change", args=[key]), headers={"Accept-Language": language})
+        for key in keys
+    ]
+    assert [text in page.content.decode() for page in shown for text in (late, in_time)] == [True, False, False, True]
+    assert browser.get(reverse(LIST), headers={"Accept-Language": language}).content.decode().count(late) == 1
+    told = caller(Role.AUDITOR).get(f"/api/v1/privacy/requests/{keys[0]}/").json()
+    assert (told["days_left"], told["extension_reason"]) == (-3, "")
+
+
 def test_a_refusal_without_a_reason_stands_beside_its_field() -> None:
     browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
     request = services.receive(actor=officer, pseudonym="p", kind="objection", laws="both", channel="web")

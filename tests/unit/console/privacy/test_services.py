@@ -196,6 +196,13 @@ def test_a_second_request_of_the_kind_joins_the_first_and_shares_its_fate(office
     assert (closed.subject_id, json.loads(closed.text)["first"]) == (str(second.pk), first.pk)
 
 
+def test_whether_it_came_in_time_is_told_of_what_is_closed_as_of_the_day_on_which_it_was(officer: User) -> None:
+    request = begun(officer, kind="access", laws="pdpa", received_at=now() - timedelta(days=33))
+    services.finish(actor=officer, request_id=request.pk, outcome="handed out at the counter")
+    request.refresh_from_db()
+    assert request.days_left(clocks.day_of(now() + timedelta(days=400))) == -3
+
+
 def test_a_restriction_is_linked_to_its_person_and_to_nobody_else(officer: User) -> None:
     somebody = receive(officer, kind="access", pseudonym="another")
     request = begun(officer, kind="restriction")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from console.predictions.models import Prediction
 from console.privacy import services as privacy
 from console.privacy.erasure import carry_out
 from console.privacy.models import Erasure, PrivacyRequest
-from console.retention import queries, services
+from console.retention import predictions, queries, services
 from console.retention.models import Applied
 from console.retention.rules import RULE, RULES
 from console.site.roles import Role
@@ -212,6 +213,30 @@ def test_predictions_are_kept_for_ever_unless_a_time_is_set(officer: User, setti
     assert Payload.objects.filter(subject_type="prediction", subject_id=str(young)).exists()
     with override("en"):
         assert str(RULE["predictions"].time) == "1 year"
+
+
+def test_what_somebody_restricts_while_older_predictions_go_stays(
+    officer: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert = member(Role.REVIEWER)
+    for person in ("shop-1", "shop-2"):
+        consenting(officer, person)
+    gone, restricted = (labelled(expert, person, is_a(CLASSES[0])) for person in ("shop-1", "shop-2"))
+    Prediction.objects.update(happened_at=AT - timedelta(days=400))
+    Prediction.objects.filter(pk=gone).update(happened_at=AT - timedelta(days=500))
+    found_by = bytes(queries_of_vault.subject_of("shop-2").found_by)  # type: ignore[union-attr]
+
+    def restricts(owners: Iterable[str]) -> int:
+        restriction.restrict(actor=officer, found_by=found_by)
+        return vault.discard_of(owners)
+
+    monkeypatch.setattr(predictions, "_BATCH", 1)
+    monkeypatch.setattr(predictions, "discard_of", restricts)
+    keeping(settings, keep_predictions_days=365)
+    services.apply_due(at=AT)
+    assert list(Prediction.objects.values_list("pk", flat=True)) == [restricted]
+    assert StoredObject.objects.filter(owner=str(restricted)).exists()
+    assert applied("predictions") == (2, 1, 1, 0)
 
 
 def test_consents_go_when_they_have_long_ended_and_nothing_is_kept_under_them(

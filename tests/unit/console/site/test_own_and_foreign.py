@@ -112,7 +112,7 @@ EVERYBODYS: Final = {
     "sheets/<int:pk>/items/<int:number>/photograph/", "sheets/<int:pk>/items/<int:number>/heat-map/",
     "sheets/<int:pk>/items/<int:number>/judge/",
     "webhooks/<int:pk>/", "webhooks/<int:pk>/secret/", "webhooks/<int:pk>/deliveries/", "webhooks/<int:pk>/test/",
-    "webhooks/<int:pk>/deliveries/<int:number>/again/",
+    "webhooks/<int:pk>/deliveries/<int:number>/again/", "webhooks/<int:pk>/deliveries/<int:number>/now/",
 }  # fmt: skip
 
 

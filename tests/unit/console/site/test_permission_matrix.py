@@ -149,6 +149,7 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "webhooks/<int:pk>/test/": {"POST": ("x", None)},
     "webhooks/<int:pk>/deliveries/": {"GET": ("x", None)},
     "webhooks/<int:pk>/deliveries/<int:number>/again/": {"POST": ("x", None)},
+    "webhooks/<int:pk>/deliveries/<int:number>/now/": {"POST": ("x", None)},
     "waiting/": {"GET": (EVERYBODY, None)},
     "health/": {"GET": (EVERYBODY, None)},
     "traffic/": {"GET": (EVERYBODY, None)},

@@ -131,6 +131,13 @@ def test_five_wrong_guesses_lock_the_guesser_out_and_not_the_person(anong: NewSt
     assert log_in(person, anong) == 302
 
 
+def test_a_guesser_has_five_guesses_from_all_the_addresses_of_one_ipv6_subscriber(anong: NewStaff) -> None:
+    for number in range(6):
+        log_in(Browser(REMOTE_ADDR=f"2001:db8:1:2::{number + 1:x}"), anong, password=f"guess {number}")
+    assert log_in(Browser(REMOTE_ADDR="2001:db8:1:2:ffff::7"), anong) == 429
+    assert log_in(Browser(REMOTE_ADDR="2001:db8:1:3::1"), anong) == 302
+
+
 @pytest.mark.parametrize(
     ("name", "careless", "address", "status"),
     [

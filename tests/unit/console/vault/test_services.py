@@ -19,7 +19,7 @@ from console.audit.models import Entry
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.site.roles import Role
 from console.staff.models import User
-from console.vault import opening, queries, services
+from console.vault import opening, queries, restriction, services
 from console.vault.cipher import Unopenable, unwrap
 from console.vault.folder import Folder
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
@@ -73,6 +73,28 @@ def test_no_pseudonym_is_stored_anywhere(officer: User) -> None:
     assert not any("canary" in entry.payload.text for entry in Entry.objects.select_related("payload"))
     assert queries.subject_of("canary-pseudonym") == row
     assert queries.subject_of("another") is None
+
+
+@pytest.mark.parametrize("ends", ["withdrawal", "restriction"])
+def test_what_ends_while_a_store_hands_it_out_is_not_shown(
+    officer: User, reviewer: User, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent = give(officer, reference="c-1")
+    owner = keep(consent)
+    read = opening._opened
+
+    def slowly(row: StoredObject) -> bytes:
+        content = read(row)
+        if ends == "withdrawal":
+            services.withdraw_consent(actor=officer, reference="c-1", channel="counter")
+        else:
+            restriction.restrict(actor=officer, found_by=bytes(consent.subject.found_by))
+        return content
+
+    monkeypatch.setattr(opening, "_opened", slowly)
+    with pytest.raises(NotFound):
+        opening.open_kept(actor=reviewer, kind=Kind.PHOTOGRAPH, owner=owner, part=0)
+    assert not Entry.objects.filter(type="vault.opened").exists()
 
 
 def test_one_pseudonym_is_one_subject(officer: User) -> None:

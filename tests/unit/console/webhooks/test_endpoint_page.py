@@ -227,3 +227,30 @@ def test_a_test_and_a_message_again_are_asked_for_on_their_pages(suda: User, lan
     assert {"en": "on its way already", "th": "กำลังส่งอยู่แล้ว"}[language] in refused
     Endpoint.objects.update(active=False)
     assert f'href="{test}"' not in read(desk, page_of(endpoint), language)
+
+
+@pytest.mark.parametrize(("language", "last", "sooner"), [("en", "Last try", "Try now"), ("th", "ส่งครั้งล่าสุด", "ส่งทันที")])
+def test_what_waits_says_when_it_was_tried_and_is_tried_sooner_from_its_page(
+    suda: User, language: str, last: str, sooner: str
+) -> None:
+    endpoint, desk, tried_at = webhook(suda), browser(suda), now() - timedelta(minutes=7)
+    next_try_at = now() + timedelta(minutes=30)
+    waiting = message(endpoint, State.WAITING, "503", tries=3, tried_at=tried_at, next_try_at=next_try_at)
+    own = reverse("admin:webhooks_delivery_change", args=[waiting.pk])
+    at_once = reverse("admin:webhooks_delivery_try_now", args=[waiting.pk])
+    with override(language):
+        when = date_format(localtime(tried_at), "DATETIME_FORMAT")
+    for address in (own, page_of(endpoint)):
+        page = read(desk, address, language)
+        assert [word for word in (last, when) if word not in page] == []
+    assert f'href="{at_once}"' in read(desk, own, language)
+    assert sooner in read(desk, at_once, language)
+
+    Delivery.objects.update(claimed_until=now() + timedelta(minutes=4))
+    assert f'href="{at_once}"' not in read(desk, own, language)  # it is being tried
+    Delivery.objects.update(claimed_until=None)
+    assert desk.post(at_once).headers["Location"] == own
+    assert f'href="{at_once}"' not in read(desk, own, language)  # it leaves
+    Delivery.objects.update(next_try_at=next_try_at)
+    Endpoint.objects.update(active=False)
+    assert f'href="{at_once}"' not in read(desk, own, language)

@@ -338,6 +338,66 @@ def test_what_is_settled_is_delivered_again_under_its_id_and_with_all_its_tries(
 
 
 @pytest.mark.usefixtures("private")
+def test_what_waits_after_a_failed_try_is_tried_at_once_as_one_of_its_tries(boss: User, listener: Listener) -> None:
+    number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    happen()
+    listener.statuses = [500, 500]
+    moment = now() + timedelta(seconds=1)
+    assert tell(moment) == 0
+    assert services.deliver(at=moment + timedelta(seconds=6)) == 0
+    told = Delivery.objects.get()
+    assert told.tried_at is not None
+    assert timedelta(seconds=6) <= told.tried_at - moment < timedelta(seconds=60)
+    assert services.deliver(at=now()) == 0  # five minutes are not over
+    services.try_now(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    with pytest.raises(Conflict, match="within seconds"):
+        services.try_now(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    assert services.deliver(at=now()) == 1
+    told.refresh_from_db()
+    assert (told.state, told.tries) == (State.DELIVERED, 3)
+    with pytest.raises(Conflict, match="settled"):
+        services.try_now(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    payload = Entry.objects.get(type="webhooks.delivery_hastened").payload
+    assert json.loads(payload.text) == {"about": ["webhook", str(number)], "event": OPENED, "number": told.sequence}
+
+
+@pytest.mark.usefixtures("private")
+def test_a_try_that_is_under_way_gets_no_second_one_beside_it(boss: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = services.create_endpoint(actor=boss, url="http://127.0.0.1:1/", events=[OPENED]).endpoint.pk
+    happen()
+    tries = []
+
+    def slow(*_: Any) -> str:
+        tries.append(1)
+        delivery = Delivery.objects.get()
+        with pytest.raises(Conflict, match="being tried"):
+            services.try_now(actor=boss, endpoint_id=number, delivery_id=delivery.pk)
+        assert services.deliver(at=now()) == 0
+        raise sending.NotDelivered("503")
+
+    monkeypatch.setattr(sending, "post", slow)
+    assert tell() == 0
+    services.try_now(actor=boss, endpoint_id=number, delivery_id=Delivery.objects.get().pk)
+    assert services.deliver(at=now()) == 0
+    assert len(tries) == 2
+
+
+@pytest.mark.usefixtures("private")
+def test_one_whose_worker_died_while_it_tried_can_be_tried_at_once_when_no_try_takes_so_long(
+    boss: User, listener: Listener
+) -> None:
+    number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
+    happen()
+    services.enqueue()
+    told = Delivery.objects.select_related("endpoint").get()
+    long_ago = now() - services._TRY_TAKES_MAX
+    assert services._claim(told, long_ago)
+    Delivery.objects.update(next_try_at=now() + timedelta(hours=1))
+    services.try_now(actor=boss, endpoint_id=number, delivery_id=told.pk)
+    assert services.deliver(at=now()) == 1
+
+
+@pytest.mark.usefixtures("private")
 def test_what_was_erased_is_told_to_nobody_again(boss: User, listener: Listener) -> None:
     number = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
     other = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED]).endpoint.pk
@@ -364,6 +424,22 @@ def test_scripts_send_a_test_and_a_message_again(listener: Listener) -> None:
     assert len({headers["webhook-id"] for headers, _body in listener.heard}) == 1
 
 
+@pytest.mark.usefixtures("private")
+def test_scripts_let_a_message_be_tried_now_and_hear_when_it_was_tried(listener: Listener) -> None:
+    script = caller(Role.ADMINISTRATOR)
+    number = script.post("/api/v1/webhooks/", {"url": listener.url, "events": [OPENED]}).data["id"]
+    happen()
+    services.enqueue()
+    (one,) = script.get(f"/api/v1/webhooks/{number}/deliveries/").json()["results"]
+    assert one["tried_at"] is None
+    listener.statuses = [500]
+    services.deliver(at=now())
+    hastened = script.post(f"/api/v1/webhooks/{number}/deliveries/{one['id']}/now/")
+    assert (hastened.status_code, hastened.json()["state"], hastened.json()["tries"]) == (200, "waiting", 1)
+    assert hastened.json()["tried_at"] is not None
+    assert services.deliver(at=now()) == 1
+
+
 def test_others_may_not(listener: Listener) -> None:
     approver = member(Role.APPROVER)
     with pytest.raises(NotAllowed):
@@ -372,3 +448,5 @@ def test_others_may_not(listener: Listener) -> None:
         services.send_test(actor=approver, endpoint_id=1)
     with pytest.raises(NotAllowed):
         services.deliver_again(actor=approver, endpoint_id=1, delivery_id=1)
+    with pytest.raises(NotAllowed):
+        services.try_now(actor=approver, endpoint_id=1, delivery_id=1)
