@@ -355,8 +355,6 @@ def _check_agreement(card: Card) -> None:
         raise CardInvalid("model.json at $.look_alikes: a pair is two of the classes")
     if len({metric.name for metric in card.metrics}) != len(card.metrics):
         raise CardInvalid("model.json at $.metrics: every metric has a name of its own")
-    if crossed := [metric.name for metric in card.metrics if metric.low > metric.high]:
-        raise CardInvalid(f"model.json at $.metrics: the interval of {crossed[0]} ends below where it begins")
     if wrong := measured.problem(card.confusion, card.reliability, classes):
         raise CardInvalid(f"model.json at {wrong}")
     detectors = set(card.graph.detectors)

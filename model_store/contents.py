@@ -116,6 +116,9 @@ def check_card(card: Card, digests: Mapping[str, str]) -> None:
     for golden in card.golden:
         if digests[golden.file] != golden.sha256:
             raise _card_wrong(f"{golden.file} is not the photograph that the card describes")
+    # Not where a card is read: versions that came in before must stay readable.
+    if crossed := [metric.name for metric in card.metrics if metric.low > metric.high]:
+        raise _card_wrong(f"the interval of {crossed[0]} ends below where it begins")
     for known in card.classes:
         if (size_bytes := len(known.id.encode())) > FOLDER_BYTES_MAX:
             raise _card_wrong(

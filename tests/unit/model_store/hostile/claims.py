@@ -120,6 +120,11 @@ def card_without_metrics(m: Material) -> bytes:
 
 
 @cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
+def metric_whose_interval_is_upside_down(m: Material) -> bytes:
+    return _edited(m, lambda card: card["metrics"][0].update(low=0.9, high=0.8))
+
+
+@cases.refused_for(words.REASON_ARCHIVE_CARD_INVALID)
 def model_name_that_is_a_path(m: Material) -> bytes:
     return _edited(m, lambda card: card.update(name="../tiny"))
 
