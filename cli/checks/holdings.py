@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -16,9 +17,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
 from cli.provision import RENEW_BEFORE
+from protos.environment import PREFIX
 
 # Losing these loses data; the others are made anew.
 IRREPLACEABLE: Final = ("vault.key", "photo_seal.key", "audit_signing.key", "input_hash_secret")
+# Of these those for which nobody ever wants another: what would be lost, and the setting that names one elsewhere.
+NEVER_ANEW: Final = MappingProxyType(
+    {
+        "vault.key": ("no photograph kept so far can be opened with another", f"{PREFIX}VAULT_KEY_FILE"),
+        "audit_signing.key": ("the audit log is not signed any further with another", f"{PREFIX}AUDIT_KEY_FILE"),
+    }
+)
 
 
 def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -34,7 +43,7 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
 
 def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What of it no start would get over: each finding is wrong."""
-    found = [folder(layout) if layout.state.exists() else folder_to_be(layout)]
+    found = [folder(layout) if layout.state.exists() else folder_to_be(layout), *lost(layout, environment)]
     if not layout.in_plain_text:
         own = not environment.get("AMULET_TLS_CERT")
         found.append(certificate(*_pair(layout, environment), datetime.now(UTC), own=own, starting=True))
@@ -101,6 +110,18 @@ def secrets(layout: Layout) -> Iterator[Finding]:
         )
         return
     yield right("secrets", "readable by their owner alone")
+
+
+def lost(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Of a stack that ran before, the keys without which a start would go on as another stack."""
+    if not layout.record.exists():
+        return
+    for name, (costs, variable) in NEVER_ANEW.items():
+        if not environment.get(variable) and not (layout.secrets / name).exists():
+            another = f"`amulet provision --state {layout.state}` makes another where there is none"
+            yield wrong(
+                "secrets", f"{layout.secrets / name} is missing, and {costs}", f"put it back from a backup; {another}"
+            )
 
 
 def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: bool = False) -> Finding:
