@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
@@ -29,8 +30,15 @@ NEVER_ANEW: Final = MappingProxyType(
     }
 )
 
+# Of supervisord's configuration: a format (some values are formatted twice, so that no %% helps), a comment, a new
+# line; and a byte that is no UTF-8, which the file cannot hold.
+_MISREAD: Final = re.compile(r"%|\s[;#]|[\x00-\x1f\x7f]|[\ud800-\udfff]")
+
 
 def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    unspeakable = named(layout)
+    if unspeakable is not None:
+        yield unspeakable
     if not layout.state.exists():
         yield folder_to_be(layout)
         return
@@ -43,6 +51,10 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
 
 def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What of it no start would get over: each finding is wrong."""
+    unspeakable = named(layout)
+    if unspeakable is not None:
+        yield unspeakable
+        return
     found = [folder(layout) if layout.state.exists() else folder_to_be(layout), *lost(layout, environment)]
     if not layout.in_plain_text:
         own = not environment.get("AMULET_TLS_CERT")
@@ -57,6 +69,20 @@ def _pair(layout: Layout, environment: Mapping[str, str]) -> tuple[Path, Path]:
         Path(environment.get("AMULET_TLS_CERT") or layout.tls / "server.pem"),
         Path(environment.get("AMULET_TLS_KEY") or layout.tls / "server.key"),
     )
+
+
+def named(layout: Layout) -> Finding | None:
+    """A place whose name the supervisor's configuration would be misread over; None where there is none."""
+    for place, mend in (
+        (layout.state, "choose another --state"),
+        (layout.models, f"name another in {PREFIX}MODEL_STORE"),
+        (layout.training_wanted, f"name another in {PREFIX}TRAINING_WANTED_FILE"),
+    ):
+        found = _MISREAD.search(str(place or ""))
+        if found:
+            what = f"the path {str(place)!r} holds {found[0]!r}"
+            return wrong("state folder", f"{what}, which the supervisor's configuration cannot", mend)
+    return None
 
 
 def folder_to_be(layout: Layout) -> Finding:

@@ -108,6 +108,29 @@ def test_a_lost_key_is_not_made_anew_by_a_start_and_is_by_whoever_asks_for_it(
     assert not list(unusable(layout, {}))
 
 
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("100% ours", "'%'"), ("ours ;theirs", "' ;'"), ("two\nlines", r"'\n'"), (os.fsdecode(b"caf\xe9"), r"'\udce9'")],
+)
+def test_a_folder_that_the_supervisor_would_misread_is_named_before_anything_is_made(
+    tmp_path: Path, name: str, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / name
+
+    sentence = refusal(Layout(place, Ports(free_offset())), capsys)
+
+    assert f"holds {what}, which the supervisor's configuration cannot: choose another --state" in sentence
+    assert not place.exists()
+    monkeypatch.setenv("AMULET_MODEL_STORE", str(place))
+    sentence = refusal(Layout(tmp_path / "state", Ports(free_offset())), capsys)
+    assert f"holds {what}" in sentence
+    assert sentence.endswith("name another in AMULET_MODEL_STORE")
+
+
+def test_a_folder_with_spaces_quotes_and_thai_letters_is_none_of_those(tmp_path: Path) -> None:
+    assert holdings.named(Layout.of(tmp_path / 'it\'s "ours" a#1;พระ 😀')) is None
+
+
 def test_a_folder_that_never_ran_a_stack_has_lost_no_key(tmp_path: Path) -> None:
     made = Layout.of(tmp_path / "state")
     made.secrets.mkdir(parents=True)
