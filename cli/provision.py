@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import secrets
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -57,19 +58,29 @@ def provision(layout: Layout) -> None:
 
 
 def write_once(path: Path, content: bytes, *, mode: int = 0o600) -> bool:
-    """Create `path` durably unless it exists; say whether it was created.
-
-    A crash leaves either no file or the whole one, never a part.
-    """
+    """Create `path` durably unless it exists; say whether it was created. Raises as `write_whole`."""
     if path.exists():
         return False
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
+    write_whole(path, content, mode=mode)
     return True
+
+
+def write_whole(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """The content durably in place of what was there. Raises OSError that names the path, and then it is as it was.
+
+    A crash leaves what was there or the whole new file, never a part.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _development_certificate(folder: Path) -> None:

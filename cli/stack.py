@@ -29,7 +29,7 @@ from cli.checks.settings import settings
 from cli.checks.storage import storage
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
-from cli.provision import provision
+from cli.provision import provision, write_whole
 from cli.report import StackReport, is_being_started, look, not_supervised, processes_of, told
 from cli.waiting import waiting
 from gateway.journal.cursor import CURSOR_NAME
@@ -128,7 +128,8 @@ def down(state: Path) -> None:
 def provision_only(state: Path) -> None:
     """Make the folder, its secrets and a development certificate, and start nothing: for containers and clusters."""
     layout = Layout.of(state)
-    _provision(layout)
+    with _set_up(layout):
+        provision(layout)
     click.echo(f"{layout.secrets} and {layout.tls} are made; a second call changes nothing.")
 
 
@@ -172,8 +173,9 @@ def _start(layout: Layout, *, quiet: bool) -> None:
                 f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
                 "--port-offset"
             )
-        _provision(layout)
-        layout.record.write_text(json.dumps(layout.document()))
+        with _set_up(layout):
+            provision(layout)
+            write_whole(layout.record, json.dumps(layout.document()).encode(), mode=0o644)
         if not quiet:
             click.echo("Preparing the console's database …", err=True)
         _manage(layout, "migrate", "--noinput", "--verbosity", "0")
@@ -181,7 +183,8 @@ def _start(layout: Layout, *, quiet: bool) -> None:
         _deliver_again(layout)
         with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
             try:
-                supervision.start(layout, os.environ)
+                with _set_up(layout):
+                    supervision.start(layout, os.environ)
             except subprocess.CalledProcessError as error:
                 raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
         if interrupted():
@@ -191,12 +194,10 @@ def _start(layout: Layout, *, quiet: bool) -> None:
 @contextmanager
 def _alone(layout: Layout) -> Iterator[None]:
     """While inside, no other `amulet up` makes ready what this one does: two would write each other's folder anew."""
-    try:
+    with _set_up(layout):
         layout.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Not inherited: what is started here outlives this command, and must not hold on to it.
         lock = os.open(layout.starting, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -217,9 +218,11 @@ def _deliver_again(layout: Layout) -> None:
         Path(supervision.environment(layout, os.environ)["AMULET_JOURNAL_DIR"], CURSOR_NAME).unlink(missing_ok=True)
 
 
-def _provision(layout: Layout) -> None:
+@contextmanager
+def _set_up(layout: Layout) -> Iterator[None]:
+    """What the disk refuses while inside, as one sentence."""
     try:
-        provision(layout)
+        yield
     except OSError as error:
         raise StackError(f"{layout.state} cannot be set up: {error.strerror}: {error.filename}") from error
 

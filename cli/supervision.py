@@ -22,6 +22,7 @@ from typing import Any, Final
 from supervisor.xmlrpc import SupervisorTransport
 
 from cli.layout import HOST, Layout
+from cli.provision import write_whole
 from protos.environment import PREFIX
 
 LOG_MIB_MAX: Final = 20
@@ -196,8 +197,8 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
 
 
 def start(layout: Layout, outer: Mapping[str, str]) -> None:
-    """Start supervisord as a daemon with every program. Raises CalledProcessError when it refuses."""
-    layout.supervisor_config.write_text(configuration(layout, programs(layout)))
+    """Start supervisord as a daemon with every program. Raises CalledProcessError when it refuses, OSError."""
+    write_whole(layout.supervisor_config, configuration(layout, programs(layout)).encode(), mode=0o644)
     subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.supervisor_config)],
         env=environment(layout, outer),

@@ -56,12 +56,20 @@ def create(name: str, role: str, token_file: Path | None, as_json: bool, state: 
         reason = reason_of(done.stderr).removeprefix("CommandError: ")
         raise click.ClickException(f"{name} was not created: {reason or f'exit status {done.returncode}'}")
     made: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    unkept = ""
     if token_file is not None:
-        write_once(token_file, f"{made.pop('token')}\n".encode())
-        made["token_file"] = str(token_file)
+        token = made.pop("token")
+        try:
+            write_once(token_file, f"{token}\n".encode())
+            made["token_file"] = str(token_file)
+        except OSError as error:  # the person is there, and the password is shown this once
+            unkept = f"{name} was created, and the token is lost, since {token_file} cannot be written"
+            unkept = f"{unkept} ({error.strerror}): {name} makes another in the console, under Tokens for scripts"
     if as_json:
         click.echo(json.dumps(made, ensure_ascii=False))
-        return
-    for key, value in made.items():
-        click.echo(f"{key:<12} {value}")
-    click.echo("Keep this now: it is not shown again.", err=True)
+    else:
+        for key, value in made.items():
+            click.echo(f"{key:<12} {value}")
+        click.echo("Keep this now: it is not shown again.", err=True)
+    if unkept:
+        raise click.ClickException(unkept)

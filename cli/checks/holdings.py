@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -16,12 +18,27 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
 from cli.provision import RENEW_BEFORE
+from protos.environment import PREFIX
 
 # Losing these loses data; the others are made anew.
 IRREPLACEABLE: Final = ("vault.key", "photo_seal.key", "audit_signing.key", "input_hash_secret")
+# Of these those for which nobody ever wants another: what would be lost, and the setting that names one elsewhere.
+NEVER_ANEW: Final = MappingProxyType(
+    {
+        "vault.key": ("no photograph kept so far can be opened with another", f"{PREFIX}VAULT_KEY_FILE"),
+        "audit_signing.key": ("the audit log is not signed any further with another", f"{PREFIX}AUDIT_KEY_FILE"),
+    }
+)
+
+# Of supervisord's configuration: a format (some values are formatted twice, so that no %% helps), a comment, a new
+# line; and a byte that is no UTF-8, which the file cannot hold.
+_MISREAD: Final = re.compile(r"%|\s[;#]|[\x00-\x1f\x7f]|[\ud800-\udfff]")
 
 
 def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    unspeakable = named(layout)
+    if unspeakable is not None:
+        yield unspeakable
     if not layout.state.exists():
         yield folder_to_be(layout)
         return
@@ -34,7 +51,11 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
 
 def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
     """What of it no start would get over: each finding is wrong."""
-    found = [folder(layout) if layout.state.exists() else folder_to_be(layout)]
+    unspeakable = named(layout)
+    if unspeakable is not None:
+        yield unspeakable
+        return
+    found = [folder(layout) if layout.state.exists() else folder_to_be(layout), *lost(layout, environment)]
     if not layout.in_plain_text:
         own = not environment.get("AMULET_TLS_CERT")
         found.append(certificate(*_pair(layout, environment), datetime.now(UTC), own=own, starting=True))
@@ -48,6 +69,20 @@ def _pair(layout: Layout, environment: Mapping[str, str]) -> tuple[Path, Path]:
         Path(environment.get("AMULET_TLS_CERT") or layout.tls / "server.pem"),
         Path(environment.get("AMULET_TLS_KEY") or layout.tls / "server.key"),
     )
+
+
+def named(layout: Layout) -> Finding | None:
+    """A place whose name the supervisor's configuration would be misread over; None where there is none."""
+    for place, mend in (
+        (layout.state, "choose another --state"),
+        (layout.models, f"name another in {PREFIX}MODEL_STORE"),
+        (layout.training_wanted, f"name another in {PREFIX}TRAINING_WANTED_FILE"),
+    ):
+        found = _MISREAD.search(str(place or ""))
+        if found:
+            what = f"the path {str(place)!r} holds {found[0]!r}"
+            return wrong("state folder", f"{what}, which the supervisor's configuration cannot", mend)
+    return None
 
 
 def folder_to_be(layout: Layout) -> Finding:
@@ -101,6 +136,18 @@ def secrets(layout: Layout) -> Iterator[Finding]:
         )
         return
     yield right("secrets", "readable by their owner alone")
+
+
+def lost(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Of a stack that ran before, the keys without which a start would go on as another stack."""
+    if not layout.record.exists():
+        return
+    for name, (costs, variable) in NEVER_ANEW.items():
+        if not environment.get(variable) and not (layout.secrets / name).exists():
+            another = f"`amulet provision --state {layout.state}` makes another where there is none"
+            yield wrong(
+                "secrets", f"{layout.secrets / name} is missing, and {costs}", f"put it back from a backup; {another}"
+            )
 
 
 def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: bool = False) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -55,14 +56,21 @@ def ask(
                     results.write(document_of(outcome, **more))
                 if not isinstance(outcome.result, Prediction):
                     refused += 1
-                    click.echo(f"{outcome.name}: {worded(outcome.result)}", err=True)
+                    click.echo(f"{_shown(outcome.name)}: {worded(outcome.result)}", err=True)
                 elif results is None and manner.as_json:
                     click.echo(line_of(document_of(outcome, **more)))
                 elif results is None:
-                    name = click.format_filename(outcome.name)  # standard output takes text alone
-                    click.echo(f"{name}: {describe(outcome.result, manner.language)}\n")
+                    click.echo(f"{_shown(outcome.name)}: {describe(outcome.result, manner.language)}\n")
                 advance()
     return refused
+
+
+def _shown(name: str) -> str:
+    r"""As one line of text, which standard output takes; what a terminal would obey is spelt out, as in \x1b."""
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) == "Cc" else character
+        for character in click.format_filename(name)
+    )
 
 
 def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manner, wishes: Wishes) -> Iterator[Outcome]:

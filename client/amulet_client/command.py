@@ -67,7 +67,9 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:  # of what we write to: see `main`
             raise
         except OSError as error:
-            raise click.ClickException(f"{error.filename or 'a file'} cannot be read: {error.strerror}") from error
+            if error.filename is None:
+                raise click.ClickException(f"what is printed cannot be written: {error.strerror}") from error
+            raise click.ClickException(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}") from error
         except (AmuletError, ValueError) as error:
             raise click.ClickException(str(error)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -64,12 +65,16 @@ class ResultsFile:
             beside.write_text("".join(kept.values()), "utf-8")
             beside.replace(path)
             self.answered = frozenset(kept)
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, document: Mapping[str, Any]) -> None:
-        """In the file when it returns, whatever becomes of this process."""
-        self._file.write(line_of(document) + "\n")
-        self._file.flush()
+        """In the file when it returns, whatever becomes of this process. Raises OSError that names the file."""
+        try:
+            self._file.write(line_of(document) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +82,8 @@ class ResultsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with suppress(OSError):  # what a full disk did not take was said by `write`
+            self._file.close()
 
 
 def _answers(path: Path) -> list[tuple[str, str]]:

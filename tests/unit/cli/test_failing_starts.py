@@ -89,6 +89,55 @@ def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(
     assert "from a backup" in sentence
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("vault.key", "VAULT_KEY_FILE"), ("audit_signing.key", "AUDIT_KEY_FILE")]
+)
+def test_a_lost_key_is_not_made_anew_by_a_start_and_is_by_whoever_asks_for_it(
+    layout: Layout, name: str, variable: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = layout.secrets / name
+    key.rename(layout.state.with_name(name))
+
+    sentence = refusal(layout, capsys)
+
+    assert f"{key} is missing, and " in sentence
+    assert "put it back from a backup" in sentence
+    assert not key.exists()
+    assert not list(unusable(layout, {f"{PREFIX}{variable}": str(layout.state.with_name(name))}))
+    assert main(["provision", "--state", str(layout.state)]) == 0  # as the sentence says
+    assert not list(unusable(layout, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("100% ours", "'%'"), ("ours ;theirs", "' ;'"), ("two\nlines", r"'\n'"), (os.fsdecode(b"caf\xe9"), r"'\udce9'")],
+)
+def test_a_folder_that_the_supervisor_would_misread_is_named_before_anything_is_made(
+    tmp_path: Path, name: str, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / name
+
+    sentence = refusal(Layout(place, Ports(free_offset())), capsys)
+
+    assert f"holds {what}, which the supervisor's configuration cannot: choose another --state" in sentence
+    assert not place.exists()
+    monkeypatch.setenv("AMULET_MODEL_STORE", str(place))
+    sentence = refusal(Layout(tmp_path / "state", Ports(free_offset())), capsys)
+    assert f"holds {what}" in sentence
+    assert sentence.endswith("name another in AMULET_MODEL_STORE")
+
+
+def test_a_folder_with_spaces_quotes_and_thai_letters_is_none_of_those(tmp_path: Path) -> None:
+    assert holdings.named(Layout.of(tmp_path / 'it\'s "ours" a#1;พระ 😀')) is None
+
+
+def test_a_folder_that_never_ran_a_stack_has_lost_no_key(tmp_path: Path) -> None:
+    made = Layout.of(tmp_path / "state")
+    made.secrets.mkdir(parents=True)
+
+    assert not list(unusable(made, {}))
+
+
 def test_credentials_of_a_bucket_that_are_not_there_are_named(
     layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,13 +1,17 @@
+import resource
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from cli.layout import Layout
 from cli.main import amulet
-from cli.provision import provision, write_once
+from cli.provision import provision, write_once, write_whole
 
 
 def test_secrets_are_made_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
@@ -51,6 +55,35 @@ def test_a_file_that_exists_is_never_written_again(tmp_path: Path) -> None:
     assert not write_once(path, b"second")
     assert path.read_bytes() == b"first"
     assert [each.name for each in tmp_path.iterdir()] == ["secret"]
+
+
+def test_a_full_disk_leaves_what_was_there_and_is_said_with_the_files_name(tmp_path: Path) -> None:
+    path, once = tmp_path / "stack.json", tmp_path / "secret"
+    path.write_bytes(b"earlier")
+
+    with files_of_at_most(4), pytest.raises(OSError, match="File too large") as caught:
+        write_whole(path, b"later, and longer")
+    assert caught.value.filename == str(path)
+    with files_of_at_most(4), pytest.raises(OSError, match="File too large"):
+        write_once(once, b"a secret")
+
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"stack.json": b"earlier"}
+    with files_of_at_most(4):
+        done = CliRunner().invoke(amulet, ["provision", "--state", str(tmp_path / "state")])
+    assert done.exit_code == 1
+    named = tmp_path / "state" / "secrets" / "control_token"
+    assert done.output == f"Error: {tmp_path / 'state'} cannot be set up: File too large: {named}\n"
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """A write beyond that fails halfway, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_command_makes_what_a_stack_needs_and_starts_nothing(tmp_path: Path) -> None:

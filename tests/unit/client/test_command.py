@@ -133,6 +133,37 @@ async def test_a_name_that_is_no_text_is_answered_like_any_other_and_not_asked_a
     assert "caf\ufffd.png: " in text
 
 
+async def test_a_name_that_a_terminal_would_obey_is_spelt_out(gateway: Gateway, tmp_path: Path) -> None:
+    named, broken = tmp_path / "a\nb\x1b[31m.png", tmp_path / "c\rd.png"
+    named.write_bytes(photo("green"))
+    broken.write_bytes(b"")
+
+    status, text, told = await typed(gateway, "predict", named, broken)
+
+    assert status == 1
+    assert text.startswith(f"{tmp_path}/a\\nb\\x1b[31m.png: ")
+    assert told.startswith(f"{tmp_path}/c\\rd.png: ")
+    assert len(told.splitlines()) == 1
+
+
+async def test_a_file_of_results_that_the_disk_does_not_take_is_named(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results.jsonl"
+    whole = tmp_path / "whole.jsonl"
+    await typed(gateway, "predict", folder, "--out", whole)
+    limited = f'ulimit -f 1; exec "{COMMAND}" predict "{folder}" --out "{results}"'  # 1,024 bytes, as on a full disk
+    process = await asyncio.create_subprocess_exec(
+        "bash", "-c", limited, env=environment(gateway), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _, told = await asyncio.wait_for(process.communicate(), 60)
+
+    assert (process.returncode, told.decode()) == (1, f"Error: {results} cannot be used: File too large\n")
+    status, _, _ = await typed(gateway, "predict", folder, "--out", results)  # there is room again
+    answered = [json.loads(line)["file"] for line in results.read_text().splitlines()]
+    assert (status, answered) == (0, [json.loads(line)["file"] for line in whole.read_text().splitlines()])
+
+
 async def test_a_file_that_is_too_large_for_any_gateway_ends_nothing(
     gateway: Gateway, folder: Path, tmp_path: Path
 ) -> None:
