@@ -161,7 +161,7 @@ def _read(request: Request, say: Say) -> _Given:
     recipe = request.recipe
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
+    crossvalidation.check_size(together, folder, folds=request.folds, seeds=(request.seed,))
     others = read_others(request.outside, folder)
     aside = set_aside(others.kept, borders_share=recipe.ood_threshold_share, seed=request.seed)
     division = splits.split(folder, seed=request.seed, parts=crossvalidation.shares_of(recipe), together=together)

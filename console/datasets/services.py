@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +64,7 @@ class _File:
 
     @property
     def class_id(self) -> str:
-        return self.decision.class_id
+        return _composed(self.decision.class_id)
 
 
 def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
@@ -134,7 +135,7 @@ def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
     except IntegrityError:  # between that look and the end
         raise erased from None
     write("manifest.json", _json({"form": FORM, **_manifest(made, files)}))
-    names = names_of_model(model)
+    names = {_composed(key): of_class for key, of_class in names_of_model(model).items()}
     write("classes.yaml", _json({"classes": {key: names[key] for key in made.per_class if names.get(key)}}))
     return made
 
@@ -177,7 +178,12 @@ def _path(decision: ExpertDecision, photograph: PhotographForTraining) -> str:
     views = prediction.detail().views
     side = views[photograph.part].side if photograph.part < len(views) else ""
     name = f"{side if side in _SIDES else 'view'}_{prediction.pk}_{photograph.part}.png"
-    return f"{decision.class_id or OUTSIDE}/{name}"
+    return f"{_composed(decision.class_id) or OUTSIDE}/{name}"
+
+
+def _composed(class_id: str) -> str:
+    """As training calls it. Versions from before may have a class twice, as two archivers spelt its folder."""
+    return unicodedata.normalize("NFC", class_id)
 
 
 def _fits(class_id: str) -> bool:

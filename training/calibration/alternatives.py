@@ -18,6 +18,7 @@ from training.calibration.temperature import Scored
 
 # A class that no photograph of the calibration part is called by would be ruled out for ever.
 _PROBABILITY_MIN = 1e-3
+_PROBABILITY_OF_ALL_MIN = 0.01  # what they are given together: of 300 classes a thousandth each would be a quarter
 Calibrator = Callable[[NDArray[np.floating]], NDArray[np.float64]]  # logits [n, classes] -> probabilities
 
 
@@ -61,7 +62,7 @@ class Isotonic:
     def __call__(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         shares = softmax(np.asarray(logits, np.float64), axis=1)
         table = np.stack([step.predict(column) for step, column in zip(self.steps, shares.T, strict=True)], axis=1)
-        table = np.maximum(table, _PROBABILITY_MIN)
+        table = np.maximum(table, min(_PROBABILITY_MIN, _PROBABILITY_OF_ALL_MIN / table.shape[1]))
         return np.asarray(table / table.sum(axis=1, keepdims=True))
 
 

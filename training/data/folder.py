@@ -7,7 +7,8 @@
         back_obj17_2.jpg      objNUMBER between _ and _: every photograph with it shows that one object of the class
       ood/                    never a class: photographs of other things, a set per folder inside
 
-What `classes.yaml` holds is said in `training.data.names`.
+What `classes.yaml` holds is said in `training.data.names`. Names of folders and files are compared and kept composed
+(Unicode's NFC), however an archiver or a file system spells them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken, printable
-from training.data.names import NAMES_FILE, ClassNames, NamedLevel, read_names
+from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
@@ -58,7 +59,7 @@ class Photo:
     """A file that was read to its last pixel once, and what is known of it."""
 
     path: Path
-    relative: str  # below the folder, with "/" on every system: CLASS/front_001.jpg
+    relative: str  # below the folder, composed, with "/" on every system: CLASS/front_001.jpg
     label: str  # the class id; for photographs outside all classes, the set's name
     side: words.Side.ValueType
     sha256: str  # of the file's bytes, in hex
@@ -145,10 +146,10 @@ def scan_folder(path: Path, *, progress: Progress | None = None) -> Scan:
     Raises FolderMissing where there is no folder, ClassesWrong where its layout is not that
     of a data set.
     """
-    labels = _class_folders(path)
-    files = [(file, label) for label in labels for file in _files(path / label)]
+    folders = _class_folders(path)
+    files = [(file, label) for label, folder in folders.items() for file in _files(folder)]
     photos, broken = _read_all(files, path, progress)
-    return Scan(path=path, classes=tuple(labels), photos=photos, broken=broken)
+    return Scan(path=path, classes=tuple(folders), photos=photos, broken=broken)
 
 
 def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
@@ -166,14 +167,15 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
             f"{path} holds both photographs ({loose[0].name}) and folders ({inside[0].name}): "
             f"keep either photographs of one set, or one folder for each set"
         )
-    sets = {folder.name: _files(folder) for folder in inside} or {path.resolve().name: loose}
+    folders = _by_name(inside, path)
+    sets = {name: _files(folder) for name, folder in folders.items()} or {composed(path.resolve().name): loose}
     loaded: dict[str, tuple[Photo, ...]] = {}
     for name, files in sets.items():
         photos, broken = _read_all([(file, name) for file in files], path, None)
         if broken:
             raise broken[0].beside(len(broken) - 1)
         if not photos:
-            raise FolderMissing(f"{path / name if inside else path} holds no photographs: add some, or leave it out")
+            raise FolderMissing(f"{folders.get(name, path)} holds no photographs: add some, or leave it out")
         loaded[name] = photos
     return loaded
 
@@ -281,12 +283,21 @@ def set_fingerprint(photos: Iterable[Photo]) -> str:
 def _read_all(
     files: Sequence[tuple[Path, str]], root: Path, progress: Progress | None
 ) -> tuple[tuple[Photo, ...], tuple[PhotoBroken, ...]]:
+    relative_of = {file: composed(file.relative_to(root).as_posix()) for file, _label in files}
+    called: dict[str, Path] = {}
+    for file, relative in relative_of.items():
+        called.setdefault(relative, file)
+
     def read(item: tuple[Path, str]) -> Photo | PhotoBroken:
         file, label = item
         if file.suffix.lower() not in SUFFIXES:
             return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)")
+        relative = relative_of[file]
+        if called[relative] != file:
+            spellings = f"{called[relative].name!a} and {file.name!a}"
+            return PhotoBroken(file, f"is the second of one name in two spellings, {spellings}", mend="rename it")
         try:
-            return read_photo(file, relative=file.relative_to(root).as_posix(), label=label)
+            return read_photo(file, relative=relative, label=label)
         except PhotoBroken as broken:
             return broken
 
@@ -301,19 +312,21 @@ def _read_all(
     return tuple(photos), tuple(item for item in outcomes if isinstance(item, PhotoBroken))
 
 
-def _class_folders(path: Path) -> list[str]:
+def _class_folders(path: Path) -> Mapping[str, Path]:
+    """Class id -> folder, sorted by id."""
     _check_place(path)
-    labels = [folder.name for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
+    inside = [folder for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
     loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
     if loose:
         raise ClassesWrong(
             f"{loose[0]} lies beside the class folders: move each photograph into the folder of its class"
         )
-    if not labels:
+    if not inside:
         raise FolderMissing(
             f"{path} holds no class folders: make one folder for each class, with its photographs inside"
         )
-    for label in labels:
+    folders = _by_name(inside, path)
+    for label in folders:
         # What the card and the wire accept as a class id.
         if (
             len(label) > _CLASS_NAME_CHARACTERS_MAX
@@ -325,7 +338,20 @@ def _class_folders(path: Path) -> list[str]:
                 f"the folder name {label!r} cannot be a class id: use at most {_CLASS_NAME_CHARACTERS_MAX} printable "
                 f"characters without a backslash or spaces at the ends"
             )
-    return labels
+    return folders
+
+
+def _by_name(folders: Sequence[Path], path: Path) -> Mapping[str, Path]:
+    """Composed name -> folder, sorted. Raises ClassesWrong where two look the same: half of each would be a class."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        first = found.setdefault(look_of(folder.name), folder)
+        if first is not folder:
+            raise ClassesWrong(
+                f"{path} holds two folders whose names look the same, {first.name!a} and {folder.name!a}: "
+                f"move all photographs of {composed(folder.name)} into one of them and remove the other"
+            )
+    return dict(sorted((composed(folder.name), folder) for folder in folders))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ classes:
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,6 +31,9 @@ _DEPTH_MAX: Final = 8
 # What the card and the wire accept.
 _GROUP_ID: Final = re.compile(r"[^/\\\x00-\x1f]{1,128}")
 _LEVEL_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_NAME_CHARACTERS_MAX: Final = 4000
+# Thai vowels above and below, tones and the nikhahit: whichever is typed first, they stand over one another.
+_MARKS: Final = re.compile("[\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class Names:
 def read_names(path: Path, classes: Sequence[str]) -> Names:
     """The names of each class, made from the folder's name where the file or an entry is missing; and the tree.
 
-    Raises NamesWrong where the file cannot be read, names a class that is not there, or
-    has a tree that is none.
+    classes: composed, as `load_folder` gives them. Raises NamesWrong where the file cannot be read, names a class that
+    is not there, or has a tree that is none.
     """
     document = _document(path)
     entries = _entries(path, document, "classes")
@@ -84,9 +88,7 @@ def read_names(path: Path, classes: Sequence[str]) -> Names:
     levels = _entries(path, document, "levels")
     for name in entries:
         if name not in classes:
-            near = get_close_matches(name, classes, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the folders are {', '.join(classes)}"
-            raise NamesWrong(f"{path} names the class {name}, which has no folder: {hint}")
+            raise NamesWrong(f"{path} names the class {name}, which has no folder: {_hint(name, classes)}")
     for key, named in (("groups", groups), ("levels", levels)):
         for name, entry in named.items():
             if "en" not in entry:
@@ -112,10 +114,29 @@ def read_names(path: Path, classes: Sequence[str]) -> Names:
     )
 
 
+def composed(name: str) -> str:
+    """A name as it is compared and kept: Unicode's NFC. Archivers and file systems take accents and marks apart."""
+    return unicodedata.normalize("NFC", name)
+
+
+def look_of(name: str) -> str:
+    """The same for names that a reader cannot tell apart, although Unicode does: a sara am, or its two halves."""
+    apart = unicodedata.normalize("NFD", name).replace("\u0e33", "\u0e4d\u0e32").replace("\u0e40\u0e40", "\u0e41")
+    return _MARKS.sub(lambda marks: "".join(sorted(marks[0])), apart)
+
+
 def fallback_name(class_id: str) -> str:
     """A readable name from a folder's: `phra_sivali` is "Phra sivali"."""
     words = class_id.replace("_", " ").replace("-", " ").strip()
     return (words[:1].upper() + words[1:]) or class_id
+
+
+def _hint(name: str, classes: Sequence[str]) -> str:
+    same = [label for label in classes if look_of(label) == look_of(name)]
+    if same:
+        return f"the folder {same[0]} only looks the same, written {same[0]!a} and not {name!a}; copy its name"
+    near = get_close_matches(name, classes, n=1)
+    return f"did you mean {near[0]}?" if near else f"the folders are {', '.join(classes)}"
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -128,7 +149,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise NamesWrong(f"{path} cannot be read ({error})") from None
     try:
-        document = documents.of_yaml(text)
+        document = documents.of_yaml_texts(text)
     except ValueError as error:
         raise NamesWrong(f"{path} is not YAML: {error}") from None
     if document is None:
@@ -148,6 +169,8 @@ def _entries(path: Path, document: Mapping[str, Any], key: str) -> Mapping[str, 
         raise NamesWrong(f"{path}: `{key}` must map an id to its names")
     entries: dict[str, Mapping[str, str]] = {}
     for name, entry in found.items():
+        if not isinstance(name, str):  # an explicit tag can still make one
+            raise NamesWrong(f"{path}: {name!r} in `{key}` is no text: write it in quotes, without a tag")
         entry = {"en": entry} if isinstance(entry, str) else entry
         if not isinstance(entry, dict) or not all(
             isinstance(tag, str) and isinstance(text, str) and text.strip() for tag, text in entry.items()
@@ -155,8 +178,20 @@ def _entries(path: Path, document: Mapping[str, Any], key: str) -> Mapping[str, 
             raise NamesWrong(
                 f"{path}: {name} must map language tags to names, as in `{name}: {{en: Some name, th: ชื่อ}}`"
             )
-        entries[str(name)] = entry
+        for tag, text in entry.items():
+            if wrong := _cannot_be_shown(text):
+                raise NamesWrong(f"{path}: the {tag} of {name} {wrong}")
+        entries[name] = entry
     return entries
+
+
+def _cannot_be_shown(text: str) -> str:
+    """Why no card takes it, and what would be right; empty where one does."""
+    if len(text) > _NAME_CHARACTERS_MAX:
+        return f"has {len(text)} characters: at most {_NAME_CHARACTERS_MAX} are taken"
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text.strip()):
+        return "has a line break or another character that cannot be shown: write it in one line"
+    return ""
 
 
 def _names_of(label: str, entry: Mapping[str, str]) -> Mapping[str, str]:

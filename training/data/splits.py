@@ -101,6 +101,12 @@ def leaks(division: Split, together: Sequence[Sequence[Photo]] | None = None) ->
     )
 
 
+def label_of(members: Sequence[Photo]) -> str:
+    """The class that a group is dealt out for: what most of its labels say, the first by name where they are tied."""
+    counts = Counter(photo.label for photo in members)
+    return min(counts, key=lambda label: (-counts[label], label))
+
+
 def divide(
     together: Sequence[Sequence[Photo]], parts: Mapping[str, float], *, seed: int, everywhere: bool = True
 ) -> Mapping[str, tuple[Photo, ...]]:
@@ -115,14 +121,15 @@ def divide(
     ordered = sorted(together, key=lambda members: members[0].relative)
     ordered = [ordered[index] for index in rng.permutation(len(ordered))]
     ordered.sort(key=len, reverse=True)
-    groups_left = Counter(_label(members) for members in ordered)
-    for label, count in sorted(groups_left.items()):
-        if everywhere and count < len(names):
-            raise SplitImpossible(
-                f"class {label} has {count} independent photographs (copies of one photograph count once), "
-                f"but {len(names)} parts need at least {len(names)}: add photographs of it"
-            )
+    groups_left = Counter(label_of(members) for members in ordered)
     classes = Counter(photo.label for members in ordered for photo in members)
+    for label in sorted(classes):
+        if everywhere and groups_left[label] < len(names):
+            raise SplitImpossible(
+                f"class {label} has {groups_left[label]} independent photographs (copies of one photograph count once, "
+                f"for the class that most of them are in), but {len(names)} parts need at least {len(names)}: "
+                f"add photographs of it"
+            )
     sides = Counter((photo.label, photo.side) for members in ordered for photo in members)
     lacks = sum(classes.values()) * shares
     lacks_class = {label: count * shares for label, count in classes.items()}
@@ -130,7 +137,7 @@ def divide(
     reached: dict[str, set[int]] = {label: set() for label in classes}
     dealt: list[list[Photo]] = [[] for _ in names]
     for members in ordered:
-        label = _label(members)
+        label = label_of(members)
         needs = sum(lacks_class[photo.label] + _SIDE_WEIGHT * lacks_side[photo.label, photo.side] for photo in members)
         needs = needs + _PART_WEIGHT * lacks
         unreached = set(range(len(names))) - reached[label]
@@ -145,12 +152,6 @@ def divide(
         groups_left[label] -= 1
         dealt[chosen].extend(members)
     return {name: tuple(sorted(photos, key=_name)) for name, photos in zip(names, dealt, strict=True)}
-
-
-def _label(members: Sequence[Photo]) -> str:
-    """The label most of a group's members carry; the first by name where they are tied."""
-    counts = Counter(photo.label for photo in members)
-    return min(counts, key=lambda label: (-counts[label], label))
 
 
 def _name(photo: Photo) -> str:

@@ -9,7 +9,8 @@ calibrate and to place borders on, as for the version that is served.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from protos.verdict import Decision, decide, prediction_set
 from training.data.duplicates import group_numbers
 from training.data.folder import Folder, Photo
-from training.data.splits import divide
+from training.data.splits import divide, label_of
 from training.errors import DataTooSmall
 from training.evaluation.levels import Above, above
 from training.fitting.features import Features, Progress
@@ -226,19 +227,44 @@ def fit_on(
     return Fit(version, sight, divided, tuple(parts["train"]))
 
 
-def check_size(groups: Groups, folder: Folder, *, folds: int) -> None:
+def check_size(groups: Groups, folder: Folder, *, folds: int, seeds: Iterable[int]) -> None:
     """Raises DataTooSmall naming the class with too few independent photographs for the folds and parts."""
+    counts = Counter(label_of(members) for members in groups)
+    need = max(folds, next(n for n in range(1, 10**6) if n - -(-n // folds) >= len(PARTS)))
     for label in folder.classes:
-        count = sum(1 for members in groups if members[0].label == label)
-        largest_fold = -(-count // folds)
-        parts = 3
-        if count >= folds and count - largest_fold >= parts:
-            continue
-        need = max(folds, next(n for n in range(1, 10**6) if n - -(-n // folds) >= parts))
-        raise DataTooSmall(
-            f"class {label} has {count} independent photographs (near-duplicates count once); training with "
-            f"{folds} folds needs at least {need} of each class: add photographs of it"
-        )
+        if counts[label] < need:
+            raise DataTooSmall(_too_few(label, counts[label], groups, folds=folds, need=need))
+    if folds > len(PARTS):
+        return  # each of the other folds has one of every class
+    for seed in seeds:
+        for label, taken in _most_in_a_fold(groups, folds=folds, seed=seed).items():
+            if counts[label] - taken < len(PARTS):
+                raise DataTooSmall(
+                    f"class {label} has {counts[label]} independent photographs, and one of {folds} folds takes "
+                    f"{taken} of them to weigh up one with many copies or views, which leaves {counts[label] - taken} "
+                    f"for {len(PARTS)} parts: use {len(PARTS) + 1} folds or more, or add photographs of it"
+                )
+
+
+def _too_few(label: str, count: int, groups: Groups, *, folds: int, need: int) -> str:
+    elsewhere = sum(label_of(members) != label and label in {photo.label for photo in members} for members in groups)
+    said = f"class {label} has {count} independent photographs (near-duplicates count once); training with "
+    said += f"{folds} folds needs at least {need} of each class: add photographs of it"
+    if not elsewhere:
+        return said
+    return (
+        f"{said}, or take its copies out of other classes, for which {elsewhere} more of its photographs count "
+        f"(`amulet data check` lists them)"
+    )
+
+
+def _most_in_a_fold(groups: Groups, *, folds: int, seed: int) -> Mapping[str, int]:
+    """Class -> how many of its groups the fold has that takes most of them."""
+    most: Counter[str] = Counter()
+    for photos in divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values():
+        inside = {photo.relative for photo in photos}
+        most |= Counter(label_of(members) for members in groups if members[0].relative in inside)
+    return most
 
 
 def shares_of(recipe: Recipe) -> dict[str, float]:

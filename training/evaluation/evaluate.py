@@ -20,6 +20,7 @@ from protos.verdict import Decision
 from training.data.duplicates import grouped
 from training.data.errors import FolderMissing, PhotoBroken
 from training.data.folder import SUFFIXES, Photo, fingerprint, read_photo, scan_folder
+from training.data.names import composed
 from training.data.quality import flaws, qualities
 from training.errors import LabelsUnknown
 from training.evaluation import metrics
@@ -137,7 +138,7 @@ def evaluate(
     Raises FolderMissing, ClassesWrong; LabelsUnknown for a class folder the model does not know.
     """
     scan = scan_folder(data)
-    classes = tuple(item.id for item in model.card.classes)
+    classes = tuple(composed(item.id) for item in model.card.classes)
     unknown = [label for label in scan.classes if label not in classes]
     if unknown:
         raise LabelsUnknown(
@@ -264,7 +265,7 @@ def _predictions(measured: Measured, card: Card, *, outside: str | None = None) 
         found: dict[str, Any] = {
             "file": photo.relative,
             "label": photo.label if outside is None else None,
-            "predicted": card.classes[int(row.argmax())].id,
+            "predicted": composed(card.classes[int(row.argmax())].id),
             "confidence": float(row.max()),
             "verdict": verdict_name(decision.verdict),
             "reasons": reason_names(decision.reasons),

@@ -323,6 +323,7 @@ def ablate(
         request.data,
         request.outside,
         folds=request.folds,
+        seeds=request.seeds,
         progress=lambda done, total: say("Reading photographs", done, total),
     )
     folder, labels = ground.folder, crossvalidation.labels_of(ground.folder)

@@ -100,7 +100,7 @@ def calibrators(request: Request, eyes_of: EyesOf, *, say: Say) -> Calibrators:
     """Measure every calibrator. Raises DataWrong or TrainingRefused, each one sentence."""
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
+    crossvalidation.check_size(together, folder, folds=request.folds, seeds=request.seeds)
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels, classes = crossvalidation.labels_of(folder), len(folder.classes)
     plain: dict[str, list[NDArray[np.float64]]] = {}  # calibrator -> for each seed, [n, classes]

@@ -130,7 +130,7 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
             f"give three or more"
         )
     together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
+    crossvalidation.check_size(together, folder, folds=request.folds, seeds=request.seeds)
     sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
     labels = crossvalidation.labels_of(folder)
     told: list[_Told] = []

@@ -152,7 +152,7 @@ def search(
     _check_out(request)
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
+    crossvalidation.check_size(together, folder, folds=request.folds, seeds=(request.seed,))
     _begin(request, folder)
     with locks.held(request.out / _LOCK, request.out):
         return _searched(request, folder, together, eye_of, say, tried)

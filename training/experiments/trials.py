@@ -46,11 +46,19 @@ class Ground:
     folds: int
 
     @classmethod
-    def read(cls, data: Path, outside: Sequence[Path], *, folds: int, progress: Callable[[int, int], None]) -> Ground:
+    def read(
+        cls,
+        data: Path,
+        outside: Sequence[Path],
+        *,
+        folds: int,
+        seeds: Sequence[int],
+        progress: Callable[[int, int], None],
+    ) -> Ground:
         """Raises DataWrong, and DataTooSmall where a class does not have a group of photographs for each fold."""
         folder = load_folder(data, progress=progress)
         together = groups(folder.photos, near_duplicates(folder.photos))
-        crossvalidation.check_size(together, folder, folds=folds)
+        crossvalidation.check_size(together, folder, folds=folds, seeds=seeds)
         sets = {name: photos for path in outside for name, photos in load_outside(path).items()}
         return cls(folder, together, sets, folds)
 

@@ -129,7 +129,7 @@ def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
     made = _synthetic(request.synthetic, folder)
     experts = _experts(request.answers, folder) if request.answers is not None else None
     together = groups(folder.photos, near_duplicates(folder.photos))
-    crossvalidation.check_size(together, folder, folds=request.folds)
+    crossvalidation.check_size(together, folder, folds=request.folds, seeds=request.seeds)
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     origins = origins_of(request.synthetic)
     known = ab_test.Labelled(

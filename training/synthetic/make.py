@@ -30,6 +30,7 @@ from training import documents
 from training.augmentation import backdrop, robust
 from training.data.errors import DataWrong, FolderMissing
 from training.data.folder import Folder, Photo
+from training.data.names import composed
 from training.demo.moulds import DESIGNS
 from training.demo.photographs import OutNotEmpty, draw
 from training.errors import SettingWrong
@@ -121,7 +122,10 @@ def origins_of(path: Path) -> Mapping[str, str | None] | None:
     """
     try:
         document = documents.of_json((path / ORIGINS).read_text("utf-8"))
-        origins = dict(document["origins"])
+        origins = {
+            composed(made): None if origin is None else composed(origin)
+            for made, origin in dict(document["origins"]).items()
+        }
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):

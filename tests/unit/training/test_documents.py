@@ -42,6 +42,17 @@ def test_yaml_that_names_no_value_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_a_key_that_stands_twice_is_refused_and_one_that_is_merged_over_is_not() -> None:
+    with pytest.raises(ValueError, match=r"^views stands in lines 1 and 3, and means one thing only: remove one"):
+        documents.of_yaml("views: 1\nseed: 2\nviews: 3")
+    assert documents.of_yaml("a: &a {x: 1}\nb: {<<: *a, x: 2}\nc: {d: {<<: *a, x: 3}}\ne: {1: 2, '1': 3}") == {
+        "a": {"x": 1},
+        "b": {"x": 2},
+        "c": {"d": {"x": 3}},
+        "e": {1: 2, "1": 3},
+    }
+
+
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [

@@ -95,6 +95,25 @@ def test_training_reads_what_is_exported_and_names_it_alike(
     assert (made.photographs, made.per_class, made.outside, made.left_out) == (4, {BEST: 2, OTHER: 1}, 1, 0)
 
 
+def test_a_class_that_an_older_version_spells_apart_is_exported_as_training_calls_it(
+    officer: User, expert: User, malee: User, tmp_path: Path
+) -> None:
+    """Else the fingerprint of the export, by which who learnt from whom is known, is not that of the training."""
+    consenting(officer, "shop-1")
+    for size_px, spelt in enumerate(("cafe\u0301", "caf\u00e9", OTHER), start=80):
+        key = labelled(expert, "shop-1", is_a(OTHER), photo=png(size_px))
+        ExpertDecision.objects.filter(item__prediction=key).update(class_id=spelt)
+
+    made, files = exported(malee)
+
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    folder = load_folder(tmp_path)
+    assert made.per_class == dict(folder.per_class) == {"caf\u00e9": 2, OTHER: 1}
+    assert made.fingerprint == folder.fingerprint
+
+
 def test_the_manifest_says_where_each_label_comes_from(officer: User, expert: User, malee: User) -> None:
     consenting(officer, "shop-1")
     key = labelled(expert, "shop-1", is_a(OTHER))

@@ -54,6 +54,13 @@ def test_no_class_is_ruled_out_by_a_dozen_photographs() -> None:
     assert found.min() > 1e-4
 
 
+def test_what_keeps_classes_from_being_ruled_out_takes_nothing_from_an_answer_among_hundreds() -> None:
+    right = np.eye(300) * 12.0
+    found = isotonic(scored(right, np.arange(300)))(right)
+    assert found.min() > 0.0
+    assert found.max(axis=1) == pytest.approx(np.ones(300), abs=0.011)
+
+
 @pytest.mark.parametrize("fit", [vector_scaling, isotonic])
 def test_copies_that_count_once_altogether_change_nothing(fit: Callable[[Scored], Calibrator]) -> None:
     logits, labels = drawn(60, seed=5)

@@ -113,7 +113,7 @@ def test_eight_groups_may_stand_above_a_class(tmp_path: Path) -> None:
         ("classes: [a, b]", "must map an id"),
         ("klasses: {a: A}", "the key klasses"),
         ("zoo: {a: A}\nklasses: {a: A}", "the key klasses"),
-        ("classes: {a: {en: 1}}", "must map language tags"),
+        ("classes: {a: {en: [1]}}", "must map language tags"),
         ("classes: {a: {en: A, th: ' '}}", "must map language tags"),
         ("classes: {a: {parent: up}}", "the parent up, which is not in `groups`"),
         ("classes: {a: {parent: x}}\ngroups: {x: {en: X, parent: y}, y: {en: Y, parent: x}}", "circle"),
@@ -124,6 +124,14 @@ def test_eight_groups_may_stand_above_a_class(tmp_path: Path) -> None:
         ("levels: {class: {en: F}}", "which is the level of the classes themselves"),
         ("levels: {family: {en: F}}", "names 1 levels above the classes, but no class has more than 0"),
         ("classes: {a: [", "is not YAML"),
+        ("classes:\n  a: A\n  b: B\n  a: Other", "a stands in lines 2 and 4, and means one thing only"),
+        ("classes: {a: A, b: B, a: Other}", "a stands twice in line 1"),
+        ("classes: {a: {en: A, en: Other}}", "en stands twice in line 1"),
+        ("classes: {a: A}\ngroups: {x: X}\nclasses: {b: B}", "classes stands in lines 1 and 3"),
+        ("classes: {!!int 1: A}", "1 in `classes` is no text: write it in quotes"),
+        (f"classes: {{a: {{th: {'ก' * 4001}}}}}", "the th of a has 4001 characters: at most 4000 are taken"),
+        ('classes: {a: {en: "A\\0"}}', "the en of a has a line break or another character that cannot be shown"),
+        ('classes: {a: "\\ud83d\\ude00"}', "the en of a has a line break or another character that cannot be shown"),
         ("- a", "must be a mapping"),
     ],
 )
@@ -134,6 +142,100 @@ def test_a_wrong_classes_yaml_is_named(tmp_path: Path, text: str, said: str) -> 
         load_folder(tmp_path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_folders_may_be_called_what_yaml_takes_for_something_else(tmp_path: Path) -> None:
+    """A number, a falsehood, a date and nothing: a names file names folders, and knows none of them."""
+    labels = ("001", "1_000", "2026-11-29", "no", "null", "on", "~")
+    write_folder(tmp_path, dict.fromkeys(labels, 1))
+    entries = "".join(f"  {label}: {{en: Number {label}, no: 12, parent: 007}}\n" for label in labels)
+    (tmp_path / "classes.yaml").write_text(f"classes:\n{entries}groups:\n  007: Bond\n")
+
+    folder = load_folder(tmp_path)
+
+    assert folder.classes == labels
+    for label in labels:
+        assert folder.names[label].names == {"en": f"Number {label}", "no": "12"}
+        assert folder.names[label].ancestors == ("007",)
+
+
+def test_entries_may_share_what_yaml_merges_and_say_it_otherwise(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1})
+    (tmp_path / "classes.yaml").write_text(
+        "groups: {x: X}\nclasses:\n  a: &first {en: A, parent: x}\n  b: {<<: *first, en: B}\n"
+    )
+    names = load_folder(tmp_path).names
+    assert {label: (names[label].names["en"], names[label].ancestors) for label in names} == {
+        "a": ("A", ("x",)),
+        "b": ("B", ("x",)),
+    }
+
+
+APART, WHOLE = "cafe\u0301", "caf\u00e9"  # as a Mac's archive spells it, and as a keyboard does
+TONE_FIRST, VOWEL_FIRST = (
+    "\u0e01\u0e48\u0e38",
+    "\u0e01\u0e38\u0e48",
+)  # ko kai, mai ek and sara u: one order is Unicode's
+SARA_AM, ITS_HALVES = "\u0e19\u0e49\u0e33", "\u0e19\u0e4d\u0e49\u0e32"  # water; to Unicode two words
+
+
+@pytest.mark.parametrize(("on_disk", "written"), [(APART, WHOLE), (WHOLE, APART), (TONE_FIRST, VOWEL_FIRST)])
+def test_a_class_is_one_class_however_its_folder_and_the_names_file_spell_it(
+    tmp_path: Path, on_disk: str, written: str
+) -> None:
+    here = write_folder(tmp_path / "here", {"b": 2, on_disk: 2})
+    (here / on_disk / "front_000.jpg").rename(here / on_disk / f"front_{on_disk}.jpg")
+    (here / "classes.yaml").write_text(
+        f"classes: {{{written}: {{en: Named, parent: {on_disk}s}}}}\ngroups: {{{written}s: G}}"
+    )
+    there = write_folder(tmp_path / "there", {"b": 2, written: 2})
+    (there / written / "front_000.jpg").rename(there / written / f"front_{written}.jpg")
+
+    folder, other = load_folder(here), load_folder(there)
+
+    name = min(on_disk, written, key=lambda spelling: (len(spelling), spelling != VOWEL_FIRST))
+    assert folder.classes == other.classes == ("b", name)
+    assert [photo.relative for photo in folder.photos] == [photo.relative for photo in other.photos]
+    assert folder.fingerprint == other.fingerprint
+    assert folder.names[name].names == {"en": "Named"}
+    assert folder.names[name].ancestors == (f"{name}s",)
+    assert all(photo.path.is_file() for photo in folder.photos)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(APART, WHOLE), (ITS_HALVES, SARA_AM), ("\u0e40\u0e40\u0e01", "\u0e41\u0e01")]
+)
+def test_two_folders_that_look_the_same_are_no_two_classes(tmp_path: Path, first: str, second: str) -> None:
+    root = write_folder(tmp_path / "data", {first: 1, "b": 1, second: 1})
+
+    with pytest.raises(ClassesWrong, match="holds two folders whose names look the same") as refused:
+        load_folder(root)
+    assert ascii(first) in str(refused.value)
+    assert ascii(second) in str(refused.value)
+    with pytest.raises(ClassesWrong, match="look the same"):
+        load_outside(root)
+
+
+def test_a_name_that_only_looks_like_a_folders_is_shown_with_the_difference(tmp_path: Path) -> None:
+    write_folder(tmp_path, {ITS_HALVES: 1, "b": 1})
+    (tmp_path / "classes.yaml").write_text(f"classes: {{{SARA_AM}: Water}}", "utf-8")
+
+    with pytest.raises(NamesWrong, match=r"which has no folder: .* only looks the same") as refused:
+        load_folder(tmp_path)
+    assert ascii(ITS_HALVES) in str(refused.value)
+
+
+def test_of_two_files_of_one_name_in_two_spellings_the_second_is_named(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, {"a": 2, "b": 2})
+    for number, name in enumerate((APART, WHOLE)):
+        picture(number).save(root / f"a/{name}.jpg")
+
+    scan = scan_folder(root)
+
+    (broken,) = scan.broken
+    assert broken.path.name == f"{WHOLE}.jpg"
+    assert f"one name in two spellings, {f'{APART}.jpg'!a} and {f'{WHOLE}.jpg'!a}" in broken.why
+    assert len({photo.relative for photo in scan.photos}) == len(scan.photos) == 5
 
 
 def test_a_missing_folder_and_an_empty_one_are_told_apart(tmp_path: Path) -> None:

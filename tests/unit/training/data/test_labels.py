@@ -71,6 +71,35 @@ def test_with_one_photograph_of_a_class_nothing_can_be_said() -> None:
     assert suspects([], {}, seed=0) is None
 
 
+def test_a_copy_does_not_vouch_for_the_label_of_its_photograph() -> None:
+    """Copies with one wrong label look like nothing but each other: whoever learnt from one believes the other."""
+    photos, features = _clouds(60)
+    groups = [(each,) for each in photos]
+    for number in (60, 61):
+        groups[0] = (*groups[0], copied := photo("class_1", number, look_seed=0))
+        features[copied.relative] = features[photos[0].relative]
+    groups[0] = tuple(dataclasses.replace(each, label="class_1") for each in groups[0])
+    features |= {each.relative: np.append(features[photos[0].relative], 40.0) for each in groups[0]}
+    features = {name: row if len(row) == 7 else np.append(row, 0.0) for name, row in features.items()}
+
+    found = suspects(groups, features, seed=1)
+
+    assert found is not None
+    assert {each.photo.relative for each in found} == {each.relative for each in groups[0]}
+    apart = suspects([(each,) for members in groups for each in members], features, seed=1)
+    assert apart is not None
+    assert not {each.photo.relative for each in apart} & {each.relative for each in groups[0]}
+
+
+def test_copies_of_one_photograph_are_one_that_can_be_compared() -> None:
+    photos, features = _clouds(12)
+    copied = tuple(photo("rare", number, look_seed=0) for number in range(50, 54))
+    features |= {each.relative: np.full(6, 9.0) for each in copied}
+
+    assert suspects([*((each,) for each in photos), copied], features, seed=0) is None
+    assert suspects([*((each,) for each in photos), copied[:2], copied[2:]], features, seed=0) is not None
+
+
 def test_an_estimate_comes_from_the_other_folds_only() -> None:
     """A fold whose rows are all of one class cannot teach itself that class."""
     rows = np.vstack([np.zeros((4, 2)), np.ones((4, 2)), np.full((4, 2), 5.0)])

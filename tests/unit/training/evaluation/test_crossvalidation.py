@@ -10,6 +10,7 @@ import pytest
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.training.data.cast import photo
+from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo
 from training.data.names import NamedGroup, NamedLevel
 from training.errors import DataTooSmall
@@ -113,8 +114,8 @@ def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:
     few = [*together, (photo("rare", 900, look_seed=900),), (photo("rare", 901, look_seed=901),)]
     folder = folder_of([each for members in few for each in members])
     with pytest.raises(DataTooSmall, match=r"class rare has 2 independent photographs .* at least 5"):
-        check_size(few, folder, folds=5)
-    check_size(together, folder_of([each for pair in together for each in pair]), folds=5)
+        check_size(few, folder, folds=5, seeds=(0,))
+    check_size(together, folder_of([each for pair in together for each in pair]), folds=5, seeds=(0,))
 
 
 def test_what_a_fold_leaves_of_a_class_has_to_be_enough_for_every_part() -> None:
@@ -123,8 +124,43 @@ def test_what_a_fold_leaves_of_a_class_has_to_be_enough_for_every_part() -> None
     six = [*five, *((photo(f"c{number}", 90 + number, look_seed=90 + number),) for number in range(2))]
 
     with pytest.raises(DataTooSmall, match=r"class c0 has 5 independent photographs .* 2 folds needs at least 6"):
-        check_size(five, folder_of([each for members in five for each in members]), folds=2)
-    check_size(six, folder_of([each for members in six for each in members]), folds=2)
+        check_size(five, folder_of([each for members in five for each in members]), folds=2, seeds=(0,))
+    check_size(six, folder_of([each for members in six for each in members]), folds=2, seeds=(0,))
+
+
+def group(labels: str, number: int) -> tuple[Photo, ...]:
+    """Copies of one photograph, in classes of one letter."""
+    return tuple(photo(label, 100 * number + place, look_seed=number) for place, label in enumerate(labels))
+
+
+def test_copies_count_for_the_class_that_most_of_them_are_in() -> None:
+    """`a` seems to have five, and the division of the folds counts every one of them for `b`."""
+    together = [group("abb", number) for number in range(5)] + [group("b", number) for number in range(5, 10)]
+
+    with pytest.raises(DataTooSmall) as refused:
+        check_size(together, folder_of([each for members in together for each in members]), folds=5, seeds=(0,))
+
+    assert str(refused.value) == (
+        "class a has 0 independent photographs (near-duplicates count once); training with 5 folds needs at least 5 of "
+        "each class: add photographs of it, or take its copies out of other classes, for which 5 more of its "
+        "photographs count (`amulet data check` lists them)"
+    )
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_folds_that_are_uneven_have_to_leave_enough_for_every_part(folds: int) -> None:
+    """All folds but one have an object with most of the photographs and take no other: one takes all the rest."""
+    together = [group("a" * 12, number) for number in range(folds - 1)]
+    together += [group("a", number) for number in range(5, 10)] + [group("b", number) for number in range(10, 22)]
+    folder = folder_of(sorted((each for members in together for each in members), key=lambda each: each.relative))
+    rows = np.random.default_rng(5).normal(0.0, 1.0, (len(folder.photos), SIZE))
+
+    with pytest.raises(DataTooSmall, match=rf"class a has \d .* one of {folds} folds takes 5 .* use 4 folds or more"):
+        check_size(together, folder, folds=folds, seeds=(1,))
+    with pytest.raises(SplitImpossible):
+        out_of_fold(folder, eyes_of(rows), together, folds=folds, recipe=RECIPE, seed=1)
+    check_size(together, folder, folds=4, seeds=(1,))
+    out_of_fold(folder, eyes_of(rows), together, folds=4, recipe=RECIPE, seed=1)
 
 
 def test_the_head_of_a_fold_learns_from_all_photographs_outside_it_of_a_network_that_stays_as_it_is() -> None:

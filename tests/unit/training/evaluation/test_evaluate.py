@@ -159,6 +159,18 @@ def test_the_model_says_when_it_has_seen_the_photographs_in_training(tmp_path: P
     assert again.trained_on.said == "19 of 19 photographs were trained on"
 
 
+def test_a_class_that_an_older_card_spells_apart_is_the_folders(tmp_path: Path) -> None:
+    colours = write_colours(tmp_path, per_class=2)
+    card = colours.run / "model.json"
+    card.write_text(card.read_text("utf-8").replace('"red"', '"re\u0301d"'), "utf-8")
+    (colours.data / "red").rename(colours.data / "r\u00e9d")
+
+    document = evaluate(GraphModel.open(colours.run, threads=1), colours.data).document()
+
+    assert document["per_class_f1"]["r\u00e9d"] == 1.0
+    assert {row["predicted"] for row in document["predictions"] if row["label"] == "r\u00e9d"} == {"r\u00e9d"}
+
+
 def test_an_unknown_class_and_empty_folders_are_refused_in_a_sentence(tmp_path: Path) -> None:
     colours = write_colours(tmp_path)
     model = GraphModel.open(colours.run, threads=1)

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.special import softmax
+from scipy.stats import mannwhitneyu
 
-from training.evaluation.look_alikes import ANY_SIDE, LookAlikes, look_alikes
+from training.evaluation.look_alikes import ANY_SIDE, PAIRS_MAX, LookAlikes, look_alikes
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -190,3 +191,35 @@ def test_a_pair_is_called_alike_where_so_many_photographs_would_have_shown_a_dif
     pairs = look_alikes(CLASSES[:3], labels, softmax(logits, axis=1), ["back"] * len(labels))
 
     assert [pair.classes for pair in pairs if pair.p_value >= 0.05] == ([("a", "b")] if named else [])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_pair_is_tested_as_if_it_were_alone(seed: int) -> None:
+    """Classes of different sizes, some of them with answers that repeat: those decide how a test is made."""
+    rng = np.random.default_rng(seed)
+    sizes = [7, 7, 8, 9, 9, 12, 12, 30]
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    logits = rng.normal(0.0, 1.0, (len(labels), len(sizes))) + 0.7 * np.eye(len(sizes))[labels]
+    logits = np.where((labels % 2 == 0)[:, None], logits.round(0), logits)
+    rows = softmax(logits, axis=1)
+
+    pairs = look_alikes(tuple("abcdefgh"), labels, rows, ["back"] * len(labels))
+
+    assert len(pairs) > 3
+    for pair in pairs:
+        first, second = ("abcdefgh".index(label) for label in pair.classes)
+        evidence = np.log(rows[:, first]) - np.log(rows[:, second])
+        alone = mannwhitneyu(evidence[labels == first], evidence[labels == second], alternative="greater")
+        assert pair.separation == pytest.approx(alone.statistic / sizes[first] / sizes[second])
+        assert pair.separable == (alone.pvalue < 0.05)
+
+
+def test_of_many_classes_that_nothing_tells_apart_only_so_many_pairs_are_named() -> None:
+    classes = [f"c{number:02}" for number in range(60)]
+    labels = np.repeat(np.arange(60), 8)
+    rows = softmax(np.random.default_rng(0).normal(0.0, 1.0, (480, 60)), axis=1)
+
+    pairs = look_alikes(classes, labels, rows, ["back"] * 480)
+
+    assert len(pairs) == PAIRS_MAX < 60 * 59 / 2 * 0.9
+    assert [pair.confused for pair in pairs] == sorted((pair.confused for pair in pairs), reverse=True)

@@ -73,6 +73,17 @@ def test_photographs_of_one_confidence_stay_in_one_bin() -> None:
         assert metrics.equal_mass_calibration_error(rows, labels[order], bins=2) == pytest.approx(0.0)
 
 
+def test_bins_of_equal_mass_worked_out_by_hand() -> None:
+    """Five photographs in two bins: three and two; of two that share a confidence the second joins the first."""
+
+    def error(confidences: list[float]) -> float:
+        rows = np.array([[confidence, 1.0 - confidence] for confidence in confidences])
+        return metrics.equal_mass_calibration_error(rows, np.array([1, 0, 1, 0, 0]), bins=2)
+
+    assert error([0.51, 0.6, 0.7, 0.8, 0.9]) == pytest.approx((abs(1 - 1.81) + abs(2 - 1.7)) / 5)
+    assert error([0.51, 0.6, 0.7, 0.7, 0.9]) == pytest.approx((abs(2 - 2.51) + abs(1 - 0.9)) / 5)
+
+
 def test_every_class_has_scores_even_where_nothing_can_be_said_of_it() -> None:
     scores = metrics.class_scores(np.array([0, 0]), np.array([0, 1]), classes=3)
     assert [each.precision for each in scores] == [1.0, 0.0, None]

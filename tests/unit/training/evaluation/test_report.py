@@ -100,6 +100,15 @@ def test_the_one_mistake_is_shown_with_what_speaks_for_answer_and_truth(subject:
     assert mistake.for_truth in page
 
 
+def test_of_what_was_never_called_so_the_table_says_nothing(subject: Subject, found: Evaluation) -> None:
+    """Of 300 classes these are 89,000 cells, and the page was 9 MB."""
+    counts = found.assessment.counts
+    assert np.count_nonzero(counts) < counts.size
+    table = report.page(subject).partition('<table class="confusion"')[2].partition("</table>")[0]
+    assert table.count("<td") == counts.size
+    assert table.count("<td></td>") == counts.size - np.count_nonzero(counts)
+
+
 def test_the_page_says_in_two_languages_that_an_expert_decides(subject: Subject) -> None:
     page = report.page(subject)
     assert "ผลประเมินเป็นเบื้องต้น ควรให้ผู้เชี่ยวชาญยืนยัน" in page

@@ -67,3 +67,17 @@ def test_without_a_share_it_is_the_one_that_ledoit_and_wolf_estimate(rows_are_fe
     assert 0.01 < share < 0.9
     assert 1.0 - found.share == pytest.approx(share)
     assert np.allclose(found.matrix(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("rows", "share"),
+    [
+        ([[1.0, 0.0], [-1.0, 0.0]] * 50, 1e-4),  # they tell the covariance exactly, and it has no inverse
+        ([[1.01, 0.0], [-1.01, 0.0], [0.0, 1.0], [0.0, -1.0]], 1.0),  # nearer to the identity than they tell
+        ([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], 1.0),  # a multiple of it
+    ],
+)
+def test_an_estimated_share_leaves_an_inverse_and_is_at_most_all(rows: list[list[float]], share: float) -> None:
+    found = Covariance.around(np.array(rows), np.zeros(len(rows), np.intp), np.zeros((1, 2)), shrinkage=None)
+    assert 1.0 - found.share == pytest.approx(share)
+    assert found.matrix() @ found.solved(np.eye(2)) == pytest.approx(np.eye(2))

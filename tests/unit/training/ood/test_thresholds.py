@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from training.ood.thresholds import limits_of
+from training.ood.thresholds import _best_border, limits_of
 
 NOTHING = np.zeros(0)
 
@@ -141,3 +143,32 @@ def test_scores_that_count_alike_have_the_borders_of_scores_alone(count: int) ->
 
     assert alone.out_at == pytest.approx(bound(known, 0.02))
     assert limits_of("distance", known, NOTHING, independent=count, shares=np.full(count, 0.5), **ratios) == alone
+
+
+def mistakes(border: float, known: np.ndarray, strangers: np.ndarray, counted: np.ndarray) -> float:
+    """A score at the border is out, as verdicts have it."""
+    return float(counted[known >= border].sum() / counted.sum() + np.mean(strangers < border))
+
+
+@given(
+    known=st.lists(st.tuples(st.integers(0, 9), st.sampled_from([0.25, 1.0])), min_size=1, max_size=8),
+    strangers=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+)
+def test_no_border_makes_fewer_mistakes_than_the_one_that_strangers_teach(
+    known: list[tuple[int, float]], strangers: list[int]
+) -> None:
+    scores, counted = np.array([float(each) for each, _ in known]), np.array([share for _, share in known])
+    others = np.array(strangers, float)
+
+    found = _best_border(scores, others, counted)
+
+    between = np.sort(np.concatenate([scores, others]))
+    least = min(mistakes(each, scores, others, counted) for each in (between[:-1] + between[1:]) / 2.0)
+    assert mistakes(found, scores, others, counted) == pytest.approx(least)
+
+
+def test_of_borders_that_are_as_good_the_middle_one_is_taken() -> None:
+    known, strangers = np.array([0.0, 2.0, 4.0]), np.array([1.0, 3.0, 5.0])
+    as_good = [0.5, 2.5, 4.5]
+    assert len({mistakes(border, known, strangers, np.ones(3)) for border in as_good}) == 1
+    assert _best_border(known, strangers, np.ones(3)) == 2.5

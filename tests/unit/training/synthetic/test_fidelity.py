@@ -76,3 +76,15 @@ def test_a_copy_is_found_and_a_new_photograph_is_not() -> None:
     assert copies(twice, numbers, real + 1e-3).all()
     with pytest.raises(ValueError, match="no copies of each other"):
         copies(real[:2], np.zeros(2, int), real)
+
+
+def test_how_near_is_too_near_worked_out_by_hand() -> None:
+    # Twenty pairs with gaps of 1 to 20: of the forty distances the quantile 0.05 lies at 1.95.
+    real = np.array([[1000.0 * gap + place] for gap in range(1, 21) for place in (0.0, gap)])
+    synthetic = np.array([[1000.0 - 1.9], [1000.0 - 1.95], [1000.0 - 2.0], [20021.9]])
+    assert copies(real, np.arange(40), synthetic).tolist() == [True, False, False, True]
+    # The two of gap 1 are copies of one photograph: their nearest is elsewhere, and the least distances are 2.
+    groups = np.array([0, 0, *range(2, 40)])
+    assert copies(real, groups, synthetic + 0.05).tolist() == [True, True, True, True]
+    assert copies(real, np.arange(40), np.array([[18990.0]]), quantile=0.5).tolist() == [True]
+    assert copies(real, np.arange(40), np.array([[18989.5]]), quantile=0.5).tolist() == [False]

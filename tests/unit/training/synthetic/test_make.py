@@ -60,6 +60,20 @@ def test_two_real_files_of_one_stem_have_synthetic_ones_of_their_own(tmp_path: P
     assert origins["berry/front_000-relit-1.jpg"] == "berry/front_000.png"
 
 
+def test_origins_are_found_however_names_are_spelt(tmp_path: Path) -> None:
+    on_a_table(tmp_path / "data")
+    (tmp_path / "data/apple").rename(tmp_path / "data/cafe\u0301")
+    folder = load_folder(tmp_path / "data")
+    made = make(folder, tmp_path / "made", kinds=("relit",))
+    origins = (made.path / ORIGINS).read_text("utf-8")
+    (made.path / ORIGINS).write_text(origins.replace("caf\u00e9", "cafe\u0301"), "utf-8")
+
+    found = origins_of(made.path) or {}
+
+    assert set(found) == {photo.relative for photo in load_folder(made.path).photos}
+    assert set(found.values()) == {photo.relative for photo in folder.photos}
+
+
 def test_a_composite_keeps_the_object_and_loses_the_table() -> None:
     pixels = np.full((128, 128, 3), (180, 40, 40), np.uint8)
     pixels[34:94, 34:94] = (30, 200, 60)
