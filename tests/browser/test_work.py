@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from protos.wording import DISCLAIMER
-from tests.browser.conftest import Desk
+from tests.browser.conftest import PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.integration.console.running import RunningConsole
 
@@ -101,6 +101,11 @@ def test_one_of_many_classes_is_found_and_chosen_by_its_name(
     desks: Mapping[str, Desk], console: RunningConsole
 ) -> None:
     item = console.shell(MANY_CLASSES)
+    with desks["prasert"].window(size=PHONE) as page:
+        page.goto(f"/admin/review/reviewitem/{item}/change/")
+        page.get_by_label("tablet_01").scroll_into_view_if_needed()
+        expect(page.get_by_label("tablet_13")).not_to_be_in_viewport()
+        expect(page.get_by_role("button", name="Submit")).to_be_in_viewport(ratio=1)
     with desks["prasert"].window() as page:
         page.goto(f"/admin/review/reviewitem/{item}/change/")
         page.wait_for_load_state()
