@@ -17,9 +17,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
-from unfold.widgets import UnfoldAdminSplitDateTimeWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from console.errors import Refusal
+from console.moments import MomentField
 
 NUMBER_DIGITS_MAX: Final = 18  # what a database counts to
 # What filters, Django's and unfold's, put after the name of their column in an address.
@@ -45,10 +46,9 @@ class ReasonForm(forms.Form):
 class ExpiryForm(forms.Form):
     """Of what lets a script in: until when."""
 
-    expires_at = forms.SplitDateTimeField(
+    expires_at = MomentField(
         label=_("Expires"),
         required=False,
-        widget=UnfoldAdminSplitDateTimeWidget,
         help_text=_("Empty: never."),
     )
 

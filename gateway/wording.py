@@ -161,7 +161,7 @@ WORDS: Final[Mapping[words.Reason.ValueType, Mapping[str, Words]]] = MappingProx
         words.REASON_NO_TIME_TO_EXPLAIN: _both(
             "The deadline left no time for the heat map; the answer stands without it.",
             "Allow more time, or ask again for the explanation alone.",
-            "เวลาไม่พอสำหรับแผนภาพความร้อน แต่ผลการประเมินยังใช้ได้",
+            "เวลาไม่พอสำหรับแผนที่ความร้อน แต่ผลการประเมินยังใช้ได้",
             "กำหนดเวลาให้นานขึ้น หรือขอคำอธิบายอีกครั้ง",
         ),
         words.REASON_LOOK_ALIKES: _both(

@@ -373,7 +373,7 @@ def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:
     for name, row in document["ood"].items():
         yield (
             f"  {name}: AUROC {row['auroc']:.3f}, {row['rejected']:.0%} of {row['photos']} rejected, "
-            f"{row['fpr_at_95_tpr']:.0%} accepted where 95 % of the known are"
+            f"{row['fpr_at_95_tpr']:.0%} accepted where 95% of the known are"
         )
     if trained_on.said:
         yield f"  {trained_on.said}: every figure above is too good."

@@ -385,7 +385,7 @@ def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:
     )
     if len(outside.thresholds):
         text += (
-            f"; the border to out moved, within 0.05 % to 5 %, to where it separates them best from "
+            f"; the border to out moved, within 0.05% to 5%, to where it separates them best from "
             f"{len(outside.thresholds)} photographs of other things that no figure is reported on"
         )
     return text

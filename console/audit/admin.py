@@ -11,7 +11,6 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import action, display
 
 from console.audit import chain, queries
@@ -20,6 +19,7 @@ from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.models import Checkpoint, Entry
 from console.audit.names import detail_name, subject_name, type_name
 from console.history import DistinctFilter, HistoryAdmin
+from console.moments import MomentRangeFilter
 from console.pages import page
 from console.staff.rest import actor_of
 
@@ -40,7 +40,7 @@ class TypeFilter(DistinctFilter):
 @admin.register(Entry)
 class EntryAdmin(HistoryAdmin):
     list_display = ("sequence", "recorded_at", "type_text", "about", "actor_name")
-    list_filter = (TypeFilter, ("recorded_at", RangeDateTimeFilter))
+    list_filter = (TypeFilter, ("recorded_at", MomentRangeFilter))
     search_fields = ("sequence",)
     search_help_text = gettext_lazy("Number of an entry, id of what it is about, or name of a member of staff, in full")
     ordering = ("-sequence",)

@@ -79,7 +79,7 @@ class MovedSerializer(serializers.Serializer[Any]):
 class CurvesSerializer(serializers.Serializer[figures.Curves]):
     """Of a number: the share of values at or below each value, 0 to 1."""
 
-    values = serializers.ListField(child=serializers.FloatField(), help_text="At even steps; the middle 99 % of both.")
+    values = serializers.ListField(child=serializers.FloatField(), help_text="At even steps; the middle 99% of both.")
     before = serializers.ListField(child=serializers.FloatField())
     now = serializers.ListField(child=serializers.FloatField())
 
@@ -93,7 +93,7 @@ class ChoiceShareSerializer(serializers.Serializer[Any]):
 
 
 class MiddleSerializer(serializers.Serializer[figures.Middle]):
-    """Of a number its tenth, half and nine tenths; of a choice its share within the 95 % interval."""
+    """Of a number its tenth, half and nine tenths; of a choice its share within the 95% interval."""
 
     low = serializers.FloatField()
     middle = serializers.FloatField()
@@ -172,7 +172,7 @@ class WholeFindingSerializer(FindingSerializer):
 
 
 class EstimateSerializer(serializers.Serializer[Any]):
-    """A share with its 95 % interval, 0 to 1, and how many reviews it stands on."""
+    """A share with its 95% interval, 0 to 1, and how many reviews it stands on."""
 
     value = serializers.FloatField()
     low = serializers.FloatField()

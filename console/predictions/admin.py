@@ -11,10 +11,11 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from console.history import DistinctFilter, HistoryAdmin
+from console.moments import MomentRangeFilter
 from console.pages import page
 from console.predictions import queries
 from console.predictions.models import Prediction, Verdict
@@ -52,7 +53,7 @@ class PredictionAdmin(HistoryAdmin):
         ClassFilter,
         VersionFilter,
         ClientFilter,
-        ("happened_at", RangeDateTimeFilter),
+        ("happened_at", MomentRangeFilter),
     )
     list_before_template = "predictions/disclaimer.html"
     search_fields = ("prediction_id",)

@@ -50,7 +50,7 @@ person.th.html  ความยินยอม ผลการทำนาย �
 person.en.html  consents, predictions, feedback, expert reviews and requests, to read in a browser
 person.json     เนื้อหาเดียวกันสำหรับโปรแกรม (the same for programs)
 photographs/    ภาพถ่ายที่เก็บไว้ (photographs that are kept)
-heat_maps/      แผนภาพความร้อน: จำนวนแถว จำนวนคอลัมน์ (2 ไบต์) แล้วตามด้วยค่าช่องละหนึ่งไบต์
+heat_maps/      แผนที่ความร้อน: จำนวนแถว จำนวนคอลัมน์ (2 ไบต์) แล้วตามด้วยค่าช่องละหนึ่งไบต์
                 heat maps: rows, columns (2 bytes each, little-endian), then one byte a cell
 
 ผลประเมินเป็นเบื้องต้น ควรให้ผู้เชี่ยวชาญยืนยัน

@@ -16,15 +16,11 @@ from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextareaWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from console.errors import NotFound
 from console.history import HistoryAdmin
+from console.moments import MomentField
 from console.pages import ask, page
 from console.privacy import clocks, queries, request_page, services
 from console.privacy import subject_admin as subject_admin  # Django looks for pages in this file alone
@@ -59,10 +55,9 @@ class RequestForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("How it came in: counter, letter, e-mail…"),
     )
-    received_at = forms.SplitDateTimeField(
+    received_at = MomentField(
         label=gettext_lazy("Received"),
         required=False,
-        widget=UnfoldAdminSplitDateTimeWidget,
         help_text=gettext_lazy("Empty: now."),
     )
 

@@ -38,8 +38,8 @@ class RuleSerializer(serializers.Serializer[Any]):
 class MetricSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     value = serializers.FloatField()
-    low = serializers.FloatField(help_text="Lower end of the 95 % interval.")
-    high = serializers.FloatField(help_text="Upper end of the 95 % interval.")
+    low = serializers.FloatField(help_text="Lower end of the 95% interval.")
+    high = serializers.FloatField(help_text="Upper end of the 95% interval.")
     data = serializers.CharField()  # type: ignore[assignment]  # DRF takes declared fields out of the class
 
 

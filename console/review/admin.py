@@ -342,6 +342,7 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
             (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
             for place, known in enumerate(classes)
         ],
+        "may_find": len(classes) > len(KEYS),
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
         "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(at)],
         "note_max": services.NOTE_MAX,

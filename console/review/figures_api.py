@@ -19,7 +19,7 @@ from console.staff.rest import actor_of
 
 
 class JudgedShareSerializer(serializers.Serializer[Any]):
-    """A share with its 95 % interval, 0 to 1, and how many reviews it stands on."""
+    """A share with its 95% interval, 0 to 1, and how many reviews it stands on."""
 
     value = serializers.FloatField()
     low = serializers.FloatField()
@@ -54,7 +54,7 @@ class AgreementSerializer(serializers.Serializer[queries.Agreement]):
 
 
 class SwaySerializer(serializers.Serializer[Any]):
-    """What hearing the model adds to agreement with it, -1 to 1, with its 95 % interval."""
+    """What hearing the model adds to agreement with it, -1 to 1, with its 95% interval."""
 
     blind = JudgedShareSerializer(help_text="Agreement of who answered before the model was heard.")
     seen = JudgedShareSerializer()
@@ -64,7 +64,7 @@ class SwaySerializer(serializers.Serializer[Any]):
 
 
 class ConcordSerializer(serializers.Serializer[Any]):
-    """A kappa with its 95 % interval; null where it is not defined."""
+    """A kappa with its 95% interval; null where it is not defined."""
 
     cases = serializers.IntegerField()
     agreed = serializers.IntegerField(help_text="Cases in which all said the same.")

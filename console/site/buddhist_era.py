@@ -3,17 +3,15 @@
 Django's Thai month names come with Gregorian years, and what `{{ value }}` shows passes no hook of
 ours: only the class that `django.utils.dateformat` formats with. So that class is replaced by one
 that counts in the Buddhist era while the active language is Thai. What machines read is written
-elsewhere (isoformat, RFC 5322) and stays Gregorian; so is what forms take and give, which is strftime.
+elsewhere (isoformat, RFC 5322) and stays Gregorian. What people type is read in either era: `console.moments`.
 """
 
 from __future__ import annotations
 
-from typing import Final
-
 from django.utils import dateformat
 from django.utils.translation import get_language
 
-ERA_YEARS: Final = 543  # since 1941 both years begin on 1 January
+from console.instants import ERA_YEARS
 
 
 class DateFormat(dateformat.DateFormat):

@@ -15,14 +15,11 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
-from unfold.widgets import (
-    UnfoldAdminSelectWidget,
-    UnfoldAdminSplitDateTimeWidget,
-    UnfoldAdminTextInputWidget,
-)
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from console.errors import NotFound
 from console.history import HistoryAdmin
+from console.moments import MomentField
 from console.pages import NUMBER_DIGITS_MAX, ask, page
 from console.staff.rest import actor_of
 from console.vault import queries, services
@@ -53,10 +50,9 @@ class ConsentForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("What the calling program names it by. Empty: one is made up."),
     )
-    expires_at = forms.SplitDateTimeField(
+    expires_at = MomentField(
         label=gettext_lazy("Runs out"),
         required=False,
-        widget=UnfoldAdminSplitDateTimeWidget,
         help_text=gettext_lazy("Empty: never."),
     )
 

@@ -120,7 +120,9 @@ def next_try_of(endpoint: Endpoint, standing: Standing) -> datetime | None:
 
 
 def tries_text(delivery: Delivery) -> str:
-    """So many of how many."""
+    """So many of how many; of what arrived no more are to come."""
+    if delivery.state == State.DELIVERED:
+        return ngettext("{count} try", "{count} tries", delivery.tries).format(count=delivery.tries)
     return _("{count} of {most}").format(count=delivery.tries, most=services.tries_max(delivery))
 
 

@@ -57,6 +57,17 @@ def test_every_page_is_whole_on_a_telephone_and_can_be_hit(desks: Mapping[str, D
     assert not found, "\n".join(found)
 
 
+def test_a_row_of_a_list_is_short_and_says_what_there_is(desks: Mapping[str, Desk]) -> None:
+    cells = ".result-list .data-row > :is(td, th):visible"
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto("/admin/webhooks/delivery/")
+        assert "–" not in page.locator(cells).all_inner_texts()
+        heights = page.locator(cells).evaluate_all("cells => cells.map(cell => cell.getBoundingClientRect().height)")
+        assert sorted(heights)[len(heights) // 2] < 32  # a line of 20 pixels, and what a finger needs
+        page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        assert "–" in page.locator(cells).all_inner_texts()
+
+
 def test_a_long_reason_in_a_list_is_read_whole(desks: Mapping[str, Desk]) -> None:
     reason = "Agreed in the weekly meeting, after three of the four experts had looked at worn pieces. " * 3
     with desks["suda"].window(size=PHONE) as page:

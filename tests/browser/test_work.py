@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import expect
 
 from protos.wording import DISCLAIMER
-from tests.browser.conftest import Desk
+from tests.browser.conftest import PHONE, Desk
 from tests.browser.seed import Seeded
+from tests.integration.console.running import RunningConsole
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -78,6 +79,52 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         expect(page.get_by_text("The base is broken off.")).to_be_visible()
         page.goto(first)
         expect(decisions).to_contain_text("it is this class")
+
+
+MANY_CLASSES = """
+from console.ingest.services import apply_batch
+from console.review.models import ReviewItem
+from protos.amulet.v1.prediction_pb2 import Candidate
+from tests.console_events import prediction_event
+
+names = [f"tablet_{number:02d}" for number in range(14)]
+event = prediction_event(
+    candidates=[Candidate(class_id=name, probability=1 / len(names)) for name in names], prediction_set=[],
+    top_class=names[0], model="collection", version="v20261129_many_0.800", wants_review=True,
+)
+apply_batch([event])
+answer = ReviewItem.objects.get(prediction_id=event.prediction.prediction_id).pk
+"""
+
+
+def test_one_of_many_classes_is_found_and_chosen_by_its_name(
+    desks: Mapping[str, Desk], console: RunningConsole
+) -> None:
+    item = console.shell(MANY_CLASSES)
+    with desks["prasert"].window(size=PHONE) as page:
+        page.goto(f"/admin/review/reviewitem/{item}/change/")
+        page.get_by_label("tablet_01").scroll_into_view_if_needed()
+        expect(page.get_by_label("tablet_13")).not_to_be_in_viewport()
+        expect(page.get_by_role("button", name="Submit")).to_be_in_viewport(ratio=1)
+    with desks["prasert"].window() as page:
+        page.goto(f"/admin/review/reviewitem/{item}/change/")
+        page.wait_for_load_state()
+        choices = page.locator(".r-choice:not(.is-other):visible")
+        expect(choices).to_have_count(14)
+        page.keyboard.press("f")
+        page.keyboard.type("et_1")
+        expect(choices).to_have_text(["tablet_10", "tablet_11", "tablet_12", "tablet_13"])
+        expect(page.locator("[name=answer]:checked")).to_have_count(0)
+        page.keyboard.type("2")
+        page.keyboard.press("Enter")
+        expect(page.locator("[name=answer]:checked")).to_have_value("class:tablet_12")
+        expect(page.locator("[name=answer]:checked")).to_be_focused()
+        page.keyboard.press("f")
+        page.keyboard.press("Escape")
+        expect(choices).to_have_count(14)
+        page.keyboard.press("Enter")
+        page.wait_for_function("before => !location.pathname.includes(`/${before}/`)", arg=item)
+        expect(page.get_by_text("Decided: tablet_12")).to_be_visible()
 
 
 STRIKE = """([key, code]) => document.activeElement.dispatchEvent(

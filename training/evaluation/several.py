@@ -58,4 +58,4 @@ def told(difference: Interval, p_value: float) -> dict[str, Any]:
 
 def words(number: int) -> str:
     """By which correction, for a report on so many differences."""
-    return f"Holm (1979), of {number} difference{'s' if number != 1 else ''} at 5 % together"
+    return f"Holm (1979), of {number} difference{'s' if number != 1 else ''} at 5% together"

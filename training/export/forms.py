@@ -80,7 +80,7 @@ def choose(figures: Figures) -> FormChoice:
         accuracy_int8=figures.accuracy_after,
         why=(
             f"{taken}: 8 bits are {times:.2f} times as fast (wanted: {GAIN_MIN}) and lose {lost:.1%} of accuracy "
-            f"on {figures.photos} photographs (allowed: {allowed}; with 95 % confidence at most "
+            f"on {figures.photos} photographs (allowed: {allowed}; with 95% confidence at most "
             f"{figures.accuracy_lost_at_most:.1%})"
         ),
     )

@@ -81,7 +81,7 @@ def sentences(found: Forms) -> Iterator[str]:
     )
     losses = [f"{form.name} {form.accuracy_lost_at_most:.1%}" for form in found.forms if form.name in _EIGHT_BITS]
     if losses:
-        yield f"So few photographs leave room for a loss of up to (95 %): {', '.join(losses)}."
+        yield f"So few photographs leave room for a loss of up to (95%): {', '.join(losses)}."
     added = [f"{form.added_share:.1%} of {form.name}'s" for form in found.forms if form.added_share is not None]
     if added:
         yield (

@@ -17,12 +17,33 @@ function open() {
     if (!form) return;
     form.addEventListener("change", ready);
     form.addEventListener("submit", send);
+    part("[data-find]")?.addEventListener("input", narrow);
+    narrow();
     ready();  // the browser may have kept a choice over a reload
     lookAhead().catch(() => { ahead = null; });
 }
 
 function ready() {
     part("[data-submit]").disabled = !part("[data-review] [name=answer]:checked");
+}
+
+// Of more classes than there are digits those that are looked for, by a part of either name; what is chosen stays.
+function found() {
+    const wanted = part("[data-find]")?.value.trim().toLowerCase() ?? "";
+    const classes = [...desk.querySelectorAll(".r-choice:not(.is-other)")];
+    return [classes, classes.filter((each) => each.lastElementChild.textContent.toLowerCase().includes(wanted))];
+}
+
+function narrow() {
+    const [classes, fitting] = found();
+    for (const each of classes) each.hidden = !fitting.includes(each) && !each.querySelector("input").checked;
+}
+
+function choose(choice) {
+    choice.checked = choice.type !== "checkbox" || !choice.checked;
+    narrow();
+    choice.focus({ preventScroll: true });
+    ready();
 }
 
 async function lookAhead() {
@@ -86,7 +107,15 @@ function press(event) {
         return;
     }
     if (!form || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    const submit = part("[data-submit]"), note = part("[data-note]");
+    const submit = part("[data-submit]"), note = part("[data-note]"), find = part("[data-find]");
+    if (find && event.target === find && (event.key === "Enter" || event.key === "Escape")) {
+        event.preventDefault();
+        // The first that fits is chosen by this Enter, and submitted by the next one.
+        const [, [first]] = found();
+        if (event.key === "Escape" || !find.value.trim()) { find.value = ""; narrow(); find.blur(); }
+        else if (first) choose(first.querySelector("input"));
+        return;
+    }
     if (event.key === "Enter") {
         if (submit.disabled || event.target.closest("a, summary, button:not([data-submit])")) return;
         event.preventDefault();
@@ -96,11 +125,9 @@ function press(event) {
     if (event.key === "Escape" && event.target === note) { note.blur(); return; }
     if (typing) return;
     const choice = form.querySelector(`[data-key="${CSS.escape(key)}"]`);
-    if (choice) {
-        choice.checked = choice.type !== "checkbox" || !choice.checked;
-        choice.focus({ preventScroll: true });
-        ready();
-    } else if (key === "n") note.focus();
+    if (choice) choose(choice);
+    else if (key === "n") note.focus();
+    else if (key === "f" && find) find.select();
     else if (key === "s") form.requestSubmit(form.querySelector("[data-skip]"));
     else return;
     event.preventDefault();

@@ -12,5 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
     for (const cell of document.querySelectorAll(".data-row [data-label]")) {
         const label = cell.dataset.label;
         cell.dataset.label = label.charAt(0).toUpperCase() + label.slice(1);
+        // A column has a place for what a row lacks; a card needs none.
+        cell.classList.toggle("is-nothing", cell.textContent.trim() === "–");
     }
 });

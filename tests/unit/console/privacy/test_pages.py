@@ -104,7 +104,7 @@ def test_a_certificate_as_pdf_says_in_both_languages_what_its_json_says_and_name
             assert _letters(clocks.date_text(clocks.day_of(day), language)) in text
     for words in ("Certificate of erasure", "Found by the second search", *certificate.LIMITS):
         assert _letters(words) in english
-    for words in ("ใบรับรองการลบข้อมูล", "ภาพถ่ายและแผนภาพความร้อน"):
+    for words in ("ใบรับรองการลบข้อมูล", "ภาพถ่ายและแผนที่ความร้อน"):
         assert _letters(words) in thai
     metadata = repr({**(pdf.metadata or {})})
     assert f"Certificate of erasure {request.pk}" in metadata

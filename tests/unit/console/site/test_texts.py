@@ -29,6 +29,21 @@ _ENTRY = re.compile(
 )
 # A figure, Django's or Python's field, or a tag of a template, with a space before its percent sign.
 _APART = re.compile(r"(?:\d|\)s|\}) %%?(?=[\s.,;:)<}\"'\u0e00-\u0e7f]|$)")
+# What a thing is called in Thai, wherever it is named, and names that it had beside that one.
+NAMES = {
+    r"\bheat maps?\b": "แผนที่ความร้อน",
+    r"\bgolden photographs?\b": "ภาพอ้างอิง",
+    r"\bcheckpoints?\b": "จุดตรวจสอบ",
+    r"\bprivacy requests?\b": "คำขอ",
+    r"\bsecond factor\b": "การยืนยันตัวตนขั้นที่สอง",
+    r"\bcontrast\b": "ความเปรียบต่าง",
+    r"\bnetwork (?:learns|sees)|frozen network": "โครงข่าย",
+    r"\b(?:no|model) card|^card$": "การ์ด",
+}
+FORMER_NAMES = re.compile(
+    "แผนภาพความร้อน|ภาพมาตรฐาน|จุดตรวจ(?!สอบ)|คำขอด้านข้อมูลส่วนบุคคล|คำขอความเป็นส่วนตัว|บัตรโมเดล|สมุดรายการ|โคเฮน"
+    "|(?<!เ)ท่าน"  # who reads is คุณ
+)
 _FIELD = re.compile(r"%\(\w+\)s|\{\w*(?::\w+)?\}")
 
 
@@ -154,6 +169,19 @@ def test_every_text_in_the_code_is_in_a_catalogue(app: str) -> None:
     assert missing == []
 
 
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=lambda path: path.parts[-5])
+def test_one_thing_has_one_name_in_thai(catalogue: Path) -> None:
+    texts = texts_in(catalogue)
+    assert [thai for thai in texts.values() if FORMER_NAMES.search(thai)] == []
+    misnamed = [
+        (text, thai)
+        for text, thai in texts.items()
+        for english, name in NAMES.items()
+        if re.search(english, text, re.IGNORECASE) and name not in thai
+    ]
+    assert misnamed == []
+
+
 def test_every_refusal_is_worded_for_both_languages() -> None:
     assert list(refusals_in_code()) == []
 
@@ -161,4 +189,10 @@ def test_every_refusal_is_worded_for_both_languages() -> None:
 def test_a_percentage_is_written_in_one_way() -> None:
     said = [text for catalogue in CATALOGUES for pair in texts_in(catalogue).items() for text in pair]
     said += [re.sub(r"{%.*?%}", "}", file.read_text()) for file in CONSOLE.rglob("*.html")]
+    said += [  # descriptions of the REST interface
+        node.value
+        for file in CONSOLE.glob("*/*api.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
     assert [found[0] for text in said for found in re.finditer(r".{0,40}" + _APART.pattern, text)] == []

@@ -165,6 +165,14 @@ def test_a_webhooks_page_says_what_failed_why_and_what_comes_next(
     assert read(browser(suda), ways[-1]).count('<td class="field-event_name') == 2
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "1 try"), ("th", "1 ครั้ง")])
+def test_of_what_arrived_no_more_tries_are_promised(suda: User, language: str, said: str) -> None:
+    delivery = message(webhook(suda), State.DELIVERED, "204")
+    for address in (page_of(delivery.endpoint), reverse("admin:webhooks_delivery_changelist")):
+        cells = re.findall(r"<td.*?</td>", read(browser(suda), address, language), re.DOTALL)
+        assert said in [text_of(cell).strip() for cell in cells]
+
+
 def test_what_is_switched_off_has_no_next_try_and_says_what_becomes_of_what_waits(suda: User) -> None:
     endpoint = webhook(suda, active=False)
     waiting = message(endpoint, State.WAITING, "503", next_try_at=now() + timedelta(minutes=30))

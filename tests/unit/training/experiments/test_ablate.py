@@ -130,7 +130,7 @@ def test_what_is_beyond_luck_is_so_among_all_differences_of_the_table(found: Abl
     document = changed.document()
     told = document["variants"][one.variant.name]["differences"]["macro_f1"]
     assert (told["more_than_luck"], told["p_value"] > 0.05) == (False, True)
-    assert document["corrected"]["differences"] == "Holm (1979), of 12 differences at 5 % together"
+    assert document["corrected"]["differences"] == "Holm (1979), of 12 differences at 5% together"
     assert document["corrected"]["differences"] in ablation_page(changed)
     alone = replace(found, rows=(base, replace(one, differences={"macro_f1": barely})))
     assert "macro F1 +0.020 (+0.001 to +0.040)" in list(ablation_sentences(alone))[1]

@@ -346,7 +346,7 @@ def test_the_command_prints_json_and_writes_a_page_that_needs_nothing_else(tmp_p
     document = json.loads(result.stdout)
     assert document["choice"] == "good"
     assert document["differences_from_best"]["a<b>"]["macro_f1"]["more_than_luck"] is True
-    assert document["corrected"] == "Holm (1979), of 3 differences at 5 % together"
+    assert document["corrected"] == "Holm (1979), of 3 differences at 5% together"
     assert document["corrected"] in page.read_text("utf-8")
     text = page.read_text("utf-8")
     assert "a&lt;b&gt;" in text

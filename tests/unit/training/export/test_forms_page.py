@@ -55,7 +55,7 @@ def test_photographs_of_the_training_are_said_to_be() -> None:
     told = " ".join(sentences(forms(FULL, SMALL, seen=7)))
     assert "too good (4 of them for temperature and borders alone), and on others more may be lost" in told
     assert "is not" not in told
-    assert "a loss of up to (95 %): int8 7.1%." in told
+    assert "a loss of up to (95%): int8 7.1%." in told
 
 
 def test_what_is_lost_stands_in_its_interval_and_time_on_one_scale() -> None:
@@ -77,7 +77,7 @@ def test_what_is_lost_stands_in_its_interval_and_time_on_one_scale() -> None:
 
 def test_the_page_shows_every_figure_and_needs_nothing_else() -> None:
     text = page(forms(FULL, SMALL, SCRIPT))
-    for shown in ("16.0 MB", "4.0 MB", "12.3 ms", "14.5 ms", "19.7 ms", "210 MiB", "96.0 %", "3.2 ms", "model.pt"):
+    for shown in ("16.0 MB", "4.0 MB", "12.3 ms", "14.5 ms", "19.7 ms", "210 MiB", "96.0%", "3.2 ms", "model.pt"):
         assert shown in text
     assert "there is &lt;no&gt; GPU" in text
     assert "<script" not in text

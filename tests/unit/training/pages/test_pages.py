@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
 
 import pytest
 
+import training
 from training.explanation.page import page as explained
 from training.pages import render, with_thai_letters
 
@@ -50,3 +52,10 @@ def test_a_page_without_thai_letters_is_as_small_as_it_was() -> None:
 
 def test_the_page_of_heat_maps_brings_them_too(document: dict[str, object]) -> None:
     assert explained([], document).count("@font-face") == 1
+
+
+def test_a_percentage_is_written_in_one_way() -> None:
+    pages = sorted(Path(training.__file__).parent.rglob("*.j2"))
+    assert len(pages) > 5
+    apart = [found[0] for page in pages for found in re.finditer(r".{0,40}(?:[0-9}] %(?!})|[fd] %%)", page.read_text())]
+    assert apart == []
