@@ -78,7 +78,7 @@ def test_everybody_sees_their_own_tokens_and_an_administrator_all() -> None:
     answer = caller(Role.ADMINISTRATOR).get("/api/v1/staff/tokens/")
     (found,) = (row for row in answer.json()["results"] if row["name"] == "nightly")
     assert (found["of"], found["scopes"], found["revoked_at"]) == ("malee", ["read"], None)
-    assert text.rpartition("_")[2] not in answer.content.decode()
+    assert text.split("_", 2)[2] not in answer.content.decode()
 
 
 @pytest.mark.usefixtures("static_files")
@@ -188,7 +188,7 @@ def test_a_token_is_made_shown_once_and_revoked() -> None:
     issued = made.json()
     assert issued["scopes"] == ["read", "models:write"]
     assert script(issued["token"]).get(LOOK).status_code == 200
-    assert issued["token"].rpartition("_")[2] not in malee.get("/api/v1/staff/tokens/").content.decode()
+    assert issued["token"].split("_", 2)[2] not in malee.get("/api/v1/staff/tokens/").content.decode()
     assert not any(issued["token"] in text for text in Payload.objects.values_list("text", flat=True))
     for _ in range(2):
         revoked = malee.post(f"/api/v1/staff/tokens/{issued['key_id']}/revoke/", content_type="application/json")
