@@ -59,6 +59,6 @@ def test_nothing_is_sealed_for_a_point_of_low_order(point: int) -> None:
         seal(b"pixels", recipient_public_key=key, prediction_id="p-1")
 
 
-@pytest.mark.parametrize(("key", "can"), [(PUBLIC, True), (PUBLIC[:-1], False)])
-def test_something_is_sealed_for_a_key(key: bytes, can: bool) -> None:
-    assert can_seal_for(key) == can
+def test_something_is_sealed_for_a_key() -> None:
+    assert can_seal_for(PUBLIC)
+    assert not can_seal_for(PUBLIC[:-1])
