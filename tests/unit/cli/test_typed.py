@@ -109,20 +109,21 @@ def test_failed_work_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "variables"),
+    ("arguments", "variables", "status"),
     [
-        (["status", "--state", LONG], {}),
-        (["runs", "list", "--runs", LONG], {}),
-        (["runs", "list"], {"AMULET_STATE_DIR": LONG}),
-        (["verify", __file__], {"AMULET_STATE_DIR": LONG}),
-        (["verify", __file__], {"AMULET_TRUSTED_KEYS": LONG}),
-        (["labels", "export", "amulets", "--out", LONG], {"AMULET_CONSOLE_TOKEN": "x"}),
-        (["audit", "export", LONG], {"AMULET_CONSOLE_TOKEN": "x"}),
+        (["status", "--state", LONG], {}, 1),
+        (["runs", "list", "--runs", LONG], {}, 1),
+        (["runs", "list"], {"AMULET_STATE_DIR": LONG}, 1),
+        (["verify", __file__], {"AMULET_STATE_DIR": LONG}, 2),  # 1: what is verified is not right
+        (["verify", __file__], {"AMULET_TRUSTED_KEYS": LONG}, 2),
+        (["labels", "export", "amulets", "--out", LONG], {"AMULET_CONSOLE_TOKEN": "x"}, 1),
+        (["audit", "export", LONG], {"AMULET_CONSOLE_TOKEN": "x"}, 1),
     ],
 )
 def test_a_path_that_the_system_does_not_take_is_named(
     arguments: list[str],
     variables: dict[str, str],
+    status: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -130,11 +131,11 @@ def test_a_path_that_the_system_does_not_take_is_named(
     only(variables, monkeypatch)
     monkeypatch.chdir(tmp_path)
 
-    assert main(arguments) == 1
+    assert main(arguments) == status
 
     error = capsys.readouterr().err
     assert LONG in error
-    assert error.endswith(": File name too long\n")
+    assert ": File name too long" in error
     assert len(error.splitlines()) == 1
     assert "unexpected" not in error
 
