@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
+from django.utils import translation
 
 from console import steady
 from tests.console_ready import ready
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from console.vault.models import Consent
 
 ready()
+
+
+@pytest.fixture(autouse=True)
+def _its_own_language() -> Iterator[None]:
+    """What a request set stays in its thread: the next test must not find it."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
