@@ -245,6 +245,7 @@ async def run(
                 health.stop()
                 service.stop()
                 await service.door.until_nobody_comes()
+                await streams.until_heard(s_max=settings.request_s_max)
                 await server.stop(grace=settings.request_s_max)
                 for task in listening_to_others:
                     task.cancel()

@@ -11,9 +11,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from time import monotonic
+from typing import Final
 
 from gateway import errors
 
+_HEARD_S: Final = 0.25  # until a caller has read how its stream ended
 _Ended = asyncio.Future[errors.Refusal]
 
 
@@ -28,6 +31,7 @@ class Streams:
         self._staying: dict[str, list[_Ended]] = {}  # client -> its streams that were not told to end, oldest first
         self._open: dict[str, int] = {}  # client -> its streams, those that were told to end included
         self._closed = False
+        self._over_s = float("-inf")  # when the last one was
         self.open = 0
 
     @asynccontextmanager
@@ -62,6 +66,16 @@ class Streams:
                 _end(ended, _shutting_down())
             staying.clear()
 
+    async def until_heard(self, *, s_max: float) -> None:
+        """Returns a moment after the last one was over, after s_max at the latest.
+
+        gRPC closes a connection once nothing is under way on it. A caller in the midst of sending is answered by a
+        reset then, and may lose how its stream ended.
+        """
+        ends_s = monotonic() + s_max
+        while (self.open or monotonic() - self._over_s < _HEARD_S) and monotonic() < ends_s:  # noqa: ASYNC110 - for time
+            await asyncio.sleep(_HEARD_S / 5)
+
     def _loser(self, client_id: str) -> str:
         """Whose newest stream has to end for one of this client; empty: nobody's. Raises Overloaded."""
         if self.open < self._max:
@@ -93,6 +107,7 @@ class Streams:
         if ended in staying:
             staying.remove(ended)
         self.open -= 1
+        self._over_s = monotonic()
         self._open[client_id] -= 1
         if not self._open[client_id]:
             del self._open[client_id], self._staying[client_id]

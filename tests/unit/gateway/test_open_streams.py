@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import (  # type: ignore[import-untyped]  # ships w
 
 from amulet_client import AsyncClient
 from gateway import errors, server
-from gateway.admission.streams import Streams
+from gateway.admission.streams import _HEARD_S, Streams
 from gateway.server import STRANGERS_STREAMS_MAX, streams_max
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
@@ -298,6 +298,24 @@ async def test_a_stream_that_comes_when_the_gateway_ends_is_told_so() -> None:
 
     await until(lambda: bool(held.ends), what="it has ended")
     assert [type(end) for end in held.ends] == [errors.ShuttingDown]
+
+
+async def test_connections_are_kept_until_whoever_still_sends_has_read_its_end() -> None:
+    held, loop = Held(Streams(2, last_s_max=30.0)), asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        await held.streams.until_heard(s_max=60.0)  # there never was one
+        stream = await held.enter(GREEDY_ONE)
+        held.streams.close()
+        await held.streams.until_heard(s_max=0.01)  # one that does not end is not waited for for ever
+
+        waiting = asyncio.create_task(held.streams.until_heard(s_max=60.0))
+        await asyncio.wait([waiting], timeout=2 * _HEARD_S)
+        assert not waiting.done()
+        held.stuck.set()
+        await stream
+        over_s = loop.time()
+        await waiting
+    assert loop.time() - over_s >= 0.9 * _HEARD_S  # of two clocks
 
 
 async def test_a_caller_that_does_not_read_its_last_answers_is_not_waited_for_longer_than_a_call() -> None:
