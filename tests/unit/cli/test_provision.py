@@ -1,7 +1,4 @@
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, l
 from cli.layout import Layout
 from cli.main import amulet
 from cli.provision import provision, write_once, write_whole
+from tests.disks import files_of_at_most
 
 
 def test_secrets_are_made_once_and_readable_by_their_owner_alone(tmp_path: Path) -> None:
@@ -73,17 +71,6 @@ def test_a_full_disk_leaves_what_was_there_and_is_said_with_the_files_name(tmp_p
     assert done.exit_code == 1
     named = tmp_path / "state" / "secrets" / "control_token"
     assert done.output == f"Error: {tmp_path / 'state'} cannot be set up: File too large: {named}\n"
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """A write beyond that fails halfway, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_the_command_makes_what_a_stack_needs_and_starts_nothing(tmp_path: Path) -> None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from tests.disks import files_of_at_most
 from training import commands, results
 from training.data.commands import data
 from training.experiments import commands as experiments
@@ -230,7 +228,7 @@ def test_a_new_file_is_as_open_as_others(tmp_path: Path) -> None:
 def test_what_does_not_fit_on_the_disk_leaves_the_older_file_whole(tmp_path: Path) -> None:
     (tmp_path / "r").write_text("older")
 
-    with _files_of_at_most(4096), pytest.raises(OSError, match="File too large") as refused:
+    with files_of_at_most(4096), pytest.raises(OSError, match="File too large") as refused:
         results.write(tmp_path / "r", "x" * 8192)
 
     assert refused.value.filename == str(tmp_path / "r")
@@ -257,14 +255,3 @@ def test_the_standard_output_is_no_file() -> None:
         click.echo(str(file))
 
     assert CliRunner().invoke(show, ["--json", "-"]).output == "-\n"
-
-
-@contextmanager
-def _files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """As on a disk that fills up: what is written beyond is refused (Python ignores the signal)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -21,6 +19,7 @@ from console.registry import uploads
 from console.registry.models import Upload
 from console.site.roles import Role
 from console.staff.models import User
+from tests.disks import files_of_at_most
 from tests.unit.console.people import member
 
 CONTENT = bytes(range(256)) * 40
@@ -190,17 +189,6 @@ def test_an_upload_is_not_abandoned_because_the_clock_was_set_a_day_on(
     clock_was_set(timedelta())
     Upload.objects.update(touched_at=now() - timedelta(hours=25))
     assert uploads.discard_abandoned() == 1
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """A disk that takes no more of any file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("piece_bytes", [10, 1000, len(CONTENT)])

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from gateway.journal.journal import Journal, JournalHealth, JournalStatus
 from gateway.journal.reader import Reader
 from gateway.journal.segment import Frame, Segment, read_segment
 from gateway.journal.writer import JournalSettings
+from tests.disks import files_of_at_most
 
 WAIT_S = 30.0
 
@@ -262,14 +262,3 @@ async def test_a_second_opener_gets_a_sentence(settings: JournalSettings) -> Non
         assert await journal.append(b"still ours") == 1
     async with opened(settings) as journal:
         assert everything_in(journal) == [b"still ours"]
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow beyond this."""
-    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from tests.disks import files_of_at_most
 from tests.pages import ROOT, blocks
 from tests.unit.training.data.cast import write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
@@ -251,13 +251,8 @@ def test_a_folder_that_takes_no_search_is_refused_before_photographs_are_read(
 
 def test_a_disk_that_is_full_at_the_start_leaves_a_folder_to_start_in_again(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
-    try:
-        with pytest.raises(OSError, match="too large"):
-            search(request(data, out), colour_eye, say=silent)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with files_of_at_most(200), pytest.raises(OSError, match="too large"):
+        search(request(data, out), colour_eye, say=silent)
     left = [file.name for file in out.iterdir()]
 
     with pytest.raises(SettingWrong, match="no search to go on with"):  # and not that the folder holds something else

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from handlers.amulet_handler import pixels_of
 from model_store import reference
 from model_store.card import Card
 from tests import tiny_archive
+from tests.disks import files_of_at_most
 from tests.unit.training.data.cast import picture
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder
@@ -269,10 +269,5 @@ def test_the_command_prints_what_was_measured(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_is_named_and_not_the_half_of_a_graph(tmp_path: Path) -> None:
     """onnx writes a graph of its own in between, and does not notice that it is cut off."""
     graph = (run_of(tmp_path / "run") / "model.onnx").read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(graph) + 100, hard))
-    try:
-        with pytest.raises(OSError, match=r"No space left on device|File too large"):
-            quantised(graph, [])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with files_of_at_most(len(graph) + 100), pytest.raises(OSError, match=r"No space left on device|File too large"):
+        quantised(graph, [])
