@@ -21,7 +21,7 @@ from django.utils.timezone import now
 
 from console.audit.services import record
 from console.datasets.queries import versions_that_learnt_from
-from console.privacy import certificate, ledger
+from console.privacy import certificate, ledger, typed
 from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, Traces, collect, find_all
 from console.vault import services as vault
@@ -102,7 +102,7 @@ def _shut(erasure: Erasure) -> Step:
     request = erasure.request
     subject = Subject.objects.filter(found_by=bytes(request.found_by)).first()
     if subject is None:  # nobody is known by this name; what was refused may have it all the same
-        nobody = Traces(uuid4(), bytes(request.found_by))
+        nobody = collect(uuid4(), bytes(request.found_by))
         erasure.before = _with_more(erasure.before, find_all(nobody))
         _empty(nobody)
         vault.remember_erased(found_by=nobody.found_by)  # their events may still be on the way
@@ -188,6 +188,9 @@ def _finish(erasure: Erasure) -> Step:
         "reason": "",
         "extension_reason": "",
     }
+    # Typed while it waited: the second search was before that.
+    duplicates = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id)
+    typed.erase_in_audit([erasure.request_id, *duplicates.values_list("pk", flat=True)])
     # First the request itself: who enters a duplicate of it at this moment holds it, and is seen afterwards.
     PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS).update(**closed)
     others = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id, state__in=OPEN)
