@@ -29,7 +29,7 @@ from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.steady import earliest, latest
-from console.vault import cipher, queries
+from console.vault import cipher, queries, restriction
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import SHELVES
 
@@ -322,7 +322,9 @@ def discard_of(owners: Iterable[str]) -> int:
 @transaction.atomic
 def discard_ended(*, before: datetime) -> int:
     """Delete consents that ended before a time, under which nothing is kept. Returns how many."""
-    return queries.consents_ended(before).filter(objects_kept=None, subject__restricted_at=None).delete()[0]
+    going = queries.consents_ended(before).filter(objects_kept=None, subject__restricted_at=None)
+    restriction.hold(going)
+    return going.delete()[0]
 
 
 def discard_expired() -> int:
@@ -331,9 +333,9 @@ def discard_expired() -> int:
     What its person restricted stays: that may be what it is needed for.
     """
     with transaction.atomic():
-        rows = StoredObject.objects.filter(consent__expires_at__lte=now(), subject__restricted_at=None)
-        run_out = rows.values_list("pk", flat=True)
-        gone = _discard(run_out)
+        run_out = StoredObject.objects.filter(consent__expires_at__lte=now(), subject__restricted_at=None)
+        restriction.hold(run_out)
+        gone = _discard(run_out.values_list("pk", flat=True))
         if gone:
             record(actor=None, action="vault.expired", subject_type="vault", subject_id="", details={"objects": gone})
     return gone
