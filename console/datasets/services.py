@@ -99,9 +99,8 @@ def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
         with transaction.atomic():
             if Prediction.objects.filter(pk__in=used).count() < len(used):
                 raise erased
-            if not {(str(file.decision.item.prediction_id), file.part) for file in files} <= hold_for_training(
-                map(str, used)
-            ):
+            read = {(str(file.decision.item.prediction_id), file.part) for file in files}
+            if not read <= hold_for_training({owner for owner, _part in read}):
                 raise Conflict(
                     _("Somebody took a consent back while the photographs were read: export them again."),
                     reason=TAKEN_BACK,

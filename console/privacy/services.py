@@ -77,7 +77,12 @@ def receive(
     )
     request.due_at = request.limits().ends_at
     request.save()
-    details = {"kind": kind, "laws": laws, "channel": channel, "duplicate_of": first.pk if first else None}
+    details: dict[str, Any] = {
+        "kind": kind,
+        "laws": laws,
+        "channel": channel,
+        "duplicate_of": first.pk if first else None,
+    }
     _record(actor, "privacy.received", request.pk, **details)
     return request
 
