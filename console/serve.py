@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.app.base import BaseApplication
 
+from console.privacy import late
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def main() -> int:
     except ConfigurationWrong as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if settings.erasure_ledger.exists():
+    if settings.erasure_ledger.exists() or late.is_there(settings.erasure_ledger):
         # In a process of its own: this one keeps no Django in memory. Nothing listens yet.
         done = subprocess.run([sys.executable, "-m", "console.manage", "replay_erasures"], check=False)
         if done.returncode:

@@ -18,6 +18,7 @@ from console.audit.api import export_response
 from console.audit.checking import ENTRIES_MAX, check_newest
 from console.audit.models import Checkpoint, Entry
 from console.audit.names import detail_name, subject_name, type_name
+from console.audit.words import words_with
 from console.history import DistinctFilter, HistoryAdmin
 from console.moments import MomentRangeFilter
 from console.pages import page
@@ -26,6 +27,7 @@ from console.staff.rest import actor_of
 # What an entry is about -> the page of it.
 _PAGE_OF: Final = {
     "prediction": "admin:predictions_prediction_change",
+    "privacy_request": "admin:privacy_privacyrequest_change",
     "subject": "admin:vault_subject_change",
 }
 
@@ -93,6 +95,8 @@ class EntryAdmin(HistoryAdmin):
         payload = getattr(entry, "payload", None)
         withheld = bool(queries.withheld_from(actor_of(request), [entry]))
         kind, key = payload.about if payload else ("", "")
+        words = words_with(entry)
+        typed = None if words is None else getattr(words, "payload", None)
         return page(
             request,
             self,
@@ -108,6 +112,8 @@ class EntryAdmin(HistoryAdmin):
             withheld=withheld,
             told=[] if payload is None or withheld else _rows(json.loads(payload.text)),
             about_url=_page_of(kind, key),
+            words=words,
+            typed=[] if typed is None else [row for row in _rows(json.loads(typed.text)) if row[1] != "act"],
             hashes=[
                 (_("Hash"), bytes(entry.entry_hash).hex()),
                 (_("Follows"), bytes(entry.previous_hash).hex()),

@@ -28,6 +28,7 @@ from console.audit.export import export
 from console.audit.models import Checkpoint, Entry
 from console.audit.receipts import receipt_of
 from console.audit.services import record
+from console.audit.words import words_with
 from console.errors import NotFound
 from console.filtering import Instant
 from console.staff.models import User
@@ -69,6 +70,11 @@ class AboutSerializer(serializers.Serializer[Any]):
     id = serializers.CharField(allow_blank=True)
 
 
+class WordsSerializer(serializers.Serializer[Any]):
+    sequence = serializers.IntegerField()
+    payload = serializers.JSONField(allow_null=True)
+
+
 class WholeEntrySerializer(EntrySerializer):
     """An entry as its page shows it."""
 
@@ -76,11 +82,14 @@ class WholeEntrySerializer(EntrySerializer):
     withheld = serializers.SerializerMethodField(help_text="What it says would sway you, who are to judge first.")
     previous = serializers.SerializerMethodField(help_text="Hash of the entry before.")
     commitment = serializers.SerializerMethodField(help_text="To what it says, with a salt.")
+    words = serializers.SerializerMethodField(
+        help_text="The entry of what staff typed with it; its payload is null once that was erased. Null: nothing was."
+    )
     checkpoint = serializers.SerializerMethodField(help_text="The first that covers it; null: it is not signed yet.")
 
     class Meta(EntrySerializer.Meta):
         fields = (
-            *EntrySerializer.Meta.fields, "about", "withheld", "previous", "commitment", "checkpoint",
+            *EntrySerializer.Meta.fields, "about", "withheld", "words", "previous", "commitment", "checkpoint",
         )  # fmt: skip
 
     @extend_schema_field(AboutSerializer(allow_null=True))
@@ -90,6 +99,11 @@ class WholeEntrySerializer(EntrySerializer):
 
     def get_withheld(self, entry: Entry) -> bool:
         return entry.sequence in self.context["withheld"]
+
+    @extend_schema_field(WordsSerializer(allow_null=True))
+    def get_words(self, entry: Entry) -> dict[str, Any] | None:
+        words = words_with(entry)
+        return None if words is None else {"sequence": words.sequence, "payload": self.get_payload(words)}
 
     def get_previous(self, entry: Entry) -> str:
         return bytes(entry.previous_hash).hex()

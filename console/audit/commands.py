@@ -15,12 +15,21 @@ import click
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from console.audit.notes import KeyUnreadable, load_public_key, split_notes
-from console.audit.receipt import Proved, ReceiptInvalid, check, statement_digest
+from console.audit.receipt import (
+    CERTIFICATE_FORM,
+    Proved,
+    ReceiptInvalid,
+    check,
+    require_form,
+    require_only,
+    statement_digest,
+)
 from console.audit.verifier import Report
 from console.audit.verifier import verify as check_lines
 from model_store.strict_json import loads
 
 PUBLIC_KEY_NAME: Final = "audit_public.pem"
+_PDF: Final = b"%PDF-"
 
 
 @click.command(epilog="Example: amulet audit verify audit.jsonl --key audit_public.pem --checkpoints checkpoints/")
@@ -104,8 +113,14 @@ def receipt(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: 
 
 def _document(file: Path) -> Any:
     """Raises ClickException, OSError."""
+    content = file.read_bytes()
+    if content.startswith(_PDF):
+        raise click.ClickException(
+            f"{file} is a PDF, by which nothing is proved: check the same certificate as JSON, whose statement has the "
+            "SHA-256 that the paper names"
+        )
     try:
-        return loads(file.read_bytes())
+        return loads(content)
     except ValueError as error:
         raise click.ClickException(f"{file} is no receipt, nor a document that carries one: {error}") from None
 
@@ -114,6 +129,9 @@ def check_document(document: Any, key: Ed25519PublicKey, notes: Sequence[str] = 
     """Check a receipt, or a document that carries one for its statement. Raises ReceiptInvalid."""
     if not isinstance(document, dict) or "receipt" not in document:
         return check(document, key, kept=notes)
+    require_only(document, ("amulet_certificate", "statement", "receipt"))
+    if "amulet_certificate" in document:
+        require_form(document["amulet_certificate"], CERTIFICATE_FORM, "certificate")
     proved = check(document["receipt"], key, kept=notes)
     if proved.payload.get("statement_sha256") != statement_digest(document.get("statement")):
         raise ReceiptInvalid("the statement is not the one that the entry commits to")

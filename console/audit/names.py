@@ -9,6 +9,7 @@ from django.utils.translation import gettext_noop
 
 TYPES: Final = {
     "audit.exported": gettext_noop("audit trail exported"),
+    "audit.words": gettext_noop("what was typed with the entry before"),
     "calls.failed": gettext_noop("calls failed"),
     "clients.client_changed": gettext_noop("client changed"),
     "clients.client_created": gettext_noop("client created"),
@@ -118,9 +119,11 @@ SUBJECTS: Final = {
     "user": gettext_noop("member of staff"),
     "vault": gettext_noop("vault"),
     "webhook": gettext_noop("webhook"),
+    "words": gettext_noop("what was typed"),
 }
 # What an entry's payload says, field by field.
 DETAILS: Final = {
+    "act": gettext_noop("what was done"),
     "after": gettext_noop("after the change"),
     "against": gettext_noop("against"),
     "agrees": gettext_noop("agrees with the model"),

@@ -19,7 +19,7 @@ What is found, and where it is named:
 
     edit, insert, delete, swap    the entry at which the hashes stop fitting
     filed under something else    the entry whose payload says another thing than its `about`
-    a field beside those above    the entry; no hash covers it
+    a field beside those above    the entry, or the line; no hash covers it
     tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
     re-hash of everything after   the entries between the last root that fits and the first that does not
     fork                          the size at which two signed roots differ
@@ -146,9 +146,11 @@ class _Run:
                 self._entry(number, document)
                 return
             if "checkpoint" in document:
+                self._says_no_more(number, document, ("checkpoint",))
                 self._checkpoint(number, str(document["checkpoint"]))
                 return
             if "amulet_audit" in document and number == 1:
+                self._says_no_more(number, document, ("amulet_audit", "origin", "first", "previous", "frontier"))
                 self._start(document)
                 return
         self._problem(number, f"line {number} is neither an entry nor a checkpoint")
@@ -287,6 +289,10 @@ class _Run:
                     self.signed_through + 1,
                     self.last,
                 )
+
+    def _says_no_more(self, number: int, document: dict[str, Any], known: Sequence[str]) -> None:
+        if added := sorted(document.keys() - set(known)):
+            self._problem(number, f"line {number} says something that no hash covers: {', '.join(added)}")
 
     def _broken(self, number: int, what: str, first: int, last: int | None = None) -> None:
         self.links_broken = True

@@ -6,7 +6,8 @@
     ood/reviewed/SIDE_PREDICTION_VIEW.png what experts said is none of the classes
 
 A photograph leaves the vault only while its person's consents to keeping and to training are locked in the
-transaction that reads it: whoever withdraws comes first and is left out, or waits until it was read.
+transaction that reads it: whoever withdraws comes first and is left out, or waits until it was read. The data set is
+complete in a transaction that locks those of all of them again: who withdrew in between ends the export.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ from console.review.queries import labels_of
 from console.review.services import TAKE_BACK
 from console.staff.models import User
 from console.staff.services import require
-from console.vault.opening import PhotographForTraining, open_for_training
+from console.vault.opening import PhotographForTraining, hold_for_training, open_for_training
 
 NOTE_MAX: Final = 200
 OUTSIDE: Final = "ood/reviewed"
 FORM: Final = "amulet labels 1"
+TAKEN_BACK: Final = "taken_back_meanwhile"
 # So many photographs are read in one transaction; a withdrawal waits for no more.
 _AT_ONCE: Final = 50
 _FOLDER_BYTES_MAX: Final = 255  # as archives are held to; versions from before are not
@@ -71,7 +73,8 @@ def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
     """Hand the labelled photographs of a model that may be trained on to `write`, as (path, content), and record it.
 
     Decisions that can still be taken back are left out. Raises NotAllowed; Invalid when nothing is labelled, or
-    nothing of it may be used; Conflict when somebody was erased meanwhile: what was written must then go; OSError.
+    nothing of it may be used; Conflict when somebody was erased, or took a consent back or restricted what is done,
+    meanwhile: what was written must then go; OSError.
     """
     require(actor, "vault.train_storedobject")
     if len(note) > NOTE_MAX:
@@ -96,6 +99,12 @@ def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
         with transaction.atomic():
             if Prediction.objects.filter(pk__in=used).count() < len(used):
                 raise erased
+            read = {(str(file.decision.item.prediction_id), file.part) for file in files}
+            if not read <= hold_for_training({owner for owner, _part in read}):
+                raise Conflict(
+                    _("Somebody took a consent back while the photographs were read: export them again."),
+                    reason=TAKEN_BACK,
+                )
             made = Dataset.objects.create(
                 model=model,
                 note=note,

@@ -9,6 +9,7 @@
     printed, paper   the same in words, and as a PDF
     access        what a person is told about themselves, as a ZIP that people and machines read
     ledger        who was erased, outside the database: applied again after a restore
+    late          whose events may still come late, beside it
 
 It stands above every app that holds personal data, and never keeps a pseudonym in the clear.
 """

@@ -72,7 +72,7 @@ class MethodForm(forms.Form):
 
 
 class WhyForm(forms.Form):
-    """What is typed here outlives the person's data: the audit trail keeps it."""
+    """What is typed here is in the audit trail until the person is erased, or the request's time is over."""
 
     reason = forms.CharField(
         label=gettext_lazy("Reason"),

@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from console.audit.receipt import statement_digest
+from console.audit.receipt import CERTIFICATE_FORM, statement_digest
 from console.audit.receipts import receipt_of
 from console.audit.services import record
 from console.datasets.queries import versions_with_lent_golden
@@ -121,4 +121,8 @@ def certificate_of(request_id: int) -> dict[str, Any]:
     erasure = Erasure.objects.filter(pk=request_id, step=Step.DONE).first()
     if erasure is None or erasure.entry_sequence is None:
         raise NotFound(_("There is no certificate: this is no erasure, or it is not done."), reason="no_certificate")
-    return {"amulet_certificate": 1, "statement": erasure.statement, "receipt": receipt_of(erasure.entry_sequence)}
+    return {
+        "amulet_certificate": CERTIFICATE_FORM,
+        "statement": erasure.statement,
+        "receipt": receipt_of(erasure.entry_sequence),
+    }

@@ -21,9 +21,10 @@ from django.utils.timezone import now
 
 from console.audit.services import record
 from console.datasets.queries import versions_that_learnt_from
-from console.privacy import certificate, ledger
+from console.privacy import certificate, late, ledger, typed
 from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, Traces, collect, find_all
+from console.steady import latest
 from console.vault import services as vault
 from console.vault.models import Subject
 
@@ -64,8 +65,14 @@ def erase_again(subject_id: UUID) -> bool:
 def replay() -> int:
     """Erase again everybody in the ledger who is there. Returns how many. Before anybody is served.
 
-    Raises OSError, DatabaseError.
+    Whose late events a restored database would not know for those of somebody erased is remembered again first: not
+    everybody in the ledger was here when the backup was made. Raises OSError, DatabaseError; ValueError for a file
+    beside the ledger that is none.
     """
+    oldest = vault.forgotten_before(at=now())
+    for erased in late.read(settings.AMULET.erasure_ledger):
+        if erased.erased_at >= oldest:
+            vault.remember_again(erased.found_by, erased_at=erased.erased_at)
     wanted = sorted({line.subject_id for line in ledger.read(settings.AMULET.erasure_ledger)})
     again = 0
     for start in range(0, len(wanted), 500):
@@ -79,6 +86,15 @@ def replay() -> int:
                 actor=None, action="erasure.replayed", subject_type="privacy", subject_id="", details={"people": again}
             )
     return again
+
+
+def forget() -> int:
+    """Drop the memory of erasures from before which no event can still come, in database and beside the ledger.
+
+    Returns of how many the database had it. Raises OSError, DatabaseError.
+    """
+    late.forget(settings.AMULET.erasure_ledger, before=vault.forgotten_before(at=now()))
+    return vault.forget_erased()
 
 
 def _advance(request_id: int) -> tuple[Step, Step]:
@@ -102,9 +118,10 @@ def _shut(erasure: Erasure) -> Step:
     request = erasure.request
     subject = Subject.objects.filter(found_by=bytes(request.found_by)).first()
     if subject is None:  # nobody is known by this name; what was refused may have it all the same
-        nobody = Traces(uuid4(), bytes(request.found_by))
+        nobody = collect(uuid4(), bytes(request.found_by))
         erasure.before = _with_more(erasure.before, find_all(nobody))
         _empty(nobody)
+        _enter_late(nobody)
         vault.remember_erased(found_by=nobody.found_by)  # their events may still be on the way
         erasure.searched_at, erasure.remaining = now(), {name: n for name, n in find_all(nobody).items() if n}
         return Step.SHUT if erasure.remaining else Step.FINISH
@@ -146,6 +163,7 @@ def _delete_subject(erasure: Erasure) -> Step:
     erasure.traces = traces.render()
     erasure.learnt = sorted({*erasure.learnt, *_learnt(traces)})
     _empty(traces)
+    _enter_late(traces)
     ledger.enter(
         settings.AMULET.erasure_ledger,
         ledger.Line(subject_id=traces.subject_id, erased_at=now(), request_id=erasure.request_id),
@@ -188,6 +206,9 @@ def _finish(erasure: Erasure) -> Step:
         "reason": "",
         "extension_reason": "",
     }
+    # Typed while it waited: the second search was before that.
+    duplicates = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id)
+    typed.erase_in_audit([erasure.request_id, *duplicates.values_list("pk", flat=True)])
     # First the request itself: who enters a duplicate of it at this moment holds it, and is seen afterwards.
     PrivacyRequest.objects.filter(pk=erasure.request_id, state=State.IN_PROGRESS).update(**closed)
     others = PrivacyRequest.objects.filter(duplicate_of=erasure.request_id, state__in=OPEN)
@@ -212,6 +233,11 @@ _WORK: Final[Mapping[Step, Callable[[Erasure], Step]]] = {
     Step.SEARCH: _search,
     Step.FINISH: _finish,
 }
+
+
+def _enter_late(traces: Traces) -> None:
+    found_by = vault.remembered_by(found_by=traces.found_by, prediction_ids=traces.prediction_ids)
+    late.enter(settings.AMULET.erasure_ledger, late.Late(latest(now()), found_by))
 
 
 def _empty(traces: Traces) -> None:

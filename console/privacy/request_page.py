@@ -17,6 +17,7 @@ from console.privacy.certificate import certificate_of
 from console.privacy.clocks import Escalation, Law
 from console.privacy.models import RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
 from console.privacy.stores import STORES
+from console.privacy.typed import ERASED
 
 COLOURS: Final = {
     State.RECEIVED: "info",
@@ -70,6 +71,7 @@ def shown(row: PrivacyRequest) -> dict[str, Any]:
         "row": row,
         "kind": Kind(row.kind).label,
         "state": State(row.state).label,
+        "reason": _("(erased)") if row.reason == ERASED else row.reason,
         "state_colour": COLOURS[State(row.state)],
         "laws": Laws(row.laws).label,
         "received": legal_date(clocks.day_of(row.received_at)),

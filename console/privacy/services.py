@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -11,10 +12,10 @@ from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from console.audit.services import record
+from console.audit.words import record_with_words
 from console.celery_app import wake
 from console.errors import Conflict, Invalid, NotFound
-from console.privacy import clocks, queries
+from console.privacy import clocks, queries, typed
 from console.privacy.clocks import Escalation, Law
 from console.privacy.models import OPEN, RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
 from console.staff.models import User
@@ -76,7 +77,12 @@ def receive(
     )
     request.due_at = request.limits().ends_at
     request.save()
-    details = {"kind": kind, "laws": laws, "channel": channel, "duplicate_of": first.pk if first else None}
+    details: dict[str, Any] = {
+        "kind": kind,
+        "laws": laws,
+        "channel": channel,
+        "duplicate_of": first.pk if first else None,
+    }
     _record(actor, "privacy.received", request.pk, **details)
     return request
 
@@ -141,7 +147,7 @@ def pause(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
         request_id,
         states,
         "privacy.paused",
-        details={"reason": reason},
+        words={"reason": reason},
         state=State.PAUSED,
         paused_from=request.state,
         reason=reason,
@@ -183,7 +189,7 @@ def extend(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
         request_id,
         (State.RECEIVED, State.IDENTITY_CHECKED, State.IN_PROGRESS, State.PAUSED),
         "privacy.extended",
-        details={"reason": reason},
+        words={"reason": reason},
         extension_reason=reason,
         due_at=request.limits().ends_at,
         told=Escalation.NONE,
@@ -208,7 +214,7 @@ def refuse(*, actor: User, request_id: int, reason: str) -> PrivacyRequest:
         request_id,
         states,
         "privacy.refused",
-        details={"reason": reason},
+        words={"reason": reason},
         only_from=before or "",  # one that was started since has an erasure that was not looked at
         reason=reason,
         **_closed(State.REFUSED),
@@ -247,7 +253,7 @@ def finish(*, actor: User, request_id: int, outcome: str) -> PrivacyRequest:
         request_id,
         (State.IN_PROGRESS,),
         "privacy.done",
-        details={"outcome": outcome},
+        words={"outcome": outcome},
         reason=outcome,
         **_closed(State.DONE),
     )
@@ -278,9 +284,12 @@ def escalate(*, at: datetime) -> int:
 def discard_closed(*, before: datetime) -> int:
     """Delete requests that were closed before a time, with their certificates, duplicates first. Returns how many.
 
-    What keeps a restriction in force stays.
+    What keeps a restriction in force stays. What was typed about them goes from the audit log, too: nothing leads from
+    there to a person once they are gone.
     """
     going = queries.closed_before(before).exclude(pk__in=queries.keeping_restrictions())
+    ids = set(PrivacyRequest.objects.filter(Q(pk__in=going) | Q(duplicate_of__in=going)).values_list("pk", flat=True))
+    typed.erase_in_audit(ids)
     first = PrivacyRequest.objects.filter(duplicate_of__in=going).delete()[0]
     Erasure.objects.filter(request__in=going).delete()
     return first + going.delete()[0]
@@ -292,7 +301,7 @@ def _move(
     states: tuple[State, ...],
     action: str,
     *,
-    details: dict[str, Any] | None = None,
+    words: Mapping[str, str] | None = None,
     only_from: str = "",
     **changes: Any,
 ) -> PrivacyRequest:
@@ -304,7 +313,7 @@ def _move(
             rows = rows.filter(state=only_from)
         if not rows.update(**changes):
             raise _why_not(request_id, states)
-        _record(actor, action, request_id, **(details or {}))
+        _record(actor, action, request_id, words=words or {})
         return PrivacyRequest.objects.get(pk=request_id)
 
 
@@ -372,5 +381,14 @@ def _why_not(request_id: int, states: tuple[State, ...]) -> Exception:
     )
 
 
-def _record(actor: User | None, action: str, request_id: int, **details: Any) -> None:
-    record(actor=actor, action=action, subject_type="privacy_request", subject_id=str(request_id), details=details)
+def _record(
+    actor: User | None, action: str, request_id: int, *, words: Mapping[str, str] | None = None, **details: Any
+) -> None:
+    record_with_words(
+        actor=actor,
+        action=action,
+        subject_type="privacy_request",
+        subject_id=str(request_id),
+        details=details,
+        words=words or {},
+    )

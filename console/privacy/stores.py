@@ -48,7 +48,7 @@ from console.audit.models import Payload
 from console.datasets.queries import exports_with
 from console.predictions import services as predictions
 from console.predictions.models import Feedback, Prediction
-from console.privacy import refused
+from console.privacy import refused, typed
 from console.privacy.models import PrivacyRequest
 from console.privacy.refused import Sought
 from console.retraining.folders import photographs_of
@@ -76,6 +76,7 @@ class Traces:
     object_ids: tuple[UUID, ...] = ()
     references: tuple[str, ...] = ()  # what callers named consents by
     calls: tuple[str, ...] = ()  # what callers named calls by: not always this person's alone
+    requests: tuple[int, ...] = ()  # what was typed about them goes, and not they themselves
 
     def render(self) -> dict[str, Any]:
         return {
@@ -85,6 +86,7 @@ class Traces:
             "objects": [str(key) for key in self.object_ids],
             "references": list(self.references),
             "calls": list(self.calls),
+            "requests": list(self.requests),
         }
 
     @classmethod
@@ -97,6 +99,7 @@ class Traces:
             # Erasures that were begun before the two were told apart have "words", which may be either.
             references=tuple(document.get("references", document.get("words", ()))),
             calls=tuple(document.get("calls", document.get("words", ()))),
+            requests=tuple(document.get("requests", ())),
         )
 
     def merged(self, other: Traces) -> Traces:
@@ -108,11 +111,12 @@ class Traces:
             tuple(sorted({*self.object_ids, *other.object_ids})),
             tuple(sorted({*self.references, *other.references})),
             tuple(sorted({*self.calls, *other.calls})),
+            tuple(sorted({*self.requests, *other.requests})),
         )
 
 
 def collect(subject_id: UUID, found_by: bytes) -> Traces:
-    """What the database knows a person by. Four queries along indexes."""
+    """What the database knows a person by. Five queries along indexes."""
     rows = list(Prediction.objects.filter(subject=subject_id).values_list("pk", "request_id"))
     references = Consent.objects.filter(subject=subject_id).values_list("reference", flat=True)
     return Traces(
@@ -122,6 +126,7 @@ def collect(subject_id: UUID, found_by: bytes) -> Traces:
         object_ids=tuple(sorted(StoredObject.objects.filter(subject=subject_id).values_list("pk", flat=True))),
         references=tuple(sorted(references)),
         calls=tuple(sorted({name for _key, name in rows if name})),
+        requests=typed.requests_of(subject_id, found_by),
     )
 
 
@@ -201,20 +206,23 @@ def _audit(traces: Traces) -> int:
     for some in _parts(traces.prediction_ids):
         about = [str(key) for key in some]
         found += Payload.objects.filter(subject_type="prediction", subject_id__in=about).count()
-    return found
+    return found + typed.count_in_audit(traces.requests)
 
 
 def _erase_audit(traces: Traces) -> object:
     about = [str(key) for key in traces.prediction_ids]
     gone = audit.erase_payloads(subject_type="prediction", subject_ids=about)
-    return gone + audit.erase_payloads(subject_type="subject", subject_ids=[str(traces.subject_id)])
+    gone += audit.erase_payloads(subject_type="subject", subject_ids=[str(traces.subject_id)])
+    return gone + typed.erase_in_audit(traces.requests)
 
 
 def _requests(traces: Traces) -> int:
-    return PrivacyRequest.objects.filter(subject=traces.subject_id).count()
+    linked = PrivacyRequest.objects.filter(subject=traces.subject_id)
+    return (linked | typed.with_text(traces.requests)).count()
 
 
 def _erase_requests(traces: Traces) -> object:
+    typed.erase_in_rows(traces.requests)
     return PrivacyRequest.objects.filter(subject=traces.subject_id).update(subject=None)
 
 

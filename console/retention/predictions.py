@@ -13,7 +13,7 @@ from console.audit.services import erase_payloads
 from console.datasets.models import Label
 from console.predictions.models import Prediction
 from console.predictions.services import discard
-from console.vault.models import Subject
+from console.vault.restriction import hold
 from console.vault.services import discard_of
 
 AT_ONCE_MAX: Final = 10_000  # of one application: what is many years late goes in some hours, in short transactions
@@ -54,6 +54,5 @@ def _held_by_nobody_yet(ids: Sequence[UUID]) -> list[UUID]:
     Whoever does it now waits until the caller's transaction has ended.
     """
     rows = Prediction.objects.filter(pk__in=ids)
-    people = Subject.objects.filter(pk__in=rows.values("subject"))
-    list(people.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    hold(rows)
     return list(rows.exclude(pk__in=held(rows).values("pk")).values_list("pk", flat=True))

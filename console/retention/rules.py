@@ -18,6 +18,7 @@ from django.utils.translation import ngettext
 from console.idempotency import services as idempotency
 from console.predictions.models import Feedback, Prediction
 from console.predictions.services import discard_orphan_feedback
+from console.privacy import erasure
 from console.privacy import queries as privacy_queries
 from console.privacy import services as privacy
 from console.privacy.models import PrivacyRequest
@@ -146,7 +147,7 @@ RULES: Final[tuple[Rule, ...]] = (
         _("30 days"),
         timedelta(days=1),
         lambda at: vault.forgettable(at=at),
-        lambda _at: vault.forget_erased(),
+        lambda _at: erasure.forget(),
     ),
     Rule(
         "calls",

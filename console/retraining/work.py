@@ -143,6 +143,8 @@ class _Run:
         try:
             made = exports.export(actor=self._job.asked_by, model=self._job.model, note=note, write=write)
         except Refusal as refusal:
+            if refusal.reason == exports.TAKEN_BACK:
+                raise _Failed(Failure.WITHDRAWN, "") from refusal
             raise _Failed(Failure.EXPORT, refusal.message) from refusal
         if not going_on or not services.note_dataset(self._job, made):
             raise Stopped

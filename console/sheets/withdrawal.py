@@ -10,9 +10,11 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.timezone import now
 
 from console.audit.services import record
+from console.predictions.models import Prediction
 from console.sheets.models import SheetItem
 from console.vault.models import Purpose
 from console.vault.queries import consents_in_force
+from console.vault.restriction import hold
 
 
 def shown(items: QuerySet[SheetItem]) -> QuerySet[SheetItem]:
@@ -34,8 +36,9 @@ def discard_withdrawn() -> int:
     What its person restricted stays, and is shown to nobody: that may be what it is needed for.
     """
     with transaction.atomic():
-        ended = withdrawn().filter(prediction__subject__restricted_at=None).values_list("pk", flat=True)
-        gone = list(ended)
+        ended = withdrawn().filter(prediction__subject__restricted_at=None)
+        hold(Prediction.objects.filter(pk__in=ended.values("prediction")))
+        gone = list(ended.values_list("pk", flat=True))
         SheetItem.objects.filter(pk__in=gone).delete()
         if gone:
             details = {"items": len(gone)}

@@ -26,6 +26,7 @@ from console.vault.restriction import restricted_among
 
 _log = logging.getLogger(__name__)
 _OPENED_AT_ONCE: Final = 50  # photographs are some 100 KB each
+_NAMES_AT_ONCE: Final = 500
 _CANNOT_BE_READ: Final = "a kept object cannot be read"
 
 
@@ -166,13 +167,9 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
     require(actor, "vault.train_storedobject")
     rows = StoredObject.objects.filter(owner__in=list(owners), kind=Kind.PHOTOGRAPH)
     people = set(rows.values_list("subject", flat=True))
+    _hold_consents(people)
     in_force = {
-        purpose: list(
-            queries.consents_in_force(purpose=purpose, at=now())
-            .filter(subject__in=people)
-            .select_for_update(of=("self",))
-            .order_by("pk")
-        )
+        purpose: list(queries.consents_in_force(purpose=purpose, at=now()).filter(subject__in=people))
         for purpose in (Purpose.KEEP_PHOTOGRAPH, Purpose.TRAINING)
     }
     kept_under = {consent.pk for consent in in_force[Purpose.KEEP_PHOTOGRAPH]}
@@ -207,6 +204,30 @@ def open_for_training(*, actor: User, owners: Collection[str]) -> list[Photograp
             actor=str(actor.pseudonym),
         )
     return found
+
+
+def hold_for_training(owners: Collection[str]) -> frozenset[tuple[str, int]]:
+    """The photographs of these owners that may be learnt from now, as owner and part, and until the caller's
+    transaction ends: whoever takes a consent back, restricts or erases meanwhile waits. A few queries for some hundred.
+    """
+    names = sorted(owners)
+    parts = [names[start : start + _NAMES_AT_ONCE] for start in range(0, len(names), _NAMES_AT_ONCE)]
+    rows = StoredObject.objects.filter(kind=Kind.PHOTOGRAPH)
+    _hold_consents({person for some in parts for (person,) in rows.filter(owner__in=some).values_list("subject")})
+    return queries.photographs_lent(names, at=now())
+
+
+def _hold_consents(people: Collection[UUID]) -> None:
+    """In the one order in which everybody takes them, or two who take those of one person wait in a circle."""
+    wanted = sorted(people)
+    found: list[int] = []
+    for start in range(0, len(wanted), _NAMES_AT_ONCE):
+        theirs = Consent.objects.filter(subject__in=wanted[start : start + _NAMES_AT_ONCE])
+        found += theirs.values_list("pk", flat=True)
+    found.sort()
+    for start in range(0, len(found), _NAMES_AT_ONCE):
+        held = Consent.objects.filter(pk__in=found[start : start + _NAMES_AT_ONCE]).order_by("pk")
+        list(held.select_for_update(no_key=True).values_list("pk"))
 
 
 def _opened(row: StoredObject) -> bytes:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from console.audit.services import record
@@ -51,6 +53,15 @@ def restricted_among(subject_ids: Collection[UUID]) -> frozenset[UUID]:
         return frozenset()
     rows = Subject.objects.filter(pk__in=list(subject_ids), restricted_at__isnull=False)
     return frozenset(rows.values_list("pk", flat=True))
+
+
+def hold(rows: QuerySet[Any]) -> None:
+    """Hold the people of these rows, which have a `subject`, until the caller's transaction ends. Two queries.
+
+    Whoever restricts what is done with theirs was first, and who asks after this sees it, or waits.
+    """
+    people = Subject.objects.filter(pk__in=rows.values("subject"))
+    list(people.select_for_update(no_key=True).order_by("pk").values_list("pk"))
 
 
 def _known(found_by: bytes) -> Subject:

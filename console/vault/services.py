@@ -29,7 +29,7 @@ from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.steady import earliest, latest
-from console.vault import cipher, queries
+from console.vault import cipher, queries, restriction
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import SHELVES
 
@@ -217,15 +217,25 @@ def remember_erased(*, found_by: bytes) -> None:
 
 def remember_erased_predictions(prediction_ids: Iterable[UUID]) -> None:
     """From now on no event says anything of these predictions here, for LATE_EVENTS_MAX. May be repeated."""
-    keys, erased_at = queries.keys(), latest(now())
-    rows = [Erased(found_by=cipher.find_prediction_by(keys, each), erased_at=erased_at) for each in prediction_ids]
-    Erased.objects.bulk_create(
-        sorted(rows, key=lambda row: bytes(row.found_by)),
-        batch_size=500,
-        update_conflicts=True,
-        unique_fields=["found_by"],
-        update_fields=["erased_at"],
-    )
+    keys = queries.keys()
+    _remember((cipher.find_prediction_by(keys, each) for each in prediction_ids), erased_at=latest(now()))
+
+
+def remembered_by(*, found_by: bytes, prediction_ids: Iterable[UUID]) -> tuple[bytes, ...]:
+    """The keyed hashes by which an erasure is remembered: the person's, and those of their predictions."""
+    keys = queries.keys()
+    return (found_by, *(cipher.find_prediction_by(keys, each) for each in prediction_ids))
+
+
+@transaction.atomic
+def remember_again(found_by: Collection[bytes], *, erased_at: datetime) -> None:
+    """Have an erasure of then in memory, which a restore took. One that is remembered from later stays as it is."""
+    wanted = sorted(found_by)
+    for start in range(0, len(wanted), 500):
+        some = wanted[start : start + 500]
+        later = Erased.objects.filter(found_by__in=some, erased_at__gte=erased_at).values_list("found_by", flat=True)
+        known = {bytes(key) for key in later}
+        _remember((key for key in some if key not in known), erased_at=erased_at)
 
 
 def may_precede(happened_at: datetime, erased_at: datetime) -> bool:
@@ -240,7 +250,12 @@ def is_beyond_memory(happened_at: datetime, at: datetime) -> bool:
 
 def forgettable(*, at: datetime) -> QuerySet[Erased]:
     """The memory of erasures from before which no event can still come: `is_beyond_memory` of them."""
-    return Erased.objects.filter(erased_at__lt=earliest(at) - LATE_EVENTS_MAX)
+    return Erased.objects.filter(erased_at__lt=forgotten_before(at=at))
+
+
+def forgotten_before(*, at: datetime) -> datetime:
+    """An erasure before this is remembered no more: no event from before it can still come."""
+    return earliest(at) - LATE_EVENTS_MAX
 
 
 def forget_erased() -> int:
@@ -322,7 +337,9 @@ def discard_of(owners: Iterable[str]) -> int:
 @transaction.atomic
 def discard_ended(*, before: datetime) -> int:
     """Delete consents that ended before a time, under which nothing is kept. Returns how many."""
-    return queries.consents_ended(before).filter(objects_kept=None, subject__restricted_at=None).delete()[0]
+    going = queries.consents_ended(before).filter(objects_kept=None, subject__restricted_at=None)
+    restriction.hold(going)
+    return going.delete()[0]
 
 
 def discard_expired() -> int:
@@ -331,9 +348,9 @@ def discard_expired() -> int:
     What its person restricted stays: that may be what it is needed for.
     """
     with transaction.atomic():
-        rows = StoredObject.objects.filter(consent__expires_at__lte=now(), subject__restricted_at=None)
-        run_out = rows.values_list("pk", flat=True)
-        gone = _discard(run_out)
+        run_out = StoredObject.objects.filter(consent__expires_at__lte=now(), subject__restricted_at=None)
+        restriction.hold(run_out)
+        gone = _discard(run_out.values_list("pk", flat=True))
         if gone:
             record(actor=None, action="vault.expired", subject_type="vault", subject_id="", details={"objects": gone})
     return gone
@@ -377,6 +394,17 @@ def _sealed(
             rows[-1].append(row)
             tried.append(row.id)
             yield row.id, cipher.seal_object(key, object_id=row.id, salt=bytes(row.salt), content=item.content)
+
+
+def _remember(found_by: Iterable[bytes], *, erased_at: datetime) -> None:
+    """In one order, so that two who remember the same never wait for each other in a circle."""
+    Erased.objects.bulk_create(
+        [Erased(found_by=key, erased_at=erased_at) for key in sorted(found_by)],
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["found_by"],
+        update_fields=["erased_at"],
+    )
 
 
 def _discard(found: Iterable[uuid.UUID]) -> int:

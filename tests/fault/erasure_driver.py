@@ -159,7 +159,7 @@ def _erase(request_id: int, *, die_at: int) -> None:
         return execute(sql, parameters, many, context)
 
     def before_file(event: str, arguments: tuple[Any, ...]) -> None:
-        ledger = event == "open" and str(arguments[0]).endswith("erasures.jsonl")
+        ledger = event == "open" and "/erasures." in str(arguments[0])
         if ledger or event in ("os.remove", "os.rename"):
             point()
 

@@ -20,6 +20,6 @@ class Command(BaseCommand):
             raise CommandError(complaint)
         try:
             again = replay()
-        except (OSError, DatabaseError) as error:
+        except (OSError, ValueError, DatabaseError) as error:
             raise CommandError(f"the ledger of erasures cannot be applied: {error}") from error
         self.stdout.write(f"{again} erased again")

@@ -273,6 +273,17 @@ def test_what_is_written_into_an_entry_beside_what_its_hash_covers_is_named(adde
     assert what in report.problems[0].what
 
 
+def test_what_is_written_beside_a_checkpoint_or_where_the_log_begins_is_named() -> None:
+    lines = LOG.lines()
+    for place in (0, next(number for number, line in enumerate(lines) if b'"checkpoint"' in line)):
+        spoilt = [*lines]
+        spoilt[place] = b'{"remark": "seen by the board", ' + lines[place].removeprefix(b"{")
+        report = verify(spoilt, KEY.public_key())
+        assert [str(problem) for problem in report.problems] == [
+            f"line {place + 1} says something that no hash covers: remark"
+        ]
+
+
 def test_a_flipped_bit_in_any_byte_is_found() -> None:
     log = b"\n".join(make_log(2, signed_at=(1, 2)).lines())
     spoilt = (log[:place] + bytes([log[place] ^ 1]) + log[place + 1 :] for place in range(len(log)))

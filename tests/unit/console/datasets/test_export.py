@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,13 +13,14 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils.timezone import now
 from django_otp import DEVICE_ID_SESSION_KEY
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from console.audit.models import Entry
-from console.datasets import queries
+from console.datasets import queries, services
 from console.datasets.models import Dataset, Label, Proposal
-from console.datasets.services import export, export_zip
+from console.datasets.services import export, export_zip, fingerprint_of
 from console.errors import Conflict, Invalid, NotAllowed
 from console.predictions import services as predictions
 from console.predictions.models import Prediction
@@ -29,7 +31,10 @@ from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import services as vault
-from console.vault.models import Subject
+from console.vault.cipher import find_by
+from console.vault.models import Consent, Subject
+from console.vault.queries import keys
+from console.vault.restriction import restrict
 from tests.console_events import CLASSES, png
 from tests.unit.console.datasets.labelled import MODEL, consenting, is_a, labelled
 from tests.unit.console.people import caller, member
@@ -188,6 +193,35 @@ def test_who_is_erased_while_photographs_are_read_stops_the_export(officer: User
         export(actor=malee, model=MODEL, write=write)
     assert refused.value.reason == "erased_meanwhile"
     assert not Dataset.objects.exists()
+
+
+@pytest.mark.parametrize("ends", ["training", "keeping", "restriction", "time"])
+def test_what_ends_while_photographs_are_read_is_handed_to_nobody(
+    ends: str, officer: User, expert: User, malee: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for person in ("shop-1", "shop-2"):
+        consenting(officer, person)
+        labelled(expert, person, is_a(BEST))
+
+    def last(files: Iterable[tuple[str, str]]) -> str:
+        """All are read by now."""
+        if ends == "restriction":
+            restrict(actor=officer, found_by=find_by(keys(), "shop-1"))
+        elif ends == "time":
+            Consent.objects.filter(reference="train-shop-1").update(expires_at=now())
+        else:
+            reference = {"training": "train-shop-1", "keeping": "keep-shop-1"}[ends]
+            vault.withdraw_consent(actor=officer, reference=reference, channel="telephone")
+        return fingerprint_of(files)
+
+    monkeypatch.setattr(services, "fingerprint_of", last)
+    with pytest.raises(Conflict) as refused:
+        services.export_zip(actor=malee, model=MODEL)
+    assert refused.value.reason == "taken_back_meanwhile"
+    assert not Dataset.objects.exists()
+    monkeypatch.undo()
+    made, files = exported(malee)
+    assert len(photographs(files)) == made.photographs == 1
 
 
 def test_lineage_leads_from_the_person_to_the_version_and_survives_an_erasure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from html import unescape
 from pathlib import Path
@@ -23,6 +23,7 @@ from pytest_django import Settings
 from console.audit.models import Entry
 from console.audit.services import SYSTEM
 from console.datasets import queries as datasets
+from console.datasets import services as exports
 from console.datasets.models import Dataset, Label
 from console.errors import Conflict, Invalid, NotAllowed
 from console.registry import services as registry
@@ -337,6 +338,21 @@ def test_a_training_stops_when_somebody_takes_a_consent_back(
     assert not ModelVersion.objects.filter(job=job).exists()
     again = begun(malee)  # it is left out now
     assert again.pk != job.pk
+
+
+def test_a_training_does_not_begin_with_what_was_taken_back_while_it_was_read(
+    malee: User, officer: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, fingerprint_of = begun(malee), exports.fingerprint_of
+
+    def last(files: Iterable[tuple[str, str]]) -> str:
+        withdraw_consent(actor=officer, reference="train-shop-2", channel="web")
+        return fingerprint_of(files)
+
+    monkeypatch.setattr(exports, "fingerprint_of", last)
+    carry_out(job)
+    assert (ended(job).state, job.failure, job.dataset) == (State.FAILED, Failure.WITHDRAWN, None)
+    assert not list(settings.AMULET.training_dir.rglob("*.png"))
 
 
 def test_a_cancelled_job_stops_and_cannot_be_moved_by_its_worker(malee: User) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db.models import QuerySet
 from django.urls import reverse
 from django.utils.timezone import now
 from rest_framework.test import APIClient
@@ -18,7 +20,7 @@ from console.privacy import erasure
 from console.privacy.models import Erasure
 from console.retention.models import Applied
 from console.retention.services import apply_due
-from console.sheets import queries
+from console.sheets import queries, withdrawal
 from console.sheets.models import Sheet, SheetItem
 from console.sheets.services import import_sheet
 from console.site.roles import Role
@@ -182,3 +184,18 @@ def test_what_its_person_restricted_is_shown_to_nobody_and_stays(sheet: Sheet, o
     apply_due(at=now() + timedelta(hours=1))
     assert SheetItem.objects.count() == 2
     assert judged(script, sheet, 2)[1] == [200, 200, 201]
+
+
+def test_what_its_person_restricts_while_sheets_are_emptied_stays(
+    sheet: Sheet, officer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    hold = withdrawal.hold
+
+    def restricts(rows: QuerySet[Any]) -> None:
+        restrict(actor=officer, found_by=find_by(vault_keys(), LEAVES))
+        hold(rows)
+
+    monkeypatch.setattr(withdrawal, "hold", restricts)
+    assert withdrawal.discard_withdrawn() == 0
+    assert SheetItem.objects.count() == 3

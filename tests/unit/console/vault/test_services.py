@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 from pytest_django import Settings
 
@@ -202,6 +204,30 @@ def test_what_ran_out_is_neither_read_nor_kept(officer: User, reviewer: User) ->
     assert services.discard_expired() == 1
     assert services.discard_expired() == 0
     assert not StoredObject.objects.exists()
+
+
+def test_what_somebody_restricts_while_it_goes_by_its_time_stays(
+    officer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, hold = now() - timedelta(days=10), restriction.hold
+    kept = give(officer, reference="c-1", given_at=begun, expires_at=begun + timedelta(days=9))
+    keep(kept)
+    give(officer, reference="c-2", given_at=begun, expires_at=begun + timedelta(days=9))
+
+    def restricts(rows: QuerySet[Any]) -> None:
+        """Whoever is asked for now has restricted it since they were first looked for."""
+        restriction.restrict(actor=officer, found_by=bytes(kept.subject.found_by))
+        hold(rows)
+
+    monkeypatch.setattr(restriction, "hold", restricts)
+    assert services.discard_expired() == 0
+    restriction.lift(actor=officer, subject_id=kept.subject_id, reason="settled")
+    assert services.discard_ended(before=now()) == 0
+    assert StoredObject.objects.count() == 1
+    restriction.lift(actor=officer, subject_id=kept.subject_id, reason="settled")
+    monkeypatch.undo()
+    assert services.discard_expired() == 1
+    assert services.discard_ended(before=now()) == 2
 
 
 def test_erasure_leaves_no_key_no_object_and_nothing_to_find_the_person_by(
