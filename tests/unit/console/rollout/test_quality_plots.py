@@ -42,6 +42,19 @@ def test_two_matrices_share_their_rows_and_columns(card: Card) -> None:
     assert (first.photos, first.mistakes_in_all, second.mistakes_in_all) == (8, 1, 2)
 
 
+def test_a_class_in_two_spellings_is_one_row(card: Card) -> None:
+    apart, whole = "cafe\u0301", "caf\u00e9"
+    one = replace(knowing(card, apart, "b"), confusion=ConfusionCard("x", {apart: {apart: 3, "b": 1}}))
+    other = replace(knowing(card, whole, "b"), confusion=ConfusionCard("x", {"b": {whole: 2}}))
+    drawn = confusions(one, other)
+    assert [name for _number, name in drawn.names] == ["B", apart.title()]
+    first, second = drawn.of
+    assert first is not None
+    assert second is not None
+    assert ([row[2] for row in first.rows], [row[2] for row in second.rows]) == ([[0, 0], [1, 3]], [[0, 2], [0, 0]])
+    assert (first.mistakes_in_all, second.mistakes_in_all) == (1, 2)
+
+
 def test_of_many_classes_those_that_are_confused_are_drawn(card: Card) -> None:
     names = [f"c{number:03d}" for number in range(CLASSES_DRAWN + 20)]
     counts = {name: {name: 5} for name in names} | {names[-1]: {names[-1]: 1, names[-2]: 4}}
