@@ -17,7 +17,7 @@ from console.predictions.names import KnownClass
 from console.predictions.page import DISCLAIMERS
 from console.registry.golden import CONTENT_TYPE, may_open, open_golden
 from console.registry.models import ModelVersion, State
-from console.registry.rule_names import found_text, refusal_text, rule_name
+from console.registry.rule_names import broken_text, found_text, refusal_text, rule_name
 from console.rollout.models import Mode, Route
 from console.rollout.quality_plots import confusions, reliability
 from console.rollout.queries import Served, rollback_of, served_model
@@ -152,7 +152,8 @@ def _rules(version: ModelVersion) -> Sequence[Mapping[str, Any]]:
             **rule,
             "name": rule_name(rule["rule"]),
             "said": refusal_text(rule["reason"]),
-            "found": found_text(rule["message"]) if rule["passed"] else rule["message"],
+            "found": found_text(rule["message"]) if rule["passed"] else broken_text(rule["message"]),
+            "is_english": not rule["passed"] or found_text(rule["message"]) == rule["message"],
             "colour": colours.get(rule["state"], ""),
             "word": words.get(rule["state"], rule["state"]),
         }
