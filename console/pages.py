@@ -32,6 +32,13 @@ _ASKED_OF_A_COLUMN: Final = frozenset(
 )
 
 
+class Colours(dict[Any, str]):
+    """Code -> colour of its label in a list. What has none is named all the same: the theme would show its code."""
+
+    def __missing__(self, code: object) -> str:
+        return ""
+
+
 class ReasonForm(forms.Form):
     """Every decision is kept with its reason."""
 

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from console.card_words import detector_text, metric_text, sentence_text
 from console.datasets.queries import learnt_from
+from console.pages import Colours
 from console.predictions.names import KnownClass
 from console.predictions.page import DISCLAIMERS
 from console.registry.golden import CONTENT_TYPE, may_open, open_golden
@@ -24,15 +25,17 @@ from console.rollout.queries import Served, rollback_of, served_model
 from console.staff.models import User
 from model_store.card import Card, MetricCard
 
-STATE_COLOURS: Final[Mapping[str, str]] = {
-    State.UPLOADED: "info",
-    State.VERIFIED: "info",
-    State.SMOKE_TESTED: "warning",
-    State.APPROVED: "success",
-    State.REFUSED: "danger",
-    State.FAILED: "danger",
-}
-MODE_COLOURS: Final[Mapping[str, str]] = {Mode.PRODUCTION: "success", Mode.CANARY: "warning", Mode.SHADOW: "info"}
+STATE_COLOURS: Final = Colours(
+    {
+        State.UPLOADED: "info",
+        State.VERIFIED: "info",
+        State.SMOKE_TESTED: "warning",
+        State.APPROVED: "success",
+        State.REFUSED: "danger",
+        State.FAILED: "danger",
+    }
+)
+MODE_COLOURS: Final = Colours({Mode.PRODUCTION: "success", Mode.CANARY: "warning", Mode.SHADOW: "info"})
 _PATH: Final = (State.UPLOADED, State.VERIFIED, State.SMOKE_TESTED, State.APPROVED)
 
 
