@@ -65,6 +65,8 @@ class ReadOnlyAdmin(ModelAdmin):
 
     actions = None
     list_fullwidth = True
+    # How its rows are sorted before anybody clicks on a heading. A page may say another by its context.
+    in_order: str | Promise = ""
     when_empty: str | Promise = ""  # what to do about it, shown where a list has no rows at all
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -68,6 +68,7 @@ class FindingAdmin(HistoryAdmin):
         ClientFilter,
     )
     sortable_by = ()
+    in_order = gettext_lazy("Drift first, and of it the strongest.")
     actions_list = ("performance",)
 
     class Media:

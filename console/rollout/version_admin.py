@@ -41,6 +41,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ("model", "version", "note", "sha256", "filename")
     search_help_text = gettext_lazy("Part of a version, model, note, file or SHA-256")
     ordering = ("-pk",)
+    in_order = gettext_lazy("The newest first.")
     list_per_page = 50
     when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")
     actions_list = ("upload", "compare")

@@ -53,6 +53,7 @@ class EndpointForm(forms.Form):
 class EndpointAdmin(HistoryAdmin):
     list_display = ("url", "hears", "state", "last_said", "waiting", "next_try")
     sortable_by = ()
+    in_order = gettext_lazy("By their addresses.")
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
     actions_detail = ("send_test", "renew_secret", "switch", "remove")
