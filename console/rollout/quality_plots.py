@@ -169,8 +169,8 @@ def _matrix(confusion: ConfusionCard, drawn: Sequence[str], names: Mapping[str, 
             ).format(
                 shown=names[shown],
                 answered=names[answered],
-                count=number_format(count),
-                total=number_format(totals[shown]),
+                count=number_format(count, force_grouping=True),
+                total=number_format(totals[shown], force_grouping=True),
             )
             kind = "right" if shown == answered else "wrong"
             # A single mistake among many must still be seen.
@@ -184,7 +184,12 @@ def _matrix(confusion: ConfusionCard, drawn: Sequence[str], names: Mapping[str, 
             for number, shown in enumerate(drawn, 1)
         ],
         mistakes=[
-            Mistake(names[shown], names[answered], number_format(count), _percent(count / totals[shown]))
+            Mistake(
+                names[shown],
+                names[answered],
+                number_format(count, force_grouping=True),
+                _percent(count / totals[shown]),
+            )
             for shown, answered, count in mistakes[:MISTAKES_LISTED]
         ],
         mistakes_in_all=sum(count for _shown, _answered, count in mistakes),
@@ -202,7 +207,7 @@ def _bin(each: ReliabilityBinCard, fullest: int) -> Bin:
         "Confidence {span}: {count} photograph, right {right}",
         "Confidence {span}: {count} photographs, right {right}",
         each.photos,
-    ).format(span=span, count=number_format(each.photos), right=_percent(each.accuracy))
+    ).format(span=span, count=number_format(each.photos, force_grouping=True), right=_percent(each.accuracy))
     return Bin(
         x=round(100 * each.low, 2),
         width=round(100 * (each.high - each.low), 2),
@@ -214,7 +219,13 @@ def _bin(each: ReliabilityBinCard, fullest: int) -> Bin:
         sure=round(100 * (1 - each.confidence), 2),
         share=round(100 * each.photos / fullest, 2),
         text=text,
-        row=(span, number_format(each.photos), _percent(each.confidence), _percent(each.accuracy), interval),
+        row=(
+            span,
+            number_format(each.photos, force_grouping=True),
+            _percent(each.confidence),
+            _percent(each.accuracy),
+            interval,
+        ),
     )
 
 
