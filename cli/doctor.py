@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cli import supervision
+from cli.checks.dates import dates
 from cli.checks.delivery import delivery
 from cli.checks.environment import environment as environment_checks
 from cli.checks.files import files
@@ -57,3 +58,4 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     yield from storage(supervision.environment(layout, environment))
     if all(finding.ok for finding in found):
         yield delivery(layout, environment)
+        yield dates(layout, environment)

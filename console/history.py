@@ -9,6 +9,8 @@ from django.core.paginator import Page
 from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.paginator import InfinitePaginator
 from unfold.views import ChangeList
@@ -87,6 +89,7 @@ class DeepPaginator(InfinitePaginator):
 class HistoryAdmin(ReadOnlyAdmin):
     """A list that is never counted."""
 
+    in_order: str | Promise = gettext_lazy("The newest first.")
     paginator = DeepPaginator
     show_full_result_count = False
     list_per_page = 50

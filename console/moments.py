@@ -16,7 +16,7 @@ from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.contrib.filters.forms import RangeDateTimeForm
 from unfold.widgets import UnfoldAdminSplitDateTimeWidget
 
-from console.instants import gregorian, in_utc
+from console.instants import clock, gregorian, in_utc, parted
 
 
 class MomentWidget(UnfoldAdminSplitDateTimeWidget):
@@ -38,9 +38,15 @@ class MomentField(forms.SplitDateTimeField):
     }
 
     def clean(self, value: Any) -> datetime | None:
-        day, clock = value or ("", "")
-        found: datetime | None = super().clean([gregorian(day or ""), clock])
+        day, time_of_day = _typed(value)
+        found: datetime | None = super().clean([gregorian(day), clock(time_of_day)])
         return found
+
+
+def _typed(value: Any) -> tuple[str, str]:
+    """What stands in the two boxes. A page writes a day and its time in one line, which is taken over whole."""
+    day, time_of_day = value or ("", "")
+    return (day or "", time_of_day) if time_of_day else parted(day or "")
 
 
 class _EndField(MomentField):
@@ -51,8 +57,8 @@ class _EndField(MomentField):
         self._at = at
 
     def clean(self, value: Any) -> datetime | None:
-        day, clock = value or ("", "")
-        found = super().clean([day, clock or (self._at.isoformat() if day else "")])
+        day, time_of_day = _typed(value)
+        found = super().clean([day, time_of_day or (self._at.isoformat() if day else "")])
         try:
             return None if found is None else in_utc(found)
         except ValueError:

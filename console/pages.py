@@ -32,6 +32,13 @@ _ASKED_OF_A_COLUMN: Final = frozenset(
 )
 
 
+class Colours(dict[Any, str]):
+    """Code -> colour of its label in a list. What has none is named all the same: the theme would show its code."""
+
+    def __missing__(self, code: object) -> str:
+        return ""
+
+
 class ReasonForm(forms.Form):
     """Every decision is kept with its reason."""
 
@@ -58,6 +65,8 @@ class ReadOnlyAdmin(ModelAdmin):
 
     actions = None
     list_fullwidth = True
+    # How its rows are sorted before anybody clicks on a heading. A page may say another by its context.
+    in_order: str | Promise = ""
     when_empty: str | Promise = ""  # what to do about it, shown where a list has no rows at all
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
 
 from cli import supervision
+from cli.checks.database import Unasked, file_of
 from cli.checks.finding import Finding, right, wrong
 from cli.checks.servers import postgresql
 from cli.layout import Layout
@@ -50,10 +51,6 @@ def delivery(layout: Layout, outer: Mapping[str, str]) -> Finding:
         f"`amulet down`, then `amulet up` delivers again what the journal still keeps (elsewhere: stop the gateway, "
         f"remove {folder / CURSOR_NAME}, start it)",
     )
-
-
-class Unasked(Exception):
-    """The database could not be asked."""
 
 
 def _delivered(folder: Path) -> tuple[UUID, ...]:
@@ -99,10 +96,9 @@ def _rejected(folder: Path) -> set[UUID]:
 
 def _known(layout: Layout, url: str, events: Sequence[UUID]) -> set[UUID]:
     """Those of them that the database has. Raises Unasked."""
-    parts = urlsplit(url)
-    if parts.scheme == "postgresql":
+    if urlsplit(url).scheme == "postgresql":
         return _in_postgresql(url, events)
-    return _in_file(Path(unquote(parts.path)[1:]) if parts.scheme else layout.console / "db.sqlite3", events)
+    return _in_file(file_of(layout, url), events)
 
 
 def _in_postgresql(url: str, events: Sequence[UUID]) -> set[UUID]:

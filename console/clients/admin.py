@@ -129,6 +129,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     search_fields = ("key_id", "client__name")
     search_help_text = gettext_lazy("Part of a key, or of its client's name")
     ordering = ("-created_at",)
+    when_empty = gettext_lazy("A key is made on the page of the client that is to have it.")
     actions_detail = ("revoke",)
 
     def has_keys_permission(self, request: HttpRequest, object_id: object = None) -> bool:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -35,6 +34,7 @@ from console.predictions.names import names_of_model
 from console.review.models import ExpertDecision
 from console.review.queries import labels_of
 from console.review.services import TAKE_BACK
+from console.spelling import composed
 from console.staff.models import User
 from console.staff.services import require
 from console.vault.opening import PhotographForTraining, hold_for_training, open_for_training
@@ -66,7 +66,7 @@ class _File:
 
     @property
     def class_id(self) -> str:
-        return _composed(self.decision.class_id)
+        return composed(self.decision.class_id)
 
 
 def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
@@ -144,7 +144,7 @@ def export(*, actor: User, model: str, note: str = "", write: Write) -> Dataset:
     except IntegrityError:  # between that look and the end
         raise erased from None
     write("manifest.json", _json({"form": FORM, **_manifest(made, files)}))
-    names = {_composed(key): of_class for key, of_class in names_of_model(model).items()}
+    names = {composed(key): of_class for key, of_class in names_of_model(model).items()}
     write("classes.yaml", _json({"classes": {key: names[key] for key in made.per_class if names.get(key)}}))
     return made
 
@@ -187,12 +187,7 @@ def _path(decision: ExpertDecision, photograph: PhotographForTraining) -> str:
     views = prediction.detail().views
     side = views[photograph.part].side if photograph.part < len(views) else ""
     name = f"{side if side in _SIDES else 'view'}_{prediction.pk}_{photograph.part}.png"
-    return f"{_composed(decision.class_id) or OUTSIDE}/{name}"
-
-
-def _composed(class_id: str) -> str:
-    """As training calls it. Versions from before may have a class twice, as two archivers spelt its folder."""
-    return unicodedata.normalize("NFC", class_id)
+    return f"{composed(decision.class_id) or OUTSIDE}/{name}"
 
 
 def _fits(class_id: str) -> bool:

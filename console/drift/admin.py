@@ -59,7 +59,7 @@ class FindingAdmin(HistoryAdmin):
         "client_text",
         "version_text",
     )
-    when_empty = gettext_lazy("Findings appear here when what is asked differs from what a model learnt from.")
+    when_empty = gettext_lazy("Comparisons appear here within a quarter of an hour of a version's first answers.")
     list_filter = (
         ("outcome", ChoicesDropdownFilter),
         ("against", ChoicesDropdownFilter),
@@ -68,6 +68,7 @@ class FindingAdmin(HistoryAdmin):
         ClientFilter,
     )
     sortable_by = ()
+    in_order = gettext_lazy("Drift first, and of it the strongest.")
     actions_list = ("performance",)
 
     class Media:

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from console.drift import figures, plots, queries
+from console.drift.advice import cause_of, ways_on
 from console.drift.course import DAYS, Course, course_of_choice, course_of_number
 from console.drift.measures import VERDICT
 from console.drift.models import Against, Finding, Outcome
@@ -62,6 +63,8 @@ def finding_context(row: Finding, *, person: User, at: datetime) -> dict[str, An
         "row": row,
         "outcome": Outcome(row.outcome).label,
         "sentence": _sentence(row),
+        "cause": cause_of(row),
+        "ways": ways_on(row, person),
         "against": Against(row.against).label,
         "plot": plot,
         "table": table,

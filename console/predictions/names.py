@@ -12,6 +12,7 @@ from console.clients.models import Client
 from console.predictions.detail import Detail
 from console.predictions.models import Prediction
 from console.registry.models import ModelVersion
+from console.spelling import composed
 
 _CARDS_READ: Final = 20
 
@@ -73,12 +74,17 @@ def in_order_of_ids(classes: Sequence[KnownClass]) -> tuple[KnownClass, ...]:
 
 
 def class_names() -> Mapping[str, str]:
-    """Class id -> name in the language of whoever looks, over the newest cards. One query, however long the history."""
+    """Class id, also in its composed spelling -> name in the language of whoever looks, over the newest cards.
+
+    One query, however long the history.
+    """
     newest = ModelVersion.objects.exclude(card_document=None).order_by("-pk")[:_CARDS_READ]
     found: dict[str, str] = {}
     for card in newest.values_list("card_document", flat=True):
         for item in (card or {}).get("classes", ()):
-            found.setdefault(item["id"], KnownClass(item["id"], item["names"]).name)
+            name = KnownClass(item["id"], item["names"]).name
+            found.setdefault(item["id"], name)
+            found.setdefault(composed(item["id"]), name)
     return found
 
 

@@ -94,6 +94,7 @@ class OutcomeForm(forms.Form):
 @admin.register(PrivacyRequest)
 class PrivacyRequestAdmin(HistoryAdmin):
     list_display = ("number", "kind_text", "state_badge", "left_badge", "due_gdpr", "due_pdpa", "person", "received")
+    in_order = gettext_lazy("The most urgent first.")
     when_empty = gettext_lazy("Enter a request here when a person asks; its clock starts then.")
     list_filter = (("state", ChoicesDropdownFilter), ("kind", ChoicesDropdownFilter), ("laws", ChoicesDropdownFilter))
     search_fields = ("pk",)

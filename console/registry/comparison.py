@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from console.errors import Invalid
 from console.registry.models import NAMED, ModelVersion
+from console.spelling import composed
 from model_store.card import Card, MetricCard
 from model_store.measured import ConfusionCard, ReliabilityCard
 
@@ -60,7 +61,7 @@ class MetricPair:
 class ClassPair:
     """Photographs of a class that each learnt from; None where it does not know the class."""
 
-    class_id: str
+    class_id: str  # in its composed spelling
     names: Mapping[str, str]
     first: int | None
     second: int | None
@@ -166,17 +167,26 @@ def _tables(one: Card, other: Card, first: Measured | None, second: Measured | N
 
 
 def _classes(one: Card, other: Card) -> Sequence[ClassPair]:
-    known = {item.id: item.names for item in (*other.classes, *one.classes)}
-    mine, others = ({item.id for item in card.classes} for card in (one, other))
+    known = {composed(item.id): item.names for item in (*other.classes, *one.classes)}
+    mine, others = (_photographs(card) for card in (one, other))
     return [
         ClassPair(
             class_id,
             known[class_id],
-            one.data.per_class.get(class_id, 0) if class_id in mine else None,
-            other.data.per_class.get(class_id, 0) if class_id in others else None,
+            mine.get(class_id),
+            others.get(class_id),
         )
         for class_id in sorted(known)
     ]
+
+
+def _photographs(card: Card) -> Mapping[str, int]:
+    """Composed class id -> photographs that the version learnt it from."""
+    found: dict[str, int] = {}
+    for item in card.classes:
+        class_id = composed(item.id)
+        found[class_id] = found.get(class_id, 0) + card.data.per_class.get(item.id, 0)
+    return found
 
 
 def _facts(version: ModelVersion, card: Card) -> Sequence[tuple[str, str]]:

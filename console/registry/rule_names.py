@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
@@ -50,6 +51,9 @@ FOUND: Final = (
 _FORMS: Final[Mapping[str, re.Pattern[str]]] = {
     each: re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(each))) for each in FOUND
 }
+# Those of them that are counted, and no names.
+_COUNTS: Final = frozenset({"size", "most", "members", "nodes", "classes", "distributions", "tables", "photographs"})
+_LONG_NUMBER: Final = re.compile(r"(?<=\s)\d{5,}(?=\s)")
 # What a broken rule means; its verdict says in English what was found, in words that no catalogue can hold.
 REFUSALS: Final = {
     "REASON_ARCHIVE_UNREADABLE": gettext_noop("The file cannot be read as an archive."),
@@ -75,8 +79,17 @@ def found_text(message: str) -> str:
     """What was found where a rule holds, in the reader's language; another sentence as it is."""
     for sentence, form in _FORMS.items():
         if found := form.fullmatch(message):
-            return _(sentence).format(**found.groupdict())
+            return _(sentence).format(**{name: _counted(name, value) for name, value in found.groupdict().items()})
     return message
+
+
+def broken_text(message: str) -> str:
+    """What was found where a rule is broken, in the verdict's own words: its long numbers as pages write numbers."""
+    return _LONG_NUMBER.sub(lambda number: number_format(int(number[0]), force_grouping=True), message)
+
+
+def _counted(name: str, value: str) -> str:
+    return number_format(int(value), force_grouping=True) if name in _COUNTS and value.isdecimal() else value
 
 
 def refusal_text(reason: str | None) -> str:

@@ -27,6 +27,7 @@ class AppliedAdmin(HistoryAdmin):
     list_display = ("what", "time", "badge", "due_count", "deleted", "held_text", "failed", "last_at", "next_at")
     list_display_links = None
     sortable_by = ()
+    in_order = ""
     actions_list = ("record", "record_csv", "record_json")
     when_empty = gettext_lazy("The rules are applied for the first time within ten minutes of the start.")
 

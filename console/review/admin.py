@@ -114,6 +114,9 @@ class ReviewItemAdmin(HistoryAdmin):
             "open_by_why": [(why.label, count) for why, count in sorted(waiting.by_why.items())],
             "agreement": queries.agreement_since(month),
             "disclaimers": DISCLAIMERS,
+            "in_order": _("With a photograph first, then by why they came; the oldest first.")
+            if request.GET.get("state__exact") == State.OPEN
+            else _("The newest first."),
         }
         listed: HttpResponse = super().changelist_view(request, {**(extra_context or {}), **numbers})
         return listed

@@ -164,7 +164,7 @@ def _detector(told: str) -> str:
 
 
 def _count(photographs: int | None) -> str:
-    return _("not known") if photographs is None else number_format(photographs)
+    return _("not known") if photographs is None else number_format(photographs, force_grouping=True)
 
 
 def _story(version: ModelVersion) -> Sequence[tuple[Any, str, str, str]]:

@@ -17,6 +17,7 @@ from console.review.queries import classes_decided
 from console.rollout.models import Arm, Mode, Route, What
 from console.rollout.observations import Totals, latency_quantile
 from console.rollout.sequential import Count
+from console.spelling import composed
 
 LOOKED_AT: Final = 1000  # newest answers, in search of flips
 FLIPS_SHOWN: Final = 6
@@ -133,15 +134,18 @@ def _flipped(route: Route, until: datetime, versions: Collection[str]) -> Sequen
         Prediction.objects.filter(
             version__in=versions, model=route.model, happened_at__gte=route.started_at, happened_at__lt=until
         )
-    ).order_by("-happened_at")
+    )
     columns = ("pk", "request_id", "happened_at", "top_class", "confidence", "detail_document")
     found: list[Flipped] = []
     for key, asked, at, top_class, confidence, document in newest.order_by("-happened_at").values_list(*columns)[
         :LOOKED_AT
     ]:
         shadow = _shadow_in(document, route.version.version)
-        if shadow is not None and shadow.top_class != top_class:
-            found.append(Flipped(key, asked, at, top_class, confidence, shadow.top_class, shadow.confidence))
+        if shadow is None:
+            continue
+        production, other = composed(top_class), composed(shadow.top_class)
+        if production != other:
+            found.append(Flipped(key, asked, at, production, confidence, other, shadow.confidence))
             if len(found) == FLIPS_SHOWN:
                 break
     return found
@@ -156,8 +160,9 @@ def _reviewed(route: Route, until: datetime, versions: Collection[str]) -> tuple
         shadow = _shadow_in(prediction.detail_document, route.version.version)
         if shadow is None:
             continue
-        sides[0].append((prediction.top_class == decision.class_id, prediction.confidence))
-        sides[1].append((shadow.top_class == decision.class_id, shadow.confidence))
+        decided_class = composed(decision.class_id)
+        sides[0].append((composed(prediction.top_class) == decided_class, prediction.confidence))
+        sides[1].append((composed(shadow.top_class) == decided_class, shadow.confidence))
     return (_side(sides[0]), _side(sides[1])) if sides[0] else None
 
 

@@ -21,6 +21,7 @@ class ExperimentAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("route__version",)
     ordering = ("-pk",)
+    in_order = gettext_lazy("The newest first.")
     when_empty = gettext_lazy("Start one from the page of an approved version.")
 
     @display(description=gettext_lazy("Version"))

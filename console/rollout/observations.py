@@ -21,6 +21,7 @@ from console.counters import add_counts
 from console.predictions.detail import Shadow
 from console.predictions.models import Verdict
 from console.rollout.models import Arm, Mode, Observed, Route, What
+from console.spelling import composed
 from console.vault.services import CLOCKS_DIFFER_MAX
 
 CONFIDENCE_BINS: Final = 20
@@ -123,11 +124,12 @@ def observe_late(given: Sequence[Given]) -> None:
 
 
 def totals(route: Route) -> Totals:
-    """One query over as many rows as there are kinds."""
-    found: dict[tuple[Arm, What], dict[tuple[str, str], int]] = defaultdict(dict)
+    """One query over as many rows as there are kinds. A class that two versions spell in two ways is one."""
+    found: dict[tuple[Arm, What], Counter[tuple[str, str]]] = defaultdict(Counter)
     rows = Observed.objects.filter(route=route).values_list("arm", "what", "key", "other", "count")
     for arm, what, key, other, count in rows:
-        found[Arm(arm), What(what)][key, other] = count
+        kind = (composed(key), composed(other)) if what == What.CLASS else (key, other)
+        found[Arm(arm), What(what)][kind] += count
     return Totals(found)
 
 

@@ -5,8 +5,9 @@ Shapes are for templates that draw SVG (`console.plots` says how); everything th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from django.utils.formats import number_format
@@ -15,6 +16,7 @@ from django.utils.translation import ngettext
 from console.card_words import sentence_text
 from console.predictions.names import KnownClass
 from console.review.agreement import wilson
+from console.spelling import composed
 from model_store.card import Card
 from model_store.measured import ConfusionCard, ReliabilityBinCard
 
@@ -94,13 +96,19 @@ class Reliability:
 
 
 def confusions(*cards: Card) -> Confusions:
-    """Over all classes that a card knows, or the CLASSES_DRAWN of them that are confused most."""
-    names = {item.id: KnownClass(item.id, item.names).name for card in reversed(cards) for item in card.classes}
+    """Over all classes that a card knows, or the CLASSES_DRAWN of them that are confused most.
+
+    A class that two cards spell in two ways is one.
+    """
+    names = {
+        composed(item.id): KnownClass(item.id, item.names).name for card in reversed(cards) for item in card.classes
+    }
+    tables = [_composed(card.confusion) for card in cards]
     drawn = sorted(names)
     if len(drawn) > CLASSES_DRAWN:
         mistaken = dict.fromkeys(drawn, 0)
-        for card in cards:
-            for shown, answered, count in _mistakes(card.confusion):
+        for table in tables:
+            for shown, answered, count in _mistakes(table):
                 mistaken[shown] += count
                 mistaken[answered] += count
         drawn = sorted(sorted(drawn, key=lambda name: -mistaken[name])[:CLASSES_DRAWN])
@@ -110,7 +118,7 @@ def confusions(*cards: Card) -> Confusions:
         view_box=f"-1 -1 {len(drawn) + 1} {len(drawn) + 1}",
         font_size=f"{min(0.5, 0.045 * (len(drawn) + 1)):.2f}",
         left_out=len(names) - len(drawn),
-        of=[None if card.confusion is None else _matrix(card.confusion, drawn, names) for card in cards],
+        of=[None if table is None else _matrix(table, drawn, names) for table in tables],
     )
 
 
@@ -121,6 +129,17 @@ def reliability(card: Card) -> Reliability | None:
         return None
     fullest = max(each.photos for each in table.bins)
     return Reliability([_bin(each, fullest) for each in table.bins], table.photos, sentence_text(table.data))
+
+
+def _composed(confusion: ConfusionCard | None) -> ConfusionCard | None:
+    if confusion is None:
+        return None
+    counts: dict[str, Counter[str]] = {}
+    for shown, row in confusion.counts.items():
+        found = counts.setdefault(composed(shown), Counter())
+        for answered, count in row.items():
+            found[composed(answered)] += count
+    return replace(confusion, counts=counts)
 
 
 def _mistakes(confusion: ConfusionCard | None) -> Sequence[tuple[str, str, int]]:
@@ -150,8 +169,8 @@ def _matrix(confusion: ConfusionCard, drawn: Sequence[str], names: Mapping[str, 
             ).format(
                 shown=names[shown],
                 answered=names[answered],
-                count=number_format(count),
-                total=number_format(totals[shown]),
+                count=number_format(count, force_grouping=True),
+                total=number_format(totals[shown], force_grouping=True),
             )
             kind = "right" if shown == answered else "wrong"
             # A single mistake among many must still be seen.
@@ -165,7 +184,12 @@ def _matrix(confusion: ConfusionCard, drawn: Sequence[str], names: Mapping[str, 
             for number, shown in enumerate(drawn, 1)
         ],
         mistakes=[
-            Mistake(names[shown], names[answered], number_format(count), _percent(count / totals[shown]))
+            Mistake(
+                names[shown],
+                names[answered],
+                number_format(count, force_grouping=True),
+                _percent(count / totals[shown]),
+            )
             for shown, answered, count in mistakes[:MISTAKES_LISTED]
         ],
         mistakes_in_all=sum(count for _shown, _answered, count in mistakes),
@@ -183,7 +207,7 @@ def _bin(each: ReliabilityBinCard, fullest: int) -> Bin:
         "Confidence {span}: {count} photograph, right {right}",
         "Confidence {span}: {count} photographs, right {right}",
         each.photos,
-    ).format(span=span, count=number_format(each.photos), right=_percent(each.accuracy))
+    ).format(span=span, count=number_format(each.photos, force_grouping=True), right=_percent(each.accuracy))
     return Bin(
         x=round(100 * each.low, 2),
         width=round(100 * (each.high - each.low), 2),
@@ -195,7 +219,13 @@ def _bin(each: ReliabilityBinCard, fullest: int) -> Bin:
         sure=round(100 * (1 - each.confidence), 2),
         share=round(100 * each.photos / fullest, 2),
         text=text,
-        row=(span, number_format(each.photos), _percent(each.confidence), _percent(each.accuracy), interval),
+        row=(
+            span,
+            number_format(each.photos, force_grouping=True),
+            _percent(each.confidence),
+            _percent(each.accuracy),
+            interval,
+        ),
     )
 
 

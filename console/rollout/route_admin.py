@@ -32,6 +32,7 @@ class RouteAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("version", "started_by")
     ordering = ("-pk",)
+    in_order = gettext_lazy("The newest first.")
     list_display_links = ("version",)
     when_empty = gettext_lazy("No version has answered anybody yet: have one approved and roll it out.")
     actions_list = ("then",)

@@ -18,6 +18,7 @@ from console.predictions.page import DISCLAIMERS
 from console.rollout import guardrails
 from console.rollout.comparison import QUANTILES, Comparison, Flipped, Reviewed, compare, latencies
 from console.rollout.flipped import seen_by
+from console.rollout.glance import parts_of, whats_next
 from console.rollout.guardrails import LEVEL, Definition, Reading
 from console.rollout.models import Arm, Firing, Mode, Route, Rule
 from console.rollout.observations import CONFIDENCE_BINS, totals
@@ -81,8 +82,9 @@ def firing_outcome(firing: Firing) -> str:
 
 
 def route_context(route: Route, person: User) -> dict[str, Any]:
-    """The context of `rollout/route.html`. At most eleven queries, whatever the history."""
+    """The context of `rollout/route.html`. At most fifteen queries, whatever the history."""
     seen = totals(route)
+    readings = guardrails.read(route, seen)
     served = served_model(route.model)
     undone = rollback_of(served)
     firing = Firing.objects.select_related("seen_by", "returned_to").filter(route=route).first()
@@ -96,10 +98,11 @@ def route_context(route: Route, person: User) -> dict[str, Any]:
         "sentence": firing_sentence(firing) if firing else "",
         "outcome": firing_outcome(firing) if firing else "",
         "fired": str(Rule(firing.rule).label) if firing else "",
-        "answers": served.production if route.ended_at is not None else None,
+        "parts": parts_of(served),
+        "nexts": whats_next(route, served, readings),
         "rollback": undone if undone is not None and route.ended_at is None and route.mode != Mode.SHADOW else None,
         "may_see": person.has_perm("rollout.change_route"),
-        "rules": [_row(reading, firing) for reading in guardrails.read(route, seen)],
+        "rules": [_row(reading, firing) for reading in readings],
         "is_watched": route.mode != Mode.PRODUCTION or route.previous_id is not None,
         "level": f"{LEVEL:.0%}",
         "slow": f"{number_format(route.slow_ms, 0)} ms",

@@ -52,11 +52,13 @@ def roll_out(
     backend: Callable[[], Backend],
     unguarded: Collection[Rule] = (),
     asking: Callable[[Route], object] | None = None,
+    seen: Collection[int] | None = None,
 ) -> Route:
     """Give an approved version its part: production, a canary's share of calls, or a shadow's copies.
 
     weight_ratio: 1 or None for production and a shadow, which see all; between 0 and 1 for a canary.
     unguarded: guardrails that shall not end this route, of those that watch its mode.
+    seen: what `exclusive` said to whoever asks. Others by now: nothing is done, since it would end what nobody saw.
     asking: keeps the question of an experiment, in the transaction that begins the route; no other canary ends for it.
     Returns when the route is in force. Raises NotAllowed, Invalid, NotFound, Conflict; NotAvailable
     when TorchServe does not have the version ready, and then nothing has changed.
@@ -82,7 +84,12 @@ def roll_out(
             reason="model_not_ready",
         )
     share = weight_ratio if mode is Mode.CANARY and weight_ratio is not None else 0.0
-    return _start_route(actor, version_id, mode, share, reason, sorted(unguarded), asking)
+    return _start_route(actor, version_id, mode, share, reason, sorted(unguarded), asking, seen)
+
+
+def exclusive(served: Served) -> list[int]:
+    """The routes that a rollout may end, by number: production and the canary, of which a model has one each."""
+    return [route.pk for route in (served.production, served.canary) if route is not None]
 
 
 def check_no_canary(served: Served) -> None:
@@ -244,12 +251,15 @@ def _start_route(
     reason: str,
     unguarded: list[Rule],
     asking: Callable[[Route], object] | None,
+    seen: Collection[int] | None,
 ) -> Route:
     # Writing the row keeps a retirement from slipping in between this look and the new route.
     registry_services.hold(version_id=version_id, seconds=HOLD_S)
     version = find_version(version_id)
     _check_approved(version)
     served = served_model(version.model)
+    if seen is not None and set(seen) != set(exclusive(served)):
+        raise _changed_meanwhile()
     own = next((route for route in served.routes if route.version_id == version_id), None)
     if own is not None and (own.mode, own.canary_ratio) == (mode, share):
         raise Conflict(_("{version} has this part already.").format(version=version), reason="already_so", field="mode")

@@ -17,12 +17,13 @@ from unfold.contrib.filters.admin import AllValuesCheckboxFilter, ChoicesCheckbo
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.pages import NUMBER_DIGITS_MAX, ReadOnlyAdmin, ask, page, row_action
 from console.registry import services as registry_services
 from console.registry.models import ModelVersion, State
 from console.rollout import experiments, queries, rollback_page, services
 from console.rollout.compare_page import compare_context
 from console.rollout.experiments import Plan
+from console.rollout.glance import parts_of
 from console.rollout.models import Measure, Mode, Rule
 from console.rollout.upload_page import UploadForm, upload, upload_context
 from console.rollout.version_forms import ExperimentForm, RolloutForm
@@ -40,6 +41,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ("model", "version", "note", "sha256", "filename")
     search_help_text = gettext_lazy("Part of a version, model, note, file or SHA-256")
     ordering = ("-pk",)
+    in_order = gettext_lazy("The newest first.")
     list_per_page = 50
     when_empty = gettext_lazy("Upload an archive here, or with: amulet models push FILE.mar")
     actions_list = ("upload", "compare")
@@ -136,7 +138,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     @row_action(description=gettext_lazy("Roll out"), url_path="roll-out", permissions=["routing"])
     def roll_out(self, request: HttpRequest, object_id: int) -> HttpResponse:
         version = registry_services.find_version(object_id)
-        production = queries.served_model(version.model).production
+        served = queries.served_model(version.model)
+        production = served.production
         consequence = (
             _("Production takes over from {current}, which stays ready for a rollback.").format(
                 current=production.version.version
@@ -145,6 +148,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             else _("It becomes the first production version of {model}.").format(model=version.model)
         )
         more = _("A canary answers a share of the calls; a shadow gets copies and answers nobody.")
+        if served.canary is not None and served.canary.version_id != version.pk:
+            ends = _("Another canary would end the one of {version}.").format(version=served.canary.version.version)
+            more = f"{more} {ends}"
         return self._ask(
             request,
             version,
@@ -153,6 +159,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             button=_("Roll out"),
             form=RolloutForm,
             act=lambda given: _roll_out(actor_of(request), object_id, given),
+            template="rollout/roll_out.html",
+            more={"parts": parts_of(served), "seen": ",".join(map(str, services.exclusive(served))) or "none"},
         )
 
     @row_action(description=gettext_lazy("Experiment"), url_path="experiment", permissions=["routing"])
@@ -250,9 +258,14 @@ def _roll_out(person: User, version_id: int, given: dict[str, Any]) -> str:
         weight_ratio=None if share is None else share / 100,
         unguarded=[Rule(rule) for rule in given["unguarded"]],
         reason=given["reason"],
+        seen=_numbers(given["seen"]) if given["seen"] else None,
         backend=connections.management,
     )
     return _("{version} is rolled out as {mode}.").format(version=route.version, mode=mode.label)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",") if number.isdecimal() and len(number) <= NUMBER_DIGITS_MAX]
 
 
 def _experiment(person: User, version_id: int, given: dict[str, Any]) -> HttpResponse:

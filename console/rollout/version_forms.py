@@ -17,6 +17,8 @@ from console.rollout.models import Measure, Mode, Rule
 
 
 class RolloutForm(ReasonForm):
+    # The routes that the page showed: what begins ends one of them, and not one that nobody saw.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
     mode = forms.ChoiceField(label=gettext_lazy("Mode"), choices=Mode.choices, widget=UnfoldAdminSelectWidget)
     share_percent = forms.FloatField(
         label=gettext_lazy("Share of the calls, per cent"),

@@ -13,26 +13,29 @@ from django.utils.translation import gettext as _
 
 from console.card_words import detector_text, metric_text, sentence_text
 from console.datasets.queries import learnt_from
+from console.pages import Colours
 from console.predictions.names import KnownClass
 from console.predictions.page import DISCLAIMERS
 from console.registry.golden import CONTENT_TYPE, may_open, open_golden
 from console.registry.models import ModelVersion, State
-from console.registry.rule_names import found_text, refusal_text, rule_name
+from console.registry.rule_names import broken_text, found_text, refusal_text, rule_name
 from console.rollout.models import Mode, Route
 from console.rollout.quality_plots import confusions, reliability
 from console.rollout.queries import Served, rollback_of, served_model
 from console.staff.models import User
 from model_store.card import Card, MetricCard
 
-STATE_COLOURS: Final[Mapping[str, str]] = {
-    State.UPLOADED: "info",
-    State.VERIFIED: "info",
-    State.SMOKE_TESTED: "warning",
-    State.APPROVED: "success",
-    State.REFUSED: "danger",
-    State.FAILED: "danger",
-}
-MODE_COLOURS: Final[Mapping[str, str]] = {Mode.PRODUCTION: "success", Mode.CANARY: "warning", Mode.SHADOW: "info"}
+STATE_COLOURS: Final = Colours(
+    {
+        State.UPLOADED: "info",
+        State.VERIFIED: "info",
+        State.SMOKE_TESTED: "warning",
+        State.APPROVED: "success",
+        State.REFUSED: "danger",
+        State.FAILED: "danger",
+    }
+)
+MODE_COLOURS: Final = Colours({Mode.PRODUCTION: "success", Mode.CANARY: "warning", Mode.SHADOW: "info"})
 _PATH: Final = (State.UPLOADED, State.VERIFIED, State.SMOKE_TESTED, State.APPROVED)
 
 
@@ -152,7 +155,8 @@ def _rules(version: ModelVersion) -> Sequence[Mapping[str, Any]]:
             **rule,
             "name": rule_name(rule["rule"]),
             "said": refusal_text(rule["reason"]),
-            "found": found_text(rule["message"]) if rule["passed"] else rule["message"],
+            "found": found_text(rule["message"]) if rule["passed"] else broken_text(rule["message"]),
+            "is_english": not rule["passed"] or found_text(rule["message"]) == rule["message"],
             "colour": colours.get(rule["state"], ""),
             "word": words.get(rule["state"], rule["state"]),
         }

@@ -170,6 +170,7 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
             lambda _request: static("console/once.js"),
             lambda _request: static("console/kept.js"),
             lambda _request: static("console/names.js"),
+            lambda _request: static("console/forms.js"),
         ],
         "SIDEBAR": {
             "show_search": False,

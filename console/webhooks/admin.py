@@ -28,6 +28,13 @@ from console.webhooks.models import Delivery, Endpoint, State
 from console.webhooks.queries import standings
 
 
+class EventsField(forms.MultipleChoiceField):
+    """Which events are told of: some twenty boxes, of which mostly all are ticked or few."""
+
+    widget = UnfoldAdminCheckboxSelectMultipleWidget
+    offers_all = True  # `unfold/helpers/field.html`
+
+
 class EndpointForm(forms.Form):
     url = forms.CharField(
         label=gettext_lazy("Address"),
@@ -35,7 +42,7 @@ class EndpointForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text=gettext_lazy("https://… for a program, mailto:… for people."),
     )
-    events = forms.MultipleChoiceField(label=gettext_lazy("Events"), widget=UnfoldAdminCheckboxSelectMultipleWidget)
+    events = EventsField(label=gettext_lazy("Events"))
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -46,6 +53,7 @@ class EndpointForm(forms.Form):
 class EndpointAdmin(HistoryAdmin):
     list_display = ("url", "hears", "state", "last_said", "waiting", "next_try")
     sortable_by = ()
+    in_order = gettext_lazy("By their addresses.")
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
     actions_detail = ("send_test", "renew_secret", "switch", "remove")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from operator import attrgetter
@@ -66,6 +67,34 @@ def test_a_row_of_a_list_is_short_and_says_what_there_is(desks: Mapping[str, Des
         assert sorted(heights)[len(heights) // 2] < 32  # a line of 20 pixels, and what a finger needs
         page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
         assert "–" in page.locator(cells).all_inner_texts()
+
+
+@pytest.mark.parametrize(
+    ("address", "first", "behind"),
+    [
+        ("/admin/predictions/prediction/", ("happened_at", "class_name", "verdict_badge", "percent"), "client_name"),
+        ("/admin/review/reviewitem/?state__exact=open", ("since", "class_name", "why_badge", "percent"), "state_text"),
+    ],
+)
+def test_a_row_of_the_longest_lists_is_what_one_decides_by(
+    desks: Mapping[str, Desk], address: str, first: tuple[str, ...], behind: str
+) -> None:
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto(address)
+        rows = page.locator(".result-list .data-row")
+        assert rows.count() > 5
+        heights = rows.evaluate_all("rows => rows.map(row => row.getBoundingClientRect().height)")
+        assert sorted(heights)[len(heights) // 2] < 90  # two lines
+        assert max(heights) < 140  # and one more where there is a photograph, or a long name
+        assert page.locator(".field-photograph:has(.bg-red-100):visible").count() == 0
+        for name in first:
+            expect(rows.first.locator(f".field-{name}")).to_be_visible()
+        expect(rows.first.locator(f".field-{behind}")).to_be_hidden()
+        rows.first.get_by_role("link").first.click()  # and the rest is there
+        expect(page).to_have_url(re.compile("/change/"))
+        page.goto(address)
+        page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        expect(rows.first.locator(f".field-{behind}")).to_be_visible()
 
 
 def test_a_long_reason_in_a_list_is_read_whole(desks: Mapping[str, Desk]) -> None:

@@ -225,3 +225,15 @@ class TestDistributionsInNumbers:
         a_worse_week()
         rows = dict(table_of(page_of("verdict")))
         assert rows == {"in domain": ["100.0%", "100.0%"]}
+
+
+@pytest.mark.django_db
+def test_a_drift_says_what_it_may_come_from_and_where_to_go_on(static_files: None) -> None:
+    a_worse_week(side_px=300)
+    page = page_of("confidence")
+    assert "The version sees what it did not learn from" in page
+    assert f"{reverse('admin:predictions_prediction_changelist')}?version=" in page
+    assert reverse("admin:retraining_trainingjob_changelist") in page.partition("c-consequence")[2]
+    assert "ask who sends them about cameras" in page_of("shorter_side_px")
+    of_a_viewer = page_of("margin", Role.VIEWER)
+    assert f'href="{reverse("admin:retraining_trainingjob_changelist")}"' not in of_a_viewer

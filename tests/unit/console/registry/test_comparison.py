@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -56,6 +57,18 @@ def test_better_is_said_only_of_intervals_apart_on_the_same_photographs(malee: U
         "only": Better.ONE_ONLY,
     }
     assert {pair.name: pair.better for pair in compare(other, one).metrics}["brier"] == Better.SECOND
+
+
+def test_a_class_in_two_spellings_is_one(malee: User) -> None:
+    one, other = (a_version(malee, number=number) for number in (1, 2))
+    for version, spelt, photographs in ((one, "cafe\u0301", 40), (other, "caf\u00e9", 50)):
+        document = json.loads(json.dumps(version.card_document).replace('"red"', json.dumps(spelt)))
+        document["data"]["per_class"] = {spelt: photographs}
+        ModelVersion.objects.filter(pk=version.pk).update(card_document=document)
+        version.refresh_from_db()
+    found = [(pair.class_id, pair.first, pair.second) for pair in compare(one, other).classes]
+    assert [pair for pair in found if pair[1:] != (0, 0)] == [("caf\u00e9", 40, 50)]
+    assert len(found) == len(one.card().classes)
 
 
 def with_tables(version: Any, data: str, *, fingerprint: str = "") -> Any:

@@ -14,7 +14,7 @@ from console.audit.queries import entries_about
 from console.errors import Conflict, NotAvailable
 from console.registry import services, uploads
 from console.registry.models import ModelVersion, State
-from console.registry.rule_names import found_text
+from console.registry.rule_names import broken_text, found_text
 from console.site.roles import Role
 from console.staff.models import User
 from model_store import signing
@@ -65,6 +65,18 @@ def test_a_good_archive_is_verified_placed_and_its_upload_gone(malee: User, arch
     with override("th"):  # what reviewers of handlers noted and the rest of a name stay as they are
         unsaid = [rule["message"] for rule in version.rules if found_text(rule["message"]) == rule["message"]]
     assert unsaid == []
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_the_numbers_of_a_rule_are_written_like_all_others(language: str) -> None:
+    with override(language):
+        assert "73,400,320" in found_text("73400320 bytes of at most 536870912")
+        assert "536,870,912" in found_text("73400320 bytes of at most 536870912")
+        assert "opset 17" in found_text("1204 nodes, opset 17, 3 classes, mahalanobis")
+        assert "20261124" in found_text("signed by the trusted key 20261124")
+        said = "the archive has 73400320 bytes; at most 1048576 are accepted"
+        assert broken_text(said) == "the archive has 73,400,320 bytes; at most 1,048,576 are accepted"
+        assert broken_text("v20261124_tiny.mar is longer than the 99 bytes that it declares").startswith("v20261124_")
 
 
 def test_a_finished_upload_takes_no_more_pieces_and_leaves_no_file(malee: User, archive: bytes) -> None:

@@ -12,9 +12,10 @@ from console.ingest.services import apply_batch
 from console.review.models import Decided, ReviewItem
 from console.review.services import Decision, decide, take
 from console.rollout.comparison import compare
-from console.rollout.models import Arm, Mode, Route, What
+from console.rollout.models import Arm, Firing, Mode, Route, What
 from console.rollout.observations import totals
 from console.rollout.sequential import Count
+from console.rollout.tasks import watch
 from console.site.roles import Role
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, shadow_event
@@ -61,6 +62,31 @@ def test_a_shadow_is_compared_on_the_photographs_that_both_answered(desk: Desk) 
         "high": pytest.approx(0.9, 1),
     }
     assert [reading["rule"] for reading in told["guardrails"]] == ["latency", "verdicts", "agreement"]
+
+
+CAFE, CAFE_APART = "caf\u00e9", "cafe\u0301"  # one name, in Unicode's two spellings
+
+
+def test_a_class_that_two_versions_spell_in_two_ways_is_one(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.SHADOW)
+    unsure: dict[str, Any] = {"verdict": words.VERDICT_UNSURE, "confidence": 0.5}
+    apply_batch(
+        answers(desk.first, 120, top_class=CAFE_APART, shadows=[shadow(desk.second, CAFE)])
+        + answers(desk.first, 2, top_class=CAFE, shadows=[shadow(desk.second, CLASSES[0])])
+        + answers(desk.first, 1, top_class=CAFE_APART, shadows=[shadow(desk.second, CAFE)], **unsure)
+    )
+    item = ReviewItem.objects.get(prediction__top_class=CAFE_APART)
+    prasert = member(Role.REVIEWER)
+    take(actor=prasert, item_id=item.pk)
+    decide(actor=prasert, item_id=item.pk, decision=Decision(Decided.CLASS, CAFE_APART))
+    found = compare(route, totals(route))
+    assert found.same_class == Count(121, 123)
+    assert [(flip.production, flip.count, round(flip.ratio, 4)) for flip in found.flips] == [(CAFE, 2, 0.0163)]
+    assert [(item.production, item.shadow) for item in found.flipped] == [(CAFE, CLASSES[0])] * 2
+    assert found.reviewed is not None
+    assert [side.right for side in found.reviewed] == [Count(1, 1), Count(1, 1)]
+    watch()
+    assert not Firing.objects.exists()  # "disagreement with production" would have ended it
 
 
 def test_flips_are_the_newest_six_of_the_time_that_the_shadow_was_there(desk: Desk) -> None:

@@ -42,6 +42,31 @@ def test_two_matrices_share_their_rows_and_columns(card: Card) -> None:
     assert (first.photos, first.mistakes_in_all, second.mistakes_in_all) == (8, 1, 2)
 
 
+def test_a_class_in_two_spellings_is_one_row(card: Card) -> None:
+    apart, whole = "cafe\u0301", "caf\u00e9"
+    one = replace(knowing(card, apart, "b"), confusion=ConfusionCard("x", {apart: {apart: 3, "b": 1}}))
+    other = replace(knowing(card, whole, "b"), confusion=ConfusionCard("x", {"b": {whole: 2}}))
+    drawn = confusions(one, other)
+    assert [name for _number, name in drawn.names] == ["B", apart.title()]
+    first, second = drawn.of
+    assert first is not None
+    assert second is not None
+    assert ([row[2] for row in first.rows], [row[2] for row in second.rows]) == ([[0, 0], [1, 3]], [[0, 2], [0, 0]])
+    assert (first.mistakes_in_all, second.mistakes_in_all) == (1, 2)
+
+
+def test_large_counts_are_written_with_separators(card: Card) -> None:
+    many = ConfusionCard("x", {"a": {"a": 30_000, "b": 1204}, "b": {"b": 5}})
+    (matrix,) = confusions(replace(knowing(card, "a", "b"), confusion=many)).of
+    assert matrix is not None
+    assert matrix.mistakes[0].count == "1,204"
+    assert matrix.cells[1].text == "A, called B: 1,204 photographs of 31,204"
+    table = ReliabilityCard("x", (ReliabilityBinCard(0.5, 1.0, 12_345, 0.9, 0.8),))
+    found = reliability(replace(card, reliability=table))
+    assert found is not None
+    assert found.bins[0].row[1] == "12,345"
+
+
 def test_of_many_classes_those_that_are_confused_are_drawn(card: Card) -> None:
     names = [f"c{number:03d}" for number in range(CLASSES_DRAWN + 20)]
     counts = {name: {name: 5} for name in names} | {names[-1]: {names[-1]: 1, names[-2]: 4}}

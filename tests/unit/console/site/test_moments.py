@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.utils.formats import date_format
+from django.utils.timezone import localtime
 from django.utils.translation import override
 
 from console.ingest.services import apply_batch
@@ -27,11 +29,39 @@ LAST_EVENING = datetime(2026, 12, 31, 11, 0, tzinfo=UTC)  # 18:00 in Bangkok
         ("en", "2026-12-31"),
         ("en", "2569-12-31"),
         ("en", "31 Dec 2026"),
+        ("th", "31 ธ.ค. 2569"),  # as Thai pages write it
+        ("th", "31 ธ.ค. 2026"),
+        ("th", "31 ธค 2569"),
+        ("th", "31 ธันวาคม 2569"),
+        ("th", "31 ธันวาคม พ.ศ. 2569"),
+        ("th", "๓๑ ธ.ค. ๒๕๖๙"),
+        ("th", "๓๑/๑๒/๒๕๖๙"),
+        ("th", "31 Dec 2569"),  # from an English page
+        ("en", "31 ธ.ค. 2569"),
     ],
 )
 def test_a_day_is_read_in_either_era(language: str, day: str) -> None:
     with override(language):
         assert MomentField().clean([day, "18:00"]) == LAST_EVENING
+
+
+@pytest.mark.parametrize("language", ["th", "en"])
+@pytest.mark.parametrize("month", range(1, 13))
+def test_what_a_page_writes_is_read_again(language: str, month: int) -> None:
+    moment = datetime(2026, month, 7, 11, 5, tzinfo=UTC)
+    with override(language):
+        for form in ("DATETIME_FORMAT", "j F Y, H:i"):
+            written = date_format(localtime(moment), form)
+            assert MomentField().clean([written, ""]) == moment, written
+            day, _comma, clock = written.partition(", ")
+            assert MomentField().clean([day, clock]) == moment
+
+
+@pytest.mark.parametrize("clock", ["18:00", "18.00", "18.00 น.", "๑๘.๐๐ น."])
+def test_a_time_is_read_as_thai_writes_it(clock: str) -> None:
+    with override("th"):
+        assert MomentField().clean(["31/12/2569", clock]) == LAST_EVENING
+        assert MomentField().clean([f"31 ธ.ค. 2569 {clock}", ""]) == LAST_EVENING
 
 
 def test_a_leap_day_of_the_buddhist_era_is_a_day() -> None:
@@ -72,6 +102,8 @@ def days_listed(question: str, language: str) -> list[str]:
     [
         ("th", "happened_at_from_0=10/11/2569&happened_at_to_0=10/11/2569", ["v10"]),
         ("th", "happened_at_from_0=10/11/2026&happened_at_from_1=00:00", ["v10", "v29"]),
+        ("th", "happened_at_from_0=10 พ.ย. 2569&happened_at_to_0=10 พฤศจิกายน 2569", ["v10"]),
+        ("th", "happened_at_from_0=10 พ.ย. 2569, 23:31", ["v29"]),
         ("th", "happened_at_to_0=10/11/2026&happened_at_to_1=00:00", ["v0"]),
         ("en", "happened_at_from_0=2026-11-10&happened_at_to_0=2026-11-10", ["v10"]),
         ("en", "happened_at_to_0=29 Nov 2026", ["v0", "v10", "v29"]),

@@ -13,7 +13,7 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.console.people import browser, member
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "Guardrail: failed calls"), ("th", "ราวกั้น: การเรียกที่ล้มเหลว")])
+@pytest.mark.parametrize(("language", "said"), [("en", "Guardrail: failed calls"), ("th", "เกณฑ์ป้องกัน: การเรียกที่ล้มเหลว")])
 def test_what_a_guardrail_ended_says_so_in_the_readers_language(language: str, said: str) -> None:
     with translation.override(language):
         assert reason_text(guardrail_reason(Rule.ERRORS)) == said

@@ -1,0 +1,121 @@
+"""What the page of a route says first: who answers now, what happens by itself, and what others did meanwhile."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils.timezone import now
+
+from console.ingest.services import apply_batch
+from console.rollout import experiments, queries
+from console.rollout.experiments import Plan
+from console.rollout.glance import parts_of, whats_next
+from console.rollout.guardrails import read
+from console.rollout.models import Measure, Mode, Route, Rule
+from tests.unit.console.people import browser
+from tests.unit.console.rollout.desk import Desk, answers, desk_in_production
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return desk_in_production()
+
+
+def said_of(route: Route) -> list[str]:
+    route.refresh_from_db()
+    return [each.text for each in whats_next(route, queries.served_model("tiny"), read(route))]
+
+
+def test_who_answers_is_said_with_the_share_of_the_calls(desk: Desk) -> None:
+    desk.roll_out(desk.second, Mode.CANARY, 0.05)
+    desk.roll_out(desk.third, Mode.SHADOW)
+    assert [(part.version, part.mode, part.calls) for part in parts_of(queries.served_model("tiny"))] == [
+        (desk.first.version, "production", "95%"),
+        (desk.second.version, "canary", "5%"),
+        (desk.third.version, "shadow", "copies only"),
+    ]
+
+
+def test_a_canary_says_what_its_guardrails_still_wait_for(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.CANARY, 0.05, unguarded=[Rule.OVERRIDES])
+    apply_batch(answers(desk.second, 60))
+    guarded, rest = said_of(route)
+    assert "slow answers 60 of 100" in guarded
+    assert "failed calls" not in guarded  # has its fifty
+    assert "overrides" not in guarded  # switched off
+    assert rest.startswith("Nothing else ends it")
+
+
+def test_a_guardrail_that_has_seen_enough_is_named(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.CANARY, 0.5)
+    apply_batch(answers(desk.first, 400, inference_ms=20.0) + answers(desk.second, 400, inference_ms=5000.0))
+    assert said_of(route)[0] == "The guardrail “slow answers” has seen enough: it acts within seconds."
+
+
+def test_a_new_production_version_says_until_when_and_what_comes_back(desk: Desk) -> None:
+    route = desk.roll_out(desk.second)
+    (said,) = said_of(route)
+    assert said.startswith("Until ")
+    assert desk.first.version in said
+    Route.objects.filter(pk=route.pk).update(started_at=now() - timedelta(hours=25))
+    assert said_of(route)[0].startswith("No guardrail watches it")
+    desk.roll_back()
+    assert said_of(route) == ["This route is over: nothing more happens with it."]
+
+
+def test_a_version_without_one_before_it_is_watched_by_nothing(desk: Desk) -> None:
+    assert said_of(Route.objects.get())[0].startswith("No guardrail watches it")
+
+
+def test_an_experiment_says_at_which_answer_it_looks_next(desk: Desk) -> None:
+    plan = Plan("Experts agree more often.", Measure.IN_DOMAIN, 0.85, 0.05, 0.2)
+    made = experiments.start(
+        actor=desk.somchai, version_id=desk.second.pk, plan=plan, reason="why not", backend=lambda: desk.backend
+    )
+    apply_batch(answers(desk.second, 7))
+    due = -(-made.size // 5)
+    assert f"looks next at {due} answers of this version; 7 are there" in said_of(made.route)[1]
+
+
+def at_the_desk(desk: Desk) -> Client:
+    person = browser(desk.somchai)
+    person.cookies["django_language"] = "en"
+    return person
+
+
+def sent(page: str, **more: str) -> dict[str, str]:
+    """The form as a browser sends it, with what the page had hidden in it."""
+    seen = page.split('name="seen" value="')[1].split('"')[0]
+    return {"mode": "canary", "share_percent": "5", "reason": "try it", "seen": seen, **more}
+
+
+def test_who_rolls_out_second_ends_nothing_that_the_page_did_not_show(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("console.torchserve.connections.management", lambda: desk.backend)
+    address = f"/admin/registry/modelversion/{desk.third.pk}/roll-out/"
+    two = at_the_desk(desk)
+    form = sent(two.get(address).content.decode())
+    colleagues = desk.roll_out(desk.second, Mode.CANARY, 0.2)  # in another tab, meanwhile
+    refused = two.post(address, form).content.decode()
+    assert "Somebody else changed the routes at the same moment; look again." in refused
+    assert "try it" in refused  # what was typed
+    assert f"Another canary would end the one of {desk.second.version}." in refused  # and what is so now
+    colleagues.refresh_from_db()
+    assert colleagues.ended_at is None
+    # Who has seen it now may.
+    assert two.post(address, sent(refused)).status_code == 302
+    colleagues.refresh_from_db()
+    assert colleagues.ended_at is not None
+    assert desk.shares() == {desk.first.version: 0.95, desk.third.version: 0.05}
+
+
+def test_the_page_begins_with_who_answers_and_what_is_next(desk: Desk) -> None:
+    route = desk.roll_out(desk.second, Mode.CANARY, 0.05)
+    page = at_the_desk(desk).get(f"/admin/rollout/route/{route.pk}/change/").content.decode()
+    assert page.index("Answers now") < page.index("Nothing else ends it") < page.index("This route")
+    assert f"/admin/registry/modelversion/{desk.second.pk}/roll-out/" in page
