@@ -220,7 +220,7 @@ def _decisions(prediction: Prediction, person: User) -> list[Any]:
     if item is None:
         return []
     if person.has_perm("review.decide_reviewitem") and (
-        item.hides_opinions or queries.judged_anew(person, prediction.pk)
+        item.hides_opinions_from(person) or queries.judged_anew(person, prediction.pk)
     ):
         return []
     return list(item.decisions.select_related("expert").order_by("-round"))

@@ -29,7 +29,7 @@ from console.review import desk, figures, gold, gold_figures, queries, services
 from console.review.agreement import Share
 from console.review.desk import Seat
 from console.review.gold_admin import answer_text, known_context, people_context
-from console.review.models import Decided, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ReviewItem, State, Why
 from console.review.services import Decision
 from console.staff.models import User
 from console.staff.rest import actor_of
@@ -311,7 +311,7 @@ def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0, state:
 def _last(request: HttpRequest) -> tuple[str, str] | None:
     """Where this person's last decision is taken back, and what it was, while that is possible."""
     item_id, said, decided_s = request.session.get(_LAST, (0, "", 0.0))
-    if now().timestamp() - decided_s > services.TAKE_BACK.total_seconds():
+    if now().timestamp() - decided_s > TAKE_BACK.total_seconds():
         return None
     return reverse("admin:review_reviewitem_change", args=[item_id]), said
 
@@ -344,7 +344,7 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         ],
         "may_find": len(classes) > len(KEYS),
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
-        "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(at)],
+        "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(actor, at)],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),
     }

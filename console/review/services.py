@@ -20,14 +20,13 @@ from console.errors import Conflict, Invalid, NotFound
 from console.leases import over
 from console.predictions.models import FeedbackKind, Prediction, Verdict
 from console.predictions.names import classes_of
-from console.review.models import VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.review.queries import set_aside
 from console.staff.models import User
 from console.staff.services import require
 
 CONFIDENCE_MIN: Final = 0.75  # below, a person looks, however sure the verdict is
 HOLD: Final = timedelta(minutes=10)
-TAKE_BACK: Final = timedelta(minutes=10)
 NOTE_MAX: Final = 500
 # Until an item is settled nobody knows when its answer may be shown.
 NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -348,7 +347,7 @@ def _why_not(item_id: int, actor: User) -> Exception:
     item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
     if item is None:
         return no_such_item(item_id)
-    if item.state == State.DECIDED:
+    if item.state == State.DECIDED and not item.hides_opinions_from(actor):
         return Conflict(_("It has been decided already."), reason="already_decided")
     if ReviewItem.objects.filter(set_aside(), pk=item_id).exists():
         return left_alone()

@@ -21,7 +21,7 @@ from console.errors import Conflict, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.review import queries, services
-from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.review.services import NOT_YET, Decision, new_item
 from console.site.roles import Role
 from console.staff.models import User
@@ -50,6 +50,13 @@ def queued(*, blind: bool = False, opinions: int = 1, **changes: object) -> Revi
 def say(expert: User, item: ReviewItem, decision: Decision) -> ExpertDecision:
     services.take(actor=expert, item_id=item.pk)
     return services.decide(actor=expert, item_id=item.pk, decision=decision)
+
+
+def later() -> None:
+    """What was decided can be taken back no more, and is told."""
+    moment = now() - TAKE_BACK - timedelta(seconds=1)
+    ExpertDecision.objects.update(decided_at=moment)
+    ReviewItem.objects.filter(blind=True).update(withheld_until=moment)
 
 
 def state_of(item: ReviewItem) -> State:
@@ -201,6 +208,7 @@ class TestDouble:
         assert services.take_next(actor=experts[1]) == item
         services.decide(actor=experts[1], item_id=item.pk, decision=SOMDEJ)
         assert state_of(item) == State.DECIDED
+        later()
         assert queries.concord_since(now() - timedelta(days=1)).agreed == 1
 
     def test_who_has_spoken_of_one_is_asked_of_another(self, experts: tuple[User, User, User]) -> None:
@@ -249,6 +257,7 @@ class TestDouble:
         assert third.post("/api/v1/reviews/settle/").status_code == 204
         say(experts[0], item, SOMDEJ)
         say(experts[1], item, SIVALI)
+        later()
         told = third.get("/api/v1/reviews/agreement/").json()
         assert (told["waiting"], told["with_model"]["decisions"]) == (
             {"by_why": {}, "withheld": 0, "disputed": 1}, 2,
@@ -299,7 +308,7 @@ class TestDouble:
         say(experts[2], item, SIVALI)
         item.refresh_from_db()
         assert item.withheld_until is not None
-        assert now() < item.withheld_until <= now() + services.TAKE_BACK
+        assert now() < item.withheld_until <= now() + TAKE_BACK
 
 
 def test_sway_compares_what_could_have_been_either(experts: tuple[User, User, User]) -> None:
@@ -309,6 +318,7 @@ def test_sway_compares_what_could_have_been_either(experts: tuple[User, User, Us
     flagged = queued()
     apply_batch([feedback_event(str(flagged.prediction_id))])
     say(experts[0], flagged, SOMDEJ)
+    later()
     sway = queries.sway_since(now() - timedelta(days=1))
     assert (sway.blind.n, sway.seen.n, sway.blind.value, sway.seen.value) == (2, 2, 0.5, 1.0)
     assert sway.difference == 0.5

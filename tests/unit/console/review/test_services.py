@@ -11,7 +11,7 @@ from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Verdict
 from console.review import queries, services
-from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, ReviewItem, State, Why
 from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
@@ -242,7 +242,7 @@ def test_what_cannot_be_taken_back_stays(expert: User, colleague: User) -> None:
     with pytest.raises(Conflict, match="opened again"):
         services.take_back(actor=expert, item_id=item.pk)
     ReviewItem.objects.filter(pk=item.pk).update(state=State.DECIDED)
-    ExpertDecision.objects.update(decided_at=now() - services.TAKE_BACK - timedelta(seconds=1))
+    ExpertDecision.objects.update(decided_at=now() - TAKE_BACK - timedelta(seconds=1))
     with pytest.raises(Conflict, match="10 minutes"):
         services.take_back(actor=expert, item_id=item.pk)
     assert ExpertDecision.objects.count() == 1
