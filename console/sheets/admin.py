@@ -49,6 +49,7 @@ class SheetForm(forms.Form):
     file = forms.FileField(
         label=gettext_lazy("File"),
         widget=UnfoldAdminFileFieldWidget,
+        error_messages={"empty": gettext_lazy("This file is empty, and no review sheet.")},
         help_text=gettext_lazy("What amulet explain --review-sheet or amulet synth sheet wrote."),
     )
 

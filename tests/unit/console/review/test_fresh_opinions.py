@@ -1,4 +1,4 @@
-"""Who can still change what they said hears neither what others said of it nor, where it is blind, what the model did."""
+"""Who can still change what they said hears neither the others nor, where it is blind, the model."""
 
 from __future__ import annotations
 
