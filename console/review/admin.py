@@ -33,6 +33,7 @@ from console.review.models import TAKE_BACK, Decided, ReviewItem, State, Why
 from console.review.services import Decision
 from console.staff.models import User
 from console.staff.rest import actor_of
+from console.vault import queries as vault
 
 KEYS: Final = "123456789"
 VERSIONS_SHOWN: Final = 20  # those with the most traffic
@@ -175,8 +176,10 @@ class ReviewItemAdmin(HistoryAdmin):
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         names = class_names()
+        kept = vault.kept_of(str(row.prediction_id) for row in rows if row.with_photograph)
         for row in rows:
             row.class_text = names.get(row.prediction.top_class, row.prediction.top_class)
+            row.is_kept = str(row.prediction_id) in kept  # a consent may have ended since
 
     @display(description=gettext_lazy("Since"), ordering="created_at")
     def since(self, item: ReviewItem) -> Any:
@@ -195,8 +198,8 @@ class ReviewItemAdmin(HistoryAdmin):
         return f"{item.prediction.confidence:.0%}"
 
     @display(description=gettext_lazy("Photograph"), boolean=True)
-    def photograph(self, item: ReviewItem) -> bool:
-        return item.with_photograph
+    def photograph(self, item: Any) -> bool:
+        return bool(item.is_kept)
 
     @display(description=gettext_lazy("State"))
     def state_text(self, item: ReviewItem) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, F, FilteredRelation, Q, QuerySet, Sum
+from django.db.models import Avg, Count, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -78,9 +78,15 @@ def open_count() -> int:
     return open_items().count()
 
 
-def spoken_of(person: User) -> QuerySet[ExpertDecision]:
-    """This person's opinions, and what they settled."""
-    return ExpertDecision.objects.filter(expert=person, part__in=VOICES)
+def spoken(person: User) -> Q:
+    """Items of which this person has given an opinion, while another person's is wanted."""
+    mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=person, part__in=VOICES)
+    return Q(opinions_wanted__gt=1) & Q(Exists(mine))
+
+
+def disputed_items() -> QuerySet[ReviewItem]:
+    """Disagreements that wait for a third person."""
+    return ReviewItem.objects.filter(~set_aside(), state=State.DISPUTED)
 
 
 def waiting(person: User) -> Waiting:
@@ -105,8 +111,7 @@ def waiting(person: User) -> Waiting:
         if count > hidden:
             by_why[Why(why)] = count - hidden
     if disputed and decides:
-        own = spoken_of(person).filter(~Q(item__in=ReviewItem.objects.filter(set_aside())), item__state=State.DISPUTED)
-        disputed -= own.count()
+        disputed -= disputed_items().filter(spoken(person)).count()
     return Waiting(by_why, withheld, disputed)
 
 
@@ -317,6 +322,13 @@ def labels_of(model: str, *, decided_before: datetime) -> QuerySet[ExpertDecisio
     )
 
 
-def longest_waiting(most: int) -> list[ReviewItem]:
-    """Open items, the oldest first, with their predictions. One query along the index by state and age."""
-    return list(items().filter(~set_aside(), state=State.OPEN).order_by("created_at")[:most])
+def longest_waiting(person: User, most: int) -> list[ReviewItem]:
+    """What waits for this person, the oldest first, with their predictions: open items and disagreements, without those
+    of which they have spoken and those that somebody else looks at. One query along the index by state and age.
+    """
+    elsewhere = Q(held_until__gt=now()) & ~Q(held_by=None) & ~Q(held_by=person)
+    first = Q()
+    for state in (State.OPEN, State.DISPUTED):
+        theirs = ReviewItem.objects.filter(~set_aside(), ~spoken(person), ~elsewhere, state=state)
+        first |= Q(pk__in=theirs.order_by("created_at").values("pk")[:most])
+    return list(items().filter(first).order_by("created_at")[:most])

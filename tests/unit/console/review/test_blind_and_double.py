@@ -26,10 +26,11 @@ from console.review.services import NOT_YET, Decision, new_item
 from console.site.roles import Role
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, feedback_event, prediction_event, uuid7
+from tests.console_events import CLASSES, feedback_event, uuid7
+from tests.unit.console import shop
 from tests.unit.console.people import caller, member
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files", "consent")]
 SOMDEJ, SIVALI = Decision(Decided.CLASS, CLASSES[0]), Decision(Decided.CLASS, CLASSES[1])
 MODEL_SAYS = "phong_suphan"
 
@@ -40,11 +41,7 @@ def experts() -> tuple[User, User, User]:
 
 
 def queued(*, blind: bool = False, opinions: int = 1, **changes: object) -> ReviewItem:
-    event = prediction_event(**{"confidence": 0.5137, "top_class": MODEL_SAYS, **changes})  # type: ignore[arg-type]
-    apply_batch([event])
-    rows = ReviewItem.objects.filter(prediction=event.prediction.prediction_id)
-    rows.update(blind=blind, withheld_until=NOT_YET if blind else None, opinions_wanted=opinions, with_photograph=True)
-    return rows.get()
+    return shop.queued(blind=blind, opinions=opinions, **{"confidence": 0.5137, "top_class": MODEL_SAYS, **changes})
 
 
 def say(expert: User, item: ReviewItem, decision: Decision) -> ExpertDecision:

@@ -17,6 +17,7 @@ from console.site.roles import Role
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, prediction_event
+from tests.unit.console import shop
 from tests.unit.console.people import member
 
 pytestmark = pytest.mark.django_db
@@ -163,12 +164,12 @@ def test_what_is_given_back_is_free(expert: User, colleague: User) -> None:
     assert services.take(actor=colleague, item_id=item.pk).held_by == colleague
 
 
+@pytest.mark.usefixtures("consent")
 def test_the_next_item_is_the_most_urgent_free_one(expert: User, colleague: User) -> None:
     sampled = queued(confidence=0.99, wants_review=True)
     out = queued(verdict=words.VERDICT_OUT_OF_DISTRIBUTION)
     unsure = queued(verdict=words.VERDICT_UNSURE)
-    with_photograph = queued(confidence=0.99, wants_review=True)
-    ReviewItem.objects.filter(pk=with_photograph.pk).update(with_photograph=True)
+    with_photograph = shop.queued(confidence=0.99, wants_review=True)
     for expected in (with_photograph, unsure, out):
         assert services.take_next(actor=expert) == expected
         decided(expert, expected)
