@@ -295,7 +295,9 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
         decision = form.decision()
         decided_at = desk.decide(actor=actor, at=at, decision=decision).decided_at
     except Refusal as refusal:
-        messages.error(request, refusal.message)
+        # Another window of theirs gave it back, or somebody had it meanwhile: the page that follows takes it again.
+        lost = refusal.reason == "not_held"
+        messages.error(request, _("It was no longer held for you: look at it again.") if lost else refusal.message)
         return redirect(request.path)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
     said = names.get(decision.class_id, decision.class_id) or str(decision.decided.label)
