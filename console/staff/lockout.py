@@ -75,7 +75,7 @@ def answer(request: HttpRequest, original: HttpResponse | None, credentials: dic
         **admin.site.each_context(request),
         "title": _("Log in"),
         "form": form,
-        "app_path": request.path,
+        "app_path": request.get_full_path(),  # as Django's own page: another language leads there, too
         "next": leads_to if is_ours else "",
     }
     headers = {"Retry-After": str(int(settings.AXES_COOLOFF_TIME.total_seconds()))}

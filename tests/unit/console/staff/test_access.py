@@ -136,8 +136,9 @@ def test_who_was_locked_out_is_led_where_they_were_going_and_nowhere_else(anong:
     for leads_to, kept in (("/admin/predictions/prediction/", True), ("https://evil.example/", False)):
         given = {"username": "anong", "password": "guess", "code": "000000", "next": leads_to}
         for _number in range(6):
-            answer = browser.post(LOGIN, given)
+            answer = browser.post(f"{LOGIN}?way=home", given)
         assert (answer.status_code, answer["Retry-After"]) == (429, "900")
+        assert f'action="{LOGIN}?way=home"' in answer.content.decode()
         assert (f'name="next" value="{leads_to}"' in answer.content.decode()) is kept
         assert "evil.example" not in answer.content.decode()
 
