@@ -38,8 +38,8 @@ from console.predictions.detail import Candidate, Detail, OodScore, View
 from console.predictions.models import FeedbackKind, Verdict
 from console.predictions.tallies import Tallied, tally
 from console.privacy.models import PrivacyRequest
-from console.review.models import Part, ReviewItem, Why
-from console.review.services import NOT_YET, TAKE_BACK, why_review
+from console.review.models import TAKE_BACK, Part, ReviewItem, Why
+from console.review.services import NOT_YET, why_review
 from console.staff.models import User
 from console.vault import cipher
 from console.vault import queries as vault

@@ -12,8 +12,8 @@ from console.datasets.models import Dataset, Proposal
 from console.drift.models import EVERYBODY
 from console.drift.queries import alerts
 from console.registry.queries import models_known
+from console.review.models import TAKE_BACK
 from console.review.queries import labels_of
-from console.review.services import TAKE_BACK
 from console.vault.models import Purpose
 from console.vault.queries import consents_in_force
 

@@ -31,9 +31,8 @@ from console.datasets.models import Dataset, Label
 from console.errors import Conflict, Invalid
 from console.predictions.models import Prediction, Verdict
 from console.predictions.names import names_of_model
-from console.review.models import ExpertDecision
+from console.review.models import TAKE_BACK, ExpertDecision
 from console.review.queries import labels_of
-from console.review.services import TAKE_BACK
 from console.spelling import composed
 from console.staff.models import User
 from console.staff.services import require

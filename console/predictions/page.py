@@ -86,8 +86,9 @@ class Scale:
 
 
 def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
-    """The context of `predictions/prediction.html`. At most nine queries, whatever the history."""
+    """The context of `predictions/prediction.html`. At most ten queries, whatever the history."""
     detail = prediction.detail()
+    item = getattr(prediction, "review", None)  # through the relation, since review stands above this app
     classes = classes_of(prediction)
     names = {known.class_id: known.name for known in classes}
     return {
@@ -98,7 +99,7 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
             (item, names.get(item.true_class, item.true_class))
             for item in queries.feedback_on([prediction.pk]).get(prediction.pk, ())
         ],
-        "decisions": [(item, names.get(item.class_id, item.class_id)) for item in _decisions(prediction, person)],
+        "decisions": [(said, names.get(said.class_id, said.class_id)) for said in _decisions(item, person)],
         "entries": [
             (entry.pk, entry.sequence, type_name(entry.type), entry.recorded_at)
             for entry in entries_about("prediction", str(prediction.pk)).order_by("-sequence")[:ENTRIES_SHOWN]
@@ -106,6 +107,7 @@ def prediction_context(prediction: Prediction, person: User) -> dict[str, Any]:
         if person.has_perm("audit.view_entry")
         else (),
         "entries_url": f"{reverse('admin:audit_entry_changelist')}?q={prediction.pk}",
+        "review_url": _review_url(item, person),
         "version_url": f"{reverse('admin:registry_modelversion_changelist')}?q={prediction.version}",
         "shadows": [
             (shadow, names.get(shadow.top_class, shadow.top_class), f"{shadow.confidence:.0%}")
@@ -214,13 +216,19 @@ def _scale(score: OodScore) -> Scale:
     )
 
 
-def _decisions(prediction: Prediction, person: User) -> list[Any]:
-    """What experts said, the one in force first; through the relation, since review stands above this app."""
-    item = getattr(prediction, "review", None)
+def _review_url(item: Any, person: User) -> str:
+    """Where experts judge it, or did; "" where nobody was asked, and for who may not look there."""
+    if item is None or not person.has_perm("review.view_reviewitem"):
+        return ""
+    return reverse("admin:review_reviewitem_change", args=[item.pk])
+
+
+def _decisions(item: Any, person: User) -> list[Any]:
+    """What experts said, the one in force first; of a review item or of none."""
     if item is None:
         return []
     if person.has_perm("review.decide_reviewitem") and (
-        item.hides_opinions or queries.judged_anew(person, prediction.pk)
+        item.hides_opinions_from(person) or queries.judged_anew(person, item.prediction_id)
     ):
         return []
     return list(item.decisions.select_related("expert").order_by("-round"))

@@ -101,8 +101,10 @@ class UploadSerializer(serializers.ModelSerializer[Upload]):
 
 class NewUploadSerializer(serializers.Serializer[Upload]):
     filename = serializers.CharField(max_length=200)
-    size = serializers.IntegerField(min_value=1)
-    sha256 = serializers.RegexField("^[0-9a-f]{64}$", help_text="In lower case.")
+    size = serializers.IntegerField(min_value=1, error_messages={"min_value": uploads.NO_BYTES})
+    sha256 = serializers.RegexField(
+        "^[0-9a-f]{64}$", help_text="In lower case.", error_messages={"invalid": uploads.NO_SHA256}
+    )
     note = serializers.CharField(max_length=2000, default="", allow_blank=True)
 
 

@@ -24,6 +24,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from console.errors import Conflict, Invalid, NotAvailable, NotFound, TooLarge
 from console.registry.models import ModelVersion, State, Upload
@@ -37,6 +38,8 @@ UNFINISHED_MAX: Final = 5  # for each person
 KEPT_UNFINISHED: Final = timedelta(days=1)
 _SPARE_BYTES: Final = 64 * 2**20
 _PART: Final = ".part"
+NO_BYTES: Final = gettext_lazy("An archive has at least one byte: this one is empty.")
+NO_SHA256: Final = gettext_lazy("A SHA-256 is 64 hexadecimal digits in lower case.")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -51,9 +54,9 @@ def start_upload(*, actor: User, filename: str, size_bytes: int, sha256: str, no
     if not name.endswith(".mar") or len(name) > 200 or not name.isprintable():
         raise Invalid(_("An archive's name ends in .mar and has at most 200 characters."), field="filename")
     if not _SHA256.fullmatch(sha256):
-        raise Invalid(_("A SHA-256 is 64 hexadecimal digits in lower case."), field="sha256")
+        raise Invalid(str(NO_SHA256), field="sha256")
     if size_bytes < 1:
-        raise Invalid(_("An archive has at least one byte."), field="size")
+        raise Invalid(str(NO_BYTES), field="size")
     most = Limits().archive_bytes_max
     if size_bytes > most:
         raise TooLarge(

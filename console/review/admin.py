@@ -29,10 +29,11 @@ from console.review import desk, figures, gold, gold_figures, queries, services
 from console.review.agreement import Share
 from console.review.desk import Seat
 from console.review.gold_admin import answer_text, known_context, people_context
-from console.review.models import Decided, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ReviewItem, State, Why
 from console.review.services import Decision
 from console.staff.models import User
 from console.staff.rest import actor_of
+from console.vault import queries as vault
 
 KEYS: Final = "123456789"
 VERSIONS_SHOWN: Final = 20  # those with the most traffic
@@ -178,8 +179,10 @@ class ReviewItemAdmin(HistoryAdmin):
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         names = class_names()
+        kept = vault.kept_of(str(row.prediction_id) for row in rows if row.with_photograph)
         for row in rows:
             row.class_text = names.get(row.prediction.top_class, row.prediction.top_class)
+            row.is_kept = str(row.prediction_id) in kept  # a consent may have ended since
 
     @display(description=gettext_lazy("Since"), ordering="created_at")
     def since(self, item: ReviewItem) -> Any:
@@ -198,8 +201,8 @@ class ReviewItemAdmin(HistoryAdmin):
         return f"{item.prediction.confidence:.0%}"
 
     @display(description=gettext_lazy("Photograph"), boolean=True)
-    def photograph(self, item: ReviewItem) -> bool:
-        return item.with_photograph
+    def photograph(self, item: Any) -> bool:
+        return bool(item.is_kept)
 
     @display(description=gettext_lazy("State"))
     def state_text(self, item: ReviewItem) -> str:
@@ -295,7 +298,9 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
         decision = form.decision()
         decided_at = desk.decide(actor=actor, at=at, decision=decision).decided_at
     except Refusal as refusal:
-        messages.error(request, refusal.message)
+        # Another window of theirs gave it back, or somebody had it meanwhile: the page that follows takes it again.
+        lost = refusal.reason == "not_held"
+        messages.error(request, _("It was no longer held for you: look at it again.") if lost else refusal.message)
         return redirect(request.path)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
     said = names.get(decision.class_id, decision.class_id) or str(decision.decided.label)
@@ -314,7 +319,7 @@ def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0, state:
 def _last(request: HttpRequest) -> tuple[str, str] | None:
     """Where this person's last decision is taken back, and what it was, while that is possible."""
     item_id, said, decided_s = request.session.get(_LAST, (0, "", 0.0))
-    if now().timestamp() - decided_s > services.TAKE_BACK.total_seconds():
+    if now().timestamp() - decided_s > TAKE_BACK.total_seconds():
         return None
     return reverse("admin:review_reviewitem_change", args=[item_id]), said
 
@@ -347,7 +352,7 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         ],
         "may_find": len(classes) > len(KEYS),
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
-        "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(at)],
+        "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(actor, at)],
         "note_max": services.NOTE_MAX,
         "waiting": queries.open_count(),
     }

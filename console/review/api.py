@@ -149,7 +149,7 @@ class WholeReviewItemSerializer(ReviewItemSerializer):
 
     @extend_schema_field(SaidSerializer(many=True))
     def get_decisions(self, item: ReviewItem) -> Any:
-        return SaidSerializer(desk.said(self._at), many=True, context=self.context).data
+        return SaidSerializer(desk.said(self._person, self._at), many=True, context=self.context).data
 
     @property
     def _at(self) -> desk.Seat:
@@ -221,7 +221,7 @@ class DecisionsOfItem(generics.ListAPIView[ExpertDecision]):
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         at = desk.seat(actor_of(request), generics.get_object_or_404(queries.items(), pk=kwargs["pk"]))
-        rows = self.paginate_queryset(self.filter_queryset(desk.said(at))) or []
+        rows = self.paginate_queryset(self.filter_queryset(desk.said(actor_of(request), at))) or []
         return self.get_paginated_response(SaidSerializer(rows, many=True, context={"request": request, "at": at}).data)
 
 

@@ -52,10 +52,14 @@ class Seat:
 
 
 def seat(actor: User, item: ReviewItem) -> Seat:
-    """One query, for what is decided and whoever may decide."""
-    may_be_asked = item.state == State.DECIDED and actor.has_perm("review.decide_reviewitem")
-    known = gold.question_on(actor, item.pk) if may_be_asked else None
-    return Seat(item, None) if known is None else Seat(_in_disguise(item, actor, known), known)
+    """At most two queries, for what is decided and whoever may decide."""
+    if not actor.has_perm("review.decide_reviewitem"):
+        return Seat(item, None)
+    known = gold.question_on(actor, item.pk) if item.state == State.DECIDED else None
+    if known is not None:
+        return Seat(_in_disguise(item, actor, known), known)
+    settled = item.state != State.OPEN
+    return Seat(_as_before(item) if settled and item.hides_opinions_from(actor) else item, None)
 
 
 def seat_at(actor: User, item_id: int) -> Seat:
@@ -78,6 +82,13 @@ def _in_disguise(item: ReviewItem, actor: User, known: GoldAnswer) -> ReviewItem
     return shown
 
 
+def _as_before(item: ReviewItem) -> ReviewItem:
+    """An item as it waits for another opinion: that it is settled, or disputed, would tell what the others said."""
+    shown = copy(item)
+    shown.state, shown.held_by, shown.held_until = State.OPEN, None, None
+    return shown
+
+
 def withheld_from(actor: User, at: Seat) -> bool:
     """Whether the model's answer must not reach this person yet."""
     return at.withheld and actor.has_perm("review.decide_reviewitem")
@@ -96,10 +107,10 @@ def pictures_for(actor: User, at: Seat, *, routes: str = PAGES) -> list[Picture]
     return [replace(picture, heat_map="") for picture in seen] if withheld_from(actor, at) else seen
 
 
-def said(at: Seat) -> QuerySet[ExpertDecision]:
+def said(actor: User, at: Seat) -> QuerySet[ExpertDecision]:
     """What was decided before, the one in force first; nothing of it where that would sway who is asked now."""
     decisions = queries.decisions_on(at.item.prediction_id)
-    return decisions.none() if at.known is not None or at.item.hides_opinions else decisions
+    return decisions.none() if at.known is not None or at.item.hides_opinions_from(actor) else decisions
 
 
 def next_item(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> int | None:

@@ -53,6 +53,7 @@ def own_since(moment: datetime, *, expert: User) -> Own:
     shared = (
         _complete(moment)
         .filter(expert=expert, part=Part.OPINION)
+        .exclude(pk__in=ExpertDecision.fresh_opinions(expert).values("pk"))  # it can still change
         .annotate(
             differs=Exists(said.filter(part=Part.OPINION).exclude(same)),
             has_settlement=Exists(settlement),

@@ -22,9 +22,9 @@ from django.utils.translation import gettext as _
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotFound
 from console.predictions.names import classes_of
-from console.review.models import Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem, State
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem, State
 from console.review.queries import set_aside
-from console.review.services import NOT_YET, TAKE_BACK, Decision, check, left_alone
+from console.review.services import NOT_YET, Decision, check, left_alone
 from console.staff.models import User
 from console.staff.services import require
 from console.vault import queries as vault

@@ -11,8 +11,7 @@ from django.db.models import Count, Q, QuerySet
 from django.utils.timezone import now
 
 from console.review.agreement import Share, wilson
-from console.review.models import GoldAnswer, GoldItem
-from console.review.services import TAKE_BACK
+from console.review.models import TAKE_BACK, GoldAnswer, GoldItem
 from console.staff.models import User
 
 PERSON_MIN: Final = 10  # answers; of fewer, a share says nothing

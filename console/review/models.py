@@ -26,6 +26,7 @@ that the model said of it is sent to a person who may decide.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar, Final
 
 from django.conf import settings
@@ -35,6 +36,9 @@ from django.utils.timezone import now
 from django.utils.translation import gettext_lazy as _
 
 from console.predictions.models import TEXT_MAX, Prediction
+from console.staff.models import User
+
+TAKE_BACK: Final = timedelta(minutes=10)  # as long, who said something can say something else
 
 
 class State(models.TextChoices):
@@ -147,10 +151,14 @@ class ReviewItem(models.Model):
     def __str__(self) -> str:
         return str(self.prediction_id)
 
-    @property
-    def hides_opinions(self) -> bool:
-        """Whether what was said so far would sway the next one who is asked."""
-        return self.state == State.OPEN and self.opinions > 0
+    def hides_opinions_from(self, person: User) -> bool:
+        """Whether what was said so far would sway who is asked next, or this person, who can still say something else.
+
+        At most one query.
+        """
+        if self.state == State.OPEN:
+            return self.opinions > 0
+        return self.opinions_wanted > 1 and ExpertDecision.fresh_opinions(person).filter(item=self.pk).exists()
 
 
 class ExpertDecision(models.Model):
@@ -196,6 +204,13 @@ class ExpertDecision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decided} {self.class_id}".strip()
+
+    @classmethod
+    def fresh_opinions(cls, person: User) -> models.QuerySet[ExpertDecision]:
+        """This person's opinions that can still change: nobody has spoken since."""
+        return cls.objects.filter(
+            expert=person, part=Part.OPINION, round=F("item__rounds"), decided_at__gte=now() - TAKE_BACK
+        )
 
 
 class GoldItem(models.Model):

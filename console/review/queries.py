@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, F, FilteredRelation, Q, QuerySet, Sum
+from django.db.models import Avg, Count, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -16,7 +16,7 @@ from console.predictions.queries import of_restricted
 from console.predictions.tallies import begin_of
 from console.review.accuracy import Group, Stratum, accuracy
 from console.review.agreement import Concord, Share, Sway, concord, sway, wilson
-from console.review.models import Decided, ExpertDecision, GoldAnswer, Part, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, VOICES, Decided, ExpertDecision, GoldAnswer, Part, ReviewItem, State, Why
 from console.staff.models import User
 
 _IDS_AT_ONCE: Final = 500
@@ -78,8 +78,21 @@ def open_count() -> int:
     return open_items().count()
 
 
+def spoken(person: User) -> Q:
+    """Items of which this person has given an opinion, while another person's is wanted."""
+    mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=person, part__in=VOICES)
+    return Q(opinions_wanted__gt=1) & Q(Exists(mine))
+
+
+def disputed_items() -> QuerySet[ReviewItem]:
+    """Disagreements that wait for a third person."""
+    return ReviewItem.objects.filter(~set_aside(), state=State.DISPUTED)
+
+
 def waiting(person: User) -> Waiting:
-    """What waits, as lists tell this person. One query over items that are not decided, in their index alone."""
+    """What waits, as lists tell this person. One query over items that are not decided, in their index alone, and one
+    where there are disagreements: those in which this person has a part are for others.
+    """
     decides = person.has_perm("review.decide_reviewitem")
     rows = (
         ReviewItem.objects.filter(~set_aside(), state__in=(State.OPEN, State.DISPUTED))
@@ -97,6 +110,8 @@ def waiting(person: User) -> Waiting:
         withheld += hidden
         if count > hidden:
             by_why[Why(why)] = count - hidden
+    if disputed and decides:
+        disputed -= disputed_items().filter(spoken(person)).count()
     return Waiting(by_why, withheld, disputed)
 
 
@@ -106,20 +121,27 @@ def items() -> QuerySet[ReviewItem]:
 
 
 def shown_to(person: User, rows: QuerySet[ReviewItem]) -> QuerySet[ReviewItem]:
-    """Without what is set aside, what this person may be asked about before the model is heard, and what they are
-    asked though its answer is known.
+    """Without what is set aside, what this person may be asked about before the model is heard, what they are asked
+    though its answer is known, and what they can still say something else of: whether others agreed no list may say.
     """
     rows = rows.exclude(~Q(state=State.DECIDED) & set_aside())
     if not person.has_perm("review.decide_reviewitem"):
         return rows
     # A known answer is decided; to whom it is asked no list may say so.
     known = GoldAnswer.objects.filter(Q(answered_at=None) | Q(blind=True), expert=person, open_until__gt=now())
-    return rows.exclude(withheld_until__gt=now()).exclude(pk__in=known.values("gold__item"))
+    fresh = ExpertDecision.fresh_opinions(person)
+    hidden = Q(pk__in=known.values("gold__item")) | Q(pk__in=fresh.values("item"))
+    return rows.exclude(withheld_until__gt=now()).exclude(hidden)
 
 
 def withholds(item: ReviewItem) -> bool:
     """Whether the model's answer must not reach a person who may decide."""
     return item.withheld_until is not None and item.withheld_until > now()
+
+
+def _told() -> Q:
+    """Decisions of which figures may say whether they agree with the model: one more would say it of a fresh one."""
+    return ~Q(item__withheld_until__gt=now())
 
 
 def sway_since(moment: datetime) -> Sway:
@@ -130,6 +152,7 @@ def sway_since(moment: datetime) -> Sway:
     else all that ever had a photograph is gone through, more with each year.
     """
     rows = ExpertDecision.objects.filter(
+        _told(),
         decided_at__gte=moment,
         agrees__isnull=False,
         item__with_photograph=True,
@@ -145,14 +168,21 @@ def sway_since(moment: datetime) -> Sway:
 
 
 def concord_since(moment: datetime) -> Concord:
-    """How far several experts agree with each other beyond chance. One query over double reviews."""
+    """How far several experts agree with each other beyond chance. One query over double reviews.
+
+    Without those whose last opinion can still change: one case more would tell that person what the others said.
+    """
     rows = ExpertDecision.objects.filter(
         part=Part.OPINION, decided_at__gte=moment, item__opinions__gte=F("item__opinions_wanted")
-    ).values_list("item", "decided", "class_id")
+    ).values_list("item", "decided", "class_id", "decided_at")
+    fresh_since = now() - TAKE_BACK
+    fresh: set[int] = set()
     cases: dict[int, list[str]] = {}
-    for item, decided, class_id in rows.order_by("item"):
+    for item, decided, class_id, decided_at in rows.order_by("item"):
         cases.setdefault(item, []).append(f"{decided}:{class_id}")
-    return concord([case for case in cases.values() if len(case) > 1])
+        if decided_at >= fresh_since:
+            fresh.add(item)
+    return concord([case for item, case in cases.items() if len(case) > 1 and item not in fresh])
 
 
 def accuracy_since(moment: datetime) -> list[Measured]:
@@ -168,7 +198,7 @@ def accuracy_since(moment: datetime) -> list[Measured]:
     since = ReviewItem.objects.filter(
         created_at__gte=moment - CLOCKS_APART_MAX, prediction__happened_at__gte=moment
     ).annotate(in_force=FilteredRelation("decisions", condition=Q(decisions__round=F("rounds"))))
-    judged = Q(state=State.DECIDED, in_force__agrees__isnull=False)
+    judged = Q(state=State.DECIDED, in_force__agrees__isnull=False) & ~Q(withheld_until__gt=now())
     counted = (
         since.values_list("prediction__model", "prediction__version", "why", "sampling_ratio")
         .annotate(
@@ -226,8 +256,8 @@ def agreement_since(moment: datetime) -> Agreement:
     """Experts against the model since a time. One query along the index by time."""
     counted = ExpertDecision.objects.filter(decided_at__gte=moment).aggregate(
         decisions=Count("pk"),
-        agreed=Count("pk", filter=Q(agrees=True)),
-        compared=Count("pk", filter=Q(agrees__isnull=False)),
+        agreed=Count("pk", filter=Q(agrees=True) & _told()),
+        compared=Count("pk", filter=Q(agrees__isnull=False) & _told()),
         took_s=Avg("took_s"),
     )
     return Agreement(**counted)
@@ -292,6 +322,13 @@ def labels_of(model: str, *, decided_before: datetime) -> QuerySet[ExpertDecisio
     )
 
 
-def longest_waiting(most: int) -> list[ReviewItem]:
-    """Open items, the oldest first, with their predictions. One query along the index by state and age."""
-    return list(items().filter(~set_aside(), state=State.OPEN).order_by("created_at")[:most])
+def longest_waiting(person: User, most: int) -> list[ReviewItem]:
+    """What waits for this person, the oldest first, with their predictions: open items and disagreements, without those
+    of which they have spoken and those that somebody else looks at. One query along the index by state and age.
+    """
+    elsewhere = Q(held_until__gt=now()) & ~Q(held_by=None) & ~Q(held_by=person)
+    first = Q()
+    for state in (State.OPEN, State.DISPUTED):
+        theirs = ReviewItem.objects.filter(~set_aside(), ~spoken(person), ~elsewhere, state=state)
+        first |= Q(pk__in=theirs.order_by("created_at").values("pk")[:most])
+    return list(items().filter(first).order_by("created_at")[:most])

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -20,14 +20,14 @@ from console.errors import Conflict, Invalid, NotFound
 from console.leases import over
 from console.predictions.models import FeedbackKind, Prediction, Verdict
 from console.predictions.names import classes_of
-from console.review.models import VOICES, Decided, ExpertDecision, Part, ReviewItem, State, Why
-from console.review.queries import set_aside
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.queries import set_aside, spoken
 from console.staff.models import User
 from console.staff.services import require
+from console.vault import queries as vault
 
 CONFIDENCE_MIN: Final = 0.75  # below, a person looks, however sure the verdict is
 HOLD: Final = timedelta(minutes=10)
-TAKE_BACK: Final = timedelta(minutes=10)
 NOTE_MAX: Final = 500
 # Until an item is settled nobody knows when its answer may be shown.
 NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -35,6 +35,7 @@ NOT_YET: Final = datetime(9999, 1, 1, tzinfo=UTC)
 CONTRADICTIONS: Final = frozenset({FeedbackKind.WRONG, FeedbackKind.NOT_OUR_KIND, FeedbackKind.COMPLAINT})
 _TRIES: Final = 5
 _CANDIDATES: Final = 10
+_LOOKED_AT: Final = 50  # photographs of which it is asked at once whether they are still kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,17 @@ def take(*, actor: User, item_id: int) -> ReviewItem:
     moment = now()
     free = _not_held(actor, moment)
     mine = Q(held_by=actor, held_since__isnull=False)
-    open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~_spoken(actor), ~set_aside(), pk=item_id)
+    open_items = ReviewItem.objects.exclude(state=State.DECIDED).filter(~spoken(actor), ~set_aside(), pk=item_id)
     moved = open_items.filter(mine).update(held_until=moment + HOLD) or open_items.filter(free).update(
         held_by=actor, held_since=moment, held_until=moment + HOLD
     )
     if not moved:
         raise _why_not(item_id, actor)
-    return ReviewItem.objects.select_related("prediction").get(pk=item_id)
+    item = ReviewItem.objects.select_related("prediction").get(pk=item_id)
+    if item.blind and item.with_photograph:  # nobody is to answer first of what nobody can see
+        _mark_what_is_gone(ReviewItem.objects.filter(pk=item_id))
+        item.refresh_from_db(fields=["blind", "withheld_until", "opinions_wanted", "with_photograph"])
+    return item
 
 
 def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) -> ReviewItem | None:
@@ -143,6 +148,7 @@ def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) 
     for _try in range(_TRIES):
         waiting = _free(actor).filter(state=state).exclude(pk=passing_over)
         urgent = waiting.order_by("-with_photograph", "why", "created_at", "pk")
+        _mark_what_is_gone(urgent.filter(with_photograph=True))  # what comes after those stands first then
         for item_id in urgent.values_list("pk", flat=True)[:_CANDIDATES]:
             try:
                 return take(actor=actor, item_id=item_id)
@@ -151,6 +157,22 @@ def take_next(*, actor: User, passing_over: int = 0, state: State = State.OPEN) 
         if not waiting.exists():
             return None
     return None
+
+
+def _mark_what_is_gone(items: QuerySet[ReviewItem]) -> None:
+    """Of the first of these items that wait, those whose photograph was deleted since wait as such that never had one:
+    behind the others, with the model heard, and for one person if nobody has spoken. Two queries where there are none.
+
+    A consent ends at an instant, and nobody tells the queue: whoever takes an item looks.
+    """
+    first = dict(items.values_list("pk", "prediction_id")[:_LOOKED_AT])
+    kept = vault.kept_of(map(str, first.values())) if first else {}
+    gone = [key for key, owner in first.items() if str(owner) not in kept]
+    if not gone:
+        return
+    waiting = ReviewItem.objects.exclude(state=State.DECIDED).filter(pk__in=gone)
+    waiting.filter(opinions=0).update(blind=False, withheld_until=None, opinions_wanted=1)
+    waiting.update(with_photograph=False)
 
 
 def anything_waits(actor: User) -> bool:
@@ -314,18 +336,12 @@ def _drawn(prediction_id: UUID, purpose: str) -> float:
 
 def _free(actor: User) -> QuerySet[ReviewItem]:
     """Items that are not set aside, that nobody else holds and of which this person's opinion is still wanted."""
-    return ReviewItem.objects.filter(_not_held(actor, now()), ~_spoken(actor), ~set_aside())
+    return ReviewItem.objects.filter(_not_held(actor, now()), ~spoken(actor), ~set_aside())
 
 
 def _not_held(actor: User, at: datetime) -> Q:
     """Items that nobody else holds."""
     return Q(held_by=None) | Q(held_by=actor) | over("held_until", longest=HOLD, at=at)
-
-
-def _spoken(actor: User) -> Q:
-    """Items of which this person has given an opinion, while another person's is wanted."""
-    mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=actor, part__in=VOICES)
-    return Q(opinions_wanted__gt=1) & Q(Exists(mine))
 
 
 def _part_of(item: ReviewItem) -> Part:
@@ -348,11 +364,11 @@ def _why_not(item_id: int, actor: User) -> Exception:
     item = ReviewItem.objects.select_related("held_by").filter(pk=item_id).first()
     if item is None:
         return no_such_item(item_id)
-    if item.state == State.DECIDED:
+    if item.state == State.DECIDED and not item.hides_opinions_from(actor):
         return Conflict(_("It has been decided already."), reason="already_decided")
     if ReviewItem.objects.filter(set_aside(), pk=item_id).exists():
         return left_alone()
-    if ReviewItem.objects.filter(_spoken(actor), pk=item_id).exists():
+    if ReviewItem.objects.filter(spoken(actor), pk=item_id).exists():
         return Conflict(_("You have given your opinion of it; now another person is asked."), reason="already_spoken")
     if item.held_by is None:
         return Conflict(_("Take the item before you decide."), reason="not_held")

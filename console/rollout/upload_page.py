@@ -19,7 +19,11 @@ from console.staff.models import User
 
 
 class UploadForm(forms.Form):
-    archive = forms.FileField(label=gettext_lazy("Archive (.mar)"), widget=UnfoldAdminFileFieldWidget)
+    archive = forms.FileField(
+        label=gettext_lazy("Archive (.mar)"),
+        widget=UnfoldAdminFileFieldWidget,
+        error_messages={"empty": uploads.NO_BYTES},
+    )
     note = forms.CharField(
         label=gettext_lazy("Note"),
         required=False,

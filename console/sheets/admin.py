@@ -49,6 +49,7 @@ class SheetForm(forms.Form):
     file = forms.FileField(
         label=gettext_lazy("File"),
         widget=UnfoldAdminFileFieldWidget,
+        error_messages={"empty": gettext_lazy("This file is empty, and no review sheet.")},
         help_text=gettext_lazy("What amulet explain --review-sheet or amulet synth sheet wrote."),
     )
 
@@ -115,7 +116,11 @@ class SheetAdmin(HistoryAdmin):
             return _answered(request, services.find(actor=actor, sheet_id=object_id))
         item = services.next_to_judge(actor=actor, sheet_id=object_id, after=_number(request.GET.get("after", "0")))
         if item is None:
-            messages.success(request, _("You have judged everything on this sheet."))
+            sheet = services.find(actor=actor, sheet_id=object_id)
+            if queries.how_far(actor, sheet).shown:
+                messages.success(request, _("You have judged everything on this sheet."))
+            else:
+                messages.info(request, _("Nothing on this sheet may be shown any more."))
             return redirect("admin:sheets_sheet_change", object_id)
         return page(request, self, "sheets/item.html", title=str(item.sheet), **_context(request, item.sheet, item))
 
@@ -153,7 +158,7 @@ class SheetAdmin(HistoryAdmin):
     def row_page(self, request: HttpRequest, sheet: Sheet) -> HttpResponse:
         actor = actor_of(request)
         manages = self.has_take_in_permission(request)
-        seen = queries.sees_results(actor, sheet)
+        seen, far = queries.sees_results(actor, sheet), queries.how_far(actor, sheet)
         names = class_names()
         return page(
             request,
@@ -161,8 +166,10 @@ class SheetAdmin(HistoryAdmin):
             "sheets/sheet.html",
             title=str(sheet),
             sheet=sheet,
+            size=far.shown,
+            gone=sheet.size - far.shown,
             answers=self.has_judge_permission(request),
-            mine=queries.answered_by(actor, sheet),
+            mine=far.judged,
             manages=manages,
             progress=queries.progress(sheet) if manages else [],
             seen=seen,
@@ -205,10 +212,10 @@ def _answered(request: HttpRequest, sheet: Sheet) -> HttpResponse:
 
 def _context(request: HttpRequest, sheet: Sheet, item: SheetItem) -> dict[str, Any]:
     """What the page of one photograph shows: never its name or its origin."""
-    names, mine = class_names(), queries.answered_by(actor_of(request), sheet)
+    names, far = class_names(), queries.how_far(actor_of(request), sheet)
     pictures = services.pictures_of(actor=actor_of(request), item=item)
     return {
-        "sheet": sheet,
+        "size": far.shown,
         "item": item,
         "photo": _address(pictures[Picture.PHOTOGRAPH]),
         "overlay": _address(pictures[Picture.HEAT_MAP]) if Picture.HEAT_MAP in pictures else "",
@@ -220,7 +227,7 @@ def _context(request: HttpRequest, sheet: Sheet, item: SheetItem) -> dict[str, A
         ],
         "problems": _PROBLEMS if sheet.kind == Kind.SYNTHETIC else (),
         "note_max": services.NOTE_MAX,
-        "mine": mine,
+        "mine": far.judged,
         "disclaimers": DISCLAIMERS,
     }
 

@@ -67,7 +67,10 @@ class SheetFiguresSerializer(serializers.Serializer[Any]):
 
 
 class JudgedSheetSerializer(SheetSerializer):
-    judged = serializers.SerializerMethodField(help_text="How many of its items you have judged.")
+    shown = serializers.SerializerMethodField(
+        help_text="How many of its items may be looked at: of `size`, without those whose people agree no longer."
+    )
+    judged = serializers.SerializerMethodField(help_text="How many of these you have judged.")
     progress = serializers.SerializerMethodField(
         help_text="How many each person who began has judged, the most first; null: you import no sheets."
     )
@@ -76,10 +79,18 @@ class JudgedSheetSerializer(SheetSerializer):
     )
 
     class Meta(SheetSerializer.Meta):
-        fields = (*SheetSerializer.Meta.fields, "judged", "progress", "figures")
+        fields = (*SheetSerializer.Meta.fields, "shown", "judged", "progress", "figures")
+
+    def get_shown(self, sheet: Sheet) -> int:
+        return self._far.shown
 
     def get_judged(self, sheet: Sheet) -> int:
-        return queries.answered_by(self.context["person"], sheet)
+        return self._far.judged
+
+    @property
+    def _far(self) -> queries.Far:
+        far: queries.Far = self.context["far"]
+        return far
 
     @extend_schema_field(serializers.ListField(child=serializers.IntegerField(), allow_null=True))
     def get_progress(self, sheet: Sheet) -> list[int] | None:
@@ -127,7 +138,8 @@ class SheetDetail(APIView):
         """One sheet, how far you are with it and, for who imports sheets, what was said."""
         person = actor_of(request)
         sheet = services.find(actor=person, sheet_id=pk)
-        return Response(JudgedSheetSerializer(sheet, context={"person": person}).data)
+        context = {"person": person, "far": queries.how_far(person, sheet)}
+        return Response(JudgedSheetSerializer(sheet, context=context).data)
 
     @extend_schema(request=ReasonSerializer, responses={204: None})
     def delete(self, request: Request, pk: int) -> Response:

@@ -21,7 +21,7 @@ from console.sheets import services
 from console.sheets.models import Kind, SheetAnswer, SheetItem, Verdict
 from console.sheets.services import NOTE_MAX, Picture
 from console.staff.permissions import may
-from console.staff.rest import actor_of, read
+from console.staff.rest import actor_of, checked, read
 from model_store.review_sheet import PROBLEMS
 
 CONTENT_TYPE: Final = "image/jpeg"
@@ -100,9 +100,8 @@ class NextToJudge(APIView):
         """The first item that you have not judged; 204 when you have judged all."""
         if unknown := request.query_params.keys() - AfterSerializer().fields.keys():
             raise Invalid(_("There is no such parameter; there is: after."), field=min(unknown)[:100])
-        wanted = AfterSerializer(data=request.query_params)
-        wanted.is_valid(raise_exception=True)
-        item = services.next_to_judge(actor=actor_of(request), sheet_id=pk, after=wanted.validated_data["after"])
+        wanted = checked(AfterSerializer(data=request.query_params))
+        item = services.next_to_judge(actor=actor_of(request), sheet_id=pk, after=wanted["after"])
         if item is None:
             return Response(status=status.HTTP_204_NO_CONTENT)
         return Response(ItemToJudgeSerializer(item, context={"request": request}).data)

@@ -9,7 +9,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import Final
 
-from django.db.models import QuerySet
+from django.db.models import Count, Q, QuerySet
 
 from console.review.agreement import Concord, Share, cohen, score_interval
 from console.sheets.models import Sheet, SheetAnswer, SheetItem, Verdict
@@ -42,6 +42,14 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Far:
+    """How far one person is with a sheet."""
+
+    shown: int  # items that may be looked at: `Sheet.size` says how many came with it
+    judged: int  # of these
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """What the answers to a sheet say so far."""
 
@@ -57,15 +65,16 @@ def sheets() -> QuerySet[Sheet]:
     return Sheet.objects.select_related("imported_by")
 
 
-def answered_by(person: User, sheet: Sheet) -> int:
-    """How many items of a sheet this person has judged."""
-    return SheetAnswer.objects.filter(item__sheet=sheet, expert=person).count()
+def how_far(person: User, sheet: Sheet) -> Far:
+    """How far one person is with a sheet. One query."""
+    mine = Count("pk", filter=Q(answers__expert=person), distinct=True)
+    return Far(**shown(sheet.items.all()).aggregate(shown=Count("pk", distinct=True), judged=mine))
 
 
 def progress(sheet: Sheet) -> list[int]:
-    """How many items each person who began has judged, the most first. Nobody is named."""
-    counts = Counter(SheetAnswer.objects.filter(item__sheet=sheet).values_list("expert", flat=True))
-    return sorted(counts.values(), reverse=True)
+    """How many of what may be looked at each person who began has judged, the most first. Nobody is named."""
+    rows = SheetAnswer.objects.filter(item__in=shown(sheet.items.all()).values("pk"))
+    return sorted(Counter(rows.values_list("expert", flat=True)).values(), reverse=True)
 
 
 def sees_results(person: User, sheet: Sheet) -> bool:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from console.predictions.models import Prediction
-from console.sheets import queries
+from console.sheets import queries, sentences
 from console.sheets.models import Kind, Sheet, SheetAnswer, SheetItem, Verdict
 from console.sheets.withdrawal import shown
 from console.staff.models import User
@@ -72,7 +72,8 @@ def import_sheet(*, actor: User, pieces: Iterable[bytes]) -> Sheet:
         try:
             read = read_sheet(Path(f"/proc/self/fd/{file.fileno()}"))
         except SheetRefused as refused:
-            raise Invalid(_("This is no review sheet: {why}.").format(why=refused), field="file") from None
+            why = sentences.for_reader(str(refused))
+            raise Invalid(_("This is no review sheet: {why}.").format(why=why), field="file") from None
     named = _predictions_named(read.items)
     known = _with_a_person(named.values())
     items = [item for item in read.items if item.name not in named or named[item.name] in known]

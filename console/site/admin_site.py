@@ -35,7 +35,8 @@ class ConsoleAdminSite(UnfoldAdminSite):
         self, view: Callable[..., HttpResponseBase], cacheable: bool = False
     ) -> Callable[..., HttpResponseBase]:
         """Django's, which leads whoever is not signed in to the login page; of a form that came too late it says so."""
-        shown: Callable[..., HttpResponseBase] = super().admin_view(view, cacheable)
+        is_texts = view == self.i18n_javascript  # the same for everybody; of other pages nothing stays in a browser
+        shown: Callable[..., HttpResponseBase] = super().admin_view(view, cacheable and is_texts)
 
         @wraps(shown)
         def told(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponseBase:

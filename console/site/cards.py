@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from django.db.models import CharField, Count, QuerySet, Value
+from django.db.models import CharField, Count, Q, QuerySet, Value
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -22,7 +22,8 @@ from console.registry.models import State
 from console.registry.queries import waiting_in
 from console.retention.queries import overdue
 from console.retraining.models import Plan
-from console.review.queries import open_items
+from console.review.models import State as ReviewState
+from console.review.queries import disputed_items, open_items, spoken
 from console.rollout.queries import unseen
 from console.staff.models import User
 
@@ -31,6 +32,7 @@ class Number(StrEnum):
     """What a card counts."""
 
     REVIEWS = "reviews"
+    DISPUTES = "review_disputes"
     VERSIONS_SMOKE_TESTED = "versions_smoke_tested"
     VERSIONS_VERIFIED = "versions_verified"
     VERSIONS_FAILED = "versions_failed"
@@ -65,6 +67,7 @@ class _Kind:
     page: str  # the list of them, or the nearest one
     icon: str
     filter: str = ""  # of that list
+    own: Callable[[User], Q] | None = None  # which of them are for this person, where not all are
     late: Callable[[], QuerySet[Any]] | None = None  # those of them that are overdue
     always_late: bool = False
     if_any: bool = False  # no card where there is none
@@ -79,6 +82,19 @@ _KINDS: Final = (
         ngettext_lazy("photograph waits for an expert", "photographs wait for an expert"),
         "review_reviewitem",
         "rate_review",
+    ),
+    _Kind(
+        Number.DISPUTES,
+        "review.view_reviewitem",
+        disputed_items,
+        ngettext_lazy(
+            "disagreement of experts waits for a third person", "disagreements of experts wait for a third person"
+        ),
+        "review_reviewitem",
+        "balance",
+        f"state__exact={ReviewState.DISPUTED}",
+        own=lambda person: ~spoken(person),
+        if_any=True,
     ),
     _Kind(
         Number.VERSIONS_SMOKE_TESTED,
@@ -171,7 +187,7 @@ _AUDIT: Final = "audit"
 def cards_for(person: User) -> tuple[Sequence[Card], int | None]:
     """Also how many entries the audit trail has, which the same query reads; None: not for this person."""
     kinds = [kind for kind in _KINDS if person.has_perm(kind.permission)]
-    asked = {kind.what.value: kind.rows() for kind in kinds}
+    asked = {kind.what.value: kind.rows().filter(kind.own(person) if kind.own else Q()) for kind in kinds}
     asked |= {_late(kind): kind.late() for kind in kinds if kind.late is not None}
     sees_audit = person.has_perm("audit.view_entry")
     numbers = _counted(asked, with_audit=sees_audit)

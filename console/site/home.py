@@ -25,7 +25,7 @@ from console.predictions.queries import newest_first
 from console.pulse.models import Service
 from console.pulse.queries import Health, service_states
 from console.registry.queries import waiting_for_approval
-from console.review.models import Why
+from console.review.models import State, Why
 from console.review.queries import longest_waiting, withholds
 from console.rollout.models import Rule
 from console.rollout.queries import rollback_of, served_models, unseen_firings
@@ -136,7 +136,7 @@ def waiting_for(person: User) -> Sequence[Waiting]:
             found.append(Waiting(Thing.GUARDRAIL, firing.pk, text, why, firing.fired_at, url))
     requests, drifted = urgent(person, WAITING_MAX)
     found += [Waiting(Thing.REQUEST, each.key, each.text(), each.why(), each.since, each.url()) for each in requests]
-    items = longest_waiting(WAITING_MAX) if person.has_perm("review.decide_reviewitem") else []
+    items = longest_waiting(person, WAITING_MAX) if person.has_perm("review.decide_reviewitem") else []
     names = class_names() if items or any(each.needs_class_names for each in drifted) else {}
     found += [Waiting(Thing.DRIFT, each.key, each.text(names), each.why(), each.since, each.url()) for each in drifted]
     if person.has_perm("registry.approve_modelversion"):
@@ -149,9 +149,10 @@ def waiting_for(person: User) -> Sequence[Waiting]:
     for item in items:
         top = item.prediction.top_class
         url = reverse("admin:review_reviewitem_change", args=[item.pk])
+        disputed = str(State.DISPUTED.label) if item.state == State.DISPUTED else ""
         if withholds(item):
-            found.append(Waiting(Thing.REVIEW, item.pk, _("You answer first"), "", item.created_at, url))
+            found.append(Waiting(Thing.REVIEW, item.pk, _("You answer first"), disputed, item.created_at, url))
             continue
-        why = str(Why(item.why).label)
+        why = disputed or str(Why(item.why).label)
         found.append(Waiting(Thing.REVIEW, item.pk, names.get(top, top), why, item.created_at, url))
     return found

@@ -12,6 +12,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
@@ -62,11 +63,21 @@ def _network_of(address: str) -> str:
 
 
 def answer(request: HttpRequest, original: HttpResponse | None, credentials: dict[str, Any] | None) -> HttpResponse:
-    """The login page again, with the reason; status 429."""
+    """The login page again, with the reason and where it was to lead; status 429."""
     del original, credentials
     from console.staff.forms import SecondFactorLoginForm
 
     messages.error(request, _("Too many wrong attempts from here. Try again in 15 minutes, or ask an administrator."))
     form = SecondFactorLoginForm(request)
-    context = {**admin.site.each_context(request), "title": _("Log in"), "form": form, "app_path": request.path}
-    return TemplateResponse(request, admin.site.login_template or "admin/login.html", context, status=429).render()
+    leads_to = request.POST.get("next", "")
+    is_ours = url_has_allowed_host_and_scheme(leads_to, {request.get_host()}, require_https=request.is_secure())
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Log in"),
+        "form": form,
+        "app_path": request.get_full_path(),  # as Django's own page: another language leads there, too
+        "next": leads_to if is_ours else "",
+    }
+    headers = {"Retry-After": str(int(settings.AXES_COOLOFF_TIME.total_seconds()))}
+    template = admin.site.login_template or "admin/login.html"
+    return TemplateResponse(request, template, context, status=429, headers=headers).render()

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 
+from console.staff.field_words import reworded
 from console.staff.models import User
 
 # DRF reads "5" as a number, 5 as a text and "yes" as true. The first that fits a field is its JSON type.
@@ -48,7 +49,13 @@ def read(serializer: type[serializers.Serializer[Any]], request: Request) -> dic
                     {str(name): [_("There is no such field; there are: {names}.").format(names=known)]}
                 )
             _check_type(reading.fields[name], value, name)
-    reading.is_valid(raise_exception=True)
+    return checked(reading)
+
+
+def checked(reading: serializers.Serializer[Any]) -> dict[str, Any]:
+    """What a serializer has read. Raises DRF's ValidationError, in our words."""
+    if not reading.is_valid():
+        raise ValidationError(reworded(reading, reading.errors))
     values: dict[str, Any] = reading.validated_data
     return values
 

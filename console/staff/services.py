@@ -26,6 +26,7 @@ from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, SpentCode, User
 from console.staff.queries import tokens_shown_to
 from console.staff.scopes import Scope, exceeding
+from console.staff.sign_ins import forget_attempts_of
 
 PASSWORD_BYTES: Final = 15
 
@@ -159,8 +160,8 @@ def end_sessions(*, actor: User, user_id: int) -> User:
 
 
 def reset_access(*, actor: User, user_id: int) -> NewStaff:
-    """A new password and second factor for somebody who lost theirs; the old ones, every session and every
-    token end. Raises NotAllowed, NotFound.
+    """A new password and second factor for somebody who lost theirs; the old ones, every session, every token and
+    every lockout end. Raises NotAllowed, NotFound.
     """
     require(actor, "staff.change_user")
     user = _other(actor, user_id)
@@ -172,6 +173,9 @@ def reset_access(*, actor: User, user_id: int) -> NewStaff:
         TOTPDevice.objects.filter(user=user).delete()
         _end_sessions(user)
         _end_tokens(user)
+        forget_attempts_of(
+            user
+        )  # the page of a lockout says to ask for this, and guesses at the old password tell nothing
         device = _new_second_factor(user)
         _record(actor, "staff.access_reset", user)
         _record(actor, "staff.second_factor_reset", user)

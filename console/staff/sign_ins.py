@@ -39,6 +39,13 @@ def forget_attempts(*, before: datetime) -> int:
     return int(AccessAttempt.objects.filter(attempt_time__lt=before).delete()[0])
 
 
+def forget_attempts_of(user: User) -> None:
+    """Let this person in again from wherever they were locked out."""
+    from axes.models import AccessAttempt
+
+    AccessAttempt.objects.filter(username=user.get_username()).delete()
+
+
 def _came_in(*, user: User, **_named: Any) -> None:
     account = str(user.pseudonym)
     with transaction.atomic():

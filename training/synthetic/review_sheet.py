@@ -49,7 +49,7 @@ class Accepted:
     """How often photographs were called plausible."""
 
     answers: int
-    rate: Interval  # over the photographs, whoever judged them
+    rate: Interval  # of the photographs, each by the share of its answers
     problems: Mapping[str, int]
 
 
@@ -117,6 +117,10 @@ def read_answers(path: Path) -> tuple[Answer, ...]:
         raise DataWrong(f"there is no file {path}: name the answers that the console gave back") from None
     except ValueError:
         raise DataWrong(f"{path} is not JSON: name the answers that the console gave back") from None
+    if isinstance(document, dict) and document.get("kind") == Kind.HEAT_MAPS:
+        raise DataWrong(
+            f"{path} has answers to heat maps: the page of their sheet in the console says what they come to"
+        )
     if (
         not isinstance(document, dict)
         or document.get("kind") != Kind.SYNTHETIC
@@ -149,9 +153,11 @@ def reviewed(answers: Sequence[Answer]) -> Reviewed:
 def _accepted(answers: Sequence[Answer]) -> Accepted:
     plausible = np.array([answer.verdict == "plausible" for answer in answers])
     problems = Counter(problem for answer in answers for problem in answer.problems)
-    # Several reviewers' answers to one photograph are no several photographs.
+    # Several reviewers' answers to one photograph are no several photographs: each counts once, by its share of them,
+    # as on the sheet's page in the console.
     photos = np.unique([answer.name for answer in answers], return_inverse=True)[1]
-    rate = share_of(int(plausible.sum()), len(answers), groups=photos)
+    shares = np.bincount(photos, weights=plausible) / np.bincount(photos)
+    rate = share_of(float(shares.sum()), len(shares))
     return Accepted(len(answers), rate, {name: problems[name] for name in PROBLEMS})
 
 

@@ -337,3 +337,14 @@ class TestVault:
         asked = {"subject": "shop-17", "purpose": "keep_photograph", "text_version": "1", "channel": "web"}
         answer = officer.post("/admin/vault/consent/give/", {**asked, "reference": "two words"})
         assert "A reference has 1 to 128 letters" in answer.content.decode()
+
+
+@pytest.mark.parametrize(("role", "links"), [(Role.REVIEWER, True), (Role.MODEL_ENGINEER, True), (Role.VIEWER, False)])
+def test_a_prediction_leads_to_its_review_item_where_that_may_be_seen(role: Role, links: bool) -> None:
+    queued, unasked = prediction_event(confidence=0.5), prediction_event(confidence=0.99)
+    apply_batch([queued, unasked])
+    item = reverse("admin:review_reviewitem_change", args=[ReviewItem.objects.get().pk])
+    desk = browser(member(role))
+    assert (f'href="{item}"' in desk.get(change_page(queued)).content.decode()) is links
+    assert "/review/reviewitem/1" not in desk.get(change_page(unasked)).content.decode()
+    assert desk.get(item).status_code == (200 if links else 403)

@@ -75,7 +75,7 @@ def test_the_queue_passes_over_a_restricted_person_until_it_is_lifted(officer: U
     assert desk.next_item(actor=expert) is None
     assert not review.anything_waits(expert)
     assert queries.open_count() == 0
-    assert queries.longest_waiting(5) == []
+    assert queries.longest_waiting(expert, 5) == []
     assert queries.waiting(expert).by_why == {}
     script = caller(Role.REVIEWER)
     assert [row["id"] for row in script.get("/api/v1/reviews/").json()["results"]] == [other.pk]

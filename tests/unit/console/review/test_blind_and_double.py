@@ -21,15 +21,16 @@ from console.errors import Conflict, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.review import queries, services
-from console.review.models import Decided, ExpertDecision, Part, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, Part, ReviewItem, State, Why
 from console.review.services import NOT_YET, Decision, new_item
 from console.site.roles import Role
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
-from tests.console_events import CLASSES, feedback_event, prediction_event, uuid7
+from tests.console_events import CLASSES, feedback_event, uuid7
+from tests.unit.console import shop
 from tests.unit.console.people import caller, member
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files", "consent")]
 SOMDEJ, SIVALI = Decision(Decided.CLASS, CLASSES[0]), Decision(Decided.CLASS, CLASSES[1])
 MODEL_SAYS = "phong_suphan"
 
@@ -40,16 +41,19 @@ def experts() -> tuple[User, User, User]:
 
 
 def queued(*, blind: bool = False, opinions: int = 1, **changes: object) -> ReviewItem:
-    event = prediction_event(**{"confidence": 0.5137, "top_class": MODEL_SAYS, **changes})  # type: ignore[arg-type]
-    apply_batch([event])
-    rows = ReviewItem.objects.filter(prediction=event.prediction.prediction_id)
-    rows.update(blind=blind, withheld_until=NOT_YET if blind else None, opinions_wanted=opinions, with_photograph=True)
-    return rows.get()
+    return shop.queued(blind=blind, opinions=opinions, **{"confidence": 0.5137, "top_class": MODEL_SAYS, **changes})
 
 
 def say(expert: User, item: ReviewItem, decision: Decision) -> ExpertDecision:
     services.take(actor=expert, item_id=item.pk)
     return services.decide(actor=expert, item_id=item.pk, decision=decision)
+
+
+def later() -> None:
+    """What was decided can be taken back no more, and is told."""
+    moment = now() - TAKE_BACK - timedelta(seconds=1)
+    ExpertDecision.objects.update(decided_at=moment)
+    ReviewItem.objects.filter(blind=True).update(withheld_until=moment)
 
 
 def state_of(item: ReviewItem) -> State:
@@ -201,6 +205,7 @@ class TestDouble:
         assert services.take_next(actor=experts[1]) == item
         services.decide(actor=experts[1], item_id=item.pk, decision=SOMDEJ)
         assert state_of(item) == State.DECIDED
+        later()
         assert queries.concord_since(now() - timedelta(days=1)).agreed == 1
 
     def test_who_has_spoken_of_one_is_asked_of_another(self, experts: tuple[User, User, User]) -> None:
@@ -249,6 +254,7 @@ class TestDouble:
         assert third.post("/api/v1/reviews/settle/").status_code == 204
         say(experts[0], item, SOMDEJ)
         say(experts[1], item, SIVALI)
+        later()
         told = third.get("/api/v1/reviews/agreement/").json()
         assert (told["waiting"], told["with_model"]["decisions"]) == (
             {"by_why": {}, "withheld": 0, "disputed": 1}, 2,
@@ -299,7 +305,7 @@ class TestDouble:
         say(experts[2], item, SIVALI)
         item.refresh_from_db()
         assert item.withheld_until is not None
-        assert now() < item.withheld_until <= now() + services.TAKE_BACK
+        assert now() < item.withheld_until <= now() + TAKE_BACK
 
 
 def test_sway_compares_what_could_have_been_either(experts: tuple[User, User, User]) -> None:
@@ -309,6 +315,7 @@ def test_sway_compares_what_could_have_been_either(experts: tuple[User, User, Us
     flagged = queued()
     apply_batch([feedback_event(str(flagged.prediction_id))])
     say(experts[0], flagged, SOMDEJ)
+    later()
     sway = queries.sway_since(now() - timedelta(days=1))
     assert (sway.blind.n, sway.seen.n, sway.blind.value, sway.seen.value) == (2, 2, 0.5, 1.0)
     assert sway.difference == 0.5

@@ -97,6 +97,17 @@ def test_a_refusal_leads_back_to_the_page_that_says_it(at: Client, expert: User,
     assert "It has been decided already." in at.get(done["next"]).content.decode()
 
 
+def test_who_gave_it_back_in_another_window_is_shown_it_again(
+    at: Client, expert: User, items: list[ReviewItem]
+) -> None:
+    services.take(actor=expert, item_id=items[0].pk)
+    services.give_back(actor=expert, item_id=items[0].pk)
+    told = at.post(page_of(items[0]), {"answer": "unsure"}, follow=True).content.decode()
+    assert "It was no longer held for you: look at it again." in told
+    assert "data-review" in told  # it is theirs again, and nobody told them to call an address
+    assert not ExpertDecision.objects.exists()
+
+
 def test_whoever_closed_the_browser_goes_on_where_they_were(expert: User, items: list[ReviewItem]) -> None:
     services.take(actor=expert, item_id=items[2].pk)
     assert desk.next_item(actor=expert) == items[2].pk

@@ -19,8 +19,8 @@ from console.audit.queries import withheld_from
 from console.errors import Conflict, NotAllowed
 from console.predictions.models import Prediction
 from console.review import desk, gold, gold_figures, queries, services
-from console.review.models import Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem
-from console.review.services import TAKE_BACK, Decision
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, GoldAnswer, GoldItem, ReviewItem
+from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault.services import withdraw_consent

@@ -11,12 +11,13 @@ from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Verdict
 from console.review import queries, services
-from console.review.models import Decided, ExpertDecision, ReviewItem, State, Why
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, ReviewItem, State, Why
 from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.console_events import CLASSES, prediction_event
+from tests.unit.console import shop
 from tests.unit.console.people import member
 
 pytestmark = pytest.mark.django_db
@@ -163,12 +164,12 @@ def test_what_is_given_back_is_free(expert: User, colleague: User) -> None:
     assert services.take(actor=colleague, item_id=item.pk).held_by == colleague
 
 
+@pytest.mark.usefixtures("consent")
 def test_the_next_item_is_the_most_urgent_free_one(expert: User, colleague: User) -> None:
     sampled = queued(confidence=0.99, wants_review=True)
     out = queued(verdict=words.VERDICT_OUT_OF_DISTRIBUTION)
     unsure = queued(verdict=words.VERDICT_UNSURE)
-    with_photograph = queued(confidence=0.99, wants_review=True)
-    ReviewItem.objects.filter(pk=with_photograph.pk).update(with_photograph=True)
+    with_photograph = shop.queued(confidence=0.99, wants_review=True)
     for expected in (with_photograph, unsure, out):
         assert services.take_next(actor=expert) == expected
         decided(expert, expected)
@@ -242,7 +243,7 @@ def test_what_cannot_be_taken_back_stays(expert: User, colleague: User) -> None:
     with pytest.raises(Conflict, match="opened again"):
         services.take_back(actor=expert, item_id=item.pk)
     ReviewItem.objects.filter(pk=item.pk).update(state=State.DECIDED)
-    ExpertDecision.objects.update(decided_at=now() - services.TAKE_BACK - timedelta(seconds=1))
+    ExpertDecision.objects.update(decided_at=now() - TAKE_BACK - timedelta(seconds=1))
     with pytest.raises(Conflict, match="10 minutes"):
         services.take_back(actor=expert, item_id=item.pk)
     assert ExpertDecision.objects.count() == 1

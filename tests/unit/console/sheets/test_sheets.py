@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
 from django.test import RequestFactory
 from django.urls import reverse
+from django.utils.translation import override
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries
 from rest_framework.test import APIClient
@@ -134,6 +136,29 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
     ]  # fmt: skip
 
 
+def test_of_a_sheet_that_is_half_filled_the_terminal_says_what_the_page_says(
+    engineer: User, synthetic: bytes, tmp_path: Path
+) -> None:
+    sheet = services.import_sheet(actor=engineer, pieces=[synthetic])
+    said = {"prasert": ("plausible", "not", "plausible", "not"), "anong": ("plausible", "plausible")}
+    for name, verdicts in said.items():
+        expert = member(Role.REVIEWER, name)
+        for number, verdict in enumerate(verdicts, start=1):
+            services.answer(actor=expert, sheet_id=sheet.pk, number=number, given=Answer(verdict))
+    script = caller(Role.MODEL_ENGINEER)
+    page = {part["name"]: part for part in script.get(f"/api/v1/sheets/{sheet.pk}/").json()["figures"]["origins"]}
+    (tmp_path / "answers.json").write_text(json.dumps(script.get(f"/api/v1/sheets/{sheet.pk}/answers/").json()))
+    told = CliRunner().invoke(synth, ["reviewed", str(tmp_path / "answers.json"), "--json"])
+    assert told.exit_code == 0, told.output
+    for origin in ("synthetic", "real"):
+        there, here = json.loads(told.output)[origin], page[origin]["share"]
+        assert there["acceptance"] == pytest.approx(here["value"])
+        assert there["interval"] == pytest.approx([here["low"], here["high"]], abs=1e-6)
+    assert page["synthetic"]["share"]["value"] == 0.5  # of three: one, a half and none
+    (pair,) = queries.results(sheet).pairs
+    assert json.loads(told.output)["cohen_kappa"] == pytest.approx(pair.concord.kappa)
+
+
 def test_who_may_answer_sees_nothing_of_others_before_the_last_answer(engineer: User, synthetic: bytes) -> None:
     sheet, suda = services.import_sheet(actor=engineer, pieces=[synthetic]), member(Role.ADMINISTRATOR)
     for number in (1, 2, 3):
@@ -177,6 +202,47 @@ def test_what_is_no_sheet_is_refused_with_a_sentence(engineer: User, tmp_path: P
             services.answer(actor=expert, sheet_id=sheet.pk, number=1, given=given)
     refused = caller(Role.MODEL_ENGINEER).generic("POST", "/api/v1/sheets/", "no", content_type="application/zip")
     assert (refused.status_code, refused.json()["reason"]) == (400, "invalid")
+
+
+@pytest.mark.parametrize(
+    ("content", "english", "thai"),
+    [
+        ("not a zip", "it is no zip archive, or its end is missing", "ไม่ใช่ไฟล์ zip"),
+        ("another zip", "it has no sheet.json: name a file that", "ไม่มี sheet.json อยู่ภายใน"),
+        ("an older schema", "sheet.json is of another schema than 1: write", "sheet.json มีรูปแบบต่างจากรูปแบบที่ 1"),
+        ("half of it", "it is no zip archive, or its end is missing", "ส่วนท้ายของไฟล์ขาดหาย"),
+        ("a large picture", "large.jpg has 1048577 bytes; at most 1048576", "large.jpg มีขนาด 1048577 ไบต์"),
+        ("a stray picture", "every picture of the file belongs to", "ภาพแต่ละภาพในไฟล์"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_the_language_of_whoever_chose_it(
+    engineer: User, tmp_path: Path, content: str, english: str, thai: str
+) -> None:
+    whole = heat_maps(tmp_path, "a.png")
+    path = tmp_path / "maps.zip"
+    if content == "not a zip":
+        path.write_bytes(b"{}")
+    elif content == "half of it":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content in ("another zip", "an older schema"):
+        with zipfile.ZipFile(path, "w") as file:
+            if content == "an older schema":
+                sheet = {"schema": 0, "kind": "heat_maps", "model": "v1", "items": []}
+                file.writestr(zipfile.ZipInfo("sheet.json"), json.dumps(sheet))
+            else:
+                file.writestr(zipfile.ZipInfo("model.onnx"), "x")
+    else:
+        with zipfile.ZipFile(path, "a") as file:
+            large = content == "a large picture"
+            file.writestr(
+                zipfile.ZipInfo("large.jpg" if large else "stray.jpg"), RED + b"x" * large * (2**20 + 1 - len(RED))
+            )
+    refused = path.read_bytes()
+    for language, said in (("en", english), ("th", thai)):
+        with override(language), pytest.raises(Invalid) as why:
+            services.import_sheet(actor=engineer, pieces=[refused])
+        assert said in why.value.message
+    assert not Sheet.objects.exists()
 
 
 @pytest.mark.usefixtures("static_files")

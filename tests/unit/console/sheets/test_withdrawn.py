@@ -93,6 +93,41 @@ def test_who_has_judged_all_that_is_left_is_through(sheet: Sheet, officer: User)
     assert queries.sees_results(lead, sheet)
 
 
+@pytest.mark.parametrize("gone", [False, True], ids=["withdrawn", "deleted"])
+def test_what_is_left_is_what_a_person_has_judged_all_of(sheet: Sheet, officer: User, gone: bool) -> None:
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    if gone:
+        apply_due(at=now())
+    lead = browser(member(Role.ADMINISTRATOR))
+    address, page = f"/api/v1/sheets/{sheet.pk}/", reverse("admin:sheets_sheet_change", args=[sheet.pk])
+    judge = reverse("admin:sheets_sheet_judge", args=[sheet.pk])
+    before = lead.get(page).content.decode()
+    assert "You have judged 0 of 2." in before
+    assert "1 more came with it: its person does not let it be used any more." in before
+    assert f'href="{judge}"' in before
+    for number in (2, 3):
+        lead.post(judge, {"number": number, "answer": "yes"})
+    after = lead.get(page).content.decode()
+    assert "You have judged 2 of 2." in after
+    assert "Expert 1: 2 of 2" in after
+    assert f'href="{judge}"' not in after
+    told = lead.get(address).json()
+    assert (told["size"], told["shown"], told["judged"], told["progress"]) == (3, 2, 2, [2])
+
+
+def test_of_a_sheet_of_which_nothing_is_left_nobody_is_told_that_they_judged_it(
+    sheet: Sheet, officer: User, tmp_path: Path
+) -> None:
+    SheetItem.objects.filter(prediction__subject__consents__reference=f"train-{STAYS}").delete()
+    SheetItem.objects.filter(prediction=None).delete()
+    page, judge = browser(member(Role.REVIEWER)), reverse("admin:sheets_sheet_judge", args=[sheet.pk])
+    assert "0 of 1" in page.get(reverse("admin:sheets_sheet_change", args=[sheet.pk])).content.decode()
+    withdraw_consent(actor=officer, reference=f"train-{LEAVES}", channel="letter")
+    told = page.get(judge, follow=True).content.decode()
+    assert "Nothing on this sheet may be shown any more." in told
+    assert "You have judged everything" not in told
+
+
 def test_a_sheet_that_is_imported_after_an_erasure_brings_no_photograph_back(officer: User, tmp_path: Path) -> None:
     reviewer = member(Role.REVIEWER, "ladda")
     names = ["elsewhere.png"]

@@ -122,6 +122,17 @@ def test_every_page_carries_the_headers_that_protect_it() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize(
+    "address", ["predictions/", "reviews/", "reviews/999/", "waiting/", "staff/tokens/", "nowhere/"]
+)
+def test_nothing_that_rest_says_stays_in_a_browser_or_a_proxy(address: str) -> None:
+    """A session reads it too: after signing out nobody finds on the disk what somebody looked at."""
+    answered = caller(Role.ADMINISTRATOR).get(f"/api/v1/{address}")
+    assert "no-store" in answered["Cache-Control"]
+    assert "no-store" in Browser().get(f"/api/v1/{address}")["Cache-Control"]  # a refusal as well
+
+
+@pytest.mark.django_db
 @pytest.mark.usefixtures("static_files")
 def test_a_name_that_is_not_ours_is_not_answered() -> None:
     assert Browser().get("/healthz", HTTP_HOST="evil.example").status_code == 400

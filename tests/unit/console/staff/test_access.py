@@ -131,6 +131,53 @@ def test_five_wrong_guesses_lock_the_guesser_out_and_not_the_person(anong: NewSt
     assert log_in(person, anong) == 302
 
 
+def test_who_was_locked_out_is_led_where_they_were_going_and_nowhere_else(anong: NewStaff) -> None:
+    browser = Browser()
+    for leads_to, kept in (("/admin/predictions/prediction/", True), ("https://evil.example/", False)):
+        given = {"username": "anong", "password": "guess", "code": "000000", "next": leads_to}
+        for _number in range(6):
+            answer = browser.post(f"{LOGIN}?way=home", given)
+        assert (answer.status_code, answer["Retry-After"]) == (429, "900")
+        assert f'action="{LOGIN}?way=home"' in answer.content.decode()
+        assert (f'name="next" value="{leads_to}"' in answer.content.decode()) is kept
+        assert "evil.example" not in answer.content.decode()
+
+
+def test_whom_an_administrator_gives_new_access_is_locked_out_no_more(anong: NewStaff) -> None:
+    browser, other = Browser(), create_user(name="kamol", role=Role.AUDITOR)
+    for staff in (anong, other):
+        for number in range(6):
+            log_in(browser, staff, password=f"guess {number}")
+        assert log_in(browser, staff) == 429
+    fresh = services.reset_access(actor=member(Role.ADMINISTRATOR), user_id=anong.user.pk)
+    assert log_in(browser, fresh) == 302
+    assert log_in(Browser(), other) == 429  # it was not for them
+
+
+@pytest.mark.parametrize("page", ["/admin/", "/admin/password_change/", "/admin/password_change/done/", "/admin/try/"])
+def test_no_page_of_a_person_stays_in_the_browser_that_they_left(anong: NewStaff, page: str) -> None:
+    shown = at_the_desk(anong.user).get(page)
+    assert (shown.status_code, "no-store" in shown["Cache-Control"]) == (200, True)
+
+
+def test_a_session_gets_another_id_and_a_form_another_token_when_somebody_signs_in(anong: NewStaff) -> None:
+    browser, cookie = Browser(), settings.SESSION_COOKIE_NAME
+    planted = browser.session  # of whoever had the browser before, and knows its id
+    planted["known"] = True
+    planted.save()
+    browser.cookies[cookie] = planted.session_key
+    token = browser.get(LOGIN).cookies[settings.CSRF_COOKIE_NAME].value
+    browser.cookies[settings.CSRF_COOKIE_NAME] = token
+    assert log_in(browser, anong) == 302
+    own = browser.cookies[cookie].value
+    assert own != planted.session_key
+    assert browser.cookies[settings.CSRF_COOKIE_NAME].value != token
+    assert not Session.objects.filter(session_key=planted.session_key).exists()
+    assert change_password(browser, anong.password) == 302
+    assert browser.cookies[cookie].value != own
+    assert not Session.objects.filter(session_key=own).exists()
+
+
 def test_a_guesser_has_five_guesses_from_all_the_addresses_of_one_ipv6_subscriber(anong: NewStaff) -> None:
     for number in range(6):
         log_in(Browser(REMOTE_ADDR=f"2001:db8:1:2::{number + 1:x}"), anong, password=f"guess {number}")

@@ -128,6 +128,14 @@ def test_without_a_second_reviewer_there_is_no_kappa(tmp_path: Path) -> None:
     assert reviewed(read_answers(answers(tmp_path / "a.json", row("0", "anan", "plausible")))).kappa is None
 
 
+def test_answers_to_heat_maps_are_sent_where_they_are_summed_up(tmp_path: Path) -> None:
+    path = tmp_path / "answers.json"
+    path.write_text(json.dumps({"kind": "heat_maps", "model": "v1", "answers": []}))
+    refused = CliRunner().invoke(synth, ["reviewed", str(path)])
+    assert refused.exit_code == 1
+    assert "has answers to heat maps: the page of their sheet in the console says what they come to" in refused.output
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
