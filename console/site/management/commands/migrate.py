@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ _LOCK: Final = int.from_bytes(b"amulet")  # of PostgreSQL's advisory ones, which
 
 class Command(Migrate):
     def execute(self, *args: Any, **options: Any) -> Any:
-        connection = connections[options["database"]]
+        connection: Any = connections[options["database"]]
         try:
             with ExitStack() as inside:
                 if connection.vendor == "sqlite":
@@ -79,7 +79,7 @@ class Command(Migrate):
             self._wait_for(had)
             yield
 
-    def _wait_for(self, had: Any) -> None:
+    def _wait_for(self, had: Callable[[], bool]) -> None:
         until_s = time.monotonic() + OTHER_S_MAX
         told = False
         while not had():
