@@ -275,7 +275,8 @@ def _upload(console: ConsoleConnection, archive: Path, note: str, *, quiet: bool
         body = {"filename": archive.name, "size": size, "sha256": digest, "note": note}
         upload = console.call("POST", "uploads/", json=body)
         file.seek(upload["offset"])
-        with click.progressbar(length=size, label="Uploading", hidden=quiet, file=sys.stderr) as bar:
+        hidden = quiet or not sys.stderr.isatty()  # elsewhere its label alone would stand among the sentences
+        with click.progressbar(length=size, label="Uploading", hidden=hidden, file=sys.stderr) as bar:
             bar.update(upload["offset"])
             while chunk := file.read(CHUNK_BYTES):
                 console.send(

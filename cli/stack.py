@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,7 @@ from cli.checks.settings import settings
 from cli.checks.storage import storage
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
+from cli.port_claims import PortClaimed, claimed
 from cli.provision import provision, write_whole
 from cli.report import StackReport, is_being_started, look, not_supervised, processes_of, told
 from cli.waiting import waiting
@@ -85,9 +86,9 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
         first = f"after an upgrade, or with other settings, `amulet down --state {state}` first."
         click.echo(f"The stack in {layout.state} runs already, and nothing is started anew: {first}", err=True)
     try:
-        with interruptible():
+        with interruptible(), ExitStack() as held:
             if ours:
-                _start(layout, quiet=as_json)
+                _start(layout, held, quiet=as_json)
             report = _wait_until_ready(layout, quiet=as_json)
     except KeyboardInterrupt:
         if ours:
@@ -150,7 +151,8 @@ def stop(layout: Layout) -> bool:
     return supervisor is not None or bool(left)
 
 
-def _start(layout: Layout, *, quiet: bool) -> None:
+def _start(layout: Layout, held: ExitStack, *, quiet: bool) -> None:
+    """held: keeps the ports from other starts until this one's programs listen."""
     # Each is asked only where those before it were right: files are looked for by settings that are whole.
     for finding in chain(
         settings(layout, os.environ),
@@ -163,6 +165,13 @@ def _start(layout: Layout, *, quiet: bool) -> None:
         if not finding.ok:
             raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
     with _alone(layout):
+        try:
+            held.enter_context(claimed({name: port for name, (_, port) in layout.listens().items()}))
+        except PortClaimed as error:
+            raise StackError(
+                f"another `amulet up` on this machine is starting a stack on port {error}: choose --port-offset, or "
+                "wait for its end"
+            ) from None
         left = leftovers(layout)
         if left:
             click.echo(f"Stopping {len(left)} programs whose supervisor is gone …", err=True)
@@ -236,7 +245,8 @@ def _manage(layout: Layout, *arguments: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise StackError(f"`console.manage {arguments[0]}` failed: {reason_of(done.stderr) or reason_of(done.stdout)}")
+        said = (reason_of(done.stderr) or reason_of(done.stdout)).removeprefix("CommandError: ")
+        raise StackError(f"`console.manage {arguments[0]}` failed: {said}")
 
 
 def reason_of(said: str) -> str:

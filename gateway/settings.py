@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protos.addresses import CACHES, address
+from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
@@ -104,6 +105,7 @@ class Settings(BaseSettings):
     journal_age_s_max: float = Field(
         default=300.0,
         ge=1.0,
+        le=604_800.0,  # a week: the law gives an erasure a month
         description="Seconds that an event stays in the journal, once it is delivered. An erasure waits for them.",
     )
     decoder_workers: int = Field(
@@ -212,6 +214,8 @@ class Settings(BaseSettings):
             ) from None
         if not content:
             raise SettingsWrong(f"{variable} names {path}, which is empty")
+        if is_blank(content):
+            raise SettingsWrong(f"{variable} names {path}, {BLANK}")
         if name == "control_token" and not is_token(content):
             raise SettingsWrong(f"{variable} names {path}, which holds no token: {WANTED}")
         return content

@@ -43,7 +43,7 @@ def verify(ctx: click.Context, file: Path, trust: tuple[Path, ...], as_json: boo
     try:
         trusted = TrustStore.load(*(trust or _stack_trust(os.environ)))
     except KeyUnusable as error:
-        raise click.BadParameter(str(error), ctx, param_hint="--trust" if trust else "AMULET_TRUSTED_KEYS") from None
+        raise click.BadParameter(str(error), ctx, param_hint="--trust" if trust else _named_by(os.environ)) from None
     try:
         report = verify_archive(file, trusted=trusted)
     except OSError as error:
@@ -96,6 +96,12 @@ def _stack_trust(environment: Mapping[str, str]) -> tuple[Path, ...]:
         return (folder,) if folder.is_dir() else ()
     except OSError:
         return (folder,)  # whoever reads it says what is wrong with it
+
+
+def _named_by(environment: Mapping[str, str]) -> str:
+    """What the caller set, or would set, to say where those keys are."""
+    names = (name for name in ("AMULET_TRUSTED_KEYS", "AMULET_STATE_DIR") if environment.get(name))
+    return next(names, "--trust")
 
 
 def _shown(report: Report) -> str:

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cli import supervision
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
+from console.site.database_file import is_read_only
+from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX
 
 _RAW_KEY_BYTES: Final = 32
@@ -31,6 +33,7 @@ def files(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
     own = layout.environment()
     found = [
         *_secrets(resolved, own),
+        *_named(resolved, Layout(layout.state, layout.ports).environment()),
         *_folders(resolved),
         *_model_store(Path(resolved[f"{PREFIX}MODEL_STORE"])),
         *_room(resolved),
@@ -58,6 +61,18 @@ def _secrets(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Fi
             yield wrong("files", f"{variable} names {text}, {said}", mend)
 
 
+def _named(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Finding]:
+    """What is first looked for when it is needed: a push, a training or a page then fails over it.
+
+    own: where they are if nobody chooses another place, and may be made later.
+    """
+    for name, is_one, wanted in _THERE:
+        variable = f"{PREFIX}{name}"
+        text = resolved.get(variable, "")
+        if text and text != own.get(variable) and not is_one(Path(text)):
+            yield wrong("files", f"{variable} names {text}, which is no {wanted}", f"name one, or unset {variable}")
+
+
 def _folders(resolved: Mapping[str, str]) -> Iterator[Finding]:
     """A folder, or the nearest one above it in which it would be made, that cannot be written to."""
     wanted = {f"{PREFIX}{name}": Path(resolved.get(f"{PREFIX}{name}", "")) for name in _FOLDERS}
@@ -72,6 +87,9 @@ def _folders(resolved: Mapping[str, str]) -> Iterator[Finding]:
         mend = f"make it a folder of user {os.getuid()}, or name another in {variable}"
         if not there.is_dir():
             yield wrong("files", f"{variable} names {folder}, and {there} is no folder", mend)
+        elif is_read_only(there):
+            mend = f"mount it writable again (the kernel's log says why it is not), or name another in {variable}"
+            yield wrong("files", f"{variable} names {folder}, which lies on a disk that is mounted read-only", mend)
         elif not os.access(there, os.R_OK | os.W_OK | os.X_OK):
             yield wrong("files", f"{variable} names {folder}, and {there} cannot be written to", mend)
 
@@ -103,13 +121,19 @@ def _something(content: bytes) -> str:
     return "" if content.strip() else "which is empty"
 
 
+def _secret(content: bytes) -> str:
+    return _something(content) or (BLANK if is_blank(content.strip()) else "")
+
+
 def _raw_key(content: bytes) -> str:
-    return "" if len(content) == _RAW_KEY_BYTES else f"which must hold {_RAW_KEY_BYTES} bytes, and holds {len(content)}"
+    if len(content) != _RAW_KEY_BYTES:
+        return f"which must hold {_RAW_KEY_BYTES} bytes, and holds {len(content)}"
+    return BLANK if is_blank(content) else ""
 
 
 def _private_key(content: bytes) -> str:
     if len(content) == _RAW_KEY_BYTES:
-        return ""
+        return BLANK if is_blank(content) else ""
     try:
         load_pem_private_key(content, None)
     except (ValueError, TypeError):
@@ -120,10 +144,10 @@ def _private_key(content: bytes) -> str:
 # What each holds: a sentence about a content that no process takes, empty for a good one.
 _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
     {
-        "CONTROL_TOKEN_FILE": _something,
-        "KEY_SECRET_FILE": _something,
-        "INPUT_HASH_SECRET_FILE": _something,
-        "SECRET_KEY_FILE": _something,
+        "CONTROL_TOKEN_FILE": _secret,
+        "KEY_SECRET_FILE": _secret,
+        "INPUT_HASH_SECRET_FILE": _secret,
+        "SECRET_KEY_FILE": _secret,
         "VAULT_KEY_FILE": _raw_key,
         "PHOTO_SEAL_KEY_FILE": _raw_key,
         "AUDIT_KEY_FILE": _private_key,
@@ -131,6 +155,11 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "STORAGE_KEY_FILE": _something,
         "STORAGE_CA": _something,
     }
+)
+_THERE: Final[tuple[tuple[str, Callable[[Path], bool], str], ...]] = (
+    ("TRUSTED_KEYS", Path.is_dir, "folder"),
+    ("TLS_CA", Path.is_file, "file"),
+    ("TRAINING_COMMAND", lambda path: path.is_file() and os.access(path, os.X_OK), "program"),
 )
 _FOLDERS: Final = ("MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR")
 _IN_FOLDERS: Final = ("ERASURE_LEDGER", "TRAINING_WANTED_FILE")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
 from cli.provision import RENEW_BEFORE
+from console.site.database_file import complaint, holds_tables, is_read_only
 from protos.environment import PREFIX
 
 # Losing these loses data; the others are made anew.
@@ -29,6 +30,8 @@ NEVER_ANEW: Final = MappingProxyType(
         "audit_signing.key": ("the audit log is not signed any further with another", f"{PREFIX}AUDIT_KEY_FILE"),
     }
 )
+
+SIGNED_NAME: Final = "signed.json"  # as the signer has it
 
 # Of supervisord's configuration: a format (some values are formatted twice, so that no %% helps), a comment, a new
 # line; and a byte that is no UTF-8, which the file cannot hold.
@@ -45,8 +48,9 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
     yield folder(layout)
     yield from secrets(layout)
     if not layout.in_plain_text:
-        yield certificate(*_pair(layout, environment), datetime.now(UTC), own=not environment.get("AMULET_TLS_CERT"))
-    yield database_file(layout.console / "db.sqlite3")
+        yield certificate(*_pair(layout, environment), datetime.now(UTC), own=_is_own(environment))
+    if (file := embedded_database(layout, environment)) is not None:
+        yield database_file(file, _checkpoints(layout, environment), thorough=True)
 
 
 def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -57,11 +61,29 @@ def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
         return
     found = [folder(layout) if layout.state.exists() else folder_to_be(layout), *lost(layout, environment)]
     if not layout.in_plain_text:
-        own = not environment.get("AMULET_TLS_CERT")
+        own = _is_own(environment)
         found.append(certificate(*_pair(layout, environment), datetime.now(UTC), own=own, starting=True))
-    if not environment.get("AMULET_DATABASE_URL"):
-        found.append(database_file(layout.console / "db.sqlite3"))
+    if (file := embedded_database(layout, environment)) is not None:
+        found.append(database_file(file, _checkpoints(layout, environment)))
     yield from (finding for finding in found if not finding.ok)
+
+
+def embedded_database(layout: Layout, environment: Mapping[str, str]) -> Path | None:
+    """The file of SQLite that these variables choose; None where they name a server."""
+    url = urlsplit(environment.get("AMULET_DATABASE_URL", ""))
+    if not url.scheme:
+        return layout.console / "db.sqlite3"
+    # One by a relative path is refused among the settings.
+    return Path(unquote(url.path)[1:]) if url.scheme == "sqlite" and url.path.startswith("//") else None
+
+
+def _checkpoints(layout: Layout, environment: Mapping[str, str]) -> Path:
+    return Path(environment.get("AMULET_CHECKPOINT_DIR") or layout.checkpoints)
+
+
+def _is_own(environment: Mapping[str, str]) -> bool:
+    """Whether certificate and key are both the stack's own, which a start may make anew."""
+    return not environment.get("AMULET_TLS_CERT") and not environment.get("AMULET_TLS_KEY")
 
 
 def _pair(layout: Layout, environment: Mapping[str, str]) -> tuple[Path, Path]:
@@ -87,6 +109,8 @@ def named(layout: Layout) -> Finding | None:
 
 def folder_to_be(layout: Layout) -> Finding:
     parent = next(path for path in layout.state.parents if path.exists())
+    if is_read_only(parent):
+        return _on_a_read_only_disk(parent)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return right("state folder", f"{layout.state} will be made")
     return wrong("state folder", f"{parent} cannot be written to", "choose another --state")
@@ -95,6 +119,8 @@ def folder_to_be(layout: Layout) -> Finding:
 def folder(layout: Layout) -> Finding:
     if not layout.state.is_dir():
         return wrong("state folder", f"{layout.state} is no folder", "choose another --state")
+    if is_read_only(layout.state):
+        return _on_a_read_only_disk(layout.state)
     for place in (layout.state, layout.secrets, layout.console, layout.gateway, layout.logs, layout.models):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
             owner = place.stat().st_uid
@@ -103,6 +129,14 @@ def folder(layout: Layout) -> Finding:
                 "state folder", f"{place} belongs to user {owner} and cannot be used by user {os.getuid()}", mend
             )
     return right("state folder", str(layout.state))
+
+
+def _on_a_read_only_disk(folder: Path) -> Finding:
+    return wrong(
+        "state folder",
+        f"{folder} lies on a disk that is mounted read-only",
+        "mount it writable again (the kernel's log says why it is not), or choose another --state",
+    )
 
 
 def secrets(layout: Layout) -> Iterator[Finding]:
@@ -184,16 +218,23 @@ def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: b
     return right("certificate", f"valid for {left // timedelta(days=1)} days")
 
 
-def database_file(path: Path) -> Finding:
-    """The embedded database, where there is one."""
-    if not path.exists():
-        return right("database", "no embedded database yet")
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
-        try:
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return wrong("database", f"{path}: {error}", "`amulet down`, then put it back from a backup")
-    return right("database", f"{path.name}, {tables} tables and indices")
+def database_file(path: Path, checkpoints: Path, *, thorough: bool = False) -> Finding:
+    """The embedded database, where there is one.
+
+    checkpoints: what was signed of its audit log.  thorough: all of it is looked through for damage.
+    """
+    found = complaint(path, thorough=thorough)
+    if found is not None:
+        return wrong("database", found.found, found.mend)
+    if holds_tables(path):
+        return right("database", str(path))
+    # A restore forgot it, a full disk left its copy empty, or a new shell does not name the server that has it.
+    if (checkpoints / SIGNED_NAME).exists():
+        return wrong(
+            "database",
+            f"{path} is {'empty' if path.exists() else 'missing'}, though what was signed of its audit log is in "
+            f"{checkpoints}",
+            f"put it back from a backup, or name its server in AMULET_DATABASE_URL; to begin anew, move {checkpoints} "
+            "aside",
+        )
+    return right("database", "no embedded database yet")

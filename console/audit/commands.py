@@ -171,7 +171,8 @@ def _key_of_this_stack() -> Path:
 
 
 def _with_progress(lines: Iterable[bytes], total_bytes: int) -> Iterator[bytes]:
-    with click.progressbar(length=total_bytes, label="Verifying", file=sys.stderr) as bar:
+    hidden = not sys.stderr.isatty()  # elsewhere its label alone would stand among the sentences
+    with click.progressbar(length=total_bytes, label="Verifying", hidden=hidden, file=sys.stderr) as bar:
         waiting = 0
         for line in lines:
             yield line

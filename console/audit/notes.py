@@ -27,6 +27,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from protos.blankness import is_blank
+
 NOTE_BYTES_MAX: Final = 64 * 1024
 _ED25519: Final = b"\x01"
 _DASH: Final = "— "
@@ -137,7 +139,7 @@ def load_private_key(path: Path) -> Ed25519PrivateKey:
     """The signing key: PEM, or its 32 bytes. Raises KeyUnreadable, OSError."""
     content = path.read_bytes()
     try:
-        if len(content) == 32:
+        if len(content) == 32 and not is_blank(content):
             return Ed25519PrivateKey.from_private_bytes(content)
         key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

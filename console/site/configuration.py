@@ -7,6 +7,7 @@ environment. Every field is the variable `AMULET_` + its name in capitals.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -18,11 +19,15 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from protos.addresses import BROKERS, CACHES, DATABASES, BucketAddress, address, bucket
+from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
 _LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _RAW_KEY_BYTES: Final = 32
+# As Django takes them: * for any, a dot before a domain with all below it, IPv6 in brackets.
+_HOST: Final = re.compile(r"\*|\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\]")
+_DAYS_MAX: Final = 36_525  # a hundred years: further back no date reaches, and what counts days would fail
 _MAY_HOLD_A_PASSWORD: Final = ("database_url", "broker_url", "cache_url", "storage_url", "smtp_url")
 
 
@@ -132,7 +137,10 @@ class ConsoleSettings(BaseSettings):
     )
 
     retrain_erased_days: int = Field(
-        default=30, ge=1, description="Days in which a version that learnt from an erased person is to be replaced."
+        default=30,
+        ge=1,
+        le=_DAYS_MAX,
+        description="Days in which a version that learnt from an erased person is to be replaced.",
     )
     training_command: Path | None = Field(
         default=None, description="The `amulet` that trains; empty: the one beside the worker's Python."
@@ -151,18 +159,22 @@ class ConsoleSettings(BaseSettings):
         "message to a worker on the queue `training`.",
     )
     training_hours_max: float = Field(default=6, gt=0, le=240, description="How long a training job may run.")
-    training_mib_max: int = Field(default=16_384, ge=512, description="Memory that a training job may take.")
+    training_mib_max: int = Field(default=16_384, ge=512, le=2**24, description="Memory that a training job may take.")
 
     keep_predictions_days: int = Field(
         default=0,
         ge=0,
+        le=_DAYS_MAX,
         description="Days after which a prediction goes, with its photographs, reviews and feedback; 0: never.",
     )
     keep_consents_days: int = Field(
-        default=1826, ge=365, description="Days for which a consent is kept as a proof after it ended."
+        default=1826, ge=365, le=_DAYS_MAX, description="Days for which a consent is kept as a proof after it ended."
     )
     keep_requests_days: int = Field(
-        default=1826, ge=365, description="Days for which a closed privacy request and its certificate are kept."
+        default=1826,
+        ge=365,
+        le=_DAYS_MAX,
+        description="Days for which a closed privacy request and its certificate are kept.",
     )
 
     control_token_file: Path = Field(
@@ -282,6 +294,14 @@ class ConsoleSettings(BaseSettings):
         elif value and not _names_a_folder(value, "file"):
             # Without a folder the path is empty, and that is wherever the process happened to start.
             raise ValueError("wanted file:///absolute/folder or s3://BUCKET/PREFIX")
+        return value
+
+    @field_validator("console_hosts")
+    @classmethod
+    def _names_of_hosts(cls, value: str) -> str:
+        for name in (part.strip() for part in value.split(",")):
+            if name and not _HOST.fullmatch(name):
+                raise ValueError("wanted names alone, comma separated, as in console.example.org: no https://, no port")
         return value
 
     @field_validator("smtp_url")
@@ -408,14 +428,21 @@ class ConsoleSettings(BaseSettings):
         )
         if missing:
             return missing
-        complaints = (self.control_token_complaint(), self._photo_seal_key_complaint())
+        complaints = (
+            self.control_token_complaint(),
+            self._photo_seal_key_complaint(),
+            *(_blank(name, needed[name]) for name in ("SECRET_KEY_FILE", "KEY_SECRET_FILE")),
+        )
         return tuple(complaint for complaint in complaints if complaint)
 
     def control_token_complaint(self) -> str | None:
         """One sentence about a control token that no header carries, or that cannot be read; None for a good one."""
         variable = f"{PREFIX}CONTROL_TOKEN_FILE names {self.control_token_file}"
         try:
-            return None if is_token(self.control_token()) else f"{variable}, which holds no token: {WANTED}"
+            token = self.control_token()
+            if not is_token(token):
+                return f"{variable}, which holds no token: {WANTED}"
+            return f"{variable}, {BLANK}" if is_blank(token) else None
         except OSError as error:
             return f"{variable}, which cannot be read ({error.strerror})"
 
@@ -427,7 +454,7 @@ class ConsoleSettings(BaseSettings):
         except OSError as error:
             return f"{variable}, which cannot be read ({error.strerror})"
         if len(content) == _RAW_KEY_BYTES:
-            return None
+            return f"{variable}, {BLANK}" if is_blank(content) else None
         return f"{variable}, which must hold {_RAW_KEY_BYTES} bytes, and holds {len(content)}"
 
 
@@ -445,7 +472,16 @@ def load(environment: Mapping[str, str] = os.environ) -> ConsoleSettings:
         hidden = field in _MAY_HOLD_A_PASSWORD or "@" in str(first["input"])
         value = "an address that is not shown here" if hidden else repr(first["input"])
         reason = first["msg"].removeprefix("Value error, ")
+        reason = f"{reason[:1].lower()}{reason[1:]}"
         raise ConfigurationWrong(f"{PREFIX}{field.upper()} is {value}: {reason}") from None
+
+
+def _blank(name: str, path: Path) -> str | None:
+    try:
+        content = read_secret(path)
+    except OSError as error:
+        return f"{PREFIX}{name} names {path}, which cannot be read ({error.strerror})"
+    return f"{PREFIX}{name} names {path}, {BLANK}" if is_blank(content) else None
 
 
 def read_secret(path: Path) -> bytes:

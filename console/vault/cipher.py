@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from protos.blankness import BLANK, is_blank
+
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 NONCE_BYTES: Final = 12
@@ -47,10 +49,12 @@ class MasterKeys:
 
 
 def load_master_keys(path: Path) -> MasterKeys:
-    """Raises KeyUnreadable unless the file holds exactly 32 bytes; OSError."""
+    """Raises KeyUnreadable unless the file holds exactly 32 bytes, and not one over and over; OSError."""
     master = path.read_bytes()
     if len(master) != KEY_BYTES:
         raise KeyUnreadable(f"{path} must hold exactly {KEY_BYTES} random bytes, and holds {len(master)}")
+    if is_blank(master):
+        raise KeyUnreadable(f"{path}, {BLANK}")
     return MasterKeys(
         look_up=_derived(master, info=b"amulet vault look-up v1"),
         wrapping=_derived(master, info=b"amulet vault wrap v1"),
@@ -109,6 +113,8 @@ def load_photo_key(path: Path) -> X25519PrivateKey:
     content = path.read_bytes()
     if len(content) != KEY_BYTES:
         raise KeyUnreadable(f"{path} must hold exactly {KEY_BYTES} bytes, and holds {len(content)}")
+    if is_blank(content):
+        raise KeyUnreadable(f"{path}, {BLANK}")
     return X25519PrivateKey.from_private_bytes(content)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 
 from cli.checks import holdings
 from cli.checks.environment import packages, python
+from cli.checks.files import files
 from cli.checks.finding import Finding
 from cli.checks.machine import clock, disk, memory, ports, shared_memory
 from cli.checks.servers import servers
@@ -243,13 +246,113 @@ def test_a_damaged_database_is_found(layout: Layout) -> None:
     connection.execute("CREATE TABLE t (x)")
     connection.commit()
     connection.close()
-    assert holdings.database_file(path).ok
+    assert holdings.database_file(path, layout.checkpoints).ok
 
     path.write_bytes(b"no database" * 1000)
 
-    finding = holdings.database_file(path)
+    finding = holdings.database_file(path, layout.checkpoints)
     assert "not a database" in finding.found
     assert "backup" in finding.mend
+
+
+def whole_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("amulet" * 100,) for _ in range(500)])
+
+
+def test_a_copy_of_the_database_that_was_broken_off_is_found_before_the_start(layout: Layout) -> None:
+    path = layout.console / "db.sqlite3"
+    whole_database(path)
+    size = path.stat().st_size
+    assert not list(holdings.unusable(layout, {}))
+    os.truncate(path, size - 4096)
+
+    (finding,) = holdings.unusable(layout, {})
+
+    assert finding.found == f"{path}: database disk image is malformed"
+    assert "backup" in finding.mend
+    # A database in another place is looked at there.
+    assert not list(holdings.unusable(layout, {"AMULET_DATABASE_URL": "postgresql://127.0.0.1/amulet"}))
+    other = layout.state.with_name("other.sqlite3")
+    other.write_bytes(path.read_bytes())
+    (finding,) = holdings.unusable(layout, {"AMULET_DATABASE_URL": f"sqlite:///{other}"})
+    assert str(other) in finding.found
+
+
+@pytest.mark.parametrize(("left", "said"), [(False, "missing"), (True, "empty")])
+def test_a_database_that_a_restore_forgot_is_missed_before_another_is_made(
+    layout: Layout, left: bool, said: str
+) -> None:
+    path = layout.console / "db.sqlite3"
+    assert f'STATE_NAME: Final = "{holdings.SIGNED_NAME}"' in (ROOT / "console/audit/signer.py").read_text()
+    if left:
+        path.touch()
+    assert not list(holdings.unusable(layout, {}))  # a first start that was killed has signed nothing
+    (layout.checkpoints / holdings.SIGNED_NAME).write_text("{}")
+
+    (finding,) = holdings.unusable(layout, {})
+
+    assert finding.found.startswith(f"{path} is {said}, though ")
+    assert "backup" in finding.mend
+    assert not list(holdings.unusable(layout, {"AMULET_DATABASE_URL": "postgresql://127.0.0.1/amulet"}))
+
+
+def test_damage_inside_the_database_is_found_by_whoever_looks_through_it(layout: Layout) -> None:
+    path = layout.console / "db.sqlite3"
+    whole_database(path)
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(b"\xff" * 64)
+
+    finding = one(holdings.holdings(layout, {}), "database")
+
+    assert finding.found.startswith(f"{path} is damaged: ")
+    assert "backup" in finding.mend
+
+
+def test_a_database_that_may_only_be_read_is_found_before_the_start(layout: Layout) -> None:
+    """As after a restore by somebody else: everything reads it, and nothing is recorded any more."""
+    path = layout.console / "db.sqlite3"
+    whole_database(path)
+    path.chmod(0o444)
+    as_anybody = [] if os.geteuid() else ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if as_anybody and shutil.which("setpriv") is None:
+        pytest.skip("root may write everything, and nothing here takes that away")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cli.checks.holdings import unusable\n"
+        "from cli.layout import Layout\n"
+        "print(*(finding.found for finding in unusable(Layout.of(Path(sys.argv[1])), {})))"
+    )
+    command = [*as_anybody, sys.executable, "-c", code, str(layout.state)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    user = os.getuid()
+    assert done.stdout.strip() == f"{path} belongs to user {user}, and user {user} may not write to it"
+
+
+def test_a_disk_that_is_mounted_read_only_is_called_that(layout: Layout, tmp_path: Path) -> None:
+    whole_database(layout.console / "db.sqlite3")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "amulet-test", str(place)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a disk cannot be mounted here")
+    try:
+        shutil.copytree(layout.state, place / "state")
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        there = Layout(place / "state", layout.ports)
+        findings = [*files(there, {}), *holdings.unusable(there, {})]
+        to_be = list(holdings.unusable(Layout(place / "new", layout.ports), {}))
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+    assert {finding.check for finding in findings} == {"files", "state folder", "database"}
+    for finding in (*findings, *to_be):
+        assert "mounted read-only" in finding.found
+        assert not {"chown", "backup", "folder of user"} & set(finding.mend.split())
 
 
 def test_a_state_folder_that_is_a_file_is_named(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cli.checks.holdings import unusable
 from cli.demo import _amulet
 from cli.layout import Layout, Ports
 from cli.main import main
+from cli.port_claims import claimed
 from cli.provision import provision
 from model_store import signing
 from protos.environment import PREFIX
@@ -55,6 +56,12 @@ def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "
         ("VAULT_KEY_FILE", b"short", "which must hold 32 bytes, and holds 5"),
         ("PHOTO_SEAL_KEY_FILE", b"x" * 33, "which must hold 32 bytes, and holds 33"),
         ("AUDIT_KEY_FILE", b"no key", "which holds no private key"),
+        ("KEY_SECRET_FILE", b"0" * 48 + b"\n", "which holds one byte over and over, and no secret"),
+        ("SECRET_KEY_FILE", bytes(48), "which holds one byte over and over, and no secret"),
+        ("INPUT_HASH_SECRET_FILE", bytes(48), "which holds one byte over and over, and no secret"),
+        ("VAULT_KEY_FILE", bytes(32), "which holds one byte over and over, and no secret"),
+        ("PHOTO_SEAL_KEY_FILE", b"\xff" * 32, "which holds one byte over and over, and no secret"),
+        ("AUDIT_KEY_FILE", bytes(32), "which holds one byte over and over, and no secret"),
         ("WEBHOOK_CA", None, "which cannot be read (No such file or directory)"),
     ],
 )
@@ -148,6 +155,36 @@ def test_credentials_of_a_bucket_that_are_not_there_are_named(
 
     assert "AMULET_STORAGE_KEY_FILE names /nowhere, which cannot be read" in sentence
     assert sentence.rstrip().endswith("or unset AMULET_STORAGE_KEY_FILE")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("TRUSTED_KEYS", "folder"), ("TLS_CA", "file"), ("TRAINING_COMMAND", "program")]
+)
+def test_what_is_first_looked_for_when_it_is_needed_is_missed_before_the_start(
+    layout: Layout, name: str, wanted: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}{name}", "/nowhere")
+
+    sentence = refusal(layout, capsys)
+
+    assert f"{PREFIX}{name} names /nowhere, which is no {wanted}: name one, or unset {PREFIX}{name}" in sentence
+
+
+def test_a_key_without_its_certificate_is_not_taken_for_one_that_will_be_made(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AMULET_TLS_KEY", "/nowhere")
+
+    assert "certificate: /nowhere cannot be read: No such file or directory" in refusal(layout, capsys)
+
+
+def test_a_start_beside_another_on_the_same_ports_is_refused_before_either_listens(
+    layout: Layout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with claimed({"console": layout.ports.console}):
+        sentence = refusal(layout, capsys)
+
+    assert f"is starting a stack on port {layout.ports.console} (console): choose --port-offset, or wait" in sentence
 
 
 @pytest.mark.parametrize("name", ["MODEL_STORE", "JOURNAL_DIR", "STAGING_DIR", "CHECKPOINT_DIR", "STORAGE_URL"])

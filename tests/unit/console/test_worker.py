@@ -44,7 +44,7 @@ def start(folder: Path, *command: str, **settings: str) -> subprocess.CompletedP
     """A process of a console whose secrets are there, and its vault's key is none; settings: without the prefix."""
     (folder / "secrets").mkdir()
     for name in ("control_token", "key_secret", "django_secret", "photo_seal.key", "vault.key"):
-        (folder / "secrets" / name).write_text("x" * (32 if name == "photo_seal.key" else 31))
+        (folder / "secrets" / name).write_text(("secret" * 6)[: 32 if name == "photo_seal.key" else 31])
     environment = {"AMULET_STATE_DIR": str(folder), "PATH": "", **{f"AMULET_{name}": v for name, v in settings.items()}}
     return subprocess.run(
         [sys.executable, "-m", *command],

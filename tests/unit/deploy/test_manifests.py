@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 
 from cli.layout import Layout, Ports
 from cli.provision import provision
+from cli.remote import CHUNK_BYTES
 from cli.stack import READY_S_MAX
 from console.site.configuration import ConsoleSettings
 from console.site.configuration import load as console_settings
@@ -250,6 +251,27 @@ def test_nothing_is_open_that_is_not_named_and_torchserve_to_nobody() -> None:
         images = [each["image"] for each in containers(pod)]
         asks = [each for each in containers(pod) if {"gateway", "worker", "web", "reconciler"} & {each["name"]}]
         assert not asks or "amulet/serving" in images
+
+
+def test_the_door_for_people_opens_what_they_use_and_neither_gateways_door_nor_metrics() -> None:
+    (door,) = [each for each in resources(EXAMPLE) if each["kind"] == "Ingress"]
+    (rule,) = door["spec"]["rules"]
+    opened = {each["path"].strip("/"): each["pathType"] for each in rule["http"]["paths"]}
+    text = (ROOT / "console/site/urls.py").read_text("utf-8")
+    listed = {path.partition("/")[0] for path in re.findall(r'\bpath\("([^"]*)"', text)}
+    assert {"internal", "metrics", "healthz", "readyz", "", "admin"} <= listed
+    for_people = listed - {"internal", "metrics", "healthz", "readyz"}
+    # An Exact one opens itself alone: of "" every page would be below.
+    assert opened == {name: "Prefix" if name else "Exact" for name in {*for_people, "static"}}
+
+
+def test_the_door_for_people_lets_an_archives_pieces_in() -> None:
+    (door,) = [each for each in resources(EXAMPLE) if each["kind"] == "Ingress"]
+    limit = door["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert f"DATA_UPLOAD_MAX_MEMORY_SIZE = {limit.removesuffix('m')} * 2**20" in (
+        ROOT / "console/site/settings.py"
+    ).read_text("utf-8")
+    assert int(limit.removesuffix("m")) * 2**20 > CHUNK_BYTES
 
 
 @pytest.mark.parametrize("pod", PODS)

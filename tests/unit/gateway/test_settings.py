@@ -61,6 +61,10 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
             {**INSECURE, "AMULET_CONNECTIONS_MAX": "15"},
             "AMULET_CONNECTIONS_MAX is '15': input should be greater than or equal to 16",
         ),
+        (
+            {**INSECURE, "AMULET_JOURNAL_AGE_S_MAX": "inf"},
+            "AMULET_JOURNAL_AGE_S_MAX is 'inf': input should be less than or equal to 604800",
+        ),
         ({**INSECURE, "AMULET_LOG_FORMAT": "xml"}, "AMULET_LOG_FORMAT is 'xml': input should be 'json' or 'text'"),
         (
             {**INSECURE, "AMULET_CONSOLE_URL": "ftp://x"},
@@ -127,7 +131,9 @@ def test_a_password_is_never_shown(monkeypatch: pytest.MonkeyPatch, url: str) ->
     assert "hunter2" not in repr(read_settings(os.environ))
 
 
-@pytest.mark.parametrize(("content", "wrong"), [(None, "cannot be read"), (b"\n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "wrong"), [(None, "cannot be read"), (b"\n", "is empty"), (bytes(48), "one byte over")]
+)
 def test_a_missing_or_empty_secret_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, wrong: str
 ) -> None:

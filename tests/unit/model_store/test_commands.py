@@ -96,6 +96,7 @@ def test_a_stacks_own_folder_that_cannot_be_looked_into_is_named(
     result = CliRunner().invoke(verify, [str(archive)])
 
     assert result.exit_code == 2
+    assert "Invalid value for AMULET_STATE_DIR" in result.stderr  # which is what the caller set
     assert "cannot be read" in " ".join(result.stderr.split())
 
 

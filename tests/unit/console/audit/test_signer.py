@@ -17,7 +17,7 @@ from django.utils.timezone import now
 
 from console.audit.commands import notes_in
 from console.audit.models import Checkpoint
-from console.audit.notes import read_checkpoint
+from console.audit.notes import KeyUnreadable, load_private_key, read_checkpoint
 from console.audit.services import NewEntry, append
 from console.audit.signer import STATE_NAME, HistoryChanged, Signer
 
@@ -192,3 +192,13 @@ def test_a_backup_is_signed_on_where_the_checkpoints_were_copied_before_the_data
 
 class Restored(Exception):
     """The database is as it was when it was copied."""
+
+
+def test_a_signing_key_whose_content_was_lost_signs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "audit_signing.key"
+    path.write_bytes(bytes(range(32)))
+    assert load_private_key(path)
+    path.write_bytes(bytes(32))  # as a disk gives it back that lost its power
+
+    with pytest.raises(KeyUnreadable, match="is not an Ed25519 private key"):
+        load_private_key(path)

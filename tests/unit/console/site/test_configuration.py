@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import pytest
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 from protos.addresses import BucketAddress
 from protos.environment import PREFIX, VARIABLES
+from tests.console_ready import new_state
 
 
 class Read(Protocol):
@@ -96,6 +98,14 @@ def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(rea
             "_MANAGEMENT_URL is an address that is not shown here",
         ),
         ({"OTLP_ENDPOINT": "http://h:abc"}, "AMULET_OTLP_ENDPOINT is 'http://h:abc': the port is no number"),
+        ({"CONSOLE_HOSTS": "https://console.example.org"}, "names alone, comma separated, as in console.example.org"),
+        ({"CONSOLE_HOSTS": "console.example.org:443"}, "AMULET_CONSOLE_HOSTS is 'console.example.org:443': wanted"),
+        ({"CONSOLE_HOSTS": "one two"}, "AMULET_CONSOLE_HOSTS is 'one two': wanted names alone"),
+        ({"KEEP_PREDICTIONS_DAYS": "999999"}, "AMULET_KEEP_PREDICTIONS_DAYS is '999999': input should be less than"),
+        ({"KEEP_CONSENTS_DAYS": "999999"}, "input should be less than or equal to 36525"),
+        ({"KEEP_REQUESTS_DAYS": "999999"}, "input should be less than or equal to 36525"),
+        ({"RETRAIN_ERASED_DAYS": "999999"}, "input should be less than or equal to 36525"),
+        ({"TRAINING_MIB_MAX": "99999999999999999999"}, "input should be less than or equal to 16777216"),
         ({"DATABSE_URL": "sqlite:///x"}, "did you mean AMULET_DATABASE_URL?"),
     ],
 )
@@ -257,10 +267,44 @@ def test_the_web_process_names_a_control_token_that_no_gateway_can_show(tmp_path
     assert re.fullmatch(r"AMULET_CONTROL_TOKEN_FILE names \S+, which holds no token: wanted one line .*\n", done.stderr)
 
 
+def test_names_of_hosts_are_taken_as_django_takes_them(read: Read) -> None:
+    assert read(CONSOLE_HOSTS="console, .example.org,10.0.0.7,[::1], *,").hosts[3:] == (
+        "console", ".example.org", "10.0.0.7", "*",
+    )  # fmt: skip
+
+
+def test_the_longest_that_anything_is_kept_is_a_day_that_there_was(read: Read) -> None:
+    days = read(KEEP_PREDICTIONS_DAYS="36525").keep_predictions_days
+
+    assert datetime.now(UTC) - timedelta(days=days) < datetime.now(UTC) + timedelta(days=days)  # both are dates
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("control_token", "CONTROL_TOKEN_FILE"),
+        ("key_secret", "KEY_SECRET_FILE"),
+        ("django_secret", "SECRET_KEY_FILE"),
+        ("photo_seal.key", "PHOTO_SEAL_KEY_FILE"),
+    ],
+)
+def test_a_secret_whose_content_was_lost_stops_every_process(
+    read: Read, name: str, variable: str, tmp_path: Path
+) -> None:
+    secrets = new_state(tmp_path / "state") / "secrets"
+    settings = read(STATE_DIR=str(secrets.parent))
+    assert settings.unusable_files() == ()
+
+    (secrets / name).write_bytes(b"0" * 32)
+
+    (said,) = settings.unusable_files()
+    assert said == f"AMULET_{variable} names {secrets / name}, which holds one byte over and over, and no secret"
+
+
 def test_the_web_process_names_a_key_for_photographs_that_is_none(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     for name in ("control_token", "key_secret", "django_secret", "photo_seal.key"):
-        (tmp_path / "secrets" / name).write_text("x" * 31)
+        (tmp_path / "secrets" / name).write_text("secret" * 5 + "s")
     environment = {"AMULET_STATE_DIR": str(tmp_path), "PATH": ""}
 
     done = subprocess.run(

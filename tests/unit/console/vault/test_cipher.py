@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -78,6 +79,14 @@ def test_a_key_file_of_another_length_is_refused(tmp_path: Path) -> None:
     path.write_bytes(bytes(31))
     with pytest.raises(cipher.KeyUnreadable, match="exactly 32"):
         cipher.load_master_keys(path)
-    path.write_bytes(b"\n" * 32)  # every byte counts, line breaks too
+    path.write_bytes(b"\n" * 31 + b"k")  # every byte counts, line breaks too
     assert cipher.load_master_keys(path)
     assert "look_up" not in repr(cipher.load_master_keys(path))
+
+
+@pytest.mark.parametrize("load", [cipher.load_master_keys, cipher.load_photo_key])
+def test_a_key_file_whose_content_was_lost_is_refused(tmp_path: Path, load: Callable[[Path], object]) -> None:
+    path = tmp_path / "lost.key"
+    path.write_bytes(bytes(32))  # as a disk gives it back that lost its power
+    with pytest.raises(cipher.KeyUnreadable, match="one byte over and over"):
+        load(path)
