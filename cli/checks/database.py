@@ -16,10 +16,13 @@ class Unasked(Exception):
     """The database could not be asked."""
 
 
-def file_of(layout: Layout, url: str) -> Path:
-    """The file of an embedded database."""
+def embedded(layout: Layout, url: str) -> Path | None:
+    """The file of SQLite that `AMULET_DATABASE_URL` chooses, or its absence; None where it names a server."""
     parts = urlsplit(url)
-    return Path(unquote(parts.path)[1:]) if parts.scheme else layout.console / "db.sqlite3"
+    if not parts.scheme:
+        return layout.console / "db.sqlite3"
+    # One by a relative path is refused among the settings.
+    return Path(unquote(parts.path)[1:]) if parts.scheme == "sqlite" and parts.path.startswith("//") else None
 
 
 def read(layout: Layout, url: str, statement: str) -> list[tuple[Any, ...]]:
@@ -33,8 +36,8 @@ def read(layout: Layout, url: str, statement: str) -> list[tuple[Any, ...]]:
                 return list(cursor.fetchall())
         except psycopg2.Error as error:
             raise Unasked from error
-    file = file_of(layout, url)
-    if not file.exists():
+    file = embedded(layout, url)
+    if file is None or not file.exists():
         raise Unasked
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=5.0)) as connection:

@@ -16,7 +16,7 @@ from uuid import UUID
 from google.protobuf.message import DecodeError
 
 from cli import supervision
-from cli.checks.database import Unasked, file_of
+from cli.checks.database import Unasked, embedded
 from cli.checks.finding import Finding, right, wrong
 from cli.checks.servers import postgresql
 from cli.layout import Layout
@@ -98,7 +98,7 @@ def _known(layout: Layout, url: str, events: Sequence[UUID]) -> set[UUID]:
     """Those of them that the database has. Raises Unasked."""
     if urlsplit(url).scheme == "postgresql":
         return _in_postgresql(url, events)
-    return _in_file(file_of(layout, url), events)
+    return _in_file(embedded(layout, url), events)
 
 
 def _in_postgresql(url: str, events: Sequence[UUID]) -> set[UUID]:
@@ -115,8 +115,8 @@ def _in_postgresql(url: str, events: Sequence[UUID]) -> set[UUID]:
         raise Unasked from error
 
 
-def _in_file(file: Path, events: Sequence[UUID]) -> set[UUID]:
-    if not file.exists():
+def _in_file(file: Path | None, events: Sequence[UUID]) -> set[UUID]:
+    if file is None or not file.exists():
         raise Unasked
     try:
         with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, timeout=5.0)) as connection:

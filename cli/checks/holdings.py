@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from cli.checks.database import embedded
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
 from cli.provision import RENEW_BEFORE
@@ -49,7 +49,7 @@ def holdings(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
     yield from secrets(layout)
     if not layout.in_plain_text:
         yield certificate(*_pair(layout, environment), datetime.now(UTC), own=_is_own(environment))
-    if (file := embedded_database(layout, environment)) is not None:
+    if (file := embedded(layout, environment.get(f"{PREFIX}DATABASE_URL", ""))) is not None:
         yield database_file(file, _checkpoints(layout, environment), thorough=True)
 
 
@@ -63,18 +63,9 @@ def unusable(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding
     if not layout.in_plain_text:
         own = _is_own(environment)
         found.append(certificate(*_pair(layout, environment), datetime.now(UTC), own=own, starting=True))
-    if (file := embedded_database(layout, environment)) is not None:
+    if (file := embedded(layout, environment.get(f"{PREFIX}DATABASE_URL", ""))) is not None:
         found.append(database_file(file, _checkpoints(layout, environment)))
     yield from (finding for finding in found if not finding.ok)
-
-
-def embedded_database(layout: Layout, environment: Mapping[str, str]) -> Path | None:
-    """The file of SQLite that these variables choose; None where they name a server."""
-    url = urlsplit(environment.get("AMULET_DATABASE_URL", ""))
-    if not url.scheme:
-        return layout.console / "db.sqlite3"
-    # One by a relative path is refused among the settings.
-    return Path(unquote(url.path)[1:]) if url.scheme == "sqlite" and url.path.startswith("//") else None
 
 
 def _checkpoints(layout: Layout, environment: Mapping[str, str]) -> Path:
