@@ -118,7 +118,7 @@ class ConnectionOptions:
         """None for plain text. Raises OSError when the authority's file cannot be read, ValueError when it is none."""
         if self.plaintext:
             return None
-        return grpc.ssl_channel_credentials(self.ca_file and _authority(self.ca_file))
+        return grpc.ssl_channel_credentials(_authority(self.ca_file) if self.ca_file else None)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("x-api-key", self.api_key), ("accept-language", self.language), *_trace())

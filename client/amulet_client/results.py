@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -15,11 +16,6 @@ from typing import IO, Any, Self
 from amulet_client.answers import Prediction
 from amulet_client.bulk import Outcome
 from amulet_client.errors import Refused
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 def document_of(outcome: Outcome, **further: Any) -> dict[str, Any]:
@@ -71,7 +67,8 @@ class ResultsFile:
         with ExitStack() as earlier:
             if path.is_file():
                 path = path.resolve()
-                _take(earlier.enter_context(path.open("rb")), self._path)  # until the new file is ours, too
+                if sys.platform != "win32":  # which replaces no file that is open
+                    _take(earlier.enter_context(path.open("rb")), self._path)  # until the new file is ours, too
                 kept = dict(_answers(path, self._path))
                 _replace(path, "".join(kept.values()))
                 self.answered = frozenset(kept)
@@ -99,8 +96,10 @@ class ResultsFile:
 
 def _take(file: IO[Any], named: Path) -> None:
     """Nobody else's until it is closed. Two runs in one file would each put aside what the other writes."""
-    if fcntl is None:
+    if sys.platform == "win32":  # it has no such locks
         return
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
