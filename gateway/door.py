@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -208,6 +208,12 @@ class Door(aio.ServerInterceptor):
         async def message(context: _Context) -> Any:
             return await self._strangers.arrivals.message(_host_of(context.peer()), partial(_message, context))
 
+        async def messages(context: _Context) -> AsyncIterator[Any]:
+            """Each is waited for as one alone is: of a message that never ends gRPC holds what came."""
+            host = _host_of(context.peer())
+            while (request := await self._strangers.arrivals.message(host, partial(_read, context))) is not aio.EOF:
+                yield request
+
         async def one(_: object, context: _Context) -> Any:
             try:
                 request = await message(context)
@@ -216,10 +222,10 @@ class Door(aio.ServerInterceptor):
                 return None
             return await inner(request, context)
 
-        async def many(requests: object, context: _Context) -> None:
+        async def many(_: object, context: _Context) -> None:
             try:
                 async with self._strangers.streams.place(_host_of(context.peer()), last=_moment):
-                    asked = requests if handler.request_streaming else await message(context)
+                    asked = messages(context) if handler.request_streaming else await message(context)
                     if not inspect.isasyncgenfunction(inner):
                         await inner(asked, context)
                         return
@@ -236,9 +242,9 @@ class Door(aio.ServerInterceptor):
     def _watched(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.unary_unary or handler.stream_stream  # coroutine functions, both
 
-        async def watched(requests: object, context: _Context) -> Any:
+        async def watched(_: object, context: _Context) -> Any:
             try:
-                asked = requests if handler.request_streaming else await self._message(call, context)
+                asked = _messages(context) if handler.request_streaming else await self._message(call, context)
                 response = await inner(asked, context)
             except asyncio.CancelledError:
                 self.tell(call, grpc.StatusCode.CANCELLED)
@@ -316,9 +322,22 @@ class Door(aio.ServerInterceptor):
         call.trace.end(code, name, {"request_id": call.request_id, **call.facts})
 
 
+async def _read(context: _Context) -> Any:
+    """The next message; aio.EOF: there is none. Raises FieldInvalid."""
+    try:
+        return await context.read()
+    except errors.Refusal as refusal:
+        raise refusal.with_traceback(None) from None  # its frames hold the message, and a group of tasks holds them
+
+
+async def _messages(context: _Context) -> AsyncIterator[Any]:
+    while (message := await _read(context)) is not aio.EOF:
+        yield message
+
+
 async def _message(context: _Context) -> Any:
     """Raises FieldInvalid when the call ends without one."""
-    message = await context.read()
+    message = await _read(context)
     if message is aio.EOF:
         raise errors.FieldInvalid("the call ended without a message", wanted="send one")
     return message

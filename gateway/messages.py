@@ -1,7 +1,9 @@
 """What callers send, counted before it is unpacked and before it is parsed (`protos.walk`): the event loop stands still
 while objects are made, and a kilobyte of zeros, packed, is a megabyte.
 
-What this gateway's methods take has some ten fields a photograph, and photographs are skipped by their length.
+What this gateway's methods take has some ten fields a photograph, and photographs are skipped by their length. Where
+none belong a message is short, for gRPC knows one limit for all methods, and a watch holds its message while it is open
+(decision 0249).
 gRPC is told to leave packed messages alone (`server`): it would unpack each up to the size of the largest message,
 outside the places for calls, and all at once (decision 0198).
 """
@@ -19,6 +21,8 @@ from google.protobuf.message import DecodeError, Message
 from gateway import errors
 from protos import walk
 
+WITH_PHOTOGRAPHS: Final = frozenset({"amulet.v1.PredictRequest", "inference.ModelInferRequest"})
+WORDS_BYTES_MAX: Final = 64 * 1024  # of every other message: a comment of feedback, the longest, has 8,000
 FIELDS_MAX: Final = 1_000  # those of messages within messages included
 PACKED_BYTES_MAX: Final = 2**20  # of numbers in a row: each becomes up to eight bytes
 # What a message that came packed may be: so much in any case, then so many times what came, and never more than the
@@ -30,12 +34,19 @@ UNPACKED_BYTES_MAX: Final = 32 * 2**20
 
 @cache
 def parser_of(deserialize: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
-    """The same, for whatever may arrive: raises FieldInvalid for what is no such message, or has too many parts."""
+    """The same, for whatever may arrive: raises FieldInvalid for what is no such message, is too long, or has too many
+    parts."""
     kind = type(deserialize(b""))
+    is_short = kind.DESCRIPTOR.full_name not in WITH_PHOTOGRAPHS
 
     def parse(content: bytes) -> Message:
         try:
             content = unpacked(content)
+            if is_short and len(content) > WORDS_BYTES_MAX:
+                raise errors.FieldInvalid(
+                    f"the message has {len(content):,} bytes",
+                    wanted=f"at most {WORDS_BYTES_MAX:,} are allowed where no photographs are sent",
+                )
             check(content, kind.DESCRIPTOR)  # type: ignore[arg-type]  # upb has a class of its own for it
             return deserialize(content)
         except (walk.Malformed, DecodeError):

@@ -191,6 +191,10 @@ class OpenInference:
         return responses
 
 
+_NOT_FOR_OUTPUTS: Final = {
+    tensors.SHARED_MEMORY: "outputs come with the answer: name no shared memory",
+    tensors.CLASSIFICATION: "leave it out: class_id and the columns of probabilities name the classes",
+}
 _VIEW: Final = re.compile(r"views\[(?P<view>\d)\]\.photo")
 _FIELD_OF: Final = {
     "model": "model_name",
@@ -218,7 +222,10 @@ def _wishes_of(request: oip.ModelInferRequest) -> Wishes:
 
 
 def _outputs_of(request: oip.ModelInferRequest, model: ServedModel) -> frozenset[str]:
-    """The outputs that are wanted: those named, or all. Raises FieldInvalid for one that no version has."""
+    """The outputs that are wanted: those named, or all.
+
+    Raises FieldInvalid for one that no version has, or that is wanted in another way than in the answer.
+    """
     scores = {f"{_SCORE}{limit.name}" for version in model.versions.values() for limit in version.limits.detectors}
     known = scores.union(_FIXED)
     for index, output in enumerate(request.outputs):
@@ -228,6 +235,13 @@ def _outputs_of(request: oip.ModelInferRequest, model: ServedModel) -> frozenset
                 field=f"outputs[{index}].name",
                 wanted=f"there are {', '.join(sorted(known))}",
             )
+        for name, wanted in _NOT_FOR_OUTPUTS.items():
+            if name in output.parameters:
+                raise errors.FieldInvalid(
+                    f"the output {output.name} cannot be given so",
+                    field=f"outputs[{index}].parameters[{name}]",
+                    wanted=wanted,
+                )
     return frozenset(output.name for output in request.outputs) or frozenset(known)
 
 

@@ -74,6 +74,8 @@ _RECALLED_BYTES_MAX: Final = 16 * _MIB
 STRANGERS_STREAMS_MAX: Final = 256
 # Health checks and the like whose message is not here yet.
 STRANGERS_AWAITED_MAX: Final = 64
+# Health checks send theirs with the call. gRPC holds what came of one until it is whole, as large as a photograph's.
+STRANGERS_ARRIVE_S_MAX: Final = 5.0
 
 
 def streams_max(calls_in_flight_max: int) -> int:
@@ -165,7 +167,7 @@ async def run(
         streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
         arrivals = Arrivals(awaited_max(settings.calls_in_flight_max), arrive_s_max=settings.request_s_max)
         strangers = Strangers(
-            Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=settings.request_s_max),
+            Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=min(STRANGERS_ARRIVE_S_MAX, settings.request_s_max)),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
         shadows = Shadows(background, cores=cores)

@@ -24,6 +24,9 @@ from protos.inference import open_inference_pb2 as oip
 PHOTO: Final = "photo"  # BYTES [N]: encoded photographs
 PIXELS: Final = "pixels"  # UINT8 [N, height, width, 3]: RGB
 PHOTOS_MAX: Final = VIEWS_MAX
+# Parameters of a tensor, of Triton's extensions. To pass over them were to answer something else than was asked for.
+SHARED_MEMORY: Final = "shared_memory_region"
+CLASSIFICATION: Final = "classification"
 _ONE_INPUT: Final = f"send one input: {PHOTO} (BYTES [N]) or {PIXELS} (UINT8 [N, height, width, 3])"
 _LENGTH: Final = struct.Struct("<I")
 _Input = oip.ModelInferRequest.InferInputTensor
@@ -48,6 +51,12 @@ def photographs_of(request: oip.ModelInferRequest) -> tuple[AskedView, ...]:
             f"there are {raw} raw contents for one input", field="raw_input_contents", wanted="send one for each input"
         )
     tensor = request.inputs[0]
+    if SHARED_MEMORY in tensor.parameters:
+        raise errors.FieldInvalid(
+            "the input lies in shared memory, which this server does not read",
+            field=f"inputs[0].parameters[{SHARED_MEMORY}]",
+            wanted="send the contents with the request",
+        )
     if raw and tensor.HasField("contents"):
         raise errors.FieldInvalid(
             "the input has contents and raw contents", field="inputs[0].contents", wanted="send one of the two"

@@ -42,7 +42,7 @@ def ask(
 
     further: fields that take the place of an answer's in its JSON line.
     Raises Refused or Unreachable as `predict_many`; ValueError or OSError for a file of results that is none, and
-    ValueError where photographs cannot be shrunk because no model is there.
+    ValueError where photographs cannot be shrunk because no model is there, or Pillow is not.
     """
     refused = 0
     with ResultsFile(manner.out) if manner.out is not None else nullcontext() as results:
@@ -78,7 +78,10 @@ def _outcomes(client: Client, objects: Sequence[tuple[Path, ...]], manner: Manne
         return
     prepare = None
     if manner.shrink:
-        from amulet_client.photos import shrink_for
+        try:
+            from amulet_client.photos import shrink_for
+        except ModuleNotFoundError as error:
+            raise ValueError(f"--shrink needs {error.name}: pip install 'amulet-client[photos]'") from None
 
         card = client.get_model(wishes.get("model") or _first_model(client), wishes.get("version", "")).card
         if card is not None:

@@ -77,7 +77,10 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _key(file: Path | None) -> str:
-    key = file.read_text("utf-8").strip() if file is not None else os.environ.get("AMULET_API_KEY", "").strip()
+    try:
+        key = file.read_text("utf-8").strip() if file is not None else os.environ.get("AMULET_API_KEY", "").strip()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} holds no API key, for it is no text: name the file that holds one") from None
     if not key:
         raise ValueError("no API key: name its file with --key-file, or set AMULET_API_KEY")
     return key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,8 @@ except ImportError:  # whoever traces has it; nobody else needs it
 PHOTOS_BYTES_MAX: Final = 8 * 20 * 2**20  # of one request
 MESSAGE_BYTES_MAX: Final = PHOTOS_BYTES_MAX + 2**20  # with the rest of the request
 _LOOPBACK: Final = ("127.0.0.1:", "localhost:", "[::1]:")
+_WEB: Final = ("https://", "http://")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*:(?!\d+$)")  # "dns:///host:port", "ipv4:10.0.0.7:7443"; not "host:port"
 _LITERAL: Final = ("ipv4:", "ipv6:")  # gRPC's own writing of addresses, with commas between them
 
 TRIES_MAX: Final = 4
@@ -70,6 +74,7 @@ class ConnectionOptions:
     share_calls: bool = False  # the address stands for several gateways: calls go in turn to those that are ready
 
     def __post_init__(self) -> None:
+        self._check_address()
         if self.plaintext and not self._is_loopback():
             raise ValueError(f"plain text is for loopback only, and {self.address} is not: give a ca_file instead")
         for what, text in (("the API key", self.api_key), ("language", self.language)):
@@ -80,6 +85,18 @@ class ConnectionOptions:
             raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
         if not 0 <= self.wait_s_max < float("inf"):
             raise ValueError(f"wait_s_max must be a number of seconds from 0, not {self.wait_s_max}")
+
+    def _check_address(self) -> None:
+        """gRPC would look for a machine called "https", and for port 34463 where 99999 is written."""
+        how = "write HOST:PORT, as in gateway.example:7443"
+        if self.address.startswith(_WEB):
+            raise ValueError(f"{self.address} is the address of a page and not of a gateway: {how}")
+        host, colon, port = self.address.rpartition(":")
+        is_plain = not _SCHEME.match(self.address) and (":" not in host or host.endswith("]"))
+        if is_plain and (not colon or not host) and self.plaintext:
+            raise ValueError(f"{self.address!r} names no port: {how}")
+        if is_plain and colon and not (port.isdecimal() and 0 < int(port) < 2**16):
+            raise ValueError(f"{self.address} has no port that there can be, 1 to 65535: {how}")
 
     def _is_loopback(self) -> bool:
         """Whether every address is."""
@@ -98,13 +115,23 @@ class ConnectionOptions:
         return error.retry_after_s if waited_s + error.retry_after_s <= self.wait_s_max else None
 
     def credentials(self) -> grpc.ChannelCredentials | None:
-        """None for plain text. Raises OSError when the authority's file cannot be read."""
+        """None for plain text. Raises OSError when the authority's file cannot be read, ValueError when it is none."""
         if self.plaintext:
             return None
-        return grpc.ssl_channel_credentials(self.ca_file.read_bytes() if self.ca_file else None)
+        return grpc.ssl_channel_credentials(_authority(self.ca_file) if self.ca_file else None)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         return (("x-api-key", self.api_key), ("accept-language", self.language), *_trace())
+
+
+def _authority(file: Path) -> bytes:
+    """Certificates. Of a file without gRPC says that no gateway answers, or takes the system's where it is empty."""
+    content = file.read_bytes()
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode("ascii", "ignore"))
+    except (ssl.SSLError, ValueError):
+        raise ValueError(f"{file} holds no certificate: name the PEM file of who signed the gateway's") from None
+    return content
 
 
 def _trace() -> tuple[tuple[str, str], ...]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+from shutil import copymode
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from amulet_client.answers import Prediction
 from amulet_client.bulk import Outcome
@@ -56,17 +58,23 @@ class ResultsFile:
     def __init__(self, path: Path) -> None:
         """Keep the answers of an earlier run, without its refusals and a line that was cut off.
 
-        Raises ValueError when the file holds something else, which is left alone; OSError.
+        A pipe or a device (`/dev/stdout`, `/dev/null`) is written to as it is. A link is followed.
+        Raises ValueError when the file holds something else, which is left alone, or when another run writes into it;
+        OSError.
         """
         self.answered: frozenset[str] = frozenset()
-        if path.exists():
-            kept = dict(_answers(path))
-            beside = path.with_name(f"{path.name}.new")
-            beside.write_text("".join(kept.values()), "utf-8")
-            beside.replace(path)
-            self.answered = frozenset(kept)
         self._path = path
-        self._file = path.open("a", encoding="utf-8")
+        with ExitStack() as earlier:
+            if path.is_file():
+                path = path.resolve()
+                if sys.platform != "win32":  # which replaces no file that is open
+                    _take(earlier.enter_context(path.open("rb")), self._path)  # until the new file is ours, too
+                kept = dict(_answers(path, self._path))
+                _replace(path, "".join(kept.values()))
+                self.answered = frozenset(kept)
+            self._file = path.open("a", encoding="utf-8")
+            if path.is_file():
+                _take(self._file, self._path)
 
     def write(self, document: Mapping[str, Any]) -> None:
         """In the file when it returns, whatever becomes of this process. Raises OSError that names the file."""
@@ -86,7 +94,34 @@ class ResultsFile:
             self._file.close()
 
 
-def _answers(path: Path) -> list[tuple[str, str]]:
+def _take(file: IO[Any], named: Path) -> None:
+    """Nobody else's until it is closed. Two runs in one file would each put aside what the other writes."""
+    if sys.platform == "win32":  # it has no such locks
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ValueError(f"another run writes into {named}: wait for its end, or name another file") from None
+    except OSError:
+        return  # some file systems know no locks
+
+
+def _replace(path: Path, text: str) -> None:
+    """The same file with another content, whole at any moment, and for nobody who might not read it before."""
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        beside.touch(0o600)
+        copymode(path, beside)
+        beside.write_text(text, "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(beside)) from error
+
+
+def _answers(path: Path, named: Path) -> list[tuple[str, str]]:
     """The lines that hold an answer, by what it is an answer for."""
     found = []
     lines = path.read_bytes().splitlines(keepends=True)
@@ -97,7 +132,7 @@ def _answers(path: Path) -> list[tuple[str, str]]:
         except (ValueError, KeyError, TypeError):
             if number == len(lines) and not line.endswith(b"\n"):
                 break  # the writer was killed in the midst of it
-            raise ValueError(f"{path} holds something else than results in line {number}: name another file") from None
+            raise ValueError(f"{named} holds something else than results in line {number}: name another file") from None
         if "error" not in document and line.endswith(b"\n"):
             found.append((str(name), line.decode("utf-8")))
     return found

@@ -9,6 +9,7 @@ photographs in one batch and to the first of them as pixels.
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -34,6 +35,13 @@ def main(target: str, key: str, photos: list[str]) -> None:
         "pixels": answer(client, pixels(np.load(photos[0] + ".npy")), headers),
         "refusal": refusal(client, encoded([b"no photograph"]), headers),
         "stranger": refusal(client, encoded([b"no photograph"]), {}),
+        "shared": refusal(client, shared(), headers),
+        "classes": refusal(
+            client,
+            encoded([Path(photos[0]).read_bytes()]),
+            headers,
+            outputs=[triton.InferRequestedOutput("probabilities", class_count=2)],
+        ),
     }
     print(json.dumps(said))
 
@@ -41,6 +49,12 @@ def main(target: str, key: str, photos: list[str]) -> None:
 def encoded(photos: list[bytes]) -> triton.InferInput:
     tensor = triton.InferInput("photo", [len(photos)], "BYTES")
     tensor.set_data_from_numpy(np.array(photos, dtype=np.object_))
+    return tensor
+
+
+def shared() -> triton.InferInput:
+    tensor = triton.InferInput("photo", [1], "BYTES")
+    tensor.set_shared_memory("region", 100)
     return tensor
 
 
@@ -68,9 +82,11 @@ def answer(client: triton.InferenceServerClient, tensor: triton.InferInput, head
     }
 
 
-def refusal(client: triton.InferenceServerClient, tensor: triton.InferInput, headers: dict[str, str]) -> list[str]:
+def refusal(
+    client: triton.InferenceServerClient, tensor: triton.InferInput, headers: dict[str, str], **options: Any
+) -> list[str]:
     try:
-        client.infer(MODEL, [tensor], headers=headers)
+        client.infer(MODEL, [tensor], headers=headers, **options)
     except triton.InferenceServerException as error:
         return [error.status(), error.message()]
     raise SystemExit("answered")

@@ -261,6 +261,37 @@ def self_signed() -> tuple[bytes, bytes]:
     return certificate.public_bytes(serialization.Encoding.PEM), pem
 
 
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("https://gateway.example:7443", "is the address of a page"),
+        ("http://127.0.0.1:7443", "is the address of a page"),
+        ("gateway.example:99999", "has no port that there can be"),
+        ("10.0.0.7:0", "has no port that there can be"),
+        ("[::1]:70000", "has no port that there can be"),
+    ],
+)
+def test_an_address_that_grpc_would_take_for_another_is_refused(address: str, why: str) -> None:
+    """Of 99999 it made port 34463, and asked there."""
+    with pytest.raises(ValueError, match=f"{why}.*: write HOST:PORT"):
+        ConnectionOptions(address, "key")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", ""])
+def test_plain_text_needs_a_port(address: str) -> None:
+    with pytest.raises(ValueError, match="names no port: write HOST:PORT"):
+        ConnectionOptions(address, "key", plaintext=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["gateway.example", "gateway.example:65535", "[::1]:1", "::1", "dns:///gateway.example:7443", "unix:/run/gateway",
+     "ipv4:10.0.0.7:7443,10.0.0.8:7443"],
+)  # fmt: skip
+def test_other_addresses_are_grpcs_own_affair(address: str) -> None:
+    assert ConnectionOptions(address, "key").address == address
+
+
 def test_plain_text_beyond_loopback_is_refused() -> None:
     with pytest.raises(ValueError, match="loopback"):
         Client("203.0.113.5:7443", api_key=KEY, plaintext=True)

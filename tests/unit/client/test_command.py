@@ -42,6 +42,7 @@ def environment(gateway: Gateway, key: str = SOMCHAI.text) -> dict[str, str]:
         "AMULET_GATEWAY": f"127.0.0.1:{gateway.listening.grpc_port}",
         "AMULET_API_KEY": key,
         "AMULET_INSECURE": "1",
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # of a tree beside the one that is installed
     }
 
 
@@ -190,6 +191,67 @@ async def test_a_file_that_holds_something_else_is_left_alone(gateway: Gateway, 
     assert told == f"Error: {notes} holds something else than results in line 1: name another file\n"
 
 
+async def test_results_may_go_to_a_device_or_a_pipe_which_is_left_what_it_is(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    """As root a run with `--out /dev/null` put a file in its place, and one with `/dev/stdout` waited for itself."""
+    null, pipe = tmp_path / "null", tmp_path / "pipe"
+    null.symlink_to(os.devnull)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        for device in (null, null, pipe):
+            assert (await typed(gateway, "predict", folder, "--out", device))[0] == 0
+        piped = os.read(reader, 65_536).decode()
+    finally:
+        os.close(reader)
+    status, out, _ = await typed(gateway, "predict", folder, "--out", "/dev/stdout")
+
+    assert status == 0
+    assert null.is_symlink()
+    assert null.is_char_device()
+    assert len(piped.splitlines()) == len(out.splitlines()) == 4
+
+
+async def test_a_file_of_results_stays_a_link_and_for_the_eyes_that_it_was_for(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    results, link = tmp_path / "deep" / "results.jsonl", tmp_path / "results.jsonl"
+    results.parent.mkdir()
+    results.touch(0o600)
+    link.symlink_to(results)
+    for answered in ("", "4 of 4 were answered before\n"):
+        assert await typed(gateway, "predict", folder, "--out", link) == (0, "", answered)
+
+    assert link.is_symlink()
+    assert results.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in results.parent.iterdir()] == ["results.jsonl"]
+
+
+@pytest.mark.parametrize("begun", ["new", "gone on with"])
+async def test_a_second_run_into_the_same_file_is_refused_and_takes_nothing_from_the_first(
+    gateway: Gateway, folder: Path, tmp_path: Path, begun: str
+) -> None:
+    results = tmp_path / "results.jsonl"
+    if begun != "new":
+        await typed(gateway, "predict", folder / "deep" / "0.png", "--out", results)
+    gateway.graph.hold()
+    first = asyncio.create_task(typed(gateway, "predict", folder, "--out", results))
+    await until(lambda: gateway.graph.holds > 0, what="the first run is at it")
+
+    second = await typed(gateway, "predict", folder, "--out", results)
+    gateway.graph.release()
+
+    assert second == (
+        1,
+        "",
+        f"Error: another run writes into {results}: wait for its end, or name another file\n",
+    )
+    assert (await first)[0] == 0
+    assert len(results.read_text().splitlines()) == 4
+    assert (await typed(gateway, "predict", folder, "--out", results))[2] == "4 of 4 were answered before\n"
+
+
 async def test_a_reader_that_has_read_enough_is_no_error_of_a_file(gateway: Gateway, folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)  # as `| head -1` does
@@ -223,6 +285,42 @@ async def test_shrinking_where_no_model_is_served_is_refused_in_one_sentence(tmp
     assert told == (
         "Error: there is no model that this key may use, so none to shrink photographs for: ask the operator\n"
     )
+
+
+async def test_shrinking_without_pillow_names_the_extra(gateway: Gateway, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['PIL'] = None")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+    status, _, told = await typed(gateway, "predict", folder, "--shrink", PYTHONPATH=path)
+
+    assert (status, told) == (1, "Error: --shrink needs PIL: pip install 'amulet-client[photos]'\n")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+async def test_a_file_that_holds_no_authority_is_named_and_not_the_gateway(
+    gateway: Gateway, tmp_path: Path, content: bytes
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes(content)
+
+    found = await typed(gateway, "health", "--ca", authority, AMULET_INSECURE="0")
+
+    assert found == (
+        1,
+        "",
+        f"Error: {authority} holds no certificate: name the PEM file of who signed the gateway's\n",
+    )
+
+
+async def test_a_key_file_that_is_no_text_is_named(gateway: Gateway, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"\xff\xfe\0")
+
+    _, _, told = await typed(gateway, "card", "--key-file", file)
+
+    assert told == f"Error: {file} holds no API key, for it is no text: name the file that holds one\n"
 
 
 async def test_health_card_and_feedback(gateway: Gateway, folder: Path) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from amulet_client.connection import MESSAGE_BYTES_MAX, ConnectionOptions, channel_options
 from gateway.intake.formats import PhotoLimits
-from gateway.messages import UNPACKED_BYTES_FREE, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX, unpacked
+from gateway.messages import UNPACKED_BYTES_FREE, UNPACKED_BYTES_MAX, UNPACKED_RATIO_MAX, WORDS_BYTES_MAX, unpacked
 from gateway.server import _options
 from gateway.settings import Settings
 from protos.amulet.v1 import prediction_pb2 as pb
@@ -149,6 +149,7 @@ def test_the_page_says_what_the_server_enforces() -> None:
         f"{asked['grpc.max_metadata_size'] // 1024} KiB of metadata",
         f"up to {UNPACKED_BYTES_FREE // 2**20} MiB unpacked however well it packs, beyond that up to "
         f"{UNPACKED_RATIO_MAX} times what came and {UNPACKED_BYTES_MAX // 2**20} MiB",
+        f"{WORDS_BYTES_MAX // 1024} KiB of every message without photographs",
         f"{asked['grpc.max_concurrent_streams']} calls at once",
         f"{asked['grpc.max_connection_age_ms'] // 60_000} minutes",
         f"{asked['grpc.server_handshake_timeout_ms'] // 1000} seconds for the handshake",

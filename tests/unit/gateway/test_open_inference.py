@@ -218,6 +218,11 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
             made.raw_input_contents[:] = value
         elif name == "outputs":
             made.outputs.add(name=value)
+        elif name == "shared_input":
+            tensor.parameters["shared_memory_region"].string_param = value
+        elif name in ("classification", "shared_memory_region"):
+            made.outputs.add(name="verdict")
+            made.outputs.add(name="probabilities").parameters[name].CopyFrom(value)
         elif name == "model":
             made.model_name = value
         elif name == "version":
@@ -241,6 +246,24 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
         (ill_formed(raw=[b"\xff\xff\xff\xff"]), "INVALID_ARGUMENT", "FIELD_INVALID", "raw_input_contents[0]"),
         (ill_formed(raw=[b"", b""]), "INVALID_ARGUMENT", "FIELD_INVALID", "raw_input_contents"),
         (ill_formed(outputs="logit"), "INVALID_ARGUMENT", "FIELD_INVALID", "outputs[0].name"),
+        (
+            ill_formed(shared_input="region"),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+            "inputs[0].parameters[shared_memory_region]",
+        ),
+        (
+            ill_formed(shared_memory_region=oip.InferParameter(string_param="region")),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+            "outputs[1].parameters[shared_memory_region]",
+        ),
+        (
+            ill_formed(classification=oip.InferParameter(int64_param=2)),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+            "outputs[1].parameters[classification]",
+        ),
         (ill_formed(model="nobody"), "NOT_FOUND", "MODEL_NOT_FOUND", "model_name"),
         (ill_formed(version="v0"), "NOT_FOUND", "VERSION_NOT_FOUND", "model_version"),
         (request(photo(), b"no photograph"), "INVALID_ARGUMENT", "PHOTO_FORMAT_NOT_ALLOWED", "inputs[0].contents[1]"),

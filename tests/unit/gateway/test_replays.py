@@ -50,6 +50,10 @@ async def test_the_key_of_another_client_is_another_key() -> None:
     assert await kept.once("malee", "k", b"other", work, deadline=LATER) == (b"answer 2", False)
 
 
+def test_where_a_client_ends_and_its_key_begins_is_part_of_both() -> None:
+    assert len({place_of("somchai", "k1"), place_of("somcha", "ik1"), place_of("", "somchaik1")}) == 3
+
+
 async def test_the_same_key_for_another_request_is_a_conflict() -> None:
     kept, work = Replays(), Work()
     await kept.once("somchai", "k", b"d", work, deadline=LATER)
@@ -81,6 +85,21 @@ async def test_when_the_first_leaves_the_next_one_is_worked_on() -> None:
     work.go_on.set()
 
     assert await second == (b"answer 2", False)
+
+
+async def test_who_comes_after_the_first_has_failed_shares_the_work_of_who_waited() -> None:
+    kept, work = Replays(), Work()
+    work.go_on.clear()
+    first, second = (asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await until(lambda: work.runs == 2, what="the second is worked on in the place of the first")
+    third = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
+    await asyncio.sleep(0)
+    work.go_on.set()
+
+    assert [await second, await third] == [(b"answer 2", False), (b"answer 2", True)]
+    assert work.runs == 2
 
 
 async def test_who_waits_for_the_answer_of_another_call_waits_no_longer_than_its_own_deadline() -> None:

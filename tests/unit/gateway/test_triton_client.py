@@ -69,6 +69,10 @@ async def test_tritonclient_works_unchanged_and_hears_what_amulet_v1_says(gatewa
         assert said["pixels"]["outputs"][name][0] == batch["outputs"][name][0]
     assert said["refusal"][0] == "StatusCode.INVALID_ARGUMENT"
     assert said["stranger"][0] == "StatusCode.UNAUTHENTICATED"
+    for unknown in ("shared", "classes"):
+        assert said[unknown][0] == "StatusCode.INVALID_ARGUMENT"
+    assert "which this server does not read" in said["shared"][1]
+    assert "cannot be given so" in said["classes"][1]
 
 
 def compare(outputs: dict[str, list[Any]], row: int, ours: pb.PredictResponse) -> None:
