@@ -21,6 +21,7 @@ from training.errors import DataTooSmall
 from training.evaluation import metrics
 from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
 from training.evaluation.intervals import Interval, bootstrap, effective, with_room
+from training.fitting.features import Progress
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
 from training.side_by_side import side_by_side
@@ -116,10 +117,19 @@ def left_out_together(classes: int) -> list[range]:
 
 
 def leave_class_out(
-    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
+    folder: Folder,
+    eyes: Eyes,
+    groups: Groups,
+    *,
+    recipe: Recipe,
+    seed: int,
+    folds: int,
+    threads: int = 1,
+    progress: Progress | None = None,
 ) -> dict[str, Unseen]:
     """The OOD scores of the verdict, for each class that `without_each_class` tells of.
 
+    progress: told how many classes are done, of how many.
     Empty with two classes: one class alone has nothing to tell it from.
     """
     if len(folder.classes) < 3:
@@ -130,9 +140,13 @@ def leave_class_out(
         known, unseen = (ratios_of(fitted, plain[rows]) for rows in (version.known, version.unseen))
         return version.label, Unseen(version.known, version.unseen, known, unseen)
 
-    found = dict(
-        without_each_class(folder, eyes, groups, scored, recipe=recipe, seed=seed, folds=folds, threads=threads)
-    )
+    found: dict[str, Unseen] = {}
+    for label, scores in without_each_class(
+        folder, eyes, groups, scored, recipe=recipe, seed=seed, folds=folds, threads=threads
+    ):
+        found[label] = scores
+        if progress is not None:
+            progress(len(found), len(folder.classes))
     return {label: found[label] for label in folder.classes if label in found}
 
 

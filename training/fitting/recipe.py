@@ -15,7 +15,7 @@ from training.errors import SettingWrong
 from training.fitting.companion import ANSWERS, Companion
 from training.fitting.ranges import NEIGHBOURS, check_kind, check_value
 from training.fitting.tuning import Tuning
-from training.models.backbones import spec_of
+from training.models.backbones import check_levels, spec_of
 
 NO_GRAPH: Final = (
     "the head neighbours keeps every photograph that it was fitted on and is no part of a graph: it is there to be "
@@ -139,9 +139,14 @@ def _levels_of(recipe: Recipe) -> tuple[str, ...]:
 def _with_levels(settings: Mapping[str, Any]) -> dict[str, Any]:
     """With levels, where there are any, as a recipe has them."""
     levels = settings.get("levels", ())
+    check_are_names(levels)
+    return {**settings, **({"levels": tuple(levels)} if "levels" in settings else {})}
+
+
+def check_are_names(levels: object) -> None:
+    """Of levels, whichever network they are of. Raises SettingWrong."""
     if not isinstance(levels, list | tuple) or not all(isinstance(item, str) for item in levels):
         raise SettingWrong("levels must be a list of names")
-    return {**settings, **({"levels": tuple(levels)} if "levels" in settings else {})}
 
 
 def _checked(kind: type, settings: Mapping[str, Any], part: str = "") -> Mapping[str, Any]:
@@ -159,6 +164,7 @@ def _checked(kind: type, settings: Mapping[str, Any], part: str = "") -> Mapping
 def _check_ranges(recipe: Recipe) -> None:
     for name, value in _values_of(recipe):
         check_value(name, value)
+    check_levels(spec_of(recipe.backbone), recipe.levels)
     if recipe.out_ratio > recipe.unsure_ratio:
         raise SettingWrong(f"out_ratio {recipe.out_ratio} must not be above unsure_ratio {recipe.unsure_ratio}")
     if recipe.tuning is not None and recipe.tuning.batch % recipe.tuning.devices:
@@ -185,7 +191,7 @@ def _values_of(recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
 
 def _check_companion(recipe: Recipe, companion: Companion) -> None:
-    spec_of(companion.backbone)
+    check_levels(spec_of(companion.backbone), companion.levels)
     if companion.joined == ANSWERS and recipe.head == NEIGHBOURS:
         raise SettingWrong(f"answers of the head {NEIGHBOURS} are not averaged: take companion.joined features")
     if recipe.tuning is not None:

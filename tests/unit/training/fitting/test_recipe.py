@@ -136,6 +136,12 @@ def test_every_number_of_a_recipe_has_a_range_and_every_range_its_number() -> No
             "the setting preprocessing.clahe_tiles must lie between 1 and 32, not 0",
         ),
         ({"levels": 3}, "levels must be a list of names"),
+        (
+            {"levels": []},
+            "tf_efficientnet_lite0 has the levels block3, block4, block5, block6, head, and the last one used",
+        ),
+        ({"levels": ["nope", "head"]}, "the last one used must be head: not nope, head"),
+        ({"companion": {"levels": ["block4"]}}, "the last one used must be head: not block4"),
         ({"companion": {"levels": None}}, "levels must be a list of names"),
     ],
 )
