@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
-from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken, printable
+from training.data.errors import REPLACE, ClassesWrong, FolderMissing, PhotoBroken, printable
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
 
@@ -256,8 +256,8 @@ def open_image(path: Path, content: bytes) -> Image.Image:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
         picture = content.startswith(_OTHER_STARTS) or content[4:8] == _HEIF_MARK
-        other = {"mend": SAVE_ANEW} if picture else {}
-        raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph", **other) from None
+        mend = SAVE_ANEW if picture else REPLACE
+        raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph", mend=mend) from None
     except Image.DecompressionBombError:
         raise PhotoBroken(path, f"has far more than {PIXELS_MAX:,} pixels") from None
     except _BROKEN as error:
@@ -315,8 +315,8 @@ def _read_all(
     def read(item: tuple[Path, str]) -> Photo | PhotoBroken:
         file, label = item
         if file.suffix.lower() not in SUFFIXES:
-            other = {"mend": SAVE_ANEW} if file.suffix.lower() in _OTHER_SUFFIXES else {}
-            return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)", **other)
+            mend = SAVE_ANEW if file.suffix.lower() in _OTHER_SUFFIXES else REPLACE
+            return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)", mend=mend)
         relative = relative_of[file]
         if called[relative] != file:
             spellings = f"{called[relative].name!a} and {file.name!a}"
