@@ -129,7 +129,8 @@ def train(
         from training import pipeline, reproduction
         from training.errors import SettingWrong
         from training.export import run_folder
-        from training.fitting.recipe import NEIGHBOURS, NO_GRAPH, recipe_of, with_settings
+        from training.fitting.ranges import NEIGHBOURS
+        from training.fitting.recipe import NO_GRAPH, recipe_of, with_settings
 
         run_folder.check_free(out)
 

@@ -197,9 +197,16 @@ def _measure(request: Request, given: _Given, eyes: Eyes, threads: int, say: Say
         progress=lambda done, total: say("Cross-validating", done, total),
         outside_groups={each: grouped(photos) for each, photos in given.aside.report.items()},
     )
-    say("Leaving each class out", 0, 1)
+    say("Leaving each class out", 0, len(folder.classes))
     left_out = leave_class_out(
-        folder, eyes, given.together, recipe=recipe, seed=seed, folds=request.folds, threads=at_once
+        folder,
+        eyes,
+        given.together,
+        recipe=recipe,
+        seed=seed,
+        folds=request.folds,
+        threads=at_once,
+        progress=lambda done, total: say("Leaving each class out", done, total),
     )
     answered = answered_of(folder, found, set_coverage=recipe.set_coverage)
     source = Provenance(request.data.resolve().name, folder.fingerprint, len(folder.photos), request.folds, seed)

@@ -16,9 +16,10 @@ from training.data.alike import Alike, most_alike, most_alike_across
 from training.data.duplicates import Pair, copies, groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken
 from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
-from training.data.labels import Array, Suspect, shape_features, suspects
+from training.data.labels import Array, Judged, Suspect, judged, shape_features
 from training.data.names import NAMES_FILE, NamedLevel, Names, read_names
 from training.data.quality import Flaw, Quality, flaws, qualities
+from training.listing import listed
 
 # The largest class against the smallest: beyond, the small one is learnt badly whatever is done about it.
 IMBALANCE_RATIO_MAX: Final = 3.0
@@ -66,13 +67,18 @@ class Check:
     flawed: tuple[Flawed, ...]
     copies: tuple[tuple[Photo, ...], ...]  # groups of two and more
     against: Against | None
-    suspects: tuple[Suspect, ...] | None  # None: labels were not looked at
+    labels: Judged
     labels_seen_by: str  # what the labels were judged with, or why they were not
     photos: tuple[Photo, ...]
     levels: tuple[NamedLevel, ...]  # of the class tree, lowest first; empty without one
     alike: tuple[Alike, ...]  # for a second look, where one was asked for: no copies as far as is known
     alike_by: str  # what features they are alike by
     untranslated: Mapping[str, tuple[str, ...]]  # language of classes.yaml -> ids without a name in it
+
+    @property
+    def suspects(self) -> tuple[Suspect, ...] | None:
+        """Photographs whose label is doubtful; None: labels were not judged."""
+        return self.labels.suspects
 
     @property
     def imbalance_ratio(self) -> float:
@@ -103,11 +109,17 @@ class Check:
             (shared, f"{_count(shared, 'photograph')} also in {self.against.path if self.against else ''}."),
             (copied, f"{_count(copied, 'copy', 'copies')} of other photographs: they stay in one part of any split."),
             (self.suspects, f"{_count(self.suspects or (), 'label')} to look at again."),
+            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
+            (
+                self.labels.untold,
+                f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
+                f"label is doubted between two of them.",
+            ),
             (flawed, f"Hard to learn from: {', '.join(f'{count} {flaw}' for flaw, count in flawed.items())}."),
-            (small, f"Fewer than {PER_CLASS_MIN} photographs of {', '.join(small)}."),
+            (small, f"Fewer than {PER_CLASS_MIN} photographs of {listed(small)}."),
             (
                 self.untranslated,
-                " ".join(f"{NAMES_FILE} has no {tag} name for {', '.join(ids)}." for tag, ids in untranslated),
+                " ".join(f"{NAMES_FILE} has no {tag} name for {listed(ids)}." for tag, ids in untranslated),
             ),
             (uneven, f"The largest class has {self.imbalance_ratio:.1f} times the photographs of the smallest."),
         )
@@ -172,6 +184,7 @@ class Check:
                 for each in self.suspects
             ],
             "labels_judged_with": self.labels_seen_by,
+            "labels_not_told_apart": [list(pair) for pair in self.labels.untold],
             "advice": list(self.advice),
         }
 
@@ -204,7 +217,10 @@ def check_folder(
     pairs = near_duplicates(scan.photos)
     together = groups(scan.photos, pairs)
     embed = _once(embed)
-    doubtful, seen_by = _doubtful(scan, together, embed, embedded_by, seed)
+    labels = _judged(scan, together, embed, seed)
+    why = (
+        f"{embedded_by} do not tell these classes apart by more than luck: {labels.why}" if labels.blind else labels.why
+    )
     return Check(
         path=path,
         fingerprint=None if scan.broken else fingerprint(scan.photos),
@@ -220,8 +236,8 @@ def check_folder(
         against=None
         if against is None
         else _compared(scan.photos, against, progress("Reading the other folder"), embed, second_look),
-        suspects=doubtful,
-        labels_seen_by=seen_by,
+        labels=labels,
+        labels_seen_by=why or embedded_by,
         photos=scan.photos,
         levels=names.levels if names else (),
         alike=most_alike(together, embed(scan.photos), second_look) if second_look and scan.photos else (),
@@ -246,21 +262,16 @@ def _unusable(scan: Scan) -> str | None:
     filled = Counter(photo.label for photo in scan.photos)
     empty = [label for label in scan.classes if not filled[label]]
     if empty:
-        return f"{_count(empty, 'class', 'classes')} without photographs: {', '.join(empty)}"
+        return f"{_count(empty, 'class', 'classes')} without photographs: {listed(empty)}"
     if len(scan.classes) < 2:
         return f"there is one class only, {scan.classes[0]}"
     return None
 
 
-def _doubtful(
-    scan: Scan, together: Sequence[Sequence[Photo]], embed: Embed, embedded_by: str, seed: int
-) -> tuple[tuple[Suspect, ...] | None, str]:
-    if len({photo.label for photo in scan.photos}) < 2:
-        return None, "there are not two classes to compare"
-    found = suspects(together, embed(scan.photos), seed=seed)
-    if found is None:
-        return None, "a class has fewer than two independent photographs"
-    return found, embedded_by
+def _judged(scan: Scan, together: Sequence[Sequence[Photo]], embed: Embed, seed: int) -> Judged:
+    if len({photo.label for photo in scan.photos}) < 2:  # looking takes minutes
+        return Judged(None, "there are not two classes to compare")
+    return judged(together, embed(scan.photos), seed=seed)
 
 
 def _once(embed: Embed) -> Embed:

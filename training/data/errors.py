@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+REPLACE: Final = "replace it or move it out of the folder"
 
 
 class DataWrong(ValueError):
@@ -41,9 +43,7 @@ class PhotoBroken(DataWrong):
     path: the file, as it can be printed.  why: what is wrong with it, without the file's name.  mend: what to do.
     """
 
-    def __init__(
-        self, path: Path, why: str, *, others: int = 0, mend: str = "replace it or move it out of the folder"
-    ) -> None:
+    def __init__(self, path: Path, why: str, *, others: int = 0, mend: str = REPLACE) -> None:
         more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
         super().__init__(f"{path} {why}{more}: {mend}")
         self.path, self.why, self.mend = Path(in_one_line(str(path))), why, mend

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
-from training.data.errors import ClassesWrong, FolderMissing, PhotoBroken, printable
+from training.data.errors import REPLACE, ClassesWrong, FolderMissing, PhotoBroken, printable
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
 
@@ -47,6 +47,28 @@ SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
 )
 # Left by file managers and by people who describe their data; anything else is named as an error.
 _IGNORED_SUFFIXES: Final = frozenset({".txt", ".md", ".yaml", ".yml", ".json", ".csv", ".ini", ".db", ".html"})
+# What telephones, cameras and scanners write besides.
+_OTHER_SUFFIXES: Final = frozenset(
+    {
+        ".heic",
+        ".heif",
+        ".hif",
+        ".avif",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".mpo",
+        ".jfif",
+        ".jxl",
+        ".dng",
+        ".cr2",
+        ".nef",
+    }
+)
+_OTHER_STARTS: Final = (b"GIF8", b"II*\x00", b"MM\x00*", b"BM", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ")
+_HEIF_MARK: Final = b"ftyp"  # of HEIC and AVIF, after four bytes
+SAVE_ANEW: Final = "save it as JPEG, or move it out of the folder"
 _CLASS_NAME_CHARACTERS_MAX: Final = 128
 _OBJECT: Final = re.compile(r"(?:^|_)obj([0-9][a-z0-9-]*)(?:_|$)", re.IGNORECASE)
 _BROKEN: Final = (OSError, SyntaxError, ValueError, MemoryError, NotImplementedError, OverflowError, EOFError)
@@ -233,7 +255,9 @@ def open_image(path: Path, content: bytes) -> Image.Image:
     try:
         image = Image.open(BytesIO(content), formats=FORMATS)
     except UnidentifiedImageError:
-        raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph") from None
+        picture = content.startswith(_OTHER_STARTS) or content[4:8] == _HEIF_MARK
+        mend = SAVE_ANEW if picture else REPLACE
+        raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph", mend=mend) from None
     except Image.DecompressionBombError:
         raise PhotoBroken(path, f"has far more than {PIXELS_MAX:,} pixels") from None
     except _BROKEN as error:
@@ -291,7 +315,8 @@ def _read_all(
     def read(item: tuple[Path, str]) -> Photo | PhotoBroken:
         file, label = item
         if file.suffix.lower() not in SUFFIXES:
-            return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)")
+            mend = SAVE_ANEW if file.suffix.lower() in _OTHER_SUFFIXES else REPLACE
+            return PhotoBroken(file, "is not named like a photograph (.jpg, .jpeg, .png or .webp)", mend=mend)
         relative = relative_of[file]
         if called[relative] != file:
             spellings = f"{called[relative].name!a} and {file.name!a}"

@@ -4,6 +4,10 @@ A class's photographs set the bar that a foreign photograph must pass to be susp
 belonging to it: the mean probability that they get for their own class (Northcutt, Jiang
 and Chuang 2021, eq. 2 and 3). The estimate of a photograph comes from a model that saw
 neither it nor a copy of it.
+
+That a photograph looks like another class says something of its label only where features tell
+classes apart: all of them together better than chance, and the two in question. Elsewhere nearly every
+photograph is a suspect, and none of them with reason.
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from training.data.duplicates import group_numbers
 from training.data.folder import LOOK_PX, Photo
 from training.data.splits import divide
+from training.evaluation import metrics
+from training.evaluation.intervals import Interval, bootstrap, of_class_mean
 
 Array = NDArray[np.floating[Any]]
 
@@ -28,6 +36,8 @@ FOLDS_MAX: Final = 5
 _PENALTY: Final = 0.02  # scikit-learn's C on standardised features: strong, there are few photographs
 _CELLS: Final = 8  # a look's gradients are summed over so many by so many cells
 _DIRECTIONS: Final = 8
+_ALPHA: Final = 0.05  # of the test whether two classes are told apart
+_PROBABILITY_MIN: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +50,32 @@ class Suspect:
     given_probability: float  # of the label that it carries
 
 
-def suspects(
-    together: Sequence[Sequence[Photo]], features: Mapping[str, Array], *, seed: int
-) -> tuple[Suspect, ...] | None:
-    """The photographs whose label is doubtful, the most doubtful first.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is said of the labels of a folder."""
 
-    together: groups of copies, as `duplicates.groups` gives them.  features: relative path ->
-    [size].  None where a class has fewer than two independent photographs: there is nothing
-    to compare with.
+    suspects: tuple[Suspect, ...] | None  # the most doubtful first; None: they cannot be judged
+    why: str = ""  # they cannot
+    blind: bool = False  # whether that is because the features tell the classes no better than chance
+    # Classes that the features do not tell apart, by name: what they doubt between the two is left out.
+    untold: tuple[tuple[str, str], ...] = ()
+
+
+def judged(together: Sequence[Sequence[Photo]], features: Mapping[str, Array], *, seed: int) -> Judged:
+    """The photographs whose label is doubtful, as far as these features can tell.
+
+    together: groups of copies, as `duplicates.groups` gives them.  features: relative path -> [size].
+    Nothing is judged where a class has fewer than two independent photographs, and where the features name held-out
+    photographs no better than chance: where the interval of their balanced accuracy holds 1 by the number of classes,
+    which is what answers that know nothing of the labels have, however many photographs each class has.
     """
     labels = {photo.label for members in together for photo in members}
+    if len(labels) < 2:
+        return Judged(None, "there are not two classes to compare")
     independent = Counter(label for members in together for label in {photo.label for photo in members})
-    folds = min(FOLDS_MAX, *(independent[label] for label in labels)) if labels else 0
-    if folds < 2 or len(labels) < 2:
-        return None
+    folds = min(FOLDS_MAX, *independent.values())
+    if folds < 2:
+        return Judged(None, "a class has fewer than two independent photographs")
     parts = divide(together, {str(number): 1.0 for number in range(folds)}, seed=seed, everywhere=False)
     photos = [photo for part in parts.values() for photo in part]
     classes = sorted(labels)
@@ -61,16 +83,53 @@ def suspects(
     fold = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts.values())])
     rows = np.stack([features[photo.relative] for photo in photos])
     estimate = out_of_fold(rows, truth, fold, classes=len(classes))
-    doubted = doubtful(estimate, truth)
-    return tuple(
-        Suspect(
-            photo=photos[row],
-            suggested=classes[better],
-            probability=float(estimate[row, better]),
-            given_probability=float(estimate[row, truth[row]]),
+    groups = group_numbers(photos, together)
+    right = _balanced_accuracy(estimate, truth, groups, seed=seed)
+    if right.low <= 1.0 / len(classes):
+        return Judged(
+            None,
+            f"they name {right.value:.0%} of the photographs of a typical class rightly ({right.low:.0%} to "
+            f"{right.high:.0%}), and chance alone {1.0 / len(classes):.0%}",
+            blind=True,
         )
-        for row, better in doubted
+    doubted = doubtful(estimate, truth)
+    pairs = {tuple(sorted((int(truth[row]), better))) for row, better in doubted}
+    untold = {pair for pair in pairs if not _told_apart(estimate, truth, groups, *pair)}
+    return Judged(
+        tuple(
+            Suspect(
+                photo=photos[row],
+                suggested=classes[better],
+                probability=float(estimate[row, better]),
+                given_probability=float(estimate[row, truth[row]]),
+            )
+            for row, better in doubted
+            if tuple(sorted((int(truth[row]), better))) not in untold
+        ),
+        untold=tuple((classes[first], classes[second]) for first, second in sorted(untold)),
     )
+
+
+def _balanced_accuracy(estimate: Array, labels: NDArray[np.int64], groups: NDArray[np.intp], *, seed: int) -> Interval:
+    answers = estimate.argmax(axis=1)
+    found = bootstrap(
+        lambda rows: metrics.balanced_accuracy(labels[rows], answers[rows]), [labels], seed=seed, groups=[groups]
+    )
+    return of_class_mean(found, groups, labels)
+
+
+def _told_apart(estimate: Array, labels: NDArray[np.int64], groups: NDArray[np.intp], first: int, second: int) -> bool:
+    """Whether evidence for one of two classes against the other is higher on its own photographs, by more than luck.
+
+    The one-sided Mann-Whitney test, as look-alikes are found by in training; copies are one observation.
+    """
+    evidence = np.log(np.maximum(estimate[:, first], _PROBABILITY_MIN))
+    evidence = evidence - np.log(np.maximum(estimate[:, second], _PROBABILITY_MIN))
+    own, other = (
+        [float(evidence[(labels == label) & (groups == group)].mean()) for group in np.unique(groups[labels == label])]
+        for label in (first, second)
+    )
+    return bool(mannwhitneyu(own, other, alternative="greater").pvalue < _ALPHA)
 
 
 def out_of_fold(rows: Array, labels: NDArray[np.int64], fold: NDArray[np.int64], *, classes: int) -> Array:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from training import documents
 from training.data.errors import NamesWrong
+from training.listing import listed
 
 NAMES_FILE: Final = "classes.yaml"
 # Of an answer at no level above: a caller may ask for it, so no level may be called that.
@@ -136,7 +137,7 @@ def _hint(name: str, classes: Sequence[str]) -> str:
     if same:
         return f"the folder {same[0]} only looks the same, written {same[0]!a} and not {name!a}; copy its name"
     near = get_close_matches(name, classes, n=1)
-    return f"did you mean {near[0]}?" if near else f"the folders are {', '.join(classes)}"
+    return f"did you mean {near[0]}?" if near else f"the folders are {listed(classes)}"
 
 
 def _document(path: Path) -> Mapping[str, Any]:

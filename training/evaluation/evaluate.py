@@ -30,6 +30,7 @@ from training.evaluation.intervals import Interval, bootstrap_all, effective, sh
 from training.evaluation.learnt import TrainedOn
 from training.evaluation.levels import Above, level_name
 from training.evaluation.tables import tables
+from training.listing import listed
 
 _SEED: Final = 0  # of the bootstrap: the same photographs give the same intervals
 
@@ -142,7 +143,7 @@ def evaluate(
     unknown = [label for label in scan.classes if label not in classes]
     if unknown:
         raise LabelsUnknown(
-            f"{data / unknown[0]} is no class of {model.card.version}: it knows {', '.join(classes)}; "
+            f"{data / unknown[0]} is no class of {model.card.version}: it knows {listed(classes)}; "
             f"photographs of other things are given with --ood"
         )
     sets = {item.name: _outside_photos(item) for item in outside}

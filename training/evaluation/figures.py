@@ -27,7 +27,7 @@ from training.evaluation.intervals import (
     with_room,
 )
 from training.evaluation.levels import LevelRow, level_rows
-from training.evaluation.unseen import LeftOut, mean_auroc
+from training.evaluation.unseen import LeftOut, how_left_out, mean_auroc
 from training.evaluation.views import multi_view
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # a metric's may be longer: something stands before and after it
@@ -117,7 +117,7 @@ def figures_of(folder: Folder, found: OutOfFold, left_out: LeftOut, source: Prov
         cards.extend(_of_level(row, whole))
     cards.extend(_by_side(folder, found, heads, source.seed))
     cards.extend(_by_object(folder, found, whole, source.seed))
-    cards.extend(_outside(found, left_out, whole, source.seed))
+    cards.extend(_outside(found, left_out, whole, source.seed, classes=len(folder.classes)))
     return tuple(cards)
 
 
@@ -224,7 +224,7 @@ def _by_object(folder: Folder, found: OutOfFold, whole: str, seed: int) -> list[
     ]
 
 
-def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list[MetricCard]:
+def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int, *, classes: int) -> list[MetricCard]:
     cards = []
     for name, area in outside_areas(found, seed=seed).items():
         share, groups = found.outside_rejected[name], found.outside_groups[name]
@@ -241,6 +241,7 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
         )
     if left_out:
         area = mean_auroc(left_out, found.labels, seed=seed, groups=found.groups)
+        how = how_left_out(classes)
         cards.append(
             MetricCard(
                 f"auroc_{_UNSEEN_CLASS}",
@@ -248,7 +249,7 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int) -> list
                 area.low,
                 area.high,
                 f"mean over {len(left_out)} classes of a version that never saw the class, its photographs against "
-                f"held-out ones of the other classes; {whole}",
+                f"held-out ones of the other classes{f' ({how})' if how else ''}; {whole}",
             )
         )
     return cards

@@ -16,6 +16,7 @@ import numpy as np
 from training.evaluation import metrics
 from training.evaluation.assessment import Assessment, ClassRow
 from training.evaluation.intervals import Interval
+from training.listing import listed
 
 BALANCED_ACCURACY_MIN: Final = 0.90
 CLASS_F1_MIN: Final = 0.80
@@ -108,7 +109,7 @@ def _accuracy(found: Assessment) -> Iterator[tuple[bool, str]]:
         worst = min(scores, key=lambda label: scores[label])
         yield True, f"Every class has an F1 of at least {CLASS_F1_MIN:.2f}; the lowest is {scores[worst]:.2f}, {worst}."
         return
-    named = ", ".join(f"{label} ({value:.2f})" for value, label in weak)
+    named = listed([f"{label} ({value:.2f})" for value, label in weak])
     yield False, f"F1 below {CLASS_F1_MIN:.2f}: {named}."
 
 
@@ -190,8 +191,7 @@ def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[s
     few = [_counted(row) for row in found.per_class if row.photos and round(row.independent) < PER_CLASS_WANTED]
     if few:
         yield (
-            f"Photograph more pieces, not the same ones again, until each class has {PER_CLASS_WANTED}: "
-            f"{', '.join(few)}."
+            f"Photograph more pieces, not the same ones again, until each class has {PER_CLASS_WANTED}: {listed(few)}."
         )
     if list(_sides(found)):
         yield "Ask callers for both sides: the gateway fuses the views of one object."

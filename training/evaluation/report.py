@@ -21,12 +21,14 @@ from training.evaluation.assessment import Answered, Assessment, ClassRow, Group
 from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.look_alikes import LookAlikes
+from training.evaluation.unseen import how_left_out
 from training.explanation.contrast import contrast, contrasted
 from training.explanation.overlay import overlaid
 from training.pages import charts, pictures, render, settings_rows
 from training.pages.charts import Border, Line
 
 MISTAKES_SHOWN_MAX: Final = 18
+UNSEEN_SHOWN_MAX: Final = 30  # classes, the hardest first; metrics.json lists all
 _CURVE_POINTS_MAX: Final = 400
 _SCORE_RANGE: Final = (-1.0, 4.0)  # OOD scores: 0 is typical, 1 the border to "out"; beyond 4 nothing is new
 _FIGURE_WORDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -115,7 +117,9 @@ def page(subject: Subject) -> str:
             y_range=(_floor(1.0 - float(found.risk_coverage.risk.max())), 1.0),
         ),
         scores=_score_histogram(subject),
-        unseen=sorted(subject.unseen.items(), key=lambda item: item[1]),
+        unseen=sorted(subject.unseen.items(), key=lambda item: item[1])[:UNSEEN_SHOWN_MAX],
+        unseen_in_all=len(subject.unseen),
+        how_left_out=how_left_out(len(subject.card.classes)),
         whisker=lambda interval, **more: charts.whisker(interval.value, interval.low, interval.high, width=90, **more),
         by_side=[_group_cells(row) for row in found.by_side],
         by_quality=[_group_cells(row) for row in found.by_quality],

@@ -1,6 +1,7 @@
 """The hard test of OOD detection: what a version says of a class that it never saw, each class in turn.
 
-What is left out resembles the others, as an object of an unknown family does.
+What is left out resembles the others, as an object of an unknown family does. A version for each class is as many fits
+as there are classes, so beyond VERSIONS_MAX several are left out of one version together (decision 0248).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,12 @@ from training.errors import DataTooSmall
 from training.evaluation import metrics
 from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
 from training.evaluation.intervals import Interval, bootstrap, effective, with_room
+from training.fitting.features import Progress
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
 from training.side_by_side import side_by_side
 
+VERSIONS_MAX: Final = 24  # each is one fit: 300 of them took a quarter of an hour (decision 0248)
 _Told = TypeVar("_Told")
 
 
@@ -33,7 +36,7 @@ class Without:
 
     label: str
     fit: Fit
-    known: NDArray[np.intp]  # rows of the folder: the photographs of the other classes in that fold
+    known: NDArray[np.intp]  # rows of the folder: the photographs in that fold of the classes that it did see
     unseen: NDArray[np.intp]  # rows: those of the class
 
 
@@ -65,43 +68,68 @@ def without_each_class(
     folds: int,
     threads: int = 1,
 ) -> Iterator[_Told]:
-    """What is told of a version without each class, in the folder's order; no other things place its borders.
+    """What is told of a version without each class, no other things placing its borders; as `left_out_together` orders.
 
-    A class is passed over whose fold holds no photograph of another, and one without which no version can be fitted:
-    copies that lie under it go with it, and may be most of what another class has. threads: classes at once.
+    Of more than VERSIONS_MAX classes several are left out of one version. A class is passed over whose fold holds no
+    photograph of another, and one without which no version can be fitted: copies that lie under it go with it, and may
+    be most of what another class has. threads: versions at once.
     """
     row_of = {photo.relative: row for row, photo in enumerate(folder.photos)}
     labels = labels_of(folder)
     tests = list(divide(groups, {str(number): 1.0 for number in range(folds)}, seed=seed).values())
 
-    def known_of(number: int) -> NDArray[np.intp]:
-        rows = {row_of[photo.relative] for photo in tests[number % folds]}
-        return np.array(sorted(row for row in rows if labels[row] != number), np.intp)
+    def known_of(numbers: Sequence[int]) -> NDArray[np.intp]:
+        rows = {row_of[photo.relative] for photo in tests[numbers[0] % folds]}
+        return np.array(sorted(row for row in rows if labels[row] not in numbers), np.intp)
 
-    def without(number: int) -> list[_Told]:
-        label, known = folder.classes[number], known_of(number)
+    def without(numbers: Sequence[int]) -> list[_Told]:
+        away, known = {folder.classes[number] for number in numbers}, known_of(numbers)
+        if not len(known):
+            return []
         kept_back = set(known.tolist())
         inside = [
             members
             for members in groups
-            if row_of[members[0].relative] not in kept_back and all(photo.label != label for photo in members)
+            if row_of[members[0].relative] not in kept_back and all(photo.label not in away for photo in members)
         ]
-        fewer = np.where(labels > number, labels - 1, labels)
+        fewer = labels - np.searchsorted(numbers, labels)  # of the classes that stay; nobody reads it of the others
+        classes = len(folder.classes) - len(numbers)
         try:
-            fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=len(folder.classes) - 1, recipe=recipe, seed=seed)
+            fit = fit_on(inside, row_of, _alone(eyes), fewer, classes=classes, recipe=recipe, seed=seed)
         except (DataTooSmall, SplitImpossible):
-            return []
-        return [told(Without(label, fit, known, np.flatnonzero(labels == number)))]
+            # One of them alone may be the reason: the others are measured without it.
+            half = len(numbers) // 2
+            return [*without(numbers[:half]), *without(numbers[half:])] if half else []
+        return [
+            told(Without(folder.classes[number], fit, known, np.flatnonzero(labels == number))) for number in numbers
+        ]
 
-    numbers = [number for number in range(len(folder.classes)) if len(known_of(number))]
-    return chain.from_iterable(side_by_side(without, numbers, threads=threads))
+    return chain.from_iterable(side_by_side(without, left_out_together(len(folder.classes)), threads=threads))
+
+
+def left_out_together(classes: int) -> list[range]:
+    """Numbers of classes that are left out of one version: each alone, or dealt out to VERSIONS_MAX in turn.
+
+    Neighbours by name are often one family. Left out in turn, each is told from a version that knows the others.
+    """
+    versions = min(classes, VERSIONS_MAX)
+    return [range(first, classes, versions) for first in range(versions)]
 
 
 def leave_class_out(
-    folder: Folder, eyes: Eyes, groups: Groups, *, recipe: Recipe, seed: int, folds: int, threads: int = 1
+    folder: Folder,
+    eyes: Eyes,
+    groups: Groups,
+    *,
+    recipe: Recipe,
+    seed: int,
+    folds: int,
+    threads: int = 1,
+    progress: Progress | None = None,
 ) -> dict[str, Unseen]:
     """The OOD scores of the verdict, for each class that `without_each_class` tells of.
 
+    progress: told how many classes are done, of how many.
     Empty with two classes: one class alone has nothing to tell it from.
     """
     if len(folder.classes) < 3:
@@ -112,9 +140,23 @@ def leave_class_out(
         known, unseen = (ratios_of(fitted, plain[rows]) for rows in (version.known, version.unseen))
         return version.label, Unseen(version.known, version.unseen, known, unseen)
 
-    return dict(
-        without_each_class(folder, eyes, groups, scored, recipe=recipe, seed=seed, folds=folds, threads=threads)
-    )
+    found: dict[str, Unseen] = {}
+    for label, scores in without_each_class(
+        folder, eyes, groups, scored, recipe=recipe, seed=seed, folds=folds, threads=threads
+    ):
+        found[label] = scores
+        if progress is not None:
+            progress(len(found), len(folder.classes))
+    return {label: found[label] for label in folder.classes if label in found}
+
+
+def how_left_out(classes: int) -> str:
+    """How many of so many classes a version did not see, in words; empty where each was left out alone."""
+    if classes <= VERSIONS_MAX:
+        return ""
+    fewest, rest = divmod(classes, VERSIONS_MAX)
+    count = f"{fewest} or {fewest + 1}" if rest else str(fewest)
+    return f"each of {VERSIONS_MAX} versions was made without {count} of {classes} classes"
 
 
 def mean_auroc(

@@ -27,7 +27,8 @@ from training.evaluation.intervals import Interval, bootstrap_all, effective, re
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
-from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
+from training.fitting.ranges import HEADS
+from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.tuning import Tuning
 from training.models import weights
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from training.evaluation import several
 from training.evaluation.intervals import Interval
+from training.evaluation.unseen import how_left_out
 from training.experiments import compare
 from training.experiments.ablate import Ablation
 from training.experiments.calibrators import SERVED, Calibrators
@@ -134,10 +135,12 @@ def detectors_page(found: Detectors) -> str:
     """The whole report as one HTML file that needs nothing else."""
     p_values = found.p_values
     best = found.rows[0]
+    how = how_left_out(found.classes)
+    classes = f"each of {found.classes} classes left out in turn{f' ({how})' if how else ''}"
     return render(
         "experiments/table.html.j2",
         title=f"{len(found.rows)} scores of what is out of distribution",
-        measured=f"{_photographs(found)}, each of {found.classes} classes left out in turn, "
+        measured=f"{_photographs(found)}, {classes}, "
         f"{_seeds(found)}: AUROC against held-out photographs of the other classes",
         sentences=[
             f"An object of a class that was never learnt is told best by {best.name}: AUROC "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from training.augmentation.standard import Strength
 from training.errors import SettingWrong
 from training.fitting.head_only import LINEAR
-from training.fitting.recipe import Recipe, with_settings
+from training.fitting.recipe import Recipe, check_are_names, with_settings
 from training.models import weights
 from training.models.backbones import spec_of
 
@@ -208,8 +208,11 @@ def _range(field: str, given: Mapping[str, Any]) -> Range:
 
 
 def _check(field: str, value: Any, base: Recipe) -> None:
-    """Each value by itself: the recipe says what is wrong with it."""
-    _applied(base, {field: value})
+    """Each value by itself: the recipe says what is wrong with it; levels are judged for every backbone."""
+    if field == "levels":
+        check_are_names(value)
+    else:
+        _applied(base, {field: value})
     if field == "backbone" and not weights.installed(value):
         weights.of_backbone(value)
     if field == "head" and value not in LINEAR:

@@ -32,11 +32,13 @@ from protos.verdict import decide
 from protos.wording import DISCLAIMER
 from training.data.errors import FolderMissing, PhotoBroken, printable
 from training.data.folder import SUFFIXES
+from training.data.names import composed
 from training.errors import SettingWrong
 from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.explanation.methods import GRAD_CAM, MEANS, Explain
 from training.explanation.overlay import overlay_png
 from training.explanation.page import Shown, page
+from training.listing import listed
 
 INDEX: Final = "index.html"
 DOCUMENT: Final = "explanations.json"
@@ -88,12 +90,13 @@ def explain_folder(
     can be read, SettingWrong for a class the model does not know or a place that is in use.
     """
     classes = [item.id for item in model.card.classes]
-    if target is not None and target not in classes:
-        raise SettingWrong(f"{target} is no class of {model.card.version}: it knows {', '.join(classes)}")
+    known = [composed(label) for label in classes]  # as it is typed, and as a card that is older spells it
+    if target is not None and composed(target) not in known:
+        raise SettingWrong(f"{target} is no class of {model.card.version}: it knows {listed(classes)}")
     _check_place(folder, out)
     files = photographs(folder)
     chosen = files if sample is None else sampled(files, folder, sample, seed=seed)
-    class_index = BEST if target is None else classes.index(target)
+    class_index = BEST if target is None else known.index(composed(target))
     cache = out / CACHE
     cache.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []

@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from training.blocks import in_blocks
 from training.fitting.companion import ANSWERS, Companion
 from training.fitting.covariance import Covariance
-from training.fitting.recipe import NEIGHBOURS, Recipe
+from training.fitting.ranges import NEIGHBOURS
+from training.fitting.recipe import Recipe
 from training.models.backbones import spec_of
 from training.models.heads import Head, LinearHead, NeighbourHead
 

@@ -146,11 +146,7 @@ class Backbone(nn.Module):
 
     def __init__(self, spec: BackboneSpec, levels: tuple[str, ...]) -> None:
         super().__init__()
-        if not levels or levels[-1] != "head" or any(level not in spec.levels for level in levels):
-            raise SettingWrong(
-                f"{spec.name} has the levels {', '.join(spec.levels)}, and the last one used must be head: "
-                f"not {', '.join(levels) or 'none'}"
-            )
+        check_levels(spec, levels)
         self.spec = spec
         self.levels = levels
         network = _built(spec)
@@ -206,6 +202,15 @@ def spec_of(name: str) -> BackboneSpec:
         return BACKBONES[name]
     except KeyError:
         raise SettingWrong(f"there is no backbone {name}: choose {' or '.join(BACKBONES)}") from None
+
+
+def check_levels(spec: BackboneSpec, levels: tuple[str, ...]) -> None:
+    """Raises SettingWrong where features of this network cannot leave at these levels."""
+    if not levels or levels[-1] != "head" or any(level not in spec.levels for level in levels):
+        raise SettingWrong(
+            f"{spec.name} has the levels {', '.join(spec.levels)}, and the last one used must be head: "
+            f"not {', '.join(levels) or 'none'}"
+        )
 
 
 def pretrained(spec: BackboneSpec, levels: tuple[str, ...], *, file: Path | None = None) -> Backbone:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageFilter, ImageOps
@@ -15,6 +17,7 @@ from tests.unit.training.data.cast import picture, write_class, write_folder
 from training.data.check import Check, check_folder
 from training.data.commands import data
 from training.data.errors import FolderMissing
+from training.data.folder import Photo
 from training.data.report import page, summary
 
 
@@ -90,14 +93,19 @@ def test_a_good_folder_says_that_nothing_stands_out(tmp_path: Path) -> None:
             Image.blend(sharp, picture(100 * number + index, width=240, height=240), 0.6).save(
                 tmp_path / label / f"front_{index}.png"
             )
-    found = check_folder(tmp_path)
+
+    def told(photos: Sequence[Photo]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        return {each.relative: 9.0 * np.eye(2)["ab".index(each.label)] + rng.normal(size=2) for each in photos}
+
+    found = check_folder(tmp_path, embed=told)
     assert found.unusable is None
     assert found.flawed == ()
     assert found.copies == ()
     assert found.imbalance_ratio == 1.0
-    if not found.suspects:
-        assert "Nothing stands out." in summary(found)
-        assert "Nothing stands out." in page(found)
+    assert found.suspects == ()
+    assert "Nothing stands out." in summary(found)
+    assert "Nothing stands out." in page(found)
 
 
 def test_an_empty_class_is_reported_and_not_a_crash(tmp_path: Path) -> None:
@@ -148,4 +156,46 @@ def test_labels_are_judged_by_the_backbone_unless_asked_to_be_quick(tmp_path: Pa
     html = tmp_path / "report.html"
     result = CliRunner().invoke(data, ["check", str(root), "--html", str(html), "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["labels_judged_with"] == "features of a frozen tf_efficientnet_lite0"
+    # Of six photographs the features may not be shown to tell anything: then that is what it says of them.
+    assert json.loads(result.stdout)["labels_judged_with"].startswith("features of a frozen tf_efficientnet_lite0")
+
+
+def test_of_300_small_classes_the_advice_names_the_first(tmp_path: Path) -> None:
+    write_class(tmp_path, "mould_000", 1, first_seed=0)
+    for number in range(1, 300):
+        (tmp_path / f"mould_{number:03}").mkdir()
+    sentences = check_folder(tmp_path).advice
+    assert sentences[0].startswith("299 classes without photographs: mould_001, mould_002, ")
+    assert sentences[0].endswith(" and 289 more.")
+    assert any(each.startswith("Fewer than 15 photographs of mould_000, ") for each in sentences)
+    assert max(map(len, sentences)) < 250
+
+
+def test_where_features_tell_nothing_the_check_says_so_and_lists_no_photograph(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 8, "b": 8})
+
+    def noise(photos: Sequence[Photo]) -> dict[str, np.ndarray]:
+        return {each.relative: np.random.default_rng(number).normal(size=4) for number, each in enumerate(photos)}
+
+    found = check_folder(tmp_path, embed=noise, embedded_by="noise")
+    assert found.suspects is None
+    (said,) = [each for each in found.advice if each.startswith("No label can be judged: noise do not tell")]
+    assert "chance alone 50%" in said
+    assert said in summary(found)
+    assert "Not judged: noise do not tell these classes apart" in page(found)
+    assert found.document()["suspected_labels"] is None
+
+
+def test_classes_that_features_do_not_tell_apart_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"a": 8, "b": 8, "c": 8})
+
+    def shapes(photos: Sequence[Photo]) -> dict[str, np.ndarray]:
+        return {
+            each.relative: np.eye(2)[int(each.label == "c")] * 5 + np.random.default_rng(number).normal(size=2)
+            for number, each in enumerate(photos)
+        }
+
+    found = check_folder(tmp_path, embed=shapes)
+    assert found.document()["labels_not_told_apart"] == [["a", "b"]]
+    assert found.suspects == ()
+    assert "These features do not tell apart a and b: no label is doubted between two of them." in found.advice

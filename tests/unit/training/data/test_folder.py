@@ -319,6 +319,23 @@ def test_an_animation_and_a_foreign_suffix_are_refused(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP", "AVIF", "HEIC"])
+def test_a_picture_of_another_format_is_to_be_saved_anew_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
+    file = write_folder(tmp_path, {"a": 2, "b": 2}) / "a/front_000.jpg"
+    if kind == "HEIC":
+        file.write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(500))
+    else:
+        picture(1).save(file, format=kind)
+    mend = "save it as JPEG, or move it out of the folder"
+    with pytest.raises(PhotoBroken) as refused:
+        load_folder(tmp_path)
+    assert str(refused.value) == f"{file} is not a JPEG, PNG or WebP photograph: {mend}"
+    named = file.rename(file.with_suffix(f".{kind.lower()}"))
+    with pytest.raises(PhotoBroken) as refused:
+        load_folder(tmp_path)
+    assert str(refused.value) == f"{named} is not named like a photograph (.jpg, .jpeg, .png or .webp): {mend}"
+
+
 def test_nobody_waits_for_the_other_end_of_a_pipe(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "data", {"a": 2, "b": 2})
     os.mkfifo(root / "a/front_9.jpg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis.extra import numpy as nps
 
 from tests.unit.training.data.cast import photo
 from training.data.folder import Photo
-from training.data.labels import doubtful, out_of_fold, shape_features, suspects
+from training.data.labels import doubtful, judged, out_of_fold, shape_features
 
 
 def test_the_rule_on_a_case_worked_out_by_hand() -> None:
@@ -53,7 +54,7 @@ def test_planted_mistakes_are_found_with_their_true_class() -> None:
         assert photos[index].label != "class_1"
         photos[index] = wrong
         features[wrong.relative] *= 1.3  # typical of its true class, and more
-    found = suspects([(each,) for each in photos], features, seed=1)
+    found = judged([(each,) for each in photos], features, seed=1).suspects
     assert found is not None
     assert {each.photo.relative for each in found} == {photos[5].relative, photos[21].relative}
     assert {each.suggested for each in found} == {"class_2", "class_0"}
@@ -62,13 +63,13 @@ def test_planted_mistakes_are_found_with_their_true_class() -> None:
 
 def test_right_labels_are_not_suspected() -> None:
     photos, features = _clouds(60)
-    assert suspects([(each,) for each in photos], features, seed=1) == ()
+    assert judged([(each,) for each in photos], features, seed=1).suspects == ()
 
 
 def test_with_one_photograph_of_a_class_nothing_can_be_said() -> None:
     photos, features = _clouds(7)
-    assert suspects([(each,) for each in photos[:4]], features, seed=0) is None
-    assert suspects([], {}, seed=0) is None
+    assert judged([(each,) for each in photos[:4]], features, seed=0).suspects is None
+    assert judged([], {}, seed=0).suspects is None
 
 
 def test_a_copy_does_not_vouch_for_the_label_of_its_photograph() -> None:
@@ -82,11 +83,11 @@ def test_a_copy_does_not_vouch_for_the_label_of_its_photograph() -> None:
     features |= {each.relative: np.append(features[photos[0].relative], 40.0) for each in groups[0]}
     features = {name: row if len(row) == 7 else np.append(row, 0.0) for name, row in features.items()}
 
-    found = suspects(groups, features, seed=1)
+    found = judged(groups, features, seed=1).suspects
 
     assert found is not None
     assert {each.photo.relative for each in found} == {each.relative for each in groups[0]}
-    apart = suspects([(each,) for members in groups for each in members], features, seed=1)
+    apart = judged([(each,) for members in groups for each in members], features, seed=1).suspects
     assert apart is not None
     assert not {each.photo.relative for each in apart} & {each.relative for each in groups[0]}
 
@@ -96,8 +97,47 @@ def test_copies_of_one_photograph_are_one_that_can_be_compared() -> None:
     copied = tuple(photo("rare", number, look_seed=0) for number in range(50, 54))
     features |= {each.relative: np.full(6, 9.0) for each in copied}
 
-    assert suspects([*((each,) for each in photos), copied], features, seed=0) is None
-    assert suspects([*((each,) for each in photos), copied[:2], copied[2:]], features, seed=0) is not None
+    assert judged([*((each,) for each in photos), copied], features, seed=0).suspects is None
+    assert judged([*((each,) for each in photos), copied[:2], copied[2:]], features, seed=0).suspects is not None
+
+
+def test_where_labels_are_dealt_at_random_none_is_doubted_and_the_figures_say_why() -> None:
+    """Of 60 photographs 43 were named: whoever looks at them again finds nothing."""
+    photos, features = _clouds(60)
+    labels = [each.label for each in photos]
+    for seed in range(5):
+        np.random.default_rng(seed).shuffle(labels)
+        dealt = [dataclasses.replace(each, label=label) for each, label in zip(photos, labels, strict=True)]
+        found = judged([(each,) for each in dealt], features, seed=1)
+        assert found.suspects is None
+        assert found.blind
+        assert "and chance alone 33%" in found.why
+
+
+def test_a_tenth_of_wrong_labels_is_not_taken_for_chance() -> None:
+    photos, features = _clouds(60)
+    wrong = np.random.default_rng(3).permutation(60)[:6]
+    for index in wrong:
+        photos[index] = dataclasses.replace(photos[index], label=f"class_{(int(photos[index].label[-1]) + 1) % 3}")
+    found = judged([(each,) for each in photos], features, seed=1)
+    assert not found.blind
+    assert found.untold == ()
+    assert found.suspects is not None
+    assert {each.photo.relative for each in found.suspects} == {photos[index].relative for index in wrong}
+
+
+def test_between_a_class_and_its_copy_no_label_is_doubted_and_elsewhere_they_are() -> None:
+    photos, features = _clouds(60)
+    wrong = photos[2] = dataclasses.replace(photos[2], label="class_1")  # of class 2
+    groups = []
+    for each in photos:
+        copied = dataclasses.replace(each, label="copy", relative=f"copy/{Path(each.relative).name}")
+        features[copied.relative] = features[each.relative]
+        groups.append((each, copied) if each.label == "class_0" else (each,))
+    found = judged(groups, features, seed=1)
+    assert found.untold == (("class_0", "copy"),)
+    assert found.suspects is not None
+    assert [each.photo for each in found.suspects] == [wrong]
 
 
 def test_an_estimate_comes_from_the_other_folds_only() -> None:

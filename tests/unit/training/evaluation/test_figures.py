@@ -10,6 +10,7 @@ import pytest
 from tests.unit.training.data.cast import photo
 from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, features_of, folder_of
 from training.data.names import NamedGroup, NamedLevel
+from training.evaluation import unseen
 from training.evaluation.crossvalidation import labels_of, out_of_fold
 from training.evaluation.figures import Provenance, figures_of, slug
 from training.evaluation.unseen import leave_class_out
@@ -33,6 +34,25 @@ def test_sets_whose_names_are_no_names_of_metrics_are_told_apart() -> None:
     assert len(set(told)) == len(told)
     assert sum(name.startswith("auroc_") for name in told) == len(names) + 1
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name) for name in told)
+
+
+def test_the_card_says_how_many_classes_a_version_was_made_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [photo(f"c{number % 4}", number, look_seed=number) for number in range(40)]
+    photos.sort(key=lambda each: each.relative)
+    folder, together = folder_of(photos), [(each,) for each in photos]
+    rng = np.random.default_rng(2)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 1.0, (len(photos), SIZE))
+    eyes = eyes_of(rows)
+    found = out_of_fold(folder, eyes, together, folds=5, recipe=RECIPE, seed=0)
+
+    def said() -> str:
+        left_out = leave_class_out(folder, eyes, together, recipe=RECIPE, seed=0, folds=5)
+        cards = figures_of(folder, found, left_out, Provenance("fruit", "f" * 64, 40, 5, 0))
+        return next(card.data for card in cards if card.name == "auroc_unseen_class")
+
+    assert "held-out ones of the other classes; 40 photographs of fruit" in said()
+    monkeypatch.setattr(unseen, "VERSIONS_MAX", 2)
+    assert "other classes (each of 2 versions was made without 2 of 4 classes); 40 photographs of fruit" in said()
 
 
 def test_a_coverage_is_on_the_card_where_one_is_promised() -> None:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.commands import evaluate as command
-from training.evaluation import judgement, report, subjects
+from training.evaluation import judgement, report, subjects, unseen
 from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import GroupRow
 from training.evaluation.course import CURVES
@@ -236,3 +236,19 @@ def test_the_command_writes_the_page(colours: Colours, tmp_path: Path) -> None:
     result = CliRunner().invoke(command, [str(colours.run), str(colours.data), "--html", str(out)])
     assert result.exit_code == 0, result.output
     assert "No photographs of other things were given" in out.read_text("utf-8")
+
+
+def test_of_many_classes_left_out_the_hardest_are_shown_and_how_many_each_version_missed(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    areas = {f"mould_{number:03}": 0.5 + number / 1000.0 for number in range(300)}
+    monkeypatch.setattr(unseen, "VERSIONS_MAX", 2)
+    page = report.page(replace(subject, unseen=areas))
+    table = page.partition("A class that it never saw</h3>")[2].partition("</div>")[0]
+    assert [f"mould_{number:03}" in table for number in (0, 29, 30, 299)] == [True, True, False, False]
+    assert "and 270 more, which are told better" in table
+    assert "For so many classes each of 2 versions was made without 1 or 2 of 3 classes." in table
+    monkeypatch.undo()
+    few = report.page(replace(subject, unseen=dict(list(areas.items())[:30])))
+    assert "which are told better" not in few
+    assert "For so many classes" not in few

@@ -37,7 +37,8 @@ from training.experiments.trials import EyesOf
 from training.fitting.companion import Companion
 from training.fitting.features import Eye
 from training.fitting.lenses import Look, starting_backbone
-from training.fitting.recipe import HEADS, Recipe, recipe_of, with_settings
+from training.fitting.ranges import HEADS
+from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, still
 from training.fitting.tuning import Tuning
 

@@ -311,7 +311,7 @@ def test_what_was_seen_and_is_not_whole_is_looked_at_once_more(data: Path, tmp_p
         ({"levels": ["head"]}, "levels must be a list of names"),
         ({"levels": [["head"], ["block9", "head"]]}, "not block9 + head: tf_efficientnet_lite0 has no others"),
         ({"strength.turn": [1.0]}, "cannot be searched"),
-        ({"strength.turn_deg": ["much"]}, "turn_deg must be of type float"),
+        ({"strength.turn_deg": ["much"]}, "strength.turn_deg must be a number between 0 and 180, not 'much'"),
     ],
 )
 def test_a_space_that_is_wrong_is_one_sentence(space: dict[str, Any], said: str) -> None:

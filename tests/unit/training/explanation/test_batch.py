@@ -5,11 +5,13 @@ from __future__ import annotations
 import html.parser
 import json
 import os
+import unicodedata
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import numpy as np
@@ -137,6 +139,17 @@ def test_another_class_is_explained_on_wish(model: GraphModel, photos: Path, tmp
     assert [row["predicted"] for row in best] == [row["predicted"] for row in blue]
     changed = {row["predicted"] for row, other in zip(best, blue, strict=True) if row["heat_map"] != other["heat_map"]}
     assert changed == {"red", "green"}
+
+
+@pytest.mark.parametrize(("in_card", "typed"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_class_is_found_in_either_spelling(
+    model: GraphModel, photos: Path, tmp_path: Path, in_card: Literal["NFC", "NFD"], typed: Literal["NFC", "NFD"]
+) -> None:
+    red, green, blue = model.card.classes
+    named = replace(blue, id=unicodedata.normalize(in_card, "café"))
+    model.card = replace(model.card, classes=(red, green, named))
+    explain_folder(model, photos, tmp_path / "out", target=unicodedata.normalize(typed, "café"))
+    assert len(rows_of(tmp_path / "out")) == 12
 
 
 def test_a_class_that_the_model_does_not_know_is_refused(model: GraphModel, photos: Path, tmp_path: Path) -> None:

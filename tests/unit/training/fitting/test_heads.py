@@ -11,7 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from training.errors import SettingWrong
 from training.export.fused_graph import linear
 from training.fitting.head_only import LINEAR, fit_head
-from training.fitting.recipe import HEADS, NEIGHBOURS, recipe_of, with_settings
+from training.fitting.ranges import HEADS, NEIGHBOURS
+from training.fitting.recipe import recipe_of, with_settings
 from training.models.heads import NeighbourHead
 
 CLASSES = 3

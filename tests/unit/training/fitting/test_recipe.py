@@ -12,8 +12,11 @@ import torch
 
 from training.augmentation.mixing import Mixing
 from training.augmentation.standard import Strength, views
+from training.data.preprocessing import Preprocessing
 from training.errors import SettingWrong
-from training.fitting.recipe import _STRENGTH_MAX, recipe_of, with_settings
+from training.fitting.companion import Companion
+from training.fitting.ranges import CHOICES, RANGES
+from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.tuning import Tuning
 
 
@@ -34,7 +37,7 @@ def test_a_strength_that_is_a_share_is_at_most_all(field: str) -> None:
 
 @pytest.mark.parametrize("field", [each.name for each in dataclasses.fields(Strength) if each.name != "backdrop_ratio"])
 def test_a_view_of_the_most_that_a_strength_may_be_is_still_a_picture(field: str) -> None:
-    most = next(most for end, most in _STRENGTH_MAX.items() if field.endswith(end))
+    most = RANGES[f"strength.{field}"].high
     strength = with_settings(recipe_of("standard"), {"strength": {field: most}}).strength
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
 
@@ -90,6 +93,62 @@ def test_torchvision_mixes_at_both_ends_of_alpha(alpha: float) -> None:
     shares = [mixing.batch(torch.ones((4, 3, 32, 32)), torch.tensor([0, 1, 0, 1]))[1] for _ in range(50)]
 
     assert torch.allclose(torch.stack(shares).sum(dim=2), torch.ones(50, 4))
+
+
+_PARTS = {
+    "": Recipe,
+    "strength.": Strength,
+    "tuning.": Tuning,
+    "companion.": Companion,
+    "preprocessing.": Preprocessing,
+}
+
+
+def test_every_number_of_a_recipe_has_a_range_and_every_range_its_number() -> None:
+    numbers = {
+        f"{part}{each.name}"
+        for part, kind in _PARTS.items()
+        for each in dataclasses.fields(kind)
+        if each.type in ("int", "float", "float | None")
+    }
+    assert set(RANGES) == numbers
+    texts = {f"{part}{each.name}" for part, kind in _PARTS.items() for each in dataclasses.fields(kind)}
+    assert set(CHOICES) <= texts
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"head_shrinkage": "abc"}, "the setting head_shrinkage must be a number between 0 and 1, or null, not 'abc'"),
+        ({"views": 2.5}, "the setting views must be a whole number between 0 and 200, not 2.5"),
+        ({"views": True}, "the setting views must be a whole number between 0 and 200, not True"),
+        ({"input_px": "big"}, "must be a whole number that is a multiple of 32 from 32 to 1024, not 'big'"),
+        ({"input_px": 100}, "the setting input_px must be a multiple of 32 from 32 to 1024, not 100"),
+        ({"set_coverage": None}, "must be a number that is at least 0 and below 1, not None"),
+        ({"head_inverse_penalty": "x"}, "must be a number that is finite and above 0, not 'x'"),
+        ({"head": 3}, "the setting head must be lda or logistic or centroid or neighbours, not 3"),
+        ({"backbone": 3}, "the setting backbone must be a text, not 3"),
+        ({"strength": {"turn_deg": "x"}}, "the setting strength.turn_deg must be a number between 0 and 180, not 'x'"),
+        ({"tuning": {"rate": "x"}}, "tuning.rate must be a number that is above 0 and at most 1, not 'x'"),
+        ({"tuning": {"learn_norms": 1}}, "the setting tuning.learn_norms must be true or false, not 1"),
+        (
+            {"preprocessing": {"clahe_tiles": 0}},
+            "the setting preprocessing.clahe_tiles must lie between 1 and 32, not 0",
+        ),
+        ({"levels": 3}, "levels must be a list of names"),
+        (
+            {"levels": []},
+            "tf_efficientnet_lite0 has the levels block3, block4, block5, block6, head, and the last one used",
+        ),
+        ({"levels": ["nope", "head"]}, "the last one used must be head: not nope, head"),
+        ({"companion": {"levels": ["block4"]}}, "the last one used must be head: not block4"),
+        ({"companion": {"levels": None}}, "levels must be a list of names"),
+    ],
+)
+def test_what_a_setting_cannot_be_is_answered_by_what_it_can_be(settings: dict[str, object], sentence: str) -> None:
+    with pytest.raises(SettingWrong) as refused:
+        with_settings(recipe_of("standard"), settings)
+    assert sentence in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, nan, inf, 10**400])
