@@ -27,7 +27,7 @@ from training.evaluation.crossvalidation import fit_on, labels_of
 from training.export import fused_graph, parity
 from training.export.fused_graph import Fitted
 from training.fitting.features import Eye
-from training.fitting.recipe import recipe_of, with_settings
+from training.fitting.recipe import recipe_of
 from training.fitting.sight import Outside, Sight, still
 from training.models.backbones import Backbone, BackboneSpec
 from training.models.heads import LinearHead, Network
@@ -68,12 +68,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 def made_with(place: Path, *, views: int) -> Made:
     folder = load_folder(write_folder(place, {"apple": 8, "berry": 8, "cherry": 8}))
-    recipe = with_settings(
-        recipe_of("standard"),
-        {"levels": ["block0", "head"], "input_px": SIDE_PX, "views": views, "forest_trees": 10},
-    )
     torch.manual_seed(0)
     backbone = SmallBackbone().eval().requires_grad_(False)
+    # Not by `with_settings`, which knows no network that is only here.
+    recipe = replace(recipe_of("standard"), levels=backbone.levels, input_px=SIDE_PX, views=views, forest_trees=10)
     seen = fused_graph.export_backbone(backbone, input_px=SIDE_PX)
     eye = Eye(fused_graph.to_bytes(seen), recipe, threads=1)
     version = fit_on(
