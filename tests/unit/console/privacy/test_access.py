@@ -40,11 +40,6 @@ pytestmark = pytest.mark.django_db
 BEGIN = datetime(2026, 3, 1, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 def asks(officer: User, person: str, received_at: datetime | None = None) -> PrivacyRequest:
     """Access, in progress."""
     request = services.receive(

@@ -58,11 +58,6 @@ def gone(settings: Settings, server: ObjectServer) -> Any:
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def expert() -> User:
     return member(Role.REVIEWER)
 

@@ -55,16 +55,6 @@ from tests.unit.console.privacy.planted import CALL, CANARY, CONSENT, PERSON, as
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def _no_ledger() -> None:
-    settings.AMULET.erasure_ledger.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 @pytest.fixture
 def expert() -> User:
     return member(Role.REVIEWER)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,22 +32,6 @@ from tests.unit.console.people import member
 from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, late_event, plant
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _no_ledger() -> Iterator[None]:
-    def clean() -> None:
-        for path in settings.AMULET.erasure_ledger.parent.glob("erasures.*"):
-            path.unlink()
-
-    clean()
-    yield
-    clean()
-
-
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
 
 
 def everything() -> str:

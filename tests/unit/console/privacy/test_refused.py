@@ -42,11 +42,6 @@ def _folder() -> Iterator[None]:
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def expert() -> User:
     return member(Role.REVIEWER)
 

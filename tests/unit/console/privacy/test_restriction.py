@@ -33,11 +33,6 @@ PERSON = "shop-1"
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def expert() -> User:
     return member(Role.REVIEWER)
 

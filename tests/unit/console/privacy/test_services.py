@@ -26,11 +26,6 @@ from tests.unit.console.privacy.planted import ask_erasure, plant
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 def receive(officer: User, **changes: object) -> PrivacyRequest:
     values = {"pseudonym": "canary-person", "kind": "erasure", "laws": "both", "channel": "counter", **changes}
     return services.receive(actor=officer, **values)  # type: ignore[arg-type]

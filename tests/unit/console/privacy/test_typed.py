@@ -35,16 +35,6 @@ pytestmark = pytest.mark.django_db
 TYPED = "canary-typed"
 
 
-@pytest.fixture(autouse=True)
-def _no_ledger() -> None:
-    settings.AMULET.erasure_ledger.unlink(missing_ok=True)
-
-
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 @pytest.fixture
 def mine(officer: User) -> Planted:
     return plant(officer, member(Role.REVIEWER))
