@@ -6,21 +6,21 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from gateway.journal.journal import Journal
-from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
+from gateway.journal.shipper import Shipper, ShipperSettings
 from gateway.journal.writer import JournalSettings
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
+from tests.unit.gateway.journal.delivery import delivered, until
 
 pytestmark = pytest.mark.fault
 
-WAIT_S = 30.0
 APPEND_S_MAX = 1.0  # far above what a loaded machine needs, far below any timeout of delivery
 ARRIVALS_PER_S = 300.0  # several times what one gateway serves
 PHOTOGRAPHS_PER_S = 60.0  # about what one gateway serves
@@ -82,18 +82,6 @@ class Load:
             await asyncio.sleep(max(0.0, began + count / per_s - time.monotonic()))
 
 
-async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            if holds(state := shipper.state()):
-                return state
-            await asyncio.sleep(0.01)
-
-
-def nothing_left(state: ShipperState) -> bool:
-    return state.backlog_records == 0
-
-
 async def test_a_console_killed_again_and_again(
     journal: Journal, shipper: Shipper, place: ConsolePlace, seed: int
 ) -> None:
@@ -104,7 +92,7 @@ async def test_a_console_killed_again_and_again(
         place.kill()
         await load.append(dice.randrange(1, 150))
         place.start()
-    await until(shipper, nothing_left)
+    await until(shipper, delivered)
     assert place.applied == load.names
     assert load.longest_s < APPEND_S_MAX
 
@@ -114,14 +102,14 @@ async def test_a_console_that_hangs_holds_up_nobody_and_gets_everything_when_it_
 ) -> None:
     load = Load(journal)
     await load.append(50)
-    await until(shipper, nothing_left)
+    await until(shipper, delivered)
     place.signal(signal.SIGSTOP)
     await load.append(500)
     state = await until(shipper, lambda state: state.failures >= 2)
     assert "did not answer within 1 s" in state.sentence
     assert state.backlog_records == 500
     place.signal(signal.SIGCONT)
-    await until(shipper, nothing_left)
+    await until(shipper, delivered)
     assert place.applied == load.names
     assert load.longest_s < APPEND_S_MAX
 
@@ -144,7 +132,7 @@ async def test_a_backlog_is_drained_at_more_than_twice_the_pace_of_new_events(
     print(f"{backlog} events of backlog delivered in {took_s:.2f} s while {arrived} arrived")
     assert backlog + arrived >= 2 * arrived
     assert backlog / took_s >= 2 * ARRIVALS_PER_S
-    await until(shipper, nothing_left)
+    await until(shipper, delivered)
     assert sorted(place.applied) == sorted(load.names)
 
 
@@ -165,7 +153,7 @@ async def test_a_backlog_of_photographs_shrinks_while_more_arrive(
     arriving.cancel()
     print(f"{backlog} photographs of backlog delivered in {len(place.batches)} batches while {arrived} arrived")
     assert state.backlog_records < backlog
-    await until(shipper, nothing_left)
+    await until(shipper, delivered)
     delivering.cancel()
     with suppress(asyncio.CancelledError):
         await delivering

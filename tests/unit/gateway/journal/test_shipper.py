@@ -3,95 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from gateway.journal.format import FRAME_HEADER_BYTES, HEADER_BYTES
 from gateway.journal.journal import Journal
-from gateway.journal.shipper import Shipper, ShipperSettings, ShipperState
-from gateway.journal.writer import JournalSettings
+from gateway.journal.shipper import Shipper, ShipperState
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
-from tests.unit.gateway.journal.disk import frame_starts, refusing, segment_bytes, write_segment
+from tests.unit.gateway.journal.delivery import WAIT_S, append_events, delivered, names, settings_for, shipping, until
 
-WAIT_S = 30.0
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[ConsolePlace]:
-    place = ConsolePlace(tmp_path / "console")
-    place.start()
-    yield place
-    place.kill()
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    journal = await Journal.open(JournalSettings(tmp_path / "journal", free_bytes_min=0, segment_bytes_max=4000))
-    yield journal
-    await journal.close()
-
-
-def settings_for(place: ConsolePlace) -> ShipperSettings:
-    return ShipperSettings(place.url, place.token, batch_records_max=8, linger_s=0.0, sweep_s=0.05, retry_s_max=0.2)
-
-
-@asynccontextmanager
-async def shipping(journal: Journal, settings: ShipperSettings) -> AsyncIterator[Shipper]:
-    shipper = Shipper(journal, settings, seed=1)
-    task = asyncio.create_task(shipper.run())
-    try:
-        yield shipper
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            if holds(state := shipper.state()):
-                return state
-            await asyncio.sleep(0.01)
-
-
-def delivered(state: ShipperState) -> bool:
-    return state.backlog_records == 0
+PHOTOGRAPH_BYTES: Final = 92_000  # of an event with one kept photograph; a batch of a megabyte has eleven
+FOR_EVER_S: Final = 3600.0
 
 
 def shrank(state: ShipperState, *, before: int) -> bool:
     return state.backlog_records < before
 
 
-PHOTOGRAPH_BYTES = 92_000  # of an event with one kept photograph; a batch of a megabyte has eleven
-
-
 async def append_photographs(journal: Journal, *names: str) -> None:
     await append_events(journal, *names, photograph=random.Random(1).randbytes(PHOTOGRAPH_BYTES))
-
-
-async def append_events(journal: Journal, *names: str, photograph: bytes = b"") -> None:
-    events = [pb.Event(event_id=name) for name in names]
-    for event in events if photograph else ():
-        event.prediction.views.add().photo.ciphertext = photograph
-    for event in events:
-        event.happened_at.GetCurrentTime()
-    await asyncio.gather(*(journal.append(event.SerializeToString()) for event in events))
-
-
-def names(count: int, *, first: int = 0) -> list[str]:
-    return [f"event-{number}" for number in range(first, first + count)]
 
 
 async def test_events_arrive_once_and_in_order_and_their_segments_go(
@@ -124,9 +60,6 @@ async def test_a_backlog_leaves_room_for_what_arrives(
     # Only the first delivery had something arrive before it: the others take what the console can.
     assert place.batches[:2] == [first, 50 - first if first < 50 else 50]
     assert place.applied == names(200 + arriving)
-
-
-FOR_EVER_S = 3600.0
 
 
 async def test_everything_that_is_durable_is_delivered_before_a_pause_however_large_it_is(
@@ -279,126 +212,6 @@ async def test_an_answer_that_was_lost_makes_events_travel_twice_and_count_once(
     assert place.applied == names(20)
 
 
-async def test_rejected_events_are_kept_aside_with_the_reason_and_counted_once(
-    journal: Journal, place: ConsolePlace, tmp_path: Path
-) -> None:
-    place.behave("reject event-3 event-5")
-    await append_events(journal, *names(4))
-    await journal.append(b"\xff\xff no event")
-    await append_events(journal, *names(4, first=4))
-    async with shipping(journal, settings_for(place)) as shipper:
-        state = await until(shipper, delivered)
-    assert (state.rejected, state.delivered) == (3, 6)
-    assert place.applied == ["event-0", "event-1", "event-2", "event-4", "event-6", "event-7"]
-    kept = [
-        json.loads(line)
-        for file in sorted((tmp_path / "journal" / "rejected").iterdir())
-        for line in file.read_text().splitlines()
-    ]
-    assert {(event["sequence"], event["event_id"], event["why"]) for event in kept} == {
-        (4, "event-3", "refused by the test"),
-        (5, "", "the record is no event"),
-        (7, "event-5", "refused by the test"),
-    }
-    assert pb.Event.FromString(base64.b64decode(kept[-1]["event"])).event_id == "event-5"
-    (tmp_path / "journal" / "cursor").unlink()
-    assert Shipper(journal, settings_for(place)).state().rejected == 3
-
-
-async def test_rejected_events_that_share_an_id_are_all_kept_aside(
-    journal: Journal, place: ConsolePlace, tmp_path: Path
-) -> None:
-    """As events without one: the console cannot tell them apart, and the journal is about to delete them."""
-    place.behave("reject twin")
-    await append_events(journal, "twin", "event-1", "twin")
-    async with shipping(journal, settings_for(place)) as shipper:
-        state = await until(shipper, delivered)
-    (file,) = (tmp_path / "journal" / "rejected").iterdir()
-    kept = [json.loads(line)["sequence"] for line in file.read_text().splitlines()]
-    assert (kept, state.rejected, state.delivered, place.applied) == ([1, 3], 2, 1, ["event-1"])
-
-
-async def test_rejected_events_that_cannot_be_kept_are_sent_again_and_nothing_is_counted_twice(
-    journal: Journal, place: ConsolePlace, tmp_path: Path
-) -> None:
-    place.behave("reject event-1")
-    in_the_way = tmp_path / "journal" / "rejected"
-    in_the_way.write_text("no folder")
-    await append_events(journal, *names(3))
-    async with shipping(journal, settings_for(place)) as shipper:
-        state = await until(shipper, lambda state: state.failures >= 3)
-        assert (state.rejected, journal.cursor <= 2) == (0, True)
-        assert state.sentence == (
-            f"1 event(s) that the console refuses for good cannot be kept aside in {in_the_way} (File exists): "
-            "make room there, or make it a folder to write to"
-        )
-        in_the_way.unlink()
-        state = await until(shipper, delivered)
-    assert (state.rejected, state.delivered, state.known_before) == (1, 2, 2)
-    assert place.applied == ["event-0", "event-2"]
-
-
-async def test_a_note_beside_rejected_events_is_none_of_them(
-    journal: Journal, place: ConsolePlace, tmp_path: Path
-) -> None:
-    folder = tmp_path / "journal" / "rejected"
-    folder.mkdir()
-    (folder / "00000000000000000001.jsonl").write_text("{}\n")
-    (folder / "00000000000000000042-seen.jsonl").write_text("{}\n{}\n")
-
-    assert Shipper(journal, settings_for(place)).state().rejected == 1
-
-
-async def test_rejected_events_of_an_interrupted_delivery_are_not_kept_twice(
-    tmp_path: Path, place: ConsolePlace
-) -> None:
-    place.behave("reject event-1")
-    settings = JournalSettings(tmp_path / "twice", free_bytes_min=0)
-    for sent in (names(3), []):
-        journal = await Journal.open(settings)
-        await append_events(journal, *sent)
-        async with shipping(journal, settings_for(place)) as shipper:
-            assert (await until(shipper, delivered)).rejected == 1
-        await journal.close()
-        (settings.folder / "cursor").unlink()  # as if the crash had come before it was written
-
-
-async def test_an_event_refused_after_cursor_and_segments_were_taken_away_is_kept_beside_the_older_ones(
-    tmp_path: Path, place: ConsolePlace
-) -> None:
-    place.behave("reject event-1 event-3")
-    settings = JournalSettings(tmp_path / "bare", free_bytes_min=0)
-    for sent in (names(2), names(2, first=2)):
-        journal = await Journal.open(settings)
-        await append_events(journal, *sent)
-        async with shipping(journal, settings_for(place)) as shipper:
-            rejected = (await until(shipper, delivered)).rejected
-        await journal.close()
-        (settings.folder / "cursor").unlink()
-        for segment in settings.folder.glob("*.journal"):
-            segment.unlink()
-
-    assert rejected == 2
-    kept = "".join(file.read_text() for file in (settings.folder / "rejected").iterdir())
-    assert ("event-1" in kept, "event-3" in kept) == (True, True)
-
-
-async def test_rejected_events_whose_file_was_taken_away_are_counted_no_longer(
-    journal: Journal, place: ConsolePlace, tmp_path: Path
-) -> None:
-    place.behave("reject event-1 event-9")
-    async with shipping(journal, settings_for(place)) as shipper:
-        await append_events(journal, *names(2))
-        await until(shipper, lambda state: state.rejected == 1)
-        (dealt_with,) = (tmp_path / "journal" / "rejected").iterdir()
-        await append_events(journal, *names(2, first=8))
-        await until(shipper, lambda state: state.rejected == 2)
-
-        dealt_with.rename(tmp_path / dealt_with.name)
-
-        await until(shipper, lambda state: state.rejected == 1)
-
-
 async def test_one_event_that_is_too_much_does_not_hold_up_those_before_it(
     journal: Journal, place: ConsolePlace
 ) -> None:
@@ -448,88 +261,6 @@ async def test_no_proxy_of_the_environment_sees_the_events(
     async with shipping(journal, settings_for(place)) as shipper:
         state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
     assert (state.failures, place.applied) == (0, names(3))
-
-
-async def test_what_is_no_event_is_kept_aside_without_asking_the_console(journal: Journal, place: ConsolePlace) -> None:
-    place.behave("500")
-    await journal.append(b"\xff\xff no event")
-    async with shipping(journal, settings_for(place)) as shipper:
-        state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
-    assert (state.rejected, state.delivered, state.failures) == (1, 0, 0)
-
-
-def stored(name: str) -> bytes:
-    event = pb.Event(event_id=name)
-    event.happened_at.GetCurrentTime()
-    return event.SerializeToString()
-
-
-async def test_a_damaged_end_is_passed_over_and_not_waited_for(tmp_path: Path, place: ConsolePlace) -> None:
-    folder = tmp_path / "journal"
-    folder.mkdir()
-    write_segment(folder, segment_bytes([[stored(name)] for name in names(3)], sealed=True))
-    harmed = bytearray(segment_bytes([[stored("lost")]], first=4, sealed=True))
-    harmed[frame_starts([[stored("lost")]])[0] + FRAME_HEADER_BYTES] ^= 0xFF
-    write_segment(folder, bytes(harmed), first=4)
-    journal = await Journal.open(JournalSettings(folder, free_bytes_min=0))
-    whole_segment = replace(settings_for(place), batch_records_max=3)
-    async with shipping(journal, whole_segment) as shipper:
-        state = await until(shipper, lambda state: delivered(state) or state.failures > 0)
-        assert (state.failures, state.delivering, journal.cursor) == (0, True, journal.durable_end)
-        await append_events(journal, "after")
-        await until(shipper, delivered)
-    assert place.applied == [*names(3), "after"]
-    await journal.close()
-
-
-async def test_events_that_cannot_be_read_yet_are_told_of(journal: Journal, place: ConsolePlace) -> None:
-    """Nothing behind them says that they are lost: what is written next will."""
-    await append_events(journal, "harmed")
-    path = journal.segments()[0].path
-    content = bytearray(path.read_bytes())
-    content[HEADER_BYTES + FRAME_HEADER_BYTES] ^= 0xFF
-    path.write_bytes(content)
-    async with shipping(journal, settings_for(place)) as shipper:
-        state = await until(shipper, lambda state: state.failures > 0 or delivered(state))
-    assert (state.delivering, state.backlog_records) == (False, 1)
-    assert state.sentence == "the oldest events of the journal cannot be read"
-
-
-async def test_segments_that_could_not_be_deleted_go_later_and_hold_nothing_up(
-    journal: Journal, place: ConsolePlace, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def segments() -> int:
-        return len(list((tmp_path / "journal").glob("*.journal")))
-
-    await append_events(journal, *names(299))
-    await append_events(journal, "event-299")
-    assert segments() == 2
-    with caplog.at_level("WARNING"), keeping_files() as tries:
-        async with shipping(journal, settings_for(place)) as shipper:
-            await until(shipper, lambda state: delivered(state) and tries[0] >= 3)
-            assert segments() == 2
-            await append_events(journal, "after")
-            await until(shipper, delivered)
-    assert "delivered segments cannot be deleted" in caplog.text
-    async with shipping(journal, settings_for(place)) as shipper:
-        await until(shipper, lambda _: segments() == 1)
-    assert place.applied == [*names(300), "after"]
-
-
-@contextmanager
-def keeping_files() -> Iterator[list[int]]:
-    """The disk deletes no file. Gives how often it was asked to."""
-    tries, give = [0], os.unlink
-
-    def unlink(*args: object, **kwargs: object) -> None:
-        tries[0] += 1
-        raise PermissionError("this disk keeps what it has")
-
-    os.unlink = unlink
-    try:
-        yield tries
-    finally:
-        os.unlink = give
 
 
 async def test_a_wrong_token_is_named(journal: Journal, place: ConsolePlace) -> None:
@@ -589,40 +320,3 @@ async def test_delivery_goes_on_where_a_stopped_one_ended(journal: Journal, plac
             await until(shipper, partial(shrank, before=before))
     assert rounds > 1
     assert place.applied == names(100)
-
-
-@pytest.mark.parametrize("before", [0, 200])
-async def test_a_disk_that_refuses_holds_delivery_up_and_says_so_until_it_gives(
-    journal: Journal, place: ConsolePlace, before: int
-) -> None:
-    await append_events(journal, *names(before))
-    await append_events(journal, *names(300 - before, first=before))
-    path = journal.segments()[-1].path if before else journal.segments()[0].path
-    with refusing(path, range(2**20)):
-        async with shipping(journal, settings_for(place)) as shipper:
-            state = await until(shipper, lambda state: state.failures >= 5)
-            assert f"Input/output error: '{path}'" in state.sentence
-            assert (place.applied, state.backlog_records) == (names(before), 300 - before)
-            assert state.backlog_s > 0
-            assert journal.health().findings == ()
-    async with shipping(journal, settings_for(place)) as shipper:
-        assert (await until(shipper, delivered)).delivering
-    assert place.applied == names(300)
-
-
-async def test_a_segment_that_was_refused_at_the_start_goes_when_it_is_delivered(
-    tmp_path: Path, place: ConsolePlace
-) -> None:
-    settings = JournalSettings(tmp_path / "journal", free_bytes_min=0)
-    journal = await Journal.open(settings)
-    await append_events(journal, *names(300))
-    await journal.close()
-    path = tmp_path / "journal" / f"{1:020d}.journal"
-    with refusing(path, range(4096, 2**20)):
-        journal = await Journal.open(settings)
-    async with shipping(journal, settings_for(place)) as shipper:
-        await until(shipper, delivered)
-    assert place.applied == names(300)
-    assert (journal.cursor, path.exists()) == (journal.durable_end, False)
-    assert journal.health().sentence == "every answer is on disk before it leaves"
-    await journal.close()
