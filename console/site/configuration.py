@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -37,16 +36,6 @@ class ConfigurationWrong(Exception):
 
 def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
     return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    tls: bool  # from the first byte
-    starttls: bool
 
 
 class ConsoleSettings(BaseSettings):
@@ -335,7 +324,7 @@ class ConsoleSettings(BaseSettings):
     @property
     def behind_tls(self) -> bool:
         """Whether people reach the console from other machines, and so only through TLS."""
-        return any(not _is_loopback(name) for name in self.hosts)
+        return any(not is_loopback(name) for name in self.hosts)
 
     @property
     def console_port(self) -> int:
@@ -355,59 +344,6 @@ class ConsoleSettings(BaseSettings):
     def storage_dir(self) -> Path:
         """Folder of encrypted objects, where the storage is a disk."""
         return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "objects"
-
-    def database(self) -> dict[str, Any]:
-        """Django's description of the database."""
-        url = urlsplit(self.database_url)
-        if url.scheme in ("", "sqlite"):
-            path = Path(unquote(url.path).removeprefix("/")) if url.scheme else self.data_dir / "db.sqlite3"
-            if url.scheme and url.path.startswith("//"):
-                path = Path(unquote(url.path)[1:])
-            return _sqlite(path)
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": unquote(url.path.lstrip("/")),
-            "USER": unquote(url.username or ""),
-            "PASSWORD": unquote(url.password or ""),
-            "HOST": url.hostname or "",
-            "PORT": str(url.port or ""),
-            "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"connect_timeout": 5, **dict(parse_qsl(url.query))},
-        }
-
-    def broker(self) -> tuple[str, dict[str, Any]]:
-        """Celery's broker address and the options of its transport."""
-        url = urlsplit(self.broker_url)
-        if url.scheme not in ("", "filesystem"):
-            return self.broker_url, {"visibility_timeout": 3600} if url.scheme.startswith("redis") else {}
-        folder = Path(unquote(url.path)) if url.scheme else self.data_dir / "broker"
-        queue, control = folder / "queue", folder / "control"
-        return "filesystem://", {
-            "data_folder_in": str(queue),
-            "data_folder_out": str(queue),
-            "control_folder": str(control),
-            "polling_interval": 0.5,
-        }
-
-    def cache(self) -> dict[str, Any]:
-        """Django's description of the default cache."""
-        if self.cache_url.startswith("memory"):
-            return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-        return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": self.cache_url}
-
-    def mail(self) -> MailServer:
-        """Where e-mails are handed in; without a host where none is set."""
-        url = urlsplit(self.smtp_url)
-        tls, host = url.scheme == "smtps", url.hostname or ""
-        return MailServer(
-            host=host,
-            port=url.port or (465 if tls else 587),
-            user=unquote(url.username or ""),
-            password=unquote(url.password or ""),
-            tls=tls,
-            starttls=bool(host) and not tls and not _is_loopback(host),
-        )
 
     def control_token(self) -> bytes:
         """What the gateway shows to the console. Raises OSError."""
@@ -499,27 +435,10 @@ def _names_a_folder(value: str, scheme: str) -> bool:
     return not beside and url.path.startswith("/") and url.path.strip("/") != ""
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
     if name in _LOOPBACK_NAMES:
         return True
     try:
         return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _sqlite(path: Path) -> dict[str, Any]:
-    # FULL, not NORMAL: an event is acknowledged to the gateway once it is committed here, so a
-    # commit must survive a power cut. IMMEDIATE takes the write lock at BEGIN, where waiting
-    # for it is possible; a read transaction that becomes a write one fails at once instead.
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": str(path),
-        "OPTIONS": {
-            "timeout": 20,
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16000; "
-            # What is deleted is overwritten: an erasure must leave no bytes in free pages.
-            "PRAGMA secure_delete=ON;",
-        },
-    }

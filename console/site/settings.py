@@ -9,7 +9,7 @@ from typing import Any, Final
 from csp.constants import NONE, SELF, UNSAFE_EVAL, UNSAFE_INLINE
 from django.utils.translation import gettext_lazy as _
 
-from console.site import configuration, logs, navigation
+from console.site import backends, configuration, logs, navigation
 
 AMULET: Final = configuration.load()
 _CONSOLE: Final = Path(__file__).resolve().parent.parent
@@ -100,9 +100,9 @@ TEMPLATES = [
 ]
 
 # Data and queues: embedded by default, servers by one variable each.
-DATABASES = {"default": AMULET.database()}
-CACHES = {"default": AMULET.cache()}
-CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = AMULET.broker()
+DATABASES = {"default": backends.database(AMULET)}
+CACHES = {"default": backends.cache(AMULET)}
+CELERY_BROKER_URL, CELERY_BROKER_TRANSPORT_OPTIONS = backends.broker(AMULET)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 # A task that dies with its worker is handed out again: every task of ours may run twice.
@@ -178,7 +178,7 @@ AXES_DISABLE_ACCESS_LOG = True  # the audit trail says who came in
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 
 # Mail, where a server is named.
-_MAIL = AMULET.mail()
+_MAIL = backends.mail(AMULET)
 EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.host, _MAIL.port, _MAIL.user, _MAIL.password
 EMAIL_USE_SSL, EMAIL_USE_TLS = _MAIL.tls, _MAIL.starttls
 EMAIL_TIMEOUT = 10

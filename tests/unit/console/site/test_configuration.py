@@ -12,6 +12,8 @@ from typing import Protocol
 
 import pytest
 
+from console.site import backends
+from console.site.backends import MailServer
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 from protos.addresses import BucketAddress
 from protos.environment import PREFIX, VARIABLES
@@ -38,9 +40,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
 
 def test_nothing_set_gives_the_embedded_defaults(read: Read) -> None:
     settings = read()
-    assert settings.database()["NAME"] == ".amulet/console/db.sqlite3"
-    assert settings.broker()[0] == "filesystem://"
-    assert settings.cache()["BACKEND"].endswith("LocMemCache")
+    assert backends.database(settings)["NAME"] == ".amulet/console/db.sqlite3"
+    assert backends.broker(settings)[0] == "filesystem://"
+    assert backends.cache(settings)["BACKEND"].endswith("LocMemCache")
     assert not settings.behind_tls
     assert settings.control_token_file == Path(".amulet/secrets/control_token")
 
@@ -58,7 +60,7 @@ def test_one_variable_each_swaps_in_a_server(read: Read) -> None:
         BROKER_URL="amqp://guest@mq/amulet",
         CACHE_URL="redis://cache/1",
     )
-    database = settings.database()
+    database = backends.database(settings)
     assert (database["ENGINE"], database["HOST"], database["PORT"]) == (
         "django.db.backends.postgresql",
         "db.example",
@@ -66,15 +68,31 @@ def test_one_variable_each_swaps_in_a_server(read: Read) -> None:
     )
     assert (database["USER"], database["PASSWORD"], database["NAME"]) == ("ana", "s@fe", "amulet")
     assert database["OPTIONS"]["sslmode"] == "require"
-    assert settings.broker()[0] == "amqp://guest@mq/amulet"
-    assert settings.cache()["LOCATION"] == "redis://cache/1"
+    assert backends.broker(settings)[0] == "amqp://guest@mq/amulet"
+    assert backends.cache(settings)["LOCATION"] == "redis://cache/1"
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("", MailServer("", 587, "", "", tls=False, starttls=False)),
+        (
+            "smtp://post:s%40fe@mail.example",
+            MailServer("mail.example", 587, "post", "s@fe", tls=False, starttls=True),
+        ),
+        ("smtp://127.0.0.1:2525", MailServer("127.0.0.1", 2525, "", "", tls=False, starttls=False)),
+        ("smtps://mail.example", MailServer("mail.example", 465, "", "", tls=True, starttls=False)),
+    ],
+)
+def test_mail_leaves_this_machine_encrypted_or_not_at_all(read: Read, url: str, wanted: MailServer) -> None:
+    assert backends.mail(read(SMTP_URL=url) if url else read()) == wanted
 
 
 @pytest.mark.parametrize(
     ("url", "path"), [("sqlite:///relative/a.db", "relative/a.db"), ("sqlite:////absolute/a.db", "/absolute/a.db")]
 )
 def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(read: Read, url: str, path: str) -> None:
-    assert read(DATABASE_URL=url).database()["NAME"] == path
+    assert backends.database(read(DATABASE_URL=url))["NAME"] == path
 
 
 @pytest.mark.parametrize(
@@ -138,7 +156,7 @@ def test_a_port_that_is_none_is_refused_without_a_part_of_the_address(read: Read
 
 def test_each_of_several_brokers_is_an_address(read: Read) -> None:
     both = "amqp://u:p@a:5672/v;amqp://u:p@b:5672/v"
-    assert read(BROKER_URL=both).broker()[0] == both
+    assert backends.broker(read(BROKER_URL=both))[0] == both
     with pytest.raises(ConfigurationWrong):
         read(BROKER_URL="amqp://u:hun;ter2@a/v")
 
@@ -195,7 +213,7 @@ def test_a_broker_of_files_that_is_no_folder_of_this_machine_is_refused(read: Re
 
 
 def test_a_broker_of_files_lies_in_the_folder_that_is_named(read: Read) -> None:
-    _, options = read(BROKER_URL="filesystem:///srv/broker").broker()
+    _, options = backends.broker(read(BROKER_URL="filesystem:///srv/broker"))
     assert options["data_folder_in"] == "/srv/broker/queue"
 
 
