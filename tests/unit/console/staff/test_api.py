@@ -12,7 +12,6 @@ import pytest
 from django.test import Client as Browser
 from django.utils.timezone import now
 from django_otp.oath import TOTP
-from pytest_django import Settings
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry, Payload
@@ -25,12 +24,6 @@ from tests.unit.console.people import NAMES, browser, caller, member
 
 pytestmark = pytest.mark.django_db
 LOOK = "/api/v1/versions/"
-
-
-@pytest.fixture(autouse=True)
-def _quick_hashes(settings: Settings) -> None:
-    """How slowly a password is hashed is Django's business, and most of such a test's time."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def script(text: str) -> APIClient:
