@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,22 @@ def test_below_its_border_only_the_first_detector_orders_photographs() -> None:
     assert alarmed.ood_score == pytest.approx(1.1)
 
 
+def test_who_stands_exactly_on_a_limit_of_probability_is_sure() -> None:
+    limits = DecisionLimits(confidence_min=0.625, margin_min=0.25, detectors=())
+
+    assert decide([0.625, 0.375], {}, limits).reasons == ()
+    assert decide([0.625, 0.375], {}, replace(limits, confidence_min=0.626)).reasons == (words.REASON_LOW_CONFIDENCE,)
+    assert decide([0.625, 0.375], {}, replace(limits, margin_min=0.251)).reasons == (words.REASON_TOO_CLOSE_TO_CALL,)
+
+
+def test_a_detector_that_does_not_lead_counts_from_its_border_on() -> None:
+    assert decide([0.9, 0.1], NEAR | {"isolation_forest": 0.7}, LIMITS).ood_score == 1.0
+
+
+def test_without_a_detector_nothing_is_further_out_than_anything() -> None:
+    assert decide([0.9, 0.1], {}, replace(LIMITS, detectors=())).ood_score == 0.0
+
+
 def test_a_missing_score_is_an_error_and_not_a_verdict() -> None:
     with pytest.raises(ValueError, match="isolation_forest"):
         decide([0.9, 0.1], {"mahalanobis": 1.0}, LIMITS)
@@ -65,6 +83,15 @@ def test_a_missing_score_is_an_error_and_not_a_verdict() -> None:
 def test_limits_out_of_order_are_refused() -> None:
     with pytest.raises(ValueError, match="must rise"):
         DetectorLimits("x", typical=1.0, unsure_at=0.5, out_at=2.0)
+    with pytest.raises(ValueError, match="must rise"):
+        DetectorLimits("x", typical=1.0, unsure_at=1.0, out_at=2.0)
+
+
+def test_a_detector_may_go_from_sure_to_out_at_one_border() -> None:
+    scored = {"x": 2.0}
+    limits = replace(LIMITS, detectors=(DetectorLimits("x", typical=1.0, unsure_at=2.0, out_at=2.0),))
+
+    assert decide([0.9, 0.1], scored, limits).verdict == words.VERDICT_OUT_OF_DISTRIBUTION
 
 
 def test_the_prediction_set_holds_the_best_class_and_every_probable_one() -> None:
