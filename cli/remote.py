@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -49,7 +49,9 @@ def push(archive: Path, note: str, wait: bool, state: Path, as_json: bool) -> in
     if wait:
         with waiting("Verifying it, and trying it on its golden photographs"):
             version = _settled(console, version)
-    _print(version, as_json)
+    _print(version, as_json, lines=outcome)
+    if not as_json and version.get("metrics"):
+        click.echo(f"Its figures: `amulet models show {version['version']}`", err=True)
     return 0 if version["state"] in {"verified", "smoke_tested", "approved"} else 1
 
 
@@ -72,7 +74,7 @@ def list_(state: Path, as_json: bool) -> None:
 @remote_options
 def show(version: str, state: Path, as_json: bool) -> None:
     """Show one version: its state, metrics and the verdict of every rule."""
-    _print(find_version(console_of(state), version), as_json)
+    _print(find_version(console_of(state), version), as_json, lines=told)
 
 
 @models.command(epilog="Example: amulet models approve VERSION --reason 'confusions checked on the test photographs'")
@@ -83,7 +85,7 @@ def approve(version: str, reason: str, state: Path, as_json: bool) -> None:
     """Approve a smoke-tested version. The person who uploaded it may not."""
     console = console_of(state)
     found = find_version(console, version)
-    _print(console.call("POST", f"versions/{found['id']}/approve/", json={"reason": reason}), as_json)
+    _print(console.call("POST", f"versions/{found['id']}/approve/", json={"reason": reason}), as_json, lines=outcome)
 
 
 @models.command(epilog="Example: amulet models rollout VERSION --mode canary --weight 0.1 --reason 'first tenth'")
@@ -115,7 +117,7 @@ def rollout(
     body: dict[str, Any] = {"mode": mode, "reason": reason, "unguarded": list(unguarded)}
     if weight is not None:
         body["weight_ratio"] = weight
-    _print(console.call("POST", f"versions/{found['id']}/rollout/", json=body), as_json)
+    _print(console.call("POST", f"versions/{found['id']}/rollout/", json=body), as_json, lines=outcome)
 
 
 @models.command(epilog="Example: amulet models rollback amulets --reason 'confuses two temples'")
@@ -138,7 +140,7 @@ def rollback(model: str, reason: str, yes: bool, state: Path, as_json: bool) -> 
         if not click.confirm("Roll back?", err=True):
             click.echo("Nothing was changed.", err=True)
             return 1
-    _print(console.call("POST", address, json={"reason": reason, "ends": would["ends"]["id"]}), as_json)
+    _print(console.call("POST", address, json={"reason": reason, "ends": would["ends"]["id"]}), as_json, lines=outcome)
     return 0
 
 
@@ -150,7 +152,7 @@ def retire(version: str, reason: str, state: Path, as_json: bool) -> None:
     """Retire an approved version that has no route: it is never rolled out again, and no rollback leads to it."""
     console = console_of(state)
     found = find_version(console, version)
-    _print(console.call("POST", f"versions/{found['id']}/retire/", json={"reason": reason}), as_json)
+    _print(console.call("POST", f"versions/{found['id']}/retire/", json={"reason": reason}), as_json, lines=outcome)
 
 
 @models.command(epilog="Example: amulet models retry v20261231_tf_efficientnet_lite0_0.871")
@@ -164,7 +166,7 @@ def retry(version: str, wait: bool, state: Path, as_json: bool) -> int:
     if wait:
         with waiting("Trying it on its golden photographs"):
             found = _settled(console, found)
-    _print(found, as_json)
+    _print(found, as_json, lines=outcome)
     return 0 if found["state"] in {"verified", "smoke_tested"} else 1
 
 
@@ -352,22 +354,27 @@ def _line(version: dict[str, Any]) -> str:
     return f"{version['model']:<20}{version['version']:<48}{version['state']:<14}{share or shadow}"
 
 
-def _print(version: dict[str, Any], as_json: bool) -> None:
+def _print(version: dict[str, Any], as_json: bool, *, lines: Callable[[dict[str, Any]], Iterator[str]]) -> None:
     if as_json:
         print_json(version)
         return
     if "version" not in version:
         click.echo(json.dumps(version, ensure_ascii=False, indent=2))
         return
-    click.echo("\n".join(told(version)))
+    click.echo("\n".join(lines(version)))
 
 
-def told(version: dict[str, Any]) -> Iterator[str]:
-    """A version as a person reads it: what stands in its way, then its figures under what they were measured on."""
+def outcome(version: dict[str, Any]) -> Iterator[str]:
+    """What became of a version, as a person reads it who has just done something to it."""
     yield _line(version)
     for rule in version.get("rules", ()):
         if rule["state"] == "failed":
             yield f"  refused by {rule['rule']}: {rule['message']}"
+
+
+def told(version: dict[str, Any]) -> Iterator[str]:
+    """A version as a person reads it: what stands in its way, then its figures under what they were measured on."""
+    yield from outcome(version)
     measured_on = ""
     for metric in version.get("metrics", ()):
         if metric["data"] != measured_on:

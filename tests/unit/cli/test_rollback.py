@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from cli.remote import what_would_end
+from cli.remote import outcome, told, what_would_end
 
 ROOT = Path(__file__).parents[3]
 CANARY = {"id": 12, "version": "v2", "mode": "canary", "weight_ratio": 0.25}
 WOULD = {"ends": CANARY, "serves": "v1", "serves_id": 1}
+FIGURE = {"name": "macro_f1", "value": 0.9, "low": 0.8, "high": 1.0, "data": "120 photographs"}
+NOW = {"model": "tiny", "version": "v1", "state": "approved", "weight_ratio": 1.0, "metrics": [FIGURE]}
 SAID = "The canary v2 (25% of the calls) ends; v1 answers all of them."
 
 
@@ -35,7 +37,7 @@ class Console:
 
             def do_POST(self) -> None:
                 asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                self.answer({"model": "tiny", "version": "v1", "state": "approved", "weight_ratio": 1.0})
+                self.answer(NOW)
 
             def answer(self, document: object) -> None:
                 body = json.dumps(document).encode()
@@ -102,7 +104,23 @@ def test_a_script_says_yes_beforehand(console: Console) -> None:
     assert console.asked == []
     done = roll_back(console, "--yes")
     assert (done.returncode, done.stderr) == (0, f"{SAID}\n")
+    assert done.stdout.split() == ["tiny", "v1", "approved", "100%", "of", "traffic"]  # and not its card once more
     assert console.asked == [{"reason": "worse", "ends": CANARY["id"]}]
+
+
+def test_figures_stand_under_what_they_were_measured_on_once() -> None:
+    second = {**FIGURE, "name": "accuracy"}
+    refused = {
+        **NOW,
+        "rules": [{"rule": "members", "state": "failed", "message": "too many"}],
+        "metrics": [FIGURE, second],
+    }
+    _, why, measured_on, *figures = told(refused)
+    assert (why, measured_on) == ("  refused by members: too many", "  on 120 photographs")
+    assert [figure.split() for figure in figures] == [
+        [name, "0.900", "[0.800,", "1.000]"] for name in ("macro_f1", "accuracy")
+    ]
+    assert list(outcome(refused)) == list(told(refused))[:2]
 
 
 def test_production_is_said_to_leave() -> None:
