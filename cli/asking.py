@@ -29,12 +29,14 @@ def console_of(state: Path) -> ConsoleConnection:
 
 
 def find_version(console: ConsoleConnection, name: str) -> dict[str, Any]:
-    """The newest version of that name. Raises RemoteError where there is none."""
+    """The newest version of that name, and no refused copy where there is another. Raises RemoteError for none.
+
+    An archive that is pushed once more is refused, because its name is taken, and is the newest with that name.
+    """
     found = every(console, "versions/", {"version": name})
     if not found:
         raise RemoteError(f"there is no version {name}: `amulet models list` shows those there are")
-    first: dict[str, Any] = found[0]
-    return first
+    return next((version for version in found if version["state"] != "refused"), found[0])
 
 
 def every(console: ConsoleConnection, path: str, parameters: dict[str, str] | None = None) -> list[dict[str, Any]]:
