@@ -1,12 +1,15 @@
-"""What every test of privacy begins with: nobody erased before it, and somebody whose work this is."""
+"""What every test of privacy begins with: nobody erased before it, and the people whose work this is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 
+from console.audit.signer import Signer
 from console.site.roles import Role
 from console.staff.models import User
 from tests.unit.console.people import member
@@ -28,3 +31,14 @@ def _nobody_erased() -> Iterator[None]:
 @pytest.fixture
 def officer() -> User:
     return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def expert() -> User:
+    return member(Role.REVIEWER)
+
+
+@pytest.fixture
+def signer(tmp_path: Path) -> Signer:
+    (tmp_path / "key").write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
+    return Signer(tmp_path / "key", tmp_path / "checkpoints")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from django.apps import apps
+
 from console.ingest.retention import photo_key
 from console.ingest.services import apply_batch
 from console.privacy import services
@@ -66,3 +69,14 @@ def late_event() -> pb.Event:
         subject=pb.Subject(pseudonym=PERSON, consent_reference=CONSENT, retention=prediction_pb2.RETENTION_KEEP),
         request_id=CALL,
     )
+
+
+def everything() -> str:
+    """Every row of every table, as text: what a canary is looked for in."""
+    rows = [list(model._default_manager.values()) for model in apps.get_models()]
+    return repr(rows)
+
+
+def recipient() -> X25519PublicKey:
+    """The key that gateways seal photographs for."""
+    return photo_key().public_key()

@@ -16,14 +16,12 @@ from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.privacy import erasure, tasks
 from console.privacy.models import Erasure, PrivacyRequest, State, Step
-from console.site.roles import Role
 from console.staff.models import User
 from console.vault import opening, queries, services
 from console.vault.bucket import Bucket
 from console.vault.models import Kind, StoredObject
 from tests.console_events import kept_event
 from tests.object_servers import BUCKET, ObjectServer, moto
-from tests.unit.console.people import member
 from tests.unit.console.privacy.planted import ask_erasure, plant
 
 pytestmark = pytest.mark.django_db
@@ -55,11 +53,6 @@ def gone(settings: Settings, server: ObjectServer) -> Any:
         queries.store.cache_clear()
 
     return turn
-
-
-@pytest.fixture
-def expert() -> User:
-    return member(Role.REVIEWER)
 
 
 def everything_in(server: ObjectServer) -> list[bytes]:

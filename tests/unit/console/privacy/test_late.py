@@ -5,37 +5,50 @@ from __future__ import annotations
 import json
 import stat
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
-from django.apps import apps
 from django.conf import settings
 from django.utils.timezone import now
 
 from console import serve
+from console.audit.models import Entry
 from console.ingest.models import AppliedEvent
 from console.ingest.services import apply_batch
 from console.predictions.models import Feedback, Prediction
+from console.predictions.services import discard_orphan_feedback
 from console.privacy import erasure, late
 from console.privacy.late import Late
+from console.privacy.models import Erasure, Step
+from console.privacy.stores import collect, find_all
 from console.retention.services import apply_due
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import services as vault
 from console.vault.cipher import find_by
-from console.vault.models import Erased, Subject
+from console.vault.models import Erased, StoredObject, Subject
 from console.vault.queries import keys
 from protos.amulet.events.v1 import events_pb2 as pb
-from tests.console_events import feedback_event, prediction_event
+from protos.amulet.v1 import vocabulary_pb2 as words
+from tests.console_events import feedback_event, kept_event, prediction_event, shadow_event
 from tests.unit.console.people import member
-from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, late_event, plant
+from tests.unit.console.privacy.planted import (
+    CALL,
+    CANARY,
+    CONSENT,
+    PERSON,
+    Planted,
+    ask_erasure,
+    everything,
+    late_event,
+    plant,
+    recipient,
+)
 
 pytestmark = pytest.mark.django_db
-
-
-def everything() -> str:
-    return repr([list(model._default_manager.values()) for model in apps.get_models()])
 
 
 def restored_from_before() -> None:
@@ -178,3 +191,83 @@ def test_a_console_applies_whatever_the_ledger_has_before_its_port_opens(
     else:
         with pytest.raises(Opened):
             serve.main()
+
+
+def test_what_comes_late_brings_nobody_back(officer: User, expert: User) -> None:
+    plant(officer, expert)
+    early, traced = [late_event(), late_event()], f"00-{'a1' * 16}-{'b2' * 8}-01"
+    for event in early:
+        event.traceparent = traced
+    request = ask_erasure(officer)
+    erasure._advance(request.pk)  # the records are shut
+    assert apply_batch(early[:1]).applied == 1
+    assert erasure.carry_out(request.pk)
+    assert apply_batch(early[1:]).applied == 1
+    assert not Subject.objects.exists()
+    for event in early:
+        row = Prediction.objects.get(pk=event.prediction.prediction_id)
+        assert (row.subject_id, row.request_id, row.detail().trace_id) == (None, "", "")
+    # Whoever comes back is somebody new.
+    Erased.objects.update(erased_at=now() - timedelta(minutes=6))
+    fresh = late_event()
+    fresh.traceparent = traced
+    assert apply_batch([fresh]).applied == 1
+    row = Prediction.objects.get(pk=fresh.prediction.prediction_id)
+    assert (row.request_id, row.detail().trace_id) == (CALL, "a1" * 16)
+    assert Subject.objects.count() == 1
+
+
+def test_the_memory_of_an_erasure_ends_when_nothing_can_come_any_more(
+    officer: User, expert: User, clock_was_set: Callable[[timedelta], None]
+) -> None:
+    mine = plant(officer, expert)
+    assert erasure.carry_out(ask_erasure(officer).pk)
+    assert Erased.objects.filter(found_by=find_by(keys(), PERSON)).exists()
+    assert Erased.objects.count() == 1 + len(mine.prediction_ids)
+    assert vault.forget_erased() == 0
+    Erased.objects.update(erased_at=now() - vault.LATE_EVENTS_MAX - timedelta(minutes=1))
+    clock_was_set(timedelta(days=1))
+    assert vault.forget_erased() == 0  # nobody knows whether it is so late
+    clock_was_set(timedelta())
+    assert vault.forget_erased() == 1 + len(mine.prediction_ids)
+
+
+def test_what_other_gateways_still_hold_of_a_person_leaves_the_certificate_true(officer: User, expert: User) -> None:
+    mine = plant(officer, expert)
+    traces = collect(mine.subject_id, find_by(keys(), PERSON))
+    unknown, answer = late_event(), pb.ShadowAnswer(version="v2", verdict=words.VERDICT_IN_DOMAIN)
+    # Two gateways: what was said of an answer is here before the answer itself.
+    apply_batch([feedback_event(unknown.prediction.prediction_id, comment=f"{CANARY}first")])
+    request = ask_erasure(officer)
+    assert erasure.carry_out(request.pk)
+    told = str(mine.prediction_ids[0])
+    late = [
+        kept_event(pseudonym=PERSON, consent=CONSENT, recipient=recipient(), request_id=CALL),
+        unknown,
+        feedback_event(unknown.prediction.prediction_id, comment=f"{CANARY}second"),
+        feedback_event(told, comment=f"{CANARY}third"),
+        shadow_event(told, answer),
+    ]
+    for event in late:  # each by another gateway
+        assert apply_batch([event]).applied == 1
+        assert not any(find_all(traces).values())
+    assert not Subject.objects.exists()
+    assert not StoredObject.objects.exists()
+    assert not Feedback.objects.exists()
+    assert CANARY not in everything()
+    assert not any(str(key) in everything() or key.hex in everything() for key in mine.prediction_ids)
+    assert Erasure.objects.get(pk=request.pk).step == Step.DONE
+    assert Entry.objects.filter(type__in=["feedback.given", "shadow.followed"]).count() == 5  # each event once
+
+
+def test_feedback_waits_for_its_prediction_and_goes_when_that_cannot_come(officer: User, expert: User) -> None:
+    apply_batch([feedback_event(prediction_event().prediction.prediction_id)])
+    discard_orphan_feedback(before=now() - vault.LATE_EVENTS_MAX)
+    assert Feedback.objects.count() == 1  # its prediction may still come
+    Feedback.objects.update(happened_at=now() - vault.LATE_EVENTS_MAX - timedelta(days=1))
+    event = prediction_event()
+    told = feedback_event(event.prediction.prediction_id)
+    told.happened_at.FromDatetime(now() - timedelta(days=90))
+    apply_batch([event, told])
+    discard_orphan_feedback(before=now() - vault.LATE_EVENTS_MAX)
+    assert list(Feedback.objects.values_list("prediction_id", flat=True)) == [UUID(event.prediction.prediction_id)]

@@ -18,7 +18,6 @@ from console.privacy import erasure, refused, tasks
 from console.privacy.models import Erasure, State, Step
 from console.privacy.refused import Sought
 from console.privacy.stores import STORES
-from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries as vault
 from console.vault.cipher import find_by
@@ -26,7 +25,6 @@ from console.vault.models import Erased, Subject
 from gateway.journal.rejected import RejectedEvent, RejectedEvents
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.console_events import feedback_event, prediction_event
-from tests.unit.console.people import member
 from tests.unit.console.privacy.planted import CONSENT, PERSON, ask_erasure, plant
 
 pytestmark = pytest.mark.django_db
@@ -39,11 +37,6 @@ def _folder() -> Iterator[None]:
     yield
     for file in FOLDER.glob("*"):
         file.unlink()
-
-
-@pytest.fixture
-def expert() -> User:
-    return member(Role.REVIEWER)
 
 
 def named(person: str, **fields: object) -> pb.Event:

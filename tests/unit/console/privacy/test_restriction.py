@@ -32,11 +32,6 @@ pytestmark = pytest.mark.django_db
 PERSON = "shop-1"
 
 
-@pytest.fixture
-def expert() -> User:
-    return member(Role.REVIEWER)
-
-
 def begun(officer: User, kind: str, person: str = PERSON) -> PrivacyRequest:
     request = services.receive(actor=officer, pseudonym=person, kind=kind, laws="both", channel="letter")
     services.check_identity(actor=officer, request_id=request.pk, method="card")

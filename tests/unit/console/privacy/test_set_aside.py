@@ -34,11 +34,6 @@ def officer() -> User:
     return officer
 
 
-@pytest.fixture
-def expert() -> User:
-    return member(Role.REVIEWER)
-
-
 def restricted(officer: User) -> PrivacyRequest:
     request = services.receive(actor=officer, pseudonym=PERSON, kind="restriction", laws="both", channel="letter")
     services.check_identity(actor=officer, request_id=request.pk, method="card")
