@@ -210,7 +210,10 @@ def compare(first: str, second: str, state: Path, as_json: bool) -> None:
 @click.option("--model", default="", help="Needed where the client might ask several.")
 @remote_options
 def then(client: str, at: str, model: str, state: Path, as_json: bool) -> None:
-    """Say what answered a client at an instant: versions, thresholds, policy, and who had approved them."""
+    """Say what answered a client at an instant: versions, thresholds, policy, and who had approved them.
+
+    AT may have a zone, as 2026-01-31T02:30Z has; without one it is in the console's time.
+    """
     found = console_of(state).call("GET", "routes/then/", params={"client": client, "at": at, "model": model})
     if as_json:
         print_json(found)

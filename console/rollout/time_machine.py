@@ -10,7 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db.models import Q
-from django.utils.timezone import now
+from django.utils.timezone import localtime, now
 from django.utils.translation import gettext as _
 
 from console.audit.queries import entries_about
@@ -76,8 +76,9 @@ def look(*, client: str, at: datetime, model: str = "") -> Then:
     known = _client(client)
     if at < known.created_at:
         raise Invalid(
-            _("{client} did not exist then: it was made on {day}.").format(
-                client=known.name, day=known.created_at.date().isoformat()
+            # With its zone: whoever wrote an instant without one meant another, as like as not.
+            _("{client} did not exist then: it was made at {moment}.").format(
+                client=known.name, moment=localtime(known.created_at).isoformat(timespec="seconds")
             ),
             field="at",
         )

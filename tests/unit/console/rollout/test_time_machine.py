@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.utils.timezone import now
@@ -134,6 +134,9 @@ def test_what_cannot_be_answered_is_refused_in_words(desk: Desk, shop: Client, b
         look(client="web-shop", at=now() + timedelta(hours=1))
     with pytest.raises(Invalid, match="did not exist"):
         look(client="web-shop", at=began - timedelta(hours=1))
+    Client.objects.update(created_at=datetime(2026, 1, 30, 17, 30, tzinfo=UTC))
+    with pytest.raises(Invalid, match=r"web-shop did not exist then: it was made at 2026-01-31T00:30:00\+07:00\."):
+        look(client="web-shop", at=datetime(2026, 1, 30, 17, 29, tzinfo=UTC))
     desk.roll_out(desk.approved(8, model="coins"))
     clients.change_client(actor=member(Role.ADMINISTRATOR, "suda-3"), client_id=shop.pk, calls_per_minute=5, models=[])
     with pytest.raises(Invalid, match="coins, tiny"):
