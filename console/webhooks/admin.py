@@ -49,14 +49,8 @@ class EndpointForm(forms.Form):
         self.fields["events"].choices = [(name, type_name(name)) for name in EVENTS]  # type: ignore[attr-defined]
 
 
-@admin.register(Endpoint)
-class EndpointAdmin(HistoryAdmin):
-    list_display = ("url", "hears", "state", "last_said", "waiting", "next_try")
-    sortable_by = ()
-    in_order = gettext_lazy("By their addresses.")
-    when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
-    actions_list = ("new_endpoint",)
-    actions_detail = ("send_test", "renew_secret", "switch", "remove")
+class _HookAdmin(HistoryAdmin):
+    """Whoever may see listeners sees what was sent to them, and whoever may change them has it sent again."""
 
     def has_changing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
         return request.user.has_perm(services.CHANGE)
@@ -66,6 +60,16 @@ class EndpointAdmin(HistoryAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(_HookAdmin):
+    list_display = ("url", "hears", "state", "last_said", "waiting", "next_try")
+    sortable_by = ()
+    in_order = gettext_lazy("By their addresses.")
+    when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
+    actions_list = ("new_endpoint",)
+    actions_detail = ("send_test", "renew_secret", "switch", "remove")
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         found = standings(rows)
@@ -207,7 +211,7 @@ class EndpointAdmin(HistoryAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(HistoryAdmin):
+class DeliveryAdmin(_HookAdmin):
     list_display = ("created_at", "endpoint", "event_name", "state_badge", "tries_said", "answer_said", "next_try")
     list_select_related = ("endpoint",)
     list_filter = (("endpoint", RelatedDropdownFilter), ("state", ChoicesDropdownFilter))
@@ -215,15 +219,6 @@ class DeliveryAdmin(HistoryAdmin):
     sortable_by = ()
     when_empty = gettext_lazy("Messages appear here within seconds of what they tell of.")
     actions_detail = ("deliver_again", "try_now")
-
-    def has_changing_permission(self, request: HttpRequest, object_id: object = None) -> bool:
-        return request.user.has_perm(services.CHANGE)
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return request.user.has_perm("webhooks.view_endpoint")
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self.has_view_permission(request)
 
     def row_page(self, request: HttpRequest, delivery: Delivery) -> HttpResponse:
         may_see_entries = request.user.has_perm("audit.view_entry")
