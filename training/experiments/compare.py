@@ -338,8 +338,8 @@ def decide(candidates: Sequence[Candidate], differences: Sequence[Difference]) -
 
 def _decided(candidates: Sequence[Candidate], differences: Sequence[Difference]) -> tuple[str | None, str]:
     passed = [each for each in candidates if not each.failed]
+    best = candidates[0]
     if not passed:
-        best = candidates[0]
         return None, f"None meets the criteria: of the best, {best.name}, {' and '.join(best.failed)}."
     behind = {each.name: each.figures["macro_f1"] for each in differences}
     # Of several that answer as well as each other, none has to be shown to.
@@ -351,15 +351,18 @@ def _decided(candidates: Sequence[Candidate], differences: Sequence[Difference])
         f"macro F1 {chosen.figures['macro_f1'].value:.3f}, p95 {chosen.cost.p95_ms:.0f} ms, "
         f"{chosen.cost.size_mb:.1f} MB"
     )
+    highest_of = "the highest macro F1"
+    if best.failed:
+        highest_of += f" of those that meet the criteria (of {best.name}, {' and '.join(best.failed)})"
     if chosen is top:
         return chosen.name, (
-            f"{chosen.name}: the highest macro F1, and no clearly faster one is shown to lose less than "
+            f"{chosen.name}: {highest_of}, and no clearly faster one is shown to lose less than "
             f"{NOT_WORSE_BY:g} ({facts})."
         )
     gap = behind[chosen.name]
     return chosen.name, (
-        f"{chosen.name}: clearly faster than {candidates[0].name}, the best, and surely loses less than "
-        f"{NOT_WORSE_BY:g} ({gap.value:+.3f} macro F1, {gap.low:+.3f} to {gap.high:+.3f}) ({facts})."
+        f"{chosen.name}: clearly faster than {top.name}, {highest_of}, and surely loses less than {NOT_WORSE_BY:g} "
+        f"against {best.name} ({gap.value:+.3f} macro F1, {gap.low:+.3f} to {gap.high:+.3f}) ({facts})."
     )
 
 

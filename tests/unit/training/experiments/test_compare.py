@@ -247,6 +247,19 @@ def test_what_misses_a_criterion_is_not_taken(failing: Candidate, words: str) ->
     assert decide((failing, other), (behind("b", -0.2, -0.1),))[0] == "b"
 
 
+def test_what_is_said_of_the_choice_is_true_where_the_best_misses_a_criterion() -> None:
+    """Which is as fast as the one that is taken, and has a higher macro F1."""
+    best, slow = candidate("best", 0.95, size_mb=50.0), candidate("slow", 0.94, p95_ms=90)
+    of_those = "the highest macro F1 of those that meet the criteria (of best, the graph is not below 50 MB)"
+    choice, why = decide((best, slow), (behind("slow", -0.03, 0.01),))
+    assert choice == "slow"
+    assert why.startswith(f"slow: {of_those}, and no clearly faster one is shown")
+    differences = (behind("slow", -0.03, 0.01), behind("quick", -0.019, -0.001))
+    choice, why = decide((best, slow, candidate("quick", 0.935)), differences)
+    assert choice == "quick"
+    assert why.startswith(f"quick: clearly faster than slow, {of_those}, and surely loses less than 0.02 against best")
+
+
 def as_int8(run: Path, made: Path) -> Path:
     """As `quantize` leaves it: the figures are a copy of the run's."""
     shutil.copytree(run, made)
