@@ -59,18 +59,20 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     card, folder = card_of(small_run), load_folder(small_run.data)
     assert card.name == "fruit"
     assert [item.id for item in card.classes] == ["apple", "berry", "cherry"]
+    assert (card.data.name, card.data.photos) == (small_run.data.name, len(folder.photos))
     assert card.data.fingerprint == folder.fingerprint
     assert dict(card.data.per_class) == {"apple": 8, "berry": 8, "cherry": 8}
     assert sum(card.data.split.counts.values()) == 24
     assert card.data.split.leaks == ()
     assert card.graph.sha256 == hashlib.sha256((small_run.run / "model.onnx").read_bytes()).hexdigest()
     assert set(card.graph.detectors) == set(DETECTORS)
-    assert card.training.seed == 5
+    assert (card.training.seed, card.data.split.seed, card.training.recipe) == (5, 5, "standard")
     assert card.training.config["views"] == 1
     assert card.training.config["folds"] == 2
     assert card.training.config["outside"] == ["other"]
     assert card.training.environment["torch"].startswith("2.")
-    assert card.weights.licence == "Apache-2.0"
+    assert (card.weights.backbone, card.weights.licence) == ("tf_efficientnet_lite0", "Apache-2.0")
+    assert "other" in card.decision.chosen_on
     assert card.calibration is not None
     assert (card.temperature == 1.0) == bool(card.calibration.refused)
     assert card.version == f"v20261125_tf_efficientnet_lite0_{_figure(card, 'macro_f1_cv'):.3f}"
@@ -78,6 +80,18 @@ def test_the_card_says_what_was_trained_from_what(small_run: SmallRun) -> None:
     shares = [item for item in card.metrics if item.name.startswith(("accuracy", "accepted", "wrongly", "rejected"))]
     assert len(shares) >= 4
     assert all(item.high - item.low > 0.1 for item in shares)  # so few photographs leave room, at 0 and at 1, too
+
+
+def test_the_card_says_what_the_graph_takes_and_gives(small_run: SmallRun) -> None:
+    card = card_of(small_run)
+    session = onnxruntime.InferenceSession(small_run.run / "model.onnx", providers=["CPUExecutionProvider"])
+    image = np.zeros((1, card.input.height_px, card.input.width_px, 3), np.uint8)
+    outputs = [output.name for output in session.get_outputs()]
+    given = dict(zip(outputs, session.run(outputs, {"image": image, "target": np.array([-1])}), strict=True))
+    assert given["embedding"].shape == (1, card.graph.embedding_size)
+    assert given["heatmap"].shape == (1, *card.graph.heat_map)
+    assert {name.removeprefix("score_") for name in outputs if name.startswith("score_")} == set(card.graph.detectors)
+    assert card.temperature == pytest.approx(_temperature_of(given["logits"], given["probabilities"]), rel=1e-3)
 
 
 def test_the_tables_on_the_card_are_those_behind_its_figures(small_run: SmallRun) -> None:
@@ -305,3 +319,9 @@ def _figure(card: Card, name: str) -> float:
     metric = card.metric(name)
     assert metric is not None
     return metric.value
+
+
+def _temperature_of(logits: np.ndarray, probabilities: np.ndarray) -> float:
+    """By what logits were divided before they became these probabilities."""
+    spread = np.log(probabilities.astype(np.float64))
+    return float(np.ptp(logits) / np.ptp(spread))
