@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -96,11 +97,22 @@ def demo(state: Path, check: bool, port_offset: int | None) -> int:
         for failure in checks.failures:
             click.echo(f"FAILED: {failure}", err=True)
         return 1 if checks.failures else 0
-    admin = staff["admin"]
-    click.echo(f"\nConsole: {layout.console_url}/admin/   user: admin   password: {admin['password']}")
-    click.echo(f"Second factor: {admin['otpauth_url']}")
+    click.echo("\n" + "\n".join(what_next(layout, staff["admin"])))
     hold(layout)
     return 0
+
+
+def what_next(layout: Layout, admin: Mapping[str, str]) -> Iterator[str]:
+    """Where a person goes on who has just seen it work: to the console, and with a photograph of their own."""
+    yield f"Console: {layout.console_url}/admin/   user: admin   password: {admin['password']}"
+    yield f"Second factor: {admin['otpauth_url']}"
+    yield "A photograph of your own, in another terminal (. .venv/bin/activate):"
+    variable = f"AMULET_API_KEY_FILE={shlex.quote(str(_key_file(layout)))}"
+    yield f"  {variable} amulet predict --state {shlex.quote(str(layout.state))} PHOTO.jpg"
+
+
+def _key_file(layout: Layout) -> Path:
+    return layout.secrets / "demo_api_key"
 
 
 def _layout(state: Path, port_offset: int | None) -> Layout:
@@ -229,7 +241,7 @@ def _state_of(layout: Layout, version: str, engineer: Mapping[str, str]) -> str:
 
 def _predict(layout: Layout, staff: Mapping[str, Mapping[str, str]], checks: Checks) -> None:
     _step("Three photographs through the gateway")
-    key_file = layout.secrets / "demo_api_key"
+    key_file = _key_file(layout)
     for name, file in (("demo", key_file), ("Try it", layout.try_key)):
         if not file.exists():
             admin = {"AMULET_CONSOLE_TOKEN": staff["admin"]["token"]}
