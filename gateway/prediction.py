@@ -46,7 +46,7 @@ from gateway.pace import Pace
 from gateway.policy import PolicyKeeper
 from gateway.record import NEAREST_RECORDED, Circumstances, lasting, prediction_event, replay_of, shadow_event
 from gateway.replays import ON_ITS_WAY, Replays, place_of
-from gateway.routing.router import WhyNotReady, destination, model_for
+from gateway.routing.router import Destination, WhyNotReady, destination, model_for
 from gateway.routing.shadow import LOOK_S_MAX, Look, ShadowAnswer, Shadows
 from gateway.sealing import Sealed, seal
 from gateway.serving.torchserve import Backend, Extras, GraphImage, HandlerSteps, Neighbour
@@ -215,24 +215,21 @@ class Predictor:
             replay=replay_of(response, place_of(client.client_id, ask.idempotency_key), digest) if digest else None,
         )
         committing_s = time.monotonic()
+        await self._commit(event, ask, client, deadline, digest)
+        now_s = time.monotonic()
+        committed(response, total_s=now_s - began_s, journal_s=now_s - committing_s)
+        trace.answered(response, seen.steps)
+        self._follow(going, ask, photos, prediction_id)
+        return response
+
+    async def _commit(self, event: bytes, ask: Ask, client: Client, deadline: Deadline, digest: bytes) -> None:
+        """Raises as `make_durable` does; where no second call will look for the answer, also when its time runs out."""
         if digest:  # nothing calls a record back from the disk, and the second call has to find it
             await self._replays.about_to_record(client.client_id, ask.idempotency_key, digest)
             await self.make_durable(event)
         else:
             async with deadline.while_("making the answer durable"):
                 await self.make_durable(event)
-        now_s = time.monotonic()
-        committed(response, total_s=now_s - began_s, journal_s=now_s - committing_s)
-        trace.answered(response, seen.steps)
-        for shadow in going.shadows:
-            self._shadows.follow(
-                shadow,
-                self._looking_aside(ask, photos, shadow, going.version),
-                lambda said: self._journal.append(
-                    shadow_event(said, prediction_id=prediction_id, gateway_id=self._gateway_id)
-                ),
-            )
-        return response
 
     async def make_durable(self, event: bytes) -> None:
         """Raises JournalUnavailable or Overloaded: then no answer may leave."""
@@ -314,6 +311,17 @@ class Predictor:
 
     def _run_pace(self, version: ServedVersion) -> Pace:
         return self._run_paces[version.model, version.version]
+
+    def _follow(self, going: Destination, ask: Ask, photos: Sequence[Photo], prediction_id: str) -> None:
+        """Let the shadows look at what was just answered."""
+        for shadow in going.shadows:
+            self._shadows.follow(
+                shadow,
+                self._looking_aside(ask, photos, shadow, going.version),
+                lambda said: self._journal.append(
+                    shadow_event(said, prediction_id=prediction_id, gateway_id=self._gateway_id)
+                ),
+            )
 
     def _looking_aside(
         self, ask: Ask, photos: Sequence[Photo], version: ServedVersion, answering: ServedVersion
