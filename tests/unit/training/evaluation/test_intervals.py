@@ -105,6 +105,11 @@ def test_a_share_has_wilsons_interval_and_a_width_at_its_ends(hits: int, photos:
     assert found.high - found.low > 0.02
 
 
+def test_a_share_of_none_and_of_all_ends_there_whatever_the_last_digit_says() -> None:
+    for photos in range(1, 200):
+        assert (share_of(0, photos).low, share_of(photos, photos).high) == (0.0, 1.0)
+
+
 def test_of_no_photographs_there_is_no_share() -> None:
     assert np.isnan(share_of(0, 0).pair()).all()
 
