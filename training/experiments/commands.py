@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -15,6 +15,9 @@ from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
 from training.results import ResultFile
 from training.terminal import named, settings_of, stages, worded, written_files
+
+if TYPE_CHECKING:
+    from training.experiments.compare import Candidate, Comparison
 
 # The modules that do the work take seconds to import: `--help` must not.
 
@@ -159,7 +162,6 @@ def compare(
         raise click.UsageError("--ood goes with --data: a run's own figures already hold its sets of other things")
     sets = [named(item) for item in outside]
     with worded(), stages() as say:
-        from training.evaluation import several
         from training.evaluation.evaluate import OutsideSet
         from training.experiments import compare as experiment
         from training.experiments.page import comparison_page
@@ -186,15 +188,7 @@ def compare(
             tracker.note(
                 Outcome(
                     Photographs(found.data, found.fingerprint, found.photos),
-                    figures={
-                        **{name: interval.value for name, interval in each.figures.items()},
-                        "per_class_f1": each.per_class_f1,
-                        "ood_auroc": each.ood_auroc,
-                        "p95_ms": each.cost.p95_ms,
-                        "cpu_ms": each.cost.cpu_ms,
-                        "peak_mib": each.cost.peak_mib,
-                        "size_mb": each.cost.size_mb,
-                    },
+                    figures=_noted(each),
                     parameters={
                         "model": each.version,
                         "cross_validated": data is None,
@@ -205,27 +199,46 @@ def compare(
                     artefacts=written_files(json_file, html),
                 )
             )
-    if to_stdout(json_file):
-        return
-    click.echo(found.measured)
+    if not to_stdout(json_file):
+        click.echo("\n".join(_side_by_side(found)))
+
+
+def _noted(candidate: Candidate) -> dict[str, Any]:
+    """What the notes of a comparison keep of a model."""
+    return {
+        **{name: interval.value for name, interval in candidate.figures.items()},
+        "per_class_f1": candidate.per_class_f1,
+        "ood_auroc": candidate.ood_auroc,
+        "p95_ms": candidate.cost.p95_ms,
+        "cpu_ms": candidate.cost.cpu_ms,
+        "peak_mib": candidate.cost.peak_mib,
+        "size_mb": candidate.cost.size_mb,
+    }
+
+
+def _side_by_side(found: Comparison) -> Iterator[str]:
+    """A comparison as a person reads it at a terminal, the choice last."""
+    from training.evaluation import several
+
+    yield found.measured
     for each in found.candidates:
         figures = "   ".join(f"{name} {interval.value:.3f}" for name, interval in each.figures.items())
-        click.echo(
+        yield (
             f"  {each.name:<28} {figures}   p95 {each.cost.p95_ms:.0f} ms   {each.cost.size_mb:.1f} MB"
             f"{'   figures inherited from fp32' if each.inherited else ''}"
         )
-    click.echo(f"Times are of one thread of {found.processor}, the models in turn.")
+    yield f"Times are of one thread of {found.processor}, the models in turn."
     p_values = found.p_values
     for gap in found.differences:
         interval = gap.figures["macro_f1"]
         luck = "more than luck" if p_values[gap.name, "macro_f1"] < several.ALPHA else "could be luck"
-        click.echo(
+        yield (
             f"  {gap.name} against {found.candidates[0].name}: macro F1 {interval.value:+.3f} "
             f"[{interval.low:+.3f}, {interval.high:+.3f}], {luck}"
         )
     if found.differences:
-        click.echo(f"What is luck is corrected for how many differences there are: {several.words(len(p_values))}.")
-    click.echo(f"Take {found.why}" if found.choice else found.why)
+        yield f"What is luck is corrected for how many differences there are: {several.words(len(p_values))}."
+    yield f"Take {found.why}" if found.choice else found.why
 
 
 @click.command(epilog="Example: amulet ablate photographs --vary head_shrinkage=0.1,0.4 --html ablation.html")
