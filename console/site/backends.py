@@ -1,23 +1,12 @@
-"""Which database, broker, cache and mail server the settings name, as Django and Celery want them described."""
+"""Which database, broker and cache the settings name, as Django and Celery want them described."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from console.site.configuration import ConsoleSettings, is_loopback
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    tls: bool  # from the first byte
-    starttls: bool
+from console.site.configuration import ConsoleSettings
 
 
 def database(settings: ConsoleSettings) -> dict[str, Any]:
@@ -61,20 +50,6 @@ def cache(settings: ConsoleSettings) -> dict[str, Any]:
     if settings.cache_url.startswith("memory"):
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     return {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": settings.cache_url}
-
-
-def mail(settings: ConsoleSettings) -> MailServer:
-    """Where e-mails are handed in; without a host where none is set."""
-    url = urlsplit(settings.smtp_url)
-    tls, host = url.scheme == "smtps", url.hostname or ""
-    return MailServer(
-        host=host,
-        port=url.port or (465 if tls else 587),
-        user=unquote(url.username or ""),
-        password=unquote(url.password or ""),
-        tls=tls,
-        starttls=bool(host) and not tls and not is_loopback(host),
-    )
 
 
 def _sqlite(path: Path) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -36,6 +37,16 @@ class ConfigurationWrong(Exception):
 
 def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
     return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    tls: bool  # from the first byte
+    starttls: bool
 
 
 class ConsoleSettings(BaseSettings):
@@ -324,7 +335,7 @@ class ConsoleSettings(BaseSettings):
     @property
     def behind_tls(self) -> bool:
         """Whether people reach the console from other machines, and so only through TLS."""
-        return any(not is_loopback(name) for name in self.hosts)
+        return any(not _is_loopback(name) for name in self.hosts)
 
     @property
     def console_port(self) -> int:
@@ -344,6 +355,19 @@ class ConsoleSettings(BaseSettings):
     def storage_dir(self) -> Path:
         """Folder of encrypted objects, where the storage is a disk."""
         return Path(urlsplit(self.storage_url).path) if self.storage_url else self.data_dir / "objects"
+
+    def mail(self) -> MailServer:
+        """Where e-mails are handed in; without a host where none is set."""
+        url = urlsplit(self.smtp_url)
+        tls, host = url.scheme == "smtps", url.hostname or ""
+        return MailServer(
+            host=host,
+            port=url.port or (465 if tls else 587),
+            user=unquote(url.username or ""),
+            password=unquote(url.password or ""),
+            tls=tls,
+            starttls=bool(host) and not tls and not _is_loopback(host),
+        )
 
     def control_token(self) -> bytes:
         """What the gateway shows to the console. Raises OSError."""
@@ -435,7 +459,7 @@ def _names_a_folder(value: str, scheme: str) -> bool:
     return not beside and url.path.startswith("/") and url.path.strip("/") != ""
 
 
-def is_loopback(name: str) -> bool:
+def _is_loopback(name: str) -> bool:
     if name in _LOOPBACK_NAMES:
         return True
     try:

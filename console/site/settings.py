@@ -178,7 +178,7 @@ AXES_DISABLE_ACCESS_LOG = True  # the audit trail says who came in
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 
 # Mail, where a server is named.
-_MAIL = backends.mail(AMULET)
+_MAIL = AMULET.mail()
 EMAIL_HOST, EMAIL_PORT, EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _MAIL.host, _MAIL.port, _MAIL.user, _MAIL.password
 EMAIL_USE_SSL, EMAIL_USE_TLS = _MAIL.tls, _MAIL.starttls
 EMAIL_TIMEOUT = 10

@@ -13,8 +13,7 @@ from typing import Protocol
 import pytest
 
 from console.site import backends
-from console.site.backends import MailServer
-from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
+from console.site.configuration import ConfigurationWrong, ConsoleSettings, MailServer, load
 from protos.addresses import BucketAddress
 from protos.environment import PREFIX, VARIABLES
 from tests.console_ready import new_state
@@ -85,7 +84,7 @@ def test_one_variable_each_swaps_in_a_server(read: Read) -> None:
     ],
 )
 def test_mail_leaves_this_machine_encrypted_or_not_at_all(read: Read, url: str, wanted: MailServer) -> None:
-    assert backends.mail(read(SMTP_URL=url) if url else read()) == wanted
+    assert (read(SMTP_URL=url) if url else read()).mail() == wanted
 
 
 @pytest.mark.parametrize(
