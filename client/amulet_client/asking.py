@@ -52,7 +52,10 @@ def ask(
         left = [each for each in objects if results is None or name_of(each) not in results.answered]
         if len(left) < len(objects):
             click.echo(f"{len(objects) - len(left)} of {len(objects)} were answered before", err=True)
-        with _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance:
+        with (
+            _goes_on(manner.out),
+            _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance,
+        ):
             for outcome in _outcomes(client, left, manner, wishes):
                 more = further(outcome) if isinstance(outcome.result, Prediction) else {}
                 if results is not None:
@@ -115,6 +118,17 @@ def _first_model(client: Client) -> str:
     if not models:
         raise ValueError("there is no model that this key may use, so none to shrink photographs for: ask the operator")
     return models[0].name
+
+
+@contextmanager
+def _goes_on(out: Path | None) -> Iterator[None]:
+    """Whoever interrupts a long run hears that nothing of it is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is not None:
+            click.echo(f"\n{out} holds what was answered: the same command goes on with the others", err=True)
+        raise
 
 
 @contextmanager

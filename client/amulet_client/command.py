@@ -181,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(amulet_client.main(arguments, prog_name="amulet-client", standalone_mode=False) or 0)
     except click.exceptions.Abort:
+        click.echo("Error: interrupted", err=True)
         return 1
     except BrokenPipeError:  # whoever reads has read enough; what is left in the buffer is for nobody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
