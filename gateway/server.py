@@ -171,7 +171,7 @@ async def run(
             Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=min(STRANGERS_ARRIVE_S_MAX, settings.request_s_max)),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
-        fullness = Fullness(settings.messages_mib_max * _MIB, (arrivals, streams, strangers.arrivals))
+        fullness = Fullness(settings.messages_mib_max * _MIB, (arrivals, streams), (strangers.arrivals,))
         shadows = Shadows(background, cores=cores)
         await asyncio.to_thread(_recall, replays, journal)
         await replays.settle()

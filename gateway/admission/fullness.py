@@ -38,13 +38,18 @@ class Fullness:
     def __init__(
         self,
         grown_bytes_max: int,
-        on_their_way: Sequence[OnTheirWay],
+        with_key: Sequence[OnTheirWay],
+        without_key: Sequence[OnTheirWay] = (),
         *,
         resident: Callable[[], int] = resident_bytes,
         trim: Callable[[], Any] | None = None,
     ) -> None:
-        """resident: bytes of this process now.  trim: gives back to the system what is free."""
-        self._max_bytes, self._on_their_way = grown_bytes_max, on_their_way
+        """with_key: a client's, by its id.  without_key: a stranger's, by address.
+
+        resident: bytes of this process now.  trim: gives back to the system what is free.
+        """
+        self._max_bytes, self._with_key = grown_bytes_max, with_key
+        self._on_their_way = (*with_key, *without_key)
         self._resident, self._trim = resident, trim or trimmer()
         self._least_bytes: int | None = None
         self._told_s = float("-inf")
@@ -94,13 +99,16 @@ class Fullness:
         if not counts:
             return
         owner, _ = counts.most_common(1)[0]
+        client_id = owner if any(owner in each.counts() for each in self._with_key) else ""  # addresses are not logged
         refusal = _no_room("messages took more memory than they may, and this client has most on their way")
         ended = sum(each.end_all_of(owner, refusal) for each in self._on_their_way)
         self.ended += ended
         now_s = asyncio.get_running_loop().time()
         if ended and now_s - self._told_s >= _TELL_EVERY_S:
             self._told_s = now_s
-            _log.warning("messages_ended_for_memory", owner=owner, ended=ended, mib_max=self._max_bytes // 2**20)
+            _log.warning(
+                "messages_ended_for_memory", client_id=client_id, ended=ended, mib_max=self._max_bytes // 2**20
+            )
 
 
 def _no_room(why: str) -> errors.Overloaded:

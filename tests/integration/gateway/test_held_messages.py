@@ -122,7 +122,7 @@ def test_messages_that_are_never_whole_hold_no_more_than_they_may_and_others_are
     print(f"grown {took_mib:.0f} MiB; polite calls {dict(outcomes)}")
     assert took_mib < MESSAGES_MIB_MAX + BEYOND_MIB_MAX
     assert outcomes[False] == 0
-    assert {line["owner"] for line in said} == {"client-hostile"}
+    assert {line["client_id"] for line in said} == {"client-hostile"}
 
 
 def test_without_the_bound_they_hold_what_is_sent(tmp_path: Path, open_policy: Console) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Final
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway import errors
 from gateway.admission.arrivals import Arrivals
@@ -26,8 +27,13 @@ class House:
         self.arrivals = Arrivals(8, arrive_s_max=60.0)
         self.streams = Streams(8, last_s_max=60.0)
         self._freed = freed_by_trimming
+        self.strangers = Arrivals(8, arrive_s_max=60.0)
         self.fullness = Fullness(
-            MAX, (self.arrivals, self.streams), resident=lambda: self.bytes_held, trim=self._give_back
+            MAX,
+            (self.arrivals, self.streams),
+            (self.strangers,),
+            resident=lambda: self.bytes_held,
+            trim=self._give_back,
         )
         self.begun = asyncio.Event()  # of a stream: what it has begun is done
 
@@ -109,6 +115,22 @@ async def test_what_glibc_only_has_not_given_back_ends_nobody() -> None:
     assert not call.done()
     assert not house.fullness.full
     call.cancel()
+
+
+async def test_the_log_names_a_client_and_no_address_of_a_stranger() -> None:
+    told = []
+    for of_strangers in (False, True):
+        house = House()
+        await house.fullness.look()
+        arrivals = house.strangers if of_strangers else house.arrivals
+        call = await _started(arrivals.message("ipv4:192.0.2.7" if of_strangers else GREEDY, asyncio.Event().wait))
+        house.bytes_held = REST + MAX + 1
+        with capture_logs() as lines:
+            await house.fullness.look()
+        await refusal_of(call)
+        told += [(line["event"], line["client_id"], line["ended"]) for line in lines]
+
+    assert told == [("messages_ended_for_memory", GREEDY, 1), ("messages_ended_for_memory", "", 1)]
 
 
 async def test_it_is_full_no_more_once_nothing_is_on_its_way() -> None:
