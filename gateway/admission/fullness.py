@@ -72,15 +72,12 @@ class Fullness:
         if self._least_bytes is not None and not any(each.counts() for each in self._on_their_way):
             self.full = False
             return
-        # A call may have freed what glibc has not given back: what is held is known only after that.
-        if await asyncio.to_thread(self._is_within):
-            self.full = False
-            return
-        if not await asyncio.to_thread(self._is_within_once_trimmed):
-            self.full = True
+        # What was freed and glibc has not given back is not held: that is known only once it was asked to.
+        self.full = not (
+            await asyncio.to_thread(self._is_within) or await asyncio.to_thread(self._is_within_once_trimmed)
+        )
+        if self.full:
             self._end_most()
-        else:
-            self.full = False
 
     def _is_within(self) -> bool:
         now_bytes = self._resident()
