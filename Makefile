@@ -37,7 +37,7 @@ endif
 # pip and not another installer: one resolver, one lock, digests checked. --no-compile: the bytecode
 # of what is never imported costs half a minute. PYTHONWARNINGS: setuptools warns of every editable
 # installation.
-$(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml client/pyproject.toml client/setup.py
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 && grep -qF "$(CURDIR)/.venv" .venv/pyvenv.cfg || "$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/python deploy/lock/install.py requirements.lock

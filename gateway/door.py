@@ -26,6 +26,7 @@ from grpc import aio
 from gateway import errors
 from gateway.admission import keys
 from gateway.admission.arrivals import Arrivals
+from gateway.admission.fullness import Fullness
 from gateway.admission.limits import RateLimiter
 from gateway.admission.shedding import Shedder
 from gateway.admission.spacing import Spacing
@@ -131,8 +132,11 @@ class Strangers:
 
 
 class Door(aio.ServerInterceptor):
-    def __init__(self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Strangers) -> None:
+    def __init__(
+        self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Strangers, fullness: Fullness
+    ) -> None:
         self._admission, self._metrics, self._traces, self._strangers = admission, metrics, traces, strangers
+        self._fullness = fullness
         self._closed = False
         self._came_s = float("-inf")  # when the newest call with a key did
 
@@ -187,6 +191,7 @@ class Door(aio.ServerInterceptor):
         if self._closed:
             raise errors.ShuttingDown("this gateway is shutting down")
         call.key = self._admission.identify(metadata)
+        self._fullness.check(call.client.client_id)
         kind = _KIND_OF.get(call.method)
         if kind == "predictions":
             self._admission.shedder.check(call.client.client_id)  # the place is taken once the message is here
@@ -206,7 +211,9 @@ class Door(aio.ServerInterceptor):
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
 
         async def message(context: _Context) -> Any:
-            return await self._strangers.arrivals.message(_host_of(context.peer()), partial(_message, context))
+            host = _host_of(context.peer())
+            self._fullness.check(host)
+            return await self._strangers.arrivals.message(host, partial(_message, context))
 
         async def messages(context: _Context) -> AsyncIterator[Any]:
             """Each is waited for as one alone is: of a message that never ends gRPC holds what came."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,23 +15,31 @@ _GROWN_BYTES: Final = 64 * 2**20
 _STATM: Final = Path("/proc/self/statm")
 
 
+def trimmer() -> Callable[[], Any] | None:
+    """What gives back to the system all that is free, in up to 40 ms; None: not with this library of C."""
+    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    return None if trim is None else lambda: trim(0)
+
+
 async def give_back() -> None:
     """Now and again while the process is far above what it needs, until cancelled. With glibc alone."""
-    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = trimmer()
     if trim is None:
         await asyncio.Event().wait()
-    least_bytes = _resident_bytes()
+        return
+    least_bytes = resident_bytes()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         least_bytes = await asyncio.to_thread(_given_back, trim, least_bytes)
 
 
-def _given_back(trim: Any, least_bytes: int) -> int:
+def _given_back(trim: Callable[[], Any], least_bytes: int) -> int:
     """The least that was held, now included."""
-    if _resident_bytes() - least_bytes > _GROWN_BYTES:
-        trim(0)
-    return min(least_bytes, _resident_bytes())
+    if resident_bytes() - least_bytes > _GROWN_BYTES:
+        trim()
+    return min(least_bytes, resident_bytes())
 
 
-def _resident_bytes() -> int:
+def resident_bytes() -> int:
+    """What this process has in memory now."""
     return int(_STATM.read_text().split()[1]) * resource.getpagesize()

@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # ships without stubs
 
 from gateway.admission.arrivals import Arrivals
+from gateway.admission.fullness import Fullness
 from gateway.admission.limits import MemoryWindow, RateLimiter, Window
 from gateway.admission.shedding import Shedder
 from gateway.admission.spacing import Spacing
@@ -46,7 +47,6 @@ from gateway.ops import OpsServer, Page, pages
 from gateway.policy import PolicyKeeper, PolicySettings
 from gateway.prediction import Predictor
 from gateway.replays import Replays, remembered
-from gateway.routing.router import WhyNotReady
 from gateway.routing.shadow import Shadows
 from gateway.service import PredictionService
 from gateway.serving.batches import Batches
@@ -55,8 +55,9 @@ from gateway.serving.readiness import Readiness
 from gateway.serving.tokens import Tokens
 from gateway.serving.torchserve import Backend, TorchServe
 from gateway.settings import Settings, SettingsWrong
-from gateway.snapshot import ServedVersion, Snapshot
-from gateway.telemetry import Metrics, State, States
+from gateway.snapshot import ServedVersion, versions_of
+from gateway.states import states
+from gateway.telemetry import Metrics, States
 from gateway.tracing import Traces
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.inference import open_inference_pb2_grpc
@@ -153,7 +154,7 @@ async def run(
                 control_token=settings.secret("control_token").decode("ascii"),
                 cache_file=settings.state_dir / "gateway" / "policy.pb",
             ),
-            on_change=lambda snapshot: serving.watch(_versions_of(snapshot)),
+            on_change=lambda snapshot: serving.watch(versions_of(snapshot)),
             why_not_ready=why_not_ready,
         )
 
@@ -170,6 +171,7 @@ async def run(
             Arrivals(STRANGERS_AWAITED_MAX, arrive_s_max=min(STRANGERS_ARRIVE_S_MAX, settings.request_s_max)),
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
+        fullness = Fullness(settings.messages_mib_max * _MIB, (arrivals, streams), (strangers.arrivals,))
         shadows = Shadows(background, cores=cores)
         await asyncio.to_thread(_recall, replays, journal)
         await replays.settle()
@@ -179,8 +181,18 @@ async def run(
         down.push_async_callback(traces.close)
         metrics.registry.register(
             States(
-                _states(
-                    policy, journal, shipper, decoders, shedder, arrivals, streams, strangers, shadows, why_not_ready
+                states(
+                    policy,
+                    journal,
+                    shipper,
+                    decoders,
+                    shedder,
+                    arrivals,
+                    streams,
+                    strangers,
+                    fullness,
+                    shadows,
+                    why_not_ready,
                 )
             )
         )
@@ -215,7 +227,7 @@ async def run(
             background=background,
             replays=replays,
             why_not_ready=why_not_ready,
-            door=Door(admission, metrics, traces, strangers),
+            door=Door(admission, metrics, traces, strangers, fullness),
             metrics=metrics,
         )
         open_inference = OpenInference(
@@ -236,7 +248,16 @@ async def run(
         async with asyncio.TaskGroup() as tasks:
             listening_to_others = [
                 tasks.create_task(_kept_alive(work))
-                for work in (policy.run, shipper.run, health.run, failures.run, replays.run, give_back, *serving.run)
+                for work in (
+                    policy.run,
+                    shipper.run,
+                    health.run,
+                    failures.run,
+                    replays.run,
+                    fullness.run,
+                    give_back,
+                    *serving.run,
+                )
             ]
             if namesakes is not None:
                 listening_to_others.append(tasks.create_task(_kept_alive(namesakes.run)))
@@ -379,6 +400,11 @@ def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, i
         ("grpc.http2.settings_timeout", 10_000),
         ("grpc.max_allowed_incoming_connections", connections_max),
         ("grpc.max_concurrent_streams", 256),  # of one connection
+        # What gRPC takes of a stream before anybody reads it, refused ones and strangers' included: it would make that
+        # 4 MiB and more of each, as soon as a line is quick. A photograph made smaller for its model comes in one go;
+        # while a message is read, a MiB more is let come (decision 0253).
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 256 * 1024),
         ("grpc.so_reuseport", 0),  # one process owns the port: a second one must not steal half the calls
         ("grpc.server_handshake_timeout_ms", 10_000),
         ("grpc.keepalive_time_ms", minute_ms),
@@ -390,82 +416,6 @@ def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, i
         # Connections are renewed so that load spreads over gateways that came later.
         ("grpc.max_connection_age_ms", 30 * minute_ms),
         ("grpc.max_connection_age_grace_ms", 30 * minute_ms),
-    )
-
-
-def _versions_of(snapshot: Snapshot) -> list[ServedVersion]:
-    """Every version that may be asked."""
-    return [version for model in snapshot.models.values() for version in model.versions.values()]
-
-
-def _states(
-    policy: PolicyKeeper,
-    journal: Journal,
-    shipper: Shipper,
-    decoders: Decoders,
-    shedder: Shedder,
-    arrivals: Arrivals,
-    streams: Streams,
-    strangers: Strangers,
-    shadows: Shadows,
-    why_not_ready: WhyNotReady,
-) -> tuple[State, ...]:
-    def ready() -> Iterable[tuple[tuple[str, ...], float]]:
-        for version in _versions_of(policy.current) if policy.known else ():
-            yield (version.model, version.version), float(why_not_ready(version) is None)
-
-    return (
-        State("amulet_model_ready", "1: a golden photograph was just answered rightly.", ready, ("model", "version")),
-        State("amulet_calls_in_flight", "Predictions inside now, waiting ones included.", lambda: shedder.in_flight),
-        State("amulet_calls_waiting", "Predictions that wait for their client's turn.", lambda: shedder.waiting),
-        State("amulet_calls_comfortable", "Predictions at once that none waits long for.", lambda: shedder.comfortable),
-        State("amulet_streams_open", "Streams of clients, open now.", lambda: streams.open),
-        State("amulet_streams_open_without_key", "Watches and reflection, open now.", lambda: strangers.streams.open),
-        State("amulet_calls_awaited", "Calls whose message is not here yet.", lambda: arrivals.awaited),
-        State(
-            "amulet_calls_awaited_without_key",
-            "Health checks and the like whose message is not here yet.",
-            lambda: strangers.arrivals.awaited,
-        ),
-        State("amulet_decoders_busy", "Decoder processes at work now.", lambda: decoders.busy),
-        State(
-            "amulet_decoder_restarts",
-            "Decoders replaced after a crash or a hang.",
-            lambda: decoders.restarts,
-            total=True,
-        ),
-        State(
-            "amulet_policy_revision",
-            "Policy in force; 0: none.",
-            lambda: policy.current.revision if policy.known else 0,
-        ),
-        State("amulet_policy_age_seconds", "Since the console last confirmed the policy.", lambda: policy.age_s),
-        State("amulet_journal_admitting", "1: answers can be made durable.", lambda: float(journal.health().admitting)),
-        State("amulet_journal_free_bytes", "Free on the journal's disk.", lambda: journal.health().free_bytes),
-        State(
-            "amulet_journal_failures", "Writes and syncs that failed.", lambda: journal.health().failures, total=True
-        ),
-        State(
-            "amulet_backlog_events",
-            "Durable, not yet confirmed by the console.",
-            lambda: shipper.state().backlog_records,
-        ),
-        State("amulet_backlog_bytes", "Size of the files that hold them.", lambda: shipper.state().backlog_bytes),
-        State("amulet_backlog_seconds", "Age of the oldest of them.", lambda: shipper.state().backlog_s),
-        State("amulet_events_delivered", "Confirmed by the console.", lambda: shipper.state().delivered, total=True),
-        State("amulet_events_rejected", "Refused by the console and kept aside.", lambda: shipper.state().rejected),
-        State(
-            "amulet_shadows_answered",
-            "Shadow answers that followed their prediction.",
-            lambda: shadows.answered,
-            total=True,
-        ),
-        State(
-            "amulet_shadows_dropped",
-            "Shadow looks that gave way to answers, or that failed.",
-            lambda: shadows.dropped,
-            total=True,
-        ),
     )
 
 

@@ -135,6 +135,13 @@ class Settings(BaseSettings):
         description="Connections of all callers at once; one more is closed as soon as it is made. Each takes a file "
         "descriptor, and in a stranger's hands up to 17 MiB for ten seconds.",
     )
+    messages_mib_max: int = Field(
+        default=448,
+        ge=384,  # the longest message there is, 161 MiB, as it came and parsed
+        le=1_048_576,
+        description="MiB that callers' messages may add to the gateway's process, of some 100 at rest; beyond, what is "
+        "on its way of whoever has most is ended.",
+    )
 
     otlp_endpoint: str = Field(
         default="",

@@ -231,3 +231,8 @@ def _look_alikes_of(pair: pb.LookAlikes, card: pb.Card) -> LookAlikes:
     if len(pair.class_ids) != 2 or not set(pair.class_ids) <= set(indices):
         raise PolicyInvalid(f"{card.version}: look-alikes are two of its classes")
     return LookAlikes(frozenset(indices[class_id] for class_id in pair.class_ids), pair.side, tuple(pair.decided_by))
+
+
+def versions_of(snapshot: Snapshot) -> list[ServedVersion]:
+    """Every version that may be asked."""
+    return [version for model in snapshot.models.values() for version in model.versions.values()]

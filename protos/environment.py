@@ -48,6 +48,7 @@ VARIABLES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "DECODER_WORKERS": ("gateway",),
         "CALLS_IN_FLIGHT_MAX": ("gateway",),
         "CONNECTIONS_MAX": ("gateway",),
+        "MESSAGES_MIB_MAX": ("gateway",),
         "TRACES_RATIO": ("gateway",),
         # Console.
         "DATABASE_URL": ("console",),

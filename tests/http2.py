@@ -111,8 +111,11 @@ class Connection:
             self.send(CONTINUATION, each, flags=END_HEADERS if number == len(others) else 0, stream=stream)
         return stream
 
-    async def give(self, stream: int, content: bytes) -> None:
-        """All of it, as the other side takes it; returns earlier when the stream or the connection has ended."""
+    async def give(self, stream: int, content: bytes, *, ending: bool = True) -> None:
+        """All of it, as the other side takes it; returns earlier when the stream or the connection has ended.
+
+        ending: nothing follows on this stream.
+        """
         place = 0
         while place < len(content):
             async with self._changed:
@@ -122,7 +125,7 @@ class Connection:
             if self._over(stream):
                 return
             size = min(_FRAME_BYTES, self._windows[0], self._windows[stream], len(content) - place)
-            last = place + size == len(content)
+            last = ending and place + size == len(content)
             self.send(DATA, content[place : place + size], flags=END_STREAM if last else 0, stream=stream)
             for each in (0, stream):
                 self._windows[each] -= size

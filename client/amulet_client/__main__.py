@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> int:
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its own lines about what we say in one; read when it is imported
     try:
         from amulet_client.command import main as run
     except ModuleNotFoundError as error:

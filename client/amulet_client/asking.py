@@ -14,7 +14,7 @@ import click
 
 from amulet_client.answers import Prediction, Wishes
 from amulet_client.bulk import predict_many
-from amulet_client.reading import describe
+from amulet_client.reading import describe, summarise, summary
 from amulet_client.results import ResultsFile, document_of, line_of, worded
 from amulet_client.synchronous import Client
 from amulet_client.work import Outcome, name_of
@@ -40,16 +40,22 @@ def ask(
 ) -> int:
     """Ask about each object and tell what came; how many were refused. Those are named on standard error.
 
-    further: fields that take the place of an answer's in its JSON line.
+    further: fields that take the place of an answer's in its JSON line. Paths of `heat_maps` are told to people, too,
+    and where several objects have some, a summary follows: a line for each.
     Raises Refused or Unreachable as `predict_many`; ValueError or OSError for a file of results that is none, and
     ValueError where photographs cannot be shrunk because no model is there, or Pillow is not.
     """
     refused = 0
+    summed_up: list[str] = []
+    disclaimer = ""
     with ResultsFile(manner.out) if manner.out is not None else nullcontext() as results:
         left = [each for each in objects if results is None or name_of(each) not in results.answered]
         if len(left) < len(objects):
             click.echo(f"{len(objects) - len(left)} of {len(objects)} were answered before", err=True)
-        with _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance:
+        with (
+            _goes_on(manner.out),
+            _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance,
+        ):
             for outcome in _outcomes(client, left, manner, wishes):
                 more = further(outcome) if isinstance(outcome.result, Prediction) else {}
                 if results is not None:
@@ -60,8 +66,15 @@ def ask(
                 elif results is None and manner.as_json:
                     click.echo(line_of(document_of(outcome, **more)))
                 elif results is None:
-                    click.echo(f"{_shown(outcome.name)}: {describe(outcome.result, manner.language)}\n")
+                    name, answer = _shown(outcome.name), outcome.result
+                    maps = [_shown(path) for path in more.get("heat_maps", ())]
+                    click.echo(f"{name}: {describe(answer, manner.language, heat_maps=maps)}\n")
+                    if maps:
+                        summed_up.append(f"{name}: {summarise(answer, manner.language)} → {', '.join(maps)}")
+                        disclaimer = answer.disclaimer
                 advance()
+    if len(summed_up) > 1:
+        click.echo(summary(summed_up, manner.language, disclaimer=disclaimer))
     return refused
 
 
@@ -105,6 +118,17 @@ def _first_model(client: Client) -> str:
     if not models:
         raise ValueError("there is no model that this key may use, so none to shrink photographs for: ask the operator")
     return models[0].name
+
+
+@contextmanager
+def _goes_on(out: Path | None) -> Iterator[None]:
+    """Whoever interrupts a long run hears that nothing of it is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is not None:
+            click.echo(f"\n{out} holds what was answered: the same command goes on with the others", err=True)
+        raise
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import click
 
@@ -21,10 +22,22 @@ from amulet_client.answers import Wishes
 from amulet_client.asking import Manner, ask
 from amulet_client.asking_options import asking_options, language_option
 from amulet_client.bulk import photographs
-from amulet_client.errors import AmuletError
+from amulet_client.errors import AmuletError, Unreachable
 from amulet_client.synchronous import Client
 
 _KINDS = ("confirmed", "wrong", "not_our_kind", "complaint")
+# A sign in what gRPC says of a connection that failed -> what is the matter, and what would be right.
+CAUSES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "Connection refused": "cannot be reached: nothing listens there; name its HOST:PORT with --gateway",
+        "lookup failed": "cannot be found: name its HOST:PORT with --gateway",
+        "errors resolving": "cannot be found: name its HOST:PORT with --gateway",
+        "CERTIFICATE_VERIFY_FAILED": "shows a certificate for another name, or one without a signature of {authority}: "
+        "name its authority's PEM file with --ca, and the name that it is for with --gateway",
+        "Socket closed": "hung up: it restarts, or speaks TLS and was asked in plain text (--insecure)",
+        "WRONG_VERSION_NUMBER": "speaks plain text and was asked in TLS: is it the right port?",
+    }
+)
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,10 +83,20 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
             if error.filename is None:
                 raise click.ClickException(f"what is printed cannot be written: {error.strerror}") from error
             raise click.ClickException(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}") from error
+        except Unreachable as error:
+            raise click.ClickException(_unreachable(str(error), gateway, ca)) from error
         except (AmuletError, ValueError) as error:
             raise click.ClickException(str(error)) from error
 
     return with_client
+
+
+def _unreachable(said: str, gateway: str, ca: Path | None) -> str:
+    """What gRPC says of a connection that failed, as somebody can act on it."""
+    for sign, meaning in CAUSES.items():
+        if sign in said:
+            return f"the gateway at {gateway} {meaning.format(authority=ca or 'an authority that this system trusts')}"
+    return said
 
 
 def _key(file: Path | None) -> str:
@@ -158,6 +181,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(amulet_client.main(arguments, prog_name="amulet-client", standalone_mode=False) or 0)
     except click.exceptions.Abort:
+        click.echo("Error: interrupted", err=True)
         return 1
     except BrokenPipeError:  # whoever reads has read enough; what is left in the buffer is for nobody
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

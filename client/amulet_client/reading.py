@@ -32,17 +32,21 @@ _ONE_OF: Final[Mapping[str, str]] = MappingProxyType(
 _ALIKE: Final[Mapping[str, str]] = MappingProxyType({"en": "Similar examples: {listed}", "th": "ตัวอย่างที่คล้าย: {listed}"})
 _LEVEL: Final[Mapping[str, str]] = MappingProxyType({"en": "Sure of the group:", "th": "มั่นใจในระดับกลุ่ม:"})
 _CLASSES: Final[Mapping[str, str]] = MappingProxyType({"en": "Among the kinds themselves:", "th": "ในระดับชนิด:"})
+_HEAT_MAP: Final[Mapping[str, str]] = MappingProxyType({"en": "Heat map: {path}", "th": "แผนที่ความร้อน: {path}"})
+_SUMMARY: Final[Mapping[str, str]] = MappingProxyType({"en": "Summary", "th": "สรุป"})
 _PHOTO: Final[Mapping[str, str]] = MappingProxyType({"en": "photograph {number}", "th": "ภาพที่ {number}"})
 
 
-def describe(prediction: Prediction, language: str = "en") -> str:
+def describe(prediction: Prediction, language: str = "en", *, heat_maps: Sequence[str] = ()) -> str:
     """Several lines: the verdict, the candidates, each reason with its advice, the disclaimer.
+
+    heat_maps: where its heat maps were written.
 
     An answer that is out of distribution shows no candidates: they would only mislead.
     Unknown languages read as English. Names, messages and the disclaimer come from the
     gateway, in the language that the client asked for.
     """
-    words = "th" if language.lower().startswith("th") else "en"
+    words = _words(language)
     lines = [_VERDICTS[words].get(prediction.verdict, prediction.verdict)]
     if prediction.verdict != "OUT_OF_DISTRIBUTION":
         lines += _candidate_lines(prediction, words)
@@ -51,8 +55,31 @@ def describe(prediction: Prediction, language: str = "en") -> str:
     lines += _view_lines(prediction, words)
     if prediction.will_be_reviewed:
         lines.append(f"  {_REVIEWED[words]}")
+    lines += [f"  {_HEAT_MAP[words].format(path=path)}" for path in heat_maps]
     lines.append(f"  {prediction.disclaimer or DISCLAIMER[words]}")
     return "\n".join(lines)
+
+
+def summarise(prediction: Prediction, language: str = "en") -> str:
+    """The verdict, and the best candidate with its probability unless the answer is out of distribution: a few words.
+
+    Where a person sees it, the disclaimer belongs below.
+    """
+    words = _words(language)
+    verdict, best = _VERDICTS[words].get(prediction.verdict, prediction.verdict), prediction.best
+    if best is None or prediction.verdict == "OUT_OF_DISTRIBUTION":
+        return verdict
+    return f"{verdict}: {best.display_name or best.class_id} {best.probability:.1%}"
+
+
+def summary(lines: Sequence[str], language: str = "en", *, disclaimer: str = "") -> str:
+    """A heading, a line for each answer, the disclaimer: the gateway's, or ours where it sent none."""
+    words = _words(language)
+    return "\n".join([_SUMMARY[words], *(f"  {line}" for line in lines), f"  {disclaimer or DISCLAIMER[words]}"])
+
+
+def _words(language: str) -> str:
+    return "th" if language.lower().startswith("th") else "en"
 
 
 def _candidate_lines(prediction: Prediction, words: str) -> list[str]:

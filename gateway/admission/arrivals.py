@@ -49,6 +49,17 @@ class Arrivals:
             self._out(client_id, timeout)
             self._ended.pop(timeout, None)
 
+    def counts(self) -> dict[str, int]:
+        """How many are awaited, by whose they are."""
+        return {client_id: len(calls) for client_id, calls in self._of.items()}
+
+    def end_all_of(self, client_id: str, refusal: errors.Overloaded) -> int:
+        """End what is awaited of this client, at once. How many that was."""
+        ending = list(self._of.get(client_id, ()))
+        for timeout in ending:
+            self._end(client_id, timeout, refusal)
+        return len(ending)
+
     def close(self) -> None:
         """Wait for nothing longer than LAST_S from now on."""
         self._closed = True
@@ -67,11 +78,14 @@ class Arrivals:
         most = max(self._of, key=lambda client: len(self._of[client]))
         if own >= share or len(self._of[most]) <= share:
             raise errors.Overloaded.for_now(f"{self.awaited} calls are awaited already, {own} of them this client's")
-        newest = next(reversed(self._of[most]))
-        self._out(most, newest)
-        if not newest.expired():  # it ends in this very moment, and says why by itself
-            self._ended[newest] = errors.Overloaded.for_now("the place went to a client that has fewer calls to come")
-            newest.reschedule(0.0)
+        fewer = errors.Overloaded.for_now("the place went to a client that has fewer calls to come")
+        self._end(most, next(reversed(self._of[most])), fewer)
+
+    def _end(self, client_id: str, timeout: asyncio.Timeout, refusal: errors.Overloaded) -> None:
+        self._out(client_id, timeout)
+        if not timeout.expired():  # it ends in this very moment, and says why by itself
+            self._ended[timeout] = refusal
+            timeout.reschedule(0.0)
 
     def _out(self, client_id: str, timeout: asyncio.Timeout) -> None:
         calls = self._of.get(client_id, {})

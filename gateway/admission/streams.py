@@ -17,7 +17,9 @@ from typing import Final
 from gateway import errors
 
 _HEARD_S: Final = 0.25  # until a caller has read how its stream ended
-_Ended = asyncio.Future[errors.Refusal]
+# What was begun in a stream that ends for the memory that its messages take: they are held for as long.
+LAST_S_FOR_MEMORY: Final = 1.0
+_Ended = asyncio.Future[tuple[errors.Refusal, float]]  # why, and for how many seconds what was begun may go on
 
 
 async def at_once() -> None:
@@ -43,10 +45,8 @@ class Streams:
         """
         loser = self._loser(client_id)
         if loser:
-            _end(
-                self._staying[loser].pop(),
-                errors.Overloaded.for_now("the place went to a client that has fewer open streams"),
-            )
+            fewer = errors.Overloaded.for_now("the place went to a client that has fewer open streams")
+            _end(self._staying[loser].pop(), fewer, self._last_s_max)
         ended = self._enter(client_id)
         try:
             async with asyncio.TaskGroup() as group:
@@ -58,12 +58,25 @@ class Streams:
         finally:
             self._out(client_id, ended)
 
+    def counts(self) -> dict[str, int]:
+        """How many are open and were not told to end, by whose they are."""
+        return {client_id: len(staying) for client_id, staying in self._staying.items() if staying}
+
+    def end_all_of(self, client_id: str, refusal: errors.Overloaded) -> int:
+        """Tell every stream of this client to end, soon. How many those were."""
+        staying = self._staying.get(client_id, [])
+        for ended in staying:
+            _end(ended, refusal, min(LAST_S_FOR_MEMORY, self._last_s_max))
+        count = len(staying)
+        staying.clear()
+        return count
+
     def close(self) -> None:
         """End every stream, those that are still to come as well."""
         self._closed = True
         for staying in self._staying.values():
             for ended in staying:
-                _end(ended, _shutting_down())
+                _end(ended, _shutting_down(), self._last_s_max)
             staying.clear()
 
     async def until_heard(self, *, s_max: float) -> None:
@@ -95,7 +108,7 @@ class Streams:
         ended: _Ended = asyncio.get_running_loop().create_future()
         staying = self._staying.setdefault(client_id, [])
         if self._closed:
-            ended.set_result(_shutting_down())
+            _end(ended, _shutting_down(), self._last_s_max)
         else:
             staying.append(ended)
         self._open[client_id] = self._open.get(client_id, 0) + 1
@@ -113,17 +126,17 @@ class Streams:
             del self._open[client_id], self._staying[client_id]
 
     async def _leave(self, ended: _Ended, last: Callable[[], Awaitable[None]]) -> None:
-        refusal = await ended
+        refusal, last_s = await ended
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._last_s_max):
+            async with asyncio.timeout(last_s):
                 await last()
         raise refusal
 
 
-def _end(ended: _Ended, refusal: errors.Refusal) -> None:
+def _end(ended: _Ended, refusal: errors.Refusal, last_s: float) -> None:
     """Tell a stream to end. One whose body has just ended is still among those that stay, for a turn of the loop."""
     if not ended.done():
-        ended.set_result(refusal)
+        ended.set_result((refusal, last_s))
 
 
 def _first(failed: BaseExceptionGroup[BaseException]) -> BaseException:

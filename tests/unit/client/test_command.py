@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -110,6 +111,30 @@ async def test_a_killed_run_goes_on_where_it_stopped(gateway: Gateway, folder: P
     status, _, _ = await typed(gateway, "predict", folder, "--out", results)  # what was refused is asked again
     assert status == 0
     assert len(results.read_text().splitlines()) == photos + 1
+
+
+async def test_an_interrupted_run_says_that_it_goes_on_and_does(gateway: Gateway, folder: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    await typed(gateway, "predict", folder / "deep" / "0.png", "--out", results)
+    gateway.graph.hold()
+    running = await asyncio.create_subprocess_exec(
+        COMMAND, "predict", folder, "--out", results, env=environment(gateway), stderr=subprocess.PIPE
+    )
+    await until(lambda: gateway.graph.holds > 0, what="the run is at it")
+
+    running.send_signal(signal.SIGINT)
+    _, told = await asyncio.wait_for(running.communicate(), 60)
+    gateway.graph.release()
+
+    assert running.returncode == 1
+    assert [line for line in told.decode().splitlines() if line] == [
+        "1 of 4 were answered before",
+        f"{results} holds what was answered: the same command goes on with the others",
+        "Error: interrupted",
+    ]
+    assert len(results.read_text().splitlines()) == 1
+    status, _, _ = await typed(gateway, "predict", folder, "--out", results)
+    assert (status, len(results.read_text().splitlines())) == (0, 4)
 
 
 async def test_a_name_that_is_no_text_is_answered_like_any_other_and_not_asked_again(

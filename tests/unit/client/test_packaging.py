@@ -1,4 +1,4 @@
-"""The client installs by itself: its wheel brings the contract along and nothing else of ours."""
+"""The client installs by itself, from sources as well: its wheel brings the contract along and nothing else of ours."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of the two folders and unpacked."""
-    work = tmp_path_factory.mktemp("wheel")
+BUILT: Final = ("wheel", "sdist")
+MAKE_SDIST: Final = "import setuptools.build_meta as backend; backend.build_sdist('../dist')"
+
+
+@pytest.fixture(scope="module", params=BUILT)
+def installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of the two folders or from the source distribution of one, and unpacked."""
+    work = tmp_path_factory.mktemp(request.param)
     for folder in ("client", "protos"):
         shutil.copytree(
             ROOT / folder, work / folder, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
         )
+    source = work / "client"
+    if request.param == "sdist":
+        before = set(source.iterdir())
+        subprocess.run([sys.executable, "-c", MAKE_SDIST], check=True, cwd=source, stdout=subprocess.DEVNULL)
+        assert {path.name for path in set(source.iterdir()) - before} == {"amulet_client.egg-info"}
+        (source,) = (work / "dist").glob("*.tar.gz")
+        for folder in ("client", "protos"):  # it is whole without them
+            shutil.rmtree(work / folder)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     offline = ["--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "wheel", *offline, "--wheel-dir", str(work / "dist"), str(work / "client")], check=True)
+    subprocess.run([*pip, "wheel", *offline, "--wheel-dir", str(work / "dist"), str(source)], check=True, cwd=work)
     (wheel,) = (work / "dist").glob("*.whl")
     shutil.unpack_archive(wheel, work / "site", "zip")
     return work / "site"

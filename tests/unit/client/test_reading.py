@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from amulet_client import Prediction
-from amulet_client.reading import describe
+from amulet_client.reading import describe, summarise, summary
 from protos.wording import DISCLAIMER
 from tests.unit.client.cast import full_response
 
@@ -67,3 +67,15 @@ def test_a_remark_on_the_only_photograph_is_not_made_twice() -> None:
     finding = UNSURE.views[0].findings[0]
     answer = replace(UNSURE, reasons=(replace(finding, view=-1),), views=UNSURE.views[:1])
     assert describe(answer).count("Blurred.") == 1
+
+
+def test_a_few_words_name_the_best_candidate_and_none_where_it_would_mislead() -> None:
+    assert summarise(SURE) == "Recognised: Alpha 50.0%"
+    assert summarise(UNSURE, "th") == "ไม่แน่ใจ: Alpha 50.0%"
+    assert summarise(OUT) == "None of the known kinds"
+    assert summarise(replace(SURE, candidates=())) == "Recognised"
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_a_summary_ends_with_the_disclaimer(language: str) -> None:
+    assert summary(["a", "b"], language).splitlines()[1:] == ["  a", "  b", f"  {DISCLAIMER[language]}"]

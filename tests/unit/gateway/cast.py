@@ -417,6 +417,7 @@ def settings_for(folder: Path, console: Console, **fields: Any) -> Settings:
             "insecure": True,
             "decoder_workers": 2,
             "journal_free_mib_min": 1,
+            "messages_mib_max": 4096,  # its callers live in the same process
             **fields,
         }
     )

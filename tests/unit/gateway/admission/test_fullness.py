@@ -1,0 +1,161 @@
+"""Whose messages end when they have taken more memory than they may, with a process that holds what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import errors
+from gateway.admission.arrivals import Arrivals
+from gateway.admission.fullness import Fullness
+from gateway.admission.streams import Streams
+
+REST: Final = 100
+MAX: Final = 50
+GREEDY: Final = "client-greedy"
+POLITE: Final = "client-polite"
+
+
+class House:
+    """Calls and streams that wait for a message, in a process of `bytes_held`."""
+
+    def __init__(self, *, freed_by_trimming: int = 0) -> None:
+        self.bytes_held = REST
+        self.arrivals = Arrivals(8, arrive_s_max=60.0)
+        self.streams = Streams(8, last_s_max=60.0)
+        self._freed = freed_by_trimming
+        self.strangers = Arrivals(8, arrive_s_max=60.0)
+        self.fullness = Fullness(
+            MAX,
+            (self.arrivals, self.streams),
+            (self.strangers,),
+            resident=lambda: self.bytes_held,
+            trim=self._give_back,
+        )
+        self.begun = asyncio.Event()  # of a stream: what it has begun is done
+
+    def _give_back(self) -> None:
+        self.bytes_held -= self._freed
+        self._freed = 0
+
+    async def call(self, client_id: str) -> asyncio.Task[Any]:
+        return await _started(self.arrivals.message(client_id, asyncio.Event().wait))
+
+    async def stream(self, client_id: str) -> asyncio.Task[Any]:
+        async def stay() -> None:
+            async with self.streams.place(client_id, last=self.begun.wait):  # type: ignore[arg-type]  # what it returns is not looked at
+                await asyncio.Event().wait()
+
+        return await _started(stay())
+
+
+async def _started(work: Any) -> asyncio.Task[Any]:
+    task = asyncio.ensure_future(work)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    return task
+
+
+async def refusal_of(task: asyncio.Task[Any]) -> errors.Refusal:
+    with pytest.raises(errors.Refusal) as refused:
+        async with asyncio.timeout(30):
+            await task
+    return refused.value
+
+
+async def test_whoever_has_most_on_its_way_loses_all_of_it_and_nobody_else_anything() -> None:
+    house = House()
+    await house.fullness.look()
+    greedy = [await house.call(GREEDY), await house.stream(GREEDY), await house.stream(GREEDY)]
+    polite = [await house.call(POLITE), await house.stream(POLITE)]
+    house.begun.set()
+    house.bytes_held = REST + MAX + 1
+
+    await house.fullness.look()
+
+    ends = [await refusal_of(task) for task in greedy]
+    assert [(type(end), end.retry_after_s) for end in ends] == [(errors.Overloaded, 2.0)] * 3
+    assert "this client has most on their way" in ends[0].message
+    assert not any(task.done() for task in polite)
+    assert house.fullness.ended == 3
+    for task in polite:
+        task.cancel()
+
+
+async def test_while_it_is_full_who_has_nothing_on_its_way_is_let_in_and_nobody_else() -> None:
+    house = House()
+    await house.fullness.look()
+    greedy = [await house.call(GREEDY) for _ in range(3)]
+    polite = await house.stream(POLITE)
+    house.bytes_held = REST + MAX + 1
+    await house.fullness.look()
+
+    house.fullness.check("client-third")
+    with pytest.raises(errors.Overloaded, match="as much of messages as it may"):
+        house.fullness.check(POLITE)
+
+    house.bytes_held = REST
+    await house.fullness.look()
+    house.fullness.check(POLITE)
+    polite.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+
+
+async def test_what_glibc_only_has_not_given_back_ends_nobody() -> None:
+    house = House(freed_by_trimming=MAX)
+    await house.fullness.look()
+    call = await house.call(GREEDY)
+    house.bytes_held = REST + MAX + 1
+
+    await house.fullness.look()
+
+    assert not call.done()
+    assert not house.fullness.full
+    call.cancel()
+
+
+async def test_the_log_names_a_client_and_no_address_of_a_stranger() -> None:
+    told = []
+    for of_strangers in (False, True):
+        house = House()
+        await house.fullness.look()
+        arrivals = house.strangers if of_strangers else house.arrivals
+        call = await _started(arrivals.message("ipv4:192.0.2.7" if of_strangers else GREEDY, asyncio.Event().wait))
+        house.bytes_held = REST + MAX + 1
+        with capture_logs() as lines:
+            await house.fullness.look()
+        await refusal_of(call)
+        told += [(line["event"], line["client_id"], line["ended"]) for line in lines]
+
+    assert told == [("messages_ended_for_memory", GREEDY, 1), ("messages_ended_for_memory", "", 1)]
+
+
+async def test_it_is_full_no_more_once_nothing_is_on_its_way() -> None:
+    house = House()
+    await house.fullness.look()
+    call = await house.call(GREEDY)
+    house.bytes_held = REST + MAX + 1
+    await house.fullness.look()
+    assert house.fullness.full
+    await refusal_of(call)
+
+    await house.fullness.look()
+
+    assert not house.fullness.full
+
+
+async def test_a_stream_that_ends_for_memory_finishes_what_it_began_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller that does not read its answers would hold what it sent for as long as a call may take."""
+    monkeypatch.setattr("gateway.admission.streams.LAST_S_FOR_MEMORY", 0.01)
+    house = House()
+    stream = await house.stream(GREEDY)
+
+    house.streams.end_all_of(GREEDY, errors.Overloaded.for_now("too much"))
+
+    assert (await refusal_of(stream)).message == "too much"
+    assert house.streams.open == 0
