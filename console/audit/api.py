@@ -85,11 +85,15 @@ class WholeEntrySerializer(EntrySerializer):
     words = serializers.SerializerMethodField(
         help_text="The entry of what staff typed with it; its payload is null once that was erased. Null: nothing was."
     )
+    erased_by = serializers.SerializerMethodField(
+        help_text="The entry that tells that an officer erased it, or what was typed with it, by hand; null: none did."
+    )
     checkpoint = serializers.SerializerMethodField(help_text="The first that covers it; null: it is not signed yet.")
 
     class Meta(EntrySerializer.Meta):
         fields = (
-            *EntrySerializer.Meta.fields, "about", "withheld", "words", "previous", "commitment", "checkpoint",
+            *EntrySerializer.Meta.fields, "about", "withheld", "words", "erased_by", "previous", "commitment",
+            "checkpoint",
         )  # fmt: skip
 
     @extend_schema_field(AboutSerializer(allow_null=True))
@@ -104,6 +108,9 @@ class WholeEntrySerializer(EntrySerializer):
     def get_words(self, entry: Entry) -> dict[str, Any] | None:
         words = words_with(entry)
         return None if words is None else {"sequence": words.sequence, "payload": self.get_payload(words)}
+
+    def get_erased_by(self, entry: Entry) -> int | None:
+        return queries.erased_by_hand(entry, words_with(entry))
 
     def get_previous(self, entry: Entry) -> str:
         return bytes(entry.previous_hash).hex()
@@ -238,6 +245,9 @@ class VerificationSerializer(serializers.Serializer[Any]):
     checkpoints = serializers.IntegerField(help_text="Signed ones about these entries, which fit.")
     signed_through = serializers.IntegerField(help_text="The last entry under one of them, 0: none; newer ones wait.")
     erased = serializers.IntegerField(help_text="Payloads that are gone; their entries still count.")
+    erased_by_hand = serializers.IntegerField(
+        help_text="Entries that tell, each of one of those, that an officer erased it, and on what ground."
+    )
     problems = BrokenSerializer(many=True)
     problems_left_out = serializers.IntegerField()
     took_s = serializers.FloatField()

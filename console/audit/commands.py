@@ -24,7 +24,7 @@ from console.audit.receipt import (
     require_only,
     statement_digest,
 )
-from console.audit.verifier import Report
+from console.audit.verifier import BY_HAND, Report
 from console.audit.verifier import verify as check_lines
 from model_store.strict_json import loads
 
@@ -200,5 +200,10 @@ def _as_text(file: Path, report: Report) -> str:
     return (
         f"{file}: whole. {entries}, the last of {report.last_time}; "
         f"{report.checkpoints:,} signed checkpoints fit, through entry {report.signed_through:,}; "
-        f"{unsigned:,} newer ones are chained and not signed yet; {report.erased:,} payloads were erased."
+        f"{unsigned:,} newer ones are chained and not signed yet; {report.erased:,} payloads were erased"
+        + (
+            f", {report.erased_by_hand:,} of them by hand, as entries of the type {BY_HAND} say."
+            if report.erased_by_hand
+            else "."
+        )
     )

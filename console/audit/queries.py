@@ -84,6 +84,19 @@ def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
     )
 
 
+def erased_by_hand(*entries: Entry | None) -> int | None:
+    """Number of the entry that says that what one of these said was erased by hand; None: nothing of it was.
+
+    A query for each whose payload is gone.
+    """
+    for entry in entries:
+        if entry is not None and getattr(entry, "payload", None) is None:
+            telling = entries_about("audit_entry", str(entry.sequence)).values_list("sequence", flat=True).last()
+            if telling is not None:
+                return telling
+    return None
+
+
 def newest_about(subject_id: str) -> list[int]:
     """Numbers of the entries about whatever has this id, the newest ABOUT_MAX. One query along an index."""
     about = Payload.objects.filter(subject_id=subject_id).order_by("-entry")

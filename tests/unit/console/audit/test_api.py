@@ -82,7 +82,7 @@ def test_a_script_hears_whether_the_log_is_whole() -> None:
     assert told.pop("took_s") > 0
     assert told == {
         "whole": True, "entries": last, "first": 1, "last": last, "checkpoints": 1, "signed_through": last - 3,
-        "erased": 0, "problems": [], "problems_left_out": 0,
+        "erased": 0, "erased_by_hand": 0, "problems": [], "problems_left_out": 0,
     }  # fmt: skip
 
 
