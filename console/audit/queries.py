@@ -75,6 +75,16 @@ def covering(sequence: int) -> Checkpoint | None:
     return Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
 
 
+def before_all_since(moment: datetime) -> Checkpoint | None:
+    """The newest checkpoint that covers no entry of this time or later; None: there is none such.
+
+    Two queries along indexes.
+    """
+    first = Entry.objects.filter(recorded_at__gte=moment).order_by("recorded_at", "sequence").first()
+    signed = Checkpoint.objects.order_by("-size")
+    return signed.first() if first is None else signed.filter(size__lt=first.sequence).first()
+
+
 def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
     """Entries about one subject, oldest first; joins the payload."""
     return (
