@@ -11,19 +11,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
+from django.conf import settings
 from django.db import models, transaction
+from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from console.audit.services import NewEntry, append
+from console.audit.models import Entry
+from console.audit.services import SYSTEM, NewEntry, append
 from console.audit.words import Typed, erase_entries, typed_in, typed_that_say
 from console.errors import Invalid, NotAllowed, NotFound
+from console.privacy import erased_texts
+from console.privacy.erased_texts import ErasedText
+from console.privacy.leftovers import compacted
 from console.privacy.models import PrivacyRequest
 from console.privacy.places import PLACES
 from console.staff.models import User
 from console.staff.services import require
+from console.vault.cipher import find_by
+from console.vault.queries import keys
 
 ERASE: Final = "privacy.erase_typed"
 ENTRY: Final = "audit_entry"  # the place that is no row
@@ -89,7 +98,10 @@ def find(*, actor: User, part: str) -> tuple[list[Found], bool]:
 def copies_of(*, actor: User, place: str, key: str) -> Copies:
     """Where the text of this place stands. Raises NotAllowed, NotFound where there is none or no more."""
     require(actor, ERASE)
-    text = _text_at(place, key)
+    return _copies(_text_at(place, key))
+
+
+def _copies(text: str) -> Copies:
     entries = {typed.sequence: typed for typed in typed_that_say(text) if text in typed.words}
     rows = [(each.name, row) for each in PLACES.values() for row in each.with_text(text)]
     return Copies(text, tuple(entries[number] for number in sorted(entries)), tuple(rows))
@@ -117,11 +129,55 @@ def erase(*, actor: User, place: str, key: str, ground: str, request_id: int | N
             ),
             reason="own_words",
         )
+    _erase(copies, ground=ground, request_id=request_id, actor=str(actor.pseudonym))
+    return copies
+
+
+def replay() -> int:
+    """Erase again what was erased by hand and came back with a restored database. Returns how many texts.
+
+    Before anybody is served: nobody can have typed the same anew. Raises OSError, DatabaseError; ValueError for a file
+    beside the ledger that is none.
+    """
+    lost = {erased.digest: (path, erased) for path, erased in erased_texts.read(_ledger()) if not _tells_of(erased)}
+    back = {text for text in _every_text() if _digest(text) in lost} if lost else set()
+    for text in sorted(back):
+        path, erased = lost[_digest(text)]
+        with transaction.atomic():
+            _erase(_copies(text), ground=erased.ground, request_id=erased.request_id, actor=SYSTEM)
+        path.unlink(missing_ok=True)  # another one names the entry that tells of it now
+    return len(back)
+
+
+def _erase(copies: Copies, *, ground: str, request_id: int | None, actor: str) -> None:
     for each in PLACES.values():
         each.erase(copies.text)
     erase_entries([typed.sequence for typed in copies.entries])
-    append(list(_told(copies, ground, request_id)), actor=str(actor.pseudonym))
-    return copies
+    first = append(list(_told(copies, ground, request_id)), actor=actor)
+    commitment = bytes(Entry.objects.values_list("commitment", flat=True).get(pk=first))
+    transaction.on_commit(compacted)  # when readers hold that up, SQLite does it by itself later
+    # On disk before it is committed, as the ledger's lines are.
+    erased_texts.enter(_ledger(), ErasedText(now(), _digest(copies.text), ground, request_id, first, commitment))
+
+
+def _tells_of(erased: ErasedText) -> bool:
+    """Whether this database's log has the entry that tells of it."""
+    return Entry.objects.filter(pk=erased.entry, commitment=erased.commitment).exists()
+
+
+def _every_text() -> Iterator[str]:
+    for typed in typed_that_say(""):
+        yield from typed.words
+    for place in PLACES.values():
+        yield from (text for _key, text in place.that_say(""))
+
+
+def _digest(text: str) -> bytes:
+    return find_by(keys(), f"\0typed\0{text}")  # a pseudonym is printable
+
+
+def _ledger() -> Path:
+    return Path(settings.AMULET.erasure_ledger)
 
 
 def _found(part: str) -> Iterator[Found]:

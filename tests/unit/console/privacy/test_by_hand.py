@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.apps import apps
+from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from console.audit.export import export
 from console.audit.models import Entry
@@ -21,8 +23,10 @@ from console.audit.signer import Signer
 from console.audit.verifier import verify
 from console.datasets.models import Dataset
 from console.errors import Invalid, NotAllowed, NotFound
-from console.privacy import by_hand, inventory, services
+from console.privacy import by_hand, erased_texts, erasure, inventory, services
 from console.privacy.by_hand import Ground
+from console.privacy.erased_texts import ErasedText
+from console.privacy.leftovers import compacted
 from console.privacy.models import PrivacyRequest
 from console.privacy.places import PLACES
 from console.registry.services import retire_version
@@ -203,6 +207,43 @@ def test_what_would_find_everything_or_nothing_is_refused(officer: User, part: s
         by_hand.find(actor=officer, part=part)
 
 
+def files() -> list[Path]:
+    return sorted(settings.AMULET.erasure_ledger.parent.glob("erasures.typed-*"))
+
+
+def test_a_restore_brings_none_of_it_back_and_takes_nothing_that_was_typed_since(officer: User) -> None:
+    desk = rolled_out()
+    lost = ErasedText(now(), by_hand._digest(WHY), "asked", 12, entry=999_999, commitment=bytes(32))
+    erased_texts.enter(settings.AMULET.erasure_ledger, lost)  # as of a log that went on further than this backup
+    erasure.replay()
+    assert NAME not in everything()
+    told = Entry.objects.filter(type="privacy.typed_erased").select_related("payload")
+    assert {(entry.actor, '"request":12' in entry.payload.text) for entry in told} == {("system", True)}
+    assert len(told) == 3
+    (path,) = files()
+    assert NAME not in path.read_text()
+
+    rollout.roll_back(actor=desk.somchai, model="tiny", reason=WHY)  # the same words, typed anew
+    erasure.replay()
+    assert NAME in everything()
+    assert files() == [path]
+
+
+def test_what_was_erased_stands_beside_the_ledger_and_is_applied_once(officer: User) -> None:
+    desk = rolled_out()
+    found, _more = by_hand.find(actor=officer, part=NAME)
+    by_hand.erase(actor=officer, place=found[0].place, key=found[0].key, ground="names")
+    (path,) = files()
+    ((_path, erased),) = erased_texts.read(settings.AMULET.erasure_ledger)
+    assert Entry.objects.get(pk=erased.entry).type == "privacy.typed_erased"
+    rollout.roll_back(actor=desk.somchai, model="tiny", reason=WHY)
+    assert by_hand.replay() == 0
+    assert NAME in everything()
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="does not say what was erased"):
+        erasure.replay()
+
+
 def test_what_a_process_wrote_is_no_text_of_anybodys(officer: User) -> None:
     desk = Desk()
     route = desk.roll_out(desk.first)
@@ -264,3 +305,13 @@ def test_scripts_do_the_same(officer: User) -> None:
     assert whole["erased_by"] == entries_about("audit_entry", str(words)).get().sequence
     again = script.post("/api/v1/privacy/typed/erase/", body, format="json")
     assert (again.status_code, again.json()["reason"]) == (404, "nothing_typed")
+
+
+def test_sqlite_is_told_to_drop_the_pages_that_still_have_it(
+    officer: User, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    rolled_out()
+    found, _more = by_hand.find(actor=officer, part=NAME)
+    with django_capture_on_commit_callbacks() as after:
+        by_hand.erase(actor=officer, place=found[0].place, key=found[0].key, ground="names")
+    assert compacted in after
