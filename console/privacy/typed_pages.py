@@ -120,8 +120,8 @@ def _erase_url(place: str, key: str) -> str:
 
 
 def _places(copies: Copies) -> list[str]:
-    entries = [f"{by_hand.place_text(by_hand.ENTRY)} {typed.sequence}" for typed in copies.entries]
-    return entries + [f"{by_hand.place_text(place)} {key}" for place, key in copies.rows]
+    entries = [f"{by_hand.place_text(by_hand.ENTRY)} · {typed.sequence}" for typed in copies.entries]
+    return entries + [f"{by_hand.place_text(place)} · {key}" for place, key in copies.rows]
 
 
 def _consequence(copies: Copies) -> str:

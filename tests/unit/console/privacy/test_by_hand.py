@@ -275,7 +275,7 @@ def test_the_pages_find_it_show_where_it_stands_and_erase_it(officer: User) -> N
     assert (WHY in listed, address in listed) == (True, True)
     asked = page.get(address).content.decode()
     assert WHY in asked
-    assert f"audit entry {words}" in asked
+    assert f"audit entry · {words}" in asked
     assert NAME in everything()
     done = page.post(address, {"ground": "names", "request": ""}, follow=True).content.decode()
     assert "Erased; the audit trail says of each place that it was (3)" in done
