@@ -48,6 +48,9 @@ def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_p
     runner = CliRunner()
     arguments = [str(file), "--key", str(folder / "audit_public.pem"), "--json"]
     kept = ["--checkpoints", str(folder)]
+    for more, said in (([], True), (kept, False)):
+        told_so = runner.invoke(verify, [*arguments[:-1], *more], standalone_mode=False).stdout
+        assert ("held against no checkpoint from elsewhere (--checkpoints)" in told_so) is said
     done = runner.invoke(verify, arguments, standalone_mode=False)
     told = json.loads(done.stdout)
     assert done.return_value == 0
