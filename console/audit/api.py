@@ -287,6 +287,8 @@ class Export(APIView):
         """The log with its checkpoints, for `amulet audit verify`; its last entry tells of this call."""
         if unknown := request.query_params.keys() - SinceSerializer().fields.keys():
             raise Invalid(_("There is no such parameter; there is: since."), field=min(unknown)[:100])
+        if request.query_params.get("since", "-").strip() == "":
+            raise Invalid(_("{field} has no value: leave it out, or say which").format(field="since"), field="since")
         since = checked(SinceSerializer(data=request.query_params))["since"]
         try:
             return export_response(actor_of(request), since=None if since is None else in_utc(since))

@@ -70,8 +70,8 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
 
 # What the file and the key alone cannot tell: who has that key and the database may write another log and sign it.
 _NOT_COMPARED: Final = (
-    "  It was held against no checkpoint from elsewhere (--checkpoints): only those show entries that are missing behind"
-    " the last, and a log that was written anew by whoever has its signing key."
+    "  It was held against no checkpoint from elsewhere (--checkpoints): only those show entries that are missing"
+    " behind the last, and a log that was written anew by whoever has its signing key."
 )
 
 

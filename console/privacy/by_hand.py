@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy
 from console.audit.models import Entry
 from console.audit.services import SYSTEM, NewEntry, append
 from console.audit.words import Typed, erase_entries, typed_in, typed_that_say
-from console.errors import Invalid, NotAllowed, NotFound
+from console.errors import Conflict, Invalid, NotAllowed
 from console.privacy import erased_texts
 from console.privacy.erased_texts import ErasedText
 from console.privacy.leftovers import compacted
@@ -96,7 +96,7 @@ def find(*, actor: User, part: str) -> tuple[list[Found], bool]:
 
 
 def copies_of(*, actor: User, place: str, key: str) -> Copies:
-    """Where the text of this place stands. Raises NotAllowed, NotFound where there is none or no more."""
+    """Where the text of this place stands. Raises NotAllowed, Invalid for no place, Conflict where no text is left."""
     require(actor, ERASE)
     return _copies(_text_at(place, key))
 
@@ -112,7 +112,7 @@ def erase(*, actor: User, place: str, key: str, ground: str, request_id: int | N
     """Erase the text of this place, wherever exactly it stands. What was done, by whom and when stays proved.
 
     request_id: of the privacy request that asked for it; it must be named where that is the ground.
-    Returns what was erased where. Raises NotAllowed for who typed it; NotFound, Invalid.
+    Returns what was erased where. Raises NotAllowed for who typed it; Invalid, Conflict.
     """
     require(actor, ERASE)
     if ground not in Ground.values:
@@ -197,14 +197,14 @@ def _text_at(place: str, key: str) -> str:
     elif place in PLACES:
         text = PLACES[place].text_of(key)
     else:
-        raise NotFound(
+        raise Invalid(
             _("There is no place {name}; there are: {names}.").format(
                 name=repr(place), names=", ".join([ENTRY, *PLACES])
             ),
             field="place",
         )
     if not text:
-        raise NotFound(_("Nothing that somebody typed stands there, or it was erased."), reason="nothing_typed")
+        raise Conflict(_("Nothing that somebody typed stands there, or it was erased."), reason="nothing_typed")
     return text
 
 

@@ -95,6 +95,7 @@ def test_an_export_may_begin_where_an_auditor_was_last_and_verifies_by_itself(tm
     ("asked", "field"),
     [
         ({"since": "yesterday"}, "since"),
+        ({"since": ""}, "since"),
         ({"since": "0001-01-01T00:00:00+14:00"}, "since"),
         ({"until": "2026-01-01T00:00:00Z"}, "until"),
     ],

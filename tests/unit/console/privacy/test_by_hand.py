@@ -22,7 +22,7 @@ from console.audit.services import record
 from console.audit.signer import Signer
 from console.audit.verifier import verify
 from console.datasets.models import Dataset
-from console.errors import Invalid, NotAllowed, NotFound
+from console.errors import Conflict, Invalid, NotAllowed
 from console.privacy import by_hand, erased_texts, erasure, inventory, services
 from console.privacy.by_hand import Ground
 from console.privacy.erased_texts import ErasedText
@@ -93,7 +93,7 @@ def test_a_name_is_found_wherever_it_was_typed_and_goes_with_every_copy(officer:
     }
     assert all('"ground":"names"' in each[3] for each in told)
     assert found_in(officer) == []
-    with pytest.raises(NotFound):
+    with pytest.raises(Conflict):
         by_hand.erase(actor=officer, place="route.reason", key=found[1].key, ground="names")
 
     (tmp_path / "key").write_bytes(Ed25519PrivateKey.generate().private_bytes_raw())
@@ -152,7 +152,7 @@ def test_the_number_of_the_act_leads_to_what_was_typed_with_it(officer: User) ->
     for number in (words, words - 1):
         copies = by_hand.copies_of(actor=officer, place="audit_entry", key=str(number))
         assert copies.text == WHY
-    with pytest.raises(NotFound, match="Nothing that somebody typed"):
+    with pytest.raises(Conflict, match="Nothing that somebody typed"):
         by_hand.copies_of(actor=officer, place="audit_entry", key="1")
 
 
@@ -193,7 +193,7 @@ def test_what_does_not_fit_is_refused_and_erases_nothing(officer: User, given: d
         made_by=desk.malee,
     )
     place = {"place": "dataset.note", "key": str(made.pk), **given}
-    with pytest.raises((Invalid, NotFound)) as refused:
+    with pytest.raises((Conflict, Invalid)) as refused:
         by_hand.erase(actor=officer, **place)
     assert (refused.value.field or "") == field
     made.refresh_from_db()
@@ -280,7 +280,7 @@ def test_the_pages_find_it_show_where_it_stands_and_erase_it(officer: User) -> N
     done = page.post(address, {"ground": "names", "request": ""}, follow=True).content.decode()
     assert "Erased; the audit trail says of each place that it was (3)" in done
     assert NAME not in everything()
-    assert page.get(address).status_code == 404
+    assert page.get(address).status_code == 409
 
     auditor = browser(member(Role.AUDITOR))
     shown = auditor.get(f"/admin/audit/entry/{words - 1}/change/").content.decode()
@@ -304,7 +304,7 @@ def test_scripts_do_the_same(officer: User) -> None:
     assert whole["words"] == {"sequence": words, "payload": None}
     assert whole["erased_by"] == entries_about("audit_entry", str(words)).get().sequence
     again = script.post("/api/v1/privacy/typed/erase/", body, format="json")
-    assert (again.status_code, again.json()["reason"]) == (404, "nothing_typed")
+    assert (again.status_code, again.json()["reason"]) == (409, "nothing_typed")
 
 
 def test_sqlite_is_told_to_drop_the_pages_that_still_have_it(
