@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,10 +32,15 @@ def audit() -> None:
     epilog="Example: amulet audit export audit.jsonl && amulet audit verify audit.jsonl --key audit_public.pem"
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, writable=True))
+@click.option(
+    "--since",
+    help="A day or moment, 2026-11-01 or 2026-11-01T09:00:00+07:00: leave out what the checkpoint before it covers.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @state_option
-def export(file: Path, as_json: bool, state: Path) -> None:
-    """Write the whole log, one JSON entry a line, with its checkpoints."""
+def export(file: Path, since: str | None, as_json: bool, state: Path) -> None:
+    """Write the log, one JSON entry a line, with its checkpoints: the whole of it, or from a moment on."""
+    asked = {} if since is None else {"since": _moment(since)}
     if file.exists() and not file.is_file():  # a device, or /dev/stdout: the log would stand in its place
         raise click.UsageError(f"{file} is no file that could be replaced: name one")
     layout = Layout.of(state)
@@ -43,7 +49,7 @@ def export(file: Path, as_json: bool, state: Path) -> None:
     lines = size_bytes = 0
     try:
         with temporary.open("wb") as out, _counter("entries") as count:
-            for piece in console.pieces("audit/export/"):
+            for piece in console.pieces("audit/export/", params=asked):
                 out.write(piece)
                 lines += piece.count(b"\n")
                 size_bytes += len(piece)
@@ -61,6 +67,16 @@ def export(file: Path, as_json: bool, state: Path) -> None:
             f"{file} holds the log. {_how_to_check(file, layout)}",
             err=True,
         )
+
+
+def _moment(text: str) -> str:
+    """As the console takes it; a day begins at midnight here. Raises UsageError."""
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        raise click.UsageError(
+            f"--since {text!r} is no moment: write 2026-11-01, or 2026-11-01T09:00:00+07:00"
+        ) from None
 
 
 def _how_to_check(file: Path, layout: Layout) -> str:

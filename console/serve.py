@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.app.base import BaseApplication
 
-from console.privacy import late
+from console.privacy import erased_texts, late
 from console.site.configuration import ConfigurationWrong, ConsoleSettings, load
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def main() -> int:
     except ConfigurationWrong as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    if settings.erasure_ledger.exists() or late.is_there(settings.erasure_ledger):
+    ledger = settings.erasure_ledger
+    if ledger.exists() or late.is_there(ledger) or erased_texts.is_there(ledger):
         # In a process of its own: this one keeps no Django in memory. Nothing listens yet.
         done = subprocess.run([sys.executable, "-m", "console.manage", "replay_erasures"], check=False)
         if done.returncode:

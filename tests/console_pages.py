@@ -110,6 +110,8 @@ PAGES: Final[Mapping[str, str]] = {
     "rollout/route/<path:object_id>/end/": "max",
     "rollout/route/<path:object_id>/see/": "max",
     "privacy/privacyrequest/enter/": "p",
+    "privacy/privacyrequest/typed/": "p",
+    "privacy/privacyrequest/typed/<str:place>/<str:key>/erase/": "p",
     "privacy/privacyrequest/<path:object_id>/identity/": "p",
     "privacy/privacyrequest/<path:object_id>/start/": "p",
     "privacy/privacyrequest/<path:object_id>/finish/": "p",

@@ -113,6 +113,7 @@ class EntryAdmin(HistoryAdmin):
             told=[] if payload is None or withheld else _rows(json.loads(payload.text)),
             about_url=_page_of(kind, key),
             words=words,
+            by_hand=queries.erased_by_hand(entry, words),
             typed=[] if typed is None else [row for row in _rows(json.loads(typed.text)) if row[1] != "act"],
             hashes=[
                 (_("Hash"), bytes(entry.entry_hash).hex()),

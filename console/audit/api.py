@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -29,11 +30,12 @@ from console.audit.models import Checkpoint, Entry
 from console.audit.receipts import receipt_of
 from console.audit.services import record
 from console.audit.words import words_with
-from console.errors import NotFound
+from console.errors import Invalid, NotFound
 from console.filtering import Instant
+from console.instants import in_utc
 from console.staff.models import User
 from console.staff.permissions import may
-from console.staff.rest import actor_of
+from console.staff.rest import actor_of, checked
 
 EXPORT_TYPE = "application/x-ndjson"
 
@@ -85,11 +87,15 @@ class WholeEntrySerializer(EntrySerializer):
     words = serializers.SerializerMethodField(
         help_text="The entry of what staff typed with it; its payload is null once that was erased. Null: nothing was."
     )
+    erased_by = serializers.SerializerMethodField(
+        help_text="The entry that tells that an officer erased it, or what was typed with it, by hand; null: none did."
+    )
     checkpoint = serializers.SerializerMethodField(help_text="The first that covers it; null: it is not signed yet.")
 
     class Meta(EntrySerializer.Meta):
         fields = (
-            *EntrySerializer.Meta.fields, "about", "withheld", "words", "previous", "commitment", "checkpoint",
+            *EntrySerializer.Meta.fields, "about", "withheld", "words", "erased_by", "previous", "commitment",
+            "checkpoint",
         )  # fmt: skip
 
     @extend_schema_field(AboutSerializer(allow_null=True))
@@ -104,6 +110,9 @@ class WholeEntrySerializer(EntrySerializer):
     def get_words(self, entry: Entry) -> dict[str, Any] | None:
         words = words_with(entry)
         return None if words is None else {"sequence": words.sequence, "payload": self.get_payload(words)}
+
+    def get_erased_by(self, entry: Entry) -> int | None:
+        return queries.erased_by_hand(entry, words_with(entry))
 
     def get_previous(self, entry: Entry) -> str:
         return bytes(entry.previous_hash).hex()
@@ -238,6 +247,9 @@ class VerificationSerializer(serializers.Serializer[Any]):
     checkpoints = serializers.IntegerField(help_text="Signed ones about these entries, which fit.")
     signed_through = serializers.IntegerField(help_text="The last entry under one of them, 0: none; newer ones wait.")
     erased = serializers.IntegerField(help_text="Payloads that are gone; their entries still count.")
+    erased_by_hand = serializers.IntegerField(
+        help_text="Entries that tell, each of one of those, that an officer erased it, and on what ground."
+    )
     problems = BrokenSerializer(many=True)
     problems_left_out = serializers.IntegerField()
     took_s = serializers.FloatField()
@@ -260,22 +272,45 @@ class Verification(APIView):
         return Response(VerificationSerializer(said).data)
 
 
+class SinceSerializer(serializers.Serializer[Any]):
+    since = serializers.DateTimeField(
+        default=None,
+        help_text="Begin behind the newest checkpoint before everything of this time; left out: at the beginning.",
+    )
+
+
 class Export(APIView):
     permission_classes = (may("audit.export_entry"),)
 
-    @extend_schema(responses={(200, EXPORT_TYPE): OpenApiTypes.BINARY})
+    @extend_schema(parameters=[SinceSerializer], responses={(200, EXPORT_TYPE): OpenApiTypes.BINARY})
     def get(self, request: Request) -> StreamingHttpResponse:
-        """The whole log with its checkpoints, for `amulet audit verify`; its last entry tells of this call."""
-        return export_response(actor_of(request))
+        """The log with its checkpoints, for `amulet audit verify`; its last entry tells of this call."""
+        if unknown := request.query_params.keys() - SinceSerializer().fields.keys():
+            raise Invalid(_("There is no such parameter; there is: since."), field=min(unknown)[:100])
+        if request.query_params.get("since", "-").strip() == "":
+            raise Invalid(_("{field} has no value: leave it out, or say which").format(field="since"), field="since")
+        since = checked(SinceSerializer(data=request.query_params))["since"]
+        try:
+            return export_response(actor_of(request), since=None if since is None else in_utc(since))
+        except ValueError as error:
+            raise Invalid(_("There is no such day."), field="since") from error
 
 
-def export_response(actor: User) -> StreamingHttpResponse:
-    """Record the export, then stream the log as it stands. Raises NotAvailable."""
+def export_response(actor: User, *, since: datetime | None = None) -> StreamingHttpResponse:
+    """Record the export, then stream the log as it stands. Raises NotAvailable.
+
+    since: all of this time and later, with what the checkpoint before it leaves unsigned; a checkpoint behind it pins
+    where it begins. None: everything.
+    """
     key = queries.public_key()
     with transaction.atomic():
-        last = record(actor=actor, action="audit.exported", subject_type="audit", subject_id="", details={})
+        after = None if since is None else queries.before_all_since(since)
+        first = 1 if after is None else after.size + 1
+        last = record(
+            actor=actor, action="audit.exported", subject_type="audit", subject_id="", details={"first": first}
+        )
     return StreamingHttpResponse(
-        export(key, last=last, without=queries.predictions_withheld_from(actor)),
+        export(key, after=after, last=last, without=queries.predictions_withheld_from(actor)),
         content_type=EXPORT_TYPE,
         headers={
             "Content-Disposition": f'attachment; filename="audit-{last}.jsonl"',

@@ -24,7 +24,7 @@ from console.audit.receipt import (
     require_only,
     statement_digest,
 )
-from console.audit.verifier import Report
+from console.audit.verifier import BY_HAND, Report
 from console.audit.verifier import verify as check_lines
 from model_store.strict_json import loads
 
@@ -64,8 +64,15 @@ def verify(file: Path, key_file: Path | None, kept: tuple[Path, ...], as_json: b
         raise click.ClickException(f"{error.filename} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise click.UsageError("a file of checkpoints is not text") from None
-    click.echo(_as_json(report) if as_json else _as_text(file, report))
+    click.echo(_as_json(report) if as_json else _as_text(file, report, compared=bool(notes)))
     return 0 if report.whole else 1
+
+
+# What the file and the key alone cannot tell: who has that key and the database may write another log and sign it.
+_NOT_COMPARED: Final = (
+    "  It was held against no checkpoint from elsewhere (--checkpoints): only those show entries that are missing"
+    " behind the last, and a log that was written anew by whoever has its signing key."
+)
 
 
 @click.command(epilog="Example: amulet audit receipt certificate.json --key audit_public.pem")
@@ -187,7 +194,8 @@ def _as_json(report: Report) -> str:
     return json.dumps({"whole": report.whole, **asdict(report)}, ensure_ascii=False)
 
 
-def _as_text(file: Path, report: Report) -> str:
+def _as_text(file: Path, report: Report, *, compared: bool) -> str:
+    """compared: with checkpoints from elsewhere."""
     entries = f"{report.entries:,} entries ({report.first:,} to {report.last:,})"
     if not report.whole:
         lines = [f"{file}: NOT WHOLE, {entries} read", *(f"  {problem}" for problem in report.problems)]
@@ -200,5 +208,11 @@ def _as_text(file: Path, report: Report) -> str:
     return (
         f"{file}: whole. {entries}, the last of {report.last_time}; "
         f"{report.checkpoints:,} signed checkpoints fit, through entry {report.signed_through:,}; "
-        f"{unsigned:,} newer ones are chained and not signed yet; {report.erased:,} payloads were erased."
+        f"{unsigned:,} newer ones are chained and not signed yet; {report.erased:,} payloads were erased"
+        + (
+            f", {report.erased_by_hand:,} of them by hand, as entries of the type {BY_HAND} say."
+            if report.erased_by_hand
+            else "."
+        )
+        + ("" if compared else f"\n{_NOT_COMPARED}")
     )

@@ -36,6 +36,7 @@ TYPES: Final = {
     "privacy.refused": gettext_noop("privacy request refused"),
     "privacy.resumed": gettext_noop("privacy request resumed"),
     "privacy.started": gettext_noop("privacy request started"),
+    "privacy.typed_erased": gettext_noop("what was typed erased by hand"),
     "registry.golden_opened": gettext_noop("golden photographs opened"),
     "registry.smoke_test_retried": gettext_noop("smoke test tried again"),
     "registry.version_approved": gettext_noop("version approved"),
@@ -105,6 +106,7 @@ TYPES: Final = {
 SUBJECTS: Final = {
     "api_token": gettext_noop("token for scripts"),
     "audit": gettext_noop("audit trail"),
+    "audit_entry": gettext_noop("audit entry"),
     "client": gettext_noop("client"),
     "dataset": gettext_noop("data set"),
     "model": gettext_noop("model"),
@@ -116,6 +118,7 @@ SUBJECTS: Final = {
     "review_sheet": gettext_noop("review sheet"),
     "subject": gettext_noop("data subject"),
     "training_job": gettext_noop("training job"),
+    "typed_text": gettext_noop("text that was typed"),
     "user": gettext_noop("member of staff"),
     "vault": gettext_noop("vault"),
     "webhook": gettext_noop("webhook"),
@@ -163,6 +166,7 @@ DETAILS: Final = {
     "for": gettext_noop("for"),
     "gateway": gettext_noop("gateway"),
     "graph_ms": gettext_noop("graph ms"),
+    "ground": gettext_noop("on what ground"),
     "happened_at": gettext_noop("happened at"),
     "held": gettext_noop("held"),
     "hypothesis": gettext_noop("hypothesis"),
@@ -221,6 +225,7 @@ DETAILS: Final = {
     "version": gettext_noop("version"),
     "watched": gettext_noop("watched"),
     "weight_ratio": gettext_noop("weight ratio"),
+    "whole": gettext_noop("all that the entry said"),
     "wrong": gettext_noop("known answer was wrong"),
 }
 

@@ -75,6 +75,16 @@ def covering(sequence: int) -> Checkpoint | None:
     return Checkpoint.objects.filter(size__gte=sequence).order_by("size").first()
 
 
+def before_all_since(moment: datetime) -> Checkpoint | None:
+    """The newest checkpoint that covers no entry of this time or later; None: there is none such.
+
+    Two queries along indexes.
+    """
+    first = Entry.objects.filter(recorded_at__gte=moment).order_by("recorded_at", "sequence").first()
+    signed = Checkpoint.objects.order_by("-size")
+    return signed.first() if first is None else signed.filter(size__lt=first.sequence).first()
+
+
 def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
     """Entries about one subject, oldest first; joins the payload."""
     return (
@@ -82,6 +92,19 @@ def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
         .filter(payload__subject_id=subject_id, payload__subject_type=subject_type)
         .order_by("sequence")
     )
+
+
+def erased_by_hand(*entries: Entry | None) -> int | None:
+    """Number of the entry that says that what one of these said was erased by hand; None: nothing of it was.
+
+    A query for each whose payload is gone.
+    """
+    for entry in entries:
+        if entry is not None and getattr(entry, "payload", None) is None:
+            telling = entries_about("audit_entry", str(entry.sequence)).values_list("sequence", flat=True).last()
+            if telling is not None:
+                return telling
+    return None
 
 
 def newest_about(subject_id: str) -> list[int]:

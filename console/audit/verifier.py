@@ -41,6 +41,7 @@ from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
 
 EXPORT_FORM: Final = 1
 PROBLEMS_MAX: Final = 20
+BY_HAND: Final = "privacy.typed_erased"  # an entry that tells of one whose payload an officer erased
 _NEWLINES: Final = 7
 _FIELDS: Final = frozenset(
     ("sequence", "time", "type", "actor", "previous", "commitment", "hash", "salt", "payload", "about")
@@ -87,6 +88,7 @@ class Report:
     signed_through: int  # the last entry under a checkpoint that fits; 0: none
     checkpoints: int  # that fit
     erased: int  # payloads that are gone; their entries still count
+    erased_by_hand: int  # entries that tell, each of one of those, that an officer erased it, and on what ground
     last_time: str
     problems: tuple[Problem, ...]
     problems_left_out: int = 0
@@ -117,6 +119,7 @@ class _Run:
     last: int = 0  # sequence of the last entry read
     entries: int = 0
     erased: int = 0
+    erased_by_hand: int = 0
     previous: str = GENESIS
     time: str = ""
     frontier: Frontier = field(default_factory=Frontier)
@@ -191,6 +194,7 @@ class _Run:
             signed_through=self.signed_through,
             checkpoints=self.fitting,
             erased=self.erased,
+            erased_by_hand=self.erased_by_hand,
             last_time=self.time,
             problems=tuple(self.problems),
             problems_left_out=self.left_out,
@@ -235,6 +239,8 @@ class _Run:
                 self._broken(number, "its payload is not the one that it was written with", sequence)
             elif (about := entry.get("about")) is not None and not _says(payload, about):
                 self._problem(number, f"it is filed under {about}, and is about {about_of(payload)}", sequence)
+            elif entry["type"] == BY_HAND and (about_of(payload) or ("",))[0] == "audit_entry":
+                self.erased_by_hand += 1
             if not entry.keys() <= _FIELDS:
                 added = ", ".join(sorted(entry.keys() - _FIELDS))
                 self._problem(

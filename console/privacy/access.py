@@ -1,7 +1,8 @@
 """What a person is told about themselves: a ZIP that a person opens and a program reads.
 
     README.txt          what is in it, in Thai and English
-    person.th.html      consents, predictions, feedback, reviews, requests, to read
+    person.th.html      consents, predictions, feedback, reviews, requests, to read, and what the law wants told
+                        beside them: for what it is used, how long, who gets it, what may be asked for
     person.en.html
     person.json         the same for programs
     photographs/        the kept photographs, as the model saw them
@@ -16,6 +17,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime
 from typing import IO, Any, Final
 
 from django.db import transaction
@@ -24,14 +26,18 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
+from console.datasets.queries import learnt_of
 from console.errors import Conflict, NotFound
 from console.predictions.models import Feedback, FeedbackKind, Prediction, Verdict
 from console.predictions.queries import feedback_on
-from console.privacy.access_page import pages
+from console.privacy.access_page import LANGUAGES, pages
 from console.privacy.models import Kind, PrivacyRequest, State
+from console.privacy.notice import callers, uses_by_language
 from console.privacy.services import link_person
 from console.review.models import ExpertDecision
 from console.review.queries import decisions_by_prediction
+from console.sheets.models import SheetAnswer
+from console.sheets.queries import answers_by_prediction
 from console.staff.models import User
 from console.staff.services import require
 from console.vault.models import Consent
@@ -46,8 +52,10 @@ _UNREADABLE: Final = (
 _README: Final = """\
 ข้อมูลของคุณ / What is known of you
 
-person.th.html  ความยินยอม ผลการทำนาย ความเห็น การตรวจโดยผู้เชี่ยวชาญ และคำขอ เปิดอ่านได้ด้วยเบราว์เซอร์
-person.en.html  consents, predictions, feedback, expert reviews and requests, to read in a browser
+person.th.html  ความยินยอม ผลการทำนาย ความเห็น การตรวจโดยผู้เชี่ยวชาญ และคำขอ ใช้เพื่ออะไร เก็บนานเท่าใด
+                และสิทธิของคุณ เปิดอ่านได้ด้วยเบราว์เซอร์
+person.en.html  consents, predictions, feedback, expert reviews and requests, what they are used for and how long
+                they are kept, and your rights, to read in a browser
 person.json     เนื้อหาเดียวกันสำหรับโปรแกรม (the same for programs)
 photographs/    ภาพถ่ายที่เก็บไว้ (photographs that are kept)
 heat_maps/      แผนที่ความร้อน: จำนวนแถว จำนวนคอลัมน์ (2 ไบต์) แล้วตามด้วยค่าช่องละหนึ่งไบต์
@@ -102,19 +110,49 @@ def _person(request: PrivacyRequest) -> dict[str, Any]:
     made = list(Prediction.objects.filter(subject=subject).order_by("happened_at")) if subject else []
     ids = [prediction.pk for prediction in made]
     feedback, decisions = feedback_on(ids), decisions_by_prediction(ids)
+    answers = answers_by_prediction(ids)
     return {
         "form": "amulet person 1",
         "made_at": now().isoformat(),
         "known": subject is not None,
+        "restricted_at": _text(request.subject.restricted_at if request.subject else None),
+        "uses": uses_by_language(LANGUAGES),
+        "callers": callers({prediction.client_id for prediction in made}),
         "consents": [_consent(row) for row in Consent.objects.filter(subject=subject).order_by("given_at")]
         if subject
         else [],
-        "predictions": [_prediction(row, feedback.get(row.pk, []), decisions.get(row.pk, [])) for row in made],
-        "requests": [
-            {"number": row.pk, "kind": row.kind, "received_at": row.received_at.isoformat(), "state": row.state}
-            for row in _requests(request).order_by("pk")
+        "predictions": [
+            _prediction(row, feedback.get(row.pk, []), decisions.get(row.pk, []), answers.get(row.pk, []))
+            for row in made
         ],
+        "learnt": [
+            {
+                "photographs": row.photographs,
+                "taken_out_at": row.dataset.made_at.isoformat(),
+                "versions": [f"{version.model} {version.version}" for version in row.versions],
+            }
+            for row in (learnt_of(subject) if subject else [])
+        ],
+        "requests": [_request(row) for row in _requests(request).order_by("pk")],
     }
+
+
+def _request(row: PrivacyRequest) -> dict[str, Any]:
+    return {
+        "number": row.pk,
+        "kind": row.kind,
+        "channel": row.channel,
+        "received_at": row.received_at.isoformat(),
+        "state": row.state,
+        "extended_at": _text(row.extended_at),
+        "extension_reason": row.extension_reason,
+        "reason": row.reason,
+        "closed_at": _text(row.closed_at),
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _requests(request: PrivacyRequest) -> QuerySet[PrivacyRequest]:
@@ -137,7 +175,9 @@ def _consent(row: Consent) -> dict[str, Any]:
     }
 
 
-def _prediction(row: Prediction, feedback: list[Feedback], decisions: list[ExpertDecision]) -> dict[str, Any]:
+def _prediction(
+    row: Prediction, feedback: list[Feedback], decisions: list[ExpertDecision], answers: list[SheetAnswer]
+) -> dict[str, Any]:
     return {
         "id": str(row.pk),
         "happened_at": row.happened_at.isoformat(),
@@ -166,6 +206,10 @@ def _prediction(row: Prediction, feedback: list[Feedback], decisions: list[Exper
                 "decided_at": item.decided_at.isoformat(),
             }
             for item in decisions
+        ],
+        "sheets": [
+            {"verdict": item.verdict, "note": item.note, "answered_at": item.answered_at.isoformat()}
+            for item in answers
         ],
     }
 

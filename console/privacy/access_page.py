@@ -8,17 +8,24 @@ from typing import Any, Final
 
 from django.template.loader import render_to_string
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import gettext as _
 from django.utils.translation import override
 
 from console.predictions.models import FeedbackKind, Verdict
 from console.predictions.names import class_names
 from console.privacy.models import Kind, State
+from console.privacy.notice import uses
+from console.privacy.typed import ERASED
 from console.review.models import Decided
+from console.sheets.models import Verdict as OnSheet
 from console.vault.models import Purpose
 
 LANGUAGES: Final = ("th", "en")
 _MOMENTS: Final = frozenset(
-    {"made_at", "given_at", "expires_at", "withdrawn_at", "received_at", "happened_at", "decided_at"}
+    {
+        *("made_at", "given_at", "expires_at", "withdrawn_at", "received_at", "happened_at", "decided_at"),
+        *("extended_at", "closed_at", "restricted_at", "taken_out_at", "answered_at"),
+    }
 )
 
 
@@ -26,7 +33,9 @@ def pages(person: Mapping[str, Any], files: Sequence[str]) -> Iterator[tuple[str
     """Name and text of each page. person: the content of person.json.  files: names of the photographs in the ZIP."""
     for language in LANGUAGES:
         with override(language):
-            text = render_to_string("privacy/person.html", {"language": language, "person": _read(person, files)})
+            text = render_to_string(
+                "privacy/person.html", {"language": language, "person": _read(person, files), "uses": uses()}
+            )
         yield f"person.{language}.html", text
 
 
@@ -47,8 +56,16 @@ def _read(person: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
         **of(person),
         "consents": [of(row, purpose=_label(Purpose, row["purpose"])) for row in person["consents"]],
         "requests": [
-            of(row, kind=_label(Kind, row["kind"]), state=_label(State, row["state"])) for row in person["requests"]
+            of(
+                row,
+                kind=_label(Kind, row["kind"]),
+                state=_label(State, row["state"]),
+                reason=_said(row["reason"]),
+                extension_reason=_said(row["extension_reason"]),
+            )
+            for row in person["requests"]
         ],
+        "learnt": [of(row) for row in person["learnt"]],
         "predictions": [
             of(row, verdict=str(Verdict[row["verdict"]].label), class_name=named(row["class"]))
             | {
@@ -61,10 +78,15 @@ def _read(person: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
                     of(item, decided=_label(Decided, item["decided"]), class_name=named(item["class"]))
                     for item in row["reviews"]
                 ],
+                "sheets": [of(item, verdict=_label(OnSheet, item["verdict"])) for item in row["sheets"]],
             }
             for row in person["predictions"]
         ],
     }
+
+
+def _said(text: str) -> str:
+    return _("(erased)") if text == ERASED else text
 
 
 def _moment(text: str | None) -> datetime | None:

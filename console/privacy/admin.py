@@ -19,7 +19,6 @@ from unfold.enums import ActionVariant
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from console.errors import NotFound
-from console.history import HistoryAdmin
 from console.moments import MomentField
 from console.pages import ask, page
 from console.privacy import clocks, queries, request_page, services
@@ -28,6 +27,7 @@ from console.privacy.api import export_response, pdf_response
 from console.privacy.certificate import certificate_of
 from console.privacy.clocks import Escalation, Law
 from console.privacy.models import RESTRICTS, Erasure, Kind, Laws, PrivacyRequest, State, Step
+from console.privacy.typed_pages import TypedPages
 from console.staff.models import User
 from console.staff.rest import actor_of
 from console.vault.services import TEXT_MAX
@@ -92,7 +92,7 @@ class OutcomeForm(forms.Form):
 
 
 @admin.register(PrivacyRequest)
-class PrivacyRequestAdmin(HistoryAdmin):
+class PrivacyRequestAdmin(TypedPages):
     list_display = ("number", "kind_text", "state_badge", "left_badge", "due_gdpr", "due_pdpa", "person", "received")
     in_order = gettext_lazy("The most urgent first.")
     when_empty = gettext_lazy("Enter a request here when a person asks; its clock starts then.")
@@ -100,7 +100,7 @@ class PrivacyRequestAdmin(HistoryAdmin):
     search_fields = ("pk",)
     search_help_text = gettext_lazy("Number of a request, or pseudonym of the person, in full")
     sortable_by = ()
-    actions_list = ("enter",)
+    actions_list = ("enter", "typed")
     actions_detail = (
         "identity",
         "start",

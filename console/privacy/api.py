@@ -25,6 +25,7 @@ from console.privacy.access import export_person
 from console.privacy.certificate import certificate_of
 from console.privacy.models import Erasure, Kind, Laws, PrivacyRequest, Step
 from console.privacy.subject_api import PredictionsOfSubject, SubjectDetail, SubjectList
+from console.privacy.typed_api import EraseTyped, FindTyped
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 from console.vault.services import TEXT_MAX
@@ -299,6 +300,8 @@ urlpatterns = [
     path("subjects/", SubjectList.as_view()),
     path("subjects/<uuid:pk>/", SubjectDetail.as_view()),
     path("subjects/<uuid:pk>/predictions/", PredictionsOfSubject.as_view()),
+    path("privacy/typed/find/", FindTyped.as_view()),
+    path("privacy/typed/erase/", EraseTyped.as_view()),
     path("privacy/requests/", RequestList.as_view()),
     path("privacy/requests/<int:pk>/", RequestDetail.as_view()),
     *(path(f"privacy/requests/<int:pk>/{name}/", view.as_view()) for name, view in _ARROWS.items()),

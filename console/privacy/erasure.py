@@ -16,12 +16,13 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils.timezone import now
 
 from console.audit.services import record
 from console.datasets.queries import versions_that_learnt_from
-from console.privacy import certificate, late, ledger, typed
+from console.privacy import by_hand, certificate, late, ledger, typed
+from console.privacy.leftovers import compacted
 from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, Traces, collect, find_all
 from console.steady import latest
@@ -63,7 +64,8 @@ def erase_again(subject_id: UUID) -> bool:
 
 
 def replay() -> int:
-    """Erase again everybody in the ledger who is there. Returns how many. Before anybody is served.
+    """Erase again everybody in the ledger who is there, and every text that was erased by hand. Before anybody is
+    served. Returns how many people.
 
     Whose late events a restored database would not know for those of somebody erased is remembered again first: not
     everybody in the ledger was here when the backup was made. Raises OSError, DatabaseError; ValueError for a file
@@ -80,6 +82,7 @@ def replay() -> int:
         # Not those whose erasure is under way: it goes on by itself, and proves itself.
         for subject_id in found.filter(shut_at=None):
             again += erase_again(subject_id)
+    by_hand.replay()
     if again:
         with transaction.atomic():
             record(
@@ -102,7 +105,7 @@ def _advance(request_id: int) -> tuple[Step, Step]:
     step = Step(Erasure.objects.values_list("step", flat=True).get(pk=request_id))
     if step == Step.DONE:
         return step, step
-    if step == Step.FINISH and not _compacted():
+    if step == Step.FINISH and not compacted():
         return step, step
     with transaction.atomic():
         erasure = Erasure.objects.select_for_update().select_related("request").get(pk=request_id)
@@ -260,18 +263,3 @@ def _learnt(traces: Traces) -> list[str]:
 
 def _traces(erasure: Erasure) -> Traces:
     return Traces.parse(erasure.traces)
-
-
-def _compacted() -> bool:
-    """Drop what the database keeps of deleted rows beside its tables. False when readers hold it up just now.
-
-    SQLite overwrites what it deletes (`secure_delete`), and its write-ahead log still has the
-    older pages until it is emptied. PostgreSQL does both by itself, with vacuum and by
-    recycling its log.
-    """
-    if connection.vendor != "sqlite" or connection.in_atomic_block:
-        return True
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (busy, _pages, _moved) = cursor.fetchone()
-    return not busy

@@ -10,17 +10,17 @@ too many is possible and harmless. No Django.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from uuid import uuid4
+from typing import Final
 
-from protos.durable import sync_folder
+from console.privacy import beside
+from console.privacy.beside import BEING_WRITTEN
 
-_BEING_WRITTEN = ".part"
+_KIND: Final = "late"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,8 @@ class Late:
 
 def enter(ledger: Path, late: Late) -> None:
     """Write it durably, beside the ledger of this path. Raises OSError."""
-    ledger.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     document = {"erased_at": late.erased_at.isoformat(), "found_by": [key.hex() for key in late.found_by]}
-    path = ledger.with_name(f"{ledger.stem}.late-{uuid4()}.json")
-    aside = path.with_suffix(_BEING_WRITTEN)
-    with open(aside, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(json.dumps(document).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(path)
-    sync_folder(path.parent)
+    beside.enter(ledger, _KIND, document)
 
 
 def read(ledger: Path) -> Iterator[Late]:
@@ -64,14 +56,14 @@ def forget(ledger: Path, *, before: datetime) -> int:
             if _read(path).erased_at < before:
                 path.unlink(missing_ok=True)
                 gone += 1
-    for path in ledger.parent.glob(f"{ledger.stem}.late-*{_BEING_WRITTEN}"):  # of a process that died over it
+    for path in ledger.parent.glob(f"{ledger.stem}.{_KIND}-*{BEING_WRITTEN}"):  # of a process that died over it
         if path.stat().st_mtime < before.timestamp():
             path.unlink(missing_ok=True)
     return gone
 
 
 def _files(ledger: Path) -> list[Path]:
-    return sorted(ledger.parent.glob(f"{ledger.stem}.late-*.json"))
+    return beside.files(ledger, _KIND)
 
 
 def _read(path: Path) -> Late:

@@ -115,6 +115,7 @@ class PrivacyRequest(models.Model):
         permissions: ClassVar = [
             ("handle_privacyrequest", "Can work on privacy requests"),
             ("export_privacyrequest", "Can hand out what is known of a person"),
+            ("erase_typed", "Can look for and erase free text that names somebody"),
         ]
         constraints: ClassVar = [
             models.CheckConstraint(

@@ -19,7 +19,7 @@ from django.db.models import Case, DateTimeField, F, Value, When
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from console.audit.services import record
+from console.audit.words import record_with_words
 from console.celery_app import wake
 from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal
 from console.leases import over
@@ -131,7 +131,7 @@ def approve_version(*, actor: User, version_id: int, reason: str) -> ModelVersio
     )
     if not moved:
         raise _why_not_approvable(version_id, actor)
-    _record(actor, "registry.version_approved", version_id, reason=reason)
+    _record(actor, "registry.version_approved", version_id, words={"reason": reason})
     return find_version(version_id)
 
 
@@ -149,7 +149,7 @@ def retire_version(*, actor: User, version_id: int, reason: str) -> ModelVersion
     version = find_version(version_id)
     if not moved:
         raise _wrong_state(version, State.APPROVED)
-    _record(actor, "registry.version_retired", version_id, reason=reason)
+    _record(actor, "registry.version_retired", version_id, words={"reason": reason})
     return version
 
 
@@ -315,5 +315,15 @@ def _wake_smoke_test(version_id: int) -> None:
     wake("console.registry.tasks.smoke_test", version_id)
 
 
-def _record(actor: User | None, action: str, version_id: int, **details: Any) -> None:
-    record(actor=actor, action=action, subject_type="model_version", subject_id=str(version_id), details=dict(details))
+def _record(
+    actor: User | None, action: str, version_id: int, *, words: Mapping[str, str] | None = None, **details: Any
+) -> None:
+    """words: what somebody typed with it, by field."""
+    record_with_words(
+        actor=actor,
+        action=action,
+        subject_type="model_version",
+        subject_id=str(version_id),
+        details=details,
+        words=words or {},
+    )

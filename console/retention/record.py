@@ -16,8 +16,9 @@ from django.db import models
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from console.privacy.holdings import Holds, Table
+from console.privacy.holdings import Holds, Table, Whose
 from console.privacy.inventory import TABLES
+from console.privacy.notice import Use
 from console.privacy.stores import STORES
 from console.retention.rules import RULE
 
@@ -66,6 +67,15 @@ def record(*, personal_only: bool = False) -> Iterator[Row]:
         for name, holds in table.field_holds().items():
             if holds is not None or not personal_only:
                 yield _row(table, name, holds)
+
+
+def of_people() -> list[Use]:
+    """What is done with data of people who are no staff, once for each purpose, basis and time. Asks no database."""
+    held: dict[tuple[str, str, str], dict[str, None]] = {}
+    for row in record(personal_only=True):
+        if row.whose == str(Whose.PERSON.label):
+            held.setdefault((row.purpose, row.basis, row.kept), {})[row.holds] = None
+    return [Use(purpose, basis, "; ".join(holds), kept) for (purpose, basis, kept), holds in held.items()]
 
 
 def as_csv() -> str:

@@ -12,7 +12,7 @@ Guardrails go on watching, but for verdicts where they are the very thing that s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from django.db import transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from console.audit.services import record
+from console.audit.words import record_with_words
 from console.errors import Invalid
 from console.registry.services import REASON_CHARACTERS_MAX, find_version
 from console.rollout import group_sequential, guardrails, services
@@ -182,7 +182,7 @@ def _keep(actor: User, route: Route, plan: Plan, size: int) -> Experiment:
         actor,
         "rollout.experiment_started",
         experiment,
-        hypothesis=experiment.hypothesis,
+        words={"hypothesis": experiment.hypothesis},
         measure=plan.measure.value,
         baseline_ratio=plan.baseline_ratio,
         effect_ratio=plan.effect_ratio,
@@ -209,11 +209,14 @@ def _good(bad: Count) -> Count:
     return Count(bad.n - bad.yes, bad.n)
 
 
-def _record(actor: User | None, action: str, experiment: Experiment, **details: Any) -> None:
-    record(
+def _record(
+    actor: User | None, action: str, experiment: Experiment, *, words: Mapping[str, str] | None = None, **details: Any
+) -> None:
+    record_with_words(
         actor=actor,
         action=action,
         subject_type="model",
         subject_id=experiment.route.model,
         details={"experiment": experiment.pk, **details},
+        words=words or {},
     )

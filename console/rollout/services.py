@@ -8,7 +8,7 @@ TorchServe until no gateway can send it a call any more (decision 0153).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from console.audit.services import record
+from console.audit.words import record_with_words
 from console.errors import Conflict, Invalid, NotAvailable, NotFound
 from console.registry import queries as registry
 from console.registry import services as registry_services
@@ -134,7 +134,8 @@ def roll_back(*, actor: User, model: str, reason: str, ends: int | None = None) 
         )
     if served.canary is not None:
         _end(served.canary, actor, reason)
-        _record(actor, "rollout.canary_rolled_back", model, ended=served.canary.version.version, reason=reason)
+        ended = served.canary.version.version
+        _record(actor, "rollout.canary_rolled_back", model, words={"reason": reason}, ended=ended)
         return served.production
     target = rollback_target(served)
     if target is None:
@@ -150,7 +151,7 @@ def roll_back(*, actor: User, model: str, reason: str, ends: int | None = None) 
         model,
         ended=served.production.version.version,
         version=target.version.version,
-        reason=reason,
+        words={"reason": reason},
     )
     return route
 
@@ -168,7 +169,14 @@ def end_route(*, actor: User, route_id: int, reason: str) -> Route:
             _("Production ends when another version takes over, or with a rollback."), reason="production_route"
         )
     _end(route, actor, reason)
-    _record(actor, "rollout.route_ended", route.model, ended=route.version.version, mode=route.mode, reason=reason)
+    _record(
+        actor,
+        "rollout.route_ended",
+        route.model,
+        ended=route.version.version,
+        mode=route.mode,
+        words={"reason": reason},
+    )
     return route
 
 
@@ -304,7 +312,7 @@ def _start_route(
         weight_ratio=share if mode is Mode.CANARY else float(mode is Mode.PRODUCTION),
         replaced=replaced.version.version if replaced else None,
         unguarded=[rule.value for rule in unguarded],
-        reason=reason,
+        words={"reason": reason},
     )
     if asking is not None:
         asking(started)
@@ -393,5 +401,10 @@ def _check_approved(version: ModelVersion) -> None:
         )
 
 
-def _record(actor: User | None, action: str, model: str, **details: Any) -> None:
-    record(actor=actor, action=action, subject_type="model", subject_id=model, details=details)
+def _record(
+    actor: User | None, action: str, model: str, *, words: Mapping[str, str] | None = None, **details: Any
+) -> None:
+    """words: what somebody typed with it, by field."""
+    record_with_words(
+        actor=actor, action=action, subject_type="model", subject_id=model, details=details, words=words or {}
+    )

@@ -16,6 +16,7 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
+from console.audit.words import record_with_words
 from console.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from console.predictions.models import Prediction
 from console.sheets import queries, sentences
@@ -217,7 +218,7 @@ def remove_sheet(*, actor: User, sheet_id: int, reason: str) -> None:
     """Delete a sheet with its pictures and answers. Raises NotAllowed, NotFound."""
     require(actor, "sheets.import_sheet")
     sheet = find(actor=actor, sheet_id=sheet_id)
-    _record(actor, "sheets.removed", sheet, {"reason": reason})
+    _record(actor, "sheets.removed", sheet, {}, words={"reason": reason})
     sheet.delete()
 
 
@@ -300,11 +301,14 @@ def _exported(row: SheetAnswer, kind: Kind) -> dict[str, Any]:
     return {**said, "label": item.label or None, "predicted": item.predicted, "confidence": item.confidence}
 
 
-def _record(actor: User, action: str, sheet: Sheet, details: dict[str, Any]) -> None:
-    record(
+def _record(
+    actor: User, action: str, sheet: Sheet, details: dict[str, Any], *, words: Mapping[str, str] | None = None
+) -> None:
+    record_with_words(
         actor=actor,
         action=action,
         subject_type="review_sheet",
         subject_id=str(sheet.pk),
         details={"kind": sheet.kind, "items": sheet.size, **details},
+        words=words or {},
     )

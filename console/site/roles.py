@@ -72,6 +72,7 @@ PERMISSIONS: Final[dict[Role, frozenset[str]]] = {
         "privacy.add_privacyrequest",
         "privacy.handle_privacyrequest",
         "privacy.export_privacyrequest",
+        "privacy.erase_typed",
     },
     Role.AUDITOR: _SEE
     | {

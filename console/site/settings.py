@@ -148,6 +148,8 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
 
 # Who knows which predictions the audit log must not tell a reviewer of yet: the log itself knows of no predictions.
 AUDIT_WITHHELD_FROM = "console.predictions.queries.withheld_from"
+# Who knows for what people's data is used and how long it is kept, which whoever asks for theirs is told.
+PROCESSING_RECORD = "console.retention.record.of_people"
 
 # People.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]

@@ -344,12 +344,21 @@ class Shipper:
             _log.warning("events are kept in the journal: %s", why)
         self._trouble = why
         self._failures += 1
-        longest_s = min(self._settings.retry_s_max, self._settings.retry_s_min * 2**self._failures_in_a_row)
+        waits_s = pause_s(self._settings, self._failures_in_a_row, self._random)
         self._failures_in_a_row = min(self._failures_in_a_row + 1, 30)
         self._batch_records = max(1, self._batch_records // 2)
-        await asyncio.sleep(longest_s * self._random.uniform(0.5, 1.0))
+        await asyncio.sleep(waits_s)
         # What arrived meanwhile is backlog: four times that at one go would be felt just when a console comes back.
         self._arrived_before = self._journal.durable_end
+
+
+def pause_s(settings: ShipperSettings, failures_before: int, spread: random.Random) -> float:
+    """How long to wait after an attempt that failed, as so many before it: twice as long each time, up to an end.
+
+    Between half of that and all of it, so that gateways which lost the same console do not come back as one.
+    """
+    longest_s = min(settings.retry_s_max, settings.retry_s_min * 2.0**failures_before)
+    return longest_s * spread.uniform(0.5, 1.0)
 
 
 def _sentence_of(error: NotKept | OSError) -> str:

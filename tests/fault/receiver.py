@@ -11,7 +11,10 @@ FOLDER/behaviour is read before each request:
     500           refuse everything
     lose-answer   apply the batch, then close the connection without an answer
     page          answer 200 with a page that is no receipt
+    403           refuse everything as what a proxy of the console's may
     short         apply nothing, but send a receipt that leaves events out
+    long          apply nothing, but send a receipt for one event more
+    trickle       send an answer whose end never comes, a byte now and then
     claim ID...   apply nothing, but send a receipt that refuses these, sent or not, and takes the rest for applied
     one-at-a-time 500 for a batch of more than one event
     hold          wait until the behaviour is another one, then do that; FOLDER/held says that a batch waits
@@ -23,6 +26,7 @@ from __future__ import annotations
 import gzip
 import sys
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
@@ -87,8 +91,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(500, b"")
         if behaviour == "page":
             return self._answer(200, b"<html>a proxy's page</html>")
-        if behaviour == "short":
-            return self._answer(200, pb.EventReceipt(applied=len(batch.events) - 1).SerializeToString())
+        if behaviour == "403":
+            return self._answer(403, b"")
+        if behaviour in ("short", "long"):
+            told = len(batch.events) + (1 if behaviour == "long" else -1)
+            return self._answer(200, pb.EventReceipt(applied=told).SerializeToString())
+        if behaviour == "trickle":
+            return self._trickle()
         if behaviour == "claim":
             claimed = pb.EventReceipt(applied=len(batch.events) - len(named))
             for event_id in named:
@@ -105,6 +114,16 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _trickle(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        with suppress(OSError):  # whoever asked has gone
+            while self.memory.behaviour() == ["trickle"]:
+                self.wfile.write(b"\0")
+                time.sleep(0.02)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -8,9 +8,11 @@ import re
 import shlex
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -28,8 +30,10 @@ class Answers(BaseHTTPRequestHandler):
     headers_out: ClassVar[dict[str, str]]
     body: ClassVar[bytes]
     forwarded: ClassVar[list[str]]
+    asked: ClassVar[list[str]]
 
     def _answer(self) -> None:
+        self.asked.append(self.path)
         self.forwarded.append(self.headers.get("X-Forwarded-Proto", ""))
         self.send_response(self.status)
         for name, value in {**self.headers_out, "Content-Length": str(len(self.body))}.items():
@@ -46,7 +50,9 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def console(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[type[Answers]]:
     """What answers where the command line looks for the console."""
-    handler = type("_Answers", (Answers,), {"status": 200, "headers_out": {}, "body": b"", "forwarded": []})
+    handler = type(
+        "_Answers", (Answers,), {"status": 200, "headers_out": {}, "body": b"", "forwarded": [], "asked": []}
+    )
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -141,6 +147,16 @@ def test_an_export_of_the_log_says_what_it_wrote(
     assert json.loads(said.out) == {"file": "log.jsonl", "lines": 2, "bytes": len(console.body)}
     assert said.err == ""
     assert (tmp_path / "log.jsonl").read_bytes() == console.body
+
+
+def test_an_export_of_the_log_may_begin_at_a_moment(console: type[Answers]) -> None:
+    moments = ["2026-11-01T09:00:00+07:00", "2026-11-01"]
+    for moment in moments:
+        assert main(["audit", "export", "log.jsonl", "--since", moment]) == 0
+    sent = [parse_qs(urlsplit(path).query)["since"] for path in console.asked]
+    assert [datetime.fromisoformat(moment) for (moment,) in sent] == [
+        datetime.fromisoformat(moment).astimezone() for moment in moments
+    ]
 
 
 @pytest.mark.parametrize("chosen", [None, "kept"])

@@ -47,6 +47,7 @@ def only(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         (["settings", "--json", "--markdown"], "--json and --markdown are two forms"),
         (["users", "create", "somchai", "--role", "king"], "'king' is not one of"),
         (["audit", "verify", "nofile"], "'nofile' does not exist"),
+        (["audit", "export", "log.jsonl", "--since", "yesterday"], "'yesterday' is no moment: write 2026-11-01"),
         (["predict"], "Missing argument"),
         (["predict", "a.jpg", "--language", "fr"], "'fr' is not one of 'en', 'th'"),
         (["explain", "run", "photos", "--out", "o", "--sample", "0"], "0 is not in the range"),

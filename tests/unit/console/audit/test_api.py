@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.checking import check_newest
 from console.audit.commands import notes_in, receipt, verify
-from console.audit.models import Entry, Payload
-from console.audit.notes import load_private_key, sign_checkpoint
+from console.audit.models import Checkpoint, Entry, Payload
+from console.audit.notes import load_private_key, load_public_key, sign_checkpoint
 from console.audit.services import NewEntry, append, erase_payloads
+from console.audit.verifier import verify as verify_lines
 from console.ingest.services import apply_batch
 from console.review.models import ReviewItem
 from console.review.services import NOT_YET
@@ -45,6 +48,9 @@ def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_p
     runner = CliRunner()
     arguments = [str(file), "--key", str(folder / "audit_public.pem"), "--json"]
     kept = ["--checkpoints", str(folder)]
+    for more, said in (([], True), (kept, False)):
+        told_so = runner.invoke(verify, [*arguments[:-1], *more], standalone_mode=False).stdout
+        assert ("held against no checkpoint from elsewhere (--checkpoints)" in told_so) is said
     done = runner.invoke(verify, arguments, standalone_mode=False)
     told = json.loads(done.stdout)
     assert done.return_value == 0
@@ -58,6 +64,48 @@ def test_an_export_verifies_on_the_command_line_and_its_tail_cannot_be_cut(tmp_p
     done = runner.invoke(verify, [*arguments, *kept], standalone_mode=False)
     assert done.return_value == 1
     assert "missing" in done.stdout
+
+
+def test_an_export_may_begin_where_an_auditor_was_last_and_verifies_by_itself(tmp_path: Path) -> None:
+    auditor = caller(Role.AUDITOR)
+    write(5)
+    call_command("checkpoint")
+    signed = Checkpoint.objects.latest("size").size
+    write(3)  # not signed, and before the moment
+    since = now()
+    write(4, "late")
+    call_command("checkpoint")
+    response = auditor.get("/api/v1/audit/export/", {"since": since.isoformat()})
+    assert response.status_code == 200
+    content = response.getvalue()
+    key = load_public_key(settings.AMULET.checkpoint_dir / "audit_public.pem")
+    report = verify_lines(content.splitlines(), key)
+    assert (report.whole, report.first, report.last) == (True, signed + 1, Entry.objects.latest("sequence").sequence)
+    assert b"late3" in content
+    assert json.loads(Entry.objects.latest("sequence").payload.text)["first"] == signed + 1
+    assert not verify_lines(content.splitlines()[:1] + content.splitlines()[2:], key).whole
+
+    tomorrow = auditor.get("/api/v1/audit/export/", {"since": (now() + timedelta(days=1)).isoformat()}).getvalue()
+    assert verify_lines(tomorrow.splitlines(), key).first == Checkpoint.objects.latest("size").size + 1
+    long_ago = auditor.get("/api/v1/audit/export/", {"since": "2000-01-01T00:00:00Z"}).getvalue()
+    assert verify_lines(long_ago.splitlines(), key).first == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"since": "yesterday"}, "since"),
+        ({"since": ""}, "since"),
+        ({"since": "0001-01-01T00:00:00+14:00"}, "since"),
+        ({"until": "2026-01-01T00:00:00Z"}, "until"),
+    ],
+)
+def test_a_moment_from_which_nothing_can_be_exported_is_refused(asked: dict[str, str], field: str) -> None:
+    write(1)
+    call_command("checkpoint")
+    refused = caller(Role.AUDITOR).get("/api/v1/audit/export/", asked)
+    assert (refused.status_code, refused.json()["field"]) == (400, field)
+    assert not Entry.objects.filter(type="audit.exported").exists()
 
 
 def test_checkpoints_are_read_as_they_were_published() -> None:
@@ -82,7 +130,7 @@ def test_a_script_hears_whether_the_log_is_whole() -> None:
     assert told.pop("took_s") > 0
     assert told == {
         "whole": True, "entries": last, "first": 1, "last": last, "checkpoints": 1, "signed_through": last - 3,
-        "erased": 0, "problems": [], "problems_left_out": 0,
+        "erased": 0, "erased_by_hand": 0, "problems": [], "problems_left_out": 0,
     }  # fmt: skip
 
 

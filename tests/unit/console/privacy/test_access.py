@@ -14,14 +14,20 @@ import pytest
 from django.utils.timezone import now
 
 from console.audit.models import Entry
+from console.clients.models import Client
+from console.datasets.models import Dataset, Label
 from console.errors import NotAllowed, NotAvailable, NotFound
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.privacy import services
 from console.privacy.access import export_person
+from console.privacy.holdings import Whose
+from console.privacy.inventory import TABLES
 from console.privacy.models import PrivacyRequest
 from console.review.models import Decided, ExpertDecision, ReviewItem
 from console.review.services import Decision, decide, take
+from console.sheets.models import Kind as SheetKind
+from console.sheets.models import Sheet, SheetAnswer, SheetItem
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import queries as vault_queries
@@ -37,6 +43,7 @@ from tests.unit.console.versions import a_version
 
 pytestmark = pytest.mark.django_db
 
+NOTHING_DECIDED = {"extended_at": None, "extension_reason": "", "reason": "", "closed_at": None}
 BEGIN = datetime(2026, 3, 1, 5, tzinfo=UTC)
 
 
@@ -147,9 +154,12 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
     older.refresh_from_db()
     assert before <= datetime.fromisoformat(told.pop("made_at")) <= now()
     rows = {row.request_id: row for row in Prediction.objects.all()}
+    assert told.pop("uses").keys() == {"th", "en"}  # see below
     assert told == {
         "form": "amulet person 1",
         "known": True,
+        "restricted_at": None,
+        "callers": [],
         "consents": [
             {
                 "reference": consent.reference,
@@ -176,6 +186,7 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
                 "detail": rows[f"call-{hours}"].detail_document,
                 "feedback": feedback,
                 "reviews": reviews,
+                "sheets": [],
             }
             for hours, event, feedback, reviews in (
                 (
@@ -205,16 +216,21 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
             {
                 "number": first.pk,
                 "kind": "objection",
+                "channel": "letter",
                 "received_at": first.received_at.isoformat(),
                 "state": "received",
+                **NOTHING_DECIDED,
             },
             {
                 "number": request.pk,
                 "kind": "access",
+                "channel": "letter",
                 "received_at": request.received_at.isoformat(),
                 "state": "in_progress",
+                **NOTHING_DECIDED,
             },
         ],
+        "learnt": [],
     }
     english, thai = (words_of(files[f"person.{language}.html"]) for language in ("en", "th"))
     consent = f"keep the photograph for review and audit {older.reference} text-0 1 Mar 2026, 12:00 counter-0"
@@ -227,11 +243,12 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
         "Feedback wrong Green a comment & more 1 Mar 2026, 15:00 Expert review it is this class Blue a note"
     )
     assert f"{answer} {feedback_and_review}" in english
-    assert english.endswith(
-        f"State {first.pk} objection 2 Mar 2026, 12:00 received {request.pk} access 3 Mar 2026, 12:00 in progress"
-    )
+    assert (
+        f"State {first.pk} objection 2 Mar 2026, 12:00 letter received "
+        f"{request.pk} access 3 Mar 2026, 12:00 letter in progress"
+    ) in english
     assert "1 มี.ค. 2569, 13:00 คำตอบ แดง (อยู่ในขอบเขต)" in thai
-    assert thai.endswith(f"{request.pk} ขอเข้าถึงข้อมูล 3 มี.ค. 2569, 12:00 กำลังดำเนินการ")
+    assert f"{request.pk} ขอเข้าถึงข้อมูล 3 มี.ค. 2569, 12:00 letter กำลังดำเนินการ" in thai
     for language in ("en", "th"):
         assert f'<html lang="{language}">'.encode() in files[f"person.{language}.html"]
 
@@ -247,3 +264,65 @@ def test_nothing_half_is_handed_out_while_the_photographs_cannot_be_reached(offi
     with pytest.raises(NotAvailable):
         export_person(actor=officer, request_id=request.pk)
     assert not Entry.objects.filter(type="privacy.exported").exists()
+
+
+def test_beside_the_data_stands_what_the_law_wants_told_with_it(officer: User) -> None:
+    """GDPR 15(1), PDPA 30: for what, on what basis, how long, from where, to whom, and what may be asked for."""
+    client = Client.objects.create(name="shop")
+    apply_batch([prediction_event(subject=pb.Subject(pseudonym=PERSON), client_id=str(client.client_id))])
+    refused = asks(officer, PERSON)
+    services.refuse(actor=officer, request_id=refused.pk, reason="asked yesterday")
+    restriction = services.receive(actor=officer, pseudonym=PERSON, kind="restriction", laws="both", channel="web")
+    services.check_identity(actor=officer, request_id=restriction.pk, method="card")
+    services.start(actor=officer, request_id=restriction.pk)
+    person, files = handed(officer, asks(officer, PERSON))
+
+    assert person["callers"] == ["shop"]
+    assert person["restricted_at"] is not None
+    assert [row["reason"] for row in person["requests"]] == ["asked yesterday", "", ""]
+    said = {
+        (str(table.activity.purpose), str(table.activity.basis))
+        for table in TABLES
+        if any(holds is not None and holds.whose is Whose.PERSON for holds in table.field_holds().values())
+    }
+    assert {(use["purpose"], use["basis"]) for use in person["uses"]["en"]} == said
+    assert all(use["holds"] and use["kept"] for language in ("en", "th") for use in person["uses"][language])
+    assert "ความยินยอม" in json.dumps(person["uses"]["th"], ensure_ascii=False)
+
+    english, thai = (words_of(files[f"person.{language}.html"]) for language in ("en", "th"))
+    for use in person["uses"]["en"]:
+        assert f"{use['purpose']} {use['basis']}" in english
+    for words in (
+        "Those were: shop.", "asked yesterday", "is left alone", "You may take a consent back at any time",
+        "complain to the authority", "Experts look at some",
+    ):  # fmt: skip
+        assert words in english
+    assert "คณะกรรมการคุ้มครองข้อมูลส่วนบุคคล" in thai
+
+
+def test_what_was_said_on_sheets_and_what_learnt_of_them_is_told(officer: User) -> None:
+    mine = plant(officer, member(Role.REVIEWER))
+    engineer = member(Role.MODEL_ENGINEER)
+    key = mine.prediction_ids[0]
+    sheet = Sheet.objects.create(kind=SheetKind.HEAT_MAPS, sha256="0" * 64, size=1, imported_by=engineer)
+    item = SheetItem.objects.create(sheet=sheet, number=1, name=str(key), prediction_id=key, photo=b"x")
+    SheetAnswer.objects.create(item=item, expert=engineer, verdict="yes", note="at the face")
+    made = Dataset.objects.create(
+        model="tiny", fingerprint="0" * 64, photographs=1, per_class={}, outside=0, left_out=0, made_by=engineer
+    )
+    Label.objects.create(
+        dataset=made,
+        prediction_id=key,
+        decision=ExpertDecision.objects.get(),
+        part=0,
+        class_id=CLASSES[0],
+        sha256="0" * 64,
+    )
+    person, files = handed(officer, asks(officer, PERSON))
+    told = {row["id"]: row["sheets"] for row in person["predictions"]}
+    assert [(answer["verdict"], answer["note"]) for answer in told[str(key)]] == [("yes", "at the face")]
+    assert [(row["photographs"], row["versions"]) for row in person["learnt"]] == [(1, [])]
+    english = words_of(files["person.en.html"])
+    assert "On a review sheet" in english
+    assert "at the face" in english
+    assert "Taken out for training" in english

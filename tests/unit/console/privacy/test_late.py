@@ -166,7 +166,7 @@ def test_where_nobody_was_erased_nothing_is_there(tmp_path: Path) -> None:
     assert late.forget(tmp_path / "nowhere" / "erasures.jsonl", before=now()) == 0
 
 
-@pytest.mark.parametrize("there", ["erasures.jsonl", "erasures.late-1.json", ""])
+@pytest.mark.parametrize("there", ["erasures.jsonl", "erasures.late-1.json", "erasures.typed-1.json", ""])
 def test_a_console_applies_whatever_the_ledger_has_before_its_port_opens(
     there: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from console.audit.queries import entries_about
+from console.audit.words import words_with
 from console.errors import Conflict, Invalid, NotAllowed
 from console.ingest.services import apply_batch
 from console.registry.models import ModelVersion
@@ -162,7 +163,6 @@ def test_the_question_stands_in_the_audit_trail_before_the_first_answer(desk: De
     assert json.loads(entry.payload.text) == {
         "about": ["model", "tiny"],
         "experiment": experiment.pk,
-        "hypothesis": "Worn pieces.",
         "measure": "in_time",
         "baseline_ratio": 0.6,
         "effect_ratio": 0.2,
@@ -171,6 +171,9 @@ def test_the_question_stands_in_the_audit_trail_before_the_first_answer(desk: De
         "alpha": 0.05,
         "power": 0.8,
     }
+    typed = words_with(entry)
+    assert typed is not None
+    assert json.loads(typed.payload.text)["hypothesis"] == "Worn pieces."
     assert (experiment.hypothesis, experiment.alpha, experiment.power) == ("Worn pieces.", ALPHA, POWER)
 
 

@@ -13,6 +13,7 @@ from django_otp.oath import TOTP
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from console.audit.queries import entries_about
+from console.audit.words import words_with
 from console.clients import services as clients
 from console.clients.models import ApiKey, Client
 from console.ingest.services import apply_batch
@@ -132,7 +133,9 @@ def test_a_rollback_is_one_click_and_a_confirmation_away(where: str) -> None:
     told = entries_about("model", "tiny").last()
     assert told is not None
     assert told.type == "rollout.rolled_back"
-    assert '"reason":"It had to be quick: the cause is looked for afterwards."' in told.payload.text
+    typed = words_with(told)
+    assert typed is not None
+    assert '"reason":"It had to be quick: the cause is looked for afterwards."' in typed.payload.text
 
 
 def test_a_rollback_is_offered_to_whom_it_is_allowed() -> None:

@@ -104,6 +104,8 @@ MATRIX: dict[str, dict[str, tuple[str, Any]]] = {
     "privacy/requests/<int:pk>/export/": {"POST": ("p", None)},
     "privacy/requests/<int:pk>/certificate/": {"GET": ("pux", None)},
     "privacy/requests/<int:pk>/certificate/pdf/": {"GET": ("pux", None)},
+    "privacy/typed/find/": {"POST": ("p", {"part": "nobody"})},
+    "privacy/typed/erase/": {"POST": ("p", {"place": "audit_entry", "key": "999999", "ground": "names"})},
     "privacy/retention/": {"GET": ("pux", None)},
     "drift/findings/": {"GET": (EVERYBODY, None)},
     "drift/findings/<int:pk>/": {"GET": (EVERYBODY, None)},

@@ -179,6 +179,8 @@ async def test_what_arrives_during_a_portion_gathers_for_the_next(journal: Journ
         ("500", "answered 500 instead of a receipt"),
         ("page", "answer is no receipt"),
         ("short", "receipt accounts for"),
+        ("long", "receipt accounts for"),
+        ("403", "refuses the control token"),
         ("claim nonesuch", "receipt rejects an event that was not sent"),
         ("claim event-0 event-0", "receipt rejects an event that was not sent, or one twice"),
     ],
