@@ -155,8 +155,8 @@ def _start(layout: Layout, held: ExitStack, *, quiet: bool) -> None:
     """held: keeps the ports from other starts until this one's programs listen."""
     # Each is asked only where those before it were right: files are looked for by settings that are whole.
     for finding in chain(
+        limits(),  # or a gateway's connections are blamed for them
         settings(layout, os.environ),
-        limits(),
         files(layout, os.environ),
         unusable(layout, supervision.chosen(os.environ)),
         servers(os.environ),
