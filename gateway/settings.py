@@ -145,6 +145,13 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="Share of calls that are traced where the caller does not say."
     )
 
+    @field_validator("gateway_id")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("wanted a name that can be printed, without spaces around it")
+        return value
+
     @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
     @classmethod
     def _host_and_port(cls, value: str) -> str:

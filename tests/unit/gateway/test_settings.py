@@ -58,6 +58,7 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
             "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
         ),
         ({**INSECURE, "AMULET_DECODER_WORKERS": "0"}, "AMULET_DECODER_WORKERS is '0': input should be greater than"),
+        ({**INSECURE, "AMULET_GATEWAY_ID": "a\tb"}, "AMULET_GATEWAY_ID is 'a\\tb': wanted a name that can be printed"),
         (
             {**INSECURE, "AMULET_CONNECTIONS_MAX": "15"},
             "AMULET_CONNECTIONS_MAX is '15': input should be greater than or equal to 16",
