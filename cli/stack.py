@@ -95,7 +95,8 @@ def up(state: Path, detach: bool, port_offset: int | None, moved: bool, as_json:
     except KeyboardInterrupt:
         if ours:
             click.echo("Stopping what was started …", err=True)
-            stop(layout)
+            with interrupts():
+                stop(layout)
         raise
     click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else told(report, layout))
     if not detach:
@@ -196,7 +197,7 @@ def _start(layout: Layout, held: ExitStack, *, moved: bool, quiet: bool) -> None
         _manage(layout, "migrate", "--noinput", "--verbosity", "0")
         _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
         _deliver_again(layout)
-        with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
+        with interrupts() as interrupted:  # half way the supervisor could not be asked to stop
             try:
                 with _set_up(layout):
                     supervision.start(layout, os.environ)
@@ -307,9 +308,9 @@ def hold(layout: Layout) -> None:
 
     Raises StackError when its supervisor was killed: its programs go on, and nobody starts again what dies.
     """
-    click.echo("Ctrl-C stops it.", err=True)
-    pids = {state.name: state.pid for state in supervision.states(layout)}
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
+        click.echo("Ctrl-C stops it.", err=True)
+        pids = {state.name: state.pid for state in supervision.states(layout)}
         while not interrupted():
             time.sleep(1.0)
             now = supervision.states(layout)
@@ -325,8 +326,8 @@ def hold(layout: Layout) -> None:
                     click.echo(f"{state.name} {became}.", err=True)
                 if state.pid or state.state == supervision.IDLE:
                     pids[state.name] = state.pid
-    click.echo("Stopping …", err=True)
-    stop(layout)
+        click.echo("Stopping …", err=True)
+        stop(layout)  # in here, or a second Ctrl-C would end this command and leave the stack running
 
 
 @contextmanager
@@ -345,8 +346,8 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """While inside, Ctrl-C, SIGTERM and a closed terminal only raise a flag."""
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """While inside, Ctrl-C, SIGTERM and a closed terminal only raise a flag, however often they come."""
     seen: list[int] = []
     before = {number: signal.signal(number, lambda got, _: seen.append(got)) for number in (signal.SIGINT, *ENDINGS)}
     try:
