@@ -54,6 +54,7 @@ class ConsoleConnection:
                 f"{self.url}/api/v1/{path}",
                 headers={**self._headers(), **options.pop("headers", {})},
                 timeout=ANSWER_S_MAX,
+                trust_env=not self._inside(),
                 **options,
             )
         self._check(response)
@@ -66,7 +67,9 @@ class ConsoleConnection:
         url = f"{self.url}/api/v1/{path}"
         with (
             self._reached(),
-            httpx.stream(method, url, headers=self._headers(), timeout=wait_s, **options) as response,
+            httpx.stream(
+                method, url, headers=self._headers(), timeout=wait_s, trust_env=not self._inside(), **options
+            ) as response,
         ):
             if not response.is_success:
                 response.read()
@@ -77,8 +80,12 @@ class ConsoleConnection:
 
     def _headers(self) -> dict[str, str]:
         """A console behind TLS sends plain HTTP on to HTTPS; what does not leave this machine needs none."""
-        inside = {"X-Forwarded-Proto": "https"} if self.url.startswith(_ON_THIS_MACHINE) else {}
+        inside = {"X-Forwarded-Proto": "https"} if self._inside() else {}
         return {"Authorization": f"Token {self.token}", **inside}
+
+    def _inside(self) -> bool:
+        """Whether the console is asked without leaving this machine, and so without a proxy of the environment."""
+        return self.url.startswith(_ON_THIS_MACHINE)
 
     def _check(self, response: httpx.Response) -> None:
         """Raises RemoteError for everything but success: what was sent on elsewhere has not been done."""
@@ -100,6 +107,14 @@ class ConsoleConnection:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise RemoteError(
                 f"AMULET_CONSOLE_URL is {self.url}, which is no address: it has the form http://HOST:PORT"
+            ) from error
+        except (ImportError, ValueError) as error:  # before anything is sent httpx makes a way by each proxy
+            if "proxy" not in str(error):
+                raise
+            raise RemoteError(
+                f"the console at {self.url} cannot be reached by the proxy that the environment names (all_proxy, "
+                "https_proxy or http_proxy), which is none for HTTP: name one as http://HOST:PORT, or the console's "
+                "host in no_proxy"
             ) from error
         except httpx.HTTPError as error:
             why = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__

@@ -30,7 +30,7 @@ from cli.connection import console_connection
 from cli.doctor import examine
 from cli.layout import PORT_OFFSET_MAX, Layout, Ports
 from cli.provision import write_once
-from cli.stack import hold, interruptible, state_option, stop
+from cli.stack import hold, interruptible, interrupts, state_option, stop
 
 SEED: Final = 7
 PER_CLASS: Final = 24
@@ -88,7 +88,8 @@ def demo(state: Path, check: bool, port_offset: int | None) -> int:
             _look_back(layout, staff, checks)
         except BaseException:
             click.echo("Stopping what was started …", err=True)
-            stop(layout)
+            with interrupts():
+                stop(layout)
             raise
     click.echo(f"\nEverything took {time.monotonic() - started_at:.0f} s.")
     if check:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from cli import supervision
+from cli.checks.copies import copies
 from cli.checks.dates import dates
 from cli.checks.delivery import delivery
 from cli.checks.environment import environment as environment_checks
@@ -56,6 +57,7 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     yield from holdings(layout, environment)
     yield from servers(environment)
     yield from storage(supervision.environment(layout, environment))
+    yield copies(layout, supervision.environment(layout, environment))
     if all(finding.ok for finding in found):
         yield delivery(layout, environment)
         yield dates(layout, environment)

@@ -122,7 +122,7 @@ def is_being_started(layout: Layout) -> bool:
 def _health(url: str) -> dict[str, Any]:
     """The JSON of a health page, also when it answers 503; empty when there is no answer."""
     try:
-        answer: dict[str, Any] = httpx.get(url, timeout=5.0).json()
+        answer: dict[str, Any] = httpx.get(url, timeout=5.0, trust_env=False).json()  # no proxy is asked about it
     except (httpx.HTTPError, ValueError):
         return {}
     return answer

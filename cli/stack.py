@@ -20,6 +20,7 @@ import click
 import psutil
 
 from cli import supervision
+from cli.checks.copies import ORIGIN, copied, copies, origin
 from cli.checks.delivery import delivery
 from cli.checks.files import files
 from cli.checks.holdings import unusable
@@ -70,8 +71,9 @@ state_option = state_option_for("The folder that holds everything the stack keep
     type=click.IntRange(0, PORT_OFFSET_MAX),
     help="Added to every port, so that two stacks stand side by side.  [default: as last time]",
 )
+@click.option("--moved", is_flag=True, help="The folder was moved here, and no stack of the other one will run.")
 @click.option("--json", "as_json", is_flag=True, help="Print what `amulet status --json` prints.")
-def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> None:
+def up(state: Path, detach: bool, port_offset: int | None, moved: bool, as_json: bool) -> None:
     """Start TorchServe, gateway, console and its workers, and wait until each is ready."""
     layout = Layout.of(state, port_offset)
     ours = supervision.pid(layout) is None
@@ -88,12 +90,13 @@ def up(state: Path, detach: bool, port_offset: int | None, as_json: bool) -> Non
     try:
         with interruptible(), ExitStack() as held:
             if ours:
-                _start(layout, held, quiet=as_json)
+                _start(layout, held, moved=moved, quiet=as_json)
             report = _wait_until_ready(layout, quiet=as_json)
     except KeyboardInterrupt:
         if ours:
             click.echo("Stopping what was started …", err=True)
-            stop(layout)
+            with interrupts():
+                stop(layout)
         raise
     click.echo(json.dumps(report.document(), ensure_ascii=False) if as_json else told(report, layout))
     if not detach:
@@ -151,16 +154,17 @@ def stop(layout: Layout) -> bool:
     return supervisor is not None or bool(left)
 
 
-def _start(layout: Layout, held: ExitStack, *, quiet: bool) -> None:
+def _start(layout: Layout, held: ExitStack, *, moved: bool, quiet: bool) -> None:
     """held: keeps the ports from other starts until this one's programs listen."""
     # Each is asked only where those before it were right: files are looked for by settings that are whole.
     for finding in chain(
+        limits(),  # or a gateway's connections are blamed for them
         settings(layout, os.environ),
-        limits(),
         files(layout, os.environ),
         unusable(layout, supervision.chosen(os.environ)),
         servers(os.environ),
         storage(supervision.environment(layout, os.environ)),
+        () if moved else (copies(layout, supervision.environment(layout, os.environ)),),
     ):
         if not finding.ok:
             raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
@@ -182,15 +186,18 @@ def _start(layout: Layout, held: ExitStack, *, quiet: bool) -> None:
                 f"these ports of this machine are taken: {', '.join(taken)}; stop what listens there or choose "
                 "--port-offset"
             )
+        if not moved and (said := copied(layout)):
+            click.echo(f"{said[:1].upper()}{said[1:]}.", err=True)
         with _set_up(layout):
             provision(layout)
-            write_whole(layout.record, json.dumps(layout.document()).encode(), mode=0o644)
+            record = {**layout.document(), ORIGIN: origin(layout)}
+            write_whole(layout.record, json.dumps(record).encode(), mode=0o644)
         if not quiet:
             click.echo("Preparing the console's database …", err=True)
         _manage(layout, "migrate", "--noinput", "--verbosity", "0")
         _manage(layout, "collectstatic", "--noinput", "--verbosity", "0")
         _deliver_again(layout)
-        with _interrupts() as interrupted:  # half way the supervisor could not be asked to stop
+        with interrupts() as interrupted:  # half way the supervisor could not be asked to stop
             try:
                 with _set_up(layout):
                     supervision.start(layout, os.environ)
@@ -301,9 +308,9 @@ def hold(layout: Layout) -> None:
 
     Raises StackError when its supervisor was killed: its programs go on, and nobody starts again what dies.
     """
-    click.echo("Ctrl-C stops it.", err=True)
-    pids = {state.name: state.pid for state in supervision.states(layout)}
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
+        click.echo("Ctrl-C stops it.", err=True)
+        pids = {state.name: state.pid for state in supervision.states(layout)}
         while not interrupted():
             time.sleep(1.0)
             now = supervision.states(layout)
@@ -319,8 +326,8 @@ def hold(layout: Layout) -> None:
                     click.echo(f"{state.name} {became}.", err=True)
                 if state.pid or state.state == supervision.IDLE:
                     pids[state.name] = state.pid
-    click.echo("Stopping …", err=True)
-    stop(layout)
+        click.echo("Stopping …", err=True)
+        stop(layout)  # in here, or a second Ctrl-C would end this command and leave the stack running
 
 
 @contextmanager
@@ -339,8 +346,8 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """While inside, Ctrl-C, SIGTERM and a closed terminal only raise a flag."""
+def interrupts() -> Iterator[Callable[[], bool]]:
+    """While inside, Ctrl-C, SIGTERM and a closed terminal only raise a flag, however often they come."""
     seen: list[int] = []
     before = {number: signal.signal(number, lambda got, _: seen.append(got)) for number in (signal.SIGINT, *ENDINGS)}
     try:

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 from typing import Final
@@ -35,6 +36,7 @@ def main() -> int:
     try:
         settings = read_settings(os.environ)
         configure_logging(form=settings.log_format, level=settings.log_level)
+        _let_open(settings.descriptors)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings))
     except SettingsWrong as error:
@@ -79,6 +81,16 @@ def _give_memory_back() -> None:
     if mallopt is not None:  # elsewhere than in glibc there is none, and no such heaps
         mallopt(_M_MMAP_THRESHOLD, _MAPPED_BYTES_MIN)
         mallopt(_M_ARENA_MAX, 2)
+
+
+def _let_open(descriptors: int) -> None:
+    """Raise the limit on open files that a shell or a unit set low, which may be had for the asking.
+
+    No further than is needed: where the harder one is a thousand million, what closes every number takes seconds.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < descriptors:  # that the harder one suffices is among the settings
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

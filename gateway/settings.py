@@ -152,6 +152,13 @@ class Settings(BaseSettings):
         default=0.1, ge=0, le=1, description="Share of calls that are traced where the caller does not say."
     )
 
+    @field_validator("gateway_id")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        if not value.isprintable() or value != value.strip():
+            raise ValueError("wanted a name that can be printed, without spaces around it")
+        return value
+
     @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
@@ -198,15 +205,20 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _descriptors_suffice(self) -> Settings:
-        own = _DESCRIPTORS_OWN + _DESCRIPTORS_OF_A_DECODER * self.decoder_workers
-        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if allowed != resource.RLIM_INFINITY and self.connections_max + own > allowed:
+        own = self.descriptors - self.connections_max
+        _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)  # up to which the process helps itself
+        if allowed != resource.RLIM_INFINITY and self.descriptors > allowed:
             raise ValueError(
                 f"AMULET_CONNECTIONS_MAX is {self.connections_max}, and this process may have {allowed} files open, of "
-                f"which it needs {own} for itself: let it have {self.connections_max + own} (`ulimit -n`), or fewer "
-                "connections"
+                f"which it needs {own} for itself: let it have {self.descriptors} (`ulimit -n`, or `LimitNOFILE=` of "
+                "its unit), or fewer connections"
             )
         return self
+
+    @property
+    def descriptors(self) -> int:
+        """How many files, sockets among them, the process may have open at once."""
+        return self.connections_max + _DESCRIPTORS_OWN + _DESCRIPTORS_OF_A_DECODER * self.decoder_workers
 
     def secret(self, name: Literal["control_token", "key_secret", "input_hash_secret"]) -> bytes:
         """The content of a secret file without the newline at its end. Raises SettingsWrong."""

@@ -196,7 +196,9 @@ def certificate(chain: Path, key: Path, now: datetime, *, own: bool, starting: b
         return wrong("certificate", f"{key} is not the key of {chain}", again)
     if found.not_valid_before_utc > now:
         return wrong(
-            "certificate", f"{chain} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} on", "look at the clock"
+            "certificate",
+            f"{chain} is valid from {found.not_valid_before_utc:%Y-%m-%d %H:%M} on, and it is {now:%Y-%m-%d %H:%M} UTC",
+            f"set the clock right, or, where it was ahead when that was made, {again}",
         )
     if starting and own and found.not_valid_after_utc <= now:
         return right("certificate", "will be renewed")

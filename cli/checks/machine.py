@@ -30,6 +30,10 @@ PROCESSES_MIN: Final = 400  # Java alone has some 80 threads, and threads count
 FILE_GIB_MIN: Final = 4  # logs and archives are smaller, the database may grow
 ADDRESSES_GIB_MIN: Final = 16  # training maps 5, Java 4
 CLOCK_AHEAD_S_MAX: Final = 300.0
+# It is the harder limit, which nobody but the administrator raises.
+_RAISED: Final = (
+    "`{} 4096` in the shell that starts the stack, or `{}` in /etc/security/limits.conf or `{}=` of its unit"
+)
 
 
 def machine(layout: Layout) -> Iterator[Finding]:
@@ -85,8 +89,8 @@ def temporary_folder() -> Finding:
 def limits() -> Iterator[Finding]:
     """What the shell lets a process have: the harder limit, up to which the supervisor raises the softer one."""
     for name, limit, least, mend in (
-        ("open files", resource.RLIMIT_NOFILE, DESCRIPTORS_MIN, "`ulimit -n 4096` in the shell that starts the stack"),
-        ("processes", resource.RLIMIT_NPROC, PROCESSES_MIN, "`ulimit -u 4096` in the shell that starts the stack"),
+        ("open files", resource.RLIMIT_NOFILE, DESCRIPTORS_MIN, _RAISED.format("ulimit -n", "nofile", "LimitNOFILE")),
+        ("processes", resource.RLIMIT_NPROC, PROCESSES_MIN, _RAISED.format("ulimit -u", "nproc", "LimitNPROC")),
     ):
         _, hard = resource.getrlimit(limit)
         free = hard == resource.RLIM_INFINITY or (limit == resource.RLIMIT_NPROC and os.geteuid() == 0)

@@ -34,7 +34,7 @@ def settings(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
     resolved = supervision.environment(layout, outer)
     # What others follow from comes first: each of them would be wrong with it.
     found = list(_nowhere_to_listen(resolved)) or [
-        *_refused_by_a_process(resolved),
+        *_refused_by_a_process(resolved, outer),
         *_not_of_one_machine(layout, resolved),
     ]
     yield from found
@@ -51,7 +51,7 @@ def _nowhere_to_listen(resolved: Mapping[str, str]) -> Iterator[Finding]:
             yield wrong("settings", f"{variable} is {resolved[variable]!r}: {error}", f"mend {variable}, or unset it")
 
 
-def _refused_by_a_process(resolved: Mapping[str, str]) -> Iterator[Finding]:
+def _refused_by_a_process(resolved: Mapping[str, str], outer: Mapping[str, str]) -> Iterator[Finding]:
     from console.site.configuration import ConfigurationWrong
     from console.site.configuration import load as load_console
     from gateway.settings import SettingsWrong, read_settings
@@ -74,7 +74,8 @@ def _refused_by_a_process(resolved: Mapping[str, str]) -> Iterator[Finding]:
             variable = sentence.split()[0].rstrip(":")
             if variable not in told:
                 told.add(variable)
-                yield wrong("settings", sentence, f"set {variable} to what is allowed, or unset it")
+                or_unset = ", or unset it" if outer.get(variable) else ""
+                yield wrong("settings", sentence, f"set {variable} to what is allowed{or_unset}")
 
 
 def _not_of_one_machine(layout: Layout, resolved: Mapping[str, str]) -> Iterator[Finding]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from console.site.mail import Mailbox, MailServer, mail_server
 from protos.addresses import BROKERS, CACHES, DATABASES, BucketAddress, address, bucket
 from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX, complaint
@@ -37,16 +37,6 @@ class ConfigurationWrong(Exception):
 
 def _in_state(*parts: str) -> Callable[[dict[str, Any]], Path]:
     return lambda data: Path(data.get("state_dir", Path(".amulet")), *parts)
-
-
-@dataclass(frozen=True, slots=True)
-class MailServer:
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    tls: bool  # from the first byte
-    starttls: bool
 
 
 class ConsoleSettings(BaseSettings):
@@ -133,7 +123,10 @@ class ConsoleSettings(BaseSettings):
     review_opinions: int = Field(default=2, ge=2, le=5, description="How many experts those are.")
 
     retrain_labels: int = Field(
-        default=1000, ge=1, description="New labels of a model, free to learn from, at which training anew is proposed."
+        default=1000,
+        ge=1,
+        le=10**9,
+        description="New labels of a model, free to learn from, at which training anew is proposed.",
     )
 
     retrain_erased_days: int = Field(
@@ -220,7 +213,7 @@ class ConsoleSettings(BaseSettings):
         repr=False,
         description="smtp://USER:PASSWORD@HOST:PORT (STARTTLS, but on loopback) or smtps://…; empty: no e-mail.",
     )
-    mail_from: str = Field(default="amulet@localhost", description="The sender of e-mails.")
+    mail_from: Mailbox = Field(default="amulet@localhost", description="The sender of e-mails.")
 
     torchserve_grpc: str = Field(default="127.0.0.1:7070", description="TorchServe's inference gRPC, for smoke tests.")
     torchserve_management_grpc: str = Field(default="127.0.0.1:7071", description="TorchServe's management gRPC.")
@@ -358,16 +351,7 @@ class ConsoleSettings(BaseSettings):
 
     def mail(self) -> MailServer:
         """Where e-mails are handed in; without a host where none is set."""
-        url = urlsplit(self.smtp_url)
-        tls, host = url.scheme == "smtps", url.hostname or ""
-        return MailServer(
-            host=host,
-            port=url.port or (465 if tls else 587),
-            user=unquote(url.username or ""),
-            password=unquote(url.password or ""),
-            tls=tls,
-            starttls=bool(host) and not tls and not _is_loopback(host),
-        )
+        return mail_server(self.smtp_url, trusted=_is_loopback)
 
     def control_token(self) -> bytes:
         """What the gateway shows to the console. Raises OSError."""

@@ -31,6 +31,7 @@ from console.staff.services import require
 from console.steady import earliest, latest
 from console.vault import cipher, queries, restriction
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
+from console.vault.ownership import MARK, StoreIsAnothers, is_ours
 from console.vault.storage import SHELVES
 
 _log = logging.getLogger(__name__)
@@ -360,14 +361,18 @@ def sweep(*, turn: int) -> int:
     """Remove the files of some shelves that no row names: what a crash left behind. Returns how many.
 
     turn: counted up from one sweep to the next. SWEEP_TURNS of them look at every file once.
+
+    Raises StoreIsAnothers, and has removed nothing then.
     """
     store = queries.store()
+    if not is_ours(store, queries.keys()):
+        raise StoreIsAnothers
     removed = 0
     for shelf in range(turn % SWEEP_TURNS, SHELVES, SWEEP_TURNS):
         candidates = list(store.older_than(earliest(now()).timestamp() - ORPHAN_AGE_S, shelf=shelf))
         for start in range(0, len(candidates), 500):
             some = candidates[start : start + 500]
-            known = set(StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True))
+            known = {MARK, *StoredObject.objects.filter(pk__in=some).values_list("pk", flat=True)}
             orphans = [object_id for object_id in some if object_id not in known]
             store.delete(orphans)
             removed += len(orphans)

@@ -9,6 +9,7 @@ from typing import Final
 from celery import shared_task
 
 from console.vault import services
+from console.vault.ownership import StoreIsAnothers
 
 _log = logging.getLogger(__name__)
 # As often as this comes by the clock. 128 turns of it are less than a day, so that a console which stands still for a
@@ -22,5 +23,13 @@ def tidy() -> None:
 
     What has its time behind it is `console.retention`'s.
     """
-    if swept := services.sweep(turn=int(time.time() // _TURN_S)):
+    try:
+        swept = services.sweep(turn=int(time.time() // _TURN_S))
+    except StoreIsAnothers:
+        _log.error(
+            "AMULET_STORAGE_URL names the photographs of another console, which has another vault.key: nothing there "
+            "is tidied, for what this one does not know may be what that one keeps"
+        )
+        return
+    if swept:
         _log.info("tidied", extra={"swept": swept})

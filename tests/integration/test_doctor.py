@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,6 +10,10 @@ import pytest
 
 from cli.checks.servers import servers
 from cli.checks.storage import storage
+from console.vault.bucket import Bucket
+from console.vault.cipher import load_master_keys
+from console.vault.ownership import is_ours
+from protos.addresses import bucket
 from tests.integration.console.running import servers as started
 from tests.object_servers import BUCKET, rclone
 
@@ -68,3 +73,29 @@ def test_a_bucket_that_does_not_let_us_in_or_is_not_there_is_named_without_its_p
     assert not any(finding.ok for finding in (stranger, elsewhere, gone))
     assert all("AMULET_STORAGE_" in finding.mend for finding in (stranger, elsewhere, gone))
     assert not list(storage({"AMULET_STORAGE_URL": f"file://{tmp_path}"}))
+
+
+def test_a_bucket_that_another_console_keeps_its_photographs_in_is_refused(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.key", tmp_path / "theirs.key"
+    for key in (ours, theirs):
+        key.write_bytes(os.urandom(32))
+    with rclone(tmp_path) as server:
+        store = Bucket(bucket(server.url), key_file=server.key_file, ca_file=None)
+        assert is_ours(store, load_master_keys(theirs))
+        (right,) = storage({**server.variables, "AMULET_VAULT_KEY_FILE": str(theirs)})
+        (wrong,) = storage({**server.variables, "AMULET_VAULT_KEY_FILE": str(ours)})
+        (to_be,) = storage({**server.variables, "AMULET_VAULT_KEY_FILE": str(tmp_path / "to be made")})
+        (apart,) = storage(
+            {
+                **server.variables,
+                "AMULET_STORAGE_URL": server.url.replace(BUCKET, f"{BUCKET}/another"),
+                "AMULET_VAULT_KEY_FILE": str(ours),
+            }
+        )
+
+    assert right.ok
+    assert apart.ok
+    for finding in (wrong, to_be):
+        assert not finding.ok
+        assert "holds the photographs of another console, which has another vault.key" in finding.found
+        assert f"as s3://{BUCKET}/another" in finding.mend

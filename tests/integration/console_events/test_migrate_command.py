@@ -18,6 +18,7 @@ from cli import supervision
 from cli.layout import Layout, Ports
 from tests import migrated
 from tests.console_ready import new_state
+from tests.stack import until
 
 COMMAND = (sys.executable, "-m", "console.manage", "migrate", "--noinput", "--verbosity", "0")
 OTHER_AT_WORK = "Another `migrate` is at work on this database: waiting for its end\n"
@@ -88,6 +89,28 @@ def test_on_a_server_the_second_waits_too_whatever_its_lock_timeout(layout: Layo
                 assert second.stdout.readline() == OTHER_AT_WORK
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
                 assert second.wait(timeout=120) == 0
+
+
+@pytest.mark.servers
+def test_a_proxy_that_shares_sessions_keeps_the_lock_and_nothing_waits_for_whoever_holds_it(layout: Layout) -> None:
+    holder = (
+        "SELECT state, backend_xmin FROM pg_stat_activity JOIN pg_locks USING (pid) "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
+    with migrated.database() as url:
+        variables = environment(layout, AMULET_DATABASE_URL=url)
+        with closing(psycopg2.connect(url)) as reader, closing(psycopg2.connect(url)) as onlooker:
+            onlooker.autocommit = True
+            with reader.cursor() as held, onlooker.cursor() as asked:
+                held.execute("LOCK TABLE django_migrations IN ACCESS EXCLUSIVE MODE")  # in the middle of the work
+                with subprocess.Popen(COMMAND, env=variables) as working:
+                    until(lambda: asked.execute(holder) or asked.rowcount)
+                    # In a transaction, through which PgBouncer gives a session to nobody else; and one that sees no
+                    # rows, since an index that is built beside it waits for those that do.
+                    found = asked.fetchall()
+                    reader.rollback()
+                    assert working.wait(timeout=120) == 0
+    assert found == [("idle in transaction", None)]
 
 
 def test_tables_of_a_newer_version_are_refused_by_the_older_one(layout: Layout) -> None:

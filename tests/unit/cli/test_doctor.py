@@ -230,7 +230,9 @@ def test_certificates_that_do_not_serve_are_found(layout: Layout) -> None:
     assert "expired on" in expired.found
     assert "`amulet up` renews it" in expired.mend
     assert "expires on" in holdings.certificate(chain, key, now + timedelta(days=350), own=False).found
-    assert "is valid from" in holdings.certificate(chain, key, now - timedelta(days=2), own=True).found
+    to_come = holdings.certificate(chain, key, now - timedelta(days=2), own=True)
+    assert "is valid from" in to_come.found
+    assert f"where it was ahead when that was made, remove {chain} and {key}" in to_come.mend
     other = Layout(layout.state.with_name("other"), layout.ports)
     provision(other)
     assert "is not the key of" in holdings.certificate(chain, other.tls / "server.key", now, own=True).found

@@ -20,6 +20,9 @@ from cli.layout import Layout, Ports
 from cli.main import main
 from cli.port_claims import claimed
 from cli.provision import provision
+from console.vault.cipher import load_master_keys
+from console.vault.folder import Folder
+from console.vault.ownership import is_ours
 from model_store import signing
 from protos.environment import PREFIX
 from tests import tiny_archive
@@ -197,6 +200,21 @@ def test_a_folder_that_cannot_be_one_is_named(
     monkeypatch.setenv(f"{PREFIX}{name}", f"file://{folder}" if name.endswith("URL") else str(folder))
 
     assert f"{PREFIX}{name} names {folder}, and {file} is no folder" in refusal(layout, capsys)
+
+
+def test_a_folder_that_another_console_keeps_its_photographs_in_is_named(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Layout(tmp_path / "other", Ports(free_offset()))
+    provision(other)
+    shared = tmp_path / "shared"
+    assert is_ours(Folder(shared), load_master_keys(other.secrets / "vault.key"))
+    monkeypatch.setenv("AMULET_STORAGE_URL", f"file://{shared}")
+
+    sentence = refusal(layout, capsys)
+
+    assert f"the folder {shared} holds the photographs of another console, which has another vault.key" in sentence
+    assert sentence.endswith("name another folder")
 
 
 def test_a_model_store_that_others_may_write_to_is_named(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:

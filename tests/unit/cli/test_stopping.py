@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 import xmlrpc.client
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -39,6 +41,7 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
     layout.supervisor_config.write_text(supervision.configuration(layout, stack))
     command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", str(layout.supervisor_config)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        Thread(target=process.wait).start()  # or who waits for its end waits for one that is dead and not buried
         until(lambda: supervision.pid(layout) is not None and listens.exists())
         yield layout
         process.terminate()
@@ -60,3 +63,19 @@ def test_a_program_that_does_not_run_cannot_be_stopped(layout: Layout) -> None:
     supervision.stop_program(layout, "slow")
     with pytest.raises(xmlrpc.client.Fault, match="NOT_RUNNING"):
         supervision.stop_program(layout, "slow")
+
+
+def test_a_second_ctrl_c_does_not_leave_the_stack_running(layout: Layout) -> None:
+    holds = "import sys; from pathlib import Path; from cli.layout import Layout; from cli.stack import hold"
+    command = [sys.executable, "-c", f"{holds}; hold(Layout.of(Path(sys.argv[1])))", str(layout.state)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as holder:
+        assert holder.stderr is not None
+        assert holder.stderr.readline() == "Ctrl-C stops it.\n"
+        (slow,) = supervision.states(layout)
+        holder.send_signal(signal.SIGINT)
+        assert holder.stderr.readline() == "Stopping …\n"
+        holder.send_signal(signal.SIGINT)
+        holder.send_signal(signal.SIGTERM)
+        assert holder.wait(timeout=60) == 0
+    assert not psutil.pid_exists(slow.pid)
+    assert supervision.pid(layout) is None

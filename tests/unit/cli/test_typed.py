@@ -228,13 +228,16 @@ def test_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_proxy_is_not_asked_about_this_machine(tmp_path: Path) -> None:
-    done = amulet(
-        "models", "list", folder=tmp_path,
-        AMULET_CONSOLE_TOKEN="x", AMULET_CONSOLE_URL="http://127.0.0.1:9", http_proxy="http://proxy.invalid:3128",
-    )  # fmt: skip
+@pytest.mark.parametrize("proxy", ["http://proxy.invalid:3128", "socks5://proxy.invalid:1080", "what://proxy.invalid"])
+def test_a_proxy_is_not_asked_about_this_machine(proxy: str, tmp_path: Path) -> None:
+    asked = {"AMULET_CONSOLE_TOKEN": "x", "http_proxy": proxy, "all_proxy": proxy}
+    inside = amulet("models", "list", folder=tmp_path, **asked, AMULET_CONSOLE_URL="http://127.0.0.1:9")
+    outside = amulet("models", "list", folder=tmp_path, **asked, AMULET_CONSOLE_URL="http://console.invalid:9")
 
-    assert "cannot be reached (Connection refused)" in done.stderr
+    assert "cannot be reached (Connection refused)" in inside.stderr
+    assert outside.stderr.startswith("amulet: the console at http://console.invalid:9 cannot be reached ")
+    assert len(outside.stderr.splitlines()) == 1
+    assert ("which is none for HTTP" in outside.stderr) == (not proxy.startswith("http:"))
 
 
 def test_a_secret_in_a_file_is_its_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

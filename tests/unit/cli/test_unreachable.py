@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import grpc
 import pytest
@@ -22,6 +24,7 @@ from cli.main import main
 from cli.predict import in_plain_text
 from cli.provision import provision
 from cli.remote import told
+from cli.report import _health
 from console.site.configuration import ConfigurationWrong, load
 from gateway.settings import SettingsWrong, read_settings
 
@@ -184,3 +187,19 @@ def _expired() -> bytes:
         builder.serial_number(1).not_valid_before(now - timedelta(days=9)).not_valid_after(now - timedelta(days=1))
     )
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_health_page_of_this_machine_is_asked_without_the_proxy_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b'{"not_ready": {}}')
+
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "socks5://proxy.invalid:1080")
+    with HTTPServer((HOST, 0), Page) as server:
+        Thread(target=server.handle_request).start()
+        assert _health(f"http://{HOST}:{server.server_port}/readyz") == {"not_ready": {}}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Iterator
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
             "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
         ),
         ({**INSECURE, "AMULET_DECODER_WORKERS": "0"}, "AMULET_DECODER_WORKERS is '0': input should be greater than"),
+        ({**INSECURE, "AMULET_GATEWAY_ID": "a\tb"}, "AMULET_GATEWAY_ID is 'a\\tb': wanted a name that can be printed"),
         (
             {**INSECURE, "AMULET_CONNECTIONS_MAX": "15"},
             "AMULET_CONNECTIONS_MAX is '15': input should be greater than or equal to 16",
@@ -97,28 +99,36 @@ def test_a_wrong_setting_stops_the_start_with_a_sentence(
     assert str(wrong.value).startswith(sentence)
 
 
-@pytest.fixture
-def six_hundred_files() -> Iterator[None]:
-    """So many may this process have open."""
-    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (600, most))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
-
-
-@pytest.mark.usefixtures("six_hundred_files")
-def test_more_connections_than_the_process_may_have_files_stop_the_start_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    workers = {**INSECURE, "AMULET_DECODER_WORKERS": "2"}
-    with pytest.raises(SettingsWrong) as wrong:
-        read(monkeypatch, {**workers, "AMULET_CONNECTIONS_MAX": "461"})
-
-    assert str(wrong.value) == (
-        "AMULET_CONNECTIONS_MAX is 461, and this process may have 600 files open, of which it needs 140 for itself: "
-        "let it have 601 (`ulimit -n`), or fewer connections"
+def limited(soft: int, hard: int, run: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What this Python does where it may have so many files open at first, and so many when it asks."""
+    return subprocess.run(
+        ["bash", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "bash", sys.executable, *shlex.split(run)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), **INSECURE, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert read(monkeypatch, {**workers, "AMULET_CONNECTIONS_MAX": "460"}).connections_max == 460
+
+
+def test_more_connections_than_the_process_may_have_files_stop_the_start_with_a_sentence() -> None:
+    workers = {"AMULET_DECODER_WORKERS": "2"}
+    refused = limited(600, 600, "-m gateway", **workers, AMULET_CONNECTIONS_MAX="461")
+    reads = "import os; from gateway.settings import read_settings as read; print(read(os.environ).connections_max)"
+    taken = limited(600, 600, f"-c '{reads}'", **workers, AMULET_CONNECTIONS_MAX="460")
+
+    assert refused.returncode == 2
+    assert refused.stderr == (
+        "gateway: AMULET_CONNECTIONS_MAX is 461, and this process may have 600 files open, of which it needs 140 for "
+        "itself: let it have 601 (`ulimit -n`, or `LimitNOFILE=` of its unit), or fewer connections\n"
+    )
+    assert (taken.stdout, taken.stderr) == ("460\n", "")
+
+
+def test_a_low_limit_that_may_be_raised_is_raised_as_far_as_is_needed() -> None:
+    raised = "import resource; from gateway.__main__ import _let_open as let; let(652); let(300)"
+    found = limited(256, 1024, f"-c '{raised}; print(resource.getrlimit(resource.RLIMIT_NOFILE))'")
+
+    assert (found.stdout, found.stderr) == ("(652, 1024)\n", "")
 
 
 @pytest.mark.parametrize("url", ["amqp://u:hunter2@h/", "redis://u:hunter2/x@h/", "redis://u:[hunter2@h/"])

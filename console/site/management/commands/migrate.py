@@ -69,15 +69,20 @@ class Command(Migrate):
     @contextmanager
     def _alone_on_server(self, connection: Any) -> Iterator[None]:
         # A connection of its own: whatever becomes of the other's transactions, this one's end lets go.
-        with closing(connection.copy()) as lock, lock.cursor() as cursor:
+        with closing(connection.copy()) as lock:
+            lock.set_autocommit(False)
+            with lock.cursor() as cursor:
+                # Of a transaction and not of a session, which a proxy that shares sessions (PgBouncer by transaction)
+                # gives to the next who asks, with the lock. It waits without a snapshot: nothing waits for it.
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
-            def had() -> bool:
-                # Not the one that waits: a lock_timeout in the address is for tables.
-                cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-                return bool(cursor.fetchone()[0])
+                def had() -> bool:
+                    # Not the one that waits: a lock_timeout in the address is for tables.
+                    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+                    return bool(cursor.fetchone()[0])
 
-            self._wait_for(had)
-            yield
+                self._wait_for(had)
+                yield
 
     def _wait_for(self, had: Callable[[], bool]) -> None:
         until_s = time.monotonic() + OTHER_S_MAX

@@ -122,6 +122,8 @@ def test_sqlite_paths_are_relative_with_three_strokes_and_absolute_with_four(rea
         ({"KEEP_CONSENTS_DAYS": "999999"}, "input should be less than or equal to 36525"),
         ({"KEEP_REQUESTS_DAYS": "999999"}, "input should be less than or equal to 36525"),
         ({"RETRAIN_ERASED_DAYS": "999999"}, "input should be less than or equal to 36525"),
+        ({"RETRAIN_LABELS": "99999999999999999999"}, "input should be less than or equal to 1000000000"),
+        ({"MAIL_FROM": "nonsense"}, "AMULET_MAIL_FROM is 'nonsense': wanted one address, as amulet@example.org or"),
         ({"TRAINING_MIB_MAX": "99999999999999999999"}, "input should be less than or equal to 16777216"),
         ({"DATABSE_URL": "sqlite:///x"}, "did you mean AMULET_DATABASE_URL?"),
     ],
@@ -151,6 +153,25 @@ def test_a_port_that_is_none_is_refused_without_a_part_of_the_address(read: Read
         f"AMULET_{name} is an address that is not shown here: "
         "the port is no number up to 65535; a / in a password is written %2F"
     )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("a@", "@example.org", "a b", "a@b@c", "a @b", "a@b, c@d", "Team: a@b;", "a@b>", "พระ@example.org"),
+        *("a@example.org\nBcc: b@example.org", "a@example.org\r", " a@example.org", "http://example.org"),
+    ],
+)
+def test_a_sender_that_no_mail_server_takes_stops_the_start(read: Read, value: str) -> None:
+    with pytest.raises(ConfigurationWrong, match=r"AMULET_MAIL_FROM is .*: wanted one address"):
+        read(MAIL_FROM=value)
+
+
+@pytest.mark.parametrize(
+    "value", ["amulet@localhost", "พระเครื่อง <amulet@example.org>", '"Amulet, Bangkok" <a+b@[127.0.0.1]>', "a@พระ.th"]
+)
+def test_a_sender_is_one_mailbox_with_or_without_a_name(read: Read, value: str) -> None:
+    assert read(MAIL_FROM=value).mail_from == value
 
 
 def test_each_of_several_brokers_is_an_address(read: Read) -> None:

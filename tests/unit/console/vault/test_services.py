@@ -25,6 +25,8 @@ from console.vault import opening, queries, restriction, services
 from console.vault.cipher import Unopenable, unwrap
 from console.vault.folder import Folder
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
+from console.vault.ownership import MARK, StoreIsAnothers, is_ours
+from console.vault.tasks import tidy
 from tests.unit.console.people import member
 
 pytestmark = pytest.mark.django_db
@@ -340,3 +342,32 @@ def test_the_sweep_removes_what_no_row_names_and_nothing_else(
     assert store.read(fresh)
     with pytest.raises(FileNotFoundError):
         store.read(orphan)
+
+
+def test_nothing_is_swept_that_another_console_keeps_in_the_same_store(
+    officer: User, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = uuid4()
+    theirs = queries.store()
+    assert isinstance(theirs, Folder)
+    theirs.delete([MARK])
+    theirs.write([(kept, b"theirs"), (MARK, os.urandom(32))])
+    long_ago = time.time() - 2 * services.ORPHAN_AGE_S
+    for object_id in (kept, MARK):
+        os.utime(theirs._path(object_id), (long_ago, long_ago))
+
+    for turn in range(services.SWEEP_TURNS):
+        with pytest.raises(StoreIsAnothers):
+            services.sweep(turn=turn)
+    tidy()
+
+    assert theirs.read(kept) == b"theirs"
+    assert "AMULET_STORAGE_URL names the photographs of another console" in caplog.text
+    for left in (b"", b"half of one"):  # of a mark, after a power cut
+        theirs.delete([MARK])
+        theirs.write([(MARK, left)])
+        os.utime(theirs._path(MARK), (long_ago, long_ago))
+        services.sweep(turn=0)
+        os.utime(theirs._path(MARK), (long_ago, long_ago))
+        services.sweep(turn=0)  # it is no rubbish itself
+        assert is_ours(theirs, queries.keys())
