@@ -26,7 +26,7 @@ from console.pages import NUMBER_DIGITS_MAX, ask, page, row_action
 from console.predictions.names import class_names, classes_of
 from console.predictions.page import DISCLAIMERS, shown
 from console.review import desk, figures, gold, gold_figures, queries, services
-from console.review.agreement import Share
+from console.review.agreement import CASES_MIN, Share
 from console.review.desk import Seat
 from console.review.gold_admin import answer_text, known_context, people_context
 from console.review.models import TAKE_BACK, Decided, ReviewItem, State, Why
@@ -110,6 +110,7 @@ class ReviewItemAdmin(HistoryAdmin):
         numbers = {
             "sway": queries.sway_since(month),
             "concord": queries.concord_since(month),
+            "least_cases": CASES_MIN,
             "withheld": waiting.withheld,
             "disputed": waiting.disputed,
             "open_by_why": [(why.label, count) for why, count in sorted(waiting.by_why.items())],

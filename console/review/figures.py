@@ -13,13 +13,13 @@ from typing import Final
 
 from django.db.models import Avg, Count, Exists, F, OuterRef, Q, QuerySet
 
-from console.review.agreement import Concord, cohen
+from console.review.agreement import CASES_MIN, Concord, cohen
 from console.review.models import VOICES, ExpertDecision, GoldAnswer, Part
 from console.review.queries import with_fresh_known
 from console.staff.models import User
 
 SPAN: Final = timedelta(days=90)  # of what a person sees of their own reviews
-PAIR_MIN: Final = 20  # photographs that two people judged both; of fewer, kappa says nothing
+PAIR_MIN: Final = CASES_MIN  # photographs that two people judged both
 
 
 @dataclass(frozen=True, slots=True)
