@@ -46,6 +46,7 @@ WHY_COLOURS: Final[Mapping[int, str]] = {
 }
 _LOOKS_AHEAD: Final = "X-Look-Ahead"
 _LAST: Final = "review.last"  # in the session: item, what was said of it, when
+_NOT_TAKEN: Final = "review.not_taken"  # in the session: the item of which an answer was refused a moment ago
 _OTHERS: Final = (
     (Decided.UNSURE, "u", gettext_lazy("Cannot tell")),
     (Decided.NOT_OUR_KIND, "x", gettext_lazy("Not our kind")),
@@ -301,6 +302,7 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
     except Refusal as refusal:
         # Another window of theirs gave it back, or somebody had it meanwhile: the page that follows takes it again.
         lost = refusal.reason == "not_held"
+        request.session[_NOT_TAKEN] = item.pk
         messages.error(request, _("It was no longer held for you: look at it again.") if lost else refusal.message)
         return redirect(request.path)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
@@ -325,6 +327,14 @@ def _last(request: HttpRequest) -> tuple[str, str] | None:
     return reverse("admin:review_reviewitem_change", args=[item_id]), said
 
 
+def _not_taken(request: HttpRequest, item: ReviewItem) -> bool:
+    """Whether what was sent of it was refused just now: what was typed is given back. Said once."""
+    if request.session.get(_NOT_TAKEN) != item.pk:
+        return False
+    del request.session[_NOT_TAKEN]
+    return True
+
+
 def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[str, Any]:
     """What the one-item page shows. At most seven queries."""
     item, prediction = at.item, at.item.prediction
@@ -347,6 +357,8 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         "may_decide": not refusal and (at.question is not None or (at.open and item.held_by_id == actor.pk)),
         "may_be_gold": not at.open and actor.has_perm(gold.LEAD) and not hasattr(item, "gold"),
         "refusal": refusal,
+        "not_taken": _not_taken(request, item),
+        "may_review": actor.has_perm("review.decide_reviewitem"),
         "choices": [
             (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
             for place, known in enumerate(classes)
