@@ -367,5 +367,5 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
         "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(actor, at)],
         "note_max": services.NOTE_MAX,
-        "waiting": queries.open_count_told(actor),
+        "waiting": queries.disputed_count(actor) if item.state == State.DISPUTED else queries.open_count_told(actor),
     }

@@ -87,6 +87,11 @@ def open_count_told(person: User) -> int:
     return max(1, open_count() - GoldAnswer.fresh().filter(expert=person).count())
 
 
+def disputed_count(person: User) -> int:
+    """How many disagreements this person may settle."""
+    return disputed_items().exclude(spoken(person)).count()
+
+
 def spoken(person: User) -> Q:
     """Items of which this person has given an opinion, while another person's is wanted."""
     mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=person, part__in=VOICES)
