@@ -5,6 +5,7 @@ Refusal
 ├── NotFound         there is no such thing
 ├── Invalid          a value is not of the form that it must have
 ├── Conflict         right in itself, but not in the present state
+├── Outdated         said of what whoever asks saw, which is otherwise by now
 ├── TooLarge         past a limit of size
 └── NotAvailable     another process is needed and does not answer
 """
@@ -44,6 +45,10 @@ class Invalid(Refusal):
 
 class Conflict(Refusal):
     default_reason = "conflict"
+
+
+class Outdated(Refusal):
+    default_reason = "changed_meanwhile"
 
 
 class TooLarge(Refusal):

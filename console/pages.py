@@ -137,6 +137,7 @@ def ask(
     form: type[forms.Form] = ReasonForm,
     initial: dict[str, Any] | None = None,
     danger: bool = False,
+    seen: str = "",
     template: str = "console/ask.html",
     more: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
@@ -144,6 +145,7 @@ def ask(
 
     act: takes the form's values and calls one service; answers with a sentence for the person,
     who is then sent `back`, or with a whole page or a file. A refusal is shown beside its field.
+    seen: what the page shows and the act is meant for; it comes back as the form's field of this name.
     more: what a template that extends `console/ask.html` shows beside the form.
     """
     answer = form(request.POST, request.FILES) if request.method == "POST" else form(initial=initial)
@@ -166,6 +168,7 @@ def ask(
         "back": back,
         "form": answer,
         "danger": danger,
+        "seen": seen,
         "multipart": answer.is_multipart(),
     }
     return TemplateResponse(request, template, context)

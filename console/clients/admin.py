@@ -20,7 +20,9 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from console.clients import queries, services
+from console.clients.meanwhile import check_unchanged
 from console.clients.models import ApiKey, Client
+from console.errors import Outdated
 from console.key_page import STANDING_COLOURS, key_page, standing, times
 from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
 from console.row_page import Fact
@@ -35,6 +37,9 @@ class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the s
         help_text=gettext_lazy("Names of the models that it may ask, comma separated; empty: all."),
     )
 
+    # What the page showed: a change is meant for that, and for nothing that a colleague did meanwhile.
+    seen = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
     class Meta:
         model = Client
         fields = ("name", "calls_per_minute")
@@ -44,6 +49,22 @@ class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the s
         self.fields["models"].initial = ", ".join(self.instance.model_names)
         if self.instance.pk:
             self.fields["name"].disabled = True  # a name in the audit trail goes on meaning the same client
+            self.fields["seen"].initial = queries.revision(self.instance)
+
+    def clean(self) -> None:
+        """Refused here and not by the service alone, so that what was typed stays in the form."""
+        super().clean()
+        seen = self.cleaned_data.get("seen")
+        if not self.instance.pk or seen is None:
+            return
+        try:
+            # The admin's transaction holds the client until it is saved.
+            check_unchanged(services.hold(self.instance.pk), seen=seen)
+        except Outdated as outdated:
+            # What was changed is told now: sent again, the form is meant for it.
+            self.data = {**dict(self.data.items()), "seen": queries.revision(self.instance)}
+            again = _("What you typed still stands below: save it again if it is to replace that.")
+            self.add_error(None, f"{outdated.message} {again}")
 
     def clean_models(self) -> list[str]:
         return [name.strip() for name in self.cleaned_data["models"].split(",") if name.strip()]
@@ -52,7 +73,7 @@ class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the s
 @admin.register(Client)
 class ClientAdmin(ModelAdmin):
     form = ClientForm
-    fields = ("name", "calls_per_minute", "models")
+    fields = ("name", "calls_per_minute", "models", "seen")
     list_display = ("name", "calls_per_minute", "model_list", "keys_in_force", "created_at")
     search_fields = ("name", "client_id")
     search_help_text = gettext_lazy("Part of a client's name or id")
@@ -73,7 +94,8 @@ class ClientAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Client, form: ClientForm, change: bool) -> None:
         given = {"calls_per_minute": obj.calls_per_minute, "models": form.cleaned_data["models"]}
         if change:
-            services.change_client(actor=actor_of(request), client_id=obj.pk, **given)
+            seen = form.cleaned_data["seen"]
+            services.change_client(actor=actor_of(request), client_id=obj.pk, seen=seen, **given)
         else:
             obj.pk = services.create_client(actor=actor_of(request), name=obj.name, **given).pk
 

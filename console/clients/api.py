@@ -10,9 +10,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console import preconditions
 from console.clients import queries, services
 from console.clients.models import CALLS_PER_MINUTE_DEFAULT, CALLS_PER_MINUTE_MAX, ApiKey, Client
 from console.filtering import PartOf
+from console.preconditions import ETAG, IF_MATCH
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
 
@@ -100,16 +102,29 @@ class ClientDetail(generics.RetrieveAPIView[Client]):
     serializer_class = ClientSerializer
     queryset = queries.clients_with_keys()
 
-    @extend_schema(request=ChangedClientSerializer, responses=ClientSerializer)
+    @extend_schema(parameters=[ETAG])
+    def get(self, request: Request, pk: int) -> Response:
+        """A client with its keys."""
+        return self._answer()
+
+    @extend_schema(parameters=[IF_MATCH, ETAG], request=ChangedClientSerializer, responses=ClientSerializer)
     def put(self, request: Request, pk: int) -> Response:
+        """Say anew what a client may do; with `If-Match`, where nobody changed it meanwhile."""
         wanted = read(ChangedClientSerializer, request)
-        client = services.change_client(
+        services.change_client(
             actor=actor_of(request),
             client_id=pk,
             calls_per_minute=wanted["calls_per_minute"],
             models=wanted["models"],
+            seen=preconditions.seen(request, current=lambda: queries.revision(self.get_object())),
         )
-        return Response(ClientSerializer(client).data)
+        return self._answer()
+
+    def _answer(self) -> Response:
+        # Read anew after its revision: a change between the two is shown under the number before it, and who sends that
+        # back is refused for nothing. The other way round they would overwrite what they never saw.
+        headers = {"ETag": preconditions.etag(queries.revision(self.get_object()))}
+        return Response(ClientSerializer(self.get_object()).data, headers=headers)
 
 
 class KeyFilter(filters.FilterSet):

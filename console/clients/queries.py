@@ -31,6 +31,17 @@ def told_of(key: ApiKey) -> QuerySet[Entry]:
     return entries_about("client", str(key.client.client_id)).filter(payload__text__contains=key.key_id)
 
 
+def revision(client: Client) -> int:
+    """A number that each change of a client, and of its keys, raises: that of the trail's newest entry about it."""
+    entries = entries_about("client", str(client.client_id)).order_by("-sequence")
+    return entries.values_list("sequence", flat=True).first() or 0
+
+
+def changes_since(client: Client, seen: int) -> QuerySet[Entry]:
+    """What was done with a client and its keys after the revision that somebody saw, oldest first."""
+    return entries_about("client", str(client.client_id)).filter(sequence__gt=seen)
+
+
 def fingerprint() -> tuple[object, ...]:
     """All that the gateway must hear of clients and can change, in two small queries."""
     clients = Client.objects.order_by("pk").values_list("pk", "name", "calls_per_minute", "model_names")

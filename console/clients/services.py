@@ -8,10 +8,12 @@ from datetime import datetime
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from console.audit.services import record
+from console.clients.meanwhile import check_unchanged
 from console.clients.models import CALLS_PER_MINUTE_DEFAULT, ApiKey, Client
 from console.errors import Conflict, Invalid, NotFound
 from console.keys import API_KEY, new_key
@@ -54,10 +56,19 @@ def create_client(
 
 
 @transaction.atomic
-def change_client(*, actor: User, client_id: int, calls_per_minute: int, models: Sequence[str]) -> Client:
-    """Change what a client may do. Raises NotAllowed, NotFound, Invalid."""
+def change_client(
+    *, actor: User, client_id: int, calls_per_minute: int, models: Sequence[str], seen: int | None = None
+) -> Client:
+    """Change what a client may do.
+
+    seen: the revision (`queries.revision`) that whoever asks has seen. Another one by now: nothing is done, since
+    it would undo what a colleague did. None: whatever it is.
+    Raises NotAllowed, NotFound, Invalid, Outdated.
+    """
     require(actor, "clients.change_client")
-    client = _client(client_id)
+    client = hold(client_id)
+    if seen is not None:
+        check_unchanged(client, seen=seen)
     before = {"calls_per_minute": client.calls_per_minute, "models": list(client.model_names)}
     client.calls_per_minute, client.model_names = calls_per_minute, list(models)
     _check(client)
@@ -105,8 +116,13 @@ def revoke_key(*, actor: User, key_id: str) -> ApiKey:
     return key
 
 
-def _client(client_id: int) -> Client:
-    client = Client.objects.filter(pk=client_id).first()
+def hold(client_id: int) -> Client:
+    """A client that nobody else changes until the caller's transaction ends. Raises NotFound."""
+    return _client(client_id, Client.objects.select_for_update(no_key=True))
+
+
+def _client(client_id: int, clients: QuerySet[Client] | None = None) -> Client:
+    client = (Client.objects.all() if clients is None else clients).filter(pk=client_id).first()
     if client is None:
         raise NotFound(_("There is no client {client}.").format(client=client_id), field="id")
     return client

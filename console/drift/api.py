@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.drift import expectations, figures, queries
+from console.drift.advice import Way, cause_of, ways_on
 from console.drift.course import DAYS
 from console.drift.finding_page import Compared, compared
 from console.drift.models import Finding
@@ -120,7 +121,27 @@ class CourseSerializer(serializers.Serializer[Any]):
     days = OfDaySerializer(many=True, help_text=f"Of the last {DAYS} those that know the measure.")
 
 
+class WaySerializer(serializers.Serializer[Way]):
+    """A page that tells more."""
+
+    text = serializers.CharField()
+    url = serializers.SerializerMethodField()
+
+    @extend_schema_field(serializers.URLField())
+    def get_url(self, way: Way) -> str:
+        address: str = self.context["request"].build_absolute_uri(way.url)
+        return address
+
+
+class AdviceSerializer(serializers.Serializer[Any]):
+    """What to do about a measure that drifts."""
+
+    cause = serializers.CharField(help_text="What it mostly comes from, and whom to ask.")
+    ways = WaySerializer(many=True)
+
+
 class WholeFindingSerializer(FindingSerializer):
+    advice = serializers.SerializerMethodField(help_text="Null: nothing drifts.")
     curves = serializers.SerializerMethodField(help_text="Null: the measure is a choice, or one side is not at hand.")
     choices = serializers.SerializerMethodField(help_text="The most frequent ones; empty: the measure is a number.")
     course = serializers.SerializerMethodField()
@@ -130,7 +151,13 @@ class WholeFindingSerializer(FindingSerializer):
     )
 
     class Meta(FindingSerializer.Meta):
-        fields = (*FindingSerializer.Meta.fields, "curves", "choices", "course", "grew", "moved")
+        fields = (*FindingSerializer.Meta.fields, "advice", "curves", "choices", "course", "grew", "moved")
+
+    @extend_schema_field(AdviceSerializer(allow_null=True))
+    def get_advice(self, row: Finding) -> dict[str, Any] | None:
+        cause = cause_of(row)
+        ways = ways_on(row, actor_of(self.context["request"]))
+        return dict(AdviceSerializer({"cause": cause, "ways": ways}, context=self.context).data) if cause else None
 
     @extend_schema_field(CurvesSerializer(allow_null=True))
     def get_curves(self, row: Finding) -> Any:

@@ -24,6 +24,7 @@ from console.predictions.tallies import begin_of
 from console.registry.models import ModelVersion
 from console.review.agreement import Share
 from console.review.models import ExpertDecision, ReviewItem, State, Why
+from console.review.queries import told
 from console.review.services import why_review
 from model_store.reference import Reference
 
@@ -144,9 +145,10 @@ def _flagged(begins_at: datetime) -> Mapping[_Key, _ByDay]:
 
 
 def _judged(begins_at: datetime) -> Mapping[_Key, Mapping[Why, Sequence[Judged]]]:
-    """Decisions in force, along the index by time."""
+    """Decisions in force, along the index by time, without fresh ones of which nobody may be told yet."""
     rows = (
         ExpertDecision.objects.filter(
+            told(),
             decided_at__gte=begins_at,
             item__prediction__happened_at__gte=begins_at,
             item__state=State.DECIDED,

@@ -26,7 +26,7 @@ from console.pages import NUMBER_DIGITS_MAX, ask, page, row_action
 from console.predictions.names import class_names, classes_of
 from console.predictions.page import DISCLAIMERS, shown
 from console.review import desk, figures, gold, gold_figures, queries, services
-from console.review.agreement import Share
+from console.review.agreement import CASES_MIN, Share
 from console.review.desk import Seat
 from console.review.gold_admin import answer_text, known_context, people_context
 from console.review.models import TAKE_BACK, Decided, ReviewItem, State, Why
@@ -46,6 +46,7 @@ WHY_COLOURS: Final[Mapping[int, str]] = {
 }
 _LOOKS_AHEAD: Final = "X-Look-Ahead"
 _LAST: Final = "review.last"  # in the session: item, what was said of it, when
+_NOT_TAKEN: Final = "review.not_taken"  # in the session: the item of which an answer was refused a moment ago
 _OTHERS: Final = (
     (Decided.UNSURE, "u", gettext_lazy("Cannot tell")),
     (Decided.NOT_OUR_KIND, "x", gettext_lazy("Not our kind")),
@@ -110,6 +111,7 @@ class ReviewItemAdmin(HistoryAdmin):
         numbers = {
             "sway": queries.sway_since(month),
             "concord": queries.concord_since(month),
+            "least_cases": CASES_MIN,
             "withheld": waiting.withheld,
             "disputed": waiting.disputed,
             "open_by_why": [(why.label, count) for why, count in sorted(waiting.by_why.items())],
@@ -300,6 +302,7 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
     except Refusal as refusal:
         # Another window of theirs gave it back, or somebody had it meanwhile: the page that follows takes it again.
         lost = refusal.reason == "not_held"
+        request.session[_NOT_TAKEN] = item.pk
         messages.error(request, _("It was no longer held for you: look at it again.") if lost else refusal.message)
         return redirect(request.path)
     names = {known.class_id: known.name for known in classes_of(item.prediction)}
@@ -324,6 +327,14 @@ def _last(request: HttpRequest) -> tuple[str, str] | None:
     return reverse("admin:review_reviewitem_change", args=[item_id]), said
 
 
+def _not_taken(request: HttpRequest, item: ReviewItem) -> bool:
+    """Whether what was sent of it was refused just now: what was typed is given back. Said once."""
+    if request.session.get(_NOT_TAKEN) != item.pk:
+        return False
+    del request.session[_NOT_TAKEN]
+    return True
+
+
 def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[str, Any]:
     """What the one-item page shows. At most seven queries."""
     item, prediction = at.item, at.item.prediction
@@ -346,6 +357,8 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         "may_decide": not refusal and (at.question is not None or (at.open and item.held_by_id == actor.pk)),
         "may_be_gold": not at.open and actor.has_perm(gold.LEAD) and not hasattr(item, "gold"),
         "refusal": refusal,
+        "not_taken": _not_taken(request, item),
+        "may_review": actor.has_perm("review.decide_reviewitem"),
         "choices": [
             (KEYS[place] if place < len(KEYS) else "", f"class:{known.class_id}", known.name, known.names.get("th", ""))
             for place, known in enumerate(classes)
@@ -354,5 +367,5 @@ def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[
         "others": [(key, decided.value, text) for decided, key, text in _OTHERS],
         "decisions": [(decision, names.get(decision.class_id, decision.class_id)) for decision in desk.said(actor, at)],
         "note_max": services.NOTE_MAX,
-        "waiting": queries.open_count(),
+        "waiting": queries.disputed_count(actor) if item.state == State.DISPUTED else queries.open_count_told(actor),
     }

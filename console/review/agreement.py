@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
+CASES_MIN: Final = 20  # of fewer, a kappa says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,11 @@ class Concord:
     kappa: float | None
     low: float | None
     high: float | None
+
+    @property
+    def too_few(self) -> bool:
+        """Whether so few cases say nothing: of a single one any kappa is -1, or not defined."""
+        return self.cases < CASES_MIN
 
 
 def wilson(successes: int, n: int) -> Share:

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from console.review import figures, gold, gold_figures, queries
+from console.review.agreement import CASES_MIN
 from console.review.models import Decided, GoldAnswer
 from console.staff.permissions import may
 from console.staff.rest import actor_of
@@ -71,6 +72,7 @@ class ConcordSerializer(serializers.Serializer[Any]):
     kappa = serializers.FloatField(allow_null=True)
     low = serializers.FloatField(allow_null=True)
     high = serializers.FloatField(allow_null=True)
+    too_few = serializers.BooleanField(help_text=f"Fewer than {CASES_MIN} cases: the kappa says nothing.")
 
 
 class WaitingSerializer(serializers.Serializer[Any]):

@@ -288,3 +288,8 @@ class GoldAnswer(models.Model):
 
     def __str__(self) -> str:
         return f"{self.decided} {self.class_id}".strip()
+
+    @classmethod
+    def fresh(cls) -> models.QuerySet[GoldAnswer]:
+        """Answers that can still change: as long nothing may tell them from decisions."""
+        return cls.objects.filter(answered_at__gte=now() - TAKE_BACK)

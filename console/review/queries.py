@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Sum
+from django.db.models import Avg, Count, DurationField, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Sum
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -78,6 +78,20 @@ def open_count() -> int:
     return open_items().count()
 
 
+def open_count_told(person: User) -> int:
+    """The same as its page tells whoever looks at one of them, which is one at least. Two queries.
+
+    An answer to what is known takes nothing from the queue. Told so, whoever gave it would know which it was while they
+    can still say something else.
+    """
+    return max(1, open_count() - GoldAnswer.fresh().filter(expert=person).count())
+
+
+def disputed_count(person: User) -> int:
+    """How many disagreements this person may settle."""
+    return disputed_items().exclude(spoken(person)).count()
+
+
 def spoken(person: User) -> Q:
     """Items of which this person has given an opinion, while another person's is wanted."""
     mine = ExpertDecision.objects.filter(item=OuterRef("pk"), expert=person, part__in=VOICES)
@@ -90,8 +104,9 @@ def disputed_items() -> QuerySet[ReviewItem]:
 
 
 def waiting(person: User) -> Waiting:
-    """What waits, as lists tell this person. One query over items that are not decided, in their index alone, and one
-    where there are disagreements: those in which this person has a part are for others.
+    """What waits, as lists tell this person. One query over items that are not decided, in their index alone, one
+    where there are disagreements: those in which this person has a part are for others; and one for what they answered
+    lately though its answer is known.
     """
     decides = person.has_perm("review.decide_reviewitem")
     rows = (
@@ -112,7 +127,14 @@ def waiting(person: User) -> Waiting:
             by_why[Why(why)] = count - hidden
     if disputed and decides:
         disputed -= disputed_items().filter(spoken(person)).count()
-    return Waiting(by_why, withheld, disputed)
+    if decides and (by_why or withheld):
+        # As after any other answer: see `open_count_told`.
+        for reason, blind in GoldAnswer.fresh().filter(expert=person).values_list("gold__item__why", "blind"):
+            if blind:
+                withheld = max(0, withheld - 1)
+            elif by_why.get(Why(reason)):
+                by_why[Why(reason)] -= 1
+    return Waiting({why: count for why, count in by_why.items() if count}, withheld, disputed)
 
 
 def items() -> QuerySet[ReviewItem]:
@@ -139,9 +161,27 @@ def withholds(item: ReviewItem) -> bool:
     return item.withheld_until is not None and item.withheld_until > now()
 
 
-def _told() -> Q:
+def told() -> Q:
     """Decisions of which figures may say whether they agree with the model: one more would say it of a fresh one."""
     return ~Q(item__withheld_until__gt=now())
+
+
+def with_fresh_known(
+    decisions: int, took_s: float | None, *, of: QuerySet[GoldAnswer]
+) -> tuple[int, float | None, int]:
+    """How many decisions there are, how long they took in the mean, and how many blind ones come to them: with fresh
+    answers to what is known, which nothing may tell from decisions yet. One query.
+    """
+    lately = of.aggregate(
+        n=Count("pk"),
+        blind=Count("pk", filter=Q(blind=True)),
+        took=Sum(F("answered_at") - F("asked_at"), output_field=DurationField()),
+    )
+    if not lately["n"]:
+        return decisions, took_s, 0
+    whole_s = (took_s or 0.0) * decisions + lately["took"].total_seconds()
+    together = decisions + lately["n"]
+    return together, whole_s / together, lately["blind"]
 
 
 def sway_since(moment: datetime) -> Sway:
@@ -152,7 +192,7 @@ def sway_since(moment: datetime) -> Sway:
     else all that ever had a photograph is gone through, more with each year.
     """
     rows = ExpertDecision.objects.filter(
-        _told(),
+        told(),
         decided_at__gte=moment,
         agrees__isnull=False,
         item__with_photograph=True,
@@ -253,19 +293,24 @@ def decisions_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, lis
 
 
 def agreement_since(moment: datetime) -> Agreement:
-    """Experts against the model since a time. One query along the index by time."""
+    """Experts against the model since a time. Two queries along indexes by time."""
     counted = ExpertDecision.objects.filter(decided_at__gte=moment).aggregate(
         decisions=Count("pk"),
-        agreed=Count("pk", filter=Q(agrees=True) & _told()),
-        compared=Count("pk", filter=Q(agrees__isnull=False) & _told()),
+        agreed=Count("pk", filter=Q(agrees=True) & told()),
+        compared=Count("pk", filter=Q(agrees__isnull=False) & told()),
         took_s=Avg("took_s"),
     )
-    return Agreement(**counted)
+    decisions, took_s, _blind = with_fresh_known(
+        counted["decisions"], counted["took_s"], of=GoldAnswer.fresh().filter(answered_at__gte=moment)
+    )
+    return Agreement(**{**counted, "decisions": decisions, "took_s": took_s})
 
 
-def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, int]]:
+def overrides_since(moment: datetime, *, model: str, fresh: bool) -> Mapping[str, tuple[int, int]]:
     """Version -> how many decisions in force override it, of how many that agree or disagree.
 
+    fresh: with those that can change while whoever gave them must not hear whether the model, or others, said the
+    same; to act by, and not to be told.
     Counts answers that were given, and decided, since then, without those of a version that no weight chose: nobody
     drew who gets them. One query over what people decided meanwhile, along the index by time.
     """
@@ -279,6 +324,7 @@ def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, 
             item__prediction__model=model,
             item__prediction__happened_at__gte=moment,
         )
+        .filter(Q() if fresh else _settled())
         .values_list("item__prediction__version")
         .annotate(overridden=Count("pk", filter=Q(agrees=False)), decided=Count("pk"))
         .order_by()
@@ -286,12 +332,22 @@ def overrides_since(moment: datetime, *, model: str) -> Mapping[str, tuple[int, 
     return {version: (overridden, decided) for version, overridden, decided in rows}
 
 
+def _settled() -> Q:
+    """Decisions that nobody learns anything from about one that they can still change: neither what the model said of a
+    blind one, nor by the last opinion what the others were.
+    """
+    return told() & ~Q(part=Part.OPINION, decided_at__gte=now() - TAKE_BACK)
+
+
 def classes_decided(
     since: datetime, until: datetime, *, model: str, versions: Collection[str], most: int
 ) -> list[ExpertDecision]:
-    """Decisions in force for a class, newest first, on answers of these versions in that span. Joins the prediction."""
+    """Decisions in force for a class, newest first, on answers of these versions in that span; without those that can
+    still change and must not be told. Joins the prediction.
+    """
     return list(
         ExpertDecision.objects.filter(
+            _settled(),
             ~Q(part=Part.OPINION) | Q(item__state=State.DECIDED),  # one of several is not in force yet
             decided_at__gte=since,
             decided=Decided.CLASS,

@@ -100,8 +100,8 @@ def start(*, actor: User, version_id: int, plan: Plan, reason: str, backend: Cal
     return kept[0]
 
 
-def stand(experiment: Experiment) -> Standing:
-    """How a running experiment stands now; a settled one as it was settled."""
+def stand(experiment: Experiment, *, fresh: bool = False) -> Standing:
+    """How a running experiment stands now; a settled one as it was settled. fresh: as `guardrails.read` has it."""
     if experiment.outcome != Outcome.RUNNING:
         assert experiment.watched_yes is not None
         assert experiment.watched_n is not None
@@ -111,7 +111,7 @@ def stand(experiment: Experiment) -> Standing:
         standard = Count(experiment.standard_yes, experiment.standard_n)
     else:
         rule = _COUNTED[Measure(experiment.measure)]
-        reading = next(each for each in guardrails.read(experiment.route) if each.definition.rule is rule)
+        reading = next(each for each in guardrails.read(experiment.route, fresh=fresh) if each.definition.rule is rule)
         assert reading.standard is not None
         watched, standard = _good(reading.watched), _good(reading.standard)
     look = group_sequential.look_due(watched.n, experiment.size)
@@ -139,7 +139,7 @@ def settle_due() -> int:
 
 @transaction.atomic
 def _settle(experiment: Experiment) -> bool:
-    standing = stand(experiment)
+    standing = stand(experiment, fresh=True)
     if standing.outcome is Outcome.RUNNING:
         Experiment.objects.filter(pk=experiment.pk, looks_done__lt=standing.look).update(looks_done=standing.look)
         return False

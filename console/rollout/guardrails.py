@@ -100,10 +100,14 @@ def is_watched(route: Route, at: datetime) -> bool:
     return route.mode != Mode.PRODUCTION or (route.previous_id is not None and at < route.started_at + NEW)
 
 
-def read(route: Route, seen: Totals | None = None) -> Sequence[Reading]:
-    """Every rule of this route, read now. Three queries at most."""
+def read(route: Route, seen: Totals | None = None, *, fresh: bool = True) -> Sequence[Reading]:
+    """Every rule of this route, read now. Three queries at most.
+
+    fresh: with what experts can still take back, which a bad version must not wait for. Without it for whoever looks:
+    one override more would tell who answered blind, a moment ago, what the model had said.
+    """
     seen = totals(route) if seen is None else seen
-    counts = _counts(route, seen)
+    counts = _counts(route, seen, fresh=fresh)
     readings = []
     for definition in rules_for(Mode(route.mode)):
         watched, production = counts[definition.rule]
@@ -119,7 +123,7 @@ def read(route: Route, seen: Totals | None = None) -> Sequence[Reading]:
     return readings
 
 
-def _counts(route: Route, seen: Totals) -> Mapping[Rule, tuple[Count, Count]]:
+def _counts(route: Route, seen: Totals, *, fresh: bool) -> Mapping[Rule, tuple[Count, Count]]:
     """What each rule counts, of the watched version and of production."""
 
     def both(one: Callable[[Arm], Count]) -> tuple[Count, Count]:
@@ -132,7 +136,7 @@ def _counts(route: Route, seen: Totals) -> Mapping[Rule, tuple[Count, Count]]:
         Rule.AGREEMENT: (_disagreement(seen), Count(0, 0)),
     }
     if route.mode == Mode.CANARY:
-        found[Rule.OVERRIDES] = _overrides(route)
+        found[Rule.OVERRIDES] = _overrides(route, fresh=fresh)
     return found
 
 
@@ -152,11 +156,11 @@ def _disagreement(seen: Totals) -> Count:
     return Count(sum(count for (one, other), count in pairs.items() if one != other), sum(pairs.values()))
 
 
-def _overrides(route: Route) -> tuple[Count, Count]:
+def _overrides(route: Route, *, fresh: bool) -> tuple[Count, Count]:
     moment = now()
     # One that began in times to come did so before the clock was set back.
     since = route.started_at if route.started_at <= moment else moment - NEW
-    found = overrides_since(since, model=route.model)
+    found = overrides_since(since, model=route.model, fresh=fresh)
     overridden, decided = found.get(route.version.version, (0, 0))
     others = found.keys() - {route.version.version}
     standard = [found[version] for version in others & _in_production(route.model, since)] if others else []

@@ -214,7 +214,7 @@ class WholeRouteSerializer(RouteSerializer):
                 "evidence_ratio": reading.progress,
                 "off": reading.is_off,
             }
-            for reading in guardrails.read(route)
+            for reading in guardrails.read(route, fresh=False)
         ]
 
     @extend_schema_field(ComparisonSerializer(allow_null=True))

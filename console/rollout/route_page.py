@@ -84,7 +84,7 @@ def firing_outcome(firing: Firing) -> str:
 def route_context(route: Route, person: User) -> dict[str, Any]:
     """The context of `rollout/route.html`. At most fifteen queries, whatever the history."""
     seen = totals(route)
-    readings = guardrails.read(route, seen)
+    readings = guardrails.read(route, seen, fresh=False)
     served = served_model(route.model)
     undone = rollback_of(served)
     firing = Firing.objects.select_related("seen_by", "returned_to").filter(route=route).first()

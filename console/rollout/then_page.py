@@ -5,15 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
-from django.utils.formats import number_format
+from django.utils.formats import date_format, number_format
 from django.utils.timezone import get_current_timezone, is_naive, localtime, now
 from django.utils.translation import gettext as _
 
 from console.card_words import detector_text
 from console.clients.models import Client
 from console.errors import Refusal
-from console.instants import in_utc
+from console.instants import gregorian, in_utc
+from console.moments import MomentField
 from console.rollout.models import Mode
 from console.rollout.queries import served_models
 from console.rollout.time_machine import Part, Then, look
@@ -25,21 +27,33 @@ def then_context(*, client: str, at: str, model: str) -> dict[str, Any]:
         "clients": list(Client.objects.order_by("name").values_list("client_id", "name")),
         "models": [served.model for served in served_models()],
         "client": client,
-        "at": at or localtime(now()).strftime("%Y-%m-%dT%H:%M"),
+        "at": at or date_format(localtime(now()), "DATETIME_FORMAT"),
         "model": model,
         "problem": "",
         "found": None,
     }
     if not client:
         return context
-    moment = instant(at)
+    moment = _typed(at)
     if moment is None:
-        return context | {"problem": _("Give a day and a time, as 2026-01-31T09:30.")}
+        return context | {"problem": _("Write the day and the time as 2026-12-31 09:30, or as it stands on a page.")}
     try:
         found = look(client=client, at=moment, model=model)
     except Refusal as refusal:
         return context | {"problem": refusal.message}
     return context | {"found": found, "parts": [_part(part) for part in found.parts], "permission": _permission(found)}
+
+
+def _typed(text: str) -> datetime | None:
+    """What somebody typed or took from a page, in either era, or what an address says."""
+    found = instant(gregorian(text))
+    if found is not None:
+        return found
+    try:
+        typed = MomentField().clean([text, ""])
+        return None if typed is None else in_utc(typed)
+    except (ValidationError, ValueError):
+        return None
 
 
 def instant(text: str) -> datetime | None:

@@ -160,7 +160,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             form=RolloutForm,
             act=lambda given: _roll_out(actor_of(request), object_id, given),
             template="rollout/roll_out.html",
-            more={"parts": parts_of(served), "seen": ",".join(map(str, services.exclusive(served))) or "none"},
+            seen=",".join(map(str, services.exclusive(served))) or "none",
+            more={"parts": parts_of(served)},
         )
 
     @row_action(description=gettext_lazy("Experiment"), url_path="experiment", permissions=["routing"])

@@ -57,6 +57,7 @@ _OF_CARD: Final = (
     "classes", "levels", "look_alikes", "input", "graph", "temperature", "calibration", "decision", "weights",
     "confusion", "reliability",
 )  # fmt: skip
+NUMBER_MAX: Final = 10**15 - 1
 _OF_DATA: Final = ("name", "fingerprint", "photos", "per_class")
 
 
@@ -158,6 +159,14 @@ class RolloutSerializer(ReasonSerializer):
     unguarded = serializers.MultipleChoiceField(
         choices=Rule.choices, default=set, help_text="Guardrails that shall not end it, of those that watch this mode."
     )
+    seen = serializers.ListField(
+        child=serializers.IntegerField(min_value=1, max_value=NUMBER_MAX),
+        max_length=len(Mode),
+        default=None,
+        allow_null=True,
+        help_text="The numbers of the routes that you saw in force as the model's production and canary. If others are "
+        "by now, nothing is done.",
+    )
 
 
 class VersionRollout(APIView):
@@ -172,6 +181,7 @@ class VersionRollout(APIView):
             weight_ratio=wanted["weight_ratio"],
             unguarded=[Rule(rule) for rule in wanted["unguarded"]],
             reason=wanted["reason"],
+            seen=wanted["seen"],
             backend=connections.management,
         )
         return _version(pk)
@@ -225,7 +235,7 @@ class ModelRollback(APIView):
         return _version(route.version_id)
 
 
-_ROW: Final = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}
+_ROW: Final = {"type": "integer", "minimum": 0, "maximum": NUMBER_MAX}
 
 
 class FigureSerializer(serializers.Serializer[Any]):

@@ -24,6 +24,7 @@ from console.history import HistoryAdmin
 from console.pages import ask, page, row_action
 from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
+from console.review.agreement import CASES_MIN
 from console.sheets import queries, services
 from console.sheets.models import Kind, Sheet, SheetItem, Verdict
 from console.sheets.services import Picture
@@ -174,6 +175,7 @@ class SheetAdmin(HistoryAdmin):
             progress=queries.progress(sheet) if manages else [],
             seen=seen,
             results=_told(queries.results(sheet), names) if seen else None,
+            least_cases=CASES_MIN,
         )
 
 

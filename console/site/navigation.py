@@ -169,6 +169,7 @@ def unfold(*, title: str | Promise) -> dict[str, Any]:
         "SCRIPTS": [
             lambda _request: static("console/once.js"),
             lambda _request: static("console/kept.js"),
+            lambda _request: static("console/unsaved.js"),
             lambda _request: static("console/names.js"),
             lambda _request: static("console/forms.js"),
         ],

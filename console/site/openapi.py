@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from console.preconditions import HEADER
 from console.site.problem import CONTENT_TYPE, TITLE_OF
 from console.staff.scopes import PREFIX, needed, shape_of
 
@@ -81,6 +82,8 @@ def _refusals(method: str, operation: Mapping[str, Any], route: str) -> Iterator
         yield 404
     if method != "get":
         yield 409
+    if any(parameter["name"] == HEADER for parameter in parameters):
+        yield 412
     if method != "get" or shape_of(route) in _MAY_BE_AWAY:
         yield 503
     if "requestBody" in operation:

@@ -18,7 +18,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Refusal, TooLarge
+from console.errors import Conflict, Invalid, NotAllowed, NotAvailable, NotFound, Outdated, Refusal, TooLarge
 from console.site import logs
 
 STATUS_OF: Final[dict[type[Refusal], int]] = {
@@ -26,6 +26,7 @@ STATUS_OF: Final[dict[type[Refusal], int]] = {
     NotFound: 404,
     Invalid: 400,
     Conflict: 409,
+    Outdated: 412,
     TooLarge: 413,
     NotAvailable: 503,
 }
@@ -38,6 +39,7 @@ TITLE_OF: Final[dict[int, str]] = {
     405: gettext_noop("This method is not offered here"),
     406: gettext_noop("This form of answer is not offered"),
     409: gettext_noop("Not in the present state"),
+    412: gettext_noop("Not as it was seen any more"),
     413: gettext_noop("Too large"),
     415: gettext_noop("This content type is not read here"),
     429: gettext_noop("Too many calls"),

@@ -54,6 +54,11 @@ def _roles_to_choose() -> list[tuple[str, str]]:
     return [("", _("choose")), *_roles()]  # the first one by name is the administrator
 
 
+class AnotherRoleForm(RoleForm):
+    # The role that the page showed: what begins ends that one, and not one that a colleague gave meanwhile.
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+
 class NewStaffForm(RoleForm):
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=_roles_to_choose, widget=UnfoldAdminSelectWidget)
     name = forms.CharField(label=gettext_lazy("Name"), max_length=150, widget=UnfoldAdminTextInputWidget)
@@ -156,7 +161,9 @@ class UserAdmin(ReadOnlyAdmin):
         user = get_object_or_404(User, pk=object_id)
 
         def act(given: dict[str, Any]) -> str:
-            services.set_role(actor=actor_of(request), user_id=object_id, role=given["role"])
+            services.set_role(
+                actor=actor_of(request), user_id=object_id, role=given["role"], seen=given["seen"] or None
+            )
             return _("{user} has another role.").format(user=user)
 
         return ask(
@@ -168,8 +175,9 @@ class UserAdmin(ReadOnlyAdmin):
             ),
             button=_("Change"),
             back=reverse("admin:staff_user_changelist"),
-            form=RoleForm,
+            form=AnotherRoleForm,
             initial={"role": user.groups.first()},
+            seen=queries.role_of(user),
             act=act,
         )
 

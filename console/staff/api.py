@@ -79,6 +79,15 @@ class RoleSerializer(serializers.Serializer[Any]):
     role = serializers.CharField(max_length=150, help_text="One of the roles, such as `model engineer`.")
 
 
+class AnotherRoleSerializer(RoleSerializer):
+    seen = serializers.CharField(
+        max_length=150,
+        default=None,
+        allow_null=True,
+        help_text="The role that you saw them in. If it is another one by now, nothing is done.",
+    )
+
+
 class NewStaffSerializer(RoleSerializer):
     name = serializers.CharField(max_length=150)
 
@@ -142,11 +151,11 @@ class StaffDetail(generics.RetrieveAPIView[User]):
 
 
 class StaffRole(APIView):
-    @extend_schema(request=RoleSerializer, responses=StaffSerializer)
+    @extend_schema(request=AnotherRoleSerializer, responses=StaffSerializer)
     def post(self, request: Request, pk: int) -> Response:
         """Give somebody else another role; their sessions and tokens end."""
-        role = read(RoleSerializer, request)["role"]
-        return _member(services.set_role(actor=actor_of(request), user_id=pk, role=role))
+        wanted = read(AnotherRoleSerializer, request)
+        return _member(services.set_role(actor=actor_of(request), user_id=pk, role=wanted["role"], seen=wanted["seen"]))
 
 
 class StaffDisabling(APIView):

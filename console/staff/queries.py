@@ -18,6 +18,11 @@ def staff() -> QuerySet[User]:
     return User.objects.prefetch_related("groups").order_by("username")
 
 
+def role_of(user: User) -> str:
+    """The name of somebody's role; of several, which the database allows, all of them. One query."""
+    return ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+
+
 def tokens() -> QuerySet[ApiToken]:
     """Everybody's tokens, newest first; joins whose they are and what they were made with."""
     return ApiToken.objects.select_related("user", "made_with").order_by("-created_at")

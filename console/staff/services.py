@@ -24,7 +24,7 @@ from console.audit.services import record
 from console.errors import Conflict, Invalid, NotAllowed, NotFound
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, SpentCode, User
-from console.staff.queries import tokens_shown_to
+from console.staff.queries import role_of, tokens_shown_to
 from console.staff.scopes import Scope, exceeding
 from console.staff.sign_ins import forget_attempts_of
 
@@ -107,18 +107,27 @@ def create_user(*, name: str, role: str, actor: User | None = None) -> NewStaff:
 
 
 @transaction.atomic
-def set_role(*, actor: User, user_id: int, role: str) -> User:
+def set_role(*, actor: User, user_id: int, role: str, seen: str | None = None) -> User:
     """Give a member of staff another role. Every session and token from before it ends.
 
     A token lies in some script, handed out for what its person could do then: it must not come to open more.
+    seen: the role that whoever asks saw them in. Another one by now: nothing is done. None: whichever it is.
     The role that somebody has already changes nothing. Raises NotAllowed, NotFound, Invalid, Conflict.
     """
     require(actor, "staff.change_user")
     group = _role(role)
     user = _other(actor, user_id)
-    before = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+    # Two who change one person's role do so one after the other; the second sees what the first one did.
+    User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()
+    before = role_of(user)
     if before == group.name:
         return user
+    if seen is not None and seen != before:
+        raise Conflict(
+            _("{user} has become {role} since you looked. Nothing was changed.").format(user=user, role=_(before)),
+            reason="changed_meanwhile",
+            field="role",
+        )
     user.groups.set([group])
     _check_administrator_left()
     _end_sessions(user)
@@ -179,8 +188,7 @@ def reset_access(*, actor: User, user_id: int) -> NewStaff:
         device = _new_second_factor(user)
         _record(actor, "staff.access_reset", user)
         _record(actor, "staff.second_factor_reset", user)
-    role = ", ".join(user.groups.order_by("name").values_list("name", flat=True))
-    return NewStaff(user=user, role=role, password=password, **_shown(device), token="")
+    return NewStaff(user=user, role=role_of(user), password=password, **_shown(device), token="")
 
 
 def change_password(*, user: User, password: str) -> None:

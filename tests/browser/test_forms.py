@@ -46,3 +46,17 @@ def test_all_events_are_ticked_by_one_click_and_none_by_another(desks: Mapping[s
         expect(ticked).to_have_count(0)
         expect(page).to_have_url(page.url)  # neither sends the form
         expect(page.get_by_text(f"0 of {count} chosen")).to_be_visible()
+
+
+def test_a_tick_is_seen_where_the_system_chooses_the_colours(desks: Mapping[str, Desk]) -> None:
+    """The theme draws each box's tick, white on white where it is not ticked: without backgrounds all looked chosen."""
+    with desks["suda"].window() as page:
+        page.emulate_media(forced_colors="active")
+        page.goto("/admin/staff/apitoken/new-token/")
+        ticked, other = page.locator("[name=scopes]:checked").first, page.locator("[name=scopes]:not(:checked)").first
+        assert ticked.screenshot() != other.screenshot()
+        looks = "box => [getComputedStyle(box).appearance, getComputedStyle(box, '::after').content]"
+        for box in (ticked, other):
+            assert box.evaluate(looks) == ["auto", "none"]
+        button = page.get_by_role("button", name="Create the token")
+        assert button.evaluate("part => getComputedStyle(part).borderTopStyle") == "solid"

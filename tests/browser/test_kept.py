@@ -6,15 +6,19 @@ import re
 from collections.abc import Callable, Mapping
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.seed import Seeded
 from tests.browser.words import Words
+from tests.integration.console.running import RunningConsole
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 REASON = "Better on worn pieces.\nAgreed with the counter on Thursday – see the minutes."
+LOST = (
+    "What you typed before is back. No answer came when it was sent: look whether it was done before you send it again."
+)
 KEPT = "sessionStorage.getItem('console.kept')"
 
 
@@ -125,3 +129,81 @@ def test_a_note_and_an_answer_at_the_desk_of_reviews_come_back(desks: Mapping[st
         expect(page.locator("[name=note]")).to_have_value("The base is broken off.")
         expect(page.locator("[data-key=u]")).to_be_checked()
         expect(page.locator("[data-submit]")).to_be_enabled()
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_a_reason_comes_back_where_the_network_lost_the_answer(
+    desks: Mapping[str, Desk], seeded: Seeded, language: str
+) -> None:
+    words = Words(language)
+    with desks["somchai"].window(language=language, expects_lost_calls=True) as page:
+        address = f"/admin/registry/modelversion/{seeded.waiting_version}/approve/"
+        page.goto(address)
+        page.locator("[name=reason]").fill(REASON)
+        page.context.set_offline(True)
+        page.get_by_role("button", name=words("Approve")).click()
+        page.wait_for_url("chrome-error://**")
+        page.context.set_offline(False)
+        page.goto(address)
+        expect(page.locator("[name=reason]")).to_have_value(REASON)
+        expect(page.get_by_text(words(LOST))).to_be_visible()
+
+
+def test_a_note_comes_back_where_the_network_lost_the_desk_s_answer(desks: Mapping[str, Desk]) -> None:
+    with desks["prasert"].window(expects_lost_calls=True) as page:
+        with page.expect_response(lambda answer: answer.request.headers.get("x-look-ahead") == "1"):
+            page.goto("/admin/review/reviewitem/next/")
+        page.wait_for_load_state("networkidle")
+        page.locator("[data-key=u]").check()
+        page.locator("[name=note]").fill("The base is broken off.")
+        page.route("**/change/", lambda route: route.abort(), times=1)
+        page.locator("[data-submit]").click()
+        expect(page.get_by_text(LOST)).to_be_visible()
+        expect(page.locator("[name=note]")).to_have_value("The base is broken off.")
+        expect(page.locator("[data-key=u]")).to_be_checked()
+
+
+def test_a_note_is_shown_to_whom_somebody_else_was_faster(desks: Mapping[str, Desk], console: RunningConsole) -> None:
+    with desks["prasert"].window() as page:
+        page.goto("/admin/review/reviewitem/next/")
+        page.wait_for_load_state("networkidle")
+        number = page.url.split("/")[-3]
+        page.locator("[data-key=u]").check()
+        page.locator("[name=note]").fill("Struck twice, see the rim.")
+        console.shell(
+            "from console.review.models import ReviewItem\nfrom console.staff.models import User\n"
+            f"answer = ReviewItem.objects.filter(pk={number}).update(held_by=User.objects.get(username='ladda'))"
+        )
+        page.locator("[data-submit]").click()
+        expect(page.get_by_text("Your note, which was not kept:")).to_be_visible()
+        expect(page.locator("[data-typed]")).to_have_text("Struck twice, see the rim.")
+        expect(page.get_by_role("link", name="Review the next one")).to_be_visible()
+        assert page.evaluate(KEPT) is None
+        console.shell(
+            "from console.review.models import ReviewItem\n"
+            f"answer = ReviewItem.objects.filter(pk={number}).update(held_by=None, held_until=None)"
+        )
+
+
+def test_leaving_asks_where_something_was_written_and_only_there(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    with desks["somchai"].window() as page:
+        page.on("dialog", stay)
+        address = f"/admin/registry/modelversion/{seeded.waiting_version}/approve/"
+        for text, leaves in (("", True), (" ", True), (REASON, False)):
+            page.goto(address)
+            page.locator("[name=reason]").press_sequentially(text)
+            page.get_by_role("link", name="Cancel").click()
+            if leaves:
+                page.wait_for_url(f"**/{seeded.waiting_version}/change/")
+        assert asked == ["beforeunload"]
+        expect(page.locator("[name=reason]")).to_have_value(REASON)
+        page.locator("[name=reason]").fill("")
+        page.get_by_role("link", name="Cancel").click()
+        page.wait_for_url(f"**/{seeded.waiting_version}/change/")
+        assert asked == ["beforeunload"]

@@ -23,7 +23,7 @@ from playwright.sync_api import Page
 from protos.wording import DISCLAIMER
 from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
-from tests.console_pages import OF_A_ROW, ROLES, declared
+from tests.console_pages import OF_A_ROW, ROLES, ROWS, declared
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -96,6 +96,11 @@ SHOWS_AN_ANSWER: Final = frozenset(
     }
 )
 PAGES_MIN: Final = 90
+LAPTOP: Final = (1280, 800)
+MOVED_SIDEWAYS: Final = """[...document.querySelectorAll("#content *")]
+    .filter(part => ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
+    .filter(part => part.scrollWidth > part.clientWidth + 1)
+    .map(part => `${part.className}: ${part.scrollWidth} in ${part.clientWidth}`)"""
 PICTURES: Final = Path(__file__).parents[1] / "output" / "pages"
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
@@ -211,6 +216,15 @@ def test_every_page_is_whole_and_readable(
                 problems += [f"{visit.name}: {problem}" for problem in _problems(page, visit, language, size)]
                 page.screenshot(path=pictures / f"{_file_name(visit.name)}.png", full_page=True)
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_no_list_is_moved_sideways_on_a_laptop(desks: Mapping[str, Desk], seeded: Seeded, language: str) -> None:
+    person = next(name for name, account in seeded.accounts.items() if account.role == ROLES["x"])
+    with desks[person].window(language=language, size=LAPTOP) as page:
+        for kind in ROWS:
+            page.goto(f"/admin/{kind}/")
+            assert page.evaluate(MOVED_SIDEWAYS) == [], kind
 
 
 def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) -> Iterator[str]:

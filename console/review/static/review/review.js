@@ -79,6 +79,7 @@ async function send(event) {
         if (ahead.next === next) show(last);
         else location.assign(next);
     } catch {
+        document.dispatchEvent(new Event("unanswered"));  // what was typed is given back where it was not taken
         location.reload();  // it says what became of the answer
     }
 }

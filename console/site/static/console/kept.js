@@ -1,7 +1,9 @@
-// What a person typed into a form that was refused at the door, because the session or the form's token was over, is
-// given back when the form is open again. Until the console has answered it lies in this tab's own storage; an answer
-// that is no refusal ends it, and so does another person's name, or logging out. Passwords and codes are never kept.
+// What a person typed into a form that was refused at the door, because the session or the form's token was over, or whose
+// answer never came, is given back when the form is open again; so it is where the page itself says that nothing was taken
+// ([data-not-taken]). Until the console has answered it lies in this tab's own storage; an answer that is no refusal ends
+// it, and so does another person's name, or logging out. Passwords and codes are never kept.
 const KEPT = "console.kept";
+const FILE_MS = 30_000;
 const TYPED = "textarea, select, input:not([type=hidden], [type=password], [type=file], [type=submit], [autocomplete=one-time-code])";
 
 const account = () => document.querySelector("[data-account]")?.dataset.account;
@@ -33,8 +35,17 @@ document.addEventListener("submit", (event) => {
         ticked: ticked(field) ? field.checked : null,
     }));
     if (!fields.length) return;
-    keep({ state: "sent", at: here(), whose: account(), form: [...document.forms].indexOf(form), fields });
+    const when = Date.now();
+    keep({ state: "sent", when, at: here(), whose: account(), form: [...document.forms].indexOf(form), fields });
+    // Where this page stays, the answer was a file.
+    setTimeout(() => { if (read()?.when === when && read().state === "sent") forget(); }, FILE_MS);
 }, true);
+
+// After everybody else has: what a script sends it knows the answer of.
+window.addEventListener("submit", (event) => {
+    const kept = read();
+    if (event.defaultPrevented && kept?.state === "sent") keep({ ...kept, byScript: true });
+});
 
 function giveBack(kept) {
     const names = (fields) => fields.map((field) => field.name).join();
@@ -49,15 +60,46 @@ function giveBack(kept) {
         else field.value = value;
         for (const heard of ["input", "change"]) field.dispatchEvent(new Event(heard, { bubbles: true }));
     });
-    const said = document.querySelector("template[data-kept-said]");
-    if (said && !document.querySelector("p[data-kept-said]")) form.before(said.content.cloneNode(true));
+    tell(form, kept.lost ? "lost" : "said");
     return true;
 }
 
+function tell(part, what) {
+    const said = document.querySelector(`template[data-kept-${what}]`);
+    if (said && !document.querySelector("p[data-kept]")) part.before(said.content.cloneNode(true));
+}
+
+// The form is not there any more: somebody else was faster. What was written in it is shown, to be taken along.
+function showText(kept) {
+    const part = document.querySelector("[data-not-taken]");
+    const text = kept.fields.filter((field) => field.ticked === null && field.name === "note").map((field) => field.value.trim()).join("\n");
+    if (!part || !text) return;
+    part.querySelector("[data-typed]").textContent = text;
+    part.hidden = false;
+}
+
+// Since it was sent no page of ours has come but this one, which is no answer to it, nor does an answer lead here: the
+// network lost the answer.
+function unanswered(kept, event) {
+    const came = performance.getEntriesByType("navigation")[0];
+    const isAnswer = document.querySelector("[data-method]")?.dataset.method !== "GET";
+    return !kept.byScript && !isAnswer && (event.persisted || came?.type === "back_forward" || came?.redirectCount === 0);
+}
+
+// A script that sends a form itself says so when the network did not bring an answer.
+document.addEventListener("unanswered", () => {
+    const kept = read();
+    if (kept?.state === "sent") keep({ ...kept, state: "refused", lost: true });
+});
+
 // After the browser has put back what it kept itself.
 window.addEventListener("pageshow", (event) => {
-    const kept = read();
+    let kept = read();
     if (!kept) return;
+    const notTaken = document.querySelector("[data-not-taken]");
+    if (kept.state === "sent" && kept.at === here() && (notTaken || unanswered(kept, event))) {
+        kept = { ...kept, state: "refused", lost: !notTaken };
+    }
     const refused = document.querySelector("[data-refused]");  // the login page, and the page of a form's token
     if (refused && kept.state === "sent") keep({ ...kept, state: "refused" });
     if (refused) {
@@ -70,7 +112,7 @@ window.addEventListener("pageshow", (event) => {
     if (kept.state === "sent" || (account() && account() !== kept.whose)) { forget(); return; }
     if (kept.at !== here()) { if (kept.state === "given") forget(); return; }
     // A page that the browser had put aside as it was has a token that is over.
-    if (event.persisted && kept.state === "refused") { location.reload(); return; }
+    if (event.persisted && kept.state === "refused" && !kept.lost) { location.reload(); return; }
     if (giveBack(kept)) keep({ ...kept, state: "given" });
-    else forget();
+    else { showText(kept); forget(); }
 });

@@ -67,7 +67,26 @@ def test_one_finding_says_what_grew() -> None:
     assert (told["outcome"], told["n_window"]) == (Outcome.DRIFT, 210)
     assert told["grew"] == {"bound": pytest.approx(0.6), "is_low": True, "choice": None, "before": 0.0, "now": 1.0}
     row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure="predicted_class")
-    assert caller(Role.AUDITOR).get(f"/api/v1/drift/findings/{row.pk}/").json()["grew"] is None
+    calm = caller(Role.AUDITOR).get(f"/api/v1/drift/findings/{row.pk}/").json()
+    assert (calm["grew"], calm["advice"]) == (None, None)
+
+
+def test_a_drift_comes_with_the_advice_of_its_page() -> None:
+    a_worse_week()
+    tasks.watch()
+    row = Finding.objects.get(client=EVERYBODY, against=Against.PREVIOUS, measure="confidence")
+
+    def advice(role: Role) -> dict[str, Any]:
+        found: dict[str, Any] = caller(role).get(f"/api/v1/drift/findings/{row.pk}/").json()["advice"]
+        return found
+
+    told = advice(Role.MODEL_ENGINEER)
+    assert told["cause"].startswith("The version sees what it did not learn from")
+    addresses = [way["url"] for way in told["ways"]]
+    assert addresses[1].endswith(f"/admin/predictions/prediction/?version={VERSION}")
+    assert all(address.startswith("http") for address in addresses)
+    # Where somebody may not go nobody sends them.
+    assert (len(addresses), len(advice(Role.VIEWER)["ways"])) == (3, 2)
 
 
 @pytest.mark.usefixtures("static_files")

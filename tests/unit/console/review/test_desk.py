@@ -119,3 +119,35 @@ def test_a_wrong_address_leads_nowhere(at: Client, after: str) -> None:
     assert at.post(f"{reverse('admin:review_reviewitem_look_ahead')}?after={after}").status_code == 404
     answer: Any = at.get(reverse("admin:review_reviewitem_look_ahead"))
     assert answer.status_code == 405
+
+
+def test_who_settles_disagreements_is_told_how_many_there_are_of_those(
+    at: Client, expert: User, items: list[ReviewItem]
+) -> None:
+    for other, answer in (("chai", Decided.UNSURE), ("ladda", Decided.NOT_OUR_KIND)):
+        ReviewItem.objects.filter(pk=items[0].pk).update(opinions_wanted=2)
+        person = member(Role.REVIEWER, other)
+        services.take(actor=person, item_id=items[0].pk)
+        services.decide(actor=person, item_id=items[0].pk, decision=Decision(answer))
+    assert at.get(page_of(items[0])).context["waiting"] == 1
+    assert at.get(page_of(items[1])).context["waiting"] == 2
+
+
+def test_a_decided_item_leads_on_to_the_next_one(at: Client, expert: User, items: list[ReviewItem]) -> None:
+    at.get(page_of(items[0]))
+    at.post(page_of(items[0]), {"answer": "unsure"})
+    address = f'href="{reverse("admin:review_reviewitem_next_one")}"'
+    assert address in at.get(page_of(items[0])).content.decode()
+    assert address not in browser(member(Role.MODEL_ENGINEER)).get(page_of(items[0])).content.decode()
+
+
+def test_a_note_is_given_back_once_where_the_item_was_taken_meanwhile(
+    at: Client, expert: User, items: list[ReviewItem]
+) -> None:
+    at.get(page_of(items[0]))
+    ReviewItem.objects.filter(pk=items[0].pk).update(held_by=member(Role.REVIEWER, "ladda"))
+    refused = at.post(page_of(items[0]), {"answer": "unsure", "note": "broken off"}, headers=SCRIPT)
+    assert refused.json()["next"] == page_of(items[0])
+    assert "data-not-taken" not in at.get(page_of(items[1])).content.decode()
+    assert "data-not-taken" in at.get(page_of(items[0])).content.decode()
+    assert "data-not-taken" not in at.get(page_of(items[0])).content.decode()

@@ -14,7 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from console.ingest.services import apply_batch
 from console.review import figures, services
-from console.review.models import Decided, ReviewItem
+from console.review.models import TAKE_BACK, Decided, ExpertDecision, ReviewItem
 from console.review.services import Decision
 from console.site.roles import Role
 from console.staff.models import User
@@ -89,6 +89,20 @@ def test_two_people_have_a_kappa_from_twenty_photographs_on(people: tuple[User, 
     ((first, second, concord),) = ((each["first"], each["second"], each["concord"]) for each in told["pairs"])
     assert (first, second, concord["cases"], concord["kappa"]) == ("ladda", "prasert", 20, pytest.approx(0.9))
     assert told["people"] == []
+
+
+@pytest.mark.usefixtures("static_files")
+def test_of_few_photographs_no_kappa_is_told(people: tuple[User, User, User]) -> None:
+    """Of a single one it would be -1.00, as if two experts said the opposite of each other on purpose."""
+    judged([(people[0], A), (people[1], B), (people[2], A)])
+    ExpertDecision.objects.update(decided_at=now() - TAKE_BACK * 2)
+    desk = browser(people[2])
+    page = desk.get("/admin/review/reviewitem/?state__exact=open").content.decode()
+    assert "1 photograph judged by several experts" in page
+    assert "too few for a kappa, which takes 20" in page
+    assert "Fleiss" not in page
+    told = desk.get("/api/v1/reviews/agreement/").json()["among_experts"]
+    assert (told["cases"], told["kappa"], told["too_few"]) == (1, -1.0, True)
 
 
 def test_the_page_costs_the_same_with_more_reviews_and_shows_pairs_to_who_leads_alone(

@@ -14,7 +14,8 @@ from console.rollout.experiments import Plan
 from console.rollout.glance import parts_of, whats_next
 from console.rollout.guardrails import read
 from console.rollout.models import Measure, Mode, Route, Rule
-from tests.unit.console.people import browser
+from console.site.roles import Role
+from tests.unit.console.people import browser, caller
 from tests.unit.console.rollout.desk import Desk, answers, desk_in_production
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("static_files")]
@@ -112,6 +113,26 @@ def test_who_rolls_out_second_ends_nothing_that_the_page_did_not_show(
     colleagues.refresh_from_db()
     assert colleagues.ended_at is not None
     assert desk.shares() == {desk.first.version: 0.95, desk.third.version: 0.05}
+
+
+def test_a_script_that_says_what_it_saw_ends_nothing_else(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("console.torchserve.connections.management", lambda: desk.backend)
+    script, address = caller(Role.APPROVER), f"/api/v1/versions/{desk.third.pk}/rollout/"
+    wanted = {"mode": "canary", "weight_ratio": 0.05, "reason": "try it"}
+
+    def in_force() -> list[int]:
+        rows = script.get("/api/v1/routes/", {"ended": "false"}).json()["results"]
+        return [row["id"] for row in rows if row["mode"] != "shadow"]
+
+    seen = in_force()
+    colleagues = desk.roll_out(desk.second, Mode.CANARY, 0.2)
+    refused = script.post(address, wanted | {"seen": seen})
+    assert (refused.status_code, refused.json()["reason"]) == (409, "changed_meanwhile")
+    colleagues.refresh_from_db()
+    assert colleagues.ended_at is None
+    assert script.post(address, wanted | {"seen": in_force()}).status_code == 200
+    colleagues.refresh_from_db()
+    assert colleagues.ended_at is not None
 
 
 def test_the_page_begins_with_who_answers_and_what_is_next(desk: Desk) -> None:

@@ -71,6 +71,7 @@ def looks(expert: User) -> list[tuple[str, dict[str, object]]]:
     return [(sheet, {name: value for name, value in said.items() if name != "about"}) for sheet, said in told]
 
 
+@pytest.mark.usefixtures("static_files")
 def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
     engineer: User, synthetic: bytes, tmp_path: Path
 ) -> None:
@@ -116,6 +117,9 @@ def test_two_experts_judge_blind_and_the_answers_go_back_to_training(
     assert told["figures"]["problems"] == {"texture": 3}
     (pair,) = told["figures"]["pairs"]
     assert (pair["first"], pair["second"], pair["concord"]["kappa"]) == ("anong", "prasert", 0.5)
+    assert pair["concord"]["too_few"] is True
+    shown = browser(User.objects.get(username="malee")).get(f"/admin/sheets/sheet/{sheet.pk}/change/")
+    assert "3 of 4 alike; Cohen's kappa takes 20 photographs" in shown.content.decode()
 
     answers = script.get(f"/api/v1/sheets/{sheet.pk}/answers/").json()
     assert {row["reviewer"] for row in answers["answers"]} == {
