@@ -258,7 +258,7 @@ def _names_or_why_not(scan: Scan) -> tuple[str | None, Names | None]:
 def _unusable(scan: Scan) -> str | None:
     """What is wrong with the photographs themselves."""
     if scan.broken:
-        return f"{_count(scan.broken, 'file')} cannot be read"
+        return f"{_count(scan.broken, 'file')} cannot be used"
     filled = Counter(photo.label for photo in scan.photos)
     empty = [label for label in scan.classes if not filled[label]]
     if empty:

@@ -64,7 +64,7 @@ def test_everything_planted_is_found(found: Check) -> None:
 
 
 def test_the_gravest_advice_comes_first(found: Check) -> None:
-    assert found.advice[0] == "1 file cannot be read."
+    assert found.advice[0] == "1 file cannot be used."
     assert "with copies in several classes" in found.advice[1]
     assert all(sentence.endswith(".") for sentence in found.advice)
 
@@ -82,7 +82,7 @@ def test_a_terminal_gets_counts_and_advice(found: Check) -> None:
     text = summary(found)
     assert "14 photographs in 2 classes" in text
     assert "b/broken.jpg: is " in text
-    assert "1 file cannot be read." in text
+    assert "1 file cannot be used." in text
 
 
 def test_a_good_folder_says_that_nothing_stands_out(tmp_path: Path) -> None:
