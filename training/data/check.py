@@ -15,7 +15,7 @@ from typing import Any, Final
 from training.data.alike import Alike, most_alike, most_alike_across
 from training.data.duplicates import Pair, copies, groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken
-from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
+from training.data.folder import Photo, Progress, Scan, check_place, fingerprint, load_folder, load_outside, scan_folder
 from training.data.labels import Array, Judged, Suspect, judged, shape_features
 from training.data.names import NAMES_FILE, NamedLevel, Names, read_names
 from training.data.quality import Flaw, Quality, flaws, qualities
@@ -211,6 +211,8 @@ def check_folder(
     progress: asked at the start of each stage, by its name, for somebody to tell.
     Raises DataWrong where there is no folder or its layout is not that of a data set.
     """
+    if against is not None:
+        check_place(against)  # labels may be judged for minutes before it is read
     scan = scan_folder(path, progress=progress("Reading photographs"))
     unusable, names = _names_or_why_not(scan)
     measures = qualities(scan.photos, progress=progress("Measuring quality"))

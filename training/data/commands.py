@@ -100,6 +100,8 @@ def outside(
     from training.ood.negatives import MANIFEST, write_negatives
 
     sources = [_source(item) for item in brought]
+    if classes is not None:
+        results.check_apart(out, classes, outside=True)
     with worded(), progress_bar("Gathering photographs") as progress:
         found = write_negatives(
             out, photos=photos, seed=seed, brought=sources, classes=classes, drawn=drawn, progress=progress

@@ -33,12 +33,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.photo_limits import BYTES_MAX, PIXELS_MAX, SIDE_PX_MIN
 from training.data.errors import REPLACE, ClassesWrong, FolderMissing, PhotoBroken, printable
+from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-OUTSIDE_FOLDER: Final = "ood"
 LOOK_PX: Final = 64  # side of the small picture that near-duplicates are found by
 SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
     {"front": words.SIDE_FRONT, "back": words.SIDE_BACK, "edge": words.SIDE_EDGE, "detail": words.SIDE_DETAIL}
@@ -181,7 +181,7 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
     set for each. Raises FolderMissing where nothing is found, PhotoBroken for a file that
     cannot be read, ClassesWrong where photographs and folders are mixed.
     """
-    _check_place(path)
+    check_place(path)
     inside = _subfolders(path)
     loose = _files(path) if not inside else [file for file in _visible(path) if file.suffix.lower() in SUFFIXES]
     if inside and loose:
@@ -346,7 +346,7 @@ def _read_all(
 
 def _class_folders(path: Path) -> Mapping[str, Path]:
     """Class id -> folder, sorted by id."""
-    _check_place(path)
+    check_place(path)
     inside = [folder for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
     loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
     if loose:
@@ -402,10 +402,11 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def _visible(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+    return sorted(entry for entry in path.iterdir() if not entry.name.startswith(HIDDEN))
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Raises FolderMissing where there is no folder, or one whose name no report could hold."""
     if not path.is_dir():
         raise FolderMissing(_no_folder(path))
     whole = str(path.resolve())

@@ -307,7 +307,11 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
                 ) from None
             outer, dot, inner = field.partition(".")
             settings = {outer: {inner: value}} if dot else {field: value}
-            variants.append(Variant(f"{field} {text}", with_settings(recipe, settings)))
+            variant = Variant(f"{field} {text}", with_settings(recipe, settings))
+            same = next((each for each in variants if each.recipe == variant.recipe), None)
+            if same is not None:
+                raise SettingWrong(f"{variant.name} is the recipe {same.name}: try each value once")
+            variants.append(variant)
     return tuple(variants)
 
 
