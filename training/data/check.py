@@ -94,6 +94,24 @@ class Check:
         return tuple(members for members in self.copies if len({photo.label for photo in members}) > 1)
 
     @property
+    def _unjudged(self) -> tuple[tuple[object, str], ...]:
+        """What says where the check itself is blind, and nothing of the photographs, as `advice` has it."""
+        return (
+            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
+            (
+                self.labels.untold,
+                f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
+                f"label is doubted between two of them.",
+            ),
+        )
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The advice about the photographs: what somebody who collects them can mend."""
+        unjudged = {sentence for _, sentence in self._unjudged}
+        return tuple(sentence for sentence in self.advice if sentence not in unjudged)
+
+    @property
     def advice(self) -> tuple[str, ...]:
         """One sentence for each thing to do, the gravest first; empty where there is nothing."""
         small = [each.label for each in self.classes if each.photos < PER_CLASS_MIN]
@@ -109,12 +127,7 @@ class Check:
             (shared, f"{_count(shared, 'photograph')} also in {self.against.path if self.against else ''}."),
             (copied, f"{_count(copied, 'copy', 'copies')} of other photographs: they stay in one part of any split."),
             (self.suspects, f"{_count(self.suspects or (), 'label')} to look at again."),
-            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
-            (
-                self.labels.untold,
-                f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
-                f"label is doubted between two of them.",
-            ),
+            *self._unjudged,
             (flawed, f"Hard to learn from: {', '.join(f'{count} {flaw}' for flaw, count in flawed.items())}."),
             (small, f"Fewer than {PER_CLASS_MIN} photographs of {listed(small)}."),
             (

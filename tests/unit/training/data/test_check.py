@@ -181,9 +181,26 @@ def test_where_features_tell_nothing_the_check_says_so_and_lists_no_photograph(t
     assert found.suspects is None
     (said,) = [each for each in found.advice if each.startswith("No label can be judged: noise do not tell")]
     assert "chance alone 50%" in said
+    assert said not in found.findings
+    assert [*found.findings, said] == sorted(found.advice, key=lambda each: each == said)
     assert said in summary(found)
     assert "Not judged: noise do not tell these classes apart" in page(found)
     assert found.document()["suspected_labels"] is None
+
+
+@pytest.mark.parametrize(("per_class", "exit_code"), [(16, 0), (8, 1)])
+def test_what_the_check_cannot_see_fails_no_strict_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_class: int, exit_code: int
+) -> None:
+    # Blotches and no objects: edges say nothing of the classes, and with 16 a class nothing else stands out.
+    write_folder(tmp_path / "data", {"a": per_class, "b": per_class})
+    monkeypatch.setattr("training.data.check.flaws", lambda *_args, **_more: ())
+    command = ["check", str(tmp_path / "data"), "--quick", "--html", str(tmp_path / "page.html"), "--strict"]
+
+    checked = CliRunner().invoke(data, command)
+
+    assert "No label can be judged" in checked.stdout
+    assert checked.exit_code == exit_code
 
 
 def test_classes_that_features_do_not_tell_apart_are_named(tmp_path: Path) -> None:
