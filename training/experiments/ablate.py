@@ -308,9 +308,9 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
             outer, dot, inner = field.partition(".")
             settings = {outer: {inner: value}} if dot else {field: value}
             variant = Variant(f"{field} {text}", with_settings(recipe, settings))
-            same = next((each for each in variants if each.recipe == variant.recipe), None)
-            if same is not None:
-                raise SettingWrong(f"{variant.name} is the recipe {same.name}: try each value once")
+            # One that the recipe has anyhow is welcome: it is how the table shows where the recipe stands.
+            if any(each.name == variant.name for each in variants):
+                raise SettingWrong(f"{variant.name} is to be tried twice: name each value once")
             variants.append(variant)
     return tuple(variants)
 

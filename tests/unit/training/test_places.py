@@ -117,7 +117,7 @@ def test_experiments_take_other_things_as_training_does(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--vary", "views=4,8,4"], "views 4 is the recipe views 4: try each value once"),
+        (["--vary", "views=4,8,4"], "views 4 is to be tried twice: name each value once"),
         (["--vary", "backbone=resnet50"], "no package brings pretrained weights of resnet50"),
         (["--trials", "data/a/front_000.jpg"], "--trials data/a/front_000.jpg is no folder: name another"),
     ],
