@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 from training.augmentation import backdrop
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder
-from training.data.others import read_others
+from training.data.others import read_unlike
 from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups
 from training.export import fused_graph
@@ -64,7 +64,7 @@ class Ground:
         folder = load_folder(data, progress=progress)
         together = groups(folder.photos, near_duplicates(folder.photos))
         crossvalidation.check_size(together, folder, folds=folds, seeds=seeds)
-        return cls(folder, together, read_others(outside, folder).kept, folds)
+        return cls(folder, together, read_unlike(outside, folder), folds)
 
     @property
     def groups(self) -> tuple[NDArray[np.intp], ...]:

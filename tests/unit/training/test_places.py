@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from cli.main import amulet
 from tests.unit.training.data.cast import picture, write_folder
@@ -93,12 +94,20 @@ def _own_photographs(_data: Path) -> list[str]:
     return ["--ood", "data/a"]
 
 
+def _copies(data: Path) -> list[str]:
+    (data.parent / "coins").mkdir()
+    with Image.open(data / "a/front_000.jpg") as image:
+        image.save(data.parent / "coins/again.png")
+    return ["--ood", "coins"]
+
+
 @pytest.mark.parametrize("experiment", ["ablate", "detectors"])
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (_same_name, "two sets of other things are called coins: give them folders of different names"),
         (_own_photographs, "it cannot be of a class and of none"),
+        (_copies, "again.png is a copy of a/front_000.jpg of the data set: it cannot be of a class and of none; move"),
     ],
 )
 def test_experiments_take_other_things_as_training_does(
