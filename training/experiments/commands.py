@@ -295,8 +295,9 @@ def ablate(
         check_networks(each.recipe for each in variants)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         eyes = partial(pretrained_eyes, threads=max(1, network_cores() // jobs))
+        warn = partial(click.echo, err=True)
         keep = None if trials == NOWHERE else Path(trials) if trials else state_folder("trials")
-        found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep)
+        found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep, warn=warn)
         write_json(found.document(), json_file)
         if html is not None:
             results.write(html, ablation_page(found))

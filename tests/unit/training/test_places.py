@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from cli.main import amulet
 from tests.unit.training.data.cast import picture, write_folder
+from training.data.folder import load_folder
+from training.experiments.kept_trials import KeptTrials
+from training.experiments.trials import Ground, Trial
+from training.fitting.recipe import recipe_of
 
 
 @pytest.fixture(autouse=True)
@@ -136,6 +141,21 @@ def test_an_ablation_begins_nothing_that_ends_without_a_result_or_keeps_none(arg
 
     assert refused.exit_code in (1, 2)
     assert said in refused.stderr
+
+
+def test_trials_that_cannot_be_kept_are_said_so_once(data: Path) -> None:
+    (data / "file.txt").write_text("no folder")
+    rows, said = np.zeros(12), list[str]()
+    trial = Trial(rows.astype(np.intp), rows, rows, rows.astype(bool), rows, rows.astype(np.intp), {})
+    folder = load_folder(data)
+    ground = Ground(folder, [[photo] for photo in folder.photos], {}, 2)
+    kept = KeptTrials(data / "file.txt", ground, warn=said.append)
+
+    for seed in (0, 1):
+        kept.write(recipe_of("standard"), seed, trial)
+
+    (sentence,) = said
+    assert sentence.startswith(f"finished trials are not kept, as {data / 'file.txt'} takes no files (File exists)")
 
 
 @pytest.mark.parametrize("limit", ["--fid-max", "--copies-max", "--accept-min"])
