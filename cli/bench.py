@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import click
 
-from cli.numbers import FiniteRange
 from protos.addresses import address
 from training import results
+from training.numbers import FiniteRange
 from training.results import ResultFile
 
 _SEED: Final = 7

@@ -10,7 +10,7 @@ import click
 
 from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
 from cli.connection import ConsoleConnection, RemoteError
-from cli.numbers import FiniteRange
+from training.numbers import FiniteRange
 
 SHARE = FiniteRange(0.0, 1.0, min_open=True, max_open=True)
 

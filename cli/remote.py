@@ -16,8 +16,8 @@ import click
 from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
 from cli.connection import ConsoleConnection, RemoteError
 from cli.experiments import experiment
-from cli.numbers import FiniteRange
 from cli.waiting import waiting
+from training.numbers import FiniteRange
 
 CHUNK_BYTES: Final = 4 * 2**20
 SETTLE_S_MAX: Final = 90.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -124,6 +125,7 @@ def train(
     """
     if card_path is not None:
         _refuse_what_the_card_decides(context)
+    results.check_apart(out, data)
     kept, seen = _place(exports, "exports"), _place(features, "features")
     with worded(), stage_lines() if as_lines else stages() as say:
         from training import pipeline, reproduction
@@ -356,6 +358,8 @@ def _no_archive_there(out: Path, run_name: str) -> str:
         return f"{out} is a folder: name the archive itself, as in {out / f'{run_name}.mar'}"
     if not cannot and out.exists() and not out.is_file():
         return f"{out} is no file that could be replaced: name the archive itself, as in {run_name}.mar"
+    if not cannot and out.is_file() and out.suffix != ".mar" and not zipfile.is_zipfile(out):
+        return f"{out} exists and is no archive: name a new file, as in {run_name}.mar"
     return cannot
 
 

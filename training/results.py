@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from training.data.errors import printable
+from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 
 _NAMED: Final = "training.results.named"
 
@@ -52,7 +53,7 @@ class ResultFolder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
         assert isinstance(path, Path)  # as path_type says
-        why = _takes_none(path) if self._kept and path.is_dir() and _is_text(path) else unmakeable(path)
+        why = unkeeping(path) if self._kept else unmakeable(path)
         if why:
             self.fail(why, param, ctx)
         return path
@@ -91,6 +92,27 @@ def unmakeable(path: Path) -> str:
     if not above.is_dir():
         return f"{path} cannot be made: {above} is no folder"
     return _takes_none(above)
+
+
+def check_apart(out: Path, data: Path, *, outside: bool = False) -> None:
+    """Raises UsageError where results in `out` would be a class of the photographs in `data` the next time.
+
+    outside: the results are photographs of other things, which may lie under `ood`.
+    """
+    place, photographs = (Path(os.path.realpath(path)) for path in (out, data))
+    if photographs not in place.parents:
+        return
+    first = place.relative_to(photographs).parts[0]
+    if first.startswith(HIDDEN) or (outside and first == OUTSIDE_FOLDER):
+        return
+    raise click.UsageError(f"--out {out} lies inside {data}, where each folder is a class: name a folder beside it")
+
+
+def unkeeping(folder: Path) -> str:
+    """Why nothing can be kept in a folder, there already or made when it is needed; empty where something can."""
+    if folder.is_dir() and _is_text(folder):
+        return _takes_none(folder)
+    return unmakeable(folder) or (f"{folder} is no folder: name another" if folder.exists() else "")
 
 
 def _is_text(path: Path) -> bool:

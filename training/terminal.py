@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -22,10 +23,14 @@ SEED_MAX: Final = 2**32 - 1
 @contextmanager
 def worded() -> Iterator[None]:
     """What is wrong with the data, the request or the disk, as the one sentence that the command line prints."""
+    from PIL import Image
+
     from model_store.errors import ArchiveRefused, KeyUnusable
 
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # it is refused, in words of our own
+            yield
     except (DataWrong, TrainingRefused, ArchiveRefused, KeyUnusable) as error:
         raise click.ClickException(str(error)) from error
     except BrokenProcessPool:

@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import Final
 
 from gateway import errors
+from protos import photo_limits
 
 ALLOWED: Final = "send a JPEG, PNG or WebP photograph"
 
@@ -33,9 +34,9 @@ class Format(IntEnum):
 class PhotoLimits:
     """What is refused by its header alone."""
 
-    photo_bytes_max: int = 20 * 2**20  # a 48-megapixel phone JPEG has 12 to 18 MiB
-    pixels_max: int = 50_000_000  # 48-megapixel phones; decoded to RGB that is 150 MB
-    side_px_min: int = 32  # smaller than this no class could be told by anyone
+    photo_bytes_max: int = photo_limits.BYTES_MAX
+    pixels_max: int = photo_limits.PIXELS_MAX
+    side_px_min: int = photo_limits.SIDE_PX_MIN
 
 
 @dataclass(frozen=True, slots=True)

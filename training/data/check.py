@@ -15,7 +15,7 @@ from typing import Any, Final
 from training.data.alike import Alike, most_alike, most_alike_across
 from training.data.duplicates import Pair, copies, groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken
-from training.data.folder import Photo, Progress, Scan, fingerprint, load_folder, load_outside, scan_folder
+from training.data.folder import Photo, Progress, Scan, check_place, fingerprint, load_folder, load_outside, scan_folder
 from training.data.labels import Array, Judged, Suspect, judged, shape_features
 from training.data.names import NAMES_FILE, NamedLevel, Names, read_names
 from training.data.quality import Flaw, Quality, flaws, qualities
@@ -94,6 +94,24 @@ class Check:
         return tuple(members for members in self.copies if len({photo.label for photo in members}) > 1)
 
     @property
+    def _unjudged(self) -> tuple[tuple[object, str], ...]:
+        """What says where the check itself is blind, and nothing of the photographs, as `advice` has it."""
+        return (
+            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
+            (
+                self.labels.untold,
+                f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
+                f"label is doubted between two of them.",
+            ),
+        )
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """The advice about the photographs: what somebody who collects them can mend."""
+        unjudged = {sentence for _, sentence in self._unjudged}
+        return tuple(sentence for sentence in self.advice if sentence not in unjudged)
+
+    @property
     def advice(self) -> tuple[str, ...]:
         """One sentence for each thing to do, the gravest first; empty where there is nothing."""
         small = [each.label for each in self.classes if each.photos < PER_CLASS_MIN]
@@ -109,12 +127,7 @@ class Check:
             (shared, f"{_count(shared, 'photograph')} also in {self.against.path if self.against else ''}."),
             (copied, f"{_count(copied, 'copy', 'copies')} of other photographs: they stay in one part of any split."),
             (self.suspects, f"{_count(self.suspects or (), 'label')} to look at again."),
-            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
-            (
-                self.labels.untold,
-                f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
-                f"label is doubted between two of them.",
-            ),
+            *self._unjudged,
             (flawed, f"Hard to learn from: {', '.join(f'{count} {flaw}' for flaw, count in flawed.items())}."),
             (small, f"Fewer than {PER_CLASS_MIN} photographs of {listed(small)}."),
             (
@@ -211,6 +224,8 @@ def check_folder(
     progress: asked at the start of each stage, by its name, for somebody to tell.
     Raises DataWrong where there is no folder or its layout is not that of a data set.
     """
+    if against is not None:
+        check_place(against)  # labels may be judged for minutes before it is read
     scan = scan_folder(path, progress=progress("Reading photographs"))
     unusable, names = _names_or_why_not(scan)
     measures = qualities(scan.photos, progress=progress("Measuring quality"))
@@ -258,7 +273,7 @@ def _names_or_why_not(scan: Scan) -> tuple[str | None, Names | None]:
 def _unusable(scan: Scan) -> str | None:
     """What is wrong with the photographs themselves."""
     if scan.broken:
-        return f"{_count(scan.broken, 'file')} cannot be read"
+        return f"{_count(scan.broken, 'file')} cannot be used"
     filled = Counter(photo.label for photo in scan.photos)
     empty = [label for label in scan.classes if not filled[label]]
     if empty:

@@ -100,6 +100,8 @@ def outside(
     from training.ood.negatives import MANIFEST, write_negatives
 
     sources = [_source(item) for item in brought]
+    if classes is not None:
+        results.check_apart(out, classes, outside=True)
     with worded(), progress_bar("Gathering photographs") as progress:
         found = write_negatives(
             out, photos=photos, seed=seed, brought=sources, classes=classes, drawn=drawn, progress=progress
@@ -148,7 +150,11 @@ def _source(item: str) -> Source:
     metavar="N",
     help="Also list the N pairs most alike by the features that labels are judged by; they are not taken for copies.",
 )
-@click.option("--strict", is_flag=True, help="Exit 1 on any finding, not only on what keeps training from starting.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit 1 on any finding, not only on what keeps training from starting; that labels cannot be judged is none.",
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, SEED_MAX),
@@ -199,7 +205,7 @@ def check(
         click.echo(json.dumps({**found.document(), "html": str(html)}, ensure_ascii=False, indent=2))
     else:
         click.echo(f"{summary(found)}\n  Thumbnails: {html}")
-    if found.unusable or (strict and found.advice):
+    if found.unusable or (strict and found.findings):
         click.get_current_context().exit(1)
 
 

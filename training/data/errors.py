@@ -3,7 +3,7 @@
 DataWrong             the folder cannot be used as it is; the message is for a person
 ├── FolderMissing     there is no such folder, or no photograph in it
 ├── ClassesWrong      one class only, an empty class, or a name that cannot be a class
-├── PhotoBroken       a file that is no readable photograph
+├── PhotoBroken       a file that is no readable photograph, or one that no server takes
 ├── DataChanged       a photograph that is not what it was when the folder was read
 ├── NamesWrong        classes.yaml does not say what it should
 └── SplitImpossible   too few independent photographs for the parts asked for
@@ -38,13 +38,13 @@ class ClassesWrong(DataWrong):
 
 
 class PhotoBroken(DataWrong):
-    """A file that is no readable photograph.
+    """A file that is no readable photograph, or one of a size that no server takes.
 
     path: the file, as it can be printed.  why: what is wrong with it, without the file's name.  mend: what to do.
     """
 
     def __init__(self, path: Path, why: str, *, others: int = 0, mend: str = REPLACE) -> None:
-        more = f" ({others} more files are unreadable; `amulet data check` lists them)" if others else ""
+        more = f" ({others} more files cannot be used; `amulet data check` lists them)" if others else ""
         super().__init__(f"{path} {why}{more}: {mend}")
         self.path, self.why, self.mend = Path(in_one_line(str(path))), why, mend
 

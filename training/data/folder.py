@@ -31,16 +31,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.photo_limits import BYTES_MAX, PIXELS_MAX, SIDE_PX_MIN
 from training.data.errors import REPLACE, ClassesWrong, FolderMissing, PhotoBroken, printable
+from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-OUTSIDE_FOLDER: Final = "ood"
-# As the handler's limits: what cannot be served is not learnt from.
-PIXELS_MAX: Final = 64_000_000
-BYTES_MAX: Final = 20 * 1024 * 1024
 LOOK_PX: Final = 64  # side of the small picture that near-duplicates are found by
 SIDES: Final[Mapping[str, words.Side.ValueType]] = MappingProxyType(
     {"front": words.SIDE_FRONT, "back": words.SIDE_BACK, "edge": words.SIDE_EDGE, "detail": words.SIDE_DETAIL}
@@ -69,6 +67,8 @@ _OTHER_SUFFIXES: Final = frozenset(
 _OTHER_STARTS: Final = (b"GIF8", b"II*\x00", b"MM\x00*", b"BM", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ")
 _HEIF_MARK: Final = b"ftyp"  # of HEIC and AVIF, after four bytes
 SAVE_ANEW: Final = "save it as JPEG, or move it out of the folder"
+SAVE_SMALLER: Final = "save it smaller, or move it out of the folder"
+BRING_LARGER: Final = "bring a larger one, or move it out of the folder"
 _CLASS_NAME_CHARACTERS_MAX: Final = 128
 _OBJECT: Final = re.compile(r"(?:^|_)obj([0-9][a-z0-9-]*)(?:_|$)", re.IGNORECASE)
 _BROKEN: Final = (OSError, SyntaxError, ValueError, MemoryError, NotImplementedError, OverflowError, EOFError)
@@ -181,7 +181,7 @@ def load_outside(path: Path) -> Mapping[str, tuple[Photo, ...]]:
     set for each. Raises FolderMissing where nothing is found, PhotoBroken for a file that
     cannot be read, ClassesWrong where photographs and folders are mixed.
     """
-    _check_place(path)
+    check_place(path)
     inside = _subfolders(path)
     loose = _files(path) if not inside else [file for file in _visible(path) if file.suffix.lower() in SUFFIXES]
     if inside and loose:
@@ -213,7 +213,9 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
         if not stat.S_ISREG(found.st_mode):  # whoever opens a pipe waits for its other end
             raise PhotoBroken(path, "is no regular file")
         if found.st_size > BYTES_MAX:
-            raise PhotoBroken(path, f"has {found.st_size:,} bytes, over {BYTES_MAX:,}")
+            raise PhotoBroken(
+                path, f"has {found.st_size:,} bytes, and servers take at most {BYTES_MAX:,}", mend=SAVE_SMALLER
+            )
         content = path.read_bytes()
     except OSError as error:
         raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
@@ -246,7 +248,7 @@ def read_photo(path: Path, *, relative: str, label: str) -> Photo:
 
 
 def open_image(path: Path, content: bytes) -> Image.Image:
-    """A photograph's header, of an allowed format and size; its pixels are not decoded yet.
+    """A photograph's header, of a format and size that a server takes; its pixels are not decoded yet.
 
     Raises PhotoBroken.
     """
@@ -259,11 +261,16 @@ def open_image(path: Path, content: bytes) -> Image.Image:
         mend = SAVE_ANEW if picture else REPLACE
         raise PhotoBroken(path, "is not a JPEG, PNG or WebP photograph", mend=mend) from None
     except Image.DecompressionBombError:
-        raise PhotoBroken(path, f"has far more than {PIXELS_MAX:,} pixels") from None
+        raise PhotoBroken(
+            path, f"has far more pixels than the {PIXELS_MAX:,} that servers take", mend=SAVE_SMALLER
+        ) from None
     except _BROKEN as error:
         raise PhotoBroken(path, f"is damaged ({error})") from None
+    size = f"has {image.width} x {image.height} pixels"
     if image.width * image.height > PIXELS_MAX:
-        raise PhotoBroken(path, f"has {image.width} x {image.height} pixels, over {PIXELS_MAX:,}")
+        raise PhotoBroken(path, f"{size}, and servers take at most {PIXELS_MAX:,}", mend=SAVE_SMALLER)
+    if min(image.size) < SIDE_PX_MIN:
+        raise PhotoBroken(path, f"{size}, and servers take no fewer than {SIDE_PX_MIN} a side", mend=BRING_LARGER)
     if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
         raise PhotoBroken(path, "is animated")
     return image
@@ -339,7 +346,7 @@ def _read_all(
 
 def _class_folders(path: Path) -> Mapping[str, Path]:
     """Class id -> folder, sorted by id."""
-    _check_place(path)
+    check_place(path)
     inside = [folder for folder in _subfolders(path) if folder.name != OUTSIDE_FOLDER]
     loose = [file for file in _visible(path) if file.is_file() and file.suffix.lower() in SUFFIXES]
     if loose:
@@ -395,10 +402,11 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def _visible(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if not entry.name.startswith((".", "__")))
+    return sorted(entry for entry in path.iterdir() if not entry.name.startswith(HIDDEN))
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Raises FolderMissing where there is no folder, or one whose name no report could hold."""
     if not path.is_dir():
         raise FolderMissing(_no_folder(path))
     whole = str(path.resolve())

@@ -57,6 +57,17 @@ def read_others(paths: Sequence[Path], folder: Folder) -> Others:
     return Others(given, kept, tuple(copied[path] for path in sorted(copied)))
 
 
+def read_unlike(paths: Sequence[Path], folder: Folder) -> Mapping[str, tuple[Photo, ...]]:
+    """The sets of an experiment, set -> photographs: as they lie on the disk, since its figures are of whole sets.
+
+    Raises what `read_others` raises, and DataWrong for a copy of a photograph of the folder.
+    """
+    found = read_others(paths, folder)
+    if found.left_out:
+        raise DataWrong(f"{found.left_out[0]}; move it out of the set")
+    return found.given
+
+
 def set_aside(sets: Mapping[str, Sequence[Photo]], *, borders_share: float, seed: int) -> SetAside:
     """Divide each set by groups of near-duplicates; sets that have copies of one another are divided together.
 

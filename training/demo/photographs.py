@@ -26,7 +26,7 @@ import yaml
 from PIL import Image, ImageFilter
 
 from training.data.errors import DataWrong
-from training.data.folder import OUTSIDE_FOLDER
+from training.data.layout import OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing

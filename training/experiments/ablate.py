@@ -307,18 +307,28 @@ def of_settings(recipe: Recipe, changes: Iterable[str]) -> tuple[Variant, ...]:
                 ) from None
             outer, dot, inner = field.partition(".")
             settings = {outer: {inner: value}} if dot else {field: value}
-            variants.append(Variant(f"{field} {text}", with_settings(recipe, settings)))
+            variant = Variant(f"{field} {text}", with_settings(recipe, settings))
+            # One that the recipe has anyhow is welcome: it is how the table shows where the recipe stands.
+            if any(each.name == variant.name for each in variants):
+                raise SettingWrong(f"{variant.name} is to be tried twice: name each value once")
+            variants.append(variant)
     return tuple(variants)
 
 
 def ablate(
-    request: Request, open_eyes: Callable[[], EyesOf], *, say: Say, jobs: int = 1, keep: Path | None = None
+    request: Request,
+    open_eyes: Callable[[], EyesOf],
+    *,
+    say: Say,
+    jobs: int = 1,
+    keep: Path | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Ablation:
     """Cross-validate every variant with every seed.
 
     jobs: processes that share the variants and seeds, as `trials_of` says.  keep: a folder for finished trials, those
-    of this and of other experiments; what is there is not done again. Raises DataWrong or TrainingRefused, each one
-    sentence.
+    of this and of other experiments; what is there is not done again.  warn: told where they cannot be kept.
+    Raises DataWrong or TrainingRefused, each one sentence.
     """
     ground = Ground.read(
         request.data,
@@ -328,7 +338,7 @@ def ablate(
         progress=lambda done, total: say("Reading photographs", done, total),
     )
     folder, labels = ground.folder, crossvalidation.labels_of(ground.folder)
-    kept = KeptTrials(keep, ground) if keep is not None else None
+    kept = KeptTrials(keep, ground, warn=warn) if keep is not None else None
     wanted = [(place, each.recipe, seed) for place, each in enumerate(request.variants) for seed in request.seeds]
     found: dict[tuple[int, int], Trial] = {}
     for place, recipe, seed in wanted:

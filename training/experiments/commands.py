@@ -294,19 +294,23 @@ def ablate(
 
     DATA holds one folder for each class.
     """
+    if trials and trials != NOWHERE and (why := results.unkeeping(Path(trials))):
+        raise click.UsageError(f"--trials {why}")
     with worded(), stages() as say:
         from training.experiments import ablate as experiment
         from training.experiments.page import ablation_page, ablation_sentences
-        from training.experiments.trials import pretrained_eyes
+        from training.experiments.trials import check_networks, pretrained_eyes
         from training.fitting.features import network_cores
         from training.fitting.recipe import recipe_of, with_settings
 
         base = with_settings(recipe_of(recipe), settings_of(config))
         variants = experiment.of_settings(base, changes) if changes else experiment.SETS[over](base)
+        check_networks(each.recipe for each in variants)
         request = experiment.Request(data, variants, outside, tuple(range(seeds)), folds)
         eyes = partial(pretrained_eyes, threads=max(1, network_cores() // jobs))
+        warn = partial(click.echo, err=True)
         keep = None if trials == NOWHERE else Path(trials) if trials else state_folder("trials")
-        found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep)
+        found = experiment.ablate(request, eyes, say=say, jobs=jobs, keep=keep, warn=warn)
         write_json(found.document(), json_file)
         if html is not None:
             results.write(html, ablation_page(found))

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
-from training.data.folder import load_folder, load_outside
+from training.data.folder import load_folder
+from training.data.others import read_unlike
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation, metrics, several
 from training.evaluation.crossvalidation import Fit
@@ -131,7 +132,7 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
         )
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds, seeds=request.seeds)
-    sets = {name: photos for path in request.outside for name, photos in load_outside(path).items()}
+    sets = read_unlike(request.outside, folder)
     labels = crossvalidation.labels_of(folder)
     told: list[_Told] = []
     total = len(request.seeds) * len(folder.classes)

@@ -6,13 +6,13 @@ training code among it. One that was cut off or damaged is as good as none: its 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -32,8 +32,9 @@ _OUTSIDE: Final = "outside_scores"
 class KeptTrials:
     """Of one ground, in a folder that may hold those of others."""
 
-    def __init__(self, folder: Path, ground: Ground) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, ground: Ground, *, warn: Callable[[str], None]) -> None:
+        """warn: told once, where a trial cannot be kept."""
+        self._folder, self._warn, self._warned = folder, warn, False
         self._ground = {
             "photographs": ground.folder.fingerprint,
             "together": sorted(sorted(photo.relative for photo in group) for group in ground.together),
@@ -56,21 +57,31 @@ class KeptTrials:
         return Trial(**plain, outside_scores=outside)
 
     def write(self, recipe: Recipe, seed: int, trial: Trial) -> None:
-        """A folder that cannot be written keeps nothing, and costs nothing but time."""
+        """A folder that cannot be written keeps nothing, and costs nothing but the time of whoever is killed."""
         arrays: dict[str, Any] = {item.name: getattr(trial, item.name) for item in fields(Trial)}
         arrays.update({f"{_OUTSIDE}/{name}": row for name, row in arrays.pop(_OUTSIDE).items()})
         content = io.BytesIO()
         np.savez(content, **arrays)
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(prefix=".", dir=self._folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content.getbuffer())
-                Path(scratch).replace(self._path(recipe, seed))
-            except OSError:
-                Path(scratch).unlink(missing_ok=True)
-                raise
+        try:
+            self._put(content.getbuffer(), self._path(recipe, seed))
+        except OSError as error:
+            if not self._warned:
+                self._warn(
+                    f"finished trials are not kept, as {self._folder} takes no files ({error.strerror}): killed, this "
+                    f"experiment would begin anew"
+                )
+            self._warned = True
+
+    def _put(self, content: memoryview, path: Path) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(prefix=".", dir=self._folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            Path(scratch).replace(path)
+        except OSError:
+            Path(scratch).unlink(missing_ok=True)
+            raise
 
     def _path(self, recipe: Recipe, seed: int) -> Path:
         decided = {**self._ground, "recipe": recipe.document(), "seed": seed}

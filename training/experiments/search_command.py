@@ -63,6 +63,7 @@ def search(
     each fold, whose photographs say what to expect: TRIALS times FOLDS + 1 recipes in all. DIR will hold recipe.yaml
     for `amulet train --config`, report.html and search.json.
     """
+    results.check_apart(out, data)
     with worded(), stages() as say:
         from training.experiments import search as experiment
         from training.experiments.search_page import search_page, search_sentences

@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # i
 
 from training.augmentation import backdrop
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
-from training.data.folder import Folder, Photo, load_folder, load_outside
+from training.data.folder import Folder, Photo, load_folder
+from training.data.others import read_unlike
 from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups
 from training.export import fused_graph
@@ -31,6 +32,8 @@ from training.fitting.features import Eye, network_cores
 from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, pair_of, starting_backbone
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
+from training.models import weights
+from training.models.backbones import spec_of
 
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
 EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
@@ -55,12 +58,13 @@ class Ground:
         seeds: Sequence[int],
         progress: Callable[[int, int], None],
     ) -> Ground:
-        """Raises DataWrong, and DataTooSmall where a class does not have a group of photographs for each fold."""
+        """Raises DataWrong, DataTooSmall where a class does not have a group of photographs for each fold, and
+        SettingWrong where two sets share a name.
+        """
         folder = load_folder(data, progress=progress)
         together = groups(folder.photos, near_duplicates(folder.photos))
         crossvalidation.check_size(together, folder, folds=folds, seeds=seeds)
-        sets = {name: photos for path in outside for name, photos in load_outside(path).items()}
-        return cls(folder, together, sets, folds)
+        return cls(folder, together, read_unlike(outside, folder), folds)
 
     @property
     def groups(self) -> tuple[NDArray[np.intp], ...]:
@@ -151,6 +155,14 @@ def _tried(ground: Ground, eyes_of: EyesOf, task: Task) -> tuple[Trial, ...]:
     return tuple(
         _trial(ground.folder, eyes, ground.together, recipe, task.seed, ground.folds) for _, recipe in task.recipes
     )
+
+
+def check_networks(recipes: Iterable[Recipe]) -> None:
+    """Raises WeightsMissing for a network without its weights: its turn may come after hours with others."""
+    for recipe in recipes:
+        for name in (recipe.backbone, *((recipe.companion.backbone,) if recipe.companion is not None else ())):
+            if recipe.tuning is None or spec_of(name).pretrainable:
+                weights.check_installed(name)
 
 
 def pretrained_eyes(*, threads: int) -> EyesOf:

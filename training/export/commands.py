@@ -39,6 +39,9 @@ def quantize(
     """Make an 8-bit form of a run, measured against it; refused when it decides otherwise."""
     named = run if run.name not in ("", "..") else run.resolve()  # "." has no name to add to
     out = out or named.with_name(f"{named.name}-int8")
+    results.check_apart(out, data)
+    if out.resolve() == run.resolve():
+        raise click.UsageError(f"--out {out} is the run itself, which the 8-bit form is measured against: name another")
     with worded(), stages() as say:
         from training.export import quantize as quantizing
         from training.export import run_folder
@@ -89,6 +92,7 @@ def quantize(
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write the deployable forms of a run, each with its measured accuracy, size, latency and memory."""
+    results.check_apart(out, data)
     with worded(), stages() as say:
         from training.export import comparison, forms_page
 

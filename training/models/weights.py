@@ -77,16 +77,22 @@ SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
 
 def of_backbone(name: str) -> Weights:
     """From the installed package. Raises WeightsMissing, saying where weights can be had."""
-    if name not in SOURCES:
-        raise WeightsMissing(
-            f"no package brings pretrained weights of {name}, and nothing is downloaded: name a file of timm's {name} "
-            f"with --weights FILE (.safetensors or .pth), or take {' or '.join(SOURCES)}"
-        )
+    check_installed(name)
     source = SOURCES[name]
     return Weights(
         read(source),
         Origin(f"{source.described} (package {source.package}, SHA-256 {source.sha256[:16]})", source.licence),
     )
+
+
+def check_installed(name: str) -> None:
+    """Raises WeightsMissing, saying where weights can be had, before any file is read."""
+    if name not in SOURCES:
+        raise WeightsMissing(
+            f"no package brings pretrained weights of {name}, and nothing is downloaded: name a file of timm's {name} "
+            f"with --weights FILE (.safetensors or .pth), or take {' or '.join(SOURCES)}"
+        )
+    _installed(SOURCES[name])
 
 
 def installed(name: str) -> bool:

@@ -11,6 +11,7 @@ import click
 from training import results
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.numbers import FiniteRange
 from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, settings_of, stages, worded, written_files
 
@@ -19,7 +20,7 @@ _KINDS: Final = ("composite", "relit", "drawn")
 
 _accept_min = click.option(
     "--accept-min",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.8,
     show_default=True,
     help="Share of experts' answers that must be plausible for a class's photographs to be kept.",
@@ -54,6 +55,7 @@ def make(data: Path, out: Path, kinds: tuple[str, ...], per_photo: int, seed: in
 
     DATA holds one folder for each class. origins.json in DIR says what each one is made from.
     """
+    results.check_apart(out, data)
     with worded(), stages() as say:
         from training.data.folder import load_folder
         from training.synthetic import make as making
@@ -89,14 +91,14 @@ def make(data: Path, out: Path, kinds: tuple[str, ...], per_photo: int, seed: in
 @click.argument("synthetic", type=click.Path(path_type=Path), metavar="SYNTHETIC")
 @click.option(
     "--fid-max",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=200.0,
     show_default=True,
     help="A class further away is discarded.",
 )
 @click.option(
     "--copies-max",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.5,
     show_default=True,
     help="Share that may be nearer to a real photograph than real ones are to each other.",
@@ -132,7 +134,7 @@ def judge(
     `amulet synth make` none is learnt from where its original is measured on.
     """
     with worded(), stages() as say:
-        from training.fitting.features import network_cores
+        from training.fitting.features import Eye, network_cores
         from training.fitting.lenses import lens_of, starting_backbone
         from training.fitting.recipe import recipe_of, with_settings
         from training.synthetic import decision
@@ -148,8 +150,11 @@ def judge(
             folds,
             answers,
         )
-        eye = lens_of(starting_backbone(base, seed=0), base, threads=network_cores()).eye
-        found = decision.judge(request, eye, say=say)
+
+        def open_eye() -> Eye:
+            return lens_of(starting_backbone(base, seed=0), base, threads=network_cores()).eye
+
+        found = decision.judge(request, open_eye, say=say)
         write_json(found.document(), json_file)
         if html is not None:
             results.write(html, page(found))
@@ -193,6 +198,8 @@ def judge(
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int, as_json: bool) -> None:
     """Pack photographs for experts to judge in the console: plausible, not, or unsure."""
+    if out.exists():  # experts may be at work with it
+        raise click.UsageError(f"--out {out} exists: name a new file for the review sheet")
     with worded():
         from training.data.folder import scan_folder
         from training.synthetic.review_sheet import write_sheet

@@ -123,8 +123,11 @@ class Request:
     answers: Path | None = None  # what experts said of a sheet of these photographs
 
 
-def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
-    """eye: of the recipe's frozen backbone. Raises DataWrong or TrainingRefused, each one sentence."""
+def judge(request: Request, open_eye: Callable[[], Eye], *, say: Say) -> Judgement:
+    """open_eye: that of the recipe's frozen backbone, exported once the photographs are known to be fit.
+
+    Raises DataWrong or TrainingRefused, each one sentence.
+    """
     folder = load_folder(request.data)
     made = _synthetic(request.synthetic, folder)
     experts = _experts(request.answers, folder) if request.answers is not None else None
@@ -140,6 +143,9 @@ def judge(request: Request, eye: Eye, *, say: Say) -> Judgement:
         synthetic_labels=np.array([folder.index_of(photo) for photo in made], np.intp),
         origins=_origins(folder.photos, made, row_of, origins),
     )
+
+    say("Exporting the backbone", 0, 1)
+    eye = open_eye()
 
     def plain(photos: Sequence[Photo]) -> NDArray[np.float32]:
         return eye.pooled(eye.pixels(photo) for photo in photos)[-1]

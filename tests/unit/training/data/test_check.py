@@ -64,7 +64,7 @@ def test_everything_planted_is_found(found: Check) -> None:
 
 
 def test_the_gravest_advice_comes_first(found: Check) -> None:
-    assert found.advice[0] == "1 file cannot be read."
+    assert found.advice[0] == "1 file cannot be used."
     assert "with copies in several classes" in found.advice[1]
     assert all(sentence.endswith(".") for sentence in found.advice)
 
@@ -82,7 +82,7 @@ def test_a_terminal_gets_counts_and_advice(found: Check) -> None:
     text = summary(found)
     assert "14 photographs in 2 classes" in text
     assert "b/broken.jpg: is " in text
-    assert "1 file cannot be read." in text
+    assert "1 file cannot be used." in text
 
 
 def test_a_good_folder_says_that_nothing_stands_out(tmp_path: Path) -> None:
@@ -181,9 +181,26 @@ def test_where_features_tell_nothing_the_check_says_so_and_lists_no_photograph(t
     assert found.suspects is None
     (said,) = [each for each in found.advice if each.startswith("No label can be judged: noise do not tell")]
     assert "chance alone 50%" in said
+    assert said not in found.findings
+    assert [*found.findings, said] == sorted(found.advice, key=lambda each: each == said)
     assert said in summary(found)
     assert "Not judged: noise do not tell these classes apart" in page(found)
     assert found.document()["suspected_labels"] is None
+
+
+@pytest.mark.parametrize(("per_class", "exit_code"), [(16, 0), (8, 1)])
+def test_what_the_check_cannot_see_fails_no_strict_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_class: int, exit_code: int
+) -> None:
+    # Blotches and no objects: edges say nothing of the classes, and with 16 a class nothing else stands out.
+    write_folder(tmp_path / "data", {"a": per_class, "b": per_class})
+    monkeypatch.setattr("training.data.check.flaws", lambda *_args, **_more: ())
+    command = ["check", str(tmp_path / "data"), "--quick", "--html", str(tmp_path / "page.html"), "--strict"]
+
+    checked = CliRunner().invoke(data, command)
+
+    assert "No label can be judged" in checked.stdout
+    assert checked.exit_code == exit_code
 
 
 def test_classes_that_features_do_not_tell_apart_are_named(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 def judged(data: Path, synthetic: Path) -> Judgement:
     eye = Eye(colour_graph(), RECIPE, threads=1)
-    return judge(Request(data, synthetic, RECIPE, seeds=(0, 1), folds=3), eye, say=silent)
+    return judge(Request(data, synthetic, RECIPE, seeds=(0, 1), folds=3), lambda: eye, say=silent)
 
 
 def test_those_of_the_same_kind_are_near_and_others_are_far(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Pa
 
     answers.write_text(json.dumps({"kind": "synthetic", "answers": said("blue", "not", "plausible", "not")}))
     eye = Eye(colour_graph(), RECIPE, threads=1)
-    found = judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), eye, say=silent)
+    found = judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), lambda: eye, say=silent)
     assert found.verdicts["blue"].why.startswith("experts call 33% of 3 plausible")
     assert "experts" not in found.verdicts["red"].why
     assert found.document()["experts"]["classes"]["blue"]["keep"] is False
@@ -238,7 +238,7 @@ def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Pa
 
     answers.write_text(json.dumps({"kind": "synthetic", "answers": said("green", "not")}))
     with pytest.raises(ClassesWrong, match=r"has answers about green, and .* has no such class"):
-        judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), eye, say=silent)
+        judge(Request(data, made, RECIPE, seeds=(0,), folds=3, answers=answers), lambda: eye, say=silent)
 
 
 def test_a_class_that_real_ones_have_not_and_one_that_lacks_are_named(tmp_path: Path) -> None:
