@@ -95,7 +95,7 @@ def _that_read_calls() -> Iterator[type[serializers.Serializer[Any]]]:
     for module in pkgutil.walk_packages(console.__path__, "console."):
         if module.name.endswith("api"):
             found = importlib.import_module(module.name)
-            for name in re.findall(r"\b(?:read|checked)\((\w+)[,(]", Path(str(found.__file__)).read_text()):
+            for name in re.findall(r"(?<![.\w])(?:read|checked)\((\w+)[,(]", Path(str(found.__file__)).read_text()):
                 yield getattr(found, name)
 
 

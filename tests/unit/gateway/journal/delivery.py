@@ -13,6 +13,7 @@ from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
 
 WAIT_S: Final = 30.0
+FOR_EVER_S: Final = 3600.0
 
 
 def settings_for(place: ConsolePlace) -> ShipperSettings:

@@ -15,19 +15,16 @@ import pytest
 from gateway.journal.journal import Journal
 from gateway.journal.shipper import ShipperSettings, _on_disk, pause_s
 from tests.fault.console_place import ConsolePlace
-from tests.unit.gateway.journal.test_shipper import (
+from tests.unit.gateway.journal.delivery import (
     FOR_EVER_S,
     append_events,
     delivered,
-    journal,
     names,
-    place,
     settings_for,
     shipping,
     until,
 )
 
-__all__ = ["journal", "place"]  # fixtures
 PATIENCE = ShipperSettings("", "", retry_s_min=0.25, retry_s_max=8.0)
 
 

@@ -16,10 +16,18 @@ from gateway.journal.journal import Journal
 from gateway.journal.shipper import Shipper, ShipperState
 from protos.amulet.events.v1 import events_pb2 as pb
 from tests.fault.console_place import ConsolePlace
-from tests.unit.gateway.journal.delivery import WAIT_S, append_events, delivered, names, settings_for, shipping, until
+from tests.unit.gateway.journal.delivery import (
+    FOR_EVER_S,
+    WAIT_S,
+    append_events,
+    delivered,
+    names,
+    settings_for,
+    shipping,
+    until,
+)
 
 PHOTOGRAPH_BYTES: Final = 92_000  # of an event with one kept photograph; a batch of a megabyte has eleven
-FOR_EVER_S: Final = 3600.0
 
 
 def shrank(state: ShipperState, *, before: int) -> bool:
