@@ -68,6 +68,11 @@ ROW_OF: Final[Mapping[str, str]] = {
     "vault/subject/<path:object_id>/change/": "subject",
     "drift/finding/<path:object_id>/change/": "finding",
 }
+# What a route has instead of a row.
+PLACE_OF: Final[Mapping[str, str]] = {
+    "privacy/privacyrequest/typed/<str:place>/<str:key>/erase/": "modelversion.approval_reason/{production_version}",
+}
+OF_A_PLACE: Final = "<str:place>/<str:key>"
 QUESTION_OF: Final[Mapping[str, str]] = {
     "registry/modelversion/compare/": "?a={production_version}&b={waiting_version}",
     "rollout/route/then/": "?client=mobile+app&at={then}",
@@ -191,7 +196,7 @@ def visits(seeded: Seeded) -> Iterator[Visit]:
             assert kind in seeded.rows, f"nothing is there to show of {kind}: `tests.browser.seed_rest` makes it"
             route_of_row = route.replace(OF_A_ROW, f"{known[ROW_OF[route]] if route in ROW_OF else seeded.rows[kind]}/")
         else:
-            route_of_row = route
+            route_of_row = route.replace(OF_A_PLACE, PLACE_OF.get(route, "").format(**known))
         yield Visit(route, f"/admin/{route_of_row}{QUESTION_OF.get(route, '').format(**known)}", person)
     for name, address in MORE.items():
         yield Visit(name, f"/admin/{address.format(**known)}", by_role["administrator"])
