@@ -336,7 +336,7 @@ def _not_taken(request: HttpRequest, item: ReviewItem) -> bool:
 
 
 def _context(request: HttpRequest, at: Seat, actor: User, refusal: str) -> dict[str, Any]:
-    """What the one-item page shows. At most eight queries."""
+    """What the one-item page shows. At most seven queries."""
     item, prediction = at.item, at.item.prediction
     withheld, classes = desk.withheld_from(actor, at), desk.choices_for(actor, at)
     answer = (

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Avg, Count, DurationField, Exists, F, FilteredRelation, OuterRef, Q, QuerySet, Sum
+from django.db.models import (
+    Avg,
+    Count,
+    DurationField,
+    Exists,
+    F,
+    FilteredRelation,
+    Func,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -79,12 +93,23 @@ def open_count() -> int:
 
 
 def open_count_told(person: User) -> int:
-    """The same as its page tells whoever looks at one of them, which is one at least. Two queries.
+    """The same as its page tells whoever looks at one of them, which is one at least. One query.
 
     An answer to what is known takes nothing from the queue. Told so, whoever gave it would know which it was while they
     can still say something else.
     """
-    return max(1, open_count() - GoldAnswer.fresh().filter(expert=person).count())
+    # Of a row that is there: a query of nothing but counts is none of Django's.
+    counts = User.objects.filter(pk=person.pk).values_list(
+        _counted(open_items()), _counted(GoldAnswer.fresh().filter(expert=person))
+    )
+    open_now, fresh = counts.get()
+    return max(1, int(open_now) - int(fresh))
+
+
+def _counted(rows: QuerySet[Any]) -> Subquery:
+    """How many there are, as a value within another query."""
+    count = Func(function="COUNT", template="%(function)s(*)", output_field=IntegerField())
+    return Subquery(rows.order_by().annotate(n=count).values("n"))
 
 
 def disputed_count(person: User) -> int:

@@ -98,4 +98,4 @@ def test_a_bucket_that_another_console_keeps_its_photographs_in_is_refused(tmp_p
     for finding in (wrong, to_be):
         assert not finding.ok
         assert "holds the photographs of another console, which has another vault.key" in finding.found
-        assert f"as s3://{BUCKET}/another" in finding.mend
+        assert f"as s3://{BUCKET}/{bucket(server.url).prefix}/another" in finding.mend

@@ -24,7 +24,7 @@ from tests.unit.console.people import browser, member
 from tests.unit.console.shop import kept
 
 pytestmark = pytest.mark.django_db
-QUERIES_MAX = 16
+QUERIES_MAX = 15
 LISTS = {
     "admin:predictions_prediction_changelist": Role.VIEWER,
     "admin:review_reviewitem_changelist": Role.REVIEWER,
