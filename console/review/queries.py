@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,7 +23,9 @@ from django.db.models import (
     QuerySet,
     Subquery,
     Sum,
+    Value,
 )
+from django.db.models.functions import Cast
 from django.utils.timezone import now
 
 from console.predictions.models import Span, Tally
@@ -34,6 +37,7 @@ from console.review.models import TAKE_BACK, VOICES, Decided, ExpertDecision, Go
 from console.staff.models import User
 
 _IDS_AT_ONCE: Final = 500
+_ANSWERED: Final = "answered"  # no state: it tells rows of answers from rows of what waits
 CLOCKS_APART_MAX: Final = timedelta(days=1)
 ACCURACY_SPAN: Final = timedelta(days=30)
 LATELY: Final = timedelta(days=30)  # of what is told of how experts agree with the model and with each other
@@ -129,37 +133,33 @@ def disputed_items() -> QuerySet[ReviewItem]:
 
 
 def waiting(person: User) -> Waiting:
-    """What waits, as lists tell this person. One query over items that are not decided, in their index alone, one
-    where there are disagreements: those in which this person has a part are for others; and one for what they answered
-    lately though its answer is known.
+    """What waits, as lists tell this person. One query over items that are not decided, in their index alone, with what
+    they answered lately though its answer is known; and one where there are disagreements: those in which this person
+    has a part are for others.
     """
     decides = person.has_perm("review.decide_reviewitem")
+    # What waits, and as often less as after any other answer: see `open_count_told`.
+    answered = GoldAnswer.fresh().filter(expert=person).annotate(kind=Value(_ANSWERED), one=Value(1))
     rows = (
         ReviewItem.objects.filter(~set_aside(), state__in=(State.OPEN, State.DISPUTED))
         .values_list("state", "why")
         .annotate(all=Count("why"), hidden=Count("withheld_until", filter=Q(withheld_until__gt=now())))
         .order_by()
+        .union(answered.values_list("kind", "gold__item__why", "one", Cast("blind", IntegerField())), all=True)
     )
-    by_why: dict[Why, int] = {}
+    by_why = Counter[Why]()
     withheld = disputed = 0
-    for state, why, count, hidden in rows:
-        if state == State.DISPUTED:
+    for kind, why, count, hidden in rows:
+        hidden = hidden if decides else 0
+        if kind == State.DISPUTED:
             disputed += count
             continue
-        hidden = hidden if decides else 0
-        withheld += hidden
-        if count > hidden:
-            by_why[Why(why)] = count - hidden
+        sign = -1 if kind == _ANSWERED else 1
+        withheld += sign * hidden
+        by_why[Why(why)] += sign * (count - hidden)
     if disputed and decides:
         disputed -= disputed_items().filter(spoken(person)).count()
-    if decides and (by_why or withheld):
-        # As after any other answer: see `open_count_told`.
-        for reason, blind in GoldAnswer.fresh().filter(expert=person).values_list("gold__item__why", "blind"):
-            if blind:
-                withheld = max(0, withheld - 1)
-            elif by_why.get(Why(reason)):
-                by_why[Why(reason)] -= 1
-    return Waiting({why: count for why, count in by_why.items() if count}, withheld, disputed)
+    return Waiting({why: count for why, count in by_why.items() if count > 0}, max(0, withheld), disputed)
 
 
 def items() -> QuerySet[ReviewItem]:
@@ -318,17 +318,17 @@ def decisions_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, lis
 
 
 def agreement_since(moment: datetime) -> Agreement:
-    """Experts against the model since a time. Two queries along indexes by time."""
-    counted = ExpertDecision.objects.filter(decided_at__gte=moment).aggregate(
+    """Experts against the model since a time, but for what can still change. One query along the index by time.
+
+    An answer to what is known is no decision. Were others counted at once, whoever gave one would see that it was not.
+    """
+    counted = ExpertDecision.objects.filter(decided_at__gte=moment, decided_at__lt=now() - TAKE_BACK).aggregate(
         decisions=Count("pk"),
         agreed=Count("pk", filter=Q(agrees=True) & told()),
         compared=Count("pk", filter=Q(agrees__isnull=False) & told()),
         took_s=Avg("took_s"),
     )
-    decisions, took_s, _blind = with_fresh_known(
-        counted["decisions"], counted["took_s"], of=GoldAnswer.fresh().filter(answered_at__gte=moment)
-    )
-    return Agreement(**{**counted, "decisions": decisions, "took_s": took_s})
+    return Agreement(**counted)
 
 
 def overrides_since(moment: datetime, *, model: str, fresh: bool) -> Mapping[str, tuple[int, int]]:

@@ -129,7 +129,7 @@ def test_nor_does_a_figure_say_whether_a_fresh_blind_answer_agrees_with_the_mode
             [measured.in_queue.n for measured in queries.accuracy_since(since)],
         )  # fmt: skip
 
-    assert told() == (2, 1, 0, 1, [1])
+    assert told() == (0, 0, 0, 1, [1])
     later()
     assert told() == (2, 2, 1, 1, [2])
 

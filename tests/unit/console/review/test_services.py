@@ -276,6 +276,8 @@ def test_the_home_page_s_numbers(expert: User) -> None:
     queued()
     assert queries.open_count() == 2
     assert queries.waiting(expert).by_why == {Why.UNSURE: 1, Why.LOW_CONFIDENCE: 1}
+    assert queries.agreement_since(now() - timedelta(days=1)).decisions == 0  # all of them can still change
+    ExpertDecision.objects.update(decided_at=now() - TAKE_BACK - timedelta(seconds=1))
     agreement = queries.agreement_since(now() - timedelta(days=1))
     assert (agreement.decisions, agreement.agreed, agreement.compared, agreement.ratio) == (3, 1, 2, 0.5)
     assert agreement.took_s is not None
