@@ -35,9 +35,9 @@ class Outcome:
 class Load:
     """Callers in threads of their own, each with its own channel, as other services would be."""
 
-    def __init__(self, stack: Stack, *, callers: int = 4, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, stack: Stack, *, callers: int = 4) -> None:
         key = stack.new_key("load")
-        self._stack, self._timeout_s = stack, timeout_s
+        self._stack = stack
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._outcomes: list[Outcome] = []
@@ -86,8 +86,7 @@ class Load:
     def _call(self, key: str, number: int) -> None:
         ca_file = self._stack.layout.tls / "ca.pem"
         photos = [tiny_archive.photo_of(colour, seed=number) for colour in (*tiny_archive.CLASSES, "grey")]
-        address, patience_s = self._stack.layout.gateway_address, self._timeout_s
-        with Client(address, api_key=key, ca_file=ca_file, timeout_s=patience_s) as client:
+        with Client(self._stack.layout.gateway_address, api_key=key, ca_file=ca_file, timeout_s=TIMEOUT_S) as client:
             count = 0
             while not self._stop.wait(PAUSE_S):
                 began_s, prediction_id, error = time.monotonic(), "", ""
