@@ -35,6 +35,8 @@ def test_a_prediction_opens_with_its_photograph_under_the_heat_map(desks: Mappin
         expect(heat).to_have_css("opacity", "0.8")
         page.keyboard.press("z")
         expect(page.get_by_role("button", name="Zoom")).to_have_attribute("aria-pressed", "true")
+        for picture in (photograph, heat):  # near in the next frame, not with the key
+            expect(picture).to_have_css("transform", "matrix(2.5, 0, 0, 2.5, 0, 0)")
         near = [picture.bounding_box() for picture in (photograph, heat)]
         assert near[0] == near[1]  # the heat map stays on its place of the photograph
         frame = page.locator(".p-frame").bounding_box()
