@@ -26,6 +26,7 @@ _PLACES: Final = (
     REPOSITORY / ".venv" / "faketime" / "usr" / "lib",  # where `make fault` puts it
     Path("/usr/lib"),
 )
+_SWITCH_MS: Final = str(round(1000 * sys.getswitchinterval()))
 # The library takes the end of a sleep, which Python gives by the monotonic clock, for one by the wall clock.
 _SLEEP: Final = """\
 import select
@@ -87,6 +88,9 @@ class MovedClock:
             "FAKETIME_TIMESTAMP_FILE": str(self.file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            # The library takes the end of a wait by the monotonic clock for one by the wall clock, long past: whoever
+            # waited for the interpreter's lock asked for it thousands of times a second, with a look at the file each.
+            "FAKETIME_WAIT_MS": _SWITCH_MS,
             "NO_FAKE_STAT": "1",
         }
 
