@@ -9,5 +9,5 @@ from __future__ import annotations
 from typing import Final
 
 BYTES_MAX: Final = 20 * 2**20  # of the file; a 48-megapixel phone JPEG has 12 to 18 MiB
-PIXELS_MAX: Final = 50_000_000  # 48-megapixel phones; decoded to RGB that is 150 MB
+PIXELS_MAX: Final = 8_192 * 6_144  # the full picture of a 50-megapixel phone; decoded to RGB that is 151 MB
 SIDE_PX_MIN: Final = 32  # of either side: smaller than this no class could be told by anyone

@@ -73,6 +73,17 @@ async def test_pixels_that_do_not_keep_the_headers_promise_are_corrupt(decoders:
     assert decoders.restarts == 0
 
 
+async def test_the_full_picture_of_a_phone_is_taken_turned_as_it_was_held(decoders: Decoders) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    content = encoded(Image.effect_noise((1024, 768), 50).resize((8192, 6144)), "JPEG", exif=turned)
+
+    decoded = await decoders.open(content, read_header(content, LIMITS), size_px=SIZE)
+
+    assert decoded.source_px == (6144, 8192)
+    assert decoders.restarts == 0
+
+
 async def test_a_claim_that_the_pixels_do_not_keep_is_corrupt(decoders: Decoders) -> None:
     content = photo(side_px=200)
 

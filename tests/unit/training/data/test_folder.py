@@ -451,7 +451,7 @@ def test_a_picture_beyond_all_bounds_is_not_called_damaged(tmp_path: Path) -> No
 
     (broken,) = scan_folder(root).broken
 
-    assert broken.why == "has far more pixels than the 50,000,000 that servers take"
+    assert broken.why == "has far more pixels than the 50,331,648 that servers take"
 
 
 def test_a_folder_inside_a_class_is_named_though_its_name_is_not_utf_8(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_check_and_train_name_the_photograph_and_what_servers_take(
         mend = "bring a larger one, or move it out of the folder"
     else:
         Image.new("1", (10_000, 9000)).save(tmp_path / "data/a/odd.png")  # Pillow has a warning of its own for so many
-        why = "has 10000 x 9000 pixels, and servers take at most 50,000,000"
+        why = "has 10000 x 9000 pixels, and servers take at most 50,331,648"
         mend = "save it smaller, or move it out of the folder"
 
     checked = CliRunner().invoke(amulet, ["data", "check", "data", "--quick"])
