@@ -131,6 +131,28 @@ def test_a_photograph_that_is_damaged_or_absurdly_large_is_an_os_error() -> None
             overlay_png(broken, MAP)
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_full_picture_of_a_phone_is_shrunk_whatever_pillow_says_of_so_many_pixels() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture = Image.new("L", (16_384, 12_288))
+    picture.paste(255, (0, 0, 8192, 12_288))
+
+    small = Image.open(BytesIO(shrink(encoded(picture, exif=turned), 400)))
+
+    assert small.size == (300, 400)
+    assert (small.getpixel((150, 100)), small.getpixel((150, 300))) == (255, 0)  # upright: what was left is above
+
+
+def test_a_jpeg_of_more_pixels_than_any_phone_makes_is_told_by_its_size() -> None:
+    photo = encoded(Image.new("RGB", (8, 8)))
+    at = photo.index(b"\xff\xc0") + 5
+    promise = photo[:at] + (60_000).to_bytes(2) * 2 + photo[at + 4 :]
+
+    with pytest.raises(OSError, match="60000 x 60000 pixels, and at most 201,326,592 are read"):
+        shrink(promise, 50)
+
+
 def test_a_small_photograph_is_sent_as_it_is() -> None:
     photo = encoded(Image.new("RGB", (300, 200)))
     assert shrink(photo, 300) is photo
