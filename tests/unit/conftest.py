@@ -25,7 +25,7 @@ LONGEST: Final = (
     "training/explanation/test_methods.py",
     "client/test_command.py",
     "training/explanation/test_batch.py",
-    "training/evaluation/test_intervals.py",
+    "training/statistics/test_intervals.py",
     "training/experiments/test_tracking.py",
 )
 

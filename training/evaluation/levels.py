@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, DecisionLimits, Level, at_level, prediction_set, sure_level
-from training.evaluation.intervals import Interval, share_of
+from training.statistics.intervals import Interval, share_of
 
 
 class Grouping(Protocol):

@@ -50,9 +50,9 @@ from training.data.folder import SUFFIXES, Folder, Photo, load_folder, read_phot
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
 from training.evaluation import learnt
 from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
-from training.evaluation.intervals import effective
 from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
+from training.statistics.intervals import effective
 
 SUFFIX: Final = "int8"
 FIGURES: Final = "quantized.json"

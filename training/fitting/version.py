@@ -16,10 +16,11 @@ from training.calibration.trial import Foldable, Trial, tried_temperature
 from training.errors import DataTooSmall
 from training.export.fused_graph import Fitted
 from training.fitting.features import Features
-from training.fitting.head_only import fit_head, within_class
+from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.models.heads import Head
 from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour, relative_mahalanobis, thresholds
+from training.statistics.covariance import within_class
 
 PARTS: Final = ("train", "calibration", "thresholds")
 DETECTORS: Final = (combination.NAME, mahalanobis.NAME, nearest_neighbour.NAME, isolation_forest.NAME)

@@ -18,10 +18,10 @@ from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import GroupRow
 from training.evaluation.course import CURVES
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
-from training.evaluation.intervals import Interval, share_of
 from training.evaluation.judgement import OutsideSeen
-from training.evaluation.metrics import CalibrationLuck
 from training.evaluation.report import Subject
+from training.statistics.intervals import Interval, share_of
+from training.statistics.metrics import CalibrationLuck
 
 
 class Reader(HTMLParser):
