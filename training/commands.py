@@ -22,7 +22,7 @@ from training.terminal import SEED_MAX, named, settings_of, stage_lines, stages,
 
 if TYPE_CHECKING:
     from model_store.card import Card
-    from training.evaluation.learnt import TrainedOn
+    from training.served.learnt import TrainedOn
 
 # The modules that do the work import torch, which takes seconds: `--help` must not.
 
@@ -242,10 +242,10 @@ def evaluate(
     if len({name for name, _ in sets}) < len(sets):
         raise click.UsageError("two --ood sets have one name: give each its own, as in --ood coins=DIR")
     with worded(), stages() as say:
-        from training.evaluation.answers import GraphModel
         from training.evaluation.evaluate import OutsideSet
         from training.evaluation.evaluate import evaluate as measure
         from training.fitting.features import network_cores
+        from training.served.answers import GraphModel
 
         opened = GraphModel.open(model, threads=network_cores())
         found = measure(

@@ -26,8 +26,7 @@ from training.data.folder import Folder, Photo, load_folder, set_fingerprint
 from training.data.others import Others, SetAside, read_others, set_aside
 from training.data.splits import Split
 from training.errors import SettingWrong
-from training.evaluation import crossvalidation, learnt, report, subjects
-from training.evaluation.answers import GraphModel
+from training.evaluation import crossvalidation, report, subjects
 from training.evaluation.assessment import Answered, Assessment, assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
@@ -43,6 +42,8 @@ from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight
 from training.models.heads import Network
+from training.served import learnt
+from training.served.answers import GraphModel
 
 FOLDS: Final = 5
 _MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")

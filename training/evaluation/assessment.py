@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from training.data.quality import Flaw, Quality
-from training.evaluation.answers import verdict_name
-from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
+from training.evaluation.levels import Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.views import MultiView, multi_view
+from training.served.above import Above
+from training.served.answers import verdict_name
 from training.statistics import metrics
 from training.statistics.intervals import (
     Interval,

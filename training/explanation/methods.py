@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import HEAT_MAP, HEAT_MAP_PLUS_PLUS, Answers, GraphModel
+from training.served.answers import HEAT_MAP, HEAT_MAP_PLUS_PLUS, Answers, GraphModel
 
 GRAD_CAM: Final = "grad_cam"
 GRAD_CAM_PLUS_PLUS: Final = "grad_cam_plus_plus"

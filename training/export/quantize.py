@@ -48,10 +48,10 @@ from protos.verdict import DetectorLimits
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import SUFFIXES, Folder, Photo, load_folder, read_photo
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
-from training.evaluation import learnt
-from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
 from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
+from training.served import learnt
+from training.served.answers import CARD, GRAPH, Answers, GraphModel
 from training.statistics.intervals import effective
 
 SUFFIX: Final = "int8"

@@ -36,14 +36,14 @@ from model_store.examples import THUMBNAIL_PX, Example
 from training import locks
 from training.data.folder import Photo
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import CARD, GRAPH, GraphModel
-from training.evaluation.learnt import digest_of
 from training.export.fused_graph import Fitted
 from training.fitting import checkpoints
 from training.fitting.recipe import RECIPES, Recipe, with_settings
 from training.models.backbones import Backbone, spec_of
 from training.models.heads import LinearHead, Network
 from training.results import unmakeable
+from training.served.answers import CARD, GRAPH, GraphModel
+from training.served.learnt import digest_of
 
 REFERENCE: Final = "reference.json"
 CHECKPOINT: Final = "checkpoint.pt"

@@ -15,10 +15,10 @@ from training.data.commands import data
 from training.data.errors import DataWrong
 from training.data.exported import MANIFEST, is_export
 from training.errors import ModelUnreadable
-from training.evaluation import learnt
 from training.experiments import commands as experiments
 from training.experiments.search_command import search
 from training.experiments.tracking import read_runs
+from training.served import learnt
 from training.synthetic.commands import synth
 from training.synthetic.make import ORIGINS, origins_of
 

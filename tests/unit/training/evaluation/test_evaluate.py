@@ -17,8 +17,8 @@ from tests.unit.training.evaluation.cast import Colours, write_colours, write_da
 from training.commands import evaluate as command
 from training.data.errors import FolderMissing
 from training.errors import LabelsUnknown, ModelUnreadable
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
+from training.served.answers import GraphModel
 
 
 @pytest.fixture(scope="module")

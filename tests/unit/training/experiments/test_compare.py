@@ -15,7 +15,6 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from tests import tiny_archive
 from tests.unit.training.evaluation.cast import write_colours
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import evaluate
 from training.experiments.commands import compare as command
 from training.experiments.compare import Candidate, Difference, compare_models, compare_runs, decide
@@ -24,6 +23,7 @@ from training.experiments.page import comparison_page
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, read_runs
 from training.export import latency
 from training.export.processor import processor
+from training.served.answers import GraphModel
 from training.statistics.intervals import Interval, share_of
 
 LABELS = ["red"] * 8 + ["green"] * 8 + ["blue"] * 8

@@ -20,9 +20,9 @@ from training import pipeline
 from training.commands import train
 from training.data.folder import load_folder
 from training.errors import SettingWrong, WeightsMissing
-from training.evaluation.answers import GraphModel
 from training.fitting import checkpoints
 from training.fitting.recipe import Recipe, recipe_of, with_settings
+from training.served.answers import GraphModel
 
 ROOT = Path(__file__).parents[4]
 

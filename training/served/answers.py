@@ -24,8 +24,8 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, decide, prediction_set
 from training.data.errors import PhotoBroken
 from training.errors import ModelUnreadable
-from training.evaluation.learnt import Learnt, learnt_of
-from training.evaluation.levels import Above, above
+from training.served.above import Above, above
+from training.served.learnt import Learnt, learnt_of
 
 GRAPH: Final = "model.onnx"
 CARD: Final = "model.json"
