@@ -21,7 +21,7 @@ from training.evaluation.evaluate import OutsideSet, evaluate
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.kept_answers import Answers, answers_in, answers_of, auroc_in, records_of
 from training.experiments.tracking import TrackedRun
-from training.export.processor import processor
+from training.processor import processor
 from training.served.answers import GraphModel
 from training.statistics import metrics
 from training.statistics.intervals import Interval, bootstrap_all, effective, of_class_mean, of_difference, reflected

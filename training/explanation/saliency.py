@@ -15,7 +15,7 @@ from captum.attr import Saliency
 from numpy.typing import NDArray
 
 from training.explanation.methods import Explain
-from training.export.run_folder import read_network
+from training.fitting.saved import read_network
 from training.models.heads import Network
 from training.served.answers import Answers, GraphModel
 

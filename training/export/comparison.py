@@ -21,7 +21,7 @@ from training.data.folder import Photo
 from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
 from training.export import latency, quantize, run_folder, safeguards, torchscript
 from training.export.latency import Cost
-from training.export.processor import processor
+from training.processor import processor
 from training.served.answers import CARD, GRAPH, GraphModel
 from training.served.learnt import TrainedOn
 from training.statistics.intervals import bootstrap

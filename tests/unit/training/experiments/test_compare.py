@@ -22,7 +22,7 @@ from training.experiments.cost import Cost
 from training.experiments.page import comparison_page
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, read_runs
 from training.export import latency
-from training.export.processor import processor
+from training.processor import processor
 from training.served.answers import GraphModel
 from training.statistics.intervals import Interval, share_of
 

@@ -18,7 +18,7 @@ from training.errors import ModelUnreadable, SettingWrong
 from training.explanation.commands import explain
 from training.explanation.methods import METHODS, method_of, methods_of
 from training.explanation.saliency import gradients, in_squares
-from training.export.run_folder import read_network
+from training.fitting.saved import read_network
 from training.served.answers import GraphModel
 
 
