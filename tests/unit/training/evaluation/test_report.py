@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.training.evaluation.cast import Colours, write_colours
-from training.commands import evaluate as command
+from training.commands.evaluate import evaluate as command
 from training.evaluation import judgement, report, subjects, unseen
 from training.evaluation.assessment import GroupRow
 from training.evaluation.course import CURVES

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from model_store.card import Card
 from tests.tiny_archive import write_run
 from tests.unit.training.conftest import SmallRun
+from training.commands.explain import explain
 from training.errors import ModelUnreadable, SettingWrong
-from training.explanation.commands import explain
 from training.explanation.methods import METHODS, method_of, methods_of
 from training.explanation.saliency import gradients, in_squares
 from training.fitting.saved import read_network

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from model_store import graph_rules
 from tests.unit.training.data.cast import write_folder
 from training import pipeline
-from training.commands import train
+from training.commands.train import train
 from training.data.folder import load_folder
 from training.errors import SettingWrong, WeightsMissing
 from training.fitting import checkpoints

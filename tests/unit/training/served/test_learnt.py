@@ -13,7 +13,7 @@ from model_store import examples
 from model_store.archive import Archive
 from tests.unit.training.conftest import SmallRun
 from tests.unit.training.evaluation.cast import Colours, write_colours
-from training.commands import evaluate as command
+from training.commands.evaluate import evaluate as command
 from training.data.folder import load_folder, load_outside, scan_folder
 from training.errors import ModelUnreadable, SettingWrong
 from training.evaluation import report, robustness, robustness_page, subjects
