@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from training.augmentation import backdrop
 from training.explanation.contrast import Flips, blurred, flips, hidden
-from training.explanation.methods import GRAD_CAM, Explain
-from training.served.answers import GraphModel, Progress
+from training.explanation.methods import GRAD_CAM
+from training.served.answers import Explain, GraphModel, Progress
 
 _STEPS: Final = 10
 _CHANCE: Final = "chance"

@@ -71,6 +71,11 @@ class Answers:
         return self.probabilities[index].tolist(), {name: float(rows[index]) for name, rows in self.scores.items()}
 
 
+# images uint8 [H, W, 3] of one batch, and a class or -1 for each one's best -> what the model says of them, and grids
+# [n, rows, columns], at least 0.
+Explain = Callable[[Sequence[NDArray[np.uint8]], int], tuple[Answers, NDArray[np.floating]]]
+
+
 class GraphModel:
     """`model.onnx` and its card, opened with onnxruntime. Not for several threads at once."""
 
