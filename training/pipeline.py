@@ -26,8 +26,7 @@ from training.data.folder import Folder, Photo, load_folder, set_fingerprint
 from training.data.others import Others, SetAside, read_others, set_aside
 from training.data.splits import Split
 from training.errors import SettingWrong
-from training.evaluation import crossvalidation, learnt, report, subjects
-from training.evaluation.answers import GraphModel
+from training.evaluation import crossvalidation, report, subjects
 from training.evaluation.assessment import Answered, Assessment, assess
 from training.evaluation.figures import Provenance, confusion_of, figures_of, reliability_of
 from training.evaluation.records import answered_of, metrics_of, reference_of
@@ -36,13 +35,16 @@ from training.export import card_page, fused_graph, parity, run_folder
 from training.export.card import Learning, Measures, card_of
 from training.export.golden import drawn_photos, golden_photos
 from training.export.parity import Parity
-from training.fitting import head_only, lenses
+from training.fitting import head_only, lenses, saved
 from training.fitting.features import Eye, network_cores
 from training.fitting.kept_features import Shelf
 from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight
+from training.models import backbone_graph
 from training.models.heads import Network
+from training.served import learnt
+from training.served.answers import GraphModel
 
 FOLDS: Final = 5
 _MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -232,7 +234,7 @@ def _fit(request: Request, given: _Given, eyes: Eyes, say: Say) -> _Model:
     fitted = version.fitted
     whole = fused_graph.fuse(lens.graph, fitted, pooled=lens.backbone.channels)
     network = Network(lens.backbone, fused_graph.linear(fitted.head)).eval()
-    graph = fused_graph.to_bytes(whole)
+    graph = backbone_graph.to_bytes(whole)
     say("Comparing the graph with the model", 0, 1)
     images = [lens.eye.pixels(photo) for photo in _spread(folder.photos, parity.PHOTOS)]
     equal = parity.check(network, fitted, version.limits, graph, images)
@@ -289,7 +291,7 @@ def _write(place: Path, request: Request, given: _Given, measured: _Measured, mo
     golden = run_folder.write_golden(place, photographs, GraphModel(card, model.graph, threads=threads))
     card = replace(card, golden=golden)
     run_folder.write_model(place, card, model.graph)
-    run_folder.write_checkpoint(place, model.network, fit.version.fitted, request.recipe)
+    saved.write_checkpoint(place, model.network, fit.version.fitted, request.recipe)
     (place / examples.FILE).write_text(listed, "utf-8")
     reference = reference_of(folder, measured.found, measured.answered.qualities, unlearnt=_unlearnt(fit, folder))
     (place / run_folder.REFERENCE).write_text(reference, "utf-8")

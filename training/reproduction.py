@@ -15,10 +15,10 @@ from model_store.card import Card, CardInvalid
 from training.data.errors import DataWrong
 from training.data.folder import load_folder, load_outside, set_fingerprint
 from training.errors import ModelUnreadable, SettingWrong, WeightsMissing
-from training.evaluation.answers import CARD, read_model
 from training.fitting import lenses
 from training.fitting.recipe import RECIPES, Recipe, with_settings
 from training.pipeline import Request
+from training.served.answers import CARD, read_model
 
 _FP32: Final = "fp32"
 

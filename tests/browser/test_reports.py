@@ -17,13 +17,13 @@ from tests.unit.training.experiments.test_compare import write_run
 from training.data import report as data_report
 from training.data.check import check_folder
 from training.evaluation import report, robustness, robustness_page, subjects
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import OutsideSet, evaluate
-from training.evaluation.intervals import Interval
 from training.experiments.ablate import Ablation, Row, Variant
 from training.experiments.compare import compare_runs
 from training.experiments.page import ablation_page, comparison_page
 from training.fitting.recipe import recipe_of
+from training.served.answers import GraphModel
+from training.statistics.intervals import Interval
 from training.synthetic import ab_test
 from training.synthetic import page as synthetic_page
 from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, decide

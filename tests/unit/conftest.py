@@ -17,7 +17,7 @@ LONGEST: Final = (
     "console/retraining/test_real_training.py",
     "training/experiments/test_compare.py",
     "training/experiments/test_ablate.py",
-    "training/evaluation/test_learnt.py",
+    "training/served/test_learnt.py",
     "training/test_reproduction.py",
     "cli/test_leftovers.py",
     "cli/test_other_answers.py",
@@ -25,7 +25,7 @@ LONGEST: Final = (
     "training/explanation/test_methods.py",
     "client/test_command.py",
     "training/explanation/test_batch.py",
-    "training/evaluation/test_intervals.py",
+    "training/statistics/test_intervals.py",
     "training/experiments/test_tracking.py",
 )
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from training.calibration.temperature import Scored, fit_temperature
-from training.evaluation.metrics import ECE_BINS
+from training.statistics.metrics import ECE_BINS
 
 FOLDS = 5
 

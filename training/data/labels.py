@@ -27,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from training.data.duplicates import group_numbers
 from training.data.folder import LOOK_PX, Photo
 from training.data.splits import divide
-from training.evaluation import metrics
-from training.evaluation.intervals import Interval, bootstrap, of_class_mean
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap, of_class_mean
 
 Array = NDArray[np.floating[Any]]
 

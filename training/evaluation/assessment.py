@@ -19,9 +19,13 @@ from numpy.typing import NDArray
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from training.data.quality import Flaw, Quality
-from training.evaluation import metrics
-from training.evaluation.answers import verdict_name
-from training.evaluation.intervals import (
+from training.evaluation.levels import Grouping, LevelRow, level_rows
+from training.evaluation.look_alikes import LookAlikes, look_alikes
+from training.evaluation.views import MultiView, multi_view
+from training.served.above import Above
+from training.served.answers import verdict_name
+from training.statistics import metrics
+from training.statistics.intervals import (
     Interval,
     bootstrap_all,
     effective,
@@ -30,10 +34,7 @@ from training.evaluation.intervals import (
     share_of,
     with_room,
 )
-from training.evaluation.levels import Above, Grouping, LevelRow, level_rows
-from training.evaluation.look_alikes import LookAlikes, look_alikes
-from training.evaluation.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
-from training.evaluation.views import MultiView, multi_view
+from training.statistics.metrics import CalibrationLuck, ReliabilityBin, RiskCoverage
 
 FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll", "aurc")
 BINNINGS: Final = (5, 10, 15, 20)

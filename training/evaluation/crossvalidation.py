@@ -23,13 +23,13 @@ from training.data.duplicates import group_numbers
 from training.data.folder import Folder, Photo
 from training.data.splits import divide, label_of
 from training.errors import DataTooSmall
-from training.evaluation.levels import Above, above
 from training.fitting.features import Features, Progress
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Sight
 from training.fitting.version import PARTS, Cut, Part, Version, fit_version
 from training.models.heads import Head
+from training.served.above import Above, above
 from training.side_by_side import side_by_side
 
 Groups = Sequence[Sequence[Photo]]

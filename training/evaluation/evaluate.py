@@ -23,14 +23,15 @@ from training.data.folder import SUFFIXES, Photo, fingerprint, read_photo, scan_
 from training.data.names import composed
 from training.data.quality import flaws, qualities
 from training.errors import LabelsUnknown
-from training.evaluation import metrics
-from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, assess
-from training.evaluation.intervals import Interval, bootstrap_all, effective, share_of, with_room
-from training.evaluation.learnt import TrainedOn
-from training.evaluation.levels import Above, level_name
+from training.evaluation.levels import level_name
 from training.evaluation.tables import tables
 from training.listing import listed
+from training.served.above import Above
+from training.served.answers import Answers, GraphModel, Progress, reason_names, verdict_name
+from training.served.learnt import TrainedOn
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, effective, share_of, with_room
 
 _SEED: Final = 0  # of the bootstrap: the same photographs give the same intervals
 

@@ -15,20 +15,13 @@ from model_store.card import MetricCard
 from model_store.measured import ConfusionCard, ReliabilityBinCard, ReliabilityCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from training.data.folder import Folder
-from training.evaluation import metrics
 from training.evaluation.assessment import Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
-from training.evaluation.intervals import (
-    Interval,
-    bootstrap,
-    effective,
-    of_class_mean,
-    share_of,
-    with_room,
-)
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.unseen import LeftOut, how_left_out, mean_auroc
 from training.evaluation.views import multi_view
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap, effective, of_class_mean, share_of, with_room
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  # a metric's may be longer: something stands before and after it
 _UNSEEN_CLASS: Final = "unseen_class"  # no set of other things is called so

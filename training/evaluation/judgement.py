@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 
-from training.evaluation import metrics
 from training.evaluation.assessment import Assessment, ClassRow
-from training.evaluation.intervals import Interval
 from training.listing import listed
+from training.statistics import metrics
+from training.statistics.intervals import Interval
 
 BALANCED_ACCURACY_MIN: Final = 0.90
 CLASS_F1_MIN: Final = 0.80

@@ -1,17 +1,16 @@
-"""Answers above the classes: where an unsure answer backs off to in the class tree, and how often that is right."""
+"""How good answers above the classes are: how often an unsure one backs off, and how often that is right."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protos.amulet.v1 import vocabulary_pb2 as words
-from protos.verdict import Decision, DecisionLimits, Level, at_level, prediction_set, sure_level
-from training.evaluation.intervals import Interval, share_of
+from training.served.above import Above
+from training.statistics.intervals import Interval, share_of
 
 
 class Grouping(Protocol):
@@ -22,14 +21,6 @@ class Grouping(Protocol):
 
     @property
     def group_of(self) -> tuple[int, ...]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Above:
-    """What is said of one photograph above the classes."""
-
-    level: int | None  # where its answer stands; None: the classes are sure, or no level is
-    sets: tuple[tuple[int, ...], ...]  # for each level, the groups of its conformal set
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +52,6 @@ class LevelRow:
                 "wrong": self.wrong.pair(),
             },
         }
-
-
-def above(
-    decision: Decision,
-    probabilities: Sequence[float],
-    scores: Mapping[str, float],
-    limits: DecisionLimits,
-    levels: Sequence[Level],
-) -> Above:
-    """decision: on the classes, by the same limits."""
-    unsure = decision.verdict == words.VERDICT_UNSURE
-    return Above(
-        level=sure_level(probabilities, scores, limits, levels) if unsure else None,
-        sets=tuple(prediction_set(level.of(probabilities), at_level(limits, level)) for level in levels),
-    )
 
 
 def level_name(said: Above, levels: Sequence[Grouping]) -> str:

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, mannwhitneyu, norm
 
-from training.evaluation.metrics import confusion_matrix
 from training.evaluation.several import holm
+from training.statistics.metrics import confusion_matrix
 
 ALPHA: Final = 0.05
 POWER: Final = 0.8

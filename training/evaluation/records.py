@@ -15,12 +15,12 @@ from model_store.card import Card
 from model_store.projection import projected
 from training.data.folder import Folder
 from training.data.quality import Quality, flaws, qualities
-from training.evaluation.answers import reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.levels import level_name
 from training.evaluation.tables import tables
 from training.evaluation.unseen import LeftOut
+from training.served.answers import reason_names, verdict_name
 
 QUALITIES: Final = ("sharpness_var", "brightness_ratio", "contrast_ratio")
 

@@ -16,9 +16,7 @@ from protos.verdict import Decision
 from protos.wording import DISCLAIMER
 from training.data.folder import Photo
 from training.evaluation import course, judgement
-from training.evaluation.answers import GraphModel, reason_names, verdict_name
 from training.evaluation.assessment import Answered, Assessment, ClassRow, GroupRow
-from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.look_alikes import LookAlikes
 from training.evaluation.unseen import how_left_out
@@ -26,6 +24,8 @@ from training.explanation.contrast import contrast, contrasted
 from training.explanation.overlay import overlaid
 from training.pages import charts, pictures, render, settings_rows
 from training.pages.charts import Border, Line
+from training.served.answers import GraphModel, reason_names, verdict_name
+from training.statistics.intervals import Interval
 
 MISTAKES_SHOWN_MAX: Final = 18
 UNSEEN_SHOWN_MAX: Final = 30  # classes, the hardest first; metrics.json lists all

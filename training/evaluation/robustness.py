@@ -25,11 +25,11 @@ from training.data.duplicates import grouped
 from training.data.errors import FolderMissing
 from training.data.folder import Photo, fingerprint, scan_folder
 from training.errors import LabelsUnknown, SettingWrong
-from training.evaluation import metrics
-from training.evaluation.answers import GraphModel, verdict_name
 from training.evaluation.assessment import VERDICTS
-from training.evaluation.intervals import Interval, bootstrap_all, of_class_mean
-from training.evaluation.learnt import TrainedOn
+from training.served.answers import GraphModel, verdict_name
+from training.served.learnt import TrainedOn
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, of_class_mean
 
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from scipy.stats import norm
 
-from training.evaluation.intervals import LEVEL, Interval
+from training.statistics.intervals import LEVEL, Interval
 
 ALPHA: Final = 1.0 - LEVEL
 _Z: Final = float(norm.ppf((1.0 + LEVEL) / 2.0))

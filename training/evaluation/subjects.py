@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.data.folder import Folder
-from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import Answered, Assessment
 from training.evaluation.crossvalidation import OutOfFold
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.figures import outside_areas
-from training.evaluation.intervals import Interval
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.report import OutsideShown, Subject, mistakes_of
 from training.evaluation.unseen import LeftOut
+from training.served.answers import GraphModel
+from training.statistics.intervals import Interval
 
 
 def of_run(

@@ -18,13 +18,13 @@ from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo
 from training.data.splits import divide
 from training.errors import DataTooSmall
-from training.evaluation import metrics
 from training.evaluation.crossvalidation import Fit, Groups, fit_on, labels_of, ratios_of
-from training.evaluation.intervals import Interval, bootstrap, effective, with_room
 from training.fitting.features import Progress
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Outside, Sight
 from training.side_by_side import side_by_side
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap, effective, with_room
 
 VERSIONS_MAX: Final = 24  # each is one fit: 300 of them took a quarter of an hour (decision 0248)
 _Told = TypeVar("_Told")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval, bootstrap, of_difference, share_of
+from training.statistics.intervals import Interval, bootstrap, of_difference, share_of
 
 _PROBABILITY_MIN: Final = 1e-9  # the gateway's
 

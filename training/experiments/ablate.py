@@ -22,8 +22,7 @@ from training.augmentation import backdrop
 from training.augmentation.standard import Strength
 from training.data.folder import Photo
 from training.errors import SettingWrong
-from training.evaluation import crossvalidation, metrics, several
-from training.evaluation.intervals import Interval, bootstrap_all, effective, reflected, with_room
+from training.evaluation import crossvalidation, several
 from training.experiments.kept_trials import KeptTrials
 from training.experiments.trials import EyesOf, Ground, Trial, tasks_of, trials_of
 from training.fitting.companion import JOINED
@@ -31,6 +30,8 @@ from training.fitting.ranges import HEADS
 from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.tuning import Tuning
 from training.models import weights
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, effective, reflected, with_room
 
 # Where there are weights for them, each at the size of the recipes and at one nearer to what it was schooled at.
 _NETWORKS: Final = (

@@ -20,12 +20,13 @@ from training.calibration.temperature import Scored, fit_temperature, probabilit
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import load_folder
 from training.data.splits import divide
-from training.evaluation import crossvalidation, metrics, several
+from training.evaluation import crossvalidation, several
 from training.evaluation.crossvalidation import Fit
-from training.evaluation.intervals import Interval, bootstrap_all, reflected
 from training.experiments.trials import EyesOf, look_of
 from training.fitting.recipe import Recipe
 from training.fitting.version import scored, scored_inside
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, reflected
 
 FIGURES: Final = ("ece", "nll", "brier", "ece_views", "nll_views")
 SERVED: Final = "temperature (served)"

@@ -86,8 +86,8 @@ def robustness(
     with worded(), stages() as say:
         from training.evaluation import robustness as experiment
         from training.evaluation import robustness_page
-        from training.evaluation.answers import GraphModel
         from training.fitting.features import network_cores
+        from training.served.answers import GraphModel
 
         opened = GraphModel.open(model, threads=network_cores())
         measured = experiment.of_model(

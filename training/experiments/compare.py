@@ -16,21 +16,15 @@ from numpy.typing import NDArray
 
 from training.data.errors import printable
 from training.errors import SettingWrong
-from training.evaluation import metrics, several
-from training.evaluation.answers import GraphModel
+from training.evaluation import several
 from training.evaluation.evaluate import OutsideSet, evaluate
-from training.evaluation.intervals import (
-    Interval,
-    bootstrap_all,
-    effective,
-    of_class_mean,
-    of_difference,
-    reflected,
-)
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.kept_answers import Answers, answers_in, answers_of, auroc_in, records_of
 from training.experiments.tracking import TrackedRun
-from training.export.processor import processor
+from training.processor import processor
+from training.served.answers import GraphModel
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, effective, of_class_mean, of_difference, reflected
 
 # What a version must reach to be taken into service.
 MACRO_F1_MIN: Final = 0.85

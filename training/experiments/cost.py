@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from training.evaluation.answers import GRAPH, GraphModel, read_model
 from training.experiments.tracking import TrackedRun
 from training.export import latency
+from training.served.answers import GRAPH, GraphModel, read_model
 
 _ROUNDS: Final = 3
 _TRAINS: Final = "train"  # the command whose runs tell of a training

@@ -19,9 +19,8 @@ from training.data.duplicates import group_numbers, grouped, groups, near_duplic
 from training.data.folder import load_folder
 from training.data.others import read_unlike
 from training.errors import DataTooSmall
-from training.evaluation import crossvalidation, metrics, several
+from training.evaluation import crossvalidation, several
 from training.evaluation.crossvalidation import Fit
-from training.evaluation.intervals import Interval, bootstrap_all, effective, with_room
 from training.evaluation.unseen import Without, drawn, places_of, without_each_class
 from training.experiments.trials import EyesOf, look_of
 from training.export.fused_graph import linear
@@ -36,6 +35,8 @@ from training.ood import (
     relative_mahalanobis,
     vim,
 )
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, effective, with_room
 
 GRAPH: Final = (
     "all of the graph"  # the OOD score of the verdict: the combination, and any other detector beyond its border

@@ -8,7 +8,6 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from training.evaluation import several
-from training.evaluation.intervals import Interval
 from training.evaluation.unseen import how_left_out
 from training.experiments import compare
 from training.experiments.ablate import Ablation
@@ -16,6 +15,7 @@ from training.experiments.calibrators import SERVED, Calibrators
 from training.experiments.compare import Comparison
 from training.experiments.detectors import UNSEEN, Detectors
 from training.pages import charts, render
+from training.statistics.intervals import Interval
 
 _FIGURE_WORDS: Final = {
     "balanced_accuracy": "balanced accuracy",

@@ -28,13 +28,14 @@ from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.data.splits import divide
 from training.errors import SettingWrong
-from training.evaluation import crossvalidation, metrics
+from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups, head_on
-from training.evaluation.intervals import Interval, bootstrap_all, of_class_mean
 from training.experiments.search_space import Space
 from training.experiments.sights import EyeOf, Sights
 from training.fitting.features import Features
 from training.fitting.recipe import Recipe
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all, of_class_mean
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -26,13 +26,12 @@ from training.data.folder import Folder, Photo, load_folder
 from training.data.others import read_unlike
 from training.evaluation import crossvalidation
 from training.evaluation.crossvalidation import Groups
-from training.export import fused_graph
 from training.fitting.companion import FEATURES
 from training.fitting.features import Eye, network_cores
 from training.fitting.lenses import Look, Tutor, eyes_of, lens_of, pair_of, starting_backbone
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
-from training.models import weights
+from training.models import backbone_graph, weights
 from training.models.backbones import spec_of
 
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
@@ -176,7 +175,7 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
             own = (recipe.backbone, recipe.levels, recipe.input_px, companion)
             if own not in pairs:
                 pair = pair_of(recipe, companion)
-                pairs[own] = fused_graph.to_bytes(fused_graph.export_backbone(pair, input_px=recipe.seen_px))
+                pairs[own] = backbone_graph.to_bytes(backbone_graph.export_backbone(pair, input_px=recipe.seen_px))
             return still(look(Eye(pairs[own], recipe, threads=threads)))
         drawn = seed if recipe.tuning is not None else 0
         key = (recipe.backbone, recipe.levels, recipe.input_px, drawn)
@@ -185,7 +184,7 @@ def pretrained_eyes(*, threads: int) -> EyesOf:
                 starting_backbone(replace(recipe, preprocessing=None), seed=drawn), recipe, threads=threads
             )
         # The lens's own recipe decides its views: another strength is another eye on the same graph.
-        eye = Eye(fused_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
+        eye = Eye(backbone_graph.to_bytes(lenses[key].graph), recipe, threads=threads)
         lens = replace(lenses[key], eye=eye)
         eyes = eyes_of(lens, recipe, look, Tutor(together), seed=seed, threads=threads)
         if recipe.tuning is not None:

@@ -34,11 +34,11 @@ from training.data.errors import FolderMissing, PhotoBroken, printable
 from training.data.folder import SUFFIXES
 from training.data.names import composed
 from training.errors import SettingWrong
-from training.evaluation.answers import Answers, GraphModel, Progress, reason_names, verdict_name
-from training.explanation.methods import GRAD_CAM, MEANS, Explain
+from training.explanation.methods import GRAD_CAM, MEANS
 from training.explanation.overlay import overlay_png
 from training.explanation.page import Shown, page
 from training.listing import listed
+from training.served.answers import Answers, Explain, GraphModel, Progress, reason_names, verdict_name
 
 INDEX: Final = "index.html"
 DOCUMENT: Final = "explanations.json"

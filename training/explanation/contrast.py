@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from training.evaluation.answers import GraphModel
 from training.explanation.overlay import blended
+from training.served.answers import GraphModel
 
 # Of the cells: a fifth is room for one feature of the object, and leaves the object recognisable.
 HIDDEN_SHARE: Final = 0.2

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augmentation import backdrop
-from training.evaluation.answers import GraphModel, Progress
 from training.explanation.contrast import Flips, blurred, flips, hidden
-from training.explanation.methods import GRAD_CAM, Explain
+from training.explanation.methods import GRAD_CAM
+from training.served.answers import Explain, GraphModel, Progress
 
 _STEPS: Final = 10
 _CHANCE: Final = "chance"

@@ -6,17 +6,14 @@ captum does it on the network of the run that the graph is from, so that there i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import HEAT_MAP, HEAT_MAP_PLUS_PLUS, Answers, GraphModel
+from training.served.answers import HEAT_MAP, HEAT_MAP_PLUS_PLUS, Explain, GraphModel
 
 GRAD_CAM: Final = "grad_cam"
 GRAD_CAM_PLUS_PLUS: Final = "grad_cam_plus_plus"
@@ -31,10 +28,6 @@ MEANS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 _OUTPUTS: Final[Mapping[str, str]] = MappingProxyType({GRAD_CAM: HEAT_MAP, GRAD_CAM_PLUS_PLUS: HEAT_MAP_PLUS_PLUS})
-
-# images uint8 [H, W, 3] of one batch, and a class or -1 for each one's best -> what the model says of them, and grids
-# [n, rows, columns], at least 0.
-Explain = Callable[[Sequence[NDArray[np.uint8]], int], tuple[Answers, NDArray[np.floating]]]
 
 
 def method_of(model: GraphModel, place: Path, name: str) -> Explain:

@@ -15,9 +15,8 @@ from model_store import review_sheet
 from model_store.review_sheet import Item, Kind, jpeg
 from training.data.errors import printable
 from training.errors import SettingWrong
-from training.evaluation.answers import GraphModel
-from training.explanation.methods import Explain
 from training.explanation.overlay import SIDE_PX, overlaid
+from training.served.answers import Explain, GraphModel
 
 ITEMS: Final = 50  # what an expert looks through in a quarter of an hour
 

@@ -14,10 +14,9 @@ import torch
 from captum.attr import Saliency
 from numpy.typing import NDArray
 
-from training.evaluation.answers import Answers, GraphModel
-from training.explanation.methods import Explain
-from training.export.run_folder import read_network
+from training.fitting.saved import read_network
 from training.models.heads import Network
+from training.served.answers import Answers, Explain, GraphModel
 
 FINER: Final = 4  # squares a side for each cell of the graph's own maps, as far as pixels allow
 _BATCH: Final = 4  # a backward pass keeps every map of every image

@@ -32,12 +32,12 @@ from model_store.measured import ConfusionCard, ReliabilityCard
 from training import provenance
 from training.data.folder import Folder
 from training.data.splits import Split
-from training.evaluation.answers import GRAPH
 from training.evaluation.look_alikes import ANY_SIDE, LookAlikes
-from training.export import fused_graph
 from training.fitting.recipe import Recipe
 from training.fitting.version import DETECTORS, Version
+from training.models import backbone_graph
 from training.models.weights import Origin
+from training.served.answers import GRAPH
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def card_of(
             file=GRAPH,
             sha256=graph_sha256,
             form="fp32",
-            opset=fused_graph.OPSET,
+            opset=backbone_graph.OPSET,
             embedding_size=shapes["embedding"][1],
             heat_map=(shapes["heatmap"][1], shapes["heatmap"][2]),
             detectors=DETECTORS,

@@ -19,12 +19,12 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from model_store.card import Card
 from training.data.folder import Photo
 from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
-from training.evaluation.answers import CARD, GRAPH, GraphModel
-from training.evaluation.intervals import bootstrap
-from training.evaluation.learnt import TrainedOn
 from training.export import latency, quantize, run_folder, safeguards, torchscript
 from training.export.latency import Cost
-from training.export.processor import processor
+from training.processor import processor
+from training.served.answers import CARD, GRAPH, GraphModel
+from training.served.learnt import TrainedOn
+from training.statistics.intervals import bootstrap
 
 FP32: Final = "onnx"
 FORMS: Final = (FP32, "torchscript", "int8", "dynamic")

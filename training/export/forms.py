@@ -15,10 +15,10 @@ from typing import Final
 
 from model_store.card import Card, FormChoice
 from training.errors import DataTooSmall, ParityBroken
-from training.evaluation.answers import CARD
 from training.export import run_folder
-from training.export.processor import processor
 from training.export.quantize import MEASURED_MIN, Figures, Progress, quantize
+from training.processor import processor
+from training.served.answers import CARD
 
 LOSS_MAX: Final = 0.01  # of accuracy, on photographs that the quantisation did not see
 GAIN_MIN: Final = 1.1  # times as fast: less is not worth a second kind of rounding

@@ -8,28 +8,20 @@
                                                                    │   └ score_combination
                                                                    └ score_isolation_forest
 
-The backbone comes from torch's exporter, once per run; the rest is appended here node by node
+The backbone's own graph comes from `models.backbone_graph`, once per run; the rest is appended here node by node
 from the fitted numbers, so that the part that was measured with is byte for byte the part
 that is served. Only operators of ONNX itself and of ai.onnx.ml.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
-from sklearn.ensemble import IsolationForest
-from torch import nn
 
 from model_store.card import EXPLANATIONS
 from model_store.examples import NEAREST_MAX
@@ -37,72 +29,14 @@ from training.errors import SettingWrong
 from training.explanation.gradcam import ORDER_MIN
 from training.export import forest
 from training.fitting.recipe import NO_GRAPH
-from training.models.backbones import Backbone
+from training.fitting.version import Fitted
+from training.models.backbone_graph import LAST_MAP
 from training.models.heads import LENGTH_MIN, Head, LinearHead
-from training.models.pair import Pair
 from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour
 from training.ood.combination import Combination, Scale
-from training.ood.mahalanobis import Mahalanobis
-from training.ood.nearest_neighbour import NearestNeighbour
 from training.ood.spread import Spread
 
-OPSET: Final = 18
 OPSET_ML: Final = 3
-_IR_VERSION: Final = 10
-_LAST_MAP: Final = "last_map"
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Everything on top of the backbone that the graph needs."""
-
-    head: Head
-    temperature: float
-    combination: Combination
-    forest: IsolationForest
-
-    @property
-    def nearest(self) -> NearestNeighbour:
-        return self.combination.nearest
-
-    @property
-    def mahalanobis(self) -> Mahalanobis:
-        return self.combination.relative.classes
-
-
-class _Exported(nn.Module):
-    def __init__(self, backbone: Backbone | Pair) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        seen = self.backbone(self.backbone.normalised(image))
-        return (*seen.pooled, seen.last_map)
-
-
-def export_backbone(backbone: Backbone | Pair, *, input_px: int) -> ModelProto:
-    """The backbone alone: `image` in, `pooled_LEVEL` [N, channels] and `last_map` out.
-
-    The same network gives the same bytes; nothing of the machine that exported it is inside.
-    """
-    batch = torch.export.Dim("N", min=1, max=4096)
-    example = torch.zeros(2, input_px, input_px, 3, dtype=torch.uint8)
-    names = [*(f"pooled_{level}" for level in backbone.levels), _LAST_MAP]
-    with _quiet():
-        # The TorchScript exporter would leave the arithmetic of TensorFlow's padding in the graph.
-        program = torch.onnx.export(
-            _Exported(backbone),
-            (example,),
-            dynamo=True,
-            dynamic_shapes=({0: batch},),
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=names,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    return _cleaned(program.model_proto)
 
 
 def fuse(backbone_graph: ModelProto, fitted: Fitted, *, pooled: Sequence[int]) -> ModelProto:
@@ -155,11 +89,6 @@ def linear(head: Head) -> LinearHead:
     if isinstance(head, LinearHead):
         return head
     raise SettingWrong(NO_GRAPH)
-
-
-def to_bytes(model: ModelProto) -> bytes:
-    """The same bytes for the same graph."""
-    return model.SerializeToString(deterministic=True)
 
 
 class _Tail:
@@ -297,7 +226,7 @@ class _Tail:
         across = self.node("Sub", [row, along], "row_tangential")
         weights = self.node("Div", [across, length], "map_weights")
         flat = self.weight("flat_map", np.array([0, own, cells[0] * cells[1]], np.int64))
-        self.node("Reshape", [_LAST_MAP, flat], "last_map_flat")
+        self.node("Reshape", [LAST_MAP, flat], "last_map_flat")
         self.weight("heat_shape", np.array([-1, *cells], np.int64))
         total = self.node("Mul", [level, self.weight("cells", np.array(cells[0] * cells[1], np.float32))], "map_sum")
         third = self.node("Mul", [weights, total], "map_third_order")
@@ -320,40 +249,3 @@ class _Tail:
 
 def _score(detector: str) -> str:
     return f"score_{detector}"
-
-
-def _cleaned(source: ModelProto) -> ModelProto:
-    """Without stack traces, paths, guesses of shapes and names of tools: only what runs."""
-    model = ModelProto()
-    model.CopyFrom(source)
-    model.ir_version = _IR_VERSION
-    model.producer_name, model.producer_version, model.doc_string = "amulet", "", ""
-    del model.metadata_props[:]
-    graph = model.graph
-    graph.doc_string = ""
-    del graph.metadata_props[:]
-    del graph.value_info[:]
-    for number, node in enumerate(graph.node):
-        node.doc_string = ""
-        node.name = f"backbone/{number}"
-        del node.metadata_props[:]
-    for value in (*graph.input, *graph.output):
-        value.doc_string = ""
-        del value.metadata_props[:]
-    for tensor in graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
-    return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter narrates on standard output and warns about its own insides."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -10,7 +10,7 @@ from model_store import archive
 from model_store.archive import ArchiveSummary
 from protos.amulet.graph.v1 import graph_pb2
 from training.errors import ModelUnreadable
-from training.evaluation.answers import CARD
+from training.served.answers import CARD
 
 
 def package(run: Path, out: Path, *, sign_key: Path | None) -> ArchiveSummary:

@@ -22,7 +22,7 @@ from protos.verdict import DecisionLimits
 from training.calibration.temperature import probabilities_of
 from training.errors import ParityBroken
 from training.export import fused_graph
-from training.export.fused_graph import Fitted
+from training.fitting.version import Fitted
 from training.models.heads import Network
 from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour
 

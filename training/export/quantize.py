@@ -48,11 +48,12 @@ from protos.verdict import DetectorLimits
 from training.data.duplicates import group_numbers, grouped, groups, near_duplicates
 from training.data.folder import SUFFIXES, Folder, Photo, load_folder, read_photo
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
-from training.evaluation import learnt
-from training.evaluation.answers import CARD, GRAPH, Answers, GraphModel
-from training.evaluation.intervals import effective
 from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
+from training.fitting import saved
+from training.served import learnt
+from training.served.answers import CARD, GRAPH, Answers, GraphModel
+from training.statistics.intervals import effective
 
 SUFFIX: Final = "int8"
 FIGURES: Final = "quantized.json"
@@ -439,7 +440,7 @@ def _write(place: Path, run: Path, card: Card, graph: bytes, lines: Mapping[str,
         _reference_moved((run / run_folder.REFERENCE).read_text(), lines), "utf-8"
     )
     run_folder.write_json(place, FIGURES, asdict(figures))
-    for name in (run_folder.METRICS, run_folder.CHECKPOINT, examples.FILE, learnt.FILE):
+    for name in (run_folder.METRICS, saved.CHECKPOINT, examples.FILE, learnt.FILE):
         if (run / name).is_file():
             shutil.copy(run / name, place / name)
 

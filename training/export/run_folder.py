@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -35,18 +34,12 @@ from model_store.card import Card, GoldenCard
 from model_store.examples import THUMBNAIL_PX, Example
 from training import locks
 from training.data.folder import Photo
-from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import CARD, GRAPH, GraphModel
-from training.evaluation.learnt import digest_of
-from training.export.fused_graph import Fitted
-from training.fitting import checkpoints
-from training.fitting.recipe import RECIPES, Recipe, with_settings
-from training.models.backbones import Backbone, spec_of
-from training.models.heads import LinearHead, Network
+from training.errors import SettingWrong
 from training.results import unmakeable
+from training.served.answers import CARD, GRAPH, GraphModel
+from training.served.learnt import digest_of
 
 REFERENCE: Final = "reference.json"
-CHECKPOINT: Final = "checkpoint.pt"
 METRICS: Final = "metrics.json"
 TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
@@ -210,35 +203,6 @@ def _thumbnail(pixels: NDArray[np.uint8]) -> bytes:
     image = Image.fromarray(pixels).resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
     image.save(out, "JPEG", quality=_THUMBNAIL_QUALITY, optimize=True)
     return out.getvalue()
-
-
-def write_checkpoint(folder: Path, network: Network, fitted: Fitted, recipe: Recipe) -> None:
-    """Tensors and plain values only: `torch.load(..., weights_only=True)` reads it."""
-    content = checkpoints.content_of(
-        {
-            "network": network.state_dict(),
-            "temperature": fitted.temperature,
-            "mahalanobis_means": torch.from_numpy(fitted.mahalanobis.means),
-            "mahalanobis_narrowing": torch.from_numpy(fitted.mahalanobis.spread.narrowing),
-            "mahalanobis_rest": fitted.mahalanobis.spread.rest,
-            "references": torch.from_numpy(fitted.nearest.references),
-            "recipe": json.dumps(recipe.document()),
-        }
-    )
-    (folder / CHECKPOINT).write_bytes(content)
-
-
-def read_network(run: Path) -> Network:
-    """The network of a RUN folder, to be asked only. Raises ModelUnreadable where its checkpoint is missing."""
-    state = checkpoints.read(run / CHECKPOINT)
-    if state is None:
-        raise ModelUnreadable(f"{run} has no {CHECKPOINT}, which its network is made from: train the run again")
-    recipe = with_settings(RECIPES["standard"], json.loads(state["recipe"]))
-    classes, size = state["network"]["head.weight"].shape
-    empty = LinearHead(np.zeros((classes, size), np.float32), np.zeros(classes, np.float32))
-    network = Network(Backbone(spec_of(recipe.backbone), recipe.levels), empty)
-    network.load_state_dict(state["network"])
-    return network.eval().requires_grad_(False)
 
 
 def write_model(folder: Path, card: Card, graph: bytes) -> None:

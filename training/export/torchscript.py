@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from model_store.card import Card
-from training.export import run_folder
+from training.fitting import saved
 from training.models.heads import Network
 
 
@@ -30,7 +30,7 @@ class _Scripted(nn.Module):
 
 def write(run: Path, card: Card, out: Path) -> None:
     """Trace the network of a RUN folder. Raises ModelUnreadable where its checkpoint is missing."""
-    network = run_folder.read_network(run)
+    network = saved.read_network(run)
     scripted = _Scripted(network, card.temperature)
     example = torch.zeros(2, card.input.height_px, card.input.width_px, 3, dtype=torch.uint8)
     with torch.inference_mode(), warnings.catch_warnings():

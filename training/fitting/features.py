@@ -76,7 +76,7 @@ class Eye:
     """
 
     def __init__(self, graph: bytes, recipe: Recipe, *, threads: int) -> None:
-        """graph: a model of `export.fused_graph.export_backbone`.  threads: CPU cores to use."""
+        """graph: a model of `models.backbone_graph.export_backbone`.  threads: CPU cores to use."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._graph = graph

@@ -33,11 +33,11 @@ from torch.utils.data import WeightedRandomSampler
 
 from training import provenance, sampling
 from training.augmentation import standard
-from training.augmentation.mixing import Mixing
 from training.data.folder import Photo
 from training.errors import ModelUnreadable
 from training.fitting import checkpoints
 from training.fitting.head_only import fit_head
+from training.fitting.mixing import Mixing
 from training.fitting.recipe import Recipe
 from training.fitting.shown import Pixels, Shown
 from training.fitting.tuning import Tuning

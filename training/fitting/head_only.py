@@ -13,19 +13,11 @@ from sklearn.linear_model import LogisticRegression
 
 from training.blocks import in_blocks
 from training.fitting.companion import ANSWERS, Companion
-from training.fitting.covariance import Covariance
 from training.fitting.ranges import NEIGHBOURS
 from training.fitting.recipe import Recipe
 from training.models.backbones import spec_of
 from training.models.heads import Head, LinearHead, NeighbourHead
-
-
-@dataclass(frozen=True, slots=True)
-class WithinClass:
-    """Class means, and how photographs differ around them."""
-
-    means: NDArray[np.float64]  # [classes, size]
-    covariance: Covariance
+from training.statistics.covariance import WithinClass, within_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +31,6 @@ class _Rows:
 
 
 _Plane = tuple[NDArray[np.float64], NDArray[np.float64]]  # [classes, size], [classes]
-
-
-def within_class(
-    embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, shrinkage: float | None
-) -> WithinClass:
-    """embedding [n, size], labels [n] in 0..classes-1, each class at least once; shrinkage as of
-    `Covariance.around`.
-
-    Raises ValueError where a class has no row or nothing varies.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    if len(counts) != classes or not counts.all():
-        raise ValueError("every class needs at least one photograph")
-    means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in range(classes)])
-    return WithinClass(means, Covariance.around(embedding, labels, means, shrinkage=shrinkage))
 
 
 def fit_head(

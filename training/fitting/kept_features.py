@@ -29,9 +29,9 @@ from training import kept
 from training.augmentation import backdrop, robust, standard
 from training.data import preprocessing
 from training.data.folder import Photo
-from training.export.processor import processor
 from training.fitting.recipe import Recipe
 from training.models import heads
+from training.processor import processor
 
 KEYS_MAX: Final = 6  # ways of looking of which a shelf keeps what was seen, the latest first
 _PACKAGES: Final = ("numpy", "onnxruntime", "pillow", "scipy")

@@ -12,13 +12,12 @@ import torch
 
 from training.data.folder import Photo
 from training.errors import SettingWrong
-from training.export import fused_graph, kept_graphs
 from training.fitting.companion import Companion
 from training.fitting.features import Eye, Progress, pixels_seen
 from training.fitting.finetune import Lesson, finetune
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Sight, still
-from training.models import backbones
+from training.models import backbone_graph, backbones, kept_graphs
 from training.models.backbones import Backbone
 from training.models.pair import Pair
 
@@ -71,7 +70,7 @@ def pair_of(recipe: Recipe, companion: Companion) -> Pair:
 def lens_of(backbone: Backbone, recipe: Recipe, *, threads: int, kept: Path | None = None) -> Lens:
     """Exported, and ready to look.  kept: a folder as for `kept_graphs.exported`."""
     graph = kept_graphs.exported(backbone, input_px=recipe.input_px, kept=kept)
-    return Lens(backbone, graph, Eye(fused_graph.to_bytes(graph), recipe, threads=threads))
+    return Lens(backbone, graph, Eye(backbone_graph.to_bytes(graph), recipe, threads=threads))
 
 
 def eyes_of(lens: Lens, recipe: Recipe, look: Look, tutor: Tutor, *, seed: int, threads: int) -> Eyes:

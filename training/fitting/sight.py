@@ -33,7 +33,7 @@ class Lens:
     """A backbone in the three forms that a run needs."""
 
     backbone: Backbone
-    graph: ModelProto  # of `export.fused_graph.export_backbone`
+    graph: ModelProto  # of `models.backbone_graph.export_backbone`
     eye: Eye
     course: Mapping[str, Any] | None = None  # how it was tuned; None for one that was not
 

@@ -8,18 +8,22 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.ensemble import IsolationForest
 
 from protos.verdict import DecisionLimits, Level
 from training.calibration import conformal
 from training.calibration.temperature import Scored, probabilities_of
 from training.calibration.trial import Foldable, Trial, tried_temperature
 from training.errors import DataTooSmall
-from training.export.fused_graph import Fitted
 from training.fitting.features import Features
-from training.fitting.head_only import fit_head, within_class
+from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.models.heads import Head
 from training.ood import combination, isolation_forest, mahalanobis, nearest_neighbour, relative_mahalanobis, thresholds
+from training.ood.combination import Combination
+from training.ood.mahalanobis import Mahalanobis
+from training.ood.nearest_neighbour import NearestNeighbour
+from training.statistics.covariance import within_class
 
 PARTS: Final = ("train", "calibration", "thresholds")
 DETECTORS: Final = (combination.NAME, mahalanobis.NAME, nearest_neighbour.NAME, isolation_forest.NAME)
@@ -80,6 +84,24 @@ class Inside:
     groups: NDArray[np.intp]  # of the rows of `all`
     plain: Scored  # photographs as they are
     plain_groups: NDArray[np.intp]  # of the rows of `plain`
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Everything on top of the backbone of a version."""
+
+    head: Head
+    temperature: float
+    combination: Combination
+    forest: IsolationForest
+
+    @property
+    def nearest(self) -> NearestNeighbour:
+        return self.combination.nearest
+
+    @property
+    def mahalanobis(self) -> Mahalanobis:
+        return self.combination.relative.classes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.blocks import in_blocks
-from training.fitting.head_only import WithinClass
 from training.ood import spread
 from training.ood.spread import Spread
+from training.statistics.covariance import WithinClass
 
 NAME = "mahalanobis"
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fitting.head_only import within_class
 from training.ood import mahalanobis
 from training.ood.mahalanobis import Mahalanobis
+from training.statistics.covariance import within_class
 
 NAME = "relative_mahalanobis"
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fitting.covariance import Covariance
+from training.statistics.covariance import Covariance
 
 # Decision 0100: more directions tell unseen classes no better, and the graph grows by 6 kB for each.
 DIRECTIONS_MAX: Final = 128

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from training.data.duplicates import group_numbers
 from training.data.splits import divide
-from training.evaluation import metrics
 from training.evaluation.crossvalidation import Groups
-from training.evaluation.intervals import Interval, bootstrap_all
 from training.fitting.features import Features
 from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.models.heads import Head
+from training.statistics import metrics
+from training.statistics.intervals import Interval, bootstrap_all
 
 FIGURES: Final = ("balanced_accuracy", "macro_f1", "balanced_accuracy_other_table")
 

@@ -21,9 +21,9 @@ from training.data.errors import ClassesWrong, DataWrong, FolderMissing
 from training.data.folder import Folder, Photo, load_folder, scan_folder
 from training.errors import DataTooSmall
 from training.evaluation import crossvalidation
-from training.evaluation.intervals import Interval
 from training.fitting.features import Eye
 from training.fitting.recipe import Recipe
+from training.statistics.intervals import Interval
 from training.synthetic import ab_test, fidelity
 from training.synthetic.make import origins_of
 from training.synthetic.review_sheet import Accepted, Reviewed, read_answers, reviewed

@@ -26,7 +26,7 @@ from model_store.review_sheet import PROBLEMS, VERDICTS, Item, Kind, Origin, jpe
 from training import documents
 from training.data.errors import DataWrong
 from training.data.folder import Photo
-from training.evaluation.intervals import Interval, bootstrap, share_of
+from training.statistics.intervals import Interval, bootstrap, share_of
 
 REAL_SHARE: Final = 0.2
 _SIDE_PX: Final = 448

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.training.data.cast import picture, write_folder
-from training.commands import train
-from training.data.commands import data
+from training.commands.data import data
+from training.commands.train import train
 
 
 def _nothing(root: Path) -> None:

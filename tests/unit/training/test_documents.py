@@ -10,15 +10,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.training.data.cast import write_folder
-from training import commands, documents
-from training.data.commands import data
+from training import documents
+from training.commands.data import data
+from training.commands.train import train
 from training.data.errors import DataWrong
 from training.data.exported import MANIFEST, is_export
 from training.errors import ModelUnreadable
-from training.evaluation import learnt
 from training.experiments import commands as experiments
 from training.experiments.search_command import search
 from training.experiments.tracking import read_runs
+from training.served import learnt
 from training.synthetic.commands import synth
 from training.synthetic.make import ORIGINS, origins_of
 
@@ -56,7 +57,7 @@ def test_a_key_that_stands_twice_is_refused_and_one_that_is_merged_over_is_not()
 @pytest.mark.parametrize(
     ("command", "arguments"),
     [
-        (commands.train, ["data", "--out", "run", "--runs", "none", "--config", "deep"]),
+        (train, ["data", "--out", "run", "--runs", "none", "--config", "deep"]),
         (experiments.ablate, ["data", "--runs", "none", "--config", "deep"]),
         (search, ["data", "--out", "search", "--runs", "none", "--space", "deep"]),
         (synth, ["reviewed", "deep"]),

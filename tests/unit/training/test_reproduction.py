@@ -14,7 +14,7 @@ from model_store.card import Card
 from tests.unit.training.conftest import SmallRun
 from tests.unit.training.data.cast import picture
 from training import reproduction
-from training.commands import train
+from training.commands.train import train
 from training.errors import SettingWrong
 
 pytestmark = pytest.mark.timeout(900)

@@ -11,12 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from tests.disks import files_of_at_most
-from training import commands, results
-from training.data.commands import data
+from training import results
+from training.commands import export as forms
+from training.commands.data import data
+from training.commands.evaluate import evaluate
+from training.commands.explain import explain
+from training.commands.package import package
+from training.commands.train import train
 from training.experiments import commands as experiments
 from training.experiments.search_command import search
-from training.explanation.commands import explain
-from training.export import commands as forms
 from training.export import run_folder
 from training.synthetic.commands import synth
 from training.terminal import worded
@@ -24,7 +27,7 @@ from training.terminal import worded
 _BOTH = ("--html", "--json")
 # Each with arguments that would be refused later, were the files not looked at first.
 COMMANDS = {
-    "evaluate": (commands.evaluate, ["no-run", "no-data"], _BOTH),
+    "evaluate": (evaluate, ["no-run", "no-data"], _BOTH),
     "robustness": (experiments.robustness, ["no-run", "no-data"], _BOTH),
     "compare": (experiments.compare, ["no-run"], _BOTH),
     "ablate": (experiments.ablate, ["no-data"], _BOTH),
@@ -64,7 +67,7 @@ def test_a_name_that_is_no_utf_8_is_refused_before_any_work(tmp_path: Path) -> N
 
     for command, arguments in (
         (experiments.calibrators, ["no-data", "--json", strange]),
-        (commands.train, ["no-data", "--out", strange, "--runs", "none"]),
+        (train, ["no-data", "--out", strange, "--runs", "none"]),
     ):
         done = CliRunner().invoke(command, arguments)
 
@@ -96,7 +99,7 @@ def test_an_archive_that_cannot_be_written_is_refused_before_any_work(tmp_path: 
     (tmp_path / "file").write_text("")
 
     for wrong, said in ((tmp_path, "is a folder"), (tmp_path / "file" / "x.mar", "is no folder")):
-        done = CliRunner().invoke(commands.package, ["no-run", "--out", str(wrong), "--fastest-on", "no-data"])
+        done = CliRunner().invoke(package, ["no-run", "--out", str(wrong), "--fastest-on", "no-data"])
 
         assert done.exit_code == 2
         assert said in done.stderr
@@ -120,7 +123,7 @@ def test_a_run_that_cannot_be_written_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")
 
-    done = CliRunner().invoke(commands.train, ["no-data", "--out", out, "--runs", "none"])
+    done = CliRunner().invoke(train, ["no-data", "--out", out, "--runs", "none"])
 
     assert done.exit_code == 1, done.output
     assert done.stderr.startswith("Error: ")
@@ -185,8 +188,8 @@ def test_two_trainings_do_not_share_a_folder(tmp_path: Path) -> None:
     arguments = ["no-data", "--out", str(tmp_path / "new" / "run"), "--runs", "none"]
 
     with run_folder.reserved(tmp_path / "new" / "run"):
-        second = CliRunner().invoke(commands.train, arguments)
-    third = CliRunner().invoke(commands.train, arguments)
+        second = CliRunner().invoke(train, arguments)
+    third = CliRunner().invoke(train, arguments)
 
     assert second.exit_code == 1
     assert "another command writes to" in second.stderr

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from training.calibration.temperature import TEMPERATURE_MAX, Scored, fit_temperature, probabilities_of
-from training.evaluation.metrics import expected_calibration_error
+from training.statistics.metrics import expected_calibration_error
 
 
 def scored(photos: int, temperature: float, *, seed: int = 0, classes: int = 6) -> Scored:

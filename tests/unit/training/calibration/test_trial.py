@@ -8,7 +8,7 @@ import pytest
 from tests.unit.training.calibration.test_temperature import scored, with_copies
 from training.calibration.temperature import Scored, fit_temperature, probabilities_of
 from training.calibration.trial import FOLDS, Foldable, tried_temperature
-from training.evaluation.metrics import expected_calibration_error, negative_log_likelihood
+from training.statistics.metrics import expected_calibration_error, negative_log_likelihood
 
 
 def alone(given: Scored) -> Foldable:

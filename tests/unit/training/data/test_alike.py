@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.training.data.cast import photo, picture, write_class, write_folder
+from training.commands.data import data
 from training.data.alike import most_alike, most_alike_across
 from training.data.check import check_folder
-from training.data.commands import data
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Photo, load_folder
 from training.data.labels import Array

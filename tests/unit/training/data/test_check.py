@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from PIL import Image, ImageFilter, ImageOps
 
 from tests.unit.training.data.cast import picture, write_class, write_folder
+from training.commands.data import data
 from training.data.check import Check, check_folder
-from training.data.commands import data
 from training.data.errors import FolderMissing
 from training.data.folder import Photo
 from training.data.report import page, summary

@@ -14,11 +14,11 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from tests import tiny_archive
 from tests.unit.training.evaluation.cast import Colours, write_colours, write_dark
-from training.commands import evaluate as command
+from training.commands.evaluate import evaluate as command
 from training.data.errors import FolderMissing
 from training.errors import LabelsUnknown, ModelUnreadable
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
+from training.served.answers import GraphModel
 
 
 @pytest.fixture(scope="module")

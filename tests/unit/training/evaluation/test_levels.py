@@ -8,7 +8,8 @@ import numpy as np
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import DecisionLimits, Level, decide
-from training.evaluation.levels import Above, above, level_name, level_rows
+from training.evaluation.levels import level_name, level_rows
+from training.served.above import Above, above
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.unit.training.evaluation.cast import Colours, write_colours
-from training.commands import evaluate as command
+from training.commands.evaluate import evaluate as command
 from training.evaluation import judgement, report, subjects, unseen
-from training.evaluation.answers import GraphModel
 from training.evaluation.assessment import GroupRow
 from training.evaluation.course import CURVES
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
-from training.evaluation.intervals import Interval, share_of
 from training.evaluation.judgement import OutsideSeen
-from training.evaluation.metrics import CalibrationLuck
 from training.evaluation.report import Subject
+from training.served.answers import GraphModel
+from training.statistics.intervals import Interval, share_of
+from training.statistics.metrics import CalibrationLuck
 
 
 class Reader(HTMLParser):

@@ -14,10 +14,10 @@ from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.data.errors import PhotoBroken
 from training.errors import SettingWrong
 from training.evaluation import robustness, robustness_page
-from training.evaluation.answers import GraphModel
-from training.evaluation.intervals import Interval
 from training.evaluation.robustness import Degradation, ModelRobustness
 from training.experiments.commands import robustness as command
+from training.served.answers import GraphModel
+from training.statistics.intervals import Interval
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation import several
-from training.evaluation.intervals import Interval, bootstrap_all
+from training.statistics.intervals import Interval, bootstrap_all
 
 
 def test_holms_correction_worked_out_by_hand() -> None:

@@ -10,9 +10,8 @@ import pytest
 from tests.unit.training.data.cast import photo
 from tests.unit.training.evaluation.test_crossvalidation import RECIPE, SIZE, eyes_of, folder_of, pairs
 from training.data.folder import Photo
-from training.evaluation import metrics, unseen
+from training.evaluation import unseen
 from training.evaluation.crossvalidation import check_size, labels_of
-from training.evaluation.intervals import share_of
 from training.evaluation.unseen import (
     VERSIONS_MAX,
     Unseen,
@@ -21,6 +20,8 @@ from training.evaluation.unseen import (
     left_out_together,
     mean_auroc,
 )
+from training.statistics import metrics
+from training.statistics.intervals import share_of
 
 
 def test_a_class_left_out_is_scored_by_versions_that_never_saw_it() -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from gateway.fusion import ViewOutput, fuse
 from tests.unit.training.evaluation.cast import write_colours
 from training.evaluation import report, subjects
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import evaluate
 from training.evaluation.views import fused, multi_view
+from training.served.answers import GraphModel
 
 
 @st.composite

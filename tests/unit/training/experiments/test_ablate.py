@@ -16,7 +16,6 @@ from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.fitting.cast import SIDE_PX, colour_graph
 from training.errors import DataTooSmall, SettingWrong, WeightsMissing
 from training.evaluation.crossvalidation import Groups
-from training.evaluation.intervals import Interval
 from training.experiments.ablate import (
     BASE,
     FIGURES,
@@ -41,6 +40,7 @@ from training.fitting.ranges import HEADS
 from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.sight import Eyes, still
 from training.fitting.tuning import Tuning
+from training.statistics.intervals import Interval
 
 RECIPE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1, "forest_trees": 5})
 

@@ -15,16 +15,16 @@ from sklearn.metrics import balanced_accuracy_score, f1_score
 from tests import tiny_archive
 from tests.unit.training.evaluation.cast import write_colours
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import evaluate
-from training.evaluation.intervals import Interval, share_of
 from training.experiments.commands import compare as command
 from training.experiments.compare import Candidate, Difference, compare_models, compare_runs, decide
 from training.experiments.cost import Cost
 from training.experiments.page import comparison_page
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, read_runs
 from training.export import latency
-from training.export.processor import processor
+from training.processor import processor
+from training.served.answers import GraphModel
+from training.statistics.intervals import Interval, share_of
 
 LABELS = ["red"] * 8 + ["green"] * 8 + ["blue"] * 8
 CERTAIN = Interval(0.9, 0.9, 0.9)

@@ -24,7 +24,7 @@ from training import locks
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.errors import SettingWrong, WeightsMissing
-from training.evaluation import crossvalidation, metrics
+from training.evaluation import crossvalidation
 from training.experiments.search import RECIPE, RESULT, Request, Search, Trial, search
 from training.experiments.search_command import search as command
 from training.experiments.search_page import search_page, search_sentences
@@ -35,6 +35,7 @@ from training.fitting.features import Eye, Features
 from training.fitting.lenses import lens_of, starting_backbone
 from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.sight import Outside, Sight, still
+from training.statistics import metrics
 
 BASE = with_settings(recipe_of("standard"), {"levels": ["head"], "input_px": SIDE_PX, "views": 1})
 SPACE = {

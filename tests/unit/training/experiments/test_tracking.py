@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from cli.main import COMMANDS, amulet
 from tests.unit.training.evaluation.cast import Colours, write_colours
-from training.commands import evaluate
+from training.commands.evaluate import evaluate
 from training.experiments.mlflow_server import into_mlflow
 from training.experiments.runs import NOTED, runs
 from training.experiments.tracking import Outcome, Photographs, Tracker, into_folder, numbers, read_runs

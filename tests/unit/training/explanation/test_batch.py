@@ -21,12 +21,12 @@ from PIL import Image
 
 from protos.wording import DISCLAIMER
 from tests.tiny_archive import CLASSES, GRID, SIDE_PX, VERSION, photo_of, write_run
+from training.commands.explain import explain
 from training.errors import SettingWrong
-from training.evaluation.answers import GraphModel
 from training.explanation.batch import explain_folder
-from training.explanation.commands import explain
 from training.explanation.overlay import SIDE_PX as PICTURE_PX
 from training.explanation.overlay import overlay_png
+from training.served.answers import GraphModel
 
 
 @pytest.fixture

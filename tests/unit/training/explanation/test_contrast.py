@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_archive import CLASSES, SIDE_PX, photo_of, write_run
-from training.evaluation.answers import GraphModel
 from training.explanation.contrast import contrast, contrasted, flips, hidden, strongest
 from training.explanation.faithfulness import faithfulness, said
+from training.served.answers import GraphModel
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from model_store.card import Card
 from tests.tiny_archive import write_run
 from tests.unit.training.conftest import SmallRun
+from training.commands.explain import explain
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import GraphModel
-from training.explanation.commands import explain
 from training.explanation.methods import METHODS, method_of, methods_of
 from training.explanation.saliency import gradients, in_squares
-from training.export.run_folder import read_network
+from training.fitting.saved import read_network
+from training.served.answers import GraphModel
 
 
 def three_photographs(small_run: SmallRun, model: GraphModel) -> list[np.ndarray]:

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from model_store.card import Card, ClassCard, GraphCard, LookAlikesCard
 from tests.unit.training.conftest import SmallRun
+from training.commands.export import card as command
 from training.export import card_page
-from training.export.commands import card as command
 
 pytestmark = pytest.mark.timeout(900)
 

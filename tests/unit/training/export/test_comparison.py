@@ -16,15 +16,15 @@ from click.testing import CliRunner
 
 from tests.unit.training.conftest import SmallRun
 from tests.unit.training.export.test_quantize import others, photographs, run_of
+from training.commands.export import export as command
+from training.commands.export import quantize as quantize_command
 from training.data import duplicates
 from training.data.folder import Photo, load_folder
 from training.data.prints import Prints, prints_of
 from training.errors import DataTooSmall, ModelUnreadable, SettingWrong
-from training.evaluation.answers import GraphModel
 from training.export import torchscript
-from training.export.commands import export as command
-from training.export.commands import quantize as quantize_command
 from training.export.comparison import PARTS, export, part_of_node, quantised
+from training.served.answers import GraphModel
 
 
 def test_the_forms_of_a_run_are_written_and_measured_on_what_nothing_was_calibrated_on(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from model_store.card import Card
 from tests.unit.training.export.test_quantize import others, photographs, run_of
-from training.commands import package
+from training.commands.package import package
 from training.export import card_page, quantize
 from training.export.forms import choose, fastest, is_int8
-from training.export.processor import processor
 from training.export.quantize import Figures
+from training.processor import processor
 
 FIGURES = Figures(
     photos=80,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from training.evaluation.learnt import RUN, TrainedOn
 from training.export.comparison import PARTS, Form, Forms
 from training.export.forms_page import page, sentences
+from training.served.learnt import RUN, TrainedOn
 
 FULL = Form(
     name="onnx",

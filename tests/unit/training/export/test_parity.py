@@ -25,10 +25,11 @@ from training.data.folder import load_folder
 from training.errors import ParityBroken
 from training.evaluation.crossvalidation import fit_on, labels_of
 from training.export import fused_graph, parity
-from training.export.fused_graph import Fitted
 from training.fitting.features import Eye
 from training.fitting.recipe import recipe_of
 from training.fitting.sight import Outside, Sight, still
+from training.fitting.version import Fitted
+from training.models import backbone_graph
 from training.models.backbones import Backbone, BackboneSpec
 from training.models.heads import LinearHead, Network
 
@@ -72,8 +73,8 @@ def made_with(place: Path, *, views: int) -> Made:
     backbone = SmallBackbone().eval().requires_grad_(False)
     # Not by `with_settings`, which knows no network that is only here.
     recipe = replace(recipe_of("standard"), levels=backbone.levels, input_px=SIDE_PX, views=views, forest_trees=10)
-    seen = fused_graph.export_backbone(backbone, input_px=SIDE_PX)
-    eye = Eye(fused_graph.to_bytes(seen), recipe, threads=1)
+    seen = backbone_graph.export_backbone(backbone, input_px=SIDE_PX)
+    eye = Eye(backbone_graph.to_bytes(seen), recipe, threads=1)
     version = fit_on(
         [(photo,) for photo in folder.photos],
         {photo.relative: row for row, photo in enumerate(folder.photos)},
@@ -83,7 +84,7 @@ def made_with(place: Path, *, views: int) -> Made:
         recipe=recipe,
         seed=0,
     ).version
-    graph = fused_graph.to_bytes(fused_graph.fuse(seen, version.fitted, pooled=backbone.channels))
+    graph = backbone_graph.to_bytes(fused_graph.fuse(seen, version.fitted, pooled=backbone.channels))
     network = Network(backbone, version.fitted.head).eval()
     return Made(
         backbone, network, version.fitted, version.limits, graph, [eye.pixels(photo) for photo in folder.photos]
@@ -106,8 +107,8 @@ def _with_means(made: Made, means: NDArray[np.float64]) -> Made:
     fitted = replace(
         made.fitted, combination=replace(both, nearest=near, relative=replace(both.relative, classes=moved))
     )
-    seen = fused_graph.export_backbone(made.backbone, input_px=SIDE_PX)
-    graph = fused_graph.to_bytes(fused_graph.fuse(seen, fitted, pooled=made.backbone.channels))
+    seen = backbone_graph.export_backbone(made.backbone, input_px=SIDE_PX)
+    graph = backbone_graph.to_bytes(fused_graph.fuse(seen, fitted, pooled=made.backbone.channels))
     return replace(made, fitted=fitted, graph=graph)
 
 
@@ -127,9 +128,9 @@ def test_a_photograph_that_is_its_own_reference_is_compared_too(tmp_path: Path) 
 
 
 def test_the_same_fit_gives_the_same_bytes(made: Made) -> None:
-    seen = fused_graph.export_backbone(made.backbone, input_px=SIDE_PX)
+    seen = backbone_graph.export_backbone(made.backbone, input_px=SIDE_PX)
     again = fused_graph.fuse(seen, made.fitted, pooled=made.backbone.channels)
-    assert fused_graph.to_bytes(again) == made.graph
+    assert backbone_graph.to_bytes(again) == made.graph
 
 
 def test_another_head_another_temperature_and_another_forest_are_noticed(made: Made) -> None:
@@ -173,7 +174,7 @@ def test_a_distance_that_is_wrong_by_a_thousandth_of_the_way_to_the_border_is_no
     graph.graph.node.append(helper.make_node("Add", ["distance_right", "off"], ["score_mahalanobis"]))
 
     with pytest.raises(ParityBroken, match="Mahalanobis differs by"):
-        parity.check(made.network, made.fitted, made.limits, fused_graph.to_bytes(graph), made.images)
+        parity.check(made.network, made.fitted, made.limits, backbone_graph.to_bytes(graph), made.images)
 
 
 def test_a_grad_cam_plus_plus_of_another_order_is_noticed(made: Made) -> None:
@@ -184,7 +185,7 @@ def test_a_grad_cam_plus_plus_of_another_order_is_noticed(made: Made) -> None:
 
     assert (
         parity.measure(
-            made.network, made.fitted, made.limits, fused_graph.to_bytes(graph), made.images
+            made.network, made.fitted, made.limits, backbone_graph.to_bytes(graph), made.images
         ).heat_map_plus_plus_rel_max
         > 1e-3
     )

@@ -22,12 +22,10 @@ from model_store.card import Card
 from tests import tiny_archive
 from tests.disks import files_of_at_most
 from tests.unit.training.data.cast import picture
+from training.commands.export import quantize as command
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
-from training.evaluation import learnt
-from training.evaluation.answers import Answers, GraphModel
-from training.export.commands import quantize as command
 from training.export.quantize import (
     Figures,
     Line,
@@ -40,6 +38,8 @@ from training.export.quantize import (
     quantised,
     quantize,
 )
+from training.served import learnt
+from training.served.answers import Answers, GraphModel
 
 
 def run_of(folder: Path) -> Path:

@@ -22,11 +22,11 @@ from model_store.signing import generate_key
 from tests.unit.training.conftest import SmallRun
 from training.data.folder import load_folder
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation.answers import GraphModel
-from training.evaluation.learnt import digest_of
 from training.export import run_folder
 from training.export.package import package
 from training.fitting.version import DETECTORS
+from training.served.answers import GraphModel
+from training.served.learnt import digest_of
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for the training, which a busy machine takes minutes for
 

@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from model_store import graph_rules
 from tests.unit.training.data.cast import write_folder
 from training import pipeline
-from training.commands import train
+from training.commands.train import train
 from training.data.folder import load_folder
 from training.errors import SettingWrong, WeightsMissing
-from training.evaluation.answers import GraphModel
 from training.fitting import checkpoints
 from training.fitting.recipe import Recipe, recipe_of, with_settings
+from training.served.answers import GraphModel
 
 ROOT = Path(__file__).parents[4]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from training.augmentation.mixing import Mixing
 from training.augmentation.standard import Strength, views
 from training.data.preprocessing import Preprocessing
 from training.errors import SettingWrong
 from training.fitting.companion import Companion
+from training.fitting.mixing import Mixing
 from training.fitting.ranges import CHOICES, RANGES
 from training.fitting.recipe import Recipe, recipe_of, with_settings
 from training.fitting.tuning import Tuning

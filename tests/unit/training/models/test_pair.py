@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from training.errors import SettingWrong
-from training.export import fused_graph
+from training.models import backbone_graph
 from training.models.backbones import Backbone, spec_of
 from training.models.pair import Pair
 
@@ -44,8 +44,8 @@ def test_each_network_says_what_it_says_alone_and_the_first_has_the_last_word() 
 
 def test_the_graph_scales_and_sees_as_torch_does() -> None:
     both, images = pair(), photographs()
-    graph = fused_graph.export_backbone(both, input_px=LARGE_PX)
-    session = onnxruntime.InferenceSession(fused_graph.to_bytes(graph), providers=["CPUExecutionProvider"])
+    graph = backbone_graph.export_backbone(both, input_px=LARGE_PX)
+    session = onnxruntime.InferenceSession(backbone_graph.to_bytes(graph), providers=["CPUExecutionProvider"])
     *pooled, last_map = session.run(None, {"image": images.numpy()})
     assert [output.name for output in session.get_outputs()] == [f"pooled_{level}" for level in both.levels] + [
         "last_map"

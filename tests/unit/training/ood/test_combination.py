@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.ood.cast import PHOTOS, SIZE, World, world
-from training.evaluation.metrics import auroc
 from training.ood import combination, nearest_neighbour, relative_mahalanobis
+from training.statistics.metrics import auroc
 
 
 def fitted(known: World, held_out: np.ndarray) -> combination.Combination:

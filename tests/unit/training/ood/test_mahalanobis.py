@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 
 from tests.unit.training.ood.cast import CLASSES, SIZE, world
-from training.fitting.head_only import within_class
+from training.statistics.covariance import within_class
 
 
 def test_the_score_is_the_distance_to_the_nearest_class_mean() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.ood.cast import CLASSES, PHOTOS, SIZE, World, world
-from training.evaluation.metrics import auroc
 from training.ood import nearest_neighbour
+from training.statistics.metrics import auroc
 
 
 def fitted(known: World) -> nearest_neighbour.NearestNeighbour:

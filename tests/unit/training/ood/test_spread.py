@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.unit.training.ood.cast import SIZE
-from training.fitting.covariance import Covariance
 from training.ood import spread
+from training.statistics.covariance import Covariance
 
 
 def covariance_of(variances: np.ndarray) -> Covariance:

@@ -16,9 +16,9 @@ from tests.unit.training.pages.reading import change, rows_of
 from training.data.errors import ClassesWrong, DataWrong
 from training.data.folder import load_folder
 from training.errors import DataTooSmall
-from training.evaluation.intervals import Interval
 from training.fitting.features import Eye, Features
 from training.fitting.recipe import recipe_of, with_settings
+from training.statistics.intervals import Interval
 from training.synthetic import ab_test
 from training.synthetic.decision import ALL, Fidelity, Judgement, Limits, Request, _fidelity, decide, judge
 from training.synthetic.fidelity import kernel_distance

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from training.commands import train
+from training.commands.train import train
 from training.fitting.recipe import RECIPES
 
 

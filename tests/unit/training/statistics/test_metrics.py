@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.calibration import calibration_curve
 
-from training.evaluation import metrics
-from training.evaluation.intervals import bootstrap, of_calibration_error
+from training.statistics import metrics
+from training.statistics.intervals import bootstrap, of_calibration_error
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 2, 2])

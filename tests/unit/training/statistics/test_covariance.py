@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]  # it has no stubs
 
-from training.fitting.covariance import Covariance
+from training.statistics.covariance import Covariance
 
 
 @given(

@@ -1,15 +1,11 @@
-"""`amulet train`, `amulet evaluate` and `amulet package`."""
+"""`amulet train`: a folder of photographs becomes a run."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
-import zipfile
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -17,14 +13,10 @@ from click.core import ParameterSource
 from training import results
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
-from training.results import ResultFile
-from training.terminal import SEED_MAX, named, settings_of, stage_lines, stages, worded, written_files
+from training.terminal import SEED_MAX, settings_of, stage_lines, stages, worded
 
 if TYPE_CHECKING:
     from model_store.card import Card
-    from training.evaluation.learnt import TrainedOn
-
-# The modules that do the work import torch, which takes seconds: `--help` must not.
 
 
 @click.command(epilog="Example: amulet train photographs --ood photographs/ood --out run --seed 7")
@@ -219,174 +211,3 @@ def _say_whether_it_is_the_same(wanted: Card, made: Card) -> None:
         because = f"made by {why}" if why else "by the same code and packages: another processor adds in another order"
         raise click.ClickException(f"this run is not that of the card: {', '.join(differs)} differ, {because}")
     click.echo(f"The same version as the card's, bit for bit{f', though made by {why}' if why else ''}.", err=True)
-
-
-@click.command(epilog="Example: amulet evaluate run photographs --ood coins=photographs/ood/coins --html report.html")
-@click.argument("model", type=click.Path(path_type=Path), metavar="MODEL")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA")
-@click.option(
-    "--ood", "outside", multiple=True, metavar="NAME=DIR", help="Photographs of other things. May be repeated."
-)
-@click.option("--json", "json_file", type=ResultFile(stdout=True), metavar="FILE", help="- is stdout.")
-@click.option("--html", type=ResultFile(), metavar="FILE", help="A report with plots.")
-@tracked
-def evaluate(
-    model: Path, data: Path, outside: tuple[str, ...], json_file: Path | None, html: Path | None, tracker: Tracker
-) -> None:
-    """Measure a model on photographs, through the graph that is served.
-
-    MODEL is a RUN folder, an archive (.mar) or a model.onnx with its model.json beside it. DATA
-    holds one folder for each class.
-    """
-    sets = [named(item) for item in outside]
-    if len({name for name, _ in sets}) < len(sets):
-        raise click.UsageError("two --ood sets have one name: give each its own, as in --ood coins=DIR")
-    with worded(), stages() as say:
-        from training.evaluation.answers import GraphModel
-        from training.evaluation.evaluate import OutsideSet
-        from training.evaluation.evaluate import evaluate as measure
-        from training.fitting.features import network_cores
-
-        opened = GraphModel.open(model, threads=network_cores())
-        found = measure(
-            opened,
-            data,
-            [OutsideSet(name, path) for name, path in sets],
-            progress=lambda done, total: say("Measuring", done, total),
-        )
-        document = found.document()
-        text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-        if json_file is not None and str(json_file) != "-":
-            results.write(json_file, text)
-        if html is not None:
-            from training.evaluation import report, subjects
-
-            results.write(html, report.page(subjects.of_evaluation(opened, found)))
-        tracker.note(
-            Outcome(
-                Photographs(data.resolve().name, found.fingerprint, len(found.known.photos)),
-                figures={name: value for name, value in document.items() if name != "data"},
-                parameters={"model": opened.card.version, "model_name": opened.card.name},
-                name=opened.card.version,
-                artefacts=written_files(json_file, html),
-                remark=found.trained_on.remark,
-            )
-        )
-    if json_file is not None and str(json_file) == "-":
-        click.echo(text, nl=False)
-        return
-    click.echo("\n".join(_shown(document, found.trained_on)))
-
-
-@click.command(epilog="Example: amulet package run --out amulets.mar --sign signing.key")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="FILE", help="The archive (.mar).")
-@click.option(
-    "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="A key of `amulet signing-key create`."
-)
-@click.option(
-    "--fastest-on",
-    "data",
-    type=click.Path(path_type=Path),
-    metavar="DATA",
-    help="Labelled photographs: also make the 8-bit form, and pack the one that is faster here.",
-)
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="With --fastest-on: photographs of other things. May be repeated.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def package(
-    run: Path, out: Path, key: Path | None, data: Path | None, outside: tuple[Path, ...], as_json: bool
-) -> None:
-    """Pack a run into one archive that TorchServe takes, signed where a key is given.
-
-    With --fastest-on both forms of the graph are measured on this processor, and 8 bits are
-    packed where they are faster and decide alike; the card says what was measured.
-    """
-    if outside and data is None:
-        raise click.UsageError("--ood belongs to --fastest-on DATA: without it no form is measured on photographs")
-    cannot = _no_archive_there(out, run.name)
-    if cannot:
-        raise click.UsageError(f"--out {cannot}")
-    why = chosen_on = ""
-    with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
-        from training.export.package import package as pack
-
-        if data is not None:
-            from training.export.forms import fastest
-
-            form = Path(work, "run")
-            choice = fastest(run, data, form, outside=outside, progress=say).graph.choice
-            assert choice is not None
-            run, why, chosen_on = form, choice.why, choice.processor
-        summary = pack(run, out, sign_key=key)
-    if as_json:
-        document = {
-            "archive": str(summary.path),
-            "sha256": summary.sha256,
-            "bytes": summary.size_bytes,
-            "model": summary.name,
-            "version": summary.version,
-            "members": dict(summary.members),
-            "signed_by": summary.signed_by,
-            **({"form": why, "processor": chosen_on} if why else {}),
-        }
-        click.echo(json.dumps(document, indent=2))
-        return
-    signed = (
-        f"signed by {summary.signed_by}" if summary.signed_by else "not signed: no server will take it (--sign KEY)"
-    )
-    click.echo(f"{summary.path}: {summary.name} {summary.version}, {summary.size_bytes / 2**20:.1f} MiB, {signed}")
-    if why:
-        click.echo(f"Form {why}; on {chosen_on}")
-
-
-COMMANDS: Final[Mapping[str, click.Command]] = MappingProxyType(
-    {"train": train, "evaluate": evaluate, "package": package}
-)
-
-
-def _no_archive_there(out: Path, run_name: str) -> str:
-    """Why no archive can take its place there, once it is whole; empty where one can."""
-    cannot = results.unmakeable(out)
-    if not cannot and out.is_dir():
-        return f"{out} is a folder: name the archive itself, as in {out / f'{run_name}.mar'}"
-    if not cannot and out.exists() and not out.is_file():
-        return f"{out} is no file that could be replaced: name the archive itself, as in {run_name}.mar"
-    if not cannot and out.is_file() and out.suffix != ".mar" and not zipfile.is_zipfile(out):
-        return f"{out} exists and is no archive: name a new file, as in {run_name}.mar"
-    return cannot
-
-
-def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:
-    yield f"{document['model']} on {document['data']['photos']} photographs of {document['data']['path']}"
-    intervals = document["intervals"]
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll"):
-        low, high = intervals[name]
-        yield f"  {name:<20} {document[name]:6.3f}   [{low:.3f}, {high:.3f}]"
-    for side, row in document["by_side"].items():
-        yield f"  {side:<20} {row['accuracy']:6.3f}   accuracy of {row['photos']} photographs"
-    for label, value in document["per_class_f1"].items():
-        yield f"  F1 {label:<32} {value:6.3f}"
-    for name, value in document["coverage"].items():
-        yield f"  {name:<24} " + ("-" if value is None else f"{value:6.3f}")
-    for name, row in document["ood"].items():
-        yield (
-            f"  {name}: AUROC {row['auroc']:.3f}, {row['rejected']:.0%} of {row['photos']} rejected, "
-            f"{row['fpr_at_95_tpr']:.0%} accepted where 95% of the known are"
-        )
-    if trained_on.said:
-        yield f"  {trained_on.said}: every figure above is too good."
-    for name, count in document["data"]["placed_borders"].items():
-        if count:
-            yield (
-                f"  {count} of {document['ood'][name]['photos']} photographs of {name} placed the model's borders: "
-                f"what it rejects is too good"
-            )
-    for item in document["unreadable"]:
-        yield f"  left out: {item['file']} {item['why']}"

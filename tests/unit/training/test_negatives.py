@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from tests.unit.training.data.cast import picture, write_folder
-from training.data.commands import data
+from training.commands.data import data
 from training.data.errors import DataWrong
 from training.data.folder import load_outside
 from training.demo.photographs import OutNotEmpty
-from training.ood.negatives import MANIFEST, Source, write_negatives
+from training.negatives import MANIFEST, Source, write_negatives
 
 RED = (200, 20, 30)
 GREEN = (20, 160, 60)

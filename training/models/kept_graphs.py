@@ -18,27 +18,26 @@ import onnx
 from onnx import ModelProto
 
 from training import kept as kept_files
-from training.export import fused_graph
-from training.models import backbones
+from training.models import backbone_graph, backbones
 from training.models.backbones import Backbone
 
 _PACKAGES: Final = ("torch", "onnx", "onnxscript", "timm")
 
 
 def exported(backbone: Backbone, *, input_px: int, kept: Path | None) -> ModelProto:
-    """`fused_graph.export_backbone`, from the folder `kept` where it is there; else it is put there.
+    """`backbone_graph.export_backbone`, from the folder `kept` where it is there; else it is put there.
 
     A folder that cannot be read or written keeps nothing, and costs nothing but time.
     """
     if kept is None:
-        return fused_graph.export_backbone(backbone, input_px=input_px)
+        return backbone_graph.export_backbone(backbone, input_px=input_px)
     file = kept / f"{key_of(backbone, input_px=input_px)}.onnx"
     content = kept_files.read(file)
     if content is not None:
         return onnx.load_from_string(content)
-    graph = fused_graph.export_backbone(backbone, input_px=input_px)
+    graph = backbone_graph.export_backbone(backbone, input_px=input_px)
     with contextlib.suppress(OSError):
-        kept_files.write(file, fused_graph.to_bytes(graph))
+        kept_files.write(file, backbone_graph.to_bytes(graph))
     return graph
 
 
@@ -51,7 +50,8 @@ def key_of(backbone: Backbone, *, input_px: int) -> str:
         "input_px": input_px,
         "packages": {name: version(name) for name in _PACKAGES},
         "source": [
-            hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() for module in (fused_graph, backbones)
+            hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest()
+            for module in (backbone_graph, backbones)
         ],
     }
     digest = hashlib.sha256(json.dumps(decided, sort_keys=True).encode())

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from onnx import ModelProto
 
-from training.export.fused_graph import to_bytes
-from training.export.kept_graphs import exported, key_of
+from training.models.backbone_graph import to_bytes
 from training.models.backbones import Backbone, spec_of
+from training.models.kept_graphs import exported, key_of
 
 SIDE_PX = 32
 

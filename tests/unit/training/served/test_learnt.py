@@ -13,15 +13,16 @@ from model_store import examples
 from model_store.archive import Archive
 from tests.unit.training.conftest import SmallRun
 from tests.unit.training.evaluation.cast import Colours, write_colours
-from training.commands import evaluate as command
+from training.commands.evaluate import evaluate as command
 from training.data.folder import load_folder, load_outside, scan_folder
 from training.errors import ModelUnreadable, SettingWrong
-from training.evaluation import learnt, report, robustness, robustness_page, subjects
-from training.evaluation.answers import GraphModel
+from training.evaluation import report, robustness, robustness_page, subjects
 from training.evaluation.evaluate import OutsideSet, evaluate
 from training.experiments.compare import compare_models
 from training.export import comparison
 from training.export.package import package
+from training.served import learnt
+from training.served.answers import GraphModel
 
 pytestmark = pytest.mark.timeout(900)  # one test waits for the training of `small_run`
 

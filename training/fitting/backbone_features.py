@@ -1,7 +1,6 @@
 """What the frozen backbone of the standard recipe sees of photographs, for judging their labels.
 
-Apart from the other rooms of data/ because it needs torch: only a command imports it, and
-only when it is asked to.
+A check of a folder needs no torch: only a command imports this, and only when it is asked to.
 """
 
 from __future__ import annotations

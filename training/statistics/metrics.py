@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval, first_rows, of_calibration_error
+from training.statistics.intervals import Interval, first_rows, of_calibration_error
 
 Rows = NDArray[np.floating]
 Labels = NDArray[np.integer]

@@ -114,6 +114,29 @@ class Covariance:
         return Directions(vectors, self.share * np.maximum(variances, 0.0) + self.rest)
 
 
+@dataclass(frozen=True, slots=True)
+class WithinClass:
+    """Class means, and how photographs differ around them."""
+
+    means: NDArray[np.float64]  # [classes, size]
+    covariance: Covariance
+
+
+def within_class(
+    embedding: NDArray[np.floating], labels: NDArray[np.integer], *, classes: int, shrinkage: float | None
+) -> WithinClass:
+    """embedding [n, size], labels [n] in 0..classes-1, each class at least once; shrinkage as of
+    `Covariance.around`.
+
+    Raises ValueError where a class has no row or nothing varies.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    if len(counts) != classes or not counts.all():
+        raise ValueError("every class needs at least one photograph")
+    means = np.stack([embedding[labels == label].mean(axis=0, dtype=np.float64) for label in range(classes)])
+    return WithinClass(means, Covariance.around(embedding, labels, means, shrinkage=shrinkage))
+
+
 def _fourth(rows: NDArray[np.float64]) -> float:
     return float((np.einsum("ij,ij->i", rows, rows) ** 2).sum())
 

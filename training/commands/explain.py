@@ -66,11 +66,11 @@ def explain(
     with worded(), stages() as say:
         import numpy as np
 
-        from training.evaluation.answers import GraphModel
         from training.explanation.batch import INDEX, explain_folder, sampled
         from training.explanation.faithfulness import faithfulness, said
         from training.explanation.methods import method_of, methods_of
         from training.explanation.review_sheet import ITEMS, check_free, write_sheet
+        from training.served.answers import GraphModel
         from training.side_by_side import cores
 
         if review_sheet is not None:

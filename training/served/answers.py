@@ -24,8 +24,8 @@ from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, decide, prediction_set
 from training.data.errors import PhotoBroken
 from training.errors import ModelUnreadable
-from training.evaluation.learnt import Learnt, learnt_of
-from training.evaluation.levels import Above, above
+from training.served.above import Above, above
+from training.served.learnt import Learnt, learnt_of
 
 GRAPH: Final = "model.onnx"
 CARD: Final = "model.json"
@@ -69,6 +69,11 @@ class Answers:
     def _row(self, index: int) -> tuple[list[float], dict[str, float]]:
         """Probabilities and scores of one photograph."""
         return self.probabilities[index].tolist(), {name: float(rows[index]) for name, rows in self.scores.items()}
+
+
+# images uint8 [H, W, 3] of one batch, and a class or -1 for each one's best -> what the model says of them, and grids
+# [n, rows, columns], at least 0.
+Explain = Callable[[Sequence[NDArray[np.uint8]], int], tuple[Answers, NDArray[np.floating]]]
 
 
 class GraphModel:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from training.evaluation import metrics
-from training.evaluation.intervals import (
+from training.statistics import metrics
+from training.statistics.intervals import (
     LEVEL,
     Interval,
     bootstrap,

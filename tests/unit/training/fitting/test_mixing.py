@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.augmentation.mixing import Mixing
+from training.fitting.mixing import Mixing
 from training.fitting.tuning import Tuning
 
 

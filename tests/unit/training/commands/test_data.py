@@ -7,7 +7,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from training.data.commands import data
+from training.commands.data import data
 
 
 def test_demo_writes_a_set_and_says_what_is_in_it(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from training.terminal import SEED_MAX, progress_bar, worded
 
 if TYPE_CHECKING:
     from training.data.check import Embed
-    from training.ood.negatives import Source
+    from training.negatives import Source
 
 
 @click.group(epilog="Example: amulet data check photographs")
@@ -97,7 +97,7 @@ def outside(
     Writes a folder for each source and manifest.json, which says where each photograph is from.
     200 to 500 photographs tell an AUROC to a hundredth or two.
     """
-    from training.ood.negatives import MANIFEST, write_negatives
+    from training.negatives import MANIFEST, write_negatives
 
     sources = [_source(item) for item in brought]
     if classes is not None:
@@ -118,7 +118,7 @@ def outside(
 
 
 def _source(item: str) -> Source:
-    from training.ood.negatives import Source
+    from training.negatives import Source
 
     name, mark, path = item.partition("=")
     if not mark:
@@ -217,7 +217,7 @@ def _embedding(stage: Callable[[str], Callable[[int, int], None] | None], *, qui
     if quick:
         return shape_features, shapes
     try:
-        from training.data.backbone_features import DESCRIPTION, backbone_features
+        from training.fitting.backbone_features import DESCRIPTION, backbone_features
     except ModuleNotFoundError as missing:
         return shape_features, f"{shapes}, as {missing.name} is not installed"
     return lambda photos: backbone_features(photos, progress=stage("Looking at labels")), DESCRIPTION
