@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import psutil
@@ -237,7 +237,8 @@ def test_a_call_holds_its_photographs_once_while_it_is_answered(
     ):
         process = psutil.Process(gateway.process.pid)
         before_mib = process.memory_info().rss / MIB
-        call = channel.unary_unary(method).future(content, metadata=HOSTILE.metadata, timeout=120)
+        asking: Any = channel.unary_unary(method)  # the stubs know none that takes bytes as they are
+        call = asking.future(content, metadata=HOSTILE.metadata, timeout=120)
         until(lambda: metric(gateway, "amulet_calls_in_flight") == 1, s_max=60, what="the message is here")
         # What else was needed until the photographs were taken out is given back within ten seconds.
         until(
