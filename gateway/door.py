@@ -251,15 +251,17 @@ class Door(aio.ServerInterceptor):
 
         async def watched(_: object, context: _Context) -> Any:
             try:
-                asked = _messages(context) if handler.request_streaming else await self._message(call, context)
-                response = await inner(asked, context)
+                # Bound to no name: what is inside lets go of a message as soon as its photographs are taken out.
+                if handler.request_streaming:
+                    response = await inner(_Messages(context), context)
+                else:
+                    response = await inner(await self._message(call, context), context)
             except asyncio.CancelledError:
                 self.tell(call, grpc.StatusCode.CANCELLED)
                 raise
             except aio.AbortError:
                 raise
             except Exception as error:
-                asked = None  # a refusal may be held, and holds no photograph meanwhile
                 await self._admission.uncount(call, error)
                 await self._end(call, error, context)
                 return None  # to the wire no message follows a status that is not OK
@@ -337,9 +339,20 @@ async def _read(context: _Context) -> Any:
         raise refusal.with_traceback(None) from None  # its frames hold the message, and a group of tasks holds them
 
 
-async def _messages(context: _Context) -> AsyncIterator[Any]:
-    while (message := await _read(context)) is not aio.EOF:
-        yield message
+class _Messages:
+    """Those of a stream. A generator would hold each until the next one comes, which may take days."""
+
+    def __init__(self, context: _Context) -> None:
+        self._context = context
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await _read(self._context)
+        if message is aio.EOF:
+            raise StopAsyncIteration
+        return message
 
 
 async def _message(context: _Context) -> Any:

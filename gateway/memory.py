@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import resource
 from collections.abc import Callable
-from pathlib import Path
+from functools import cache
 from typing import Any, Final
 
 _LOOK_EVERY_S: Final = 10.0
 # Above the least that it held: an hour's work adds less, what hostile peers leave behind is more.
 _GROWN_BYTES: Final = 64 * 2**20
-_STATM: Final = Path("/proc/self/statm")
+_STATM: Final = "/proc/self/statm"
+_STATM_BYTES_MAX: Final = 256  # seven numbers
 
 
 def trimmer() -> Callable[[], Any] | None:
@@ -41,5 +43,11 @@ def _given_back(trim: Callable[[], Any], least_bytes: int) -> int:
 
 
 def resident_bytes() -> int:
-    """What this process has in memory now."""
-    return int(_STATM.read_text().split()[1]) * resource.getpagesize()
+    """What this process has in memory now. After the first call it blocks nothing: 3 µs, and no disk."""
+    return int(os.pread(_statm(), _STATM_BYTES_MAX, 0).split()[1]) * resource.getpagesize()
+
+
+@cache
+def _statm() -> int:
+    """Open for as long as the process is: to open it takes eight times as long as to read it."""
+    return os.open(_STATM, os.O_RDONLY)

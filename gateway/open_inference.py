@@ -118,21 +118,27 @@ class OpenInference:
     async def ModelInfer(self, request: oip.ModelInferRequest, context: _Context) -> oip.ModelInferResponse:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
+        came = [request]
+        del request
         try:
             async with self._admission.shedder.place(call.client.client_id, deadline) as place:
-                return await self._infer(call, request, place, deadline)
+                return await self._infer(call, came, place, deadline)
         except errors.Refusal as refusal:
             raise refusal.at(_FIELD_OF.get(refusal.field, refusal.field)) from None
 
     async def _infer(
-        self, call: Call, request: oip.ModelInferRequest, place: Place, deadline: Deadline
+        self, call: Call, came: list[oip.ModelInferRequest], place: Place, deadline: Deadline
     ) -> oip.ModelInferResponse:
+        """came: the request, which is taken out, so that no frame holds it and the photographs in it meanwhile."""
+        request = came.pop()
         snapshot = self._admission.policy.current
         model = model_for(snapshot, call.client, request.model_name)
         views = tensors.photographs_of(request)
         wishes = _wishes_of(request)
         names = _outputs_of(request, model)
         ask = _ask_of(request, model, views, wishes, explain=_HEAT_MAP in names, batch_id=call.request_id)
+        raw = bool(request.raw_input_contents)
+        del request  # with its copy of the photographs
         asks: Sequence[Ask] = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
         if len(asks) > 1:  # the door has counted one
             await self._admission.count(call, "predictions", calls=len(asks) - 1)
@@ -151,13 +157,13 @@ class OpenInference:
         version = model.versions.get(responses[0].version)
         columns = _columns(responses[0], version)
         answer = oip.ModelInferResponse(
-            model_name=responses[0].model, model_version=responses[0].version, id=request.id
+            model_name=responses[0].model, model_version=responses[0].version, id=ask.request_id
         )
         answer.parameters["disclaimer"].string_param = responses[0].disclaimer
         if responses[0].audit_checkpoint:
             answer.parameters["audit_checkpoint"].string_param = responses[0].audit_checkpoint
         results = (result for result in _results_of(responses, columns) if result.name in names)
-        tensors.write(answer, results, raw=bool(request.raw_input_contents))
+        tensors.write(answer, results, raw=raw)
         return answer
 
     async def _predict(

@@ -18,7 +18,7 @@ from gateway import catalogue, errors, feedback
 from gateway.admission.keys import still_valid
 from gateway.admission.shedding import Place
 from gateway.admission.streams import Streams
-from gateway.ask import ask_of
+from gateway.ask import Ask, ask_of
 from gateway.background import Background
 from gateway.call import Call, current_call
 from gateway.deadline import Deadline
@@ -74,7 +74,9 @@ class PredictionService:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
         async with self._admission.shedder.place(call.client.client_id, deadline) as place:
-            return await self._answer(call, request, place, deadline)
+            ask = ask_of(request)
+            del request  # with its copy of the photographs
+            return await self._answer(call, ask, place, deadline)
 
     async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
         """Answers as they come, at most STREAM_REQUESTS_MAX at once; a refused request does not end the stream.
@@ -87,9 +89,9 @@ class PredictionService:
         writing = asyncio.Lock()
         ending = False
 
-        async def one(request: pb.PredictRequest) -> None:
+        async def one(came: list[pb.PredictRequest]) -> None:
             try:
-                result = await self._stream_result(call, request, context)
+                result = await self._stream_result(call, came, context)
                 async with writing:
                     await context.write(result)
             finally:
@@ -110,7 +112,9 @@ class PredictionService:
                 if ending:  # not begun: its caller asks again
                     await asyncio.Event().wait()
                 call.key = still_valid(call.owner, self._admission.policy.current.keys)
-                task = answering.create_task(one(request))
+                came = [request]
+                del request  # it is held no longer than its answer needs it: the next one may come in days
+                task = answering.create_task(one(came))
                 begun.add(task)
                 task.add_done_callback(begun.discard)
                 await places.acquire()
@@ -159,15 +163,20 @@ class PredictionService:
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.Model:
         return catalogue.model(self._admission.policy.current, current_call.get().client, request, self._why_not_ready)
 
-    async def _stream_result(self, stream: Call, request: pb.PredictRequest, context: _Context) -> pb.StreamResult:
-        """One request of a stream: what a unary call would have answered, errors included."""
+    async def _stream_result(self, stream: Call, came: list[pb.PredictRequest], context: _Context) -> pb.StreamResult:
+        """One request of a stream: what a unary call would have answered, errors included.
+
+        came: the request, which is taken out, so that no frame holds it and the photographs in it while it is answered.
+        """
+        request_id = came[0].request_id
         call = Call("PredictStream", stream.language, stream.key, trace=stream.trace.below("request"))
         try:
             deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
             async with self._admission.shedder.place(call.client.client_id, deadline) as place:
                 await self._admission.count(call, "predictions")
-                response = await self._answer(call, request, place, deadline)
+                response = await self._answer(call, ask_of(came.pop()), place, deadline)
         except Exception as error:
+            came.clear()
             status = self.door.status_of(call, error)
             failure = pb.StreamError(code=status.code, message=status.message, reason=words.REASON_INTERNAL)
             if isinstance(error, errors.Refusal):
@@ -180,15 +189,13 @@ class PredictionService:
             await self._admission.uncount(call, error)
             if held_s:
                 await asyncio.sleep(held_s)  # and with it the place among the stream's requests
-            return pb.StreamResult(request_id=request.request_id, error=failure)
+            return pb.StreamResult(request_id=request_id, error=failure)
         self.door.tell(call, grpc.StatusCode.OK)
-        return pb.StreamResult(request_id=request.request_id, response=response)
+        return pb.StreamResult(request_id=request_id, response=response)
 
-    async def _answer(
-        self, call: Call, request: pb.PredictRequest, place: Place, deadline: Deadline
-    ) -> pb.PredictResponse:
+    async def _answer(self, call: Call, ask: Ask, place: Place, deadline: Deadline) -> pb.PredictResponse:
         response = await self._predictor.predict(
-            ask_of(request), call.client, place=place, deadline=deadline, language=call.language, trace=call.trace
+            ask, call.client, place=place, deadline=deadline, language=call.language, trace=call.trace
         )
         call.facts.update(facts_of(response))
         self._metrics.answered(response)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -18,6 +18,8 @@ from amulet_client.reading import describe, summarise, summary
 from amulet_client.results import ResultsFile, document_of, line_of, worded
 from amulet_client.synchronous import Client
 from amulet_client.work import Outcome, name_of
+
+_CLEARED: Final = "\r\x1b[K"  # the line on which a terminal's cursor stands: the bar is drawn anew on the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def ask(
             click.echo(f"{len(objects) - len(left)} of {len(objects)} were answered before", err=True)
         with (
             _goes_on(manner.out),
-            _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as advance,
+            _progress(len(left), shown=results is not None or not sys.stdout.isatty()) as (advance, say),
         ):
             for outcome in _outcomes(client, left, manner, wishes):
                 more = further(outcome) if isinstance(outcome.result, Prediction) else {}
@@ -62,7 +64,7 @@ def ask(
                     results.write(document_of(outcome, **more))
                 if not isinstance(outcome.result, Prediction):
                     refused += 1
-                    click.echo(f"{_shown(outcome.name)}: {worded(outcome.result)}", err=True)
+                    say(f"{_shown(outcome.name)}: {worded(outcome.result)}")
                 elif results is None and manner.as_json:
                     click.echo(line_of(document_of(outcome, **more)))
                 elif results is None:
@@ -132,7 +134,12 @@ def _goes_on(out: Path | None) -> Iterator[None]:
 
 
 @contextmanager
-def _progress(length: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+def _progress(length: int, *, shown: bool) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+    """What moves the bar on by one, and what says a line on standard error in its place."""
     hidden = not shown or length < 2 or not sys.stderr.isatty()
+
+    def say(line: str) -> None:
+        click.echo(line if hidden else f"{_CLEARED}{line}", err=True)
+
     with click.progressbar(length=length, label="Asking", hidden=hidden, file=sys.stderr, show_pos=True) as bar:
-        yield lambda: bar.update(1)
+        yield lambda: bar.update(1), say

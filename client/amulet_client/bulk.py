@@ -8,6 +8,7 @@ idempotency key, may leave a second record. `bulk_async` is the same for asyncio
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -24,16 +25,35 @@ _PHOTOGRAPHS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def photographs(paths: Iterable[Path]) -> list[Path]:
-    """The files named, and those of the folders named by their ending, at any depth, sorted; none twice."""
+    """The files named, and those of the folders named by their ending, at any depth, sorted; none twice.
+
+    Among them what cannot be read, so that it is told: links that lead nowhere, and folders that may not be listed.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(
-                inside for inside in path.rglob("*") if inside.suffix.lower() in _PHOTOGRAPHS and inside.is_file()
-            )
+            found += sorted(_inside(path))
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    unlisted: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=lambda error: unlisted.append(Path(error.filename))):
+        for name in names:
+            inside = Path(place, name)
+            if inside.suffix.lower() in _PHOTOGRAPHS and _may_be_read(inside):
+                yield inside
+    yield from unlisted
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether reading it tells what is the matter; what waits for a writer, as a pipe does, would be waited for."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return True
 
 
 def predict_many(

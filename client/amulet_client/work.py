@@ -69,14 +69,13 @@ class Work:
 
     def request(self, index: int) -> pb.PredictRequest:
         """Reads the photographs. Raises OSError and ValueError, whatever `prepare` raises."""
-        views = [View.of(path) for path in self._objects[index]]
+        photos = self._objects[index]
+        if self._prepare is None:  # a film by the ending of a photograph is not read into memory
+            _check_size(sum(path.stat().st_size for path in photos))
+        views = [View.of(path) for path in photos]
         if self._prepare is not None:
             views = [View(_prepared(view.photo, self._prepare), view.side) for view in views]
-        size_bytes = sum(len(view.photo) for view in views)
-        if size_bytes > PHOTOS_BYTES_MAX:  # a message that is too large would end the stream for all others
-            raise ValueError(
-                f"{size_bytes:,} bytes of photographs are more than one request holds: {PHOTOS_BYTES_MAX:,}"
-            )
+        _check_size(sum(len(view.photo) for view in views))
         asked = request_of(views, **self._wishes)
         asked.request_id = str(index)
         if asked.idempotency_key:
@@ -142,6 +141,12 @@ class Work:
 
     def end(self) -> None:
         self.stream += 1
+
+
+def _check_size(photos_bytes: int) -> None:
+    """Raises ValueError: a message that is too large would end the stream for all others."""
+    if photos_bytes > PHOTOS_BYTES_MAX:
+        raise ValueError(f"{photos_bytes:,} bytes of photographs are more than one request holds: {PHOTOS_BYTES_MAX:,}")
 
 
 def _prepared(photo: bytes, prepare: Callable[[bytes], bytes]) -> bytes:

@@ -6,9 +6,11 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import psutil
@@ -16,12 +18,13 @@ import pytest
 
 from amulet_client import Client, Refused
 from protos.amulet.v1 import prediction_pb2 as pb
+from protos.inference import open_inference_pb2 as oip
 from tests import http2
 from tests.http2 import Connection
 from tests.integration.gateway.process import GatewayProcess, memory_of, until
 from tests.integration.gateway.test_hostile_peers import HOSTILE, MIB, alone, open_policy
 from tests.integration.gateway.test_processes import answers
-from tests.unit.gateway.cast import Console
+from tests.unit.gateway.cast import Console, photo
 
 __all__ = ["open_policy"]
 
@@ -42,6 +45,21 @@ wide = ("grpc.http2.bdp_probe", "grpc.http2.lookahead_bytes")
 server._options = lambda limits, **more: tuple(one for one in guarded(limits, **more) if one[0] not in wide)
 runpy.run_module("gateway", run_name="__main__")
 """
+# A gateway whose model takes its time, with no TorchServe behind it.
+SLOW_MODEL: Final = """
+import runpy, gateway.server as server
+from tests.unit.gateway.cast import Graph
+async def connect(settings, down):
+    graph = Graph()
+    graph.wait_s = 100.0
+    return server.Serving(graph, lambda versions: None, graph.why_not, ())
+server.run.__kwdefaults__["connect"] = connect
+runpy.run_module("gateway", run_name="__main__")
+"""
+# Eight photographs in a call, nearly as large as they may be.
+VIEWS: Final = 8
+VIEW_MIB: Final = 19
+IDLE_STREAMS: Final = 20
 
 
 class Holder:
@@ -94,10 +112,18 @@ def held(gateway: GatewayProcess, method: str, *, key: str = HOSTILE.text, messa
 
 
 def ended_for_memory(gateway: GatewayProcess) -> float:
-    for line in gateway.page("/metrics")[1].splitlines():
-        if line.startswith("amulet_messages_ended_total "):
-            return float(line.split()[1])
-    raise AssertionError("no such metric")
+    ended = metric(gateway, "amulet_messages_ended_total")
+    assert ended is not None
+    return ended
+
+
+def metric(gateway: GatewayProcess, name: str) -> float | None:
+    """None: the gateway does not answer at the moment, for it copies a large message."""
+    status, page = gateway.page("/metrics")
+    if status != HTTPStatus.OK:
+        return None
+    (line,) = [line for line in page.splitlines() if line.startswith(f"{name} ")]
+    return float(line.split()[1])
 
 
 @pytest.mark.parametrize("method", [STREAM, PREDICT], ids=["streams", "calls"])
@@ -179,3 +205,78 @@ def test_who_is_ended_for_memory_hears_why_and_when_to_come_again(tmp_path: Path
 
     assert (refused.value.code, refused.value.reason) == ("RESOURCE_EXHAUSTED", "REASON_OVERLOADED")
     assert refused.value.retry_after_s
+
+
+def padded_photo() -> bytes:
+    """A photograph of VIEW_MIB that takes no time to decode: what follows its end is nothing."""
+    return photo() + bytes(VIEW_MIB * MIB)
+
+
+def asked_of(service: str) -> tuple[str, bytes]:
+    """The method and a message of eight large photographs."""
+    views = [padded_photo() for _ in range(VIEWS)]
+    if service == "amulet.v1":
+        return PREDICT, pb.PredictRequest(views=[pb.View(photo=view) for view in views]).SerializeToString()
+    tensor = oip.ModelInferRequest.InferInputTensor(name="photo", datatype="BYTES", shape=[VIEWS])
+    raw = b"".join(len(view).to_bytes(4, "little") + view for view in views)
+    request = oip.ModelInferRequest(
+        inputs=[tensor], raw_input_contents=[raw], parameters={"one_object": oip.InferParameter(bool_param=True)}
+    )
+    return "/inference.GRPCInferenceService/ModelInfer", request.SerializeToString()
+
+
+@pytest.mark.parametrize("service", ["amulet.v1", "inference"])
+def test_a_call_holds_its_photographs_once_while_it_is_answered(
+    service: str, tmp_path: Path, open_policy: Console
+) -> None:
+    method, content = asked_of(service)
+    patience = {"AMULET_REQUEST_S_MAX": "120"}
+    with (
+        alone(tmp_path, open_policy, "-c", SLOW_MODEL, **patience) as gateway,
+        grpc.insecure_channel(gateway.target) as channel,
+    ):
+        process = psutil.Process(gateway.process.pid)
+        before_mib = process.memory_info().rss / MIB
+        asking: Any = channel.unary_unary(method)  # the stubs know none that takes bytes as they are
+        call = asking.future(content, metadata=HOSTILE.metadata, timeout=120)
+        until(lambda: metric(gateway, "amulet_calls_in_flight") == 1, s_max=60, what="the message is here")
+        # What else was needed until the photographs were taken out is given back within ten seconds.
+        until(
+            lambda: process.memory_info().rss / MIB - before_mib < 1.5 * VIEWS * VIEW_MIB,
+            s_max=60,
+            what="its copies have gone",
+        )
+        assert not call.done()
+        call.cancel()
+
+
+def test_a_stream_that_waits_holds_nothing_of_what_was_answered(tmp_path: Path, open_policy: Console) -> None:
+    leave, answered = threading.Event(), threading.Semaphore(0)
+
+    def once() -> Iterator[pb.PredictRequest]:
+        yield pb.PredictRequest(views=[pb.View(photo=padded_photo())])
+        leave.wait()
+
+    def ask(target: str) -> None:
+        with Client(target, api_key=HOSTILE.text, plaintext=True) as caller:
+            for _ in caller.predict_stream(once()):
+                answered.release()
+
+    with alone(tmp_path, open_policy) as gateway, ThreadPoolExecutor(IDLE_STREAMS) as callers:
+        process = psutil.Process(gateway.process.pid)
+        before_mib = process.memory_info().rss / MIB
+        try:
+            streams = []
+            for _ in range(IDLE_STREAMS):
+                streams.append(callers.submit(ask, gateway.target))
+                assert answered.acquire(timeout=30)
+            until(
+                lambda: process.memory_info().rss / MIB - before_mib < 5 * VIEW_MIB,
+                s_max=30,
+                what="what was answered has gone",
+            )
+            assert not any(stream.done() for stream in streams)
+            assert ended_for_memory(gateway) == 0
+        finally:
+            leave.set()
+    assert [stream.result() for stream in streams] == [None] * IDLE_STREAMS

@@ -71,6 +71,14 @@ BEGUN: Final = (
     Kind("idle", encrypted=True, at_once=OPENING + ACKNOWLEDGED),
     Kind("a slow call", encrypted=True, at_once=OPENING + ACKNOWLEDGED, slowly=HEADERS[:40]),
 )
+# What a gateway bears for half an hour, for two seconds.
+SOON_IDLE: Final = """
+import runpy, gateway.server as server
+guarded = server._options
+soon = {"grpc.max_connection_idle_ms": 2_000}
+server._options = lambda limits, **more: tuple((key, soon.get(key, value)) for key, value in guarded(limits, **more))
+runpy.run_module("gateway", run_name="__main__")
+"""
 
 
 @dataclass
@@ -151,12 +159,18 @@ class Encrypted:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Encrypted]:
+    with encrypted(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def encrypted(tmp_path: Path, *program: str) -> Iterator[Encrypted]:
     layout = Layout.of(tmp_path / "stack")
     provision(layout)
     certificate = {"AMULET_TLS_CERT": f"{layout.tls / 'server.pem'}", "AMULET_TLS_KEY": f"{layout.tls / 'server.key'}"}
     with Console(policy(clients=[client(SOMCHAI, calls_per_minute=100_000)])) as console:
         variables = environment_for(tmp_path, console) | certificate | {"AMULET_INSECURE": ""}
-        with GatewayProcess(variables, tmp_path / "gateway.log") as process:
+        with GatewayProcess(variables, tmp_path / "gateway.log", program or ("-m", "gateway")) as process:
             authority = layout.tls_ca.read_bytes()
             found = Encrypted(process, authority, 0)
             until(found.answers_a_new_connection, s_max=30, what="the policy is heard")
@@ -191,3 +205,13 @@ def test_connections_that_do_nothing_or_next_to_nothing_hold_little_and_keep_nob
     assert outcomes == {True: 20}
     assert closed == 0
     assert took_mib < HELD_MIB_MAX
+
+
+def test_headers_that_trickle_last_no_longer_than_a_connection_without_a_call(tmp_path: Path) -> None:
+    """Keepalive counts from the last byte that came, so that it ends none that says something; the bound is another."""
+    trickling = BEGUN[1]
+    with encrypted(tmp_path, "-c", SOON_IDLE) as gateway, beside(gateway.process, (trickling,), 1) as peers:
+        until(lambda: peers.closed[trickling.name] == 1, s_max=BORNE_S_MAX, what="it is sent away")
+        borne_s = peers.borne_s
+    print(f"borne {borne_s:.1f} s of the {BYTE_EVERY_S * len(trickling.slowly):.0f} s that its headers take")
+    assert borne_s < BYTE_EVERY_S * len(trickling.slowly)

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import subprocess
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -315,3 +319,43 @@ def test_folders_give_their_photographs_at_any_depth_and_none_twice(tmp_path: Pa
     found = photographs([tmp_path / "b" / "deep" / "d.png", tmp_path, tmp_path / "nowhere.jpg"])
 
     assert [path.name for path in found] == ["d.png", "a.JPG", "c.webp", "e.jpeg", "nowhere.jpg"]
+
+
+def test_what_cannot_be_read_is_among_a_folders_photographs_and_what_would_wait_is_not(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "lost.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "round.png").symlink_to(tmp_path / "round.png")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+
+    assert [path.name for path in photographs([tmp_path])] == ["a.jpg", "lost.jpg", "round.png"]
+
+
+def test_a_folder_that_may_not_be_listed_is_among_its_photographs() -> None:
+    """Read as somebody whom permissions bind: nothing is closed to root."""
+    look = (
+        "import os, sys; from pathlib import Path; from amulet_client.bulk import photographs; "
+        "os.getuid() or os.setuid(65534); print(*(path.name for path in photographs([Path(sys.argv[1])])))"
+    )
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        closed = Path(folder, "closed")
+        closed.mkdir(0o000)
+        Path(folder, "z.jpg").write_bytes(b"z")
+        said = subprocess.run([sys.executable, "-c", look, folder], capture_output=True, text=True, check=False)
+        closed.chmod(0o700)
+
+    assert (said.stdout.split(), said.stderr) == (["closed", "z.jpg"], "")
+
+
+async def test_what_is_too_large_is_not_read(moody: Moody, many: Many, tmp_path: Path) -> None:
+    """A film of a tebibyte, by the ending of a photograph: to read it were the end of the process."""
+    film = tmp_path / "film.jpg"
+    with film.open("wb") as file:
+        file.truncate(2**40)
+    asked = [*objects(tmp_path, "a"), (film,), *objects(tmp_path, "b")]
+
+    outcomes = await many(asked)
+
+    assert words_of(outcomes) == ["Prediction", "ValueError", "Prediction"]
+    assert "1,099,511,627,776 bytes of photographs are more than one request holds" in str(outcomes[1].result)

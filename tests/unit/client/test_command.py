@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -135,6 +137,27 @@ async def test_an_interrupted_run_says_that_it_goes_on_and_does(gateway: Gateway
     assert len(results.read_text().splitlines()) == 1
     status, _, _ = await typed(gateway, "predict", folder, "--out", results)
     assert (status, len(results.read_text().splitlines())) == (0, 4)
+
+
+async def test_a_refusal_stands_on_a_line_of_its_own_beside_the_bar(
+    gateway: Gateway, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+    ours, theirs = pty.openpty()
+    running = await asyncio.create_subprocess_exec(
+        COMMAND, "predict", folder, "--out", tmp_path / "results.jsonl", env=environment(gateway), stderr=theirs
+    )
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # how a terminal tells that nobody writes to it any more
+        while read := await asyncio.to_thread(os.read, ours, 4096):
+            shown += read
+    os.close(ours)
+    assert await running.wait() == 1
+
+    (line,) = [line for line in shown.decode().splitlines() if "broken.jpg" in line]
+    assert line.rpartition("\x1b[K")[2].startswith(f"{folder / 'broken.jpg'}: ")
+    assert "5/5" in shown.decode()
 
 
 async def test_a_name_that_is_no_text_is_answered_like_any_other_and_not_asked_again(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
+import threading
 from typing import Any, Final
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -12,6 +15,7 @@ from gateway import errors
 from gateway.admission.arrivals import Arrivals
 from gateway.admission.fullness import Fullness
 from gateway.admission.streams import Streams
+from gateway.memory import resident_bytes
 
 REST: Final = 100
 MAX: Final = 50
@@ -159,3 +163,30 @@ async def test_a_stream_that_ends_for_memory_finishes_what_it_began_for_a_moment
 
     assert (await refusal_of(stream)).message == "too much"
     assert house.streams.open == 0
+
+
+async def test_a_look_that_finds_room_waits_for_no_thread() -> None:
+    """In one it waits for the loop that is busy with what has come, twice, while more comes."""
+    looked_in = set[int]()
+
+    def resident() -> int:
+        looked_in.add(threading.get_ident())
+        return REST
+
+    arrivals = Arrivals(8, arrive_s_max=60.0)
+    fullness = Fullness(MAX, (arrivals,), resident=resident, trim=lambda: None)
+    call = await _started(arrivals.message(GREEDY, asyncio.Event().wait))
+
+    await fullness.look()
+
+    assert looked_in == {threading.get_ident()}
+    call.cancel()
+
+
+async def test_what_a_process_holds_is_what_the_system_says() -> None:
+    ours, counted = resident_bytes(), psutil.Process().memory_info().rss
+    held = bytearray(64 * 2**20)
+    held[:: mmap.PAGESIZE] = b"\1" * len(held[:: mmap.PAGESIZE])
+
+    assert abs(ours - counted) < 8 * 2**20
+    assert resident_bytes() - ours > 56 * 2**20
