@@ -160,6 +160,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "rpcinterface:restarts",
             {"supervisor.rpcinterface_factory": "cli.restarts:bounded", "wait_s_max": RESTART_WAIT_S_MAX},
         ),
+        ("rpcinterface:rotation", {"supervisor.rpcinterface_factory": "cli.rotation:never_given_up"}),
     ]
     for priority, program in enumerate(stack, start=1):
         always = program.wanted is None
