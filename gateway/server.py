@@ -59,6 +59,7 @@ from gateway.snapshot import ServedVersion, versions_of
 from gateway.states import states
 from gateway.telemetry import Metrics, States
 from gateway.tracing import Traces
+from protos.addresses import host_and_port
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.inference import open_inference_pb2_grpc
 
@@ -377,7 +378,7 @@ async def _start_grpc(
 def _ops_server(listen: str, answers: dict[str, Callable[[], Page]]) -> OpsServer:
     """Raises OSError when the address is taken or none of this machine's."""
     try:
-        return OpsServer(*_host_port(listen), answers)
+        return OpsServer(*host_and_port(listen), answers)
     except OSError as error:
         raise _cannot_listen("AMULET_GATEWAY_OPS_LISTEN", listen, error.strerror or str(error)) from None
 
@@ -417,8 +418,3 @@ def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, i
         ("grpc.max_connection_age_ms", 30 * minute_ms),
         ("grpc.max_connection_age_grace_ms", 30 * minute_ms),
     )
-
-
-def _host_port(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from protos.addresses import CACHES, address
+from protos.addresses import CACHES, address, host_and_port
 from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
@@ -159,7 +159,13 @@ class Settings(BaseSettings):
             raise ValueError("wanted a name that can be printed, without spaces around it")
         return value
 
-    @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
+    @field_validator("gateway_listen", "gateway_ops_listen")
+    @classmethod
+    def _to_listen_on(cls, value: str) -> str:
+        host_and_port(value)
+        return value
+
+    @field_validator("torchserve_grpc")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -263,7 +269,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
+    host, _ = host_and_port(listen)
     if host == "localhost":
         return True
     try:

@@ -141,10 +141,10 @@ def taken_ports(layout: Layout) -> dict[str, int]:
 
 def _is_bound(host: str, port: int) -> bool:
     """Whether something else has the port; a connection that waits out its end does not count."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:  # a host that is none of this machine's is said by whoever cannot listen there
-            return error.errno == errno.EADDRINUSE
+    except OSError as error:  # a host that is none of this machine's is said by whoever cannot listen there
+        return error.errno == errno.EADDRINUSE
     return False

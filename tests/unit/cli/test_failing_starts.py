@@ -38,9 +38,9 @@ def layout(tmp_path: Path) -> Layout:
     return found
 
 
-def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "up") -> str:
+def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "up", *, status: int = 1) -> str:
     """The sentence of an `amulet` command that fails, and has started nothing."""
-    assert main([command, "--state", str(layout.state)]) == 1
+    assert main([command, "--state", str(layout.state)]) == status
     assert not layout.supervisor_config.exists()
     assert supervision.pid(layout) is None
     sentence = capsys.readouterr().err.strip()
@@ -86,6 +86,25 @@ def test_a_file_that_a_setting_names_is_named_with_its_variable(
     assert f"{PREFIX}{name} names {named}, {said}" in sentence
     instead = "" if name == "WEBHOOK_CA" else " for the stack's own"  # of which a stack has none
     assert sentence.rstrip().endswith(f"unset {PREFIX}{name}{instead}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DECODER_WORKERS", "many"),
+        ("CONSOLE_LISTEN", "foo"),
+        ("GATEWAY_LISTEN", "::1:7443"),
+        ("TORCHSERVE_GRPC", "10.0.0.7:7070"),
+        ("DATABASE_URL", "mysql://h/amulet"),
+        ("BROKER_URL", "kafka://h"),
+    ],
+)
+def test_a_setting_that_no_process_takes_is_wrong_use(
+    layout: Layout, name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+
+    assert f"{PREFIX}{name}" in refusal(layout, capsys, status=2)
 
 
 def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(

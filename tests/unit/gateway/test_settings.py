@@ -54,6 +54,10 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
         ({**INSECURE, "AMULET_GATEWAY_LISTEN": "example.org:7443"}, "AMULET_INSECURE is allowed on loopback only"),
         ({**INSECURE, "AMULET_GATEWAY_LISTEN": "7443"}, "AMULET_GATEWAY_LISTEN is '7443': wanted HOST:PORT"),
         (
+            {**INSECURE, "AMULET_GATEWAY_OPS_LISTEN": "::1:7445"},
+            "AMULET_GATEWAY_OPS_LISTEN is '::1:7445': wanted HOST:PORT with an IPv6 address in brackets",
+        ),
+        (
             {**INSECURE, "AMULET_REQUEST_S_MAX": "soon"},
             "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
         ),
