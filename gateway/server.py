@@ -8,7 +8,6 @@ what they began, stop listening to others, close the decoders, drain and close t
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
@@ -61,6 +60,7 @@ from gateway.telemetry import Metrics, States
 from gateway.tracing import Traces
 from protos.addresses import host_and_port
 from protos.amulet.v1 import prediction_pb2_grpc
+from protos.cores import cores
 from protos.inference import open_inference_pb2_grpc
 
 if TYPE_CHECKING:
@@ -163,9 +163,9 @@ async def run(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
         health = Health(policy, journal, why_not_ready, lambda: namesakes.trouble if namesakes else None)
-        cores = len(os.sched_getaffinity(0))
-        shedder = Shedder(settings.calls_in_flight_max, cores=cores)
-        feedback = Shedder(settings.calls_in_flight_max, cores=cores)
+        usable = cores()
+        shedder = Shedder(settings.calls_in_flight_max, cores=usable)
+        feedback = Shedder(settings.calls_in_flight_max, cores=usable)
         streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
         arrivals = Arrivals(awaited_max(settings.calls_in_flight_max), arrive_s_max=settings.request_s_max)
         strangers = Strangers(
@@ -173,7 +173,7 @@ async def run(
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
         fullness = Fullness(settings.messages_mib_max * _MIB, (arrivals, streams), (strangers.arrivals,))
-        shadows = Shadows(background, cores=cores)
+        shadows = Shadows(background, cores=usable)
         await asyncio.to_thread(_recall, replays, journal)
         await replays.settle()
         failures = Failures(journal, gateway_id=settings.gateway_id)

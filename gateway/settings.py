@@ -6,7 +6,6 @@ nothing else reads the environment.
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from protos.addresses import CACHES, address, host_and_port
 from protos.blankness import BLANK, is_blank
+from protos.cores import cores
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         description="Seconds that an event stays in the journal, once it is delivered. An erasure waits for them.",
     )
     decoder_workers: int = Field(
-        default_factory=lambda: max(2, min(8, os.cpu_count() or 2)),
+        default_factory=lambda: max(2, min(8, cores())),
         ge=1,
         le=64,
         description="Processes that decode photographs, about 40 MiB each.",

@@ -124,8 +124,14 @@ def test_too_little_of_anything_is_found(layout: Layout, tmp_path: Path) -> None
     too_little = disk(layout, least_gib=1e9)
     assert not too_little.ok
     assert "--state" in too_little.mend
-    assert not memory(400).ok
-    assert memory(4000).ok
+    assert not memory(400, None).ok
+    assert memory(4000, None).ok
+    assert memory(4000, 3000 * 2**20).ok
+    narrow = memory(4000, 500 * 2**20)
+    assert (narrow.ok, narrow.found) == (
+        False,
+        "500 MiB available in this control group, of 4000 MiB on the machine",
+    )
     assert shared_memory(tmp_path).ok
     missing = shared_memory(tmp_path / "not mounted")
     assert "No such file or directory" in missing.found

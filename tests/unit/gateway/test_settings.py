@@ -188,3 +188,12 @@ def test_a_secret_is_read_without_its_newline(monkeypatch: pytest.MonkeyPatch, t
     settings = read(monkeypatch, {**INSECURE, "AMULET_KEY_SECRET_FILE": str(tmp_path / "key_secret")})
 
     assert settings.secret("key_secret") == b"\x00secret \xff"
+
+
+@pytest.mark.parametrize(("usable", "workers"), [(1, 2), (3, 3), (64, 8)])
+def test_decoders_are_as_many_as_there_are_cores_to_use(
+    monkeypatch: pytest.MonkeyPatch, usable: int, workers: int
+) -> None:
+    monkeypatch.setattr("gateway.settings.cores", lambda: usable)  # stands for the control group of another machine
+
+    assert read(monkeypatch, INSECURE).decoder_workers == workers
