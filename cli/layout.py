@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -207,12 +208,24 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """In the state folder, or in the temporary one where the path would not fit a socket's address."""
-        path = self.state / "supervisor.sock"
+        """In the state folder, or in a temporary one where the path would not fit a socket's address.
+
+        Which one that is differs from shell to shell (TMPDIR): the link that a start left in the state folder says so.
+        """
+        path = self.supervisor_link
         if len(os.fsencode(path)) <= UNIX_PATH_BYTES_MAX:
             return path
-        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
-        return Path(tempfile.gettempdir(), f"amulet-{digest}.sock")
+        name = f"amulet-{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"
+        with suppress(OSError):
+            started = path.readlink()
+            if started.name == name and started.parent.is_dir():  # the link of a copied folder names the other's socket
+                return started
+        return Path(tempfile.gettempdir(), name)
+
+    @property
+    def supervisor_link(self) -> Path:
+        """The supervisor's socket, or the link to it where it lies elsewhere."""
+        return self.state / "supervisor.sock"
 
     @property
     def pixels(self) -> Path | None:

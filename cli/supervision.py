@@ -6,6 +6,7 @@ what belongs to Amulet is only which programs there are and how each one is star
 
 from __future__ import annotations
 
+import http.client
 import math
 import shlex
 import subprocess
@@ -31,6 +32,8 @@ RESTART_WAIT_S_MAX: Final = (
 )
 IDLE: Final = "IDLE"
 _LOOK_EVERY_S: Final = 0.1
+# A supervisor that does not run, or that ends in the middle of its answer: the next question finds half of that.
+_UNASKED: Final = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 _JOURNAL_ENDS_S: Final = 15  # for what a gateway still does once its last call has ended
 # A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
 _YIELDING: Final = ("nice", "-n", "10")
@@ -199,6 +202,9 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
 
 def start(layout: Layout, outer: Mapping[str, str]) -> None:
     """Start supervisord as a daemon with every program. Raises CalledProcessError when it refuses, OSError."""
+    if (socket := layout.supervisor_socket) != layout.supervisor_link:
+        layout.supervisor_link.unlink(missing_ok=True)
+        layout.supervisor_link.symlink_to(socket)
     write_whole(layout.supervisor_config, configuration(layout, programs(layout)).encode(), mode=0o644)
     subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.supervisor_config)],
@@ -221,7 +227,7 @@ def stop(layout: Layout) -> None:
         supervisor.stopAllProcesses,
         supervisor.shutdown,
     ):
-        with suppress(xmlrpc.client.Error, OSError):  # it did not run, or everything is ending already
+        with suppress(*_UNASKED):  # it did not run, or everything is ending already
             ask()
 
 
@@ -241,7 +247,7 @@ def pid(layout: Layout) -> int | None:
     try:
         answer: Any = _ask(layout).supervisor.getPID()
         return int(answer)
-    except (OSError, xmlrpc.client.Error):
+    except _UNASKED:
         return None
 
 
@@ -253,7 +259,7 @@ def states(layout: Layout) -> tuple[ProgramState, ...]:
     by_demand = {program.name for program in programs(layout) if program.wanted is not None}
     try:
         answers: Any = _ask(layout).supervisor.getAllProcessInfo()
-    except (OSError, xmlrpc.client.Error):
+    except _UNASKED:
         return ()
     return tuple(
         ProgramState(
