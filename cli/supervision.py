@@ -27,6 +27,7 @@ from cli.provision import write_whole
 from protos.environment import PREFIX
 
 LOG_MIB_MAX: Final = 20
+LOGS_KEPT: Final = 3  # of each, beside the one that is written
 RESTART_WAIT_S_MAX: Final = (
     5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
 )
@@ -146,6 +147,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             {
                 "logfile": layout.logs / "supervisord.log",
                 "logfile_maxbytes": f"{LOG_MIB_MAX}MB",
+                "logfile_backups": LOGS_KEPT,
                 "pidfile": layout.state / "supervisord.pid",
                 "childlogdir": layout.logs,
                 # Python and Celery search the working directory for modules, and the folder of state
@@ -191,7 +193,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "redirect_stderr": "true",
             "stdout_logfile": layout.logs / f"{program.name}.log",
             "stdout_logfile_maxbytes": f"{LOG_MIB_MAX}MB",
-            "stdout_logfile_backups": 3,
+            "stdout_logfile_backups": LOGS_KEPT,
         }
         sections.append((f"program:{program.name}", options))
     return "\n".join(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,7 @@ import pytest
 from cli import supervision
 from cli.layout import Layout
 from cli.supervision import Program
+from tests.pages import ROOT
 from tests.unit.cli.waiting import until
 
 LOG_BYTES_MAX: Final = 2**20
@@ -103,3 +105,15 @@ def test_after_a_rotation_a_log_that_is_copied_and_truncated_has_no_hole(layout:
         until(lambda: b"\n" in log.read_bytes())
         assert b"\0" not in log.read_bytes()
         assert all(b"\0" not in each.read_bytes() for each in layout.logs.glob("talker.log.*"))
+
+
+def test_each_log_is_bounded_and_so_many_are_kept_as_the_page_says(layout: Layout) -> None:
+    found = ConfigParser(interpolation=None)
+    found.read_string(supervision.configuration(layout, supervision.programs(layout)))
+
+    logs = [found[name] for name in found.sections() if name == "supervisord" or name.startswith("program:")]
+    for log in logs:
+        (name,) = [key for key in log if key.endswith("logfile")]
+        assert (log[f"{name}_maxbytes"], log[f"{name}_backups"]) == ("1MB", "3")
+    assert len(logs) == 1 + len(supervision.programs(layout))
+    assert "four of each at most" in (ROOT / "docs/operators/running.md").read_text()
