@@ -64,7 +64,8 @@ def has_said_all(layout: Layout) -> bool:
 
 
 def last_line(log: Path) -> int:
-    return int(log.read_bytes().splitlines()[-1])
+    lines = log.read_bytes().splitlines()
+    return int(lines[-1]) if lines else -1  # none: it was rotated this moment
 
 
 def test_a_log_that_cannot_be_moved_aside_is_begun_anew_and_holds_nobody_up(layout: Layout) -> None:
