@@ -7,22 +7,23 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from protos import addresses
 from protos.environment import PREFIX
 
 HOST: Final = "127.0.0.1"
 PORT_OFFSET_MAX: Final = 50_000
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of our own in it, for this user alone
-PORT_MAX: Final = 65_535
 # As the gateway has them.
 REQUEST_S_MAX: Final = 30.0
 REQUEST_S_LIMIT: Final = 600.0
 UNIX_PATH_BYTES_MAX: Final = 95  # of 107; supervisord adds a suffix while it binds
 
-_LOOPBACK_OF: Final = {"0.0.0.0": HOST, "[::]": "[::1]", "::": "[::1]"}  # noqa: S104 - nothing listens by it
+_LOOPBACK_OF: Final = {"0.0.0.0": HOST, "[::]": "[::1]"}  # noqa: S104 - nothing listens by it
 _TRUE: Final = ("1", "true", "t", "yes", "y", "on")  # what gateway and console take for yes
 
 
@@ -207,12 +208,24 @@ class Layout:
 
     @property
     def supervisor_socket(self) -> Path:
-        """In the state folder, or in the temporary one where the path would not fit a socket's address."""
-        path = self.state / "supervisor.sock"
+        """In the state folder, or in a temporary one where the path would not fit a socket's address.
+
+        Which one that is differs from shell to shell (TMPDIR): the link that a start left in the state folder says so.
+        """
+        path = self.supervisor_link
         if len(os.fsencode(path)) <= UNIX_PATH_BYTES_MAX:
             return path
-        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
-        return Path(tempfile.gettempdir(), f"amulet-{digest}.sock")
+        name = f"amulet-{hashlib.sha256(os.fsencode(path)).hexdigest()[:24]}.sock"
+        with suppress(OSError):
+            started = path.readlink()
+            if started.name == name and started.parent.is_dir():  # the link of a copied folder names the other's socket
+                return started
+        return Path(tempfile.gettempdir(), name)
+
+    @property
+    def supervisor_link(self) -> Path:
+        """The supervisor's socket, or the link to it where it lies elsewhere."""
+        return self.state / "supervisor.sock"
 
     @property
     def pixels(self) -> Path | None:
@@ -317,10 +330,7 @@ class Layout:
 
 def host_and_port(listen: str) -> tuple[str, int]:
     """The parts of HOST:PORT; the port is 1 to 65535. Raises ValueError."""
-    host, _, port = listen.rpartition(":")
-    if not host or not (port.isascii() and port.isdecimal()) or not 1 <= int(port) <= PORT_MAX:
-        raise ValueError("wanted HOST:PORT, with a port of 1 to 65535")
-    return host.strip("[]"), int(port)
+    return addresses.host_and_port(listen, port_min=1)
 
 
 def _reached(listen: str) -> str:

@@ -28,7 +28,9 @@ def claimed(ports: Mapping[str, int]) -> Iterator[None]:
     reaches as far as the ports do, which is one network namespace. Only Linux has such names; elsewhere none is held.
     """
     with ExitStack() as held:
-        for name, port in ports.items() if sys.platform == "linux" else ():
+        # Two of one stack may have one port, each at an address of its own.
+        once = {port: name for name, port in ports.items()}
+        for port, name in once.items() if sys.platform == "linux" else ():
             claim = held.enter_context(socket.socket(socket.AF_UNIX))
             try:
                 claim.bind(f"\0amulet up, port {port}")

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 import httpx
 import psutil
@@ -15,6 +15,8 @@ import psutil
 from cli import supervision
 from cli.layout import HOST, Layout
 from cli.leftovers import leftovers
+
+ENDED: Final = "ENDED"  # no word of the supervisor's: it has not noticed yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ def look(layout: Layout) -> StackReport:
         for state in states
         if state.state not in ("RUNNING", supervision.IDLE)
     ]
+    processes = [report for state in states for report in reports_of(state)]
+    lasting = {program.name for program in supervision.programs(layout) if program.wanted is None}
+    problems += [
+        f"{process.name} has just ended, and is started again"
+        for process in processes
+        if process.state == ENDED and process.name in lasting
+    ]
     if not states:
         problems.append(not_supervised(layout))
     gateway = _health(f"{layout.gateway_ops_url}/readyz") if states else {}
@@ -64,7 +73,7 @@ def look(layout: Layout) -> StackReport:
         gateway=layout.gateway_address,
         tls_ca=str(layout.tls_ca) if layout.tls_ca.exists() and not layout.in_plain_text else None,
         console=layout.console_url,
-        processes=tuple(report for state in states for report in _processes(state)),
+        processes=tuple(processes),
         models=tuple(gateway.get("models", ())),
         problems=tuple(problems),
     )
@@ -149,14 +158,22 @@ def processes_of(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _processes(state: supervision.ProgramState) -> Iterator[ProcessReport]:
-    """One report for the program itself and one for each process below it."""
-    family = processes_of(state.pid) if state.pid else []
-    if not family:
+def reports_of(state: supervision.ProgramState) -> Iterator[ProcessReport]:
+    """One report for the program itself and one for each process below it.
+
+    What has ended while the supervisor does not know it yet is ENDED, whatever that says of it.
+    """
+    if not state.pid:
         yield ProcessReport(name=state.name, pid=0, state=state.state, rss_mib=0.0, listens=())
+        return
+    family = processes_of(state.pid)
+    if not family or _is_over(family[0]):
+        yield ProcessReport(name=state.name, pid=0, state=ENDED, rss_mib=0.0, listens=())
     for number, process in enumerate(family):
         try:
             with process.oneshot():
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    continue
                 yield ProcessReport(
                     name=state.name if number == 0 else f"{state.name}/{number}",
                     pid=process.pid,
@@ -166,6 +183,13 @@ def _processes(state: supervision.ProgramState) -> Iterator[ProcessReport]:
                 )
         except psutil.Error:  # it ended while we looked
             continue
+
+
+def _is_over(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _listening(process: psutil.Process) -> tuple[str, ...]:

@@ -41,7 +41,9 @@ OWN: Final = MappingProxyType(
 )
 
 # Defaults that are computed from the machine: the page says how.
-COMPUTED: Final = MappingProxyType({"GATEWAY_ID": "the host's name", "DECODER_WORKERS": "one a processor, 2 to 8"})
+COMPUTED: Final = MappingProxyType(
+    {"GATEWAY_ID": "the host's name", "DECODER_WORKERS": "one a processor that it may use, 2 to 8"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from cli import supervision
 from cli.checks.copies import ORIGIN, copied, copies, origin
 from cli.checks.delivery import delivery
 from cli.checks.files import files
+from cli.checks.finding import Misset
 from cli.checks.holdings import unusable
 from cli.checks.machine import limits, taken_ports
 from cli.checks.servers import servers
@@ -46,6 +47,12 @@ ENDINGS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 class StackError(click.ClickException):
     """The stack could not be started, asked or stopped."""
+
+
+class StackMisset(StackError):
+    """A setting with which no stack can be started: wrong use, as a gateway or a console calls it by itself."""
+
+    exit_code = 2
 
 
 def state_option_for(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -167,7 +174,8 @@ def _start(layout: Layout, held: ExitStack, *, moved: bool, quiet: bool) -> None
         () if moved else (copies(layout, supervision.environment(layout, os.environ)),),
     ):
         if not finding.ok:
-            raise StackError(f"{finding.check}: {finding.found}: {finding.mend}")
+            refused = StackMisset if isinstance(finding, Misset) else StackError
+            raise refused(f"{finding.check}: {finding.found}: {finding.mend}")
     with _alone(layout):
         try:
             held.enter_context(claimed({name: port for name, (_, port) in layout.listens().items()}))

@@ -6,6 +6,7 @@ what belongs to Amulet is only which programs there are and how each one is star
 
 from __future__ import annotations
 
+import http.client
 import math
 import shlex
 import subprocess
@@ -26,11 +27,14 @@ from cli.provision import write_whole
 from protos.environment import PREFIX
 
 LOG_MIB_MAX: Final = 20
+LOGS_KEPT: Final = 3  # of each, beside the one that is written
 RESTART_WAIT_S_MAX: Final = (
     5  # of a program that fails to start, so that the stack answers 10 s after the cause is gone
 )
 IDLE: Final = "IDLE"
 _LOOK_EVERY_S: Final = 0.1
+# A supervisor that does not run, or that ends in the middle of its answer: the next question finds half of that.
+_UNASKED: Final = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 _JOURNAL_ENDS_S: Final = 15  # for what a gateway still does once its last call has ended
 # A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
 _YIELDING: Final = ("nice", "-n", "10")
@@ -143,6 +147,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             {
                 "logfile": layout.logs / "supervisord.log",
                 "logfile_maxbytes": f"{LOG_MIB_MAX}MB",
+                "logfile_backups": LOGS_KEPT,
                 "pidfile": layout.state / "supervisord.pid",
                 "childlogdir": layout.logs,
                 # Python and Celery search the working directory for modules, and the folder of state
@@ -160,6 +165,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "rpcinterface:restarts",
             {"supervisor.rpcinterface_factory": "cli.restarts:bounded", "wait_s_max": RESTART_WAIT_S_MAX},
         ),
+        ("rpcinterface:rotation", {"supervisor.rpcinterface_factory": "cli.rotation:never_given_up"}),
     ]
     for priority, program in enumerate(stack, start=1):
         always = program.wanted is None
@@ -187,7 +193,7 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
             "redirect_stderr": "true",
             "stdout_logfile": layout.logs / f"{program.name}.log",
             "stdout_logfile_maxbytes": f"{LOG_MIB_MAX}MB",
-            "stdout_logfile_backups": 3,
+            "stdout_logfile_backups": LOGS_KEPT,
         }
         sections.append((f"program:{program.name}", options))
     return "\n".join(
@@ -198,6 +204,9 @@ def configuration(layout: Layout, stack: Sequence[Program]) -> str:
 
 def start(layout: Layout, outer: Mapping[str, str]) -> None:
     """Start supervisord as a daemon with every program. Raises CalledProcessError when it refuses, OSError."""
+    if (socket := layout.supervisor_socket) != layout.supervisor_link:
+        layout.supervisor_link.unlink(missing_ok=True)
+        layout.supervisor_link.symlink_to(socket)
     write_whole(layout.supervisor_config, configuration(layout, programs(layout)).encode(), mode=0o644)
     subprocess.run(
         [sys.executable, "-m", "supervisor.supervisord", "-c", str(layout.supervisor_config)],
@@ -220,7 +229,7 @@ def stop(layout: Layout) -> None:
         supervisor.stopAllProcesses,
         supervisor.shutdown,
     ):
-        with suppress(xmlrpc.client.Error, OSError):  # it did not run, or everything is ending already
+        with suppress(*_UNASKED):  # it did not run, or everything is ending already
             ask()
 
 
@@ -240,7 +249,7 @@ def pid(layout: Layout) -> int | None:
     try:
         answer: Any = _ask(layout).supervisor.getPID()
         return int(answer)
-    except (OSError, xmlrpc.client.Error):
+    except _UNASKED:
         return None
 
 
@@ -252,7 +261,7 @@ def states(layout: Layout) -> tuple[ProgramState, ...]:
     by_demand = {program.name for program in programs(layout) if program.wanted is not None}
     try:
         answers: Any = _ask(layout).supervisor.getAllProcessInfo()
-    except (OSError, xmlrpc.client.Error):
+    except _UNASKED:
         return ()
     return tuple(
         ProgramState(

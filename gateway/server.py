@@ -8,7 +8,6 @@ what they began, stop listening to others, close the decoders, drain and close t
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
@@ -59,7 +58,9 @@ from gateway.snapshot import ServedVersion, versions_of
 from gateway.states import states
 from gateway.telemetry import Metrics, States
 from gateway.tracing import Traces
+from protos.addresses import host_and_port
 from protos.amulet.v1 import prediction_pb2_grpc
+from protos.cores import cores
 from protos.inference import open_inference_pb2_grpc
 
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ async def run(
             journal, ShipperSettings(settings.console_url, token=settings.secret("control_token").decode("ascii"))
         )
         health = Health(policy, journal, why_not_ready, lambda: namesakes.trouble if namesakes else None)
-        cores = len(os.sched_getaffinity(0))
-        shedder = Shedder(settings.calls_in_flight_max, cores=cores)
-        feedback = Shedder(settings.calls_in_flight_max, cores=cores)
+        usable = cores()
+        shedder = Shedder(settings.calls_in_flight_max, cores=usable)
+        feedback = Shedder(settings.calls_in_flight_max, cores=usable)
         streams = Streams(streams_max(settings.calls_in_flight_max), last_s_max=settings.request_s_max)
         arrivals = Arrivals(awaited_max(settings.calls_in_flight_max), arrive_s_max=settings.request_s_max)
         strangers = Strangers(
@@ -172,7 +173,7 @@ async def run(
             Streams(STRANGERS_STREAMS_MAX, last_s_max=1.0),
         )
         fullness = Fullness(settings.messages_mib_max * _MIB, (arrivals, streams), (strangers.arrivals,))
-        shadows = Shadows(background, cores=cores)
+        shadows = Shadows(background, cores=usable)
         await asyncio.to_thread(_recall, replays, journal)
         await replays.settle()
         failures = Failures(journal, gateway_id=settings.gateway_id)
@@ -377,7 +378,7 @@ async def _start_grpc(
 def _ops_server(listen: str, answers: dict[str, Callable[[], Page]]) -> OpsServer:
     """Raises OSError when the address is taken or none of this machine's."""
     try:
-        return OpsServer(*_host_port(listen), answers)
+        return OpsServer(*host_and_port(listen), answers)
     except OSError as error:
         raise _cannot_listen("AMULET_GATEWAY_OPS_LISTEN", listen, error.strerror or str(error)) from None
 
@@ -417,8 +418,3 @@ def _options(limits: PhotoLimits, *, connections_max: int) -> tuple[tuple[str, i
         ("grpc.max_connection_age_ms", 30 * minute_ms),
         ("grpc.max_connection_age_grace_ms", 30 * minute_ms),
     )
-
-
-def _host_port(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)

@@ -6,7 +6,6 @@ nothing else reads the environment.
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 from collections.abc import Callable, Mapping
@@ -17,8 +16,9 @@ from typing import Any, Final, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from protos.addresses import CACHES, address
+from protos.addresses import CACHES, address, host_and_port
 from protos.blankness import BLANK, is_blank
+from protos.cores import cores
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
 
@@ -109,7 +109,7 @@ class Settings(BaseSettings):
         description="Seconds that an event stays in the journal, once it is delivered. An erasure waits for them.",
     )
     decoder_workers: int = Field(
-        default_factory=lambda: max(2, min(8, os.cpu_count() or 2)),
+        default_factory=lambda: max(2, min(8, cores())),
         ge=1,
         le=64,
         description="Processes that decode photographs, about 40 MiB each.",
@@ -159,7 +159,13 @@ class Settings(BaseSettings):
             raise ValueError("wanted a name that can be printed, without spaces around it")
         return value
 
-    @field_validator("gateway_listen", "gateway_ops_listen", "torchserve_grpc")
+    @field_validator("gateway_listen", "gateway_ops_listen")
+    @classmethod
+    def _to_listen_on(cls, value: str) -> str:
+        host_and_port(value)
+        return value
+
+    @field_validator("torchserve_grpc")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -263,7 +269,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _is_loopback(listen: str) -> bool:
-    host = listen.rpartition(":")[0].strip("[]")
+    host, _ = host_and_port(listen)
     if host == "localhost":
         return True
     try:

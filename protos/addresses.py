@@ -16,9 +16,12 @@ DATABASES: Final = ("sqlite", "postgresql")
 BROKERS: Final = ("filesystem", "redis", "rediss", "amqp", "amqps")
 CACHES: Final = ("memory", "redis", "rediss")
 
+PORT_MAX: Final = 65_535
+
 _FORM: Final = "wanted an address of the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
 _PORT: Final = "the port is no number up to 65535; a / in a password is written %2F"
 _STROKE: Final = "an @ stands behind the first /; a / in a password is written %2F, an @ in a name %40"
+_BRACKETS: Final = "wanted HOST:PORT with an IPv6 address in brackets, as in [::1]:7443"
 _BUCKET_FORM: Final = (
     "wanted s3://BUCKET/PREFIX, with ?endpoint=https://HOST:PORT and &region=REGION behind it where needed"
 )
@@ -52,6 +55,20 @@ def address(value: str, schemes: tuple[str, ...]) -> SplitResult:
     if url.netloc and "@" in url.path and "@" not in url.netloc:  # half of a password stands where host and port do
         raise ValueError(_STROKE)
     return url
+
+
+def host_and_port(value: str, *, port_min: int = 0) -> tuple[str, int]:
+    """The parts of HOST:PORT to listen on, IPv6 without its brackets. Raises ValueError with a sentence.
+
+    Without brackets the end of an IPv6 address is no port to gRPC, and one to whoever looks for the last colon.
+    """
+    host, _, port = value.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not port_min <= int(port) <= PORT_MAX:
+        raise ValueError(f"wanted HOST:PORT, with a port of {port_min} to {PORT_MAX}")
+    bare = host.removeprefix("[").removesuffix("]")
+    if (":" in bare) != (host == f"[{bare}]"):
+        raise ValueError(_BRACKETS)
+    return bare, int(port)
 
 
 def bucket(value: str) -> BucketAddress:

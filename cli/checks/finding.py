@@ -15,9 +15,19 @@ class Finding:
     mend: str  # empty when nothing needs mending
 
 
+class Misset(Finding):
+    """A setting that no process takes, whatever the machine is like."""
+
+    __slots__ = ()
+
+
 def right(check: str, found: str) -> Finding:
     return Finding(check, True, found, "")
 
 
 def wrong(check: str, found: str, mend: str) -> Finding:
     return Finding(check, False, found, mend)
+
+
+def misset(check: str, found: str, mend: str) -> Finding:
+    return Misset(check, False, found, mend)

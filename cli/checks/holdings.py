@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -114,12 +115,22 @@ def folder(layout: Layout) -> Finding:
         return _on_a_read_only_disk(layout.state)
     for place in (layout.state, layout.secrets, layout.console, layout.gateway, layout.logs, layout.models):
         if place.exists() and not os.access(place, os.R_OK | os.W_OK | os.X_OK):
-            owner = place.stat().st_uid
-            mend = f"`chown -R {os.getuid()} {layout.state}`, or start as user {owner}, or choose another --state"
-            return wrong(
-                "state folder", f"{place} belongs to user {owner} and cannot be used by user {os.getuid()}", mend
-            )
+            return _of_another_user(place, layout)
+    journal = layout.gateway / "journal"
+    for place in (layout.state, layout.logs, layout.torchserve, layout.console, layout.gateway, journal):
+        for file in sorted(place.iterdir()) if os.access(place, os.R_OK | os.X_OK) else ():
+            with suppress(FileNotFoundError):  # it goes while we look, beside a stack that runs
+                found = file.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_uid != os.getuid() and not os.access(file, os.W_OK):
+                    return _of_another_user(file, layout)
     return right("state folder", str(layout.state))
+
+
+def _of_another_user(place: Path, layout: Layout) -> Finding:
+    """What one `sudo amulet up`, or a restore by root, leaves: some program then ends over it at each start."""
+    owner = place.stat().st_uid
+    mend = f"`chown -R {os.getuid()} {layout.state}`, or start as user {owner}, or choose another --state"
+    return wrong("state folder", f"{place} belongs to user {owner} and cannot be used by user {os.getuid()}", mend)
 
 
 def _on_a_read_only_disk(folder: Path) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from cli import supervision
 from cli.checks.finding import Finding, right, wrong
 from cli.layout import Layout
 from cli.leftovers import leftovers
+from protos.cores import memory_free_bytes
 
 DISK_FREE_GIB_MIN: Final = 2.0
 TEMPORARY_FREE_MIB_MIN: Final = 64.0
@@ -37,7 +39,7 @@ _RAISED: Final = (
 
 
 def machine(layout: Layout) -> Iterator[Finding]:
-    yield memory(psutil.virtual_memory().available / 2**20)
+    yield memory(psutil.virtual_memory().available / 2**20, memory_free_bytes())
     yield shared_memory(SHARED_MEMORY)
     yield disk(layout)
     yield temporary_folder()
@@ -46,10 +48,16 @@ def machine(layout: Layout) -> Iterator[Finding]:
     yield ports(layout)
 
 
-def memory(available_mib: float) -> Finding:
-    if available_mib >= MEMORY_MIB_MIN:
-        return right("memory", f"{available_mib:.0f} MiB available")
-    return wrong("memory", f"{available_mib:.0f} MiB available", "a stack needs about 1 GiB: close something")
+def memory(available_mib: float, group_bytes: int | None) -> Finding:
+    """group_bytes: what the control group of this process leaves it; None: all that the machine has."""
+    group_mib = math.inf if group_bytes is None else group_bytes / 2**20
+    found = f"{min(available_mib, group_mib):.0f} MiB available"
+    if min(available_mib, group_mib) >= MEMORY_MIB_MIN:
+        return right("memory", found)
+    if group_mib < available_mib:
+        mend = "a stack needs about 1 GiB: raise the limit (`--memory` of the container, `MemoryMax=` of the unit)"
+        return wrong("memory", f"{found} in this control group, of {available_mib:.0f} MiB on the machine", mend)
+    return wrong("memory", found, "a stack needs about 1 GiB: close something")
 
 
 def shared_memory(place: Path) -> Finding:
@@ -141,10 +149,10 @@ def taken_ports(layout: Layout) -> dict[str, int]:
 
 def _is_bound(host: str, port: int) -> bool:
     """Whether something else has the port; a connection that waits out its end does not count."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as error:  # a host that is none of this machine's is said by whoever cannot listen there
-            return error.errno == errno.EADDRINUSE
+    except OSError as error:  # a host that is none of this machine's is said by whoever cannot listen there
+        return error.errno == errno.EADDRINUSE
     return False

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from cli.checks.finding import Finding, right, wrong
+from cli.checks.finding import Finding, misset, right, wrong
 from cli.layout import HOST
 from protos.addresses import BROKERS, CACHES, DATABASES, address
 
@@ -35,7 +35,7 @@ def _named(check: str, text: str, schemes: tuple[str, ...]) -> Iterator[Finding]
     try:
         url = address(text, schemes)
     except ValueError as error:
-        yield wrong(
+        yield misset(
             check, f"is no URL that Amulet takes: {error}", "it has the form SCHEME://USER:PASSWORD@HOST:PORT/NAME"
         )
         return

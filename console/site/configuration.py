@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from console.site.mail import Mailbox, MailServer, mail_server
-from protos.addresses import BROKERS, CACHES, DATABASES, BucketAddress, address, bucket
+from protos.addresses import BROKERS, CACHES, DATABASES, BucketAddress, address, bucket, host_and_port
 from protos.blankness import BLANK, is_blank
 from protos.environment import PREFIX, complaint
 from protos.tokens import WANTED, is_token
@@ -304,7 +304,13 @@ class ConsoleSettings(BaseSettings):
             raise ValueError("wanted an address that names a host")
         return value
 
-    @field_validator("console_listen", "torchserve_grpc", "torchserve_management_grpc", "gateway")
+    @field_validator("console_listen")
+    @classmethod
+    def _to_listen_on(cls, value: str) -> str:
+        host_and_port(value)
+        return value
+
+    @field_validator("torchserve_grpc", "torchserve_management_grpc", "gateway")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         host, _, port = value.rpartition(":")
@@ -332,7 +338,7 @@ class ConsoleSettings(BaseSettings):
 
     @property
     def console_port(self) -> int:
-        return int(self.console_listen.rpartition(":")[2])
+        return host_and_port(self.console_listen)[1]
 
     @property
     def data_dir(self) -> Path:

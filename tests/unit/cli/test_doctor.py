@@ -124,8 +124,14 @@ def test_too_little_of_anything_is_found(layout: Layout, tmp_path: Path) -> None
     too_little = disk(layout, least_gib=1e9)
     assert not too_little.ok
     assert "--state" in too_little.mend
-    assert not memory(400).ok
-    assert memory(4000).ok
+    assert not memory(400, None).ok
+    assert memory(4000, None).ok
+    assert memory(4000, 3000 * 2**20).ok
+    narrow = memory(4000, 500 * 2**20)
+    assert (narrow.ok, narrow.found) == (
+        False,
+        "500 MiB available in this control group, of 4000 MiB on the machine",
+    )
     assert shared_memory(tmp_path).ok
     missing = shared_memory(tmp_path / "not mounted")
     assert "No such file or directory" in missing.found
@@ -158,6 +164,11 @@ def test_a_setting_that_nobody_reads_is_named(layout: Layout) -> None:
         ({"DECODER_WORKERS": "many"}, "AMULET_DECODER_WORKERS is 'many'"),
         ({"GATEWAY_LISTEN": "127.0.0.1:0"}, "AMULET_GATEWAY_LISTEN is '127.0.0.1:0': wanted HOST:PORT, with a port"),
         ({"CONSOLE_LISTEN": "foo"}, "AMULET_CONSOLE_LISTEN is 'foo': wanted HOST:PORT, with a port"),
+        (
+            {"GATEWAY_LISTEN": "::1:7443"},
+            "AMULET_GATEWAY_LISTEN is '::1:7443': wanted HOST:PORT with an IPv6 address in",
+        ),
+        ({"CONSOLE_LISTEN": "[foo]:7480"}, "AMULET_CONSOLE_LISTEN is '[foo]:7480': wanted HOST:PORT with an IPv6"),
         ({"TORCHSERVE_GRPC": "10.0.0.7:7070"}, "AMULET_TORCHSERVE_GRPC names another TorchServe than this stack"),
         ({"DATABASE_URL": "sqlite:///db.sqlite3"}, "AMULET_DATABASE_URL names a file of SQLite by a relative path"),
     ],
@@ -172,6 +183,28 @@ def test_a_setting_that_a_process_refuses_is_named_with_the_way_out(
     assert not any(finding.ok for finding in findings)
     assert findings[0].found.startswith(said)
     assert f"AMULET_{name}" in findings[0].mend or "sqlite:////" in findings[0].mend
+
+
+@pytest.mark.parametrize(
+    ("name", "listen", "said"),
+    [
+        ("GATEWAY_OPS_LISTEN", "127.0.0.1:7443", "7443, on which gateway listens"),
+        ("GATEWAY_LISTEN", "localhost:7480", "7480, on which console listens"),
+        ("GATEWAY_LISTEN", "0.0.0.0:7071", "7071, on which torchserve gRPC management listens"),
+        ("CONSOLE_LISTEN", "[::]:7445", "7445, on which gateway ops listens"),
+    ],
+)
+def test_two_of_one_stack_at_one_place_are_named(tmp_path: Path, name: str, listen: str, said: str) -> None:
+    (finding,) = settings(Layout(tmp_path, Ports()), {f"AMULET_{name}": listen})
+
+    assert (finding.ok, finding.found) == (False, f"AMULET_{name} has the port {said}")
+    assert f"AMULET_{name}" in finding.mend
+
+
+def test_two_of_one_stack_may_have_a_port_at_two_addresses(tmp_path: Path) -> None:
+    (finding,) = settings(Layout(tmp_path, Ports()), {"AMULET_GATEWAY_LISTEN": "127.0.0.2:7480"})
+
+    assert finding.ok, finding.found
 
 
 def test_a_control_token_that_no_header_carries_is_named(layout: Layout) -> None:

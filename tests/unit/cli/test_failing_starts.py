@@ -5,7 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,13 +23,17 @@ from cli.layout import Layout, Ports
 from cli.main import main
 from cli.port_claims import claimed
 from cli.provision import provision
+from cli.stack import stop
 from console.vault.cipher import load_master_keys
 from console.vault.folder import Folder
 from console.vault.ownership import is_ours
 from model_store import signing
 from protos.environment import PREFIX
 from tests import tiny_archive
+from tests.pages import ROOT
 from tests.ports import free_offset
+
+ANOTHER = 4711  # a user's number that nobody here has
 
 
 @pytest.fixture
@@ -38,9 +45,9 @@ def layout(tmp_path: Path) -> Layout:
     return found
 
 
-def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "up") -> str:
+def refusal(layout: Layout, capsys: pytest.CaptureFixture[str], command: str = "up", *, status: int = 1) -> str:
     """The sentence of an `amulet` command that fails, and has started nothing."""
-    assert main([command, "--state", str(layout.state)]) == 1
+    assert main([command, "--state", str(layout.state)]) == status
     assert not layout.supervisor_config.exists()
     assert supervision.pid(layout) is None
     sentence = capsys.readouterr().err.strip()
@@ -86,6 +93,25 @@ def test_a_file_that_a_setting_names_is_named_with_its_variable(
     assert f"{PREFIX}{name} names {named}, {said}" in sentence
     instead = "" if name == "WEBHOOK_CA" else " for the stack's own"  # of which a stack has none
     assert sentence.rstrip().endswith(f"unset {PREFIX}{name}{instead}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DECODER_WORKERS", "many"),
+        ("CONSOLE_LISTEN", "foo"),
+        ("GATEWAY_LISTEN", "::1:7443"),
+        ("TORCHSERVE_GRPC", "10.0.0.7:7070"),
+        ("DATABASE_URL", "mysql://h/amulet"),
+        ("BROKER_URL", "kafka://h"),
+    ],
+)
+def test_a_setting_that_no_process_takes_is_wrong_use(
+    layout: Layout, name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}{name}", value)
+
+    assert f"{PREFIX}{name}" in refusal(layout, capsys, status=2)
 
 
 def test_a_secret_of_the_stacks_own_that_was_damaged_is_named(
@@ -316,3 +342,30 @@ def test_the_demonstration_trusts_its_own_key_whatever_folder_the_caller_names(
 
     assert report["accepted"]
     assert not [*named.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["logs/gateway.log", "logs/supervisord.log", "torchserve/config.properties", "gateway/policy.pb", "stack.json",
+     "gateway/journal/00000000000000000001.journal"],
+)  # fmt: skip
+def test_a_file_that_another_user_left_is_named_before_anything_starts(layout: Layout, name: str) -> None:
+    if os.geteuid() or shutil.which("setpriv") is None:
+        pytest.skip("only root can leave another user's file, and setpriv take from root what opens it")
+    file = layout.state / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(mode=0o600)
+    os.chown(file, ANOTHER, ANOTHER)
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", sys.executable, "-m", "cli.main", "up", "--detach",
+         "--state", str(layout.state)],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    if supervision.pid(layout) is not None:  # it was started over it
+        stop(layout)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"amulet: state folder: {file} belongs to user {ANOTHER} and cannot be used by user 0: "
+        f"`chown -R 0 {layout.state}`, or start as user {ANOTHER}, or choose another --state\n"
+    )

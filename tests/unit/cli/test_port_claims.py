@@ -34,6 +34,13 @@ def test_a_port_is_claimed_once_and_free_again_afterwards() -> None:
         pass
 
 
+def test_one_stack_may_have_a_port_at_two_addresses() -> None:
+    (port,) = free_ports(1)
+
+    with claimed({"gateway": port, "gateway ops": port}), pytest.raises(PortClaimed), claimed({"console": port}):
+        pass
+
+
 def test_what_a_refused_start_had_claimed_so_far_is_let_go() -> None:
     first, second = free_ports(2)
     with claimed({"console": second}):

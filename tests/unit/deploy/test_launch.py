@@ -80,6 +80,11 @@ def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int, wan
     assert launch.environment(options, tmp_path, {})["OMP_NUM_THREADS"] == str(wanted)
 
 
+def test_a_quota_of_time_counts_as_fewer_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "cores", lambda: 6)  # stands for the control group of a larger machine
+    assert launch.Options(tmp_path, tmp_path, workers=2).threads_of_a_worker == 3
+
+
 def test_a_worker_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
     home, unpacked = tmp_path / "home", tmp_path / "tmp" / "models" / "a"
     (home / "ts").mkdir(parents=True)

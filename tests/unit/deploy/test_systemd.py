@@ -13,6 +13,7 @@ import pytest
 
 from cli import supervision
 from cli.layout import Layout
+from cli.stack import StackMisset
 from tests.pages import ROOT
 
 UNIT = ROOT / "deploy/systemd/amulet.service"
@@ -44,6 +45,11 @@ def test_it_stops_the_stack_in_its_order_and_waits_for_the_longest_end() -> None
 
     assert service()["KillMode"] == "mixed"
     assert int(service()["TimeoutStopSec"]) >= gateway + max(ends.values()) + 15  # as `amulet down` has it
+
+
+def test_a_setting_that_no_process_takes_is_not_tried_again_and_again() -> None:
+    assert int(service()["RestartPreventExitStatus"]) == StackMisset.exit_code
+    assert service()["Restart"] == "on-failure"
 
 
 def test_the_page_prints_where_it_lies_and_each_path_that_is_to_be_changed() -> None:

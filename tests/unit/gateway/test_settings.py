@@ -54,6 +54,10 @@ def test_paths_stand_in_the_state_folder_unless_they_are_named(monkeypatch: pyte
         ({**INSECURE, "AMULET_GATEWAY_LISTEN": "example.org:7443"}, "AMULET_INSECURE is allowed on loopback only"),
         ({**INSECURE, "AMULET_GATEWAY_LISTEN": "7443"}, "AMULET_GATEWAY_LISTEN is '7443': wanted HOST:PORT"),
         (
+            {**INSECURE, "AMULET_GATEWAY_OPS_LISTEN": "::1:7445"},
+            "AMULET_GATEWAY_OPS_LISTEN is '::1:7445': wanted HOST:PORT with an IPv6 address in brackets",
+        ),
+        (
             {**INSECURE, "AMULET_REQUEST_S_MAX": "soon"},
             "AMULET_REQUEST_S_MAX is 'soon': input should be a valid number",
         ),
@@ -184,3 +188,12 @@ def test_a_secret_is_read_without_its_newline(monkeypatch: pytest.MonkeyPatch, t
     settings = read(monkeypatch, {**INSECURE, "AMULET_KEY_SECRET_FILE": str(tmp_path / "key_secret")})
 
     assert settings.secret("key_secret") == b"\x00secret \xff"
+
+
+@pytest.mark.parametrize(("usable", "workers"), [(1, 2), (3, 3), (64, 8)])
+def test_decoders_are_as_many_as_there_are_cores_to_use(
+    monkeypatch: pytest.MonkeyPatch, usable: int, workers: int
+) -> None:
+    monkeypatch.setattr("gateway.settings.cores", lambda: usable)  # stands for the control group of another machine
+
+    assert read(monkeypatch, INSECURE).decoder_workers == workers

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protos.addresses import BucketAddress, address, bucket
+from protos.addresses import BucketAddress, address, bucket, host_and_port
 
 
 def test_an_address_is_taken_apart() -> None:
@@ -101,3 +101,31 @@ def test_a_bucket_that_is_none_is_refused_without_its_password(value: str) -> No
         bucket(value)
 
     assert "hunter2" not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "parts"),
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("gateway.example:7443", ("gateway.example", 7443)),
+        ("[::]:65535", ("::", 65535)),
+    ],
+)
+def test_host_and_port_are_taken_apart(value: str, parts: tuple[str, int]) -> None:
+    assert host_and_port(value) == parts
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        *((each, "wanted HOST:PORT, with a port of 1 to 65535")
+          for each in ("7443", ":7443", "h:", "h:0", "h:65536", "h:๗")),
+        *((each, "wanted HOST:PORT with an IPv6 address in brackets, as in [::1]:7443")
+          for each in ("::1:7443", "[::1:7443", "::1]:7443", "[h]:7443", ":::7443")),
+    ],
+)  # fmt: skip
+def test_what_is_no_host_and_port_is_refused_with_one_sentence(value: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as wrong:
+        host_and_port(value, port_min=1)
+
+    assert str(wrong.value) == sentence
