@@ -241,7 +241,7 @@ def _cut(how: str, photo: Photo, seed: int) -> _Offer:
 
 def _cutting(how: str, photo: Photo, seed: int) -> bytes | None:
     """None where the photograph has no flat table, or no place that shows the table alone or the object alone."""
-    with open_image(photo.path, photo.path.read_bytes()) as image:
+    with open_image(photo.path, photo.content()) as image:
         pixels = np.asarray(upright(image).convert("RGB"))
     table = backdrop.mask(pixels)
     if table is None:

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.photo_limits import BYTES_MAX, PIXELS_MAX, SIDE_PX_MIN
-from training.data.errors import REPLACE, ClassesWrong, FolderMissing, PhotoBroken, printable
+from training.data.errors import REPLACE, ClassesWrong, DataChanged, FolderMissing, PhotoBroken, printable
 from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
 from training.side_by_side import cores
@@ -94,6 +94,16 @@ class Photo:
     def side_name(self) -> str:
         """ "front", "back", "edge", "detail", or "unknown" where the name does not say."""
         return next((name for name, side in SIDES.items() if side == self.side), "unknown")
+
+    def content(self) -> bytes:
+        """The file's bytes once more. Raises DataChanged where they are not those that were read."""
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise DataChanged(self.path, f"can no longer be read ({error.strerror})") from None
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise DataChanged(self.path, "changed")
+        return content
 
 
 @dataclass(frozen=True, slots=True)

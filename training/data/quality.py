@@ -92,7 +92,7 @@ def qualities(photos: Sequence[Photo], *, progress: Progress | None = None) -> t
 
 
 def _luma(photo: Photo) -> NDArray[np.uint8]:
-    with open_image(photo.path, photo.path.read_bytes()) as image:
+    with open_image(photo.path, photo.content()) as image:
         image.draft(None, (CHECK_PX, CHECK_PX))
         turned = luma(upright(image))
     side = min(turned.size)

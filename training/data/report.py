@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from PIL import Image
@@ -131,12 +130,12 @@ def _flaw_note(flawed: Flawed) -> str:
 
 
 def _picture(photo: Photo, note: str, *, warning: bool = False) -> Picture:
-    return Picture(source=_thumbnail(photo.path), name=photo.relative, note=note, warning=warning)
+    return Picture(source=_thumbnail(photo), name=photo.relative, note=note, warning=warning)
 
 
 @cache
-def _thumbnail(path: Path) -> str:
-    with open_image(path, path.read_bytes()) as image:
+def _thumbnail(photo: Photo) -> str:
+    with open_image(photo.path, photo.content()) as image:
         image.draft("RGB", (2 * THUMBNAIL_PX, 2 * THUMBNAIL_PX))
         small = upright(image).convert("RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)

@@ -31,7 +31,7 @@ from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
 from training.demo.renderer import COIN_SCENE, OBJECT_SCENE, Scene, photograph
-from training.side_by_side import cores
+from training.side_by_side import cores, end_with_parent
 
 PER_CLASS_MIN: Final = 2
 PER_CLASS_MAX: Final = 5000
@@ -150,7 +150,7 @@ def _written(root: Path, names: Sequence[str], seed: int, processes: int) -> Ite
         yield from map(write, names)
         return
     # Started afresh rather than forked: the caller may have threads.
-    with ProcessPoolExecutor(max_workers=processes, mp_context=get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(processes, get_context("forkserver"), initializer=end_with_parent) as pool:
         yield from pool.map(write, names, chunksize=8)
 
 

@@ -137,7 +137,8 @@ def evaluate(
     """Measure a model through its graph.
 
     Files that cannot be read are listed under `unreadable` and left out of every figure.
-    Raises FolderMissing, ClassesWrong; LabelsUnknown for a class folder the model does not know.
+    Raises FolderMissing, ClassesWrong; DataChanged for one that goes or changes meanwhile; LabelsUnknown for a class
+    folder the model does not know.
     """
     scan = scan_folder(data)
     classes = tuple(composed(item.id) for item in model.card.classes)
@@ -209,7 +210,7 @@ def _measured(
         for number, photo in enumerate(photos, start=1):
             progress(number)
             try:
-                pixels = model.pixels(photo.path)
+                pixels = model.seen(photo)
             except PhotoBroken as error:
                 broken.append(error)
                 continue

@@ -147,7 +147,7 @@ def mistakes_of(photos: Sequence[Photo], answered: Answered, model: GraphModel) 
 
 
 def _mistake(photo: Photo, answered: Answered, row: int, model: GraphModel) -> Mistake:
-    pixels = model.pixels(photo.path)
+    pixels = model.seen(photo)
     answer, truth = int(answered.probabilities[row].argmax()), int(answered.labels[row])
     decision = answered.decisions[row]
     return Mistake(

@@ -206,7 +206,7 @@ def of_model(
     found = measure(
         scan.photos,
         np.array([classes.index(photo.label) for photo in scan.photos], np.intp),
-        lambda photo: model.pixels(photo.path),
+        lambda photo: model.seen(photo),
         answer,
         degradations=degradations,
         seed=seed,

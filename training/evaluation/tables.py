@@ -41,7 +41,7 @@ def named(pixels: NDArray[np.uint8]) -> str:
 
 
 def _table(photo: Photo) -> str:
-    with open_image(photo.path, photo.path.read_bytes()) as image:
+    with open_image(photo.path, photo.content()) as image:
         image.draft("RGB", (2 * _LOOK_PX, 2 * _LOOK_PX))
         small = upright(image).convert("RGB")
         small.thumbnail((_LOOK_PX, _LOOK_PX))

@@ -369,7 +369,7 @@ def ablate(
 
 def _replaceable(photos: Sequence[Photo], side_px: int) -> int:
     """How many stand on a backdrop that can be told from them."""
-    images = (pixels_of(photo.path.read_bytes(), side_px, side_px) for photo in photos)
+    images = (pixels_of(photo.content(), side_px, side_px) for photo in photos)
     return sum(backdrop.mask(image) is not None for image in images)
 
 

@@ -33,6 +33,7 @@ from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.models import backbone_graph, weights
 from training.models.backbones import spec_of
+from training.side_by_side import end_with_parent
 
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
 EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
@@ -136,6 +137,7 @@ _own: list[tuple[Ground, EyesOf]] = []  # of a process of the pool, from its beg
 
 
 def _begin(ground: Ground, open_eyes: Callable[[], EyesOf], jobs: int) -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # typed at the terminal it reaches every process: no more to say
     threads = max(1, network_cores() // jobs)
     torch.set_num_threads(threads)

@@ -67,6 +67,7 @@ class _Job:
 
     relative: str  # printable: the name of the map, and what page and JSON call the photograph
     path: Path
+    sha256: str  # of its content when its key was made
     key: str
 
 
@@ -182,7 +183,7 @@ def _keyed(files: Sequence[Path], folder: Path, asked: str, broken: list[PhotoBr
             broken.append(PhotoBroken(file, f"cannot be read ({error.strerror})"))
             continue
         key = hashlib.sha256(b"%s %s %s" % (_FORM, asked.encode(), digest.encode())).hexdigest()
-        jobs.append(_Job(printable(file.relative_to(folder).as_posix()), file, key))
+        jobs.append(_Job(printable(file.relative_to(folder).as_posix()), file, digest, key))
     return jobs
 
 
@@ -208,7 +209,12 @@ def _answer(
 
     def opened(job: _Job) -> Any:
         try:
-            return model.pixels(job.path)
+            content = job.path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != job.sha256:  # its map would be kept as that of what it was
+                return PhotoBroken(job.path, "changed while it was read", mend="explain the folder once more")
+            return model.pixels_in(content, job.path)
+        except OSError as error:
+            return PhotoBroken(job.path, f"cannot be read ({error.strerror})")
         except PhotoBroken as error:
             return error
 

@@ -185,7 +185,7 @@ def _chosen(run: Path, data: Path, division: quantize.Division | None = None) ->
         trained_on=model.learnt.trained_on(photos, folder_fingerprint=division.fingerprint),
         not_fitted_on=sum(not model.learnt.fitted_on(photo) for photo in photos),
         division=division,
-        images=np.stack([model.pixels(photo.path) for photo in photos]),
+        images=np.stack([model.seen(photo) for photo in photos]),
         labels=np.array([order.index(photo.label) for photo in photos], np.intp),
         groups=division.groups[:_MEASURED_MAX],
         decode_ms=_decode_ms(model, photos),
@@ -292,6 +292,6 @@ def _decode_ms(model: GraphModel, photos: Sequence[Photo]) -> float:
     took = []
     for photo in photos[:_DECODED]:
         began = time.process_time()
-        model.pixels(photo.path)
+        model.seen(photo)
         took.append((time.process_time() - began) * 1e3)
     return float(np.median(took))

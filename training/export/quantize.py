@@ -144,7 +144,7 @@ def quantize(
             f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
         )
     others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
-    pixels = _pixels(before, [photo.path for photo in calibrating[:CALIBRATION_MAX]], "Reading", progress)
+    pixels = _pixels(before, calibrating[:CALIBRATION_MAX], "Reading", progress)
     progress("Quantising", 0, 1)
     graph = quantised(before_graph := (run / GRAPH).read_bytes(), pixels, progress=progress)
     card = replace(
@@ -157,7 +157,7 @@ def quantize(
     fitting = [*pixels, *_pixels(before, moving[:CALIBRATION_MAX], "Reading", progress)]
     lines = _lines(before.answer(fitting), after.answer(fitting))
     card = _moved(card, lines)
-    own = _pixels(before, [photo.path for photo in measuring], "Measuring", progress)
+    own = _pixels(before, measuring, "Measuring", progress)
     foreign = _pixels(before, apart, "Measuring", progress)
     figures = _compare(before, GraphModel(card, graph, threads=1), division, own, foreign)
     ms_before, ms_after = _one_photo_ms((before_graph, graph), own[:_TIMED])
@@ -347,11 +347,13 @@ def lost_at_most(
     return float(stats.binomtest(worse, count).proportion_ci(0.95, method="exact").high)
 
 
-def _pixels(model: GraphModel, paths: Sequence[Path], stage: str, progress: Progress) -> list[NDArray[np.uint8]]:
+def _pixels(
+    model: GraphModel, sources: Sequence[Path | Photo], stage: str, progress: Progress
+) -> list[NDArray[np.uint8]]:
     found = []
-    for number, path in enumerate(paths):
-        progress(stage, number, len(paths))
-        found.append(model.pixels(path))
+    for number, source in enumerate(sources):
+        progress(stage, number, len(sources))
+        found.append(model.seen(source) if isinstance(source, Photo) else model.pixels(source))
     return found
 
 

@@ -25,7 +25,7 @@ _BATCH: Final = 16
 
 
 def backbone_features(photos: Sequence[Photo], *, progress: Progress | None = None) -> Mapping[str, Array]:
-    """Relative path -> embedding of length 1. Raises WeightsMissing."""
+    """Relative path -> embedding of length 1. Raises WeightsMissing, DataChanged."""
     spec = spec_of(BACKBONE)
     backbone = pretrained(spec, _LEVELS)
     threads = torch.get_num_threads()
@@ -35,7 +35,7 @@ def backbone_features(photos: Sequence[Photo], *, progress: Progress | None = No
         with torch.inference_mode():
             for start in range(0, len(photos), _BATCH):
                 batch = photos[start : start + _BATCH]
-                pixels = [pixels_of(photo.path.read_bytes(), spec.input_px, spec.input_px) for photo in batch]
+                pixels = [pixels_of(photo.content(), spec.input_px, spec.input_px) for photo in batch]
                 seen = backbone(backbone.normalised(torch.from_numpy(np.stack(pixels))))
                 rows = embedding_of([level.numpy() for level in seen.pooled])
                 found.update((photo.relative, row) for photo, row in zip(batch, rows, strict=True))

@@ -8,7 +8,6 @@ has the same views in any data set and order, and copies are computed once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from handlers.amulet_handler import PhotoRefused, pixels_of
 from training.augmentation import standard
-from training.data.errors import DataChanged, PhotoBroken
+from training.data.errors import PhotoBroken
 from training.data.folder import Photo
 from training.data.preprocessing import prepared
 from training.fitting.kept_features import Row, Shelf, key_of
@@ -57,13 +56,7 @@ def pixels_seen(photo: Photo, side_px: int) -> NDArray[np.uint8]:
     Raises DataChanged where the file is not the one that was read, PhotoBroken where a server would refuse it.
     """
     try:
-        content = photo.path.read_bytes()
-    except OSError as error:
-        raise DataChanged(photo.path, f"can no longer be read ({error.strerror})") from None
-    if hashlib.sha256(content).hexdigest() != photo.sha256:
-        raise DataChanged(photo.path, "changed")
-    try:
-        return pixels_of(content, side_px, side_px)
+        return pixels_of(photo.content(), side_px, side_px)
     except PhotoRefused as error:
         raise PhotoBroken(photo.path, f"is refused: {error}") from None
 

@@ -23,6 +23,7 @@ from model_store.errors import ArchiveRefused
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision, decide, prediction_set
 from training.data.errors import PhotoBroken
+from training.data.folder import Photo
 from training.errors import ModelUnreadable
 from training.served.above import Above, above
 from training.served.learnt import Learnt, learnt_of
@@ -115,9 +116,19 @@ class GraphModel:
     def pixels(self, path: Path) -> NDArray[np.uint8]:
         """A photograph as the graph takes it. Raises PhotoBroken with the reason."""
         try:
-            return pixels_of(path.read_bytes(), self.card.input.height_px, self.card.input.width_px)
+            content = path.read_bytes()
         except OSError as error:
             raise PhotoBroken(path, f"cannot be read ({error.strerror})") from None
+        return self.pixels_in(content, path)
+
+    def seen(self, photo: Photo) -> NDArray[np.uint8]:
+        """As `pixels`, of a photograph that was read before. Raises DataChanged where it is not the same any more."""
+        return self.pixels_in(photo.content(), photo.path)
+
+    def pixels_in(self, content: bytes, path: Path) -> NDArray[np.uint8]:
+        """As `pixels`, of a file that holds this content."""
+        try:
+            return pixels_of(content, self.card.input.height_px, self.card.input.width_px)
         except PhotoRefused as error:
             raise PhotoBroken(path, f"is refused: {error}") from None
 

@@ -68,7 +68,7 @@ def make(
     """Write `per_photo` photographs of each kind for each real one, to a folder that is new or empty; all or nothing.
 
     The same photograph, kind and seed give the same synthetic one in any data set.
-    Raises OutNotEmpty, SettingWrong where the renderer does not know a class, OSError.
+    Raises OutNotEmpty, SettingWrong where the renderer does not know a class, DataChanged, OSError.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutNotEmpty(f"{out} is not an empty folder: name a new one, or remove it first")
@@ -88,7 +88,7 @@ def make(
         for number, photo in enumerate(folder.photos):
             (scratch / photo.label).mkdir(exist_ok=True)
             side = min(SIDE_PX_MAX, photo.width_px, photo.height_px)
-            pixels = pixels_of(photo.path.read_bytes(), side, side)
+            pixels = pixels_of(photo.content(), side, side)
             stem = photo.path.stem if names[photo.label, photo.path.stem] == 1 else photo.path.name
             if "composite" in kinds and backdrop.mask(pixels) is None:
                 no_backdrop.append(photo.relative)

@@ -210,7 +210,7 @@ def _chance(counts: NDArray[np.int64]) -> float:
 
 
 def _picture(photo: Photo) -> bytes:
-    return jpeg(Image.fromarray(pixels_of(photo.path.read_bytes(), _SIDE_PX, _SIDE_PX)))
+    return jpeg(Image.fromarray(pixels_of(photo.content(), _SIDE_PX, _SIDE_PX)))
 
 
 def _printable(name: str) -> str:
