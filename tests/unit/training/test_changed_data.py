@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.tiny_archive import CLASSES, photo_of, write_run
-from training.data.backbone_features import backbone_features
 from training.data.errors import DataChanged
 from training.data.folder import Folder, load_folder
 from training.data.quality import qualities
-from training.evaluation.answers import GraphModel
 from training.evaluation.evaluate import evaluate
 from training.explanation import batch
 from training.explanation.batch import explain_folder
+from training.fitting.backbone_features import backbone_features
+from training.served.answers import GraphModel
 from training.synthetic.make import make
 from training.synthetic.review_sheet import write_sheet
 
