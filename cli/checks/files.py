@@ -131,6 +131,18 @@ def _raw_key(content: bytes) -> str:
     return BLANK if is_blank(content) else ""
 
 
+def _vault_key(content: bytes) -> str:
+    if not content.startswith(b"amulet"):
+        return _raw_key(content)
+    from console.vault.cipher import KeyUnreadable, master_keys
+
+    try:
+        master_keys(content, Path())
+    except KeyUnreadable:
+        return "which does not hold its keys line by line, as `amulet vault` wrote them"
+    return ""
+
+
 def _private_key(content: bytes) -> str:
     if len(content) == _RAW_KEY_BYTES:
         return BLANK if is_blank(content) else ""
@@ -148,7 +160,7 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "KEY_SECRET_FILE": _secret,
         "INPUT_HASH_SECRET_FILE": _secret,
         "SECRET_KEY_FILE": _secret,
-        "VAULT_KEY_FILE": _raw_key,
+        "VAULT_KEY_FILE": _vault_key,
         "PHOTO_SEAL_KEY_FILE": _raw_key,
         "AUDIT_KEY_FILE": _private_key,
         "WEBHOOK_CA": _something,
