@@ -21,7 +21,7 @@ from tests.console_ready import new_state
 from tests.integration.console.running import ROOT, until
 
 PROCESSES = 2
-PEOPLE = 1500  # several times as many as are wrapped anew at once
+PEOPLE = 600  # several times as many as are wrapped anew at once
 pytestmark = pytest.mark.timeout(300)
 
 
