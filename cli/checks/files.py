@@ -43,6 +43,19 @@ def files(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
         yield right("files", "what the settings name is there, or will be made")
 
 
+def loose(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
+    """Secrets that a setting names elsewhere and that anybody on this machine can read; the stack's own are looked at
+    with its folder. For the doctor alone: a start goes on, as on a mount that knows no owners.
+    """
+    resolved = supervision.environment(layout, outer)
+    for name in _HOLDS.keys() - _PUBLIC:
+        variable = f"{PREFIX}{name}"
+        path = Path(resolved.get(variable, ""))
+        if path.is_file() and layout.secrets not in path.parents and path.stat().st_mode & stat.S_IROTH:
+            mend = f"`chmod o-rwx {path}`; whoever could read it may have copied it"
+            yield wrong("files", f"{variable} names {path}, which can be read by others", mend)
+
+
 def _secrets(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Finding]:
     for name, complaint in _HOLDS.items():
         variable = f"{PREFIX}{name}"
@@ -168,6 +181,7 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "STORAGE_CA": _something,
     }
 )
+_PUBLIC: Final = frozenset({"WEBHOOK_CA", "STORAGE_CA"})
 _THERE: Final[tuple[tuple[str, Callable[[Path], bool], str], ...]] = (
     ("TRUSTED_KEYS", Path.is_dir, "folder"),
     ("TLS_CA", Path.is_file, "file"),
