@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import transaction
@@ -18,7 +17,7 @@ from console.errors import NotAvailable
 from console.site.roles import Role
 from console.staff.models import User
 from console.vault import key_file, opening, queries, rotation, services
-from console.vault.cipher import KeyUnreadable, Unopenable, as_file, load_master_keys, unwrap, wrapped_under
+from console.vault.cipher import KeyUnreadable, MasterKeys, Unopenable, as_file, load_master_keys, unwrap, wrapped_under
 from console.vault.key_file import KeyFile, KeyRefused
 from console.vault.models import Kind, Subject
 from console.vault.tasks import rotate
@@ -46,14 +45,6 @@ def key(settings: Settings, tmp_path: Path) -> Iterator[Path]:
     file.chmod(0o600)
     settings.AMULET = own.model_copy(update={"vault_key_file": file})
     yield file
-    settings.AMULET = own
-
-
-@contextmanager
-def named(settings: Settings, file: Path) -> Iterator[None]:
-    own = settings.AMULET
-    settings.AMULET = own.model_copy(update={"vault_key_file": file})
-    yield
     settings.AMULET = own
 
 
@@ -310,3 +301,21 @@ def test_a_process_that_runs_takes_a_new_file_and_no_spoilt_or_foreign_one(key: 
     assert mine.keys(key).ids == (*first.ids, second)
     key.write_bytes(as_file(first))
     assert mine.keys(key).ids == first.ids
+
+
+def test_an_erasure_between_the_reading_of_a_key_and_its_wrapping_is_not_undone(
+    officer: User, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consent = give(officer)
+    (second,) = rotation.add_key()
+    rotation.use_key(second)
+    wrap = rotation.wrap
+
+    def meanwhile(keys: MasterKeys, subject_id: UUID, subject_key: bytes) -> bytes:
+        services.shut(subject_id=subject_id)
+        services.destroy_key(subject_id=subject_id)
+        return wrap(keys, subject_id, subject_key)
+
+    monkeypatch.setattr(rotation, "wrap", meanwhile)
+    assert rotation.rewrap() == 0
+    assert bytes(Subject.objects.get(pk=consent.subject_id).wrapped_key) == b""
