@@ -22,7 +22,7 @@ from tests.integration.console.running import ROOT, until
 
 PROCESSES = 2
 PEOPLE = 600  # several times as many as are wrapped anew at once
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def program(*arguments: str) -> list[str]:
@@ -66,7 +66,7 @@ def working(environment: Mapping[str, str], folder: Path) -> Iterator[list[dict[
     finally:
         (folder / "stop").touch()
         for process in running:
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=300)
             assert process.returncode == 0, err[-3000:]
             said.append(json.loads(out.splitlines()[-1]))
 
