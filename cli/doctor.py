@@ -15,7 +15,7 @@ from cli.checks.copies import copies
 from cli.checks.dates import dates
 from cli.checks.delivery import delivery
 from cli.checks.environment import environment as environment_checks
-from cli.checks.files import files
+from cli.checks.files import files, loose
 from cli.checks.finding import Finding
 from cli.checks.holdings import holdings
 from cli.checks.machine import machine
@@ -53,6 +53,7 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     yield from found
     if all(finding.ok for finding in found):
         yield from files(layout, environment)
+        yield from loose(layout, environment)
     yield from machine(layout)
     yield from holdings(layout, environment)
     yield from servers(environment)

@@ -43,6 +43,19 @@ def files(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
         yield right("files", "what the settings name is there, or will be made")
 
 
+def loose(layout: Layout, outer: Mapping[str, str]) -> Iterator[Finding]:
+    """Secrets that a setting names elsewhere and that anybody on this machine can read; the stack's own are looked at
+    with its folder. For the doctor alone: a start goes on, as on a mount that knows no owners.
+    """
+    resolved = supervision.environment(layout, outer)
+    for name in _HOLDS.keys() - _PUBLIC:
+        variable = f"{PREFIX}{name}"
+        path = Path(resolved.get(variable, ""))
+        if path.is_file() and layout.secrets not in path.parents and path.stat().st_mode & stat.S_IROTH:
+            mend = f"`chmod o-rwx {path}`; whoever could read it may have copied it"
+            yield wrong("files", f"{variable} names {path}, which can be read by others", mend)
+
+
 def _secrets(resolved: Mapping[str, str], own: Mapping[str, str]) -> Iterator[Finding]:
     for name, complaint in _HOLDS.items():
         variable = f"{PREFIX}{name}"
@@ -131,6 +144,18 @@ def _raw_key(content: bytes) -> str:
     return BLANK if is_blank(content) else ""
 
 
+def _vault_key(content: bytes) -> str:
+    if not content.startswith(b"amulet"):
+        return _raw_key(content)
+    from console.vault.cipher import KeyUnreadable, master_keys
+
+    try:
+        master_keys(content, Path())
+    except KeyUnreadable:
+        return "which does not hold its keys line by line, as `amulet vault` wrote them"
+    return ""
+
+
 def _private_key(content: bytes) -> str:
     if len(content) == _RAW_KEY_BYTES:
         return BLANK if is_blank(content) else ""
@@ -148,7 +173,7 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "KEY_SECRET_FILE": _secret,
         "INPUT_HASH_SECRET_FILE": _secret,
         "SECRET_KEY_FILE": _secret,
-        "VAULT_KEY_FILE": _raw_key,
+        "VAULT_KEY_FILE": _vault_key,
         "PHOTO_SEAL_KEY_FILE": _raw_key,
         "AUDIT_KEY_FILE": _private_key,
         "WEBHOOK_CA": _something,
@@ -156,6 +181,7 @@ _HOLDS: Final[Mapping[str, Callable[[bytes], str]]] = MappingProxyType(
         "STORAGE_CA": _something,
     }
 )
+_PUBLIC: Final = frozenset({"WEBHOOK_CA", "STORAGE_CA"})
 _THERE: Final[tuple[tuple[str, Callable[[Path], bool], str], ...]] = (
     ("TRUSTED_KEYS", Path.is_dir, "folder"),
     ("TLS_CA", Path.is_file, "file"),

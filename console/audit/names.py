@@ -101,6 +101,10 @@ TYPES: Final = {
     "vault.expired": gettext_noop("photographs whose consent ran out deleted"),
     "vault.restricted": gettext_noop("what is kept of a person restricted"),
     "vault.restriction_lifted": gettext_noop("restriction lifted"),
+    "vault.key_added": gettext_noop("master key of the vault added"),
+    "vault.key_used": gettext_noop("another master key of the vault taken into use"),
+    "vault.rewrapped": gettext_noop("people's keys wrapped under another master key"),
+    "vault.key_removed": gettext_noop("master key of the vault removed"),
     "vault.opened": gettext_noop("photograph or heat map opened"),
 }
 SUBJECTS: Final = {
@@ -122,6 +126,7 @@ SUBJECTS: Final = {
     "user": gettext_noop("member of staff"),
     "vault": gettext_noop("vault"),
     "webhook": gettext_noop("webhook"),
+    "vault_key": gettext_noop("master key of the vault"),
     "words": gettext_noop("what was typed"),
 }
 # What an entry's payload says, field by field.
@@ -169,6 +174,7 @@ DETAILS: Final = {
     "ground": gettext_noop("on what ground"),
     "happened_at": gettext_noop("happened at"),
     "held": gettext_noop("held"),
+    "holds": gettext_noop("keys that are there"),
     "hypothesis": gettext_noop("hypothesis"),
     "inputs": gettext_noop("inputs"),
     "items": gettext_noop("items"),
@@ -176,6 +182,7 @@ DETAILS: Final = {
     "kind": gettext_noop("kind"),
     "labels": gettext_noop("labels"),
     "laws": gettext_noop("laws"),
+    "left": gettext_noop("still to do"),
     "left_out": gettext_noop("left out"),
     "level": gettext_noop("level"),
     "limit": gettext_noop("limit"),

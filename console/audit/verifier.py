@@ -20,6 +20,8 @@ What is found, and where it is named:
     edit, insert, delete, swap    the entry at which the hashes stop fitting
     filed under something else    the entry whose payload says another thing than its `about`
     a field beside those above    the entry, or the line; no hash covers it
+    another number                the entry that stands there, where its hash fits the number that belongs there
+    another encoding of the file  the line
     tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
     re-hash of everything after   the entries between the last root that fits and the first that does not
     fork                          the size at which two signed roots differ
@@ -28,6 +30,7 @@ What is found, and where it is named:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -42,7 +45,10 @@ from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
 EXPORT_FORM: Final = 1
 PROBLEMS_MAX: Final = 20
 BY_HAND: Final = "privacy.typed_erased"  # an entry that tells of one whose payload an officer erased
+SEQUENCE_MAX: Final = 2**63 - 1  # of the column that they come from
 _NEWLINES: Final = 7
+_SALT: Final = re.compile(r"[0-9a-f]{64}")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _FIELDS: Final = frozenset(
     ("sequence", "time", "type", "actor", "previous", "commitment", "hash", "salt", "payload", "about")
 )
@@ -139,9 +145,7 @@ class _Run:
             if end != len(text):
                 raise ValueError("something follows the value")
         except (ValueError, RecursionError) as error:
-            twice = "a name stands twice on this line, so that it says one thing to one reader and another to the next"
-            what = twice if isinstance(error, _Twice) else "this line is not JSON"
-            self._problem(number, what, place=self.last + 1)
+            self._problem(number, _unreadable(error, line), place=self.last + 1)
             self.links_broken = True
             return
         if isinstance(document, dict):
@@ -202,16 +206,18 @@ class _Run:
 
     def _start(self, header: dict[str, Any]) -> None:
         self.started = True
-        if header["amulet_audit"] != EXPORT_FORM:
-            self._problem(1, f"this export has form {header['amulet_audit']}, and form {EXPORT_FORM} is understood")
+        form = header["amulet_audit"]
+        if type(form) is not int or form != EXPORT_FORM:
+            self._problem(1, f"this export has form {form}, and form {EXPORT_FORM} is understood")
             return
         origin = origin_of(self.key)
         if header.get("origin") != origin:
             self._problem(1, f"the file is of the log {header.get('origin')}, the key is of {origin}")
         try:
-            self.first = int(header["first"])
-            if self.first < 1:
-                raise ValueError(f"{self.first} is no entry")
+            first = header["first"]
+            if type(first) is not int or not 1 <= first <= SEQUENCE_MAX:
+                raise ValueError(f"{str(first)[:40]} is no entry")
+            self.first = first
             self.frontier = Frontier(self.first - 1, [bytes.fromhex(root) for root in header["frontier"]])
             self.previous = str(header["previous"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:  # the last: a number without an end
@@ -225,20 +231,29 @@ class _Run:
     def _entry(self, number: int, entry: dict[str, Any]) -> None:
         try:
             sequence, previous, stated = entry["sequence"], entry["previous"], entry["hash"]
-            text = (
-                f"{FORM}\n{sequence}\n{entry['time']}\n{entry['type']}\n{entry['actor']}\n"
-                f"{previous}\n{entry['commitment']}\n"
-            )
+            text = _text_of(entry, sequence)
             leaf = sha256(b"\0" + text.encode()).digest()
             payload, salt = entry["payload"], entry["salt"]
-            if type(sequence) is not int or text.count("\n") != _NEWLINES:
+            if type(sequence) is not int or not 0 < sequence <= SEQUENCE_MAX or text.count("\n") != _NEWLINES:
                 raise ValueError("it is not of the form of an entry")
+            if sequence != self.last + 1 and leaf.hex() != stated:
+                right = sha256(b"\0" + _text_of(entry, self.last + 1).encode()).digest()
+                if right.hex() == stated:  # nothing but its number was changed
+                    self._broken(number, f"its number was changed to {sequence}", self.last + 1)
+                    sequence, leaf = self.last + 1, right
             if payload is None and salt is None:
                 self.erased += 1
+                if entry.get("about") is not None:
+                    self._problem(
+                        number, "what it says was erased, and what it is filed under was written beside it", sequence
+                    )
+            elif _SALT.fullmatch(salt) is None:
+                self._broken(number, "its salt is not written as 64 hexadecimal digits", sequence)
             elif sha256(bytes.fromhex(salt) + payload.encode()).hexdigest() != entry["commitment"]:
                 self._broken(number, "its payload is not the one that it was written with", sequence)
-            elif (about := entry.get("about")) is not None and not _says(payload, about):
-                self._problem(number, f"it is filed under {about}, and is about {about_of(payload)}", sequence)
+            elif "about" in entry and not _says(payload, about := entry["about"]):
+                under = "nothing" if about is None else about
+                self._problem(number, f"it is filed under {under}, and is about {about_of(payload)}", sequence)
             elif entry["type"] == BY_HAND and (about_of(payload) or ("",))[0] == "audit_entry":
                 self.erased_by_hand += 1
             if not entry.keys() <= _FIELDS:
@@ -314,8 +329,29 @@ class _Run:
         self.problems.append(Problem(first=first, last=first if last is None else last, line=line, what=what))
 
 
-def _says(payload: str, about: list[str]) -> bool:
+def _text_of(entry: dict[str, Any], sequence: object) -> str:
+    """What the hash of an entry of this number is over. Raises KeyError."""
+    return (
+        f"{FORM}\n{sequence}\n{entry['time']}\n{entry['type']}\n{entry['actor']}\n"
+        f"{entry['previous']}\n{entry['commitment']}\n"
+    )
+
+
+def _unreadable(error: Exception, line: bytes | str) -> str:
+    """Why a line is nothing that an export writes."""
+    if isinstance(error, _Twice):
+        return "a name stands twice on this line, so that it says one thing to one reader and another to the next"
+    if isinstance(error, UnicodeDecodeError):
+        return "this line is not UTF-8: the file was written in another encoding, or bytes of it were changed"
+    if line[:3] == _BYTE_ORDER_MARK or line[:1] == "\ufeff":
+        return "a byte order mark stands before this line: the file was written anew by another program"
+    return "this line is not JSON"
+
+
+def _says(payload: str, about: list[str] | None) -> bool:
     """Whether a payload is about this. It is read as JSON only where its beginning does not settle it."""
+    if about is None:
+        return about_of(payload) is None
     kind, key = about
     plain = '"' not in kind and '"' not in key and "\\" not in kind and "\\" not in key
     return (plain and payload.startswith(f'{{"about":["{kind}","{key}"]')) or about_of(payload) == (kind, key)

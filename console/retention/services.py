@@ -41,13 +41,22 @@ def _begin(rule: Rule, at: datetime) -> bool:
 
 
 def _apply(rule: Rule, at: datetime) -> int:
-    problem, due = "", rule.due(at).count()
+    due = rule.due(at).count()
     try:
+        # What goes and how much is said to have gone is one transaction: who is killed between them would leave a day
+        # in the audit trail of which nobody can tell what went.
         with transaction.atomic():
             rule.delete(at)
+            return _note(rule, at, due=due, problem="")
     except (OSError, DatabaseError) as error:
         problem = type(error).__name__
         _log.error("a rule of retention could not be applied", extra={"rule": rule.name, "error": problem})
+    with transaction.atomic():
+        return _note(rule, at, due=due, problem=problem)
+
+
+def _note(rule: Rule, at: datetime, *, due: int, problem: str) -> int:
+    """Write down what became of what was due, inside the caller's transaction. Returns how much of it went."""
     left = rule.due(at).count()
     held = rule.held(rule.due(at)).count() if rule.held else 0
     deleted = max(due - left, 0)
@@ -58,15 +67,14 @@ def _apply(rule: Rule, at: datetime) -> int:
         "last_at": at,
         "next_at": at + (min(rule.every, _BEGUN_FOR) if problem else rule.every),
     }
-    with transaction.atomic():
-        row = Applied.objects.select_for_update().get(pk=rule.name)
-        if row.day < _day(at):
-            _report(row)
-            row.day, row.deleted = _day(at), 0
-        row.deleted += deleted
-        for name, value in counts.items():
-            setattr(row, name, value)
-        row.save()
+    row = Applied.objects.select_for_update().get(pk=rule.name)
+    if row.day < _day(at):
+        _report(row)
+        row.day, row.deleted = _day(at), 0
+    row.deleted += deleted
+    for name, value in counts.items():
+        setattr(row, name, value)
+    row.save()
     return deleted
 
 

@@ -144,6 +144,7 @@ CELERY_BEAT_SCHEDULE: dict[str, Any] = {
     # Every rule has its own time; this only looks.
     "retention: apply": {"task": "console.retention.tasks.apply", "schedule": timedelta(minutes=5)},
     "vault: tidy": {"task": "console.vault.tasks.tidy", "schedule": timedelta(minutes=10)},
+    "vault: go on with a rotation": {"task": "console.vault.tasks.rotate", "schedule": timedelta(minutes=10)},
 }
 
 # Who knows which predictions the audit log must not tell a reviewer of yet: the log itself knows of no predictions.

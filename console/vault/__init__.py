@@ -2,6 +2,8 @@
 
     models      subjects (no names, no pseudonyms), consents, kept objects
     cipher      keys from keys; every sealing and opening, as pure functions
+    key_file    the master key's file, as it is now; how it is changed
+    rotation    people's keys from one master key to the next
     storage     encrypted bytes on disk, by random id
     services    give and withdraw consent; keep, open and erase
 

@@ -5,12 +5,26 @@
     subject's key + salt of the object's row ─HKDF─► key of one object ─ChaCha20-Poly1305─► its bytes
 
 A lost row takes the salt with it, a lost subject the key, and either makes the bytes noise.
+
+The file of a vault whose master key was never rotated holds 32 random bytes. Otherwise it is text, a key a line
+(decision 0273). The first of the last two kinds wraps, the others only open:
+
+    amulet vault keys 1
+    look-up 64 hexadecimal digits
+    wrap 64 hexadecimal digits
+    open 64 hexadecimal digits
+
+A subject's key is stored as 0x01, nonce, sealed by a vault of the first kind, and as 0x02, id of the wrapping key
+(3 bytes), nonce, sealed by one of the second.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -27,7 +41,12 @@ from protos.blankness import BLANK, is_blank
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-_WRAP_FORM: Final = b"\x01"
+KEY_ID_BYTES: Final = 3
+UNNAMED: Final = b"\x01"  # form of what is wrapped under the key of a vault that was never rotated
+NAMED: Final = b"\x02"  # form of what says under which key it is wrapped
+_FILE_BYTES_MAX: Final = 4096
+_FIRST_LINE: Final = "amulet vault keys 1"
+_LINE: Final = re.compile(r"(look-up|wrap|open) ([0-9a-f]{64})")
 _OBJECT_FORM: Final = b"\x01"
 _PHOTO_INFO: Final = b"amulet photo v1"
 
@@ -40,25 +59,78 @@ class Unopenable(ValueError):
     """Sealed bytes that this key does not open: changed, cut, or sealed for somebody else."""
 
 
+class KeyMissing(Unopenable):
+    """Wrapped under a key that this key file does not hold: nothing is wrong with the bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class MasterKeys:
     """What the master key is split into, so that no key has two uses."""
 
     look_up: bytes = field(repr=False)
     wrapping: bytes = field(repr=False)
+    opening: tuple[bytes, ...] = field(repr=False, default=())  # wrapping keys of before or to come: they open alone
+    rotated: bool = False  # the file names its keys, and so does what is wrapped
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the wrapping keys, the one that wraps first. They tell nothing of the keys."""
+        return tuple(key_id(key) for key in (self.wrapping, *self.opening))
+
+
+def key_id(wrapping: bytes) -> str:
+    """What a wrapping key is called: 6 hexadecimal digits."""
+    return sha256(b"amulet vault key id v1" + wrapping).digest()[:KEY_ID_BYTES].hex()
 
 
 def load_master_keys(path: Path) -> MasterKeys:
-    """Raises KeyUnreadable unless the file holds exactly 32 bytes, and not one over and over; OSError."""
-    master = path.read_bytes()
-    if len(master) != KEY_BYTES:
-        raise KeyUnreadable(f"{path} must hold exactly {KEY_BYTES} random bytes, and holds {len(master)}")
-    if is_blank(master):
+    """Raises KeyUnreadable unless the file holds exactly 32 bytes, and not one over and over, or keys line by line;
+    OSError.
+    """
+    return master_keys(path.read_bytes(), path)
+
+
+def master_keys(content: bytes, path: Path) -> MasterKeys:
+    """Those of a key file of this content. Raises KeyUnreadable."""
+    if content.startswith(_FIRST_LINE.encode()):
+        return _from_lines(content, path)
+    if len(content) != KEY_BYTES:
+        raise KeyUnreadable(f"{path} must hold exactly {KEY_BYTES} random bytes, and holds {len(content)}")
+    if is_blank(content):
         raise KeyUnreadable(f"{path}, {BLANK}")
     return MasterKeys(
-        look_up=_derived(master, info=b"amulet vault look-up v1"),
-        wrapping=_derived(master, info=b"amulet vault wrap v1"),
+        look_up=_derived(content, info=b"amulet vault look-up v1"),
+        wrapping=_derived(content, info=b"amulet vault wrap v1"),
     )
+
+
+def as_file(keys: MasterKeys) -> bytes:
+    """The content of a key file that names its keys."""
+    lines = [("look-up", keys.look_up), ("wrap", keys.wrapping), *(("open", key) for key in keys.opening)]
+    return "".join([f"{_FIRST_LINE}\n", *(f"{use} {key.hex()}\n" for use, key in lines)]).encode()
+
+
+def _from_lines(content: bytes, path: Path) -> MasterKeys:
+    try:
+        first, *lines = content[:_FILE_BYTES_MAX].decode("ascii").removesuffix("\n").split("\n")
+        found = [match.groups() for line in lines if (match := _LINE.fullmatch(line)) is not None]
+        if first != _FIRST_LINE or len(found) != len(lines) or len(content) > _FILE_BYTES_MAX:
+            raise ValueError
+        (look_up, *more), (wrapping, *others) = (_of_use(found, "look-up"), _of_use(found, "wrap"))
+        keys = (look_up, wrapping, *_of_use(found, "open"))
+        ids = [key_id(key) for key in keys[1:]]
+        if more or others or len(set(ids)) != len(ids) or any(is_blank(key) for key in keys):
+            raise ValueError
+    except ValueError:
+        raise KeyUnreadable(
+            f"{path} must hold `{_FIRST_LINE}`, one line `look-up`, one `wrap` and perhaps some `open`, each with "
+            "another key: put it back as `amulet vault` wrote it"
+        ) from None
+    return MasterKeys(look_up=look_up, wrapping=wrapping, opening=keys[2:], rotated=True)
+
+
+def _of_use(found: Sequence[Sequence[str]], use: str) -> list[bytes]:
+    return [bytes.fromhex(key) for of, key in found if of == use]
 
 
 def find_by(keys: MasterKeys, pseudonym: str) -> bytes:
@@ -75,19 +147,45 @@ def find_prediction_by(keys: MasterKeys, prediction_id: UUID) -> bytes:
 
 def new_subject_key(keys: MasterKeys, subject_id: UUID) -> bytes:
     """A fresh key for a subject, wrapped for storage and bound to the subject's id."""
-    nonce = os.urandom(NONCE_BYTES)
-    return _WRAP_FORM + nonce + AESGCM(keys.wrapping).encrypt(nonce, os.urandom(KEY_BYTES), subject_id.bytes)
+    return wrap(keys, subject_id, os.urandom(KEY_BYTES))
+
+
+def wrap(keys: MasterKeys, subject_id: UUID, subject_key: bytes) -> bytes:
+    """A subject's key under the master key that wraps now."""
+    nonce, head = os.urandom(NONCE_BYTES), wrapped_head(keys)
+    bound = subject_id.bytes if head == UNNAMED else head + subject_id.bytes
+    return head + nonce + AESGCM(keys.wrapping).encrypt(nonce, subject_key, bound)
+
+
+def wrapped_head(keys: MasterKeys) -> bytes:
+    """How all begins that is wrapped under the master key that wraps now."""
+    return NAMED + bytes.fromhex(key_id(keys.wrapping)) if keys.rotated else UNNAMED
+
+
+def wrapped_under(wrapped: bytes) -> str:
+    """The id of the key under which it is wrapped; "" where it does not say: the vault's first key."""
+    return wrapped[1 : 1 + KEY_ID_BYTES].hex() if wrapped[:1] == NAMED else ""
 
 
 def unwrap(keys: MasterKeys, subject_id: UUID, wrapped: bytes) -> bytes:
-    """The subject's key. Raises Unopenable."""
-    form, nonce, sealed = wrapped[:1], wrapped[1 : 1 + NONCE_BYTES], wrapped[1 + NONCE_BYTES :]
-    if form != _WRAP_FORM:
+    """The subject's key. Raises Unopenable; KeyMissing where another key file has the key."""
+    if wrapped[:1] == NAMED:
+        head, named = wrapped[: 1 + KEY_ID_BYTES], wrapped_under(wrapped)
+        candidates = [key for key in (keys.wrapping, *keys.opening) if key_id(key) == named]
+        if not candidates:
+            raise KeyMissing(f"the subject's key is wrapped under the master key {named}, which this process has not")
+        bound = head + subject_id.bytes
+    elif wrapped[:1] == UNNAMED:
+        head, bound, candidates = UNNAMED, subject_id.bytes, [keys.wrapping, *keys.opening]
+    else:
         raise Unopenable("the subject's key is wrapped in an unknown form")
-    try:
-        return AESGCM(keys.wrapping).decrypt(nonce, sealed, subject_id.bytes)
-    except (InvalidTag, ValueError):
-        raise Unopenable("the subject's key does not open under this master key") from None
+    nonce, sealed = wrapped[len(head) : len(head) + NONCE_BYTES], wrapped[len(head) + NONCE_BYTES :]
+    for key in candidates:
+        try:
+            return AESGCM(key).decrypt(nonce, sealed, bound)
+        except (InvalidTag, ValueError):
+            continue
+    raise Unopenable("the subject's key does not open under this master key")
 
 
 def seal_object(subject_key: bytes, *, object_id: UUID, salt: bytes, content: bytes) -> bytes:

@@ -231,7 +231,9 @@ def _hold_consents(people: Collection[UUID]) -> None:
 
 
 def _opened(row: StoredObject) -> bytes:
-    """Raises FileNotFoundError, Unopenable; NotAvailable when the store does not tell what it has."""
+    """Raises FileNotFoundError, Unopenable; NotAvailable when the store does not tell what it has, or this process
+    lacks the master key.
+    """
     try:
         sealed = queries.store().read(row.pk)
     except FileNotFoundError:
@@ -239,5 +241,9 @@ def _opened(row: StoredObject) -> bytes:
     except OSError as error:
         _log.error("the store of photographs cannot be read: %s", error)
         raise NotAvailable(_("Where photographs are kept cannot be reached now. Try again in a minute.")) from error
-    subject_key = cipher.unwrap(queries.keys(), row.subject_id, bytes(row.subject.wrapped_key))
+    try:
+        subject_key = queries.key_of(row.subject)
+    except cipher.KeyMissing as error:  # a console's processes have different key files
+        _log.error("a person's key cannot be opened: %s", error)
+        raise NotAvailable(_("The key for what is kept here is not on this machine now. Try again later.")) from error
     return cipher.open_object(subject_key, object_id=row.pk, salt=bytes(row.salt), sealed=sealed)

@@ -6,30 +6,37 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError
-from django.db.models import Q, QuerySet
+from django.db.models import BinaryField, Count, Q, QuerySet
+from django.db.models.functions import Substr
 from django.utils.timezone import now
 
 from console.vault.cipher import (
+    KEY_ID_BYTES,
+    NAMED,
+    UNNAMED,
     KeyUnreadable,
     MasterKeys,
     Unopenable,
     find_by,
     find_prediction_by,
-    load_master_keys,
+    key_id,
     unwrap,
 )
 from console.vault.folder import Folder
+from console.vault.key_file import KeyFile
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.storage import ObjectStore
 
 NEVER_AGAIN: Final = datetime.max.replace(tzinfo=UTC)  # later than any event
 _RUN_OUT: Final = "run out"
 _OWNERS_AT_ONCE: Final = 500
+_KEY_FILE: Final = KeyFile()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +53,61 @@ def kept_under(consent: Consent) -> int:
     return StoredObject.objects.filter(consent=consent).count()
 
 
-@cache
 def keys() -> MasterKeys:
-    """This process's keys, read once. Raises KeyUnreadable, OSError."""
-    return load_master_keys(settings.AMULET.vault_key_file)
+    """The keys as their file has them now. Raises KeyUnreadable, OSError where it never could be read."""
+    return _KEY_FILE.keys(Path(settings.AMULET.vault_key_file))
+
+
+def key_of(subject: Subject) -> bytes:
+    """The key of everything that is kept of a person. Raises Unopenable, KeyMissing.
+
+    A query only where it was wrapped anew since the row was read, and the master key from before is gone.
+    """
+    wrapped = bytes(subject.wrapped_key)
+    try:
+        return unwrap(keys(), subject.pk, wrapped)
+    except Unopenable:
+        current = Subject.objects.filter(pk=subject.pk).values_list("wrapped_key", flat=True).first()
+        if current is None or bytes(current) == wrapped:
+            raise
+        return unwrap(keys(), subject.pk, bytes(current))
+
+
+def with_heads(size: int) -> QuerySet[Any]:
+    """People whose keys were not overwritten, with the `head` of so many bytes by which these begin."""
+    head = Substr("wrapped_key", 1, size, output_field=BinaryField())
+    return Subject.objects.exclude(wrapped_key=b"").annotate(head=head)
+
+
+def people_by_key(by: MasterKeys) -> dict[str, int]:
+    """How many people's keys are wrapped under each master key, by its id: a read of the whole table.
+
+    "" is the key from before the first rotation, which no row names, where these keys have it not.
+    """
+    rows = with_heads(1 + KEY_ID_BYTES).filter(head__gte=NAMED).values_list("head").annotate(count=Count("pk"))
+    counted = {bytes(head)[1:].hex(): count for head, count in rows.order_by()}
+    unnamed = with_heads(len(UNNAMED)).filter(head=UNNAMED)
+    newest = unnamed.order_by("-created_at").values_list("pk", "wrapped_key").first()
+    if newest is not None:
+        id_ = _opened_by(by, newest[0], bytes(newest[1]))
+        counted[id_] = counted.get(id_, 0) + unnamed.count()
+    return counted
+
+
+def _opened_by(by: MasterKeys, subject_id: UUID, wrapped: bytes) -> str:
+    """The id of the key that opens what does not name one: before its first rotation a vault had one."""
+    for key in (by.wrapping, *by.opening):
+        try:
+            unwrap(MasterKeys(look_up=by.look_up, wrapping=key), subject_id, wrapped)
+        except Unopenable:
+            continue
+        return key_id(key)
+    return ""
 
 
 def key_is_anothers() -> bool:
-    """Whether people are known here under another master key than this process has: it would know none of them, and
-    record them anew beside themselves. One query. Raises KeyUnreadable, OSError, DatabaseError.
+    """Whether people are known here under no master key that this process has: with another vault's it would know none
+    of them, and record them anew beside themselves. A query. Raises KeyUnreadable, OSError, DatabaseError.
     """
     known = Subject.objects.exclude(wrapped_key=b"").order_by("-created_at").values_list("pk", "wrapped_key").first()
     if known is None:
@@ -66,6 +119,23 @@ def key_is_anothers() -> bool:
     return False
 
 
+def _missing_key() -> str:
+    """Which master key the file of a rotated vault lacks, as a sentence; "" for none. A backup from before wants it."""
+    if not keys().rotated:
+        return ""
+    lacking = {id_: people for id_, people in people_by_key(keys()).items() if id_ not in keys().ids}
+    if not lacking:
+        return ""
+    named = " and ".join(
+        f"the master key {id_} ({people})" if id_ else f"the one from before the first rotation ({people})"
+        for id_, people in sorted(lacking.items())
+    )
+    return (
+        f"which lacks a key under which people's keys are wrapped in this database: {named}. Take it from the "
+        "vault.key that was kept with this database's backup: `amulet vault add --from FILE`"
+    )
+
+
 def key_complaint() -> str | None:
     """One sentence when this process has no vault key, or not the one of this database. For every start that uses it.
 
@@ -74,14 +144,16 @@ def key_complaint() -> str | None:
     """
     variable = f"AMULET_VAULT_KEY_FILE names {settings.AMULET.vault_key_file}"
     try:
-        keys()
-        anothers = key_is_anothers()
+        missing = _missing_key()
+        anothers = not missing and key_is_anothers()
     except KeyUnreadable as error:
         return f"AMULET_VAULT_KEY_FILE: {error}"
     except OSError as error:
         return f"{variable}, which cannot be read ({error.strerror}): `amulet up` creates it, or name the one you keep"
     except DatabaseError:
         return None
+    if missing:
+        return f"{variable}, {missing}"
     if not anothers:
         return None
     return f"{variable}, which is not the key under which this database knows its people: name the one it was made with"

@@ -20,6 +20,7 @@ from console.audit.services import record
 from console.staff.models import User
 from console.vault import cipher, queries
 from console.vault.models import Consent, Subject
+from console.vault.rotation import of_now
 
 
 @transaction.atomic
@@ -66,8 +67,10 @@ def hold(rows: QuerySet[Any]) -> None:
 
 def _known(found_by: bytes) -> Subject:
     fresh = Subject(id=uuid.uuid4(), found_by=found_by)
-    fresh.wrapped_key = cipher.new_subject_key(queries.keys(), fresh.id)
+    keys = queries.keys()
+    fresh.wrapped_key = cipher.new_subject_key(keys, fresh.id)
     Subject.objects.bulk_create([fresh], ignore_conflicts=True)
+    of_now([fresh], keys)
     return Subject.objects.get(found_by=found_by)
 
 

@@ -32,6 +32,7 @@ from console.steady import earliest, latest
 from console.vault import cipher, queries, restriction
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.ownership import MARK, StoreIsAnothers, is_ours
+from console.vault.rotation import of_now
 from console.vault.storage import SHELVES
 
 _log = logging.getLogger(__name__)
@@ -286,6 +287,7 @@ def subjects_of(pseudonyms: Collection[str]) -> Mapping[str, Subject]:
         for subject in fresh:
             subject.wrapped_key = cipher.new_subject_key(keys, subject.id)
         Subject.objects.bulk_create(fresh, ignore_conflicts=True)
+        of_now(fresh, keys)
         found = known()
     return {pseudonym: subject for pseudonym, subject in found.items() if subject.shut_at is None}
 
@@ -386,7 +388,7 @@ def _sealed(
     for each in wanted:
         rows.append([])
         subject = each.consent.subject
-        key = cipher.unwrap(queries.keys(), subject.id, bytes(subject.wrapped_key))
+        key = queries.key_of(subject)
         for item in each.objects:
             row = StoredObject(
                 subject=subject,

@@ -8,13 +8,14 @@ from typing import Final
 
 from celery import shared_task
 
-from console.vault import services
+from console.vault import rotation, services
 from console.vault.ownership import StoreIsAnothers
 
 _log = logging.getLogger(__name__)
 # As often as this comes by the clock. 128 turns of it are less than a day, so that a console which stands still for a
 # part of every day looks at other files from one day to the next.
 _TURN_S: Final = 600
+_REWRAP_S_MAX: Final = 60  # then other tasks have their turn; the next beat goes on
 
 
 @shared_task(name="console.vault.tasks.tidy")
@@ -33,3 +34,12 @@ def tidy() -> None:
         return
     if swept:
         _log.info("tidied", extra={"swept": swept})
+
+
+@shared_task(name="console.vault.tasks.rotate")
+def rotate() -> None:
+    """Go on with a rotation of the master key, and tell the audit log of keys that came or went. May run twice."""
+    until_s = time.monotonic() + _REWRAP_S_MAX
+    rotation.note_keys()
+    if people := rotation.rewrap(enough=lambda: time.monotonic() > until_s):
+        _log.info("wrapped anew", extra={"people": people})

@@ -20,7 +20,7 @@ import pytest
 
 from cli.checks import holdings
 from cli.checks.environment import packages, python
-from cli.checks.files import files
+from cli.checks.files import files, loose
 from cli.checks.finding import Finding
 from cli.checks.machine import clock, disk, memory, ports, shared_memory
 from cli.checks.servers import servers
@@ -239,6 +239,18 @@ def test_secrets_that_others_can_read_are_named(layout: Layout, name: str) -> No
 
     assert finding.found == f"{layout.secrets / name} can be read by others"
     assert "chmod" in finding.mend
+
+
+def test_a_secret_elsewhere_that_others_can_read_is_named(layout: Layout, tmp_path: Path) -> None:
+    key = tmp_path / "vault.key"
+    key.write_bytes(bytes(range(32)))
+    key.chmod(0o644)
+    variables = {"AMULET_VAULT_KEY_FILE": str(key)}
+    (finding,) = loose(layout, variables)
+    assert finding.found == f"AMULET_VAULT_KEY_FILE names {key}, which can be read by others"
+    key.chmod(0o640)
+    assert list(loose(layout, variables)) == []
+    assert list(loose(layout, {})) == []
 
 
 def test_a_lost_or_emptied_secret_is_named_before_a_start_makes_another(layout: Layout) -> None:

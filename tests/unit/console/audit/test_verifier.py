@@ -42,7 +42,7 @@ def test_a_whole_log_verifies_and_says_how_far_it_is_signed() -> None:
 @given(positions)
 def test_an_erased_payload_leaves_the_log_whole(position: int) -> None:
     log = LOG.copy()
-    log.entries[position - 1].update(payload=None, salt=None)
+    log.entries[position - 1].update(payload=None, salt=None, about=None)
     report = checked(log)
     assert report.whole
     assert report.erased == 1

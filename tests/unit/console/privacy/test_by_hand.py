@@ -30,6 +30,8 @@ from console.privacy.leftovers import compacted
 from console.privacy.models import PrivacyRequest
 from console.privacy.places import PLACES
 from console.registry.services import retire_version
+from console.review import gold
+from console.review.models import ReviewItem
 from console.rollout import services as rollout
 from console.rollout.experiments import Plan, start
 from console.rollout.models import Experiment, Measure, Mode, Route
@@ -37,6 +39,10 @@ from console.sheets.models import Kind, Sheet
 from console.sheets.services import remove_sheet
 from console.site.roles import Role
 from console.staff.models import User
+from console.vault import queries as queries_of_vault
+from console.vault import restriction
+from tests.console_events import CLASSES
+from tests.unit.console.datasets.labelled import consenting, is_a, labelled
 from tests.unit.console.people import browser, caller, member
 from tests.unit.console.rollout.desk import Desk
 
@@ -144,6 +150,27 @@ def test_of_an_entry_from_before_all_that_it_says_goes_and_the_log_says_so(offic
     assert NAME not in everything()
     (telling,) = entries_about("audit_entry", str(old))
     assert json.loads(telling.payload.text)["whole"] is True
+
+
+def test_reasons_about_a_known_answer_and_a_lifted_restriction_are_found_and_erased(officer: User) -> None:
+    """They name others than the person of the photograph, with whom all of them would go."""
+    lead = member(Role.ADMINISTRATOR)
+    consenting(officer, "shop")
+    item = ReviewItem.objects.get(prediction=labelled(member(Role.REVIEWER), "shop", is_a(CLASSES[0])))
+    known = gold.make_gold(actor=lead, item_id=item.pk, reason=f"{WHY}-made")
+    gold.retire_gold(actor=lead, gold_id=known.pk, wrong=True, reason=f"{WHY}-retired")
+    subject = queries_of_vault.subject_of("shop")
+    assert subject is not None
+    restriction.restrict(actor=lead, found_by=bytes(subject.found_by))
+    restriction.lift(actor=lead, subject_id=subject.pk, reason=f"{WHY}-lifted")
+
+    texts = found_in(officer)
+    assert {text.removeprefix(WHY) for _place, text in texts} == {"-made", "-retired", "-lifted"}
+    for _place, text in texts:
+        place, key = next((each.place, each.key) for each in by_hand.find(actor=officer, part=text)[0])
+        by_hand.erase(actor=officer, place=place, key=key, ground=Ground.NAMES)
+    assert NAME not in everything()
+    assert Entry.objects.filter(type="privacy.typed_erased").count() == 3
 
 
 def test_the_number_of_the_act_leads_to_what_was_typed_with_it(officer: User) -> None:

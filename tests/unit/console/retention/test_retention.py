@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from datetime import timedelta
 
@@ -213,6 +214,39 @@ def test_predictions_are_kept_for_ever_unless_a_time_is_set(officer: User, setti
     assert Payload.objects.filter(subject_type="prediction", subject_id=str(young)).exists()
     with override("en"):
         assert str(RULE["predictions"].time) == "1 year"
+
+
+def test_whoever_is_killed_before_it_is_said_what_went_has_deleted_nothing(
+    officer: User, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the report of the day would not have it, and nothing could tell how much went."""
+    consenting(officer, "shop-1")
+    gone = labelled(member(Role.REVIEWER), "shop-1", is_a(CLASSES[0]))
+    Prediction.objects.update(happened_at=AT - timedelta(days=400))
+    kept, said = StoredObject.objects.count(), Payload.objects.filter(subject_type="prediction").count()
+    keeping(settings, keep_predictions_days=365)
+    services.apply_due(at=AT - timedelta(days=100))
+
+    def killed(row: Applied) -> None:
+        if row.rule == "predictions":
+            raise KeyboardInterrupt
+        save(row)
+
+    save = Applied.save
+    with monkeypatch.context() as patched:
+        patched.setattr(Applied, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            services.apply_due(at=AT)
+    assert Prediction.objects.filter(pk=gone).exists()
+    assert StoredObject.objects.count() == kept
+    assert Payload.objects.filter(subject_type="prediction").count() == said
+
+    services.apply_due(at=AT + timedelta(minutes=11))
+    assert not Prediction.objects.filter(pk=gone).exists()
+    assert applied("predictions") == (1, 1, 0, 0)
+    services.apply_due(at=AT + timedelta(days=2))
+    reported = Entry.objects.filter(type="retention.reported", payload__subject_id="predictions")
+    assert [json.loads(entry.payload.text)["deleted"] for entry in reported.order_by("sequence")] == [0, 1]
 
 
 def test_what_somebody_restricts_while_older_predictions_go_stays(

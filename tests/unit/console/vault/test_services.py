@@ -298,12 +298,10 @@ def test_a_key_that_cannot_be_used_is_told_before_anybody_is_known(
 def another_key(settings: Settings, file: Path) -> Iterator[None]:
     own = settings.AMULET
     settings.AMULET = own.model_copy(update={"vault_key_file": file})
-    queries.keys.cache_clear()
     try:
         yield
     finally:
         settings.AMULET = own
-        queries.keys.cache_clear()
 
 
 def test_a_full_disk_keeps_no_piece_of_what_it_refused(tmp_path: Path) -> None:
