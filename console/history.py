@@ -108,7 +108,7 @@ class HistoryAdmin(ReadOnlyAdmin):
         return _PreparedList
 
     def nothing_waits(self, request: HttpRequest) -> str:
-        """The heading of an empty list that was asked for what waits to be done, and for nothing else; "": it was not."""
+        """The heading of an empty list that was asked for what waits to be done and for nothing else; else ""."""
         return ""
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:

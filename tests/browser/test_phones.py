@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
-from tests.browser.test_looks import visits
+from tests.browser.test_looks import open_page, visits
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -53,7 +53,7 @@ def test_every_page_is_whole_on_a_telephone_and_can_be_hit(desks: Mapping[str, D
     for person, theirs in groupby(sorted(visits(seeded), key=attrgetter("person")), key=attrgetter("person")):
         with desks[person].window(size=PHONE) as page:
             for visit in theirs:
-                page.goto(visit.address)
+                open_page(page, visit)
                 found += [f"{visit.name}: {problem}" for problem in problems(page)]
     assert not found, "\n".join(found)
 

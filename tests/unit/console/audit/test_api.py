@@ -178,8 +178,8 @@ def test_a_log_of_which_nothing_is_signed_yet_is_no_broken_one(static_files: Non
     page = auditor.get("/admin/audit/entry/verify/").content.decode()
     with override(language):
         assert gettext("nothing signed yet") in page
-        said = "No checkpoint is signed yet, so nothing of this is proved. The signer makes the first one within a minute "
-        assert gettext(f"{said}of its start; the home page says how it does.") in page
+        said = "No checkpoint is signed yet, so nothing of this is proved. The signer makes the first one within a "
+        assert gettext(f"{said}minute of its start; the home page says how it does.") in page
         assert gettext("not whole") not in page
     assert NOTHING_SIGNED not in page
     payload = Payload.objects.get(subject_id="p1")
