@@ -54,9 +54,17 @@ class DistinctFilter(DropdownFilter):
 
 
 class _PreparedList(ChangeList):
-    """Gives the admin the rows of a page before they are shown."""
+    """Gives the admin the rows of a page before they are shown, and leads to all of them."""
 
     result_list: Any
+    clear_all_filters_qs: Any
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        found: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        if self.clear_all_filters_qs == "?":
+            self.clear_all_filters_qs = self.model_admin.everything
+        self.nothing_waits = self.model_admin.nothing_waits(request)
+        return found
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -98,6 +106,10 @@ class HistoryAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **named: Any) -> type[ChangeList]:
         return _PreparedList
+
+    def nothing_waits(self, request: HttpRequest) -> str:
+        """The heading of an empty list that was asked for what waits to be done and for nothing else; else ""."""
+        return ""
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         """Put onto the rows of a page what their columns show and the table does not hold: one query, not one each."""

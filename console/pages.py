@@ -60,6 +60,12 @@ class ExpiryForm(forms.Form):
     )
 
 
+class SeenForm(forms.Form):
+    """Asks for nothing but a yes, which is meant for what the page showed."""
+
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+
+
 class ReadOnlyAdmin(ModelAdmin):
     """A list and a page of each row. What may be changed is changed by actions that call a service."""
 
@@ -68,6 +74,7 @@ class ReadOnlyAdmin(ModelAdmin):
     # How its rows are sorted before anybody clicks on a heading. A page may say another by its context.
     in_order: str | Promise = ""
     when_empty: str | Promise = ""  # what to do about it, shown where a list has no rows at all
+    everything = "?"  # the address, from the list, at which no filter is set
 
     def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
@@ -107,6 +114,11 @@ def _name_of(list_filter: Any) -> str:
     return list_filter if isinstance(list_filter, str) else str(list_filter.parameter_name)
 
 
+def is_number(text: str) -> bool:
+    """Whether this is a number that a database counts to."""
+    return text.isdecimal() and len(text) <= NUMBER_DIGITS_MAX
+
+
 def row_action(**options: Any) -> Callable[[Callable[..., HttpResponse]], Any]:
     """unfold's `action` for one row, whose number the method gets as a number; unfold hands on a piece of the address.
 
@@ -116,7 +128,7 @@ def row_action(**options: Any) -> Callable[[Callable[..., HttpResponse]], Any]:
     def decorated(method: Callable[..., HttpResponse]) -> Any:
         @wraps(method)
         def numbered(self: ModelAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
-            if not object_id.isdecimal() or len(object_id) > NUMBER_DIGITS_MAX:
+            if not is_number(object_id):
                 raise Http404
             return method(self, request, int(object_id))
 

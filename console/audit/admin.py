@@ -154,6 +154,9 @@ class EntryAdmin(HistoryAdmin):
 @admin.register(Checkpoint)
 class CheckpointAdmin(HistoryAdmin):
     list_display = ("size", "created_at")
+    when_empty = gettext_lazy(
+        "The signer makes the first one within a minute of its start; the home page says how it does."
+    )
     ordering = ("-size",)
     sortable_by = ()
     fieldsets = (

@@ -18,7 +18,7 @@ from console.audit import queries
 from console.audit.commands import notes_in
 from console.audit.export import export
 from console.audit.models import Checkpoint
-from console.audit.verifier import Report, verify
+from console.audit.verifier import NOTHING_SIGNED, Report, verify
 
 ENTRIES_MAX: Final = 20_000
 
@@ -28,6 +28,9 @@ class Checked:
     report: Report
     took_s: float
     begins: int  # the first entry that was looked at
+    unsigned: bool = (
+        False  # all that is wrong is that the signer has made no checkpoint yet, of this log or in its files
+    )
 
 
 def check_newest(*, entries_max: int = ENTRIES_MAX) -> Checked:
@@ -41,7 +44,9 @@ def check_newest(*, entries_max: int = ENTRIES_MAX) -> Checked:
     started_s = time.monotonic()
     lines = (line for chunk in export(key, after=start, last=last) for line in chunk.splitlines())
     report = verify(lines, key, [note for size, note in published if size >= begins])
-    return Checked(report, time.monotonic() - started_s, begins)
+    told = [problem.what for problem in report.problems]
+    unsigned = told == [NOTHING_SIGNED] and not published and not Checkpoint.objects.exists()
+    return Checked(report, time.monotonic() - started_s, begins, unsigned)
 
 
 def _published() -> Iterator[tuple[int, str]]:

@@ -94,6 +94,11 @@ def entries_about(subject_type: str, subject_id: str) -> QuerySet[Entry]:
     )
 
 
+def newest_of(subject_type: str, subject_id: str, types: Collection[str]) -> Entry | None:
+    """The newest entry of these types about one subject; None where there is none. Joins the payload."""
+    return entries_about(subject_type, subject_id).filter(type__in=types).order_by("-sequence").first()
+
+
 def erased_by_hand(*entries: Entry | None) -> int | None:
     """Number of the entry that says that what one of these said was erased by hand; None: nothing of it was.
 

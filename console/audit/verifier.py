@@ -44,6 +44,7 @@ from console.audit.notes import NoteInvalid, origin_of, read_checkpoint
 
 EXPORT_FORM: Final = 1
 PROBLEMS_MAX: Final = 20
+NOTHING_SIGNED: Final = "no signed checkpoint covers any entry: nothing here is proved"
 BY_HAND: Final = "privacy.typed_erased"  # an entry that tells of one whose payload an officer erased
 SEQUENCE_MAX: Final = 2**63 - 1  # of the column that they come from
 _NEWLINES: Final = 7
@@ -190,7 +191,7 @@ class _Run:
                 max(ahead),
             )
         if not self.fitting and not self.problems and self.entries:
-            self._problem(lines, "no signed checkpoint covers any entry: nothing here is proved", self.first, self.last)
+            self._problem(lines, NOTHING_SIGNED, self.first, self.last)
         return Report(
             entries=self.entries,
             first=(self.first or 1) if self.entries else 0,

@@ -77,6 +77,9 @@ class ClientAdmin(ModelAdmin):
     list_display = ("name", "calls_per_minute", "model_list", "keys_in_force", "created_at")
     search_fields = ("name", "client_id")
     search_help_text = gettext_lazy("Part of a client's name or id")
+    when_empty = gettext_lazy(
+        "A client is a program that asks the gateway: an administrator adds it, and makes its keys."
+    )
     ordering = ("name",)
     actions = None
     list_fullwidth = True

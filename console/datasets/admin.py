@@ -22,7 +22,7 @@ from console.datasets.models import Dataset, Proposal
 from console.history import DistinctFilter, HistoryAdmin
 from console.pages import ask, page
 from console.predictions.names import names_of_model
-from console.registry.queries import models_known
+from console.registry.forms import models_to_choose
 from console.staff.rest import actor_of
 
 
@@ -42,7 +42,7 @@ class ExportForm(forms.Form):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.fields["model"].choices = [(name, name) for name in models_known()]  # type: ignore[attr-defined]
+        self.fields["model"].choices = models_to_choose()  # type: ignore[attr-defined]
 
 
 @admin.register(Dataset)

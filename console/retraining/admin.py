@@ -20,7 +20,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminSelectWidge
 from console.datasets.services import NOTE_MAX
 from console.history import HistoryAdmin
 from console.pages import ask, page, row_action
-from console.registry.queries import models_known
+from console.registry.forms import models_to_choose
 from console.retraining import queries, services
 from console.retraining.models import SEED_MAX, Failure, Recipe, Stage, State, TrainingJob
 from console.retraining.sentences import for_reader
@@ -54,7 +54,7 @@ class JobForm(forms.Form):
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.fields["model"].choices = [(name, name) for name in models_known()]  # type: ignore[attr-defined]
+        self.fields["model"].choices = models_to_choose()  # type: ignore[attr-defined]
 
 
 @admin.register(TrainingJob)

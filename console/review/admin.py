@@ -77,6 +77,7 @@ class ReviewItemAdmin(HistoryAdmin):
     list_before_template = "review/numbers.html"
     sortable_by = ()
     when_empty = gettext_lazy("What the model is unsure of, and a sample of the rest, comes here by itself.")
+    everything = "?p=1"  # without a question the list shows what waits
     actions_list = ("next_one", "settle_one", "accuracy", "own_figures", "known_answers")
     actions_detail = ("make_gold",)
 
@@ -102,6 +103,9 @@ class ReviewItemAdmin(HistoryAdmin):
         if request.GET.get("state__exact") == State.OPEN:
             return ["-with_photograph", "why", "created_at"]
         return ["-created_at"]
+
+    def nothing_waits(self, request: HttpRequest) -> str:
+        return _("The queue is empty") if request.GET.dict() == {"state__exact": State.OPEN} else ""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if "state__exact" not in request.GET and not request.GET:

@@ -30,7 +30,7 @@ from unfold.widgets import (
 )
 
 from console.key_page import STANDING_COLOURS, key_page, standing, times
-from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
+from console.pages import ExpiryForm, ReadOnlyAdmin, SeenForm, ask, is_number, page, row_action
 from console.row_page import Fact
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
@@ -213,6 +213,12 @@ class UserAdmin(ReadOnlyAdmin):
     @row_action(description=gettext_lazy("Reset access"), url_path="reset-access", permissions=["access"])
     def reset_access(self, request: HttpRequest, object_id: int) -> HttpResponse:
         user = get_object_or_404(User, pk=object_id)
+        reset = queries.access_reset(user)
+
+        def act(given: dict[str, Any]) -> HttpResponse:
+            seen = int(given["seen"]) if is_number(given["seen"]) else None
+            return self._access(request, services.reset_access(actor=actor_of(request), user_id=object_id, seen=seen))
+
         return ask(
             request,
             self,
@@ -223,9 +229,10 @@ class UserAdmin(ReadOnlyAdmin):
             ).format(user=user),
             button=_("Reset"),
             back=reverse("admin:staff_user_changelist"),
-            form=forms.Form,
+            form=SeenForm,
             danger=True,
-            act=lambda _given: self._access(request, services.reset_access(actor=actor_of(request), user_id=object_id)),
+            seen=str(0 if reset is None else reset.sequence),
+            act=act,
         )
 
     def _set_active(self, request: HttpRequest, object_id: int, *, active: bool) -> HttpResponse:

@@ -15,6 +15,13 @@ from console.staff import services
 from console.staff.models import User
 
 
+class _CodeInput(forms.TextInput):
+    """Of a form that was refused it is empty again: what was typed opens nothing any more."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
 class SecondFactorLoginForm(AuthenticationForm):
     """Asks for the code beside the password, so that nothing tells a guesser which was wrong."""
 
@@ -29,7 +36,7 @@ class SecondFactorLoginForm(AuthenticationForm):
     code = forms.CharField(
         label=_("Code of the second factor"),
         max_length=8,
-        widget=forms.TextInput(
+        widget=_CodeInput(
             attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "class": " ".join(INPUT_CLASSES)}
         ),
     )

@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django.utils.timezone import now
 
 from console.audit.models import Entry
-from console.audit.queries import entries_about
+from console.audit.queries import entries_about, newest_of
 from console.keys import STAFF_TOKEN, digest_of, key_id_of
 from console.staff.models import ApiToken, User
 
@@ -21,6 +21,11 @@ def staff() -> QuerySet[User]:
 def role_of(user: User) -> str:
     """The name of somebody's role; of several, which the database allows, all of them. One query."""
     return ", ".join(user.groups.order_by("name").values_list("name", flat=True))
+
+
+def access_reset(user: User) -> Entry | None:
+    """The entry of the audit trail about the last time that somebody's access was reset; None: never."""
+    return newest_of("user", str(user.pseudonym), ["staff.access_reset"])
 
 
 def tokens() -> QuerySet[ApiToken]:

@@ -15,16 +15,18 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import F
-from django.utils.timezone import now
+from django.utils.formats import date_format
+from django.utils.timezone import localtime, now
 from django.utils.translation import gettext as _
 from django_otp import match_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from console.audit.queries import staff_names
 from console.audit.services import record
-from console.errors import Conflict, Invalid, NotAllowed, NotFound
+from console.errors import Conflict, Invalid, NotAllowed, NotFound, Outdated
 from console.keys import STAFF_TOKEN, new_key
 from console.staff.models import ApiToken, SpentCode, User
-from console.staff.queries import role_of, tokens_shown_to
+from console.staff.queries import access_reset, role_of, tokens_shown_to
 from console.staff.scopes import Scope, exceeding
 from console.staff.sign_ins import forget_attempts_of
 
@@ -168,15 +170,21 @@ def end_sessions(*, actor: User, user_id: int) -> User:
     return user
 
 
-def reset_access(*, actor: User, user_id: int) -> NewStaff:
+def reset_access(*, actor: User, user_id: int, seen: int | None = None) -> NewStaff:
     """A new password and second factor for somebody who lost theirs; the old ones, every session, every token and
-    every lockout end. Raises NotAllowed, NotFound.
+    every lockout end.
+
+    seen: number of the audit entry about the last reset that whoever asks knows of, 0 for none. Where there is a later
+    one, what it showed may be in their hands, and nothing is done. None: whichever it is.
+    Raises NotAllowed, NotFound, Outdated.
     """
     require(actor, "staff.change_user")
     user = _other(actor, user_id)
     password = secrets.token_urlsafe(PASSWORD_BYTES)
     hashed = make_password(password)  # slow on purpose, and so before SQLite's only writer is held
     with transaction.atomic():
+        User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()  # two resets one after the other
+        _check_reset_known(user, seen)
         user.password = hashed  # with it what every session carries
         user.save(update_fields=["password"])
         TOTPDevice.objects.filter(user=user).delete()
@@ -189,6 +197,17 @@ def reset_access(*, actor: User, user_id: int) -> NewStaff:
         _record(actor, "staff.access_reset", user)
         _record(actor, "staff.second_factor_reset", user)
     return NewStaff(user=user, role=role_of(user), password=password, **_shown(device), token="")
+
+
+def _check_reset_known(user: User, seen: int | None) -> None:
+    reset = access_reset(user)
+    if seen is not None and reset is not None and reset.sequence > seen:
+        raise Outdated(
+            _("{who} reset this access on {when}, after you opened this page. Nothing was changed.").format(
+                who=staff_names({reset.actor}).get(reset.actor, reset.actor),
+                when=date_format(localtime(reset.recorded_at), "DATETIME_FORMAT"),
+            )
+        )
 
 
 def change_password(*, user: User, password: str) -> None:

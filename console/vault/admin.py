@@ -204,6 +204,7 @@ class SubjectList(HistoryAdmin):
     list_display = ("short", "created_at", "consents_valid", "photographs")
     search_fields = ("id",)
     search_help_text = gettext_lazy("Pseudonym of the person, in full")
+    when_empty = gettext_lazy("People appear here with their first consent, or the first photograph kept of theirs.")
     ordering = ("-created_at",)
     sortable_by = ()
 

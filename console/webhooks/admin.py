@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 from django.contrib import admin
@@ -19,13 +19,16 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from console.audit.names import type_name
 from console.audit.queries import entries_about
 from console.history import HistoryAdmin
-from console.pages import ask, page, row_action
+from console.pages import SeenForm, ask, is_number, page, row_action
 from console.row_page import acts_of
 from console.staff.rest import actor_of
-from console.webhooks import delivery_page, endpoint_page, sentences, services
+from console.webhooks import delivery_page, endpoint_page, queries, sentences, services
 from console.webhooks.events import EVENTS
 from console.webhooks.models import Delivery, Endpoint, State
 from console.webhooks.queries import standings
+
+_ON: Final = "on"
+_OFF: Final = "off"
 
 
 class EventsField(forms.MultipleChoiceField):
@@ -143,26 +146,32 @@ class EndpointAdmin(_HookAdmin):
     @row_action(description=gettext_lazy("New secret"), icon="key", url_path="secret", permissions=["changing"])
     def renew_secret(self, request: HttpRequest, object_id: int) -> HttpResponse:
         def act(given: dict[str, Any]) -> HttpResponse:
-            return self._shown_once(request, services.renew_secret(actor=actor_of(request), endpoint_id=object_id))
+            seen = int(given["seen"]) if is_number(given["seen"]) else None
+            issued = services.renew_secret(actor=actor_of(request), endpoint_id=object_id, seen=seen)
+            return self._shown_once(request, issued)
 
-        return self._ask(
-            request, object_id, _("New secret"), _("The old secret signs nothing from now on."), act, danger=True
-        )
+        text = _("The old secret signs nothing from now on.")
+        made = queries.secret_made(get_object_or_404(Endpoint, pk=object_id))
+        seen = str(0 if made is None else made.sequence)
+        return self._ask(request, object_id, _("New secret"), text, act, danger=True, seen=seen)
 
     @row_action(description=gettext_lazy("Switch on or off"), url_path="switch", permissions=["changing"])
     def switch(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        active = not get_object_or_404(Endpoint, pk=object_id).active
+        was_on = get_object_or_404(Endpoint, pk=object_id).active
 
         def act(given: dict[str, Any]) -> str:
+            # What the button said, and not the opposite of what somebody else has made of it since.
+            active = not was_on if not given["seen"] else given["seen"] == _OFF
             services.set_active(actor=actor_of(request), endpoint_id=object_id, active=active)
             return _("It hears of events.") if active else _("It hears of nothing any more.")
 
         return self._ask(
             request,
             object_id,
-            _("Switch on") if active else _("Switch off"),
+            _("Switch off") if was_on else _("Switch on"),
             _("What happens while it is off is not told later."),
             act,
+            seen=_ON if was_on else _OFF,
         )
 
     @row_action(description=gettext_lazy("Remove"), url_path="remove", permissions=["changing"])
@@ -184,8 +193,9 @@ class EndpointAdmin(_HookAdmin):
         act: Any,
         danger: bool = False,
         back: str = "",
+        seen: str = "",
     ) -> HttpResponse:
-        """back: where it leads afterwards; "": to the page of the webhook."""
+        """back: where it leads afterwards; "": to the page of the webhook. seen: what the act is meant for."""
         return ask(
             request,
             self,
@@ -193,9 +203,10 @@ class EndpointAdmin(_HookAdmin):
             consequence=consequence,
             button=button,
             back=back or reverse("admin:webhooks_endpoint_change", args=[object_id]),
-            form=forms.Form,
+            form=SeenForm,
             act=act,
             danger=danger,
+            seen=seen,
         )
 
     def _shown_once(self, request: HttpRequest, issued: services.Issued) -> HttpResponse:

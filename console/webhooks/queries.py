@@ -6,10 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from typing import Final
 
 from django.db.models import Count, Min, OuterRef, QuerySet, Subquery
 
+from console.audit import queries as audit
+from console.audit.models import Entry
 from console.webhooks.models import Delivery, Endpoint, State
+
+_MAKES_A_SECRET: Final = ("webhooks.endpoint_created", "webhooks.secret_renewed")
 
 
 class Health(Enum):
@@ -51,6 +56,11 @@ def standings(endpoints: Collection[Endpoint]) -> Mapping[int, Standing]:
         )
         for endpoint in endpoints
     }
+
+
+def secret_made(endpoint: Endpoint) -> Entry | None:
+    """The entry of the audit trail about the secret that it has; its number is the secret's revision."""
+    return audit.newest_of("webhook", str(endpoint.pk), _MAKES_A_SECRET)
 
 
 def newest_of(endpoint: Endpoint, most: int) -> QuerySet[Delivery]:

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Q
-from django.utils.timezone import now
+from django.utils.formats import date_format
+from django.utils.timezone import localtime, now
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
@@ -24,10 +25,10 @@ from console.audit import queries as audit
 from console.audit.models import Entry
 from console.audit.names import subject_name, type_name
 from console.audit.services import record
-from console.errors import Conflict, Invalid, NotFound
+from console.errors import Conflict, Invalid, NotFound, Outdated
 from console.staff.models import User
 from console.staff.services import require
-from console.webhooks import sending, signing
+from console.webhooks import queries, sending, signing
 from console.webhooks.events import EVENTS, TEST
 from console.webhooks.models import Delivery, Endpoint, State
 
@@ -83,10 +84,23 @@ def create_endpoint(*, actor: User, url: str, events: Collection[str]) -> Issued
 
 
 @transaction.atomic
-def renew_secret(*, actor: User, endpoint_id: int) -> Issued:
-    """Make a new secret; the old one signs nothing from now on. Raises NotAllowed, NotFound."""
+def renew_secret(*, actor: User, endpoint_id: int, seen: int | None = None) -> Issued:
+    """Make a new secret; the old one signs nothing from now on.
+
+    seen: number of the audit entry about the secret that whoever asks would replace (`queries.secret_made`). Where
+    another one was made since, which a program may have by now, nothing is done. None: whichever it is.
+    Raises NotAllowed, NotFound, Outdated.
+    """
     require(actor, CHANGE)
-    endpoint = find_endpoint(endpoint_id)
+    endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first() or find_endpoint(endpoint_id)
+    made = queries.secret_made(endpoint)
+    if seen is not None and made is not None and made.sequence > seen:
+        raise Outdated(
+            _("{who} made a new secret on {when}, after you opened this page. Nothing was changed.").format(
+                who=audit.staff_names({made.actor}).get(made.actor, made.actor),
+                when=date_format(localtime(made.recorded_at), "DATETIME_FORMAT"),
+            )
+        )
     endpoint.nonce = secrets.token_bytes(signing.NONCE_BYTES)
     endpoint.save(update_fields=["nonce"])
     _record(actor, "webhooks.secret_renewed", endpoint)

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -82,6 +83,12 @@ MORE: Final[Mapping[str, str]] = {
     "a route that a guardrail ended": "rollout/route/{fired_route}/change/",
     "a list without rows": "predictions/prediction/?q=nothing",
     "a page that is missing": "no-such-page/",
+}
+# What comes of a form and changes nothing: of which page, what is typed there, and whose role it takes.
+SENT: Final[Mapping[str, tuple[str, Mapping[str, str], str]]] = {
+    "what was typed, found": ("privacy/privacyrequest/typed/", {"part": "the"}, "privacy officer"),
+    "what was typed, not found": ("privacy/privacyrequest/typed/", {"part": "nobody wrote this"}, "privacy officer"),
+    "what was typed, refused": ("privacy/privacyrequest/typed/", {"part": "x"}, "privacy officer"),
 }
 SHOWS_AN_ANSWER: Final = frozenset(
     {
@@ -181,6 +188,18 @@ class Visit(NamedTuple):
     name: str
     address: str
     person: str
+    typed: Mapping[str, str] = MappingProxyType({})  # into the form of that page, whose answer is what is looked at
+
+
+def open_page(page: Page, visit: Visit) -> None:
+    page.goto(visit.address)
+    if visit.typed:
+        for name, text in visit.typed.items():
+            page.locator(f"#content [name={name}]").fill(text)
+        with page.expect_navigation():
+            page.locator(".c-ask form, form.c-ask").evaluate(
+                "form => form.submit()"
+            )  # also what the browser would stop
 
 
 def visits(seeded: Seeded) -> Iterator[Visit]:
@@ -200,6 +219,8 @@ def visits(seeded: Seeded) -> Iterator[Visit]:
         yield Visit(route, f"/admin/{route_of_row}{QUESTION_OF.get(route, '').format(**known)}", person)
     for name, address in MORE.items():
         yield Visit(name, f"/admin/{address.format(**known)}", by_role["administrator"])
+    for name, (address, typed, role) in SENT.items():
+        yield Visit(name, f"/admin/{address}", by_role[role], typed)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +255,7 @@ def test_no_list_is_moved_sideways_on_a_laptop(desks: Mapping[str, Desk], seeded
 
 def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) -> Iterator[str]:
     """Go there and look; what is wrong with it."""
-    page.goto(visit.address)
+    open_page(page, visit)
     if visit.name not in LEADS_ON and urlsplit(page.url).path != urlsplit(visit.address).path:
         yield f"{visit.address} leads to {page.url}"
     if language == "th" and not page.evaluate(THAI_LETTERS):

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
-from tests.browser.test_looks import visits
+from tests.browser.test_looks import MOVED_SIDEWAYS, open_page, visits
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
@@ -53,7 +53,7 @@ def test_every_page_is_whole_on_a_telephone_and_can_be_hit(desks: Mapping[str, D
     for person, theirs in groupby(sorted(visits(seeded), key=attrgetter("person")), key=attrgetter("person")):
         with desks[person].window(size=PHONE) as page:
             for visit in theirs:
-                page.goto(visit.address)
+                open_page(page, visit)
                 found += [f"{visit.name}: {problem}" for problem in problems(page)]
     assert not found, "\n".join(found)
 
@@ -95,6 +95,35 @@ def test_a_row_of_the_longest_lists_is_what_one_decides_by(
         page.goto(address)
         page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
         expect(rows.first.locator(f".field-{behind}")).to_be_visible()
+
+
+# The name of each row, as long as it may be and without a place to break at.
+NAMED_AT_LENGTH: Final = """document.querySelectorAll(".data-row > :is(.field-name, .field-url)")
+    .forEach(cell => { (cell.querySelector("a") ?? cell).textContent = "W".repeat(150); })"""
+
+
+@pytest.mark.parametrize("kind", ["clients/client", "clients/apikey", "webhooks/endpoint"])
+@pytest.mark.parametrize("size", [PHONE, (1024, 768), DESKTOP])
+def test_a_name_that_breaks_nowhere_widens_no_list(desks: Mapping[str, Desk], kind: str, size: tuple[int, int]) -> None:
+    """One address of 450 letters made its list 4,158 pixels wide."""
+    with desks["suda"].window(size=size) as page:
+        page.goto(f"/admin/{kind}/")
+        page.evaluate(NAMED_AT_LENGTH)
+        assert page.get_by_text("W" * 150).count()
+        assert page.evaluate(MOVED_SIDEWAYS) == []
+        assert size != PHONE or page.evaluate(CUT) == []
+
+
+def test_the_number_of_a_page_is_hit_by_a_thumb_and_a_long_name_stays_in_its_box(desks: Mapping[str, Desk]) -> None:
+    with desks["suda"].window(size=PHONE) as page:
+        page.goto("/admin/clients/client/")
+        # As the theme writes them, from the hundred and first row on.
+        page.evaluate("""document.querySelector("#content, main").insertAdjacentHTML("beforeend",
+            '<div class="pr-4"><a href="?q=x&p=2" x-data>2</a></div>')""")
+        assert page.evaluate(SMALL) == []
+        page.goto("/admin/rollout/route/then/")
+        page.evaluate("document.querySelector('[name=client]').options[1].textContent = 'W'.repeat(100)")
+        assert list(problems(page)) == []
 
 
 def test_a_long_reason_in_a_list_is_read_whole(desks: Mapping[str, Desk]) -> None:

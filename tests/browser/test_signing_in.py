@@ -25,6 +25,10 @@ def test_somebody_signs_in_with_password_and_second_factor_and_out_again(desks: 
         desk.fill_login(page, code=desk.wrong_code())
         refused = page.get_by_text("Name, password or code is not right")
         expect(refused).to_be_visible()
+        expect(page.get_by_role("alert")).to_be_focused()
+        expect(page).to_have_title(re.compile("^Not signed in: "))
+        expect(page.locator("[name=code]")).to_have_value("")  # a code that was looked at opens nothing any more
+        expect(page.locator("[name=username]")).to_have_value("kamol")
         said = refused.inner_text()
         refused_at = time.monotonic()
         desk.fill_login(page, password="not the password")

@@ -164,6 +164,19 @@ def test_a_second_click_makes_no_second_token(desks: Mapping[str, Desk]) -> None
         expect(page.locator("#result_list").get_by_text("clicked twice", exact=True)).to_have_count(1)
 
 
+def test_a_reload_of_what_is_shown_once_makes_no_second_token(desks: Mapping[str, Desk]) -> None:
+    """The browser asked whether to send the form again, and who said yes had another token of which nobody knew."""
+    with desks["suda"].window() as page:
+        page.goto("/admin/staff/apitoken/new-token/")
+        page.locator("[name=name]").fill("reloaded")
+        page.get_by_role("button", name="Create the token").click()
+        expect(page.locator("#new-key")).to_be_visible()
+        page.reload()
+        expect(page.locator("#result_list").get_by_role("link", name="reloaded", exact=True)).to_have_count(1)
+        page.go_back()
+        expect(page.locator("[name=name]")).to_have_value("reloaded")
+
+
 def test_a_narrow_window_is_left_by_keyboard_alone(desks: Mapping[str, Desk]) -> None:
     with desks["suda"].window(size=(640, 450)) as page:  # a desk's window at 200 %
         page.goto("/admin/clients/client/")

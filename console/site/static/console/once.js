@@ -10,4 +10,10 @@ document.addEventListener("submit", (event) => {
     sent.add(form);
     setTimeout(() => sent.delete(form), AGAIN_MS);
 });
+// What is shown once came as the answer to a form. Reloading it would send the form again, and make another key of which
+// nobody knows: a reload opens what comes after it.
+document.addEventListener("DOMContentLoaded", () => {
+    const shown = document.querySelector("[data-shown-once]");
+    if (shown) history.replaceState(history.state, "", shown.dataset.shownOnce);
+});
 window.addEventListener("pageshow", () => { sent = new WeakSet(); });  // the browser shows a page as it was left

@@ -12,6 +12,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.test import override_settings
 from django.utils.timezone import now
+from django.utils.translation import gettext, override
 from pytest_django import DjangoAssertNumQueries
 
 from console.audit.checking import check_newest
@@ -19,6 +20,7 @@ from console.audit.commands import notes_in, receipt, verify
 from console.audit.models import Checkpoint, Entry, Payload
 from console.audit.notes import load_private_key, load_public_key, sign_checkpoint
 from console.audit.services import NewEntry, append, erase_payloads
+from console.audit.verifier import NOTHING_SIGNED
 from console.audit.verifier import verify as verify_lines
 from console.ingest.services import apply_batch
 from console.review.models import ReviewItem
@@ -165,6 +167,29 @@ def test_what_an_entry_is_about_is_shown_as_it_was_hashed_and_another_place_for_
     told = asked.get("/api/v1/audit/verification/").json()
     assert [(problem["first"], problem["last"]) for problem in told["problems"]] == [(entry, entry)]
     assert "p999" in told["problems"][0]["what"]
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_a_log_of_which_nothing_is_signed_yet_is_no_broken_one(static_files: None, language: str) -> None:
+    """A console of a minute told its first auditor that its log was not whole, and on a Thai page in English."""
+    auditor = browser(member(Role.AUDITOR))
+    auditor.cookies["django_language"] = language
+    write(3)
+    page = auditor.get("/admin/audit/entry/verify/").content.decode()
+    with override(language):
+        assert gettext("nothing signed yet") in page
+        said = "No checkpoint is signed yet, so nothing of this is proved. The signer makes the first one within a "
+        assert gettext(f"{said}minute of its start; the home page says how it does.") in page
+        assert gettext("not whole") not in page
+    assert NOTHING_SIGNED not in page
+    payload = Payload.objects.get(subject_id="p1")
+    entry = payload.entry_id
+    payload.delete()  # no update is let through
+    Payload(entry_id=entry, salt=payload.salt, text="{}", subject_type="prediction", subject_id="p1").save()
+    broken = auditor.get("/admin/audit/entry/verify/").content.decode()
+    with override(language):
+        assert gettext("not whole") in broken
+    assert '<ul class="c-said" lang="en">' in broken
 
 
 @pytest.mark.parametrize("entries_max", [8, 1000])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils.translation import gettext, override
 
+from console.clients import services as clients
 from console.site.roles import Role
 from tests.unit.console.people import browser, member
 
@@ -31,12 +33,48 @@ def test_what_is_wrong_is_said_first_and_beside_each_field(language: str, headin
     assert page.index("<title>") < page.index(":", page.index("<title>"))
 
 
+NEW_CLIENT = "/admin/clients/client/add/"
+PASSWORD = "/admin/password_change/"
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+@pytest.mark.parametrize(("address", "wrong"), [(NEW_CLIENT, 2), (PASSWORD, 3)])
+def test_a_form_of_the_admin_s_own_says_first_what_is_wrong_too(address: str, wrong: int, language: str) -> None:
+    """It said “Please correct the errors below”, to the eye alone."""
+    person = browser(member(Role.ADMINISTRATOR))
+    page = person.post(address, {}, headers={"accept-language": language}).content.decode()
+    assert page.count("data-errors") == 1
+    summary = page[page.index("data-errors") : page.index("</ul>", page.index("data-errors"))]
+    with override(language):
+        assert gettext("Nothing was done yet:") in summary
+        assert summary.count(gettext("This field is required.")) == wrong
+        if address == NEW_CLIENT:
+            assert re.search(rf"<title>\s*{gettext('Not yet done')}:", page)
+    anchors = re.findall(r'href="#([^"]+)"', summary)
+    assert len(anchors) == wrong
+    assert [anchor for anchor in anchors if f'id="{anchor}"' not in page] == []
+
+
+def test_what_holds_for_a_whole_form_is_said_once() -> None:
+    person = browser(lead := member(Role.ADMINISTRATOR))
+    client = clients.create_client(actor=lead, name="shop")
+    address = f"/admin/clients/client/{client.pk}/change/"
+    seen = person.get(address).context["adminform"].form["seen"].value()
+    clients.create_key(actor=lead, client_id=client.pk)
+    page = person.post(address, {"calls_per_minute": "5", "models": "", "seen": seen}).content.decode()
+    assert page.count("shop was changed since you looked") == 1
+    assert page.index("data-errors") < page.index("shop was changed since you looked")
+
+
 def test_a_field_names_what_it_needs_and_what_is_wrong_with_it() -> None:
     person = browser(member(Role.ADMINISTRATOR))
     for page in (
         person.get(WEBHOOK),
         person.post(WEBHOOK, {"url": ""}),
         person.get("/admin/staff/apitoken/new-token/"),
+        person.get(NEW_CLIENT),
+        person.post(NEW_CLIENT, {}),
+        person.post(PASSWORD, {}),
     ):
         text = page.content.decode()
         named = [name for names in DESCRIBED.findall(text) for name in names.split()]

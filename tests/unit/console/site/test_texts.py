@@ -13,7 +13,6 @@ from django.contrib.auth import password_validation
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxLengthValidator, ProhibitNullCharactersValidator
 from django.forms import SplitDateTimeField
-from django.template.loader import render_to_string
 from django.utils.html import strip_tags
 from django.utils.translation import gettext as django_gettext
 from django.utils.translation import ngettext, override
@@ -145,8 +144,6 @@ def framework_texts() -> Iterator[str]:
             yield from error.messages
         else:
             yield from (str(part.attrs.get("placeholder", "")) for part in made.widgets)
-    for errors in ({"name": ["1"]}, {"name": ["1"], "limit": ["2"]}):
-        yield render_to_string("unfold/helpers/messages/errornote.html", {"errors": errors})
 
 
 def test_what_the_framework_says_to_people_is_in_thai() -> None:

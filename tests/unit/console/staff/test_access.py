@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import F
 from django.test import Client as Browser
+from django.urls import reverse
 from django.utils.timezone import now
 from django_otp.plugins.otp_totp import models as totp_models
 from django_otp.plugins.otp_totp.models import TOTPDevice
@@ -240,6 +241,20 @@ def test_reset_access_ends_the_old_password_factor_session_and_token(anong: NewS
     assert script.get("/api/v1/versions/").status_code == 401
     assert log_in(Browser(), anong) == 200
     assert log_in(Browser(), fresh) == 302
+
+
+def test_access_is_not_reset_from_a_page_that_is_older_than_the_last_reset(anong: NewStaff) -> None:
+    """What the later one showed is in their hands by then, and a second one would end it."""
+    lead, other = member(Role.ADMINISTRATOR), member(Role.ADMINISTRATOR, "second")
+    desk, address = at_the_desk(lead), reverse("admin:staff_user_reset_access", args=[anong.user.pk])
+    seen = desk.get(address).context["seen"]
+    fresh = services.reset_access(actor=other, user_id=anong.user.pk)
+    refused = desk.post(address, {"seen": seen})
+    assert f"{other} reset this access on " in refused.content.decode()
+    assert log_in(Browser(), fresh) == 302
+    again = desk.post(address, {"seen": refused.context["seen"]})  # who is told of it and asks again means it
+    assert "shown this once" in again.content.decode()
+    assert log_in(Browser(), fresh) == 200
 
 
 def _reset(lead: User, who: User) -> None:

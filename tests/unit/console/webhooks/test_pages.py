@@ -12,6 +12,7 @@ from django.utils.translation import gettext, override
 
 from console.audit.services import record
 from console.site.roles import Role
+from console.staff.models import User
 from console.webhooks import sentences, services
 from console.webhooks.models import Delivery, Endpoint
 from tests.unit.console.people import member
@@ -47,10 +48,65 @@ def test_a_webhook_is_made_watched_and_removed(settings: Any) -> None:
         assert shown.status_code == 200, name
         assert "whsec_" not in shown.content.decode()
     assert desk.get(reverse("admin:webhooks_endpoint_remove", args=[endpoint.pk + 1])).status_code == 404
-    desk.post(reverse("admin:webhooks_endpoint_switch", args=[endpoint.pk]))
+    desk.post(reverse("admin:webhooks_endpoint_switch", args=[endpoint.pk]), {"seen": "on"})
     assert not Endpoint.objects.get().active
     desk.post(reverse("admin:webhooks_endpoint_remove", args=[endpoint.pk]))
     assert not Endpoint.objects.exists()
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_a_switch_does_what_its_page_said_whatever_another_window_made_of_it(was_on: bool) -> None:
+    """Of two pages that both said “Switch off” the second one switched it on again."""
+    boss = member(Role.ADMINISTRATOR)
+    endpoint, desk = _endpoint(boss, active=was_on), at_the_desk(boss)
+    address = reverse("admin:webhooks_endpoint_switch", args=[endpoint.pk])
+    page = desk.get(address)
+    assert ("Switch off" if was_on else "Switch on") in page.content.decode()
+    for _window in ("one", "another"):
+        desk.post(address, {"seen": page.context["seen"]})
+        assert Endpoint.objects.get().active is not was_on
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_a_secret_is_not_renewed_from_a_page_that_is_older_than_it(language: str) -> None:
+    """A program may have the newer one by now. Whoever is told of it and asks again means it."""
+    boss, other = member(Role.ADMINISTRATOR), member(Role.ADMINISTRATOR, "second")
+    endpoint, desk = _endpoint(boss), at_the_desk(boss)
+    desk.cookies["django_language"] = language
+    address = reverse("admin:webhooks_endpoint_renew_secret", args=[endpoint.pk])
+    seen = desk.get(address).context["seen"]
+    services.send_test(actor=boss, endpoint_id=endpoint.pk)  # which is no new secret
+    assert "whsec_" in desk.post(address, {"seen": seen}).content.decode()
+    services.renew_secret(actor=other, endpoint_id=endpoint.pk)
+    theirs = bytes(Endpoint.objects.get().nonce)
+    refused = desk.post(address, {"seen": seen})
+    told = "{who} made a new secret on {when}, after you opened this page. Nothing was changed."
+    with override(language):
+        start, end = gettext(told).split("{when}")
+    assert start.format(who=other) in refused.content.decode()
+    assert end in refused.content.decode()
+    assert bytes(Endpoint.objects.get().nonce) == theirs
+    assert "whsec_" in desk.post(address, {"seen": refused.context["seen"]}).content.decode()
+
+
+def _endpoint(boss: User, *, active: bool = True) -> Endpoint:
+    endpoint = Endpoint.objects.create(
+        url="https://hooks.example.org/",
+        events=[OPENED],
+        nonce=b"n" * 16,
+        told_through=0,
+        created_by=boss,
+        active=active,
+    )
+    with transaction.atomic():
+        record(
+            actor=boss,
+            action="webhooks.endpoint_created",
+            subject_type="webhook",
+            subject_id=str(endpoint.pk),
+            details={},
+        )
+    return endpoint
 
 
 def test_why_a_message_did_not_arrive_is_told_in_the_readers_language() -> None:
