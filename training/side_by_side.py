@@ -20,11 +20,6 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def end_with_parent() -> None:
     """For a process of `multiprocessing`, when it begins: it ends as soon as the one that started it has, however.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from protos.cores import cores
 from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, stages, worded
 
@@ -71,7 +72,6 @@ def explain(
         from training.explanation.methods import method_of, methods_of
         from training.explanation.review_sheet import ITEMS, check_free, write_sheet
         from training.served.answers import GraphModel
-        from training.side_by_side import cores
 
         if review_sheet is not None:
             check_free(review_sheet)

@@ -31,11 +31,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.cores import cores
 from protos.photo_limits import BYTES_MAX, PIXELS_MAX, SIDE_PX_MIN
 from training.data.errors import REPLACE, ClassesWrong, DataChanged, FolderMissing, PhotoBroken, printable
 from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE, ClassNames, NamedLevel, composed, look_of, read_names
-from training.side_by_side import cores
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp"})

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from protos.cores import cores
 from training.data.folder import Photo, Progress, luma, open_image, upright
-from training.side_by_side import cores
 
 CHECK_PX: Final = 224
 SIDE_PX_MIN: Final = 224  # of the shorter side: below, the model's input is made up by enlarging

@@ -25,13 +25,14 @@ import numpy as np
 import yaml
 from PIL import Image, ImageFilter
 
+from protos.cores import cores
 from training.data.errors import DataWrong
 from training.data.layout import OUTSIDE_FOLDER
 from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
 from training.demo.renderer import COIN_SCENE, OBJECT_SCENE, Scene, photograph
-from training.side_by_side import cores, end_with_parent
+from training.side_by_side import end_with_parent
 
 PER_CLASS_MIN: Final = 2
 PER_CLASS_MAX: Final = 5000

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from protos.cores import cores
 from training.augmentation import backdrop
 from training.data.folder import Photo, open_image, upright
-from training.side_by_side import cores
 
 NO_FLAT: Final = "no flat backdrop"
 _LOOK_PX: Final = 96  # a flat table is one at any size, and looking for it takes a fifth of the time

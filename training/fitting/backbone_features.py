@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from handlers.amulet_handler import pixels_of
+from protos.cores import cores
 from training.data.folder import Photo, Progress
 from training.data.labels import Array
 from training.models.backbones import pretrained, spec_of
 from training.models.heads import embedding_of
-from training.side_by_side import cores
 
 BACKBONE: Final = "tf_efficientnet_lite0"
 DESCRIPTION: Final = f"features of a frozen {BACKBONE}"

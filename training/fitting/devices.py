@@ -26,9 +26,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch.distributed import DistError
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from protos.cores import cores
 from training.errors import SettingWrong, TrainingRefused
 from training.fitting.tuning import AS_SUITS, BFLOAT16, FLOAT32, Tuning
-from training.side_by_side import cores
 
 Progress = Callable[[int, int], None]
 _CUDA: Final = "cuda"

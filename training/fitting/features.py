@@ -18,6 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from handlers.amulet_handler import PhotoRefused, pixels_of
+from protos.cores import cores
 from training.augmentation import standard
 from training.data.errors import PhotoBroken
 from training.data.folder import Photo
@@ -25,7 +26,7 @@ from training.data.preprocessing import prepared
 from training.fitting.kept_features import Row, Shelf, key_of
 from training.fitting.recipe import Recipe
 from training.models.heads import embedding_of
-from training.side_by_side import cores, side_by_side
+from training.side_by_side import side_by_side
 
 _BATCH = 8  # each core holds one; 16 took no less time and 0.2 GB more on two cores (decision 0125)
 Progress = Callable[[int, int], None]

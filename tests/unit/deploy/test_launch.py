@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protos.cores import cores
 from tests.integration.torchserve.loosened import LAUNCHER, launcher
 
 launch = launcher()
@@ -72,9 +72,7 @@ def test_the_environment_is_an_allow_list(tmp_path: Path, store: Path) -> None:
     assert found["PATH"] == str(tmp_path / "bin")
 
 
-@pytest.mark.parametrize(
-    ("workers", "threads", "wanted"), [(1, 3, 3), (10_000, 0, 1), (1, 0, len(os.sched_getaffinity(0)))]
-)
+@pytest.mark.parametrize(("workers", "threads", "wanted"), [(1, 3, 3), (10_000, 0, 1), (1, 0, cores())])
 def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int, wanted: int) -> None:
     options = launch.Options(tmp_path, tmp_path, workers=workers, threads=threads)
     assert launch.environment(options, tmp_path, {})["OMP_NUM_THREADS"] == str(wanted)

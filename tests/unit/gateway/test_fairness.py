@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ import grpc
 
 from gateway.admission.shedding import CALLS_A_CORE
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.cores import cores
 from protos.inference import open_inference_pb2 as oip
 from tests.unit.gateway.cast import (
     SOMCHAI,
@@ -27,7 +27,7 @@ from tests.unit.gateway.cast import (
 )
 from tests.unit.gateway.test_open_inference import request, stub_of
 
-WORKED_ON: Final = CALLS_A_CORE * len(os.sched_getaffinity(0))  # at once, as long as nothing was answered
+WORKED_ON: Final = CALLS_A_CORE * cores()  # at once, as long as nothing was answered
 WAITING: Final = 34
 FLOOD: Final = new_key()
 CLIENTS: Final = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import os
 from io import BytesIO
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from model_store.projection import DIRECTIONS
 from protos.amulet.events.v1 import events_pb2
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.cores import cores
 from protos.wording import DISCLAIMER
 from tests.tiny_archive import CLASSES, GRID, NAME, SIDE_PX, VERSION
 from tests.unit.gateway.cast import (
@@ -408,7 +408,7 @@ async def test_a_shadow_waits_while_every_core_has_a_call_in_hand(tmp_path: Path
     async with running_gateway(tmp_path, policy=policy(models=[model])) as gateway:
         asked = gateway.graph.versions_asked
         gateway.graph.hold()
-        calls = {asyncio.create_task(gateway.predict(photo("red"))) for _ in range(1 + len(os.sched_getaffinity(0)))}
+        calls = {asyncio.create_task(gateway.predict(photo("red"))) for _ in range(1 + cores())}
         await until(lambda: len(asked) == len(calls), what="every call is worked on")
         gateway.graph.let_through(1)
         (first,), others = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -19,11 +18,12 @@ from gateway.deadline import way_home_s
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.cores import cores
 from tests.unit.gateway.cast import SOMCHAI, Gateway, Refused, photo, policy, refusal_of, running_gateway, until
 
 ONE_WAY_S: Final = 0.04
 DEADLINE_S: Final = 3.0
-WORKED_ON: Final = CALLS_A_CORE * len(os.sched_getaffinity(0))  # at once, as long as nothing was answered
+WORKED_ON: Final = CALLS_A_CORE * cores()  # at once, as long as nothing was answered
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from protos.cores import cores
 from tests.unit.training.fitting import tuned as cast
 from training.data.errors import DataChanged
 from training.data.folder import Photo
@@ -24,7 +25,6 @@ from training.fitting.finetune import Tuned, finetune
 from training.fitting.recipe import recipe_of, with_settings
 from training.fitting.shown import Pixels
 from training.fitting.tuning import BFLOAT16
-from training.side_by_side import cores
 
 ROOT: Final = Path(__file__).parents[4]
 # Nothing that a device draws by itself: what is left is the same images in the same batches.
