@@ -64,6 +64,20 @@ def jpeg(path: Path) -> bytes:
     return out.getvalue()
 
 
+def test_what_is_shown_is_what_is_sent_however_fast_photographs_go(
+    desks: Mapping[str, Desk], photographs: Mapping[str, Path]
+) -> None:
+    with desks["anong"].window() as page:
+        page.goto("/admin/try/")
+        page.locator("input[type=file]").first.set_input_files([photographs["amulet"], photographs["blurred"]])
+        expect(page.locator("[data-chosen] img")).to_have_count(2)
+
+        page.evaluate("for (let go = 0; go < 2; go++) document.querySelector('[data-chosen] button').click()")
+
+        expect(page.locator("[data-chosen] img")).to_have_count(0)
+        expect(page.locator("input[type=file]").first).to_be_focused()
+
+
 @pytest.mark.parametrize(
     ("language", "size", "words"),
     [

@@ -12,10 +12,10 @@ const asData = (file) => new Promise((resolve) => {
     reader.readAsDataURL(file);
 });
 
-async function picture(file, alt) {
+function picture(file, alt) {
     const image = document.createElement("img");
     image.alt = alt;
-    image.src = await asData(file);
+    asData(file).then((data) => { image.src = data; });
     return image;
 }
 
@@ -24,21 +24,26 @@ function add(files) {
     show();
 }
 
-async function show() {
-    const rows = await Promise.all(photographs.map(async (file, index) => {
-        const row = document.createElement("li"), remove = document.createElement("button");
-        remove.type = "button";
-        remove.textContent = form.dataset.remove;
-        remove.setAttribute("aria-label", `${form.dataset.remove}: ${file.name}`);
-        remove.addEventListener("click", async () => {
-            photographs = photographs.filter((other) => other !== file);
-            await show();
-            (chosen.querySelectorAll("button")[index] ?? form.querySelector("input[type=file]")).focus();
-        });
-        row.append(await picture(file, file.name), remove);
-        return row;
-    }));
-    chosen.replaceChildren(...rows);
+function row(file) {
+    const item = document.createElement("li"), remove = document.createElement("button");
+    remove.type = "button";
+    remove.textContent = form.dataset.remove;
+    remove.setAttribute("aria-label", `${form.dataset.remove}: ${file.name}`);
+    remove.addEventListener("click", () => {
+        const index = photographs.indexOf(file);
+        photographs = photographs.filter((other) => other !== file);
+        show();
+        (chosen.querySelectorAll("button")[index] ?? form.querySelector("input[type=file]")).focus();
+    });
+    item.append(picture(file, file.name), remove);
+    return item;
+}
+
+// In one go: what is shown is what would be sent, however soon the next photograph comes or goes.
+const rows = new WeakMap();
+function show() {
+    for (const file of photographs) if (!rows.has(file)) rows.set(file, row(file));
+    chosen.replaceChildren(...photographs.map((file) => rows.get(file)));
 }
 
 for (const input of form.querySelectorAll("input[type=file]")) {
@@ -71,7 +76,7 @@ async function ask() {
     if (!answered.ok || !said) throw new Error(`answered ${answered.status}`);
     for (const frame of said.querySelectorAll("[data-number]")) {
         const { number } = frame.dataset;
-        frame.prepend(await picture(sent[number - 1], `${form.dataset.photograph} ${number}`));
+        frame.prepend(picture(sent[number - 1], `${form.dataset.photograph} ${number}`));
     }
     answers.replaceChildren(...said.childNodes);
     answers.dispatchEvent(new Event("pictures", { bubbles: true }));
