@@ -18,10 +18,8 @@ import argparse
 import io
 import json
 import os
-import shutil
 import signal
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +43,7 @@ django.setup()
 
 from django.conf import settings  # noqa: E402
 from django.core.management import call_command  # noqa: E402
-from django.db import connection, connections  # noqa: E402
+from django.db import connection  # noqa: E402
 from django.utils.timezone import now  # noqa: E402
 
 from console.audit.commands import check_document  # noqa: E402
@@ -66,6 +64,7 @@ from gateway.journal.rejected import RejectedEvent, RejectedEvents  # noqa: E402
 from protos.amulet.events.v1 import events_pb2 as pb  # noqa: E402
 from tests.canaries import forms  # noqa: E402
 from tests.console_events import prediction_event  # noqa: E402
+from tests.fault.children import copied, in_child, was_killed  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
 from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, plant  # noqa: E402
 
@@ -75,17 +74,17 @@ WORDS: Final = (b"canary-", *forms(PERSON.encode()))  # what was refused is writ
 
 def main(folder: Path) -> dict[str, Any]:
     state, start = folder / "state", folder / "start"
-    request_id, subject_id = _in_child(_prepare)
-    _copy(state, start)
+    request_id, subject_id = in_child(_prepare)
+    copied(state, start)
     _keep_database()
     needles = [*WORDS, subject_id.encode(), subject_id.replace("-", "").encode()]
     places = sorted({each.partition(":")[0] for each in _holding(state, needles)})
     told: dict[str, Any] = {"points": 0, "last": 0, "found_before": places, "wrong": []}
     for point in range(1, POINTS_MAX, ASKED.every):
-        _copy(start, state)
+        copied(start, state)
         _restore_database()
-        killed = _run(partial(_erase, request_id, die_at=point))
-        after = _in_child(partial(_finish, request_id))
+        killed = was_killed(partial(_erase, request_id, die_at=point))
+        after = in_child(partial(_finish, request_id))
         if killed and after["done_before"]:
             told["wrong"].append(f"point {point}: done before it ended")
         if not killed and not after["done_before"]:
@@ -199,7 +198,7 @@ def _holding(state: Path, needles: list[bytes]) -> list[str]:
         if file.is_file() and file.parent.name != "ledger":
             content = file.read_bytes()
             found += [f"{file.relative_to(state)}: {word.decode()}" for word in needles if word in content]
-    return found + (_in_child(partial(_in_tables, needles)) if _on_a_server() else [])
+    return found + (in_child(partial(_in_tables, needles)) if _on_a_server() else [])
 
 
 def _in_tables(needles: list[bytes]) -> list[str]:
@@ -243,42 +242,6 @@ def _at_the_server(*statements: str) -> None:
         for statement in statements:
             cursor.execute(statement)
     outside.close()
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-
-
-def _run(work: Callable[[], object]) -> bool:
-    """Do something in a child. True when it was killed. Raises when it failed otherwise."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:
-            sys.stderr.write(f"{error!r}\n")
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise SystemExit("a child failed")
-    return os.WIFSIGNALED(status)
-
-
-def _in_child(work: Callable[[], Any]) -> Any:
-    """What a piece of work answers, without its connections in this process."""
-    reader, writer = os.pipe()
-
-    def tell() -> None:
-        answer = json.dumps(work()).encode()
-        connections.close_all()
-        os.write(writer, answer)
-
-    _run(tell)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        return json.loads(answer.read())
 
 
 if __name__ == "__main__":

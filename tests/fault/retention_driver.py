@@ -14,12 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -44,7 +42,7 @@ django.setup()
 from axes.models import AccessAttempt  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.contrib.sessions.models import Session  # noqa: E402
-from django.db import connection, connections  # noqa: E402
+from django.db import connection  # noqa: E402
 from django.utils.timezone import now  # noqa: E402
 
 from console.audit.export import export  # noqa: E402
@@ -67,6 +65,7 @@ from console.vault.models import Consent, Erased, StoredObject  # noqa: E402
 from console.vault.ownership import MARK  # noqa: E402
 from console.webhooks.models import Delivery, Endpoint, State  # noqa: E402
 from tests.console_events import CLASSES  # noqa: E402
+from tests.fault.children import copied, in_child, was_killed  # noqa: E402
 from tests.unit.console.datasets.labelled import consenting, is_a, labelled  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
 
@@ -76,15 +75,15 @@ AT: Final = now()
 
 def main(folder: Path) -> dict[str, Any]:
     state, start = folder / "state", folder / "start"
-    _in_child(_prepare)
-    _copy(state, start)
-    _in_child(partial(_apply, AT))
-    wanted = _in_child(_finish)
+    in_child(_prepare)
+    copied(state, start)
+    in_child(partial(_apply, AT))
+    wanted = in_child(_finish)
     told: dict[str, Any] = {"points": 0, "wanted": wanted, "wrong": []}
     for point in range(1, POINTS_MAX, ASKED.every):
-        _copy(start, state)
-        killed = _run(partial(_apply, AT, die_at=point))
-        found = _in_child(_finish)
+        copied(start, state)
+        killed = was_killed(partial(_apply, AT, die_at=point))
+        found = in_child(_finish)
         if found != wanted:
             told["wrong"].append(f"point {point}: {found}")
         if not killed:
@@ -208,42 +207,6 @@ def _finish() -> dict[str, Any]:
         "requests": PrivacyRequest.objects.count(),
         "whole": verify(b"".join(export(key)).splitlines(), key).whole,
     }
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-
-
-def _run(work: Callable[[], object]) -> bool:
-    """Do something in a child. True when it was killed. Raises when it failed otherwise."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:
-            sys.stderr.write(f"{error!r}\n")
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
-        raise SystemExit("a child failed")
-    return os.WIFSIGNALED(status)
-
-
-def _in_child(work: Callable[[], Any]) -> Any:
-    """What a piece of work answers, without its connections in this process."""
-    reader, writer = os.pipe()
-
-    def tell() -> None:
-        answer = json.dumps(work()).encode()
-        connections.close_all()
-        os.write(writer, answer)
-
-    _run(tell)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        return json.loads(answer.read())
 
 
 if __name__ == "__main__":
