@@ -19,6 +19,14 @@ from training.errors import TrainingRefused
 
 SEED_MAX: Final = 2**32 - 1
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def others_option(help: str) -> Callable[[Any], Any]:
+    """`--ood DIR`, as often as there are such folders, as `outside`."""
+    kind = click.Path(path_type=Path, exists=True, file_okay=False)
+    return click.option("--ood", "outside", multiple=True, type=kind, metavar="DIR", help=help)
+
 
 @contextmanager
 def worded() -> Iterator[None]:

@@ -14,7 +14,7 @@ import click
 from training import results
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
 from training.results import ResultFile, ResultFolder
-from training.terminal import SEED_MAX, progress_bar, worded
+from training.terminal import SEED_MAX, json_option, progress_bar, worded
 
 if TYPE_CHECKING:
     from training.data.check import Embed
@@ -38,7 +38,7 @@ def data() -> None:
     show_default=True,
     help="Photographs of each class, fronts and backs, and of each set of other things.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def demo(out: Path, seed: int, per_class: int, as_json: bool) -> None:
     """Draw a demonstration set: tablets in eight classes, and coins and objects that are none of them.
 

@@ -10,7 +10,7 @@ import click
 
 from protos.cores import cores
 from training.results import ResultFile, ResultFolder
-from training.terminal import SEED_MAX, stages, worded
+from training.terminal import SEED_MAX, json_option, stages, worded
 
 THREADS_MAX = 8  # beyond, small batches only wait for each other
 
@@ -46,7 +46,7 @@ THREADS_MAX = 8  # beyond, small batches only wait for each other
     metavar="FILE.zip",
     help="Also 50 sampled heat maps for experts to judge, as the console imports them.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def explain(
     model: Path,
     folder: Path,

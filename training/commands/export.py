@@ -10,7 +10,7 @@ import click
 
 from training import results
 from training.results import ResultFile, ResultFolder
-from training.terminal import stages, worded
+from training.terminal import json_option, others_option, stages, worded
 
 _FORMS = ("onnx", "torchscript", "int8", "dynamic")
 
@@ -20,19 +20,12 @@ _FORMS = ("onnx", "torchscript", "int8", "dynamic")
 @click.option(
     "--data", required=True, type=click.Path(path_type=Path), help="Labelled photographs: half calibrate, half measure."
 )
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="Photographs of other things, halved too. May be repeated.",
-)
+@others_option("Photographs of other things, halved too. May be repeated.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="RUN", help="The folder of the new run.  [default: RUN-int8]"
 )
 @click.option("--html", type=ResultFile(), metavar="FILE", help="A report with plots.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def quantize(
     run: Path, data: Path, outside: tuple[Path, ...], out: Path | None, html: Path | None, as_json: bool
 ) -> None:
@@ -80,16 +73,9 @@ def quantize(
     type=click.Path(path_type=Path),
     help="Labelled photographs: half calibrate, half measure.",
 )
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="Photographs of other things, for int8's limits. May be repeated.",
-)
+@others_option("Photographs of other things, for int8's limits. May be repeated.")
 @click.option("--out", required=True, type=ResultFolder(), metavar="DIR", help="Files, forms.json and forms.html.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Write the deployable forms of a run, each with its measured accuracy, size, latency and memory."""
     results.check_apart(out, data)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from training import results
-from training.terminal import stages, worded
+from training.terminal import json_option, others_option, stages, worded
 
 
 @click.command(epilog="Example: amulet package run --out amulets.mar --sign signing.key")
@@ -26,15 +26,8 @@ from training.terminal import stages, worded
     metavar="DATA",
     help="Labelled photographs: also make the 8-bit form, and pack the one that is faster here.",
 )
-@click.option(
-    "--ood",
-    "outside",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="With --fastest-on: photographs of other things. May be repeated.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@others_option("With --fastest-on: photographs of other things. May be repeated.")
+@json_option
 def package(
     run: Path, out: Path, key: Path | None, data: Path | None, outside: tuple[Path, ...], as_json: bool
 ) -> None:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from training import results
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
-from training.terminal import SEED_MAX, settings_of, stage_lines, stages, worded
+from training.terminal import SEED_MAX, json_option, settings_of, stage_lines, stages, worded
 
 if TYPE_CHECKING:
     from model_store.card import Card
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 @click.option(
     "--stages", "as_lines", is_flag=True, help="Say on stderr what is being done: STAGE, DONE, TOTAL by tabs."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 @click.pass_context
 def train(
     context: click.Context,

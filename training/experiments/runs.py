@@ -13,6 +13,7 @@ import click
 
 from training.experiments import mlflow_server
 from training.experiments.tracking import Place, TrackedRun, Tracker, into_folder, read_runs
+from training.terminal import json_option
 
 VARIABLE: Final = "AMULET_RUNS"
 NOWHERE: Final = "none"
@@ -74,7 +75,6 @@ _RUNS: Final = click.option(
     callback=_folder,
     help="Where runs are noted.  [default: .amulet/runs]",
 )
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @click.group(epilog="Example: amulet runs best balanced_accuracy")
@@ -86,7 +86,7 @@ def runs() -> None:
 @_RUNS
 @click.option("--command", metavar="NAME", help="Only runs of this command, as train or search.")
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only the N newest.")
-@_JSON
+@json_option
 def list_runs(folder: Path, command: str | None, last: int | None, as_json: bool) -> None:
     """List runs, the newest last."""
     every = _read(folder)
@@ -106,7 +106,7 @@ def list_runs(folder: Path, command: str | None, last: int | None, as_json: bool
 @runs.command(epilog="Example: amulet runs show 20261126T0915")
 @click.argument("run_id", metavar="RUN")
 @_RUNS
-@_JSON
+@json_option
 def show(run_id: str, folder: Path, as_json: bool) -> None:
     """Show everything of one run. RUN is its id, or enough of its beginning."""
     found = _read(folder)
@@ -131,7 +131,7 @@ def show(run_id: str, folder: Path, as_json: bool) -> None:
     "--lowest/--highest", default=None, help="What is best.  [default: the lowest of errors and times, else highest]"
 )
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Of each data set.")
-@_JSON
+@json_option
 def best(metric: str, folder: Path, lowest: bool | None, top: int, as_json: bool) -> None:
     """Rank runs by a figure, each data set by itself: figures of other photographs are not comparable."""
     found = _read(folder)

@@ -12,7 +12,7 @@ from training import results
 from training.experiments.runs import tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
 from training.results import ResultFolder
-from training.terminal import SEED_MAX, mapping_of, settings_of, stages, worded
+from training.terminal import SEED_MAX, json_option, mapping_of, settings_of, stages, worded
 
 if TYPE_CHECKING:
     from training.data.folder import Folder
@@ -43,7 +43,7 @@ REPORT: Final = "report.html"
 @click.option("--folds", type=click.IntRange(3, 20), default=5, show_default=True)
 @click.option("--resume", is_flag=True, help="Go on with the search in DIR, also for more trials than it had.")
 @tracked
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def search(
     data: Path,
     out: Path,

@@ -13,7 +13,7 @@ from training.experiments.commands import cross_validated, reported, to_stdout, 
 from training.experiments.tracking import Outcome, Photographs, Tracker
 from training.numbers import FiniteRange
 from training.results import ResultFile, ResultFolder
-from training.terminal import SEED_MAX, settings_of, stages, worded, written_files
+from training.terminal import SEED_MAX, json_option, settings_of, stages, worded, written_files
 
 _KINDS: Final = ("composite", "relit", "drawn")
 
@@ -49,7 +49,7 @@ def synth() -> None:
     "--per-photo", type=click.IntRange(1, 100), default=1, show_default=True, help="Of each kind, for each real one."
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def make(data: Path, out: Path, kinds: tuple[str, ...], per_photo: int, seed: int, as_json: bool) -> None:
     """Make synthetic photographs of each class from its real ones.
 
@@ -195,7 +195,7 @@ def judge(
     "--sample", type=click.IntRange(1, 1000), default=100, show_default=True, help="Photographs in the sheet."
 )
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True, help="Of the sample.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int, as_json: bool) -> None:
     """Pack photographs for experts to judge in the console: plausible, not, or unsure."""
     if out.exists():  # experts may be at work with it
@@ -215,7 +215,7 @@ def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int,
 @synth.command(epilog="Example: amulet synth reviewed answers.json")
 @click.argument("answers", type=click.Path(path_type=Path), metavar="ANSWERS")
 @_accept_min
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 def reviewed(answers: Path, accept_min: float, as_json: bool) -> None:
     """Say what experts thought of a sheet: acceptance, by class, and how far they agree (Cohen's kappa)."""
     with worded():
