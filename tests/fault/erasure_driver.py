@@ -18,7 +18,6 @@ import argparse
 import io
 import json
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -64,7 +63,7 @@ from gateway.journal.rejected import RejectedEvent, RejectedEvents  # noqa: E402
 from protos.amulet.events.v1 import events_pb2 as pb  # noqa: E402
 from tests.canaries import forms  # noqa: E402
 from tests.console_events import prediction_event  # noqa: E402
-from tests.fault.children import copied, in_child, was_killed  # noqa: E402
+from tests.fault.children import copied, in_child, point_of_death, was_killed  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
 from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, plant  # noqa: E402
 
@@ -144,13 +143,7 @@ def _plant_more(planted: Planted, expert: User) -> None:
 
 def _erase(request_id: int, *, die_at: int) -> None:
     """Erase, and die by SIGKILL at one point."""
-    passed = 0
-
-    def point() -> None:
-        nonlocal passed
-        passed += 1
-        if passed == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    point = point_of_death(die_at)
 
     def before_statement(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if not sql.startswith("SELECT"):  # to die before a question is to die after what was written last

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -65,7 +64,7 @@ from console.vault.models import Consent, Erased, StoredObject  # noqa: E402
 from console.vault.ownership import MARK  # noqa: E402
 from console.webhooks.models import Delivery, Endpoint, State  # noqa: E402
 from tests.console_events import CLASSES  # noqa: E402
-from tests.fault.children import copied, in_child, was_killed  # noqa: E402
+from tests.fault.children import copied, in_child, point_of_death, was_killed  # noqa: E402
 from tests.unit.console.datasets.labelled import consenting, is_a, labelled  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
 
@@ -144,13 +143,7 @@ def _prepare() -> None:
 
 def _apply(at: datetime, *, die_at: int = 0) -> None:
     """Apply all rules, and die by SIGKILL at one point."""
-    passed = 0
-
-    def point() -> None:
-        nonlocal passed
-        passed += 1
-        if passed == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+    point = point_of_death(die_at)
 
     def before_statement(execute: Any, sql: str, parameters: Any, many: bool, context: Any) -> Any:
         if not sql.startswith("SELECT"):

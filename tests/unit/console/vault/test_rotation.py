@@ -14,27 +14,15 @@ from pytest_django import Settings
 
 from console.audit.models import Entry, Payload
 from console.errors import NotAvailable
-from console.site.roles import Role
 from console.staff.models import User
 from console.vault import key_file, opening, queries, rotation, services
 from console.vault.cipher import KeyUnreadable, MasterKeys, Unopenable, as_file, load_master_keys, unwrap, wrapped_under
 from console.vault.key_file import KeyFile, KeyRefused
 from console.vault.models import Kind, Subject
 from console.vault.tasks import rotate
-from tests.unit.console.people import member
 from tests.unit.console.vault.test_services import give, keep
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
-def reviewer() -> User:
-    return member(Role.REVIEWER)
 
 
 @pytest.fixture

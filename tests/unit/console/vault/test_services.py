@@ -32,16 +32,6 @@ from tests.unit.console.people import member
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
-def reviewer() -> User:
-    return member(Role.REVIEWER)
-
-
 def give(officer: User, **changes: object) -> Consent:
     values = {
         "pseudonym": "shop-17",

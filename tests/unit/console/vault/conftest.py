@@ -1,0 +1,19 @@
+"""Who works with a vault."""
+
+from __future__ import annotations
+
+import pytest
+
+from console.site.roles import Role
+from console.staff.models import User
+from tests.unit.console.people import member
+
+
+@pytest.fixture
+def officer() -> User:
+    return member(Role.PRIVACY_OFFICER)
+
+
+@pytest.fixture
+def reviewer() -> User:
+    return member(Role.REVIEWER)
