@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Final
 
-from model_store import contents, examples, members, reference, signing, strict_json
+from model_store import contents, examples, leftovers, members, placed, reference, signing, strict_json
 from model_store.card import Card, CardInvalid
 from model_store.errors import ArchiveRefused
 from model_store.examples import Example
@@ -27,7 +25,6 @@ from model_store.manifest import HANDLER, WEIGHTS, manifest_of
 from model_store.members import Limits, Member
 from model_store.reference import Reference
 from protos.amulet.v1 import vocabulary_pb2 as words
-from protos.durable import sync_folder
 
 _DATE_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can say
 
@@ -62,8 +59,8 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
     if out.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file", str(out))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".amulet-package-", dir=out.parent) as scratch:
-        folder = Path(scratch, card.name)
+    with leftovers.held_folder("amulet-package-") as scratch:
+        folder = scratch / card.name
         (folder / contents.MANIFEST).parent.mkdir(parents=True)
         (folder / contents.MANIFEST).write_bytes(manifest_of(card))
         for name, source in sources.items():
@@ -74,11 +71,9 @@ def build(run_dir: Path, out: Path, *, handler: Path, stub: Path, sign_key: Path
             signature = signing.sign(folder, sign_key)
             (folder / contents.SIGNATURE).write_bytes(signature)
             sizes[contents.SIGNATURE] = len(signature)
-        written = Path(scratch, "archive.mar")
-        _write_zip(folder, sorted(sizes), written)
-        digest, size_bytes = _digest(written), written.stat().st_size
-        written.replace(out)
-        sync_folder(out.parent)
+        with placed.file(out) as written:
+            _write_zip(folder, sorted(sizes), written)
+            digest, size_bytes = _digest(written), written.stat().st_size
     return ArchiveSummary(
         path=out,
         sha256=digest,
@@ -185,15 +180,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_zip(folder: Path, names: list[str], target: Path) -> None:
-    with target.open("xb") as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-            for name in names:
-                entry = zipfile.ZipInfo(name, _DATE_TIME)
-                entry.create_system = 3  # Unix, wherever it is written
-                entry.external_attr = 0o100644 << 16
-                archive.writestr(entry, (folder / name).read_bytes())
-        file.flush()
-        os.fsync(file.fileno())
+    with target.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+        for name in names:
+            entry = zipfile.ZipInfo(name, _DATE_TIME)
+            entry.create_system = 3  # Unix, wherever it is written
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, (folder / name).read_bytes())
 
 
 def _digest(path: Path) -> str:

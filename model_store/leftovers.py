@@ -16,10 +16,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Final
 
+NEW: Final = ".new-"  # begins the name of a small file, among many, until it has its own
 _GIVEN_UP_S: Final = 86_400.0
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # EBADF: over NFS nothing can be held that is not open for writing, as no folder is.
 _NO_LOCKS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -37,15 +39,35 @@ def hold(descriptor: int) -> None:
 def held_folder(prefix: str) -> Iterator[Path]:
     """A new folder under TMPDIR that nobody sweeps while it is in use; gone with its content afterwards.
 
-    Raises OSError when it cannot be made.
+    Others of that prefix that killed processes left are swept first.
+    Raises OSError when it cannot be made, or has no room: that names the folder that it is in.
     """
-    with TemporaryDirectory(prefix=prefix) as name:
+    within = Path(gettempdir())
+    sweep(within, prefix)
+    with named(within, below=within / prefix), TemporaryDirectory(prefix=prefix) as name:
         descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             hold(descriptor)
             yield Path(name)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def named(place: Path, *, below: Path | None = None) -> Iterator[None]:
+    """An error of the disk names `place` where it names nothing, as that of a write to an open file does.
+
+    Of nameless errors only those that say that there is no room: others may be of a file that is read.
+    below: how paths begin that mean nothing to whoever asked; an error that names one of them names `place`, too.
+    """
+    try:
+        yield
+    except OSError as error:
+        said = error.filename2 or error.filename
+        ours = below is not None and isinstance(said, str) and said.startswith(str(below))
+        if error.errno is not None and (ours or (said is None and error.errno in _NO_ROOM)):
+            raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
+        raise
 
 
 def sweep(folder: Path, prefix: str) -> None:

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from model_store import jpegs, members, strict_json
+from model_store import jpegs, members, placed, strict_json
 from model_store.errors import ArchiveRefused
 from model_store.members import MIB, Limits, Member
 
@@ -90,21 +90,16 @@ def jpeg(picture: Image.Image) -> bytes:
 def write_sheet(out: Path, items: Iterable[Item], *, kind: Kind, model: str = "") -> int:
     """How many items it has. `out` appears whole or not at all. Raises OSError, and what `items` raises."""
     rows = []
-    half_done = out.with_name(f".{out.name}.partial")
-    try:
-        with zipfile.ZipFile(half_done, "w") as archive:
-            for number, item in enumerate(items, start=1):
-                row = _row(item, number, kind)
-                rows.append(row)
-                archive.writestr(zipfile.ZipInfo(row["photo"], _AS_OLD_AS_ZIP), item.photo)
-                if kind == Kind.HEAT_MAPS:
-                    archive.writestr(zipfile.ZipInfo(row["overlay"], _AS_OLD_AS_ZIP), item.overlay)
-            sheet = {"schema": SCHEMA, "kind": kind, "model": model, "items": rows}
-            text = json.dumps(sheet, ensure_ascii=False, indent=1)
-            archive.writestr(zipfile.ZipInfo(SHEET, _AS_OLD_AS_ZIP), text)
-        half_done.replace(out)
-    finally:
-        half_done.unlink(missing_ok=True)
+    with placed.file(out) as half_done, zipfile.ZipFile(half_done, "w") as archive:
+        for number, item in enumerate(items, start=1):
+            row = _row(item, number, kind)
+            rows.append(row)
+            archive.writestr(zipfile.ZipInfo(row["photo"], _AS_OLD_AS_ZIP), item.photo)
+            if kind == Kind.HEAT_MAPS:
+                archive.writestr(zipfile.ZipInfo(row["overlay"], _AS_OLD_AS_ZIP), item.overlay)
+        sheet = {"schema": SCHEMA, "kind": kind, "model": model, "items": rows}
+        text = json.dumps(sheet, ensure_ascii=False, indent=1)
+        archive.writestr(zipfile.ZipInfo(SHEET, _AS_OLD_AS_ZIP), text)
     return len(rows)
 
 

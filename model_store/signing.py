@@ -20,7 +20,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -134,8 +133,8 @@ def sign(folder: Path, key: Path) -> bytes:
     Raises KeyUnusable when the key cannot sign.
     """
     private = private_key(key)
-    with TemporaryDirectory(prefix="amulet-sign-") as scratch:
-        bundle = Path(scratch, "model.sig")
+    with leftovers.held_folder("amulet-sign-") as scratch:
+        bundle = scratch / "model.sig"
         config = signing.Config()  # type: ignore[no-untyped-call]  # its constructor is not annotated
         config.use_elliptic_key_signer(private_key=key).set_hashing_config(_hashing()).sign(folder, bundle)
         return _reproducible(json.loads(bundle.read_bytes()), private)

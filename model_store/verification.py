@@ -28,7 +28,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any, Final
 
 from model_store import contents, inspection, leftovers, manifest, members, signing
@@ -134,9 +133,7 @@ def verify(
     trusted: whose signatures count.  handlers: the accepted code; None: this repository's list.
     Raises OSError when the private folder under TMPDIR cannot be written.
     """
-    # A process that was killed while it verified left up to a GiB and a half.
-    leftovers.sweep(Path(gettempdir()), _SCRATCH)
-    with leftovers.held_folder(_SCRATCH) as scratch:
+    with leftovers.held_folder(_SCRATCH) as scratch:  # up to a GiB and a half
         case = _Case(
             path=path,
             folder=scratch,

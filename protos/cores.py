@@ -35,6 +35,12 @@ def memory_free_bytes(*, membership: Path = _MEMBERSHIP, mounted: Path = _MOUNTE
     return min((each for each in free if each is not None), default=None)
 
 
+def memory_bytes_max(*, membership: Path = _MEMBERSHIP, mounted: Path = _MOUNTED) -> int | None:
+    """What the group of this process may take in all, whoever in it has some already; None: no limit."""
+    allowed = [_allowed_bytes(group) for group in _groups("memory", membership, mounted)]
+    return min((each for each in allowed if each is not None), default=None)
+
+
 def _groups(controller: str, membership: Path, mounted: Path) -> Iterator[Path]:
     """The group of this process and those above it, under the second version of control groups and the first."""
     try:
@@ -58,6 +64,13 @@ def _quota(group: Path) -> tuple[int, int]:
         quota, period = (group / "cpu.max").read_text().split()
         return (-1 if quota == "max" else int(quota)), int(period)
     return int((group / "cpu.cfs_quota_us").read_text()), int((group / "cpu.cfs_period_us").read_text())
+
+
+def _allowed_bytes(group: Path) -> int | None:
+    for limit in ("memory.max", "memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # "max" is none
+            return int((group / limit).read_text())
+    return None
 
 
 def _free_bytes(group: Path) -> int | None:

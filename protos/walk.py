@@ -7,7 +7,7 @@ it; what is text or bytes is skipped by its length (decision 0173).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final
 
@@ -72,12 +72,51 @@ def check(content: bytes, kind: Descriptor, *, fields_max: int, packed_bytes_max
             raise TooManyNumbers
 
 
+def cut(content: bytes, kind: Descriptor, *, bytes_min: int, put: Callable[[memoryview], bytes]) -> bytes:
+    """A message that `check` has let pass, with another value in place of each field of bytes that has so many or more.
+
+    put: what stands there instead of these bytes, which lie in `content` and are not copied.
+    """
+    return b"".join(_cut(memoryview(content), _Kind.of(kind), bytes_min, put))
+
+
+def _cut(
+    content: memoryview, within: _Kind, bytes_min: int, put: Callable[[memoryview], bytes]
+) -> list[bytes | memoryview]:
+    parts: list[bytes | memoryview] = []
+    at = kept_from = 0
+    children = within.children()
+    while at < len(content):
+        tag, at = _varint(content, at, len(content))
+        wire = tag & 7
+        if wire != _DELIMITED:
+            at = _varint(content, at, len(content))[1] if wire == _VARINT else at + _FIXED[wire]
+            continue
+        named = at
+        length, at = _varint(content, at, len(content))
+        value, at = content[at : at + length], at + length
+        child = children.get(tag >> 3)
+        if length < bytes_min or child is _NUMBERS:
+            continue
+        if child is not None:
+            instead = _cut(value, child, bytes_min, put)
+        elif tag >> 3 in within.blobs():
+            instead = [put(value)]
+        else:
+            continue
+        parts += [content[kept_from:named], _varint_of(sum(map(len, instead))), *instead]
+        kept_from = at
+    parts.append(content[kept_from:])
+    return parts
+
+
 class _Kind:
     """What the walk knows of a kind of message; protobuf's own Descriptor takes a microsecond to be told apart."""
 
     def __init__(self, descriptor: Descriptor | None) -> None:
         self._descriptor = descriptor
         self._children: Mapping[int, _Kind] | None = None
+        self._blobs: frozenset[int] | None = None
 
     @staticmethod
     @cache
@@ -95,11 +134,27 @@ class _Kind:
             }
         return self._children
 
+    def blobs(self) -> frozenset[int]:
+        """The numbers of the fields that are bytes, which nothing is asked of."""
+        if self._blobs is None:
+            fields = self._descriptor.fields if self._descriptor is not None else ()
+            self._blobs = frozenset(field.number for field in fields if field.type == FieldDescriptor.TYPE_BYTES)
+        return self._blobs
+
 
 _NUMBERS: Final = _Kind(None)
 
 
-def _varint(content: bytes, at: int, end: int) -> tuple[int, int]:
+def _varint_of(value: int) -> bytes:
+    content = bytearray()
+    while value > 0x7F:
+        content.append(value & 0x7F | 0x80)
+        value >>= 7
+    content.append(value)
+    return bytes(content)
+
+
+def _varint(content: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
     """The number that begins there, and where it ends."""
     if at < end and content[at] < 0x80:  # nearly all
         return content[at], at + 1

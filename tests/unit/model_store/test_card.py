@@ -17,6 +17,7 @@ from model_store.card import (
     CalibrationCard,
     Card,
     CardInvalid,
+    ExamplesCard,
     FormChoice,
     check_suffix,
     version_name,
@@ -135,6 +136,16 @@ def test_a_tree_that_is_none_is_refused(document: dict[str, Any], groups: dict[s
     }
     with pytest.raises(CardInvalid, match=why):
         Card.parse(json.dumps({**document, "levels": [TONE, above]}))
+
+
+def test_two_levels_of_one_name_are_no_tree(document: dict[str, Any]) -> None:
+    with pytest.raises(CardInvalid, match="every level has an id of its own"):
+        Card.parse(json.dumps({**document, "levels": [TONE, TONE]}))
+
+
+def test_a_card_may_name_reference_examples(card: Card) -> None:
+    for named in (ExamplesCard(3, "0" * 64, thumbnails=True), None):
+        assert Card.parse(replace(card, examples=named).render()).examples == named
 
 
 def test_two_groups_of_one_name_are_no_level(document: dict[str, Any]) -> None:

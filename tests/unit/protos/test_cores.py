@@ -12,11 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from protos.cores import cores, memory_free_bytes
+from protos.cores import cores, memory_bytes_max, memory_free_bytes
 from tests.pages import ROOT
 
 MACHINE = len(os.sched_getaffinity(0))
-ASKS = "import sys; from protos.cores import cores, memory_free_bytes; print(cores(), memory_free_bytes())"
+ASKS = "from protos.cores import *; print(cores(), memory_free_bytes(), memory_bytes_max())"
 
 
 def tree(folder: Path, files: dict[str, str], membership: str) -> dict[str, Path]:
@@ -55,11 +55,13 @@ def test_memory_is_what_the_narrowest_group_leaves_and_what_was_only_read_is_fre
         "memory.max": "4000", "memory.current": "3000", "memory.stat": "anon 1\ninactive_file 500",
         "a/memory.max": "max", "a/memory.current": "10", "a/memory.stat": "anon 10",
     }  # fmt: skip
-    assert memory_free_bytes(**tree(tmp_path, files, "0::/a\n")) == 1500
+    group = tree(tmp_path, files, "0::/a\n")
+    assert (memory_free_bytes(**group), memory_bytes_max(**group)) == (1500, 4000)
 
 
 def test_without_a_limit_or_without_groups_there_is_none(tmp_path: Path) -> None:
-    assert memory_free_bytes(**tree(tmp_path, {"memory.max": "max"}, "0::/\n")) is None
+    unlimited = tree(tmp_path, {"memory.max": "max"}, "0::/\n")
+    assert memory_free_bytes(**unlimited) is memory_bytes_max(**unlimited) is None
     assert memory_free_bytes(membership=tmp_path / "none", mounted=tmp_path) is None
     assert cores(membership=tmp_path / "none", mounted=tmp_path) == MACHINE
 
@@ -98,6 +100,6 @@ def test_a_process_in_a_real_group_knows_what_it_may_use(group: tuple[Path, ...]
         [sys.executable, "-c", f"{enter}; {ASKS}"], cwd=ROOT, capture_output=True, text=True, check=True
     )
 
-    number, free = done.stdout.split()
+    number, free, most = done.stdout.split()
     assert number == "1"
-    assert 0 < int(free) <= 512 * 2**20
+    assert 0 < int(free) <= int(most) == 512 * 2**20
