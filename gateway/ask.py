@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway import errors
+from gateway.messages import NOTHING_CUT, Cut
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 
@@ -22,7 +23,7 @@ NAME_MAX: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class AskedView:
-    photo: bytes  # encoded, as sent; or pixels
+    photo: bytes | memoryview  # encoded, as sent; or pixels
     side: words.Side.ValueType
     raw_px: tuple[int, int] | None = None  # (width, height) of RGB pixels that were never encoded
 
@@ -77,7 +78,7 @@ class Ask:
             hasher.update(part)
         return hasher.digest()
 
-    def _parts(self) -> Iterator[bytes]:
+    def _parts(self) -> Iterator[bytes | memoryview]:
         explanation = self.explanation
         for text in (
             self.model,
@@ -97,8 +98,11 @@ class Ask:
             yield view.photo
 
 
-def ask_of(request: pb.PredictRequest) -> Ask:
-    """Read a request. Raises FieldInvalid, PhotoMissing or TooManyViews, naming the field."""
+def ask_of(request: pb.PredictRequest, cut: Cut = NOTHING_CUT) -> Ask:
+    """Read a request. cut: photographs that were left where they came.
+
+    Raises FieldInvalid, PhotoMissing or TooManyViews, naming the field.
+    """
     check_text("request_id", request.request_id)
     check_text("idempotency_key", request.idempotency_key)
     check_text("subject.pseudonym", request.subject.pseudonym)
@@ -126,7 +130,7 @@ def ask_of(request: pb.PredictRequest) -> Ask:
         )
     return Ask(
         request_id=request.request_id,
-        views=tuple(_view_of(index, view) for index, view in enumerate(request.views)),
+        views=tuple(_view_of(index, view, cut) for index, view in enumerate(request.views)),
         model=request.model,
         version=request.version,
         top_k=request.top_k or TOP_K_DEFAULT,
@@ -138,14 +142,14 @@ def ask_of(request: pb.PredictRequest) -> Ask:
     )
 
 
-def _view_of(index: int, view: pb.View) -> AskedView:
+def _view_of(index: int, view: pb.View, cut: Cut) -> AskedView:
     if view.side not in words.Side.values():
         raise errors.FieldInvalid(
             f"{view.side} is no side",
             field=f"views[{index}].side",
             wanted="see the Side enum; SIDE_UNSPECIFIED is allowed",
         )
-    return AskedView(view.photo, view.side)
+    return AskedView(cut.of(view.photo), view.side)
 
 
 def _explanation_of(explain: pb.Explain) -> AskedExplanation | None:

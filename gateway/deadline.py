@@ -5,6 +5,9 @@ of a refusal. So a part of what the caller allows is kept back for the way home:
 the gateway and the far end, which nobody here can measure, and for a loop or a caller that is late.
 It is a share, since who has a short deadline is near; with a floor, below which a busy machine alone
 would use it up, and a ceiling, for beyond it no network is that far (decision 0128).
+
+An answer that only waits for the disk is the exception: to give it up saves nobody any time, and loses
+the answer. It may use half of the way home too (decision 0299).
 """
 
 from __future__ import annotations
@@ -25,9 +28,13 @@ WAY_HOME_S_MAX: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the monotonic clock."""
+    """A moment on the monotonic clock.
+
+    way_home_s: what the caller still waits beyond it, as far as we know.
+    """
 
     ends_at_s: float
+    way_home_s: float = 0.0
 
     @classmethod
     def of_call(cls, remaining_s: float | None, *, request_s_max: float) -> Deadline:
@@ -36,8 +43,20 @@ class Deadline:
         remaining_s: what gRPC says; None: the caller set no deadline, 0.0: it is spent.
         request_s_max: our own bound, with which nobody at the far end breaks off.
         """
-        budget_s = request_s_max if remaining_s is None else min(remaining_s - way_home_s(remaining_s), request_s_max)
-        return cls(time.monotonic() + budget_s)
+        if remaining_s is None:
+            return cls(time.monotonic() + request_s_max)
+        kept_s = way_home_s(remaining_s)
+        return cls(time.monotonic() + min(remaining_s - kept_s, request_s_max), kept_s)
+
+    def sooner(self, by_s: float) -> Deadline:
+        """For the steps before one that needs so much time itself."""
+        return Deadline(self.ends_at_s - by_s, self.way_home_s + by_s)
+
+    @property
+    def last(self) -> Deadline:
+        """For the step that only waiting is left of: half of the way home is still there for an answer in time."""
+        half_s = self.way_home_s / 2
+        return Deadline(self.ends_at_s + half_s, half_s)
 
     @property
     def left_s(self) -> float:

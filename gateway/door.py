@@ -14,7 +14,6 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import Any, Final
 
@@ -32,8 +31,9 @@ from gateway.admission.shedding import Shedder
 from gateway.admission.spacing import Spacing
 from gateway.admission.streams import Streams
 from gateway.call import Call, current_call, metadata_of
-from gateway.messages import parser_of
+from gateway.messages import Taking, taker_of
 from gateway.policy import PolicyKeeper
+from gateway.reading import Reading
 from gateway.snapshot import Key
 from gateway.telemetry import Metrics
 from gateway.tracing import Traces
@@ -136,7 +136,7 @@ class Door(aio.ServerInterceptor):
         self, admission: Admission, metrics: Metrics, traces: Traces, strangers: Strangers, fullness: Fullness
     ) -> None:
         self._admission, self._metrics, self._traces, self._strangers = admission, metrics, traces, strangers
-        self._fullness = fullness
+        self._fullness, self._reading, self._taking = fullness, Reading(), Taking()
         self._closed = False
         self._came_s = float("-inf")  # when the newest call with a key did
 
@@ -209,16 +209,19 @@ class Door(aio.ServerInterceptor):
     def _open(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         """What anybody may call is held by whoever its connection comes from; a stream for as long as it is open."""
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_stream
+        take = taker_of(handler.request_deserializer)
 
         async def message(context: _Context) -> Any:
             host = _host_of(context.peer())
             self._fullness.check(host)
-            return await self._strangers.arrivals.message(host, partial(_message, context))
+            source = _Messages(self._reading, self._taking, host, context, take)
+            return await self._strangers.arrivals.message(host, source.only)
 
         async def messages(context: _Context) -> AsyncIterator[Any]:
             """Each is waited for as one alone is: of a message that never ends gRPC holds what came."""
             host = _host_of(context.peer())
-            while (request := await self._strangers.arrivals.message(host, partial(_read, context))) is not aio.EOF:
+            source = _Messages(self._reading, self._taking, host, context, take)
+            while (request := await self._strangers.arrivals.message(host, source.next)) is not aio.EOF:
                 yield request
 
         async def one(_: object, context: _Context) -> Any:
@@ -248,14 +251,16 @@ class Door(aio.ServerInterceptor):
 
     def _watched(self, call: Call, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.unary_unary or handler.stream_stream  # coroutine functions, both
+        take = taker_of(handler.request_deserializer)
 
         async def watched(_: object, context: _Context) -> Any:
+            source = _Messages(self._reading, self._taking, call.client.client_id, context, take)
             try:
                 # Bound to no name: what is inside lets go of a message as soon as its photographs are taken out.
                 if handler.request_streaming:
-                    response = await inner(_Messages(context), context)
+                    response = await inner(source, context)
                 else:
-                    response = await inner(await self._message(call, context), context)
+                    response = await inner(await self._message(call, source), context)
             except asyncio.CancelledError:
                 self.tell(call, grpc.StatusCode.CANCELLED)
                 raise
@@ -271,9 +276,9 @@ class Door(aio.ServerInterceptor):
 
         return _reading(watched, handler)
 
-    async def _message(self, call: Call, context: _Context) -> Any:
+    async def _message(self, call: Call, source: _Messages) -> Any:
         """The one message of this call. Its key may have been revoked while it was on its way."""
-        message = await self._admission.arrivals.message(call.client.client_id, partial(_message, context))
+        message = await self._admission.arrivals.message(call.client.client_id, source.only)
         call.key = keys.still_valid(call.owner, self._admission.policy.current.keys)
         return message
 
@@ -331,45 +336,49 @@ class Door(aio.ServerInterceptor):
         call.trace.end(code, name, {"request_id": call.request_id, **call.facts})
 
 
-async def _read(context: _Context) -> Any:
-    """The next message; aio.EOF: there is none. Raises FieldInvalid."""
-    try:
-        return await context.read()
-    except errors.Refusal as refusal:
-        raise refusal.with_traceback(None) from None  # its frames hold the message, and a group of tasks holds them
-
-
 class _Messages:
-    """Those of a stream. A generator would hold each until the next one comes, which may take days."""
+    """Those of a call. A generator would hold each until the next one comes, which may take days."""
 
-    def __init__(self, context: _Context) -> None:
-        self._context = context
+    def __init__(
+        self, reading: Reading, taking: Taking, owner: str, context: _Context, take: Callable[[bytes], Any]
+    ) -> None:
+        self._reading, self._taking = reading, taking
+        self._owner, self._context, self._take = owner, context, take
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
 
     async def __anext__(self) -> Any:
-        message = await _read(self._context)
+        message = await self.next()
         if message is aio.EOF:
             raise StopAsyncIteration
         return message
 
+    async def next(self) -> Any:
+        """aio.EOF: there is none. Raises FieldInvalid."""
+        content = await self._reading.next(self._owner, self._context)
+        if content is aio.EOF:
+            return content
+        try:
+            return await self._taking.taken(self._take, content)
+        except errors.Refusal as refusal:
+            del content  # its frames and this one hold the message, and a group of tasks holds them
+            raise refusal.with_traceback(None) from None
 
-async def _message(context: _Context) -> Any:
-    """Raises FieldInvalid when the call ends without one."""
-    message = await _read(context)
-    if message is aio.EOF:
-        raise errors.FieldInvalid("the call ended without a message", wanted="send one")
-    return message
+    async def only(self) -> Any:
+        """Raises FieldInvalid when the call ends without one."""
+        message = await self.next()
+        if message is aio.EOF:
+            raise errors.FieldInvalid("the call ended without a message", wanted="send one")
+        return message
 
 
 def _reading(
     serve: Callable[[object, _Context], Awaitable[Any]], like: grpc.RpcMethodHandler[Any, Any]
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """This handler's method, served by what reads its messages itself."""
+    """This handler's method, served by what reads its messages itself, as bytes."""
     kind = grpc.stream_stream_rpc_method_handler if like.response_streaming else grpc.stream_unary_rpc_method_handler
-    parse = parser_of(like.request_deserializer)
-    return kind(serve, request_deserializer=parse, response_serializer=like.response_serializer)
+    return kind(serve, response_serializer=like.response_serializer)
 
 
 def _size_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> int:

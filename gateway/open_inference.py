@@ -29,6 +29,7 @@ from gateway.deadline import Deadline
 from gateway.door import Admission
 from gateway.gathering import all_of
 from gateway.health import Health
+from gateway.messages import Came
 from gateway.prediction import Predictor
 from gateway.replays import Replays
 from gateway.routing.router import WhyNotReady, model_for
@@ -115,7 +116,7 @@ class OpenInference:
             _describe(metadata, snapshot.models[model.name].versions[model.version])
         return metadata
 
-    async def ModelInfer(self, request: oip.ModelInferRequest, context: _Context) -> oip.ModelInferResponse:
+    async def ModelInfer(self, request: Came, context: _Context) -> oip.ModelInferResponse:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
         came = [request]
@@ -126,19 +127,18 @@ class OpenInference:
         except errors.Refusal as refusal:
             raise refusal.at(_FIELD_OF.get(refusal.field, refusal.field)) from None
 
-    async def _infer(
-        self, call: Call, came: list[oip.ModelInferRequest], place: Place, deadline: Deadline
-    ) -> oip.ModelInferResponse:
+    async def _infer(self, call: Call, came: list[Came], place: Place, deadline: Deadline) -> oip.ModelInferResponse:
         """came: the request, which is taken out, so that no frame holds it and the photographs in it meanwhile."""
-        request = came.pop()
+        request, cut = came[0].message, came[0].cut
+        came.clear()
         snapshot = self._admission.policy.current
         model = model_for(snapshot, call.client, request.model_name)
-        views = tensors.photographs_of(request)
+        views = tensors.photographs_of(request, cut)
         wishes = _wishes_of(request)
         names = _outputs_of(request, model)
         ask = _ask_of(request, model, views, wishes, explain=_HEAT_MAP in names, batch_id=call.request_id)
         raw = bool(request.raw_input_contents)
-        del request  # with its copy of the photographs
+        del request, cut  # with its copy of the photographs
         asks: Sequence[Ask] = [ask] if wishes.one_object else [_one_of(ask, index) for index in range(len(views))]
         if len(asks) > 1:  # the door has counted one
             await self._admission.count(call, "predictions", calls=len(asks) - 1)

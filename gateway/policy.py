@@ -39,6 +39,7 @@ class PolicySettings:
     console_url: str
     control_token: str = field(repr=False)
     cache_file: Path
+    gateway_id: str = ""  # by which the console's home tells it from others
     interval_s: float = 2.0
     answer_s_max: float = 2.0  # interval + answer stay below the 5 s in which a revoked key must die
 
@@ -121,7 +122,7 @@ class PolicyKeeper:
         headers = {"If-None-Match": self._etag} if self._etag else {}
         try:
             async with asyncio.timeout(self._settings.answer_s_max):
-                response = await client.get(POLICY_PATH, headers=headers)
+                response = await client.get(POLICY_PATH, params={"gateway": self._settings.gateway_id}, headers=headers)
             if response.status_code == httpx.codes.NOT_MODIFIED:
                 self._heard()
                 return

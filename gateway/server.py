@@ -152,6 +152,7 @@ async def run(
         policy = PolicyKeeper(
             PolicySettings(
                 console_url=settings.console_url,
+                gateway_id=settings.gateway_id,
                 control_token=settings.secret("control_token").decode("ascii"),
                 cache_file=settings.state_dir / "gateway" / "policy.pb",
             ),

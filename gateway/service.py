@@ -24,6 +24,7 @@ from gateway.call import Call, current_call
 from gateway.deadline import Deadline
 from gateway.door import Admission, Door
 from gateway.identity import uuid7
+from gateway.messages import Came
 from gateway.prediction import Predictor
 from gateway.record import feedback_event
 from gateway.replays import ON_ITS_WAY, Replays, place_of
@@ -70,15 +71,15 @@ class PredictionService:
         self.door.close()
         self._streams.close()
 
-    async def Predict(self, request: pb.PredictRequest, context: _Context) -> pb.PredictResponse:
+    async def Predict(self, request: Came, context: _Context) -> pb.PredictResponse:
         call = current_call.get()
         deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
         async with self._admission.shedder.place(call.client.client_id, deadline) as place:
-            ask = ask_of(request)
+            ask = _asked(request)
             del request  # with its copy of the photographs
             return await self._answer(call, ask, place, deadline)
 
-    async def PredictStream(self, requests: AsyncIterator[pb.PredictRequest], context: _Context) -> None:
+    async def PredictStream(self, requests: AsyncIterator[Came], context: _Context) -> None:
         """Answers as they come, at most STREAM_REQUESTS_MAX at once; a refused request does not end the stream.
 
         A revoked key ends it; and once what was begun is answered, a shutdown or another client that has fewer do.
@@ -89,7 +90,7 @@ class PredictionService:
         writing = asyncio.Lock()
         ending = False
 
-        async def one(came: list[pb.PredictRequest]) -> None:
+        async def one(came: list[Came]) -> None:
             try:
                 result = await self._stream_result(call, came, context)
                 async with writing:
@@ -163,18 +164,18 @@ class PredictionService:
     async def GetModel(self, request: pb.GetModelRequest, context: _Context) -> pb.Model:
         return catalogue.model(self._admission.policy.current, current_call.get().client, request, self._why_not_ready)
 
-    async def _stream_result(self, stream: Call, came: list[pb.PredictRequest], context: _Context) -> pb.StreamResult:
+    async def _stream_result(self, stream: Call, came: list[Came], context: _Context) -> pb.StreamResult:
         """One request of a stream: what a unary call would have answered, errors included.
 
         came: the request, which is taken out, so that no frame holds it and the photographs in it while it is answered.
         """
-        request_id = came[0].request_id
+        request_id = came[0].message.request_id
         call = Call("PredictStream", stream.language, stream.key, trace=stream.trace.below("request"))
         try:
             deadline = Deadline.of_call(context.time_remaining(), request_s_max=self._request_s_max)
             async with self._admission.shedder.place(call.client.client_id, deadline) as place:
                 await self._admission.count(call, "predictions")
-                response = await self._answer(call, ask_of(came.pop()), place, deadline)
+                response = await self._answer(call, _asked(came.pop()), place, deadline)
         except Exception as error:
             came.clear()
             status = self.door.status_of(call, error)
@@ -200,3 +201,7 @@ class PredictionService:
         call.facts.update(facts_of(response))
         self._metrics.answered(response)
         return response
+
+
+def _asked(came: Came) -> Ask:
+    return ask_of(came.message, came.cut)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gateway import errors
 from gateway.ask import VIEWS_MAX, AskedView
+from gateway.messages import NOTHING_CUT, Cut
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.inference import open_inference_pb2 as oip
 
@@ -41,8 +42,10 @@ class Result:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def photographs_of(request: oip.ModelInferRequest) -> tuple[AskedView, ...]:
-    """The photographs of a request, one to PHOTOS_MAX. Raises FieldInvalid, PhotoMissing or TooManyViews."""
+def photographs_of(request: oip.ModelInferRequest, cut: Cut = NOTHING_CUT) -> tuple[AskedView, ...]:
+    """The photographs of a request, one to PHOTOS_MAX. cut: what was left where it came.
+
+    Raises FieldInvalid, PhotoMissing or TooManyViews."""
     raw = len(request.raw_input_contents)
     if len(request.inputs) != 1:
         raise errors.FieldInvalid(f"the request has {len(request.inputs)} inputs", field="inputs", wanted=_ONE_INPUT)
@@ -61,19 +64,20 @@ def photographs_of(request: oip.ModelInferRequest) -> tuple[AskedView, ...]:
         raise errors.FieldInvalid(
             "the input has contents and raw contents", field="inputs[0].contents", wanted="send one of the two"
         )
+    contents = cut.of(request.raw_input_contents[0]) if raw else None
     if tensor.name == PHOTO:
-        return _encoded(tensor, request.raw_input_contents[0] if raw else None)
+        return _encoded(tensor, contents, cut)
     if tensor.name == PIXELS:
-        return _pixels(tensor, request.raw_input_contents[0] if raw else None)
+        return _pixels(tensor, contents)
     raise errors.FieldInvalid(f"there is no input {tensor.name[:64]!r}", field="inputs[0].name", wanted=_ONE_INPUT)
 
 
-def _encoded(tensor: _Input, raw: bytes | None) -> tuple[AskedView, ...]:
+def _encoded(tensor: _Input, raw: bytes | memoryview | None, cut: Cut) -> tuple[AskedView, ...]:
     shape = list(tensor.shape)
     if tensor.datatype != "BYTES" or len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
         raise _ill_formed(tensor, "BYTES [N]")
     _check_count(shape[0])
-    elements = tensor.contents.bytes_contents if raw is None else _elements(raw)
+    elements = map(cut.of, tensor.contents.bytes_contents) if raw is None else _elements(raw)
     photos = list(islice(elements, shape[0] + 1))  # of empty ones a message holds millions
     if len(photos) != shape[0]:
         raise errors.FieldInvalid(
@@ -84,7 +88,7 @@ def _encoded(tensor: _Input, raw: bytes | None) -> tuple[AskedView, ...]:
     return tuple(AskedView(photo, words.SIDE_UNSPECIFIED) for photo in photos)
 
 
-def _pixels(tensor: _Input, raw: bytes | None) -> tuple[AskedView, ...]:
+def _pixels(tensor: _Input, raw: bytes | memoryview | None) -> tuple[AskedView, ...]:
     shape = list(tensor.shape)
     if tensor.datatype != "UINT8" or len(shape) != 4 or shape[3] != 3 or min(shape[1:]) < 1:
         raise _ill_formed(tensor, "UINT8 [N, height, width, 3]")
@@ -105,7 +109,7 @@ def _pixels(tensor: _Input, raw: bytes | None) -> tuple[AskedView, ...]:
     whole = memoryview(raw)
     size_px = (shape[2], shape[1])
     return tuple(
-        AskedView(bytes(whole[index * size : (index + 1) * size]), words.SIDE_UNSPECIFIED, size_px)
+        AskedView(whole[index * size : (index + 1) * size], words.SIDE_UNSPECIFIED, size_px)
         for index in range(shape[0])
     )
 
@@ -126,7 +130,7 @@ def _ill_formed(tensor: _Input, wanted: str) -> errors.FieldInvalid:
     )
 
 
-def _elements(raw: bytes) -> Iterable[bytes]:
+def _elements(raw: bytes | memoryview) -> Iterable[bytes | memoryview]:
     """Raises FieldInvalid when the lengths do not add up."""
     at = 0
     while at < len(raw):

@@ -122,7 +122,7 @@ class Decoders:
     def pids(self) -> list[int]:
         return [decoder.pid for decoder in self._all]
 
-    async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Decoded:
+    async def open(self, photo: bytes | memoryview, header: Header, *, size_px: tuple[int, int]) -> Decoded:
         """Decode a photograph whose header passed. size_px: (width, height) of the model's input.
 
         Raises PhotoCorrupt when the pixels do not keep what the header promises,
@@ -153,7 +153,7 @@ class Decoders:
             raise DecoderBroken(reply.decode("ascii", "replace"))
         return reply
 
-    async def _answer(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
+    async def _answer(self, job: bytes, payload: bytes | memoryview) -> tuple[Status, bytes]:
         deaths = set()
         for _ in range(_TRIES):
             decoder = await self._idle.get()
@@ -166,7 +166,7 @@ class Decoders:
             raise errors.BackendUnavailable("the processes that open photographs are being killed")
         return Status.TOO_COSTLY, b"died"
 
-    async def _work(self, decoder: _Decoder, job: bytes, payload: bytes) -> tuple[Status, bytes] | _Death:
+    async def _work(self, decoder: _Decoder, job: bytes, payload: bytes | memoryview) -> tuple[Status, bytes] | _Death:
         """One job on one decoder, which is put back or replaced."""
         outcome: tuple[Status, bytes] | _Death
         try:
@@ -283,7 +283,7 @@ class _Decoder:
     def pid(self) -> int:
         return self._process.pid
 
-    async def do(self, job: bytes, payload: bytes) -> tuple[Status, bytes]:
+    async def do(self, job: bytes, payload: bytes | memoryview) -> tuple[Status, bytes]:
         """Raises EOFError or OSError when the process dies, _Nonsense when it answers outside the protocol.
 
         RuntimeError is uvloop's for what is written to a process that has ended: one may end between two jobs.

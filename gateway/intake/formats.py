@@ -48,7 +48,7 @@ class Header:
     height_px: int
 
 
-def read_header(photo: bytes, limits: PhotoLimits) -> Header:
+def read_header(photo: bytes | memoryview, limits: PhotoLimits) -> Header:
     """The claim of an encoded photograph. Raises a PhotoRefused that says what is wrong."""
     if not photo:
         raise errors.PhotoMissing("the photograph is empty", wanted=ALLOWED)
@@ -57,18 +57,18 @@ def read_header(photo: bytes, limits: PhotoLimits) -> Header:
             f"the photograph has {len(photo):,} bytes", wanted=f"at most {limits.photo_bytes_max:,} are accepted"
         )
     try:
-        if photo.startswith(b"\xff\xd8\xff"):
+        if photo[:3] == b"\xff\xd8\xff":
             return _jpeg(photo, limits)
-        if photo.startswith(_PNG):
+        if photo[: len(_PNG)] == _PNG:
             return _png(photo, limits)
-        if photo.startswith(b"RIFF") and photo[8:12] == b"WEBP":
+        if photo[:4] == b"RIFF" and photo[8:12] == b"WEBP":
             return _webp(photo, limits)
     except (struct.error, IndexError):
         raise _truncated() from None
     raise errors.PhotoFormatNotAllowed(f"the content is {_what_it_is(photo)}", wanted=ALLOWED)
 
 
-def raw_header(photo: bytes, raw_px: tuple[int, int], limits: PhotoLimits) -> Header:
+def raw_header(photo: bytes | memoryview, raw_px: tuple[int, int], limits: PhotoLimits) -> Header:
     """The same for pixels that were never encoded. raw_px: (width, height), as their sender says."""
     width_px, height_px = raw_px
     if len(photo) > limits.photo_bytes_max:
@@ -120,7 +120,7 @@ def _corrupt(what: str) -> errors.PhotoCorrupt:
     return errors.PhotoCorrupt(f"the photograph is damaged: {what}", wanted="export it again or take a new one")
 
 
-def _jpeg(photo: bytes, limits: PhotoLimits) -> Header:
+def _jpeg(photo: bytes | memoryview, limits: PhotoLimits) -> Header:
     at = 2
     for _ in range(SEGMENTS_MAX):
         padding = _MARKER.match(photo, at)
@@ -143,7 +143,7 @@ def _jpeg(photo: bytes, limits: PhotoLimits) -> Header:
     raise _corrupt(f"the JPEG has more than {SEGMENTS_MAX:,} segments before its frame, which is too many")
 
 
-def _png(photo: bytes, limits: PhotoLimits) -> Header:
+def _png(photo: bytes | memoryview, limits: PhotoLimits) -> Header:
     length, kind, width_px, height_px = struct.unpack_from(">I4sII", photo, 8)
     if kind != b"IHDR" or length != 13:
         raise _corrupt("the PNG does not start with its header")
@@ -164,7 +164,7 @@ def _png(photo: bytes, limits: PhotoLimits) -> Header:
     raise _corrupt(f"the PNG has more than {chunks_max:,} chunks, which is too many for its size")
 
 
-def _webp(photo: bytes, limits: PhotoLimits) -> Header:
+def _webp(photo: bytes | memoryview, limits: PhotoLimits) -> Header:
     (riff_bytes,) = struct.unpack_from("<I", photo, 4)
     kind = photo[12:16]
     if kind == b"VP8X":
@@ -209,14 +209,15 @@ _KNOWN: Final = (
 _HEIF_BRANDS: Final = {b"avif": "an AVIF", b"avis": "an AVIF sequence"}
 
 
-def _what_it_is(photo: bytes) -> str:
+def _what_it_is(photo: bytes | memoryview) -> str:
     """A name for content that is not accepted, so that its sender can tell what went wrong."""
+    head = bytes(photo[:512])
     for magic, name in _KNOWN:
-        if photo.startswith(magic):
+        if head.startswith(magic):
             return name
-    if photo[4:8] == b"ftyp":
-        return _HEIF_BRANDS.get(photo[8:12], "a HEIC photograph or a video")
-    start = photo[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head[4:8] == b"ftyp":
+        return _HEIF_BRANDS.get(head[8:12], "a HEIC photograph or a video")
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
         return "an SVG drawing or XML"
     if start.startswith((b"<!doctype html", b"<html")):

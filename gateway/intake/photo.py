@@ -37,14 +37,14 @@ class Intake:
     def __init__(self, decoders: Decoders, limits: PhotoLimits, *, hash_secret: bytes) -> None:
         self._decoders, self._limits, self._hash_secret = decoders, limits, hash_secret
 
-    def check(self, photo: bytes, raw_px: tuple[int, int] | None) -> Header:
+    def check(self, photo: bytes | memoryview, raw_px: tuple[int, int] | None) -> Header:
         """What its header alone says. Raises a PhotoRefused; costs microseconds.
 
         raw_px: (width, height) where the photograph is pixels and no file; else None.
         """
         return read_header(photo, self._limits) if raw_px is None else raw_header(photo, raw_px, self._limits)
 
-    async def open(self, photo: bytes, header: Header, *, size_px: tuple[int, int]) -> Photo:
+    async def open(self, photo: bytes | memoryview, header: Header, *, size_px: tuple[int, int]) -> Photo:
         """Decode a photograph whose header passed. size_px: (width, height) of the model's input.
 
         Raises a PhotoRefused that names what is wrong and what would be right.
@@ -58,5 +58,5 @@ class Intake:
             input_hash = self._hash(photo)
         return Photo(decoded.pixels, decoded.source_px, decoded.quality, input_hash, decode_ms)
 
-    def _hash(self, photo: bytes) -> bytes:
+    def _hash(self, photo: bytes | memoryview) -> bytes:
         return hmac.digest(self._hash_secret, photo, hashlib.sha256)

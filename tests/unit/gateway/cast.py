@@ -25,6 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, Final, Self
+from urllib.parse import parse_qs, urlsplit
 
 import grpc
 import httpx
@@ -285,14 +286,14 @@ class Console:
         self._policy = b"" if policy is None else policy.SerializeToString()
         self._events: list[events_pb2.Event] = []
         self.away = policy is None
-        self.asked = False
+        self.asked_by = set[str]()  # which gateways
         console = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                console.asked = True
+                console.asked_by |= set(parse_qs(urlsplit(self.path).query).get("gateway", [""]))
                 content = console._policy
                 etag = f'"{hashlib.sha256(content).hexdigest()}"'
                 if console.away or self.headers["Authorization"] != f"Bearer {CONTROL_TOKEN.decode()}":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
@@ -36,6 +37,16 @@ def _logs_go_through_the_standard_library() -> Iterator[None]:
     )
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_other_rooms_left_is_no_garbage() -> Iterator[None]:
+    """As the gateway does after its start. Tests that look for what is left have all garbage collected, which takes
+    0.55 s of the processor a time where the tests of all rooms were imported, and 0.12 s where those of this one were.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -26,6 +26,7 @@ from gateway.intake.photo import Photo
 from gateway.intake.quality import Quality, Shortcoming
 from gateway.serving.torchserve import Neighbour
 from gateway.snapshot import ClassName, ServedVersion
+from gateway.wording import words_for
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.wording import DISCLAIMER
@@ -178,7 +179,10 @@ def test_an_answer_tells_all_that_was_measured() -> None:
     assert (response.prediction_id, response.request_id, response.will_be_reviewed) == ("p", "r", True)
     assert (response.model, response.version) == (conclusion.version.model, conclusion.version.version)
     assert (response.audit_checkpoint, response.disclaimer) == ("checkpoint 7", DISCLAIMER["th"])
-    assert [finding.reason for finding in response.reasons] == [words.REASON_NO_TIME_TO_EXPLAIN]
+    told = words_for(words.REASON_NO_TIME_TO_EXPLAIN, "th")
+    assert [(finding.reason, finding.message, finding.advice) for finding in response.reasons] == [
+        (words.REASON_NO_TIME_TO_EXPLAIN, told.message, told.advice)
+    ]
     timings = response.timings
     assert [part.ToMilliseconds() for part in (timings.total, timings.decode, timings.inference, timings.journal)] == [
         400,

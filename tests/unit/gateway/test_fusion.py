@@ -34,6 +34,14 @@ def test_a_view_counts_by_its_share_in_probabilities_and_scores_alike() -> None:
     assert fused.shares == (0.75, 0.25)
 
 
+def test_views_that_each_rule_out_what_the_other_sees_still_add_up() -> None:
+    """Exactly 0, as a softmax of float32 says it."""
+    fused = fuse([view(1.0, 0.0), view(0.0, 1.0)], [1, 1])
+
+    assert fused.probabilities == pytest.approx([0.5, 0.5])
+    assert fused.views_disagree
+
+
 rows = st.lists(st.lists(st.floats(0.01, 1), min_size=4, max_size=4), min_size=1, max_size=8)
 
 
@@ -75,6 +83,7 @@ def test_a_probability_of_zero_is_strong_evidence_and_no_nan() -> None:
         ([view(0.55, 0.4, 0.05), view(0.4, 0.55, 0.05)], False),
         ([view(0.97, 0.03, 0.0), view(0.97, 0.03, 0.0)], False),
         ([view(0.6, 0.05, 0.35), view(0.05, 0.6, 0.35)], True),  # just sure, and all but excluded
+        ([view(0.6, 0.06, 0.34), view(0.06, 0.6, 0.34)], False),  # and not quite
         ([view(0.97, 0.03, 0.0)], False),
     ],
 )

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import random
+import sys
+import threading
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf.message import Message
 from grpc import aio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import errors
+from gateway import errors, messages
 from gateway.messages import (
     FIELDS_MAX,
+    LONG_BYTES_MIN,
     PACKED_BYTES_MAX,
     UNPACKED_BYTES_FREE,
     UNPACKED_BYTES_MAX,
     UNPACKED_RATIO_MAX,
+    Came,
     check,
     parser_of,
+    taker_of,
     unpacked,
 )
+from protos import walk
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.inference import open_inference_pb2 as oip
-from tests.unit.gateway.cast import SOMCHAI, Gateway, photo
+from tests.unit.gateway.cast import SOMCHAI, Gateway, photo, refusal_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -192,3 +200,122 @@ def _inflated(content: bytes) -> bytes | None:
         return zlib.decompress(content)
     except zlib.error:
         return None
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+async def test_a_message_that_came_packed_is_unpacked_beside_the_event_loop(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, compression: grpc.Compression
+) -> None:
+    unpack, threads = zlib.decompressobj, list[int]()
+
+    def watched(wbits: int) -> object:
+        if sys._getframe(1).f_globals["__name__"] == messages.__name__:  # not the console's, for its events
+            threads.append(threading.get_ident())
+        return unpack(wbits)
+
+    monkeypatch.setattr(zlib, "decompressobj", watched)
+    request, bomb = (pb.PredictRequest(views=[pb.View(photo=photo() + bytes(zeros))]) for zeros in (2**20, 19 * 2**20))
+
+    def called(request: pb.PredictRequest) -> Awaitable[pb.PredictResponse]:
+        return gateway.stub.Predict(request, metadata=SOMCHAI.metadata, timeout=20, compression=compression)
+
+    refused, *answers = await asyncio.gather(refusal_of(called(bomb)), called(request), called(request))
+
+    assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert {answer.candidates[0].class_id for answer in answers} == {"red"}
+    assert len(threads) == 3
+    assert len(set(threads)) == 1  # one at a time: each may become 32 MiB
+    assert threading.get_ident() not in threads
+
+
+_BLOBS = st.binary(max_size=24)
+_PREDICTIONS = st.builds(
+    lambda photos, text: pb.PredictRequest(views=[pb.View(photo=one, side=1) for one in photos], request_id=text),
+    st.lists(_BLOBS, max_size=3),
+    st.text(max_size=24),
+)
+_INFERENCES = st.builds(
+    lambda raw, typed, text: oip.ModelInferRequest(
+        id=text,
+        raw_input_contents=raw,
+        inputs=[
+            oip.ModelInferRequest.InferInputTensor(
+                name=text, shape=[len(typed)], contents=oip.InferTensorContents(bytes_contents=typed)
+            )
+        ],
+        parameters={text: oip.InferParameter(string_param=text)},
+    ),
+    st.lists(_BLOBS, max_size=2),
+    st.lists(_BLOBS, max_size=3),
+    st.text(max_size=24),
+)
+
+
+@given(st.lists(st.one_of(_PREDICTIONS, _INFERENCES), min_size=1, max_size=2))
+async def test_a_message_is_the_same_whether_or_not_its_bytes_were_cut_out(messages: list[Message]) -> None:
+    """Also where a field comes twice, as in messages behind each other, which protobuf merges."""
+    kind = type(messages[0])
+    content = b"".join(one.SerializeToString() for one in messages if type(one) is kind)
+    found: dict[bytes, bytes] = {}
+
+    def put(value: memoryview) -> bytes:
+        name = b"a name of what was there %03d" % len(found)  # longer and shorter than what it stands for
+        found[name] = bytes(value)
+        return name
+
+    cut = walk.cut(content, kind.DESCRIPTOR, bytes_min=8, put=put)
+
+    check(cut, kind.DESCRIPTOR)
+    message = kind.FromString(cut)
+    if isinstance(message, pb.PredictRequest):
+        for view in message.views:
+            view.photo = found.get(view.photo, view.photo)
+    else:
+        message.raw_input_contents[:] = [found.get(one, one) for one in message.raw_input_contents]
+        for tensor in message.inputs:
+            if tensor.HasField("contents"):
+                typed = tensor.contents.bytes_contents
+                typed[:] = [found.get(one, one) for one in typed]
+    assert message == kind.FromString(content)
+
+
+async def test_photographs_of_a_long_message_are_left_where_they_came() -> None:
+    photos = [photo() + bytes(LONG_BYTES_MIN), photo()]
+    content = pb.PredictRequest(views=[pb.View(photo=one) for one in photos]).SerializeToString()
+
+    came = taker_of(pb.PredictRequest.FromString)(content)
+
+    assert isinstance(came, Came)
+    first, second = (came.cut.of(view.photo) for view in came.message.views)
+    assert (bytes(first), second) == (photos[0], photos[1])
+    assert isinstance(first, memoryview)
+    assert first.obj is content
+
+
+async def test_a_long_photograph_is_answered_as_the_same_one_is_that_is_short(gateway: Gateway) -> None:
+    short, long = photo(), photo() + bytes(2 * LONG_BYTES_MIN)
+    plain = await gateway.predict(short)
+    several = await gateway.predict(short, long)
+    infer = gateway.channel.unary_unary(
+        INFER,
+        request_serializer=oip.ModelInferRequest.SerializeToString,
+        response_deserializer=oip.ModelInferResponse.FromString,
+    )
+
+    def tensor(**contents: object) -> oip.ModelInferRequest.InferInputTensor:
+        return oip.ModelInferRequest.InferInputTensor(name="photo", datatype="BYTES", shape=[1], **contents)
+
+    answers = [plain.candidates[0].probability, *(view.candidates[0].probability for view in several.views)]
+    typed = oip.ModelInferRequest(inputs=[tensor(contents=oip.InferTensorContents(bytes_contents=[long]))])
+    raw = oip.ModelInferRequest(inputs=[tensor()], raw_input_contents=[len(long).to_bytes(4, "little") + long])
+    for request in (typed, raw):
+        answer = await infer(request, metadata=SOMCHAI.metadata)
+        names = [output.name for output in answer.outputs]
+        at = names.index("probabilities")
+        values = (
+            list(np.frombuffer(answer.raw_output_contents[at]))
+            if request.raw_input_contents
+            else answer.outputs[at].contents.fp64_contents
+        )
+        answers.append(max(values))
+    assert answers == [plain.candidates[0].probability] * 5

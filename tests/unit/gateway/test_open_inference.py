@@ -216,6 +216,8 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
             tensor.shape[:] = value
         elif name == "raw":
             made.raw_input_contents[:] = value
+        elif name == "typed":
+            tensor.contents.bytes_contents.append(value)
         elif name == "outputs":
             made.outputs.add(name=value)
         elif name == "shared_input":
@@ -238,13 +240,22 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
         (oip.ModelInferRequest(model_name=NAME), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs"),
         (ill_formed(name="image"), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].name"),
         (ill_formed(datatype="FP32"), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].datatype"),
+        (
+            ill_formed(name="pixels", datatype="INT8", shape=[1, 2, 2, 3], raw=[bytes(12)]),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+            "inputs[0].datatype",
+        ),
         (ill_formed(shape=[2]), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].shape"),
         (ill_formed(shape=[1, 2]), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].shape"),
         (ill_formed(shape=[]), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].shape"),
         (ill_formed(shape=[-1]), "INVALID_ARGUMENT", "PHOTO_MISSING", "inputs[0].shape"),
         (ill_formed(shape=[9]), "INVALID_ARGUMENT", "TOO_MANY_VIEWS", "inputs[0].shape"),
         (ill_formed(raw=[b"\xff\xff\xff\xff"]), "INVALID_ARGUMENT", "FIELD_INVALID", "raw_input_contents[0]"),
+        (ill_formed(raw=[b"\1\0\0"]), "INVALID_ARGUMENT", "FIELD_INVALID", "raw_input_contents[0]"),
+        (ill_formed(raw=[framed([photo()] * 2)]), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].shape"),
         (ill_formed(raw=[b"", b""]), "INVALID_ARGUMENT", "FIELD_INVALID", "raw_input_contents"),
+        (ill_formed(typed=photo()), "INVALID_ARGUMENT", "FIELD_INVALID", "inputs[0].contents"),
         (ill_formed(outputs="logit"), "INVALID_ARGUMENT", "FIELD_INVALID", "outputs[0].name"),
         (
             ill_formed(shared_input="region"),
@@ -294,16 +305,26 @@ async def test_a_refusal_names_the_field_of_this_contract(
 @pytest.mark.parametrize(
     ("shape", "size", "reason"),
     [
+        ([1, 40, 40, 3], None, words.REASON_FIELD_INVALID),
         ([1, 40, 40, 3], 40 * 40 * 3 - 1, words.REASON_FIELD_INVALID),
+        ([1, 40, 40, 3], 40 * 40 * 3 + 1, words.REASON_FIELD_INVALID),
+        ([1, -40, -40, 3], 40 * 40 * 3, words.REASON_FIELD_INVALID),
+        ([1, 0, 40, 3], 0, words.REASON_FIELD_INVALID),
+        ([1, 40, 120], 40 * 40 * 3, words.REASON_FIELD_INVALID),
+        ([1, 40, 40, 3, 1], 40 * 40 * 3, words.REASON_FIELD_INVALID),
+        ([8, 1, 1, 3], 8 * 3, words.REASON_PHOTO_TOO_SMALL),
+        ([0, 40, 40, 3], 0, words.REASON_PHOTO_MISSING),
+        ([9, 40, 40, 3], 9 * 40 * 40 * 3, words.REASON_TOO_MANY_VIEWS),
         ([1, 40, 40, 4], 40 * 40 * 4, words.REASON_FIELD_INVALID),
         ([1, 8, 40, 3], 8 * 40 * 3, words.REASON_PHOTO_TOO_SMALL),
         ([1, 8000, 7000, 3], 1, words.REASON_FIELD_INVALID),
     ],
 )
 async def test_pixels_that_are_not_what_their_shape_says_are_refused(
-    gateway: Gateway, shape: list[int], size: int, reason: words.Reason.ValueType
+    gateway: Gateway, shape: list[int], size: int | None, reason: words.Reason.ValueType
 ) -> None:
-    asked = oip.ModelInferRequest(model_name=NAME, raw_input_contents=[bytes(size)])
+    """size: of the raw contents; None: there are none."""
+    asked = oip.ModelInferRequest(model_name=NAME, raw_input_contents=[] if size is None else [bytes(size)])
     asked.inputs.add(name="pixels", datatype="UINT8", shape=shape)
 
     assert (await refusal_of(infer(gateway, asked))).reason == reason

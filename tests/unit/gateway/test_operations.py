@@ -98,7 +98,8 @@ async def test_without_a_policy_nothing_serves_and_readiness_says_why(tmp_path: 
     async with running_gateway(tmp_path, policy=None) as gateway:
         for service in ("", SERVICE):
             await becomes(gateway, service, NOT_SERVING)
-        await until(lambda: gateway.console.asked, what="the console was asked")
+        await until(lambda: bool(gateway.console.asked_by), what="the console was asked")
+        assert gateway.console.asked_by == {"gateway-1"}
         status, page = await gateway.page("/readyz")
 
         gateway.console.issue(policy())

@@ -90,6 +90,17 @@ async def test_without_a_console_a_policy_is_as_old_as_its_cache_and_young_once_
             await until(lambda: keeper.age_s < 3600, what="the policy is confirmed")
 
 
+async def test_the_console_hears_which_gateway_asks(tmp_path: Path) -> None:
+    name = "ประตู 1&2"
+    with Console(policy()) as console:
+        settings = PolicySettings(console.url, CONTROL_TOKEN.decode(), tmp_path / "policy.pb", gateway_id=name)
+        keeper = PolicyKeeper(settings, on_change=lambda _: None, why_not_ready=lambda _: None)
+        task = asyncio.create_task(keeper.run())
+        await until(lambda: keeper.known, what="the policy")
+        task.cancel()
+    assert console.asked_by == {name}
+
+
 async def test_a_gateway_without_any_policy_counts_from_its_start(tmp_path: Path) -> None:
     now_s = 1000.0
     keeper = PolicyKeeper(

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import errors, replays
 from gateway.deadline import Deadline
-from gateway.replays import KEPT_S, Replays, place_of, remembered
+from gateway.replays import KEPT_S, Remembered, Replays, place_of, remembered
 from protos.amulet.events.v1 import events_pb2
 from tests.unit.gateway.cast import until
 
@@ -119,10 +119,10 @@ async def test_who_waits_for_the_answer_of_another_call_waits_no_longer_than_its
 async def test_work_that_outlasts_its_deadline_is_remembered() -> None:
     kept, work = Replays(), Work()
     work.go_on.clear()
-    deadline = Deadline(time.monotonic() + 0.01)
+    deadline = Deadline(time.monotonic() + 60.0)
     first = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=deadline))
-    await asyncio.sleep(0)
-    await until(lambda: deadline.left_s < 0, what="the time is over")
+    await until(lambda: work.runs == 1, what="the work has begun")
+    object.__setattr__(deadline, "ends_at_s", time.monotonic() - 1.0)  # over now, and on no machine before
     second = asyncio.create_task(kept.once("somchai", "k", b"d", work, deadline=LATER))
     work.go_on.set()
 
@@ -148,6 +148,7 @@ async def test_what_is_forgotten_is_answered_anew_and_takes_no_room() -> None:
     assert (first.digest, first.answer) == (b"d", b"answer 1")
 
     kept.forget(first)
+    kept.forget(first)  # as another try of the same batch does
 
     assert (kept.kept("somchai", "k"), kept.kept_bytes) == (None, 0)
     assert await kept.once("somchai", "k", b"d", work, deadline=LATER) == (b"answer 2", False)
@@ -167,14 +168,35 @@ async def test_what_is_being_worked_on_is_not_kept_yet() -> None:
 
 
 async def test_an_answer_is_kept_for_a_day() -> None:
-    now_s = 0.0
+    now_s = 100.0
     kept, work = Replays(clock=lambda: now_s), Work()
     await kept.once("somchai", "k", b"d", work, deadline=LATER)
-    now_s = KEPT_S - 1
+    now_s += KEPT_S - 1
+    assert kept.kept("somchai", "k") == Remembered(place_of("somchai", "k"), b"d", b"answer 1", KEPT_S - 1)
     assert (await kept.once("somchai", "k", b"d", work, deadline=LATER))[1]
-    now_s = KEPT_S
+    now_s += 1
 
+    assert kept.kept("somchai", "k") is None
     assert not (await kept.once("somchai", "k", b"d", work, deadline=LATER))[1]
+
+
+async def test_the_day_of_an_answer_begins_as_it_is_given_and_not_with_its_call() -> None:
+    now_s = 2 * KEPT_S  # a machine that has been up for longer than answers are kept
+    kept, slow, quick = Replays(clock=lambda: now_s), Work(), Work()
+    slow.go_on.clear()
+    calls = [asyncio.create_task(kept.once("somchai", "slow", b"d", slow, deadline=LATER))]
+    await asyncio.sleep(0)
+    await kept.once("somchai", "quick", b"d", quick, deadline=LATER)  # looks for what is old meanwhile
+    calls.append(asyncio.create_task(kept.once("somchai", "slow", b"d", slow, deadline=LATER)))
+    await asyncio.sleep(0)
+    now_s += 10
+    slow.go_on.set()
+    assert await asyncio.gather(*calls) == [(b"answer 1", False), (b"answer 1", True)]
+
+    now_s += KEPT_S - 10
+
+    assert await kept.once("somchai", "quick", b"d", quick, deadline=LATER) == (b"answer 2", False)
+    assert await kept.once("somchai", "slow", b"d", slow, deadline=LATER) == (b"answer 1", True)
 
 
 async def test_what_is_kept_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +252,27 @@ async def test_what_a_journal_still_has_is_answered_and_nothing_else() -> None:
     assert await kept.once("somchai", "another", b"d", work, deadline=LATER) == (b"answer 1", False)
     with pytest.raises(errors.IdempotencyConflict):
         await kept.once("somchai", "k", b"other", work, deadline=LATER)
+
+
+def test_what_a_journal_has_is_as_old_as_its_event_and_never_of_tomorrow() -> None:
+    records = [event_with("somchai", "k", b"first", at_s=1000.25), event_with("somchai", "k", b"later", at_s=1020.0)]
+
+    assert list(remembered(records, now_s=1010.75)) == [
+        Remembered(place_of("somchai", "k"), b"d", b"first", 10.5),
+        Remembered(place_of("somchai", "k"), b"d", b"later", 0.0),  # the clock was set back since
+    ]
+    assert not list(remembered([events_pb2.Event(event_id="no key").SerializeToString()], now_s=1010.0))
+
+
+def test_what_a_journal_has_twice_counts_once_as_it_was_last() -> None:
+    once, twice = Replays(), Replays()
+    last = event_with("somchai", "k", b"last")
+    once.recall(remembered([last], now_s=1000.0))
+    twice.recall(remembered([event_with("somchai", "k", b"before"), last], now_s=1000.0))
+
+    found = twice.kept("somchai", "k")
+    assert found is not None
+    assert (found.answer, twice.kept_bytes) == (b"last", once.kept_bytes)
 
 
 async def test_what_a_journal_has_is_forgotten_a_day_after_it_happened() -> None:

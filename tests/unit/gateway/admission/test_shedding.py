@@ -230,6 +230,20 @@ async def test_where_all_are_worked_on_a_client_with_less_than_its_share_waits_f
     assert house.shed[POLITE] == 0
 
 
+async def test_whoever_has_left_takes_no_share_of_the_house() -> None:
+    house = House(CALLS_A_CORE)
+    for client in (POLITE, "second", "third"):
+        async with house.shedder.place(client, LATER):
+            pass
+    await house.enter(CALLS_A_CORE)
+
+    assert await house.enter(CALLS_A_CORE, POLITE) == CALLS_A_CORE // 2
+
+
+def test_what_is_comfortable_before_anything_was_answered_keeps_every_core_busy() -> None:
+    assert [Shedder(64, cores=cores).comfortable for cores in (1, 3, 100)] == [CALLS_A_CORE, 3 * CALLS_A_CORE, 64]
+
+
 async def test_with_more_clients_than_places_whoever_has_none_inside_waits_and_the_queue_has_an_end() -> None:
     house = House(2)
     assert [await house.enter(1, client) for client in ("first", "second", "third", "fourth")] == [1, 1, 1, 1]

@@ -53,3 +53,17 @@ def test_it_remembers_so_many_callers_and_those_refused_last(monkeypatch: pytest
     assert held.hold_s("c", BUSY) == pytest.approx(APART_S)
     assert held.hold_s("b", BUSY) == pytest.approx(APART_S)
     assert held.hold_s("a", BUSY) == 0  # forgotten
+
+
+def test_who_is_refused_again_is_forgotten_after_who_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spacing, "CALLERS_MAX", 2)
+    clock = Clock()
+    held = Spacing(clock)
+    for caller in ("a", "b"):
+        assert held.hold_s(caller, BUSY) == 0
+    clock.now_s += 2 * APART_S
+
+    assert held.hold_s("a", BUSY) == 0
+    assert held.hold_s("c", BUSY) == 0
+
+    assert held.hold_s("a", BUSY) == pytest.approx(APART_S)

@@ -32,8 +32,8 @@ async def shipping(journal: Journal, settings: ShipperSettings) -> AsyncIterator
             await task
 
 
-async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
-    async with asyncio.timeout(WAIT_S):
+async def until(shipper: Shipper, holds: Callable[[ShipperState], bool], *, within_s: float = WAIT_S) -> ShipperState:
+    async with asyncio.timeout(within_s):
         while True:
             if holds(state := shipper.state()):
                 return state

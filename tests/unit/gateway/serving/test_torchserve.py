@@ -179,6 +179,26 @@ async def test_a_worker_that_died_is_asked_for_once_more(
     assert fake.calls == 4
 
 
+async def test_who_takes_a_moment_to_greet_is_waited_for(fake: FakeTorchServe, tokens: Tokens) -> None:
+    """As on a busy machine: it takes the connection, and says nothing yet."""
+    port = int(fake.target.rpartition(":")[2])
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while content := await reader.read(65_536):
+            writer.write(content)
+        writer.close()
+
+    async def greet_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.2)
+        behind = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(pass_on(reader, behind[1]), pass_on(behind[0], writer))
+
+    async with await asyncio.start_server(greet_late, "127.0.0.1", 0) as late:
+        target = f"127.0.0.1:{late.sockets[0].getsockname()[1]}"
+        async with TorchServe(target, tokens) as torchserve:
+            await predict(torchserve, deadline_s=20.0)
+
+
 async def test_nobody_there_is_told_at_once(tokens: Tokens) -> None:
     async with TorchServe("127.0.0.1:9", tokens) as torchserve:
         begin_s = time.monotonic()
