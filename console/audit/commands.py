@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -214,5 +215,23 @@ def _as_text(file: Path, report: Report, *, compared: bool) -> str:
             if report.erased_by_hand
             else "."
         )
+        + "".join(f"\n  {remark}" for remark in _remarks(report))
         + ("" if compared else f"\n{_NOT_COMPARED}")
     )
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    """What breaks no hash and may be right: whoever checks the log should know why."""
+    if report.untold:
+        named = ", ".join(f"{number:,}" for number in report.untold_at)
+        more = "" if report.untold == len(report.untold_at) else " and others"
+        yield (
+            f"What {report.untold:,} entries said is gone, and neither goes with a person nor does an entry tell of "
+            f"it: {named}{more}. Somebody deleted it who has the database."
+        )
+    if report.set_back:
+        yield (
+            f"{report.set_back:,} entries say an earlier time than entries before them, by up to "
+            f"{timedelta(seconds=round(report.set_back_s))}, the first of them entry {report.set_back_at:,}: a clock "
+            "was set back or ahead, or somebody made up when it was. Their order is that of their numbers."
+        )

@@ -105,6 +105,8 @@ TYPES: Final = {
     "vault.key_used": gettext_noop("another master key of the vault taken into use"),
     "vault.rewrapped": gettext_noop("people's keys wrapped under another master key"),
     "vault.key_removed": gettext_noop("master key of the vault removed"),
+    "vault.key_given_up": gettext_noop("master key of the vault given up as lost"),
+    "vault.objects_lost": gettext_noop("what was kept lost with its key, and deleted"),
     "vault.opened": gettext_noop("photograph or heat map opened"),
 }
 SUBJECTS: Final = {
@@ -170,6 +172,7 @@ DETAILS: Final = {
     "first": gettext_noop("first"),
     "for": gettext_noop("for"),
     "gateway": gettext_noop("gateway"),
+    "given_at": gettext_noop("given at"),
     "graph_ms": gettext_noop("graph ms"),
     "ground": gettext_noop("on what ground"),
     "happened_at": gettext_noop("happened at"),

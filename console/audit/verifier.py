@@ -25,6 +25,10 @@ What is found, and where it is named:
     tail cut, old checkpoint      the last entry here, and what a later checkpoint covers
     re-hash of everything after   the entries between the last root that fits and the first that does not
     fork                          the size at which two signed roots differ
+
+What breaks no hash and may be right is told all the same: a payload that was deleted of an entry that goes with nobody,
+and of which no other entry tells; and an entry that says an earlier time than those before it, as a clock that was set
+back leaves, and whoever makes up when something was.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
@@ -46,6 +51,18 @@ EXPORT_FORM: Final = 1
 PROBLEMS_MAX: Final = 20
 NOTHING_SIGNED: Final = "no signed checkpoint covers any entry: nothing here is proved"
 BY_HAND: Final = "privacy.typed_erased"  # an entry that tells of one whose payload an officer erased
+# Whose payloads go with a person, or with what a person asked for. Of any other that is gone an entry tells.
+GO_WITH_SOMEBODY: Final = frozenset(
+    {
+        *("prediction.made", "feedback.given", "shadow.followed", "vault.opened", "vault.objects_lost"),
+        *("review.decided", "review.taken_back"),
+        *("review.gold_made", "review.gold_retired", "review.gold_answered", "review.gold_taken_back"),
+        *("consent.given", "consent.withdrawn", "vault.restricted", "vault.restriction_lifted"),
+        # What was typed about a request, beside what it was about in entries from before.
+        *("audit.words", "privacy.extended", "privacy.paused", "privacy.refused", "privacy.done"),
+    }
+)
+CLOCKS_DIFFER_MAX: Final = timedelta(minutes=5)  # writers note the time before they take a number
 SEQUENCE_MAX: Final = 2**63 - 1  # of the column that they come from
 _NEWLINES: Final = 7
 _SALT: Final = re.compile(r"[0-9a-f]{64}")
@@ -99,6 +116,11 @@ class Report:
     last_time: str
     problems: tuple[Problem, ...]
     problems_left_out: int = 0
+    untold: int = 0  # payloads that are gone and of which no entry tells
+    untold_at: tuple[int, ...] = ()  # the first of these entries
+    set_back: int = 0  # entries that say an earlier time than one before them, by more than clocks differ
+    set_back_at: int = 0  # the first of them; 0: none
+    set_back_s: float = 0.0  # by how much, at most
 
     @property
     def whole(self) -> bool:
@@ -127,8 +149,13 @@ class _Run:
     entries: int = 0
     erased: int = 0
     erased_by_hand: int = 0
+    untold: set[int] = field(default_factory=set)  # of erased payloads, of which nothing told yet
     previous: str = GENESIS
     time: str = ""
+    latest: str = ""  # of all times so far
+    set_back: int = 0
+    set_back_at: int = 0
+    set_back_s: float = 0.0
     frontier: Frontier = field(default_factory=Frontier)
     roots: dict[int, bytes] = field(default_factory=dict)  # signed, size -> root, not yet reached
     compared: tuple[int, bytes] | None = None  # the signed size and root that were reached last
@@ -203,6 +230,11 @@ class _Run:
             last_time=self.time,
             problems=tuple(self.problems),
             problems_left_out=self.left_out,
+            untold=len(self.untold),
+            untold_at=tuple(sorted(self.untold)[:PROBLEMS_MAX]),
+            set_back=self.set_back,
+            set_back_at=self.set_back_at,
+            set_back_s=self.set_back_s,
         )
 
     def _start(self, header: dict[str, Any]) -> None:
@@ -244,6 +276,8 @@ class _Run:
                     sequence, leaf = self.last + 1, right
             if payload is None and salt is None:
                 self.erased += 1
+                if entry["type"] not in GO_WITH_SOMEBODY:
+                    self.untold.add(sequence)
                 if entry.get("about") is not None:
                     self._problem(
                         number, "what it says was erased, and what it is filed under was written beside it", sequence
@@ -255,8 +289,9 @@ class _Run:
             elif "about" in entry and not _says(payload, about := entry["about"]):
                 under = "nothing" if about is None else about
                 self._problem(number, f"it is filed under {under}, and is about {about_of(payload)}", sequence)
-            elif entry["type"] == BY_HAND and (about_of(payload) or ("",))[0] == "audit_entry":
+            elif entry["type"] == BY_HAND and (of := about_of(payload) or ("", ""))[0] == "audit_entry":
                 self.erased_by_hand += 1
+                self.untold.discard(int(of[1]) if of[1].isdecimal() and len(of[1]) < 20 else 0)
             if not entry.keys() <= _FIELDS:
                 added = ", ".join(sorted(entry.keys() - _FIELDS))
                 self._problem(
@@ -281,9 +316,24 @@ class _Run:
             self.last, self.previous = sequence, stated
         self.entries += 1
         self.time = entry["time"]
+        if self.time >= self.latest:  # of one form, so that they sort as they are written
+            self.latest = self.time
+        else:
+            self._earlier(sequence)
         self.frontier.append(leaf)
         if sequence in self.roots:
             self._compare(number)
+
+    def _earlier(self, sequence: int) -> None:
+        """Take note of an entry whose time is before that of another in front of it."""
+        try:
+            by = datetime.fromisoformat(self.latest) - datetime.fromisoformat(self.time)
+        except (TypeError, ValueError):  # no times: changed, and named as that
+            return
+        if by > CLOCKS_DIFFER_MAX:
+            self.set_back += 1
+            self.set_back_at = self.set_back_at or sequence
+            self.set_back_s = max(self.set_back_s, by.total_seconds())
 
     def _checkpoint(self, number: int, note: str) -> None:
         size = self.known(note, line=number)

@@ -25,6 +25,7 @@ from django.conf import settings
 from console.ingest.reading import PredictionEvent
 from console.vault import queries
 from console.vault import services as vault
+from console.vault.awaited_keys import KeyAwaited
 from console.vault.cipher import Unopenable, load_photo_key, open_photo
 from console.vault.models import Consent, Kind, Purpose, StoredObject, Subject
 from console.vault.restriction import restricted_among
@@ -42,6 +43,7 @@ class Outcome(StrEnum):
     NO_CONSENT = "no_consent"
     UNREADABLE = "unreadable"
     RESTRICTED = "restricted"  # its person asked that nothing be done
+    NO_KEY = "no_key"  # its person's key does not open here
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +74,58 @@ def prepare(events: Sequence[PredictionEvent], *, at: datetime, tried: list[UUID
     """Write the photographs that these events bring and consents cover, by event id. Outside any transaction.
 
     What is written is unreadable until `retain` keeps its rows, which asks again with the consents held.
-    tried: as `vault.write` has it. Raises OSError when the store cannot be written.
+    tried: as `vault.write` has it. Raises OSError when the store cannot be written, KeyAwaited while a person's key
+    does not open that may yet: nothing was written then.
     """
     if not events:
         return {}
     named = queries.consents_named((event.consent_reference for event in events), purpose=_PURPOSE, at=at)
     consents = {consent.reference: consent for consent in named}
     restricted = restricted_among({consent.subject_id for consent in consents.values()})
+    covered = [
+        (event, consent)
+        for event in events
+        if (consent := consents.get(event.consent_reference)) is not None
+        and _may_be_kept(event, consent.subject, consent, restricted, at) is Outcome.KEPT
+    ]
+    closed = _closed(covered)
     opened: list[tuple[PredictionEvent, Consent, tuple[Outcome, ...]]] = []
 
     def wanted() -> Iterator[vault.ToKeep]:
-        for event in events:
-            consent = consents.get(event.consent_reference)
-            if consent is None or _may_be_kept(event, consent.subject, consent, restricted, at) is not Outcome.KEPT:
+        for event, consent in covered:
+            if event.event_id in closed:
                 continue
             objects, outcomes = _opened(event)
             opened.append((event, consent, outcomes))
             yield vault.ToKeep(consent, str(event.prediction_id), objects)
 
     written = vault.write(wanted=wanted(), tried=tried)
-    return {
+    prepared = {
+        event.event_id: Prepared(consent.pk, _all(event, Outcome.NO_KEY), ())
+        for event, consent in covered
+        if event.event_id in closed
+    }
+    return prepared | {
         event.event_id: Prepared(consent.pk, outcomes, tuple(rows))
         for (event, consent, outcomes), rows in zip(opened, written, strict=True)
     }
+
+
+def _closed(covered: Sequence[tuple[PredictionEvent, Consent]]) -> frozenset[UUID]:
+    """The events of people whose key does not open. Raises KeyAwaited once all were tried: several missing keys are
+    waited for at once, and of a batch that is to come again nothing is written.
+    """
+    found: set[UUID] = set()
+    awaited: KeyAwaited | None = None
+    for event, consent in covered:
+        try:
+            if not queries.opens(consent.subject):
+                found.add(event.event_id)
+        except KeyAwaited as error:
+            awaited = error
+    if awaited is not None:
+        raise awaited
+    return frozenset(found)
 
 
 def retain(

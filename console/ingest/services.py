@@ -60,8 +60,8 @@ class Receipt:
 def apply_batch(batch: Sequence[pb.Event]) -> Receipt:
     """Apply what is new in a batch. When it returns, every event is in the database or named with why not.
 
-    Raises OperationalError or OSError when the database or the object store is away: nothing
-    was applied then, and the whole batch may come again.
+    Raises OperationalError or OSError when the database or the object store is away, KeyAwaited while a master key of
+    the vault is: nothing was applied then, and the whole batch may come again.
     """
     rejected: list[tuple[str, str]] = []
     events: dict[UUID, _Event] = {}

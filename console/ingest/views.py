@@ -14,6 +14,7 @@ from console.control import control_token_required
 from console.errors import Invalid, TooLarge
 from console.ingest.body import read_body
 from console.ingest.services import apply_batch
+from console.vault.awaited_keys import KeyAwaited
 from protos import walk
 from protos.amulet.events.v1 import events_pb2 as pb
 
@@ -49,6 +50,8 @@ def events(request: HttpRequest) -> HttpResponse:
     except (DatabaseError, OSError) as error:
         _log.error("a batch was not applied and will come again: %s", error)
         return _refusal(503, "not_available", "the database or the object store is away")
+    except KeyAwaited as error:  # its log has said so, once
+        return _refusal(503, "key_missing", str(error))
     answer = pb.EventReceipt(
         applied=receipt.applied,
         known_before=receipt.known_before,

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -218,7 +219,7 @@ class PrivacyRequestAdmin(TypedPages):
 
     @action(description=gettext_lazy("Enter a request"), icon="add", permissions=["entering"])
     def enter(self, request: HttpRequest) -> HttpResponse:
-        def act(given: dict[str, Any]) -> str:
+        def act(given: dict[str, Any]) -> HttpResponse:
             entered = services.receive(
                 actor=actor_of(request),
                 pseudonym=given["subject"],
@@ -227,11 +228,14 @@ class PrivacyRequestAdmin(TypedPages):
                 channel=given["channel"],
                 received_at=given["received_at"],
             )
-            if entered.duplicate_of_id is not None:
-                return _("Request {number} is entered; it joins request {first}, which is open.").format(
-                    number=entered.pk, first=entered.duplicate_of_id
-                )
-            return _("Request {number} is entered.").format(number=entered.pk)
+            said = (
+                _("Request {number} is entered.")
+                if entered.duplicate_of_id is None
+                else _("Request {number} is entered; it joins request {first}, which is open.")
+            )
+            messages.success(request, said.format(number=entered.pk, first=entered.duplicate_of_id))
+            # Not to the list, whose first row is the most urgent request: somebody else's.
+            return redirect("admin:privacy_privacyrequest_change", entered.pk)
 
         return ask(
             request,

@@ -19,9 +19,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils.timezone import now
 
-from console.audit.services import record
+from console.audit.services import erase_payloads, record
 from console.datasets.queries import versions_that_learnt_from
-from console.privacy import by_hand, certificate, late, ledger, typed
+from console.privacy import by_hand, certificate, late, ledger, queries, typed
 from console.privacy.leftovers import compacted
 from console.privacy.models import OPEN, Erasure, PrivacyRequest, State, Step
 from console.privacy.stores import STORES, Traces, collect, find_all
@@ -31,6 +31,7 @@ from console.vault.models import Subject
 
 _log = logging.getLogger(__name__)
 _EMPTIED: Final = frozenset(store.name for store in STORES if store.erase is not None)
+_FILES: Final = "files"  # deleted by ids, once their rows are gone
 
 
 def carry_out(request_id: int) -> bool:
@@ -75,13 +76,14 @@ def replay() -> int:
     for erased in late.read(settings.AMULET.erasure_ledger):
         if erased.erased_at >= oldest:
             vault.remember_again(erased.found_by, erased_at=erased.erased_at)
-    wanted = sorted({line.subject_id for line in ledger.read(settings.AMULET.erasure_ledger)})
+    # Not those whose erasure is under way. That records are shut does not say so: rows that somebody put back are, too.
+    wanted = sorted({line.subject_id for line in ledger.read(settings.AMULET.erasure_ledger)} - queries.being_erased())
     again = 0
     for start in range(0, len(wanted), 500):
-        found = Subject.objects.filter(pk__in=wanted[start : start + 500]).values_list("pk", flat=True)
-        # Not those whose erasure is under way: it goes on by itself, and proves itself.
-        for subject_id in found.filter(shut_at=None):
+        some = wanted[start : start + 500]
+        for subject_id in Subject.objects.filter(pk__in=some).values_list("pk", flat=True):
             again += erase_again(subject_id)
+        erase_payloads(subject_type="subject", subject_ids=[str(subject_id) for subject_id in some])
     by_hand.replay()
     if again:
         with transaction.atomic():
@@ -190,7 +192,9 @@ def _search(erasure: Erasure) -> Step:
         _log.info("an erasure waits", extra={"request": erasure.request_id, "remaining": found})
         erasure.before = _with_more(erasure.before, everywhere)
         # Ours to empty: once more. Others empty themselves.
-        return Step.ROWS if found.keys() & _EMPTIED else Step.SEARCH
+        if found.keys() & _EMPTIED:
+            return Step.ROWS
+        return Step.FILES if _FILES in found else Step.SEARCH  # a restore may bring files back behind their rows
     erasure.traces = {}
     return Step.FINISH
 

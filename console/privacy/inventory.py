@@ -445,7 +445,7 @@ TABLES: Final[tuple[Table, ...]] = (
     _impersonal("auth.Group", "id name"),
     _impersonal("auth.Group_permissions", "id group permission"),
     _impersonal("contenttypes.ContentType", "id app_label model"),
-    _impersonal("pulse.Pulse", "service beaten_at problem"),
+    _impersonal("pulse.Pulse", "id service name beaten_at problem"),
     _impersonal("audit.Head", "id sequence entry_hash"),
     _impersonal("audit.Checkpoint", "size created_at note frontier"),
     _impersonal("clients.Client", "id client_id name calls_per_minute model_names created_at"),

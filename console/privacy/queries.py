@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
 
@@ -64,3 +65,9 @@ def keeping_restrictions() -> QuerySet[PrivacyRequest]:
 
 def unfinished_erasures() -> QuerySet[Erasure]:
     return Erasure.objects.filter(Q(request__state=State.IN_PROGRESS) & ~Q(step=Step.DONE)).order_by("pk")
+
+
+def being_erased() -> frozenset[UUID]:
+    """People whose erasure is under way, by its own row: it goes on by itself, and proves itself."""
+    traces = Erasure.objects.exclude(step=Step.DONE).exclude(traces={}).values_list("traces", flat=True)
+    return frozenset(UUID(each["subject"]) for each in traces)

@@ -61,9 +61,25 @@ class Sought:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedEvent:
+    """What a person may be told of one of theirs."""
+
+    happened_at: datetime | None  # None where it says no moment that is one
+    why: str  # as the console refused it
+    request_id: str  # what a caller named the call by
+    comment: str  # of feedback
+    photographs: int  # that came with it, sealed
+
+
 def count(sought: Sought) -> int:
     """How many refused events lead to a person. Raises OSError."""
     return sum(sought.is_led_to_by(content) for file in _files() for _line, content in _lines(file))
+
+
+def of(sought: Sought) -> list[RefusedEvent]:
+    """What was refused that leads to a person. Raises OSError."""
+    return [_told(line, content) for file in _files() for line, content in _lines(file) if sought.is_led_to_by(content)]
 
 
 def erase(sought: Sought) -> int:
@@ -142,6 +158,22 @@ def _lines(file: Path) -> Iterator[tuple[bytes, bytes]]:
         return
     for line in content.splitlines(keepends=True):
         yield line, _content(line)
+
+
+def _told(line: bytes, content: bytes) -> RefusedEvent:
+    event = _event(content) or pb.Event()
+    try:
+        why = str(json.loads(line)["why"])
+    except (ValueError, TypeError, KeyError):
+        why = ""
+    happened_at = _happened_at(event) if event.HasField("happened_at") else None
+    return RefusedEvent(
+        happened_at=None if happened_at is None or happened_at.year == 1 else happened_at,
+        why=why,
+        request_id=event.prediction.request_id,
+        comment=event.feedback.comment,
+        photographs=sum(view.HasField("photo") for view in event.prediction.views),
+    )
 
 
 def _content(line: bytes) -> bytes:

@@ -95,15 +95,18 @@ def shown(row: PrivacyRequest) -> dict[str, Any]:
 
 
 def _stores(erasure: Erasure) -> list[tuple[str, int | str, str]]:
-    """Store, how much was there, how much the second search found ("" before it); "–" where nothing was searched."""
-    searched = erasure.searched_at is not None
+    """Store, how much was there, how much the second search found ("" before it); "–" where nothing was searched.
+
+    Before anything was counted nothing is said: a 0 would tell that there is nothing to erase.
+    """
+    counted, searched = erasure.step > Step.SHUT, erasure.searched_at is not None
     certified = (erasure.statement or {}).get("stores", {})
     return [
         (str(store.text), "–", "–")
         if certified.get(store.name, {"after": 0})["after"] is None
         else (
             str(store.text),
-            erasure.before.get(store.name, 0),
+            erasure.before.get(store.name, 0) if counted else "–",
             str(erasure.remaining.get(store.name, 0)) if searched else "",
         )
         for store in STORES

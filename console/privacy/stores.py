@@ -237,14 +237,14 @@ def _journal(traces: Traces) -> int:
 
 
 def _refused(traces: Traces) -> int:
-    return refused.count(_sought(traces))
+    return refused.count(sought(traces))
 
 
 def _erase_refused(traces: Traces) -> object:
-    return refused.erase(_sought(traces))
+    return refused.erase(sought(traces))
 
 
-def _sought(traces: Traces) -> Sought:
+def sought(traces: Traces) -> Sought:
     return Sought(
         subject_id=traces.subject_id,
         found_by=traces.found_by,

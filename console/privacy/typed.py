@@ -13,7 +13,7 @@ from console.privacy.models import PrivacyRequest, State
 
 # In place of what a refusal or a pause said, which have to say something.
 ERASED: Final = "[erased]"
-_IN_AUDIT: Final = ("reason", "outcome")
+IN_AUDIT: Final = ("reason", "outcome")
 _SAYS_WHY: Final = (State.REFUSED, State.PAUSED)
 
 
@@ -32,12 +32,12 @@ def with_text(request_ids: Collection[int]) -> QuerySet[PrivacyRequest]:
 
 def count_in_audit(request_ids: Collection[int]) -> int:
     """How many audit entries hold what was typed about these requests."""
-    return len(typed_about("privacy_request", _keys(request_ids), fields=_IN_AUDIT))
+    return len(typed_about("privacy_request", _keys(request_ids), fields=IN_AUDIT))
 
 
 def erase_in_audit(request_ids: Collection[int]) -> int:
     """Let the audit log forget it; what was done, about which request, by whom and when stays."""
-    return erase_typed("privacy_request", _keys(request_ids), fields=_IN_AUDIT)
+    return erase_typed("privacy_request", _keys(request_ids), fields=IN_AUDIT)
 
 
 def erase_in_rows(request_ids: Collection[int]) -> None:

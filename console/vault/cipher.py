@@ -188,6 +188,15 @@ def unwrap(keys: MasterKeys, subject_id: UUID, wrapped: bytes) -> bytes:
     raise Unopenable("the subject's key does not open under this master key")
 
 
+def opens(keys: MasterKeys, subject_id: UUID, wrapped: bytes) -> bool:
+    """Whether the subject's key can be unwrapped."""
+    try:
+        unwrap(keys, subject_id, wrapped)
+    except Unopenable:
+        return False
+    return True
+
+
 def seal_object(subject_key: bytes, *, object_id: UUID, salt: bytes, content: bytes) -> bytes:
     """The bytes to store for an object."""
     nonce = os.urandom(NONCE_BYTES)

@@ -16,10 +16,12 @@ from django.db.models import BinaryField, Count, Q, QuerySet
 from django.db.models.functions import Substr
 from django.utils.timezone import now
 
+from console.vault import awaited_keys
 from console.vault.cipher import (
     KEY_ID_BYTES,
     NAMED,
     UNNAMED,
+    KeyMissing,
     KeyUnreadable,
     MasterKeys,
     Unopenable,
@@ -27,6 +29,7 @@ from console.vault.cipher import (
     find_prediction_by,
     key_id,
     unwrap,
+    wrapped_under,
 )
 from console.vault.folder import Folder
 from console.vault.key_file import KeyFile
@@ -71,6 +74,29 @@ def key_of(subject: Subject) -> bytes:
         if current is None or bytes(current) == wrapped:
             raise
         return unwrap(keys(), subject.pk, bytes(current))
+
+
+def opens(subject: Subject) -> bool:
+    """Whether the key of a person can be opened, so that something can be kept of them. False where it is spoilt, or
+    its master key was waited for long enough; raises KeyAwaited before that.
+    """
+    wrapped = bytes(subject.wrapped_key)
+    try:
+        key_of(subject)
+    except Unopenable as error:
+        if isinstance(error, KeyMissing) or wrapped[:1] == UNNAMED:
+            awaited_keys.AWAITED.wait_for(wrapped_under(wrapped), file=str(settings.AMULET.vault_key_file))
+        return False
+    awaited_keys.AWAITED.came({wrapped_under(wrapped)})
+    return True
+
+
+def awaited_key_complaint() -> tuple[str, bool]:
+    """What this process met and lacks, as one sentence or ""; and whether events are held up for it. No query."""
+    awaited, file = awaited_keys.AWAITED, str(settings.AMULET.vault_key_file)
+    if awaited.complaint(file=file)[0]:
+        awaited.came(keys().ids)
+    return awaited.complaint(file=file)
 
 
 def with_heads(size: int) -> QuerySet[Any]:

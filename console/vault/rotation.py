@@ -26,6 +26,7 @@ from console.vault.key_file import KeyRefused
 from console.vault.models import Subject
 
 _AT_ONCE: Final = 200
+_TELL_OF_KEYS: Final = ("vault.key_added", "vault.key_used", "vault.key_removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _told(action: str, id_: str, details: dict[str, Any]) -> NewEntry:
 
 def _last_noted() -> tuple[str, ...] | None:
     """The ids that the file had when the log last told of it; None: it never did."""
-    told = Payload.objects.filter(subject_type="vault_key").exclude(entry__type="vault.rewrapped").order_by("-entry_id")
+    told = Payload.objects.filter(subject_type="vault_key", entry__type__in=_TELL_OF_KEYS).order_by("-entry_id")
     text = told.values_list("text", flat=True).first()
     return None if text is None else tuple(json.loads(text)["holds"])
 

@@ -29,7 +29,7 @@ from console.errors import Conflict, Invalid, NotFound
 from console.staff.models import User
 from console.staff.services import require
 from console.steady import earliest, latest
-from console.vault import cipher, queries, restriction
+from console.vault import cipher, evidence, queries, restriction
 from console.vault.models import Consent, Erased, Kind, Purpose, StoredObject, Subject
 from console.vault.ownership import MARK, StoreIsAnothers, is_ours
 from console.vault.rotation import of_now
@@ -130,7 +130,7 @@ def give_consent(
         action="consent.given",
         subject_type="subject",
         subject_id=str(subject.pk),
-        details={"consent": consent.pk, "purpose": purpose, "text_version": text_version, "channel": channel},
+        details={"consent": consent.pk, **evidence.as_given(consent)},
     )
     return consent
 
@@ -335,6 +335,12 @@ def drop_written(tried: Collection[UUID]) -> None:
 def discard_of(owners: Iterable[str]) -> int:
     """Delete what is kept of these predictions. Returns how many objects."""
     return _discard(StoredObject.objects.filter(owner__in=list(owners)).values_list("pk", flat=True))
+
+
+@transaction.atomic
+def discard_of_people(subject_ids: Collection[UUID]) -> int:
+    """Delete what is kept of these people. Returns how many objects."""
+    return _discard(StoredObject.objects.filter(subject__in=subject_ids).values_list("pk", flat=True))
 
 
 @transaction.atomic

@@ -11,14 +11,14 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from django.apps import apps
 from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Migrate
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, Error, connections
 from django.db.migrations.exceptions import MigrationSchemaMissing
 from django.db.migrations.loader import MigrationLoader
 
@@ -83,6 +83,9 @@ class Command(Migrate):
 
                 self._wait_for(had)
                 yield
+            # Closing alone leaves it to the server when it notices: the next one would be told that another is at work.
+            with suppress(Error):  # the server let go of it by itself, and all is done
+                lock.rollback()
 
     def _wait_for(self, had: Callable[[], bool]) -> None:
         until_s = time.monotonic() + OTHER_S_MAX

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from console.audit.commands import verify
-from console.audit.notes import public_pem
+from console.audit.merkle import Frontier
+from console.audit.notes import public_pem, sign_checkpoint
 from tests.unit.console.audit.logs import KEY, link, make_log
 
 LOG = make_log(12, signed_at=(5, 12))
@@ -164,3 +165,25 @@ def test_one_row_that_was_tampered_with_is_one_row_and_not_all_behind_it(
 ) -> None:
     _code, said = told(TAMPERED[name][0](list(LINES)))
     assert {line.strip().partition(":")[0] for line in said[1:]} == {"entry 3"}
+
+
+def test_what_breaks_no_hash_is_remarked_in_a_sentence(told: Callable[[list[bytes]], tuple[int, list[str]]]) -> None:
+    log = make_log(12, signed_at=())
+    log.entries[4].update(type="staff.role_changed", payload=None, salt=None, about=None)
+    log.entries[8]["time"] = "2024-11-23T14:04:30.000009Z"
+    link(log, 1)
+    frontier = Frontier()
+    for entry in log.entries:
+        frontier.append(bytes.fromhex(entry["hash"]))
+    log.notes[12] = sign_checkpoint(KEY, size=12, root=frontier.root())
+    code, said = told(log.lines())
+    assert code == 0
+    assert "whole. 12 entries" in said[0]
+    assert (
+        said[1].strip().startswith("What 1 entries said is gone, and neither goes with a person nor does an entry tell")
+    )
+    assert ": 5. Somebody deleted it" in said[1]
+    assert (
+        "1 entries say an earlier time than entries before them, by up to 730 days, 0:00:00, the first of them entry 9"
+        in (said[2])
+    )

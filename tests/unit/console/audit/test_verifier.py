@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from console.audit import chain
 from console.audit.merkle import Frontier
+from console.audit.names import TYPES
 from console.audit.notes import sign_checkpoint
-from console.audit.verifier import PROBLEMS_MAX, Report, verify
+from console.audit.verifier import BY_HAND, GO_WITH_SOMEBODY, PROBLEMS_MAX, Report, verify
 from tests.unit.console.audit.logs import KEY, Log, link, make_log
 
 LENGTH = 40
@@ -209,6 +210,43 @@ def test_a_fork_is_named_by_its_size(known_first: bool) -> None:
         assert "fork" in report.problems[0].what
 
 
+def test_what_somebody_deleted_of_an_entry_that_goes_with_nobody_is_remarked() -> None:
+    log = make_log(4, signed_at=())
+    for place, type_ in ((0, "staff.role_changed"), (1, "prediction.made"), (2, "rollout.rolled_back")):
+        log.entries[place].update(type=type_, payload=None, salt=None, about=None)
+    told = {"about": ["audit_entry", "3"], "ground": "names"}
+    log.entries[3].update(type=BY_HAND, payload=chain.canonical(told), about=told["about"])
+    salt = bytes.fromhex(log.entries[3]["salt"])
+    log.entries[3]["commitment"] = chain.commitment_of(salt, log.entries[3]["payload"]).hex()
+    link(log, 1)
+    roots = Frontier()
+    for entry in log.entries:
+        roots.append(bytes.fromhex(entry["hash"]))
+    log.notes[4] = sign_checkpoint(KEY, size=4, root=roots.root())
+    report = checked(log)
+    assert report.whole
+    assert (report.erased, report.erased_by_hand, report.untold, report.untold_at) == (3, 1, 1, (1,))
+
+
+@pytest.mark.parametrize(("by", "remarked"), [("11-23T14:00:00.000000", 0), ("11-23T13:59:29.000011", 3), ("01-01", 3)])
+def test_an_entry_that_says_an_earlier_time_than_those_before_it_is_remarked(by: str, remarked: int) -> None:
+    """As whoever appends to the log by hand, and has every hash right, may say of a consent."""
+    log = LOG.copy()
+    wanted = f"2026-{by}Z" if "T" in by else f"2026-{by}T00:00:00.000000Z"
+    for place in (11, 12, 20):
+        log.entries[place]["time"] = wanted
+    link(log, 12)
+    roots = Frontier()
+    for entry in log.entries:
+        roots.append(bytes.fromhex(entry["hash"]))
+        if entry["sequence"] in log.notes:
+            log.notes[entry["sequence"]] = sign_checkpoint(KEY, size=entry["sequence"], root=roots.root())
+    report = checked(log)
+    assert report.whole
+    assert (report.set_back, report.set_back_at) == (remarked, 12 if remarked else 0)
+    assert (report.set_back_s > 300) is bool(remarked)
+
+
 def test_an_old_state_of_the_log_is_found_by_a_newer_checkpoint() -> None:
     old = make_log(16, signed_at=(7, 16))
     assert checked(old).whole
@@ -374,3 +412,7 @@ def partial(*, behind: int) -> list[bytes]:
 def test_it_needs_no_django() -> None:
     code = "import sys, console.audit.commands; sys.exit('django' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_whose_words_go_with_somebody_are_names_of_entries() -> None:
+    assert TYPES.keys() >= GO_WITH_SOMEBODY

@@ -10,15 +10,19 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
+from django.test import Client
 from django.utils.timezone import now
 
+from console.ingest.models import AppliedEvent
 from console.ingest.services import apply_batch
 from console.predictions.models import Prediction
 from console.site.roles import Role
-from console.vault import cipher, queries, services
+from console.vault import awaited_keys, cipher, queries, services
+from console.vault.awaited_keys import AwaitedKeys, KeyAwaited
 from console.vault.folder import Folder
 from console.vault.models import Consent, Erased, StoredObject, Subject
 from protos.amulet.events.v1 import events_pb2 as pb
+from tests.console_events import prediction_event
 from tests.unit.console.people import member
 from tests.unit.console.shop import sent
 
@@ -206,3 +210,108 @@ def test_a_photograph_of_a_clock_that_was_ahead_has_no_consent_that_can_be_shown
     assert apply_batch([ahead, now_at]).applied == 2
 
     assert (kept(ahead), kept(now_at)) == ("no_consent", "kept")
+
+
+@pytest.fixture
+def lacking(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """The shop's key is wrapped under a master key that this process has not. Called: so many seconds pass."""
+    agree("c-1")
+    Subject.objects.update(wrapped_key=under_another())
+    passed = [0.0]
+    monkeypatch.setattr(awaited_keys, "AWAITED", AwaitedKeys(clock=lambda: passed[0]))
+
+    def pass_by(seconds: float) -> None:
+        passed[0] += seconds
+
+    return pass_by
+
+
+def under_another() -> bytes:
+    """A subject's key under the rotated master key 07c4e2."""
+    return b"\x02" + bytes.fromhex("07c4e2") + bytes(60)
+
+
+def test_a_key_that_this_process_lacks_is_waited_for_and_then_holds_up_nobody(
+    lacking: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    hers, others = sent(), prediction_event()
+    with pytest.raises(KeyAwaited, match=r"lacks the master key 07c4e2.*amulet vault add --from FILE"):
+        apply_batch([hers, others])
+    assert not AppliedEvent.objects.exists()  # the whole batch comes again, and the gateway sends it in halves
+    assert apply_batch([others]).applied == 1
+
+    lacking(awaited_keys.WAIT_S)
+    receipt = apply_batch([hers, others])
+
+    assert (receipt.applied, receipt.known_before, receipt.rejected) == (1, 1, ())
+    assert kept(hers) == "no_key"
+    assert not StoredObject.objects.exists()
+    assert apply_batch([hers]).known_before == 1
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert ["wait for it" in each for each in told] == [True, False]
+    assert not any("shop-17" in each for each in told)
+
+
+def test_several_keys_that_are_missing_are_waited_for_at_once(lacking: Callable[[float], None]) -> None:
+    services.give_consent(
+        actor=member(Role.PRIVACY_OFFICER, "second-officer"), pseudonym="shop-18", purpose="keep_photograph",
+        text_version="1", channel="web", reference="c-2", given_at=now() - timedelta(hours=1),
+    )  # fmt: skip
+    Subject.objects.filter(pk=Consent.objects.get(reference="c-2").subject_id).update(
+        wrapped_key=b"\x02" + bytes.fromhex("3f9a1c") + bytes(60)
+    )
+    batch = [sent(), sent(pseudonym="shop-18", consent="c-2")]
+    with pytest.raises(KeyAwaited):
+        apply_batch(batch)
+    lacking(awaited_keys.WAIT_S)
+
+    assert apply_batch(batch).applied == 2
+
+    assert [kept(event) for event in batch] == ["no_key", "no_key"]
+
+
+def test_a_key_that_comes_within_the_wait_costs_no_photograph(lacking: Callable[[float], None]) -> None:
+    event = sent()
+    with pytest.raises(KeyAwaited):
+        apply_batch([event])
+    subject = Subject.objects.get()
+    subject.wrapped_key = cipher.new_subject_key(queries.keys(), subject.pk)
+    subject.save()
+
+    assert apply_batch([event]).applied == 1
+
+    assert kept(event) == "kept"
+
+
+def test_a_spoilt_key_of_a_person_is_not_waited_for() -> None:
+    agree("c-1")
+    Subject.objects.update(wrapped_key=b"\x03" + bytes(60))
+    event = sent()
+
+    assert apply_batch([event]).applied == 1
+
+    assert kept(event) == "no_key"
+
+
+def test_what_is_waited_for_is_said_where_it_is_asked_whether_all_is_ready(
+    client: Client, lacking: Callable[[float], None]
+) -> None:
+    hers = pb.EventBatch(events=[sent()]).SerializeToString()
+
+    def deliver() -> int:
+        header = f"Bearer {settings.AMULET.control_token().decode()}"
+        answer = client.post(
+            "/internal/events", hers, content_type="application/x-protobuf", headers={"Authorization": header}
+        )
+        return answer.status_code
+
+    assert deliver() == 503
+    waits = client.get("/readyz")
+    assert waits.status_code == 503
+    assert "the master key 07c4e2" in waits.json()["vault"]
+
+    lacking(awaited_keys.WAIT_S)
+    assert deliver() == 200
+    goes_on = client.get("/readyz")
+    assert goes_on.status_code == 200
+    assert "the master key 07c4e2" in goes_on.json()["vault"]

@@ -302,5 +302,6 @@ class TestTheDoor:
             assert (response.status_code, response.json()["reason"]) == (413, "too_large")  # type: ignore[attr-defined]
             assert said in response.json()["detail"]  # type: ignore[attr-defined]
 
+    @pytest.mark.usefixtures("static_files")
     def test_only_post_is_offered(self) -> None:
         assert Client().get(self.path).status_code == 405

@@ -44,6 +44,7 @@ from tests.unit.console.versions import a_version
 pytestmark = pytest.mark.django_db
 
 NOTHING_DECIDED = {"extended_at": None, "extension_reason": "", "reason": "", "closed_at": None}
+UNCHECKED = {"identity_method": "", "identity_checked_at": None}
 BEGIN = datetime(2026, 3, 1, 5, tzinfo=UTC)
 
 
@@ -142,6 +143,7 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
     take(actor=expert, item_id=item.pk)
     decide(actor=expert, item_id=item.pk, decision=Decision(Decided.CLASS, CLASSES[2], note="a note"))
     decision = ExpertDecision.objects.get()
+    since = {str(item.prediction_id): item.created_at.isoformat() for item in ReviewItem.objects.all()}
     day = timedelta(days=1)
     first = services.receive(
         actor=officer, pseudonym=person, kind="objection", laws="gdpr", channel="letter", received_at=BEGIN + day
@@ -155,9 +157,12 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
     assert before <= datetime.fromisoformat(told.pop("made_at")) <= now()
     rows = {row.request_id: row for row in Prediction.objects.all()}
     assert told.pop("uses").keys() == {"th", "en"}  # see below
+    assert len(told.pop("log")) == 7  # two consents, a withdrawal, two answers, feedback, a review
     assert told == {
         "form": "amulet person 1",
         "known": True,
+        "id": str(older.subject_id),
+        "known_since": (BEGIN - timedelta(days=1)).isoformat(),
         "restricted_at": None,
         "callers": [],
         "consents": [
@@ -168,6 +173,7 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
                 "channel": f"counter-{days}",
                 "given_at": (BEGIN + timedelta(days=days)).isoformat(),
                 "expires_at": consent.expires_at.isoformat(),
+                "recorded_at": consent.recorded_at.isoformat(),
                 "withdrawn_at": consent.withdrawn_at and consent.withdrawn_at.isoformat(),
                 "withdrawal_channel": channel,
             }
@@ -182,16 +188,23 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
                 "verdict": "IN_DOMAIN",
                 "class": CLASSES[0],
                 "confidence": 0.625,
+                "input_hash": bytes(rows[f"call-{hours}"].input_hash).hex(),
                 "request_id": f"call-{hours}",
                 "detail": rows[f"call-{hours}"].detail_document,
                 "feedback": feedback,
+                "review": {"why": why, "state": state, "since": since[event.prediction.prediction_id]},
                 "reviews": reviews,
+                "known_answer": None,
+                "labels": [],
                 "sheets": [],
+                "on_sheets": [],
             }
-            for hours, event, feedback, reviews in (
+            for hours, event, why, state, feedback, reviews in (
                 (
                     1,
                     early,
+                    "FLAGGED",
+                    "decided",
                     [
                         {
                             "kind": "WRONG",
@@ -204,33 +217,45 @@ def test_each_field_of_what_is_known_is_told_in_the_order_of_time(officer: User)
                         {
                             "decided": "class",
                             "class": CLASSES[2],
+                            "agrees": False,
+                            "part": "alone",
                             "note": "a note",
                             "decided_at": decision.decided_at.isoformat(),
                         }
                     ],
                 ),
-                (2, late, [], []),
+                (2, late, "LOW_CONFIDENCE", "open", [], []),
             )
         ],
         "requests": [
             {
                 "number": first.pk,
                 "kind": "objection",
+                "laws": "gdpr",
                 "channel": "letter",
                 "received_at": first.received_at.isoformat(),
+                "recorded_at": first.recorded_at.isoformat(),
+                "due_at": first.due_at.astimezone(UTC).isoformat(),
                 "state": "received",
+                **UNCHECKED,
                 **NOTHING_DECIDED,
             },
             {
                 "number": request.pk,
                 "kind": "access",
+                "laws": "both",
                 "channel": "letter",
                 "received_at": request.received_at.isoformat(),
+                "recorded_at": request.recorded_at.isoformat(),
+                "due_at": request.due_at.astimezone(UTC).isoformat(),
                 "state": "in_progress",
+                "identity_method": "card",
+                "identity_checked_at": request.identity_checked_at and request.identity_checked_at.isoformat(),
                 **NOTHING_DECIDED,
             },
         ],
         "learnt": [],
+        "refused": [],
     }
     english, thai = (words_of(files[f"person.{language}.html"]) for language in ("en", "th"))
     consent = f"keep the photograph for review and audit {older.reference} text-0 1 Mar 2026, 12:00 counter-0"

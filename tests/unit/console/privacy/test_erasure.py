@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import zipfile
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -206,6 +208,37 @@ def test_a_restore_is_erased_again_from_the_ledger(officer: User, expert: User) 
     assert Entry.objects.filter(type="erasure.replayed").count() == 1
     ledger.enter(settings.AMULET.erasure_ledger, lines[0])
     assert len(list(ledger.read(settings.AMULET.erasure_ledger))) == 3
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_backup_that_was_made_during_an_erasure_brings_nobody_back(
+    officer: User, expert: User, signer: Signer, tmp_path: Path, steps: int
+) -> None:
+    """After so many of its steps. The files are of before it began; the ledger is the one of now."""
+    mine = plant(officer, expert)
+    request = ask_erasure(officer)
+    traces = collect(mine.subject_id, bytes(request.found_by))
+    files = shutil.copytree(settings.AMULET.storage_dir, tmp_path / "objects")
+    for _step in range(steps):
+        erasure._advance(request.pk)
+    backup = transaction.savepoint()
+    tasks.find_work()
+    assert PrivacyRequest.objects.get().state == State.DONE
+
+    transaction.savepoint_rollback(backup)
+    shutil.copytree(files, settings.AMULET.storage_dir, dirs_exist_ok=True)
+    assert PrivacyRequest.objects.get().state == State.IN_PROGRESS
+    erasure.replay()
+    # Before any worker has looked nobody opens or adds anything.
+    assert not Subject.objects.filter(shut_at=None).exists()
+    for _look in range(2):  # the first finds files behind their rows
+        tasks.find_work()
+
+    assert PrivacyRequest.objects.get().state == State.DONE
+    assert find_all(traces) == {store.name: 0 for store in STORES}
+    assert not Subject.objects.exists()
+    assert vault_queries.store().held(traces.object_ids) == 0
+    assert erasure.replay() == 0
 
 
 def test_a_replay_that_failed_on_its_way_is_done_the_next_time(officer: User, expert: User) -> None:

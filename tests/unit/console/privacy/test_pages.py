@@ -81,6 +81,33 @@ def test_an_erasure_from_the_first_word_to_the_certificate() -> None:
     assert browser.get(address("certificate", request)).status_code == 503
 
 
+def test_who_enters_a_request_sees_it_and_not_a_more_urgent_one() -> None:
+    """The list begins with the most urgent request, and the first one that was opened there was somebody else's."""
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    urgent = services.receive(
+        actor=officer, pseudonym="p", kind="erasure", laws="both", channel="web", received_at=now() - timedelta(days=20)
+    )
+    asked = {"subject": PERSON, "kind": "erasure", "laws": "both", "channel": "letter"}
+    answer = browser.post(reverse("admin:privacy_privacyrequest_enter"), asked, follow=True)
+    entered = PrivacyRequest.objects.exclude(pk=urgent.pk).get()
+    assert answer.redirect_chain == [(address("change", entered), 302)]
+    assert f"Request {entered.pk} is entered." in answer.content.decode()
+    again = browser.post(reverse("admin:privacy_privacyrequest_enter"), asked, follow=True)
+    joined = PrivacyRequest.objects.get(duplicate_of=entered)
+    assert again.redirect_chain == [(address("change", joined), 302)]
+    assert address("change", entered) in again.content.decode()  # which is the one to work on
+
+
+def test_an_erasure_that_has_counted_nothing_yet_does_not_say_that_there_is_nothing() -> None:
+    """Until its first step was done the page said "0" of each store, of a person with photographs."""
+    browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
+    plant(officer, member(Role.REVIEWER))
+    request = ask_erasure(officer)
+    assert {before for _text, before, _after in browser.get(address("change", request)).context["stores"]} == {"–"}
+    assert erasure.carry_out(request.pk)
+    assert "–" not in [before for _, before, _ in browser.get(address("change", request)).context["stores"]][:4]
+
+
 def test_a_certificate_as_pdf_says_in_both_languages_what_its_json_says_and_names_nobody(tmp_path: Path) -> None:
     browser, officer = at_the_desk(Role.PRIVACY_OFFICER)
     planted = plant(officer, member(Role.REVIEWER))

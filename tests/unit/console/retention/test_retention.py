@@ -41,11 +41,6 @@ pytestmark = pytest.mark.django_db
 AT = now()
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 def applied(rule: str) -> tuple[int, int, int, int]:
     row = Applied.objects.get(pk=rule)
     return row.due, row.deleted, row.held, row.failed

@@ -10,10 +10,5 @@ from tests.unit.console.people import member
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def reviewer() -> User:
     return member(Role.REVIEWER)
