@@ -71,13 +71,19 @@ _SENTENCES: Final = (
         "{photos} photographs of {name} that no border was placed by, as each version scores them, against those it "
         "never saw of {whole}"
     ),
+    gettext_noop(
+        "{photos} photograph of {name} that no border was placed by, as each version scores them, against those it "
+        "never saw of {whole}"
+    ),
     gettext_noop("{whole}; the share called in domain"),
     gettext_noop("{whole}; the share called out of distribution"),
     gettext_noop("{whole}; how often the set holds the truth"),
     gettext_noop("{whole}; mean number of classes in the set"),
     gettext_noop("{whole}; of those called in domain"),
     gettext_noop("{whole}; the {photos} photographs of the {side}"),
+    gettext_noop("{whole}; the {photos} photograph of the {side}"),
     gettext_noop("{whole}; {objects} objects with {photos} photographs, {how}"),
+    gettext_noop("{whole}; {objects} object with {photos} photographs, {how}"),
     gettext_noop("{whole}; at the level {level} of the class tree, {what}"),
     gettext_noop(
         "{photos} photographs of {name} (fingerprint {fingerprint}), {folds}-fold cross-validation by groups of "

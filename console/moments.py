@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime, time
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.formats import get_format
 from django.utils.translation import gettext_lazy
 from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.contrib.filters.forms import RangeDateTimeForm
@@ -35,12 +37,33 @@ class MomentField(forms.SplitDateTimeField):
     default_error_messages: ClassVar = {
         "invalid_date": gettext_lazy("Write the day as 2026-12-31."),
         "invalid_time": gettext_lazy("Write the time as 09:30."),
+        "no_such_day": gettext_lazy("There is no such day."),
     }
 
     def clean(self, value: Any) -> datetime | None:
         day, time_of_day = _typed(value)
-        found: datetime | None = super().clean([gregorian(day), clock(time_of_day)])
+        day = gregorian(day)
+        if _is_in_no_calendar(day):
+            raise ValidationError(self.error_messages["no_such_day"], code="no_such_day")
+        found: datetime | None = super().clean([day, clock(time_of_day)])
         return found
+
+
+def _is_in_no_calendar(day: str) -> bool:
+    """Whether a day is written as it should be, and is none: 31 February."""
+    if not any(_shape(form).fullmatch(day.strip()) for form in get_format("DATE_INPUT_FORMATS")):
+        return False
+    try:
+        forms.DateField().to_python(day)
+    except ValidationError:
+        return True
+    return False
+
+
+def _shape(form: str) -> re.Pattern[str]:
+    """Of a form in numbers; of one with the names of months, a pattern that nothing fits."""
+    shape = re.escape(form).replace("%Y", r"\d{4}").replace("%m", r"\d{1,2}").replace("%d", r"\d{1,2}")
+    return re.compile(shape if "%" not in shape else "(?!)")
 
 
 def _typed(value: Any) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from gunicorn.app.base import BaseApplication
@@ -54,11 +55,17 @@ class Server(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> WSGIHandler:
-        """Called in the process that answers: its master keeps no Django in memory."""
+        """Called in the process that answers: its master keeps no Django in memory.
+
+        Every view is imported here and not by the first request: it would wait for that in a thread of its own, and
+        what is loaded would stay in every search for garbage.
+        """
+        from django.conf import settings
         from django.core.wsgi import get_wsgi_application
         from django.db import connections
 
         application = get_wsgi_application()
+        import_module(settings.ROOT_URLCONF)
         from console.vault.queries import key_complaint  # has tables: not before Django is set up
 
         complaint = key_complaint()

@@ -14,8 +14,6 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -24,7 +22,7 @@ from console.clients.meanwhile import check_unchanged
 from console.clients.models import ApiKey, Client
 from console.errors import Outdated
 from console.key_page import STANDING_COLOURS, key_page, standing, times
-from console.pages import ExpiryForm, ReadOnlyAdmin, ask, page, row_action
+from console.pages import ExpiryForm, FewValuesFilter, ReadOnlyAdmin, RowsAdmin, ask, page, row_action
 from console.row_page import Fact
 from console.staff.rest import actor_of
 
@@ -71,7 +69,7 @@ class ClientForm(forms.ModelForm):  # type: ignore[type-arg]  # generic in the s
 
 
 @admin.register(Client)
-class ClientAdmin(ModelAdmin):
+class ClientAdmin(RowsAdmin):
     form = ClientForm
     fields = ("name", "calls_per_minute", "models", "seen")
     list_display = ("name", "calls_per_minute", "model_list", "keys_in_force", "created_at")
@@ -149,7 +147,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     list_display = ("name", "client", "state", "created_at", "created_by", "expires_at", "what")
     list_display_links = ("name",)
     list_select_related = ("client", "created_by")
-    list_filter = (("client__name", AllValuesCheckboxFilter),)
+    list_filter = (("client__name", FewValuesFilter),)
     list_filter_submit = True
     search_fields = ("key_id", "client__name")
     search_help_text = gettext_lazy("Part of a key, or of its client's name")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.timezone import now
 
@@ -19,6 +21,19 @@ def clients_with_key_counts() -> QuerySet[Client]:
     """Clients with `keys_in_force`, in one query."""
     in_force = Q(keys__revoked_at=None) & (Q(keys__expires_at=None) | Q(keys__expires_at__gt=now()))
     return Client.objects.annotate(keys_in_force=Count("keys", filter=in_force)).order_by("name")
+
+
+def few_clients(*, most: int) -> list[tuple[UUID, str]] | None:
+    """Id and name of every client, by name; None where there are more than can be chosen from. One query."""
+    found = list(Client.objects.order_by("name").values_list("client_id", "name")[: most + 1])
+    return found if len(found) <= most else None
+
+
+def names_with(part: str, *, most: int) -> list[str]:
+    """Names that have this in them, in capitals or not, in order; at most so many. One query."""
+    if "\x00" in part:
+        return []  # PostgreSQL reads no such text
+    return list(Client.objects.filter(name__icontains=part).order_by("name").values_list("name", flat=True)[:most])
 
 
 def keys() -> QuerySet[ApiKey]:

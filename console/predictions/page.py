@@ -173,6 +173,7 @@ def _why_not(outcome: str, is_kept: bool, may: bool) -> str:
         "run out": _("Not shown: the consent has run out. It is deleted within a day."),
         "left alone": _("Not shown: its person has restricted what is done."),
         "unreadable": _("Not kept: it could not be opened."),
+        "no_key": _("Not kept: the key of its person was missing."),
     }.get(outcome, _("Not kept: its caller did not ask for it."))
 
 

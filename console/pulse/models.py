@@ -1,10 +1,12 @@
-"""One row for each kind of process: when it was last heard of, and what it complained of."""
+"""One row for each process that is listened to: when it was last heard of, and what it complained of."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from django.db import models
+
+NAME_MAX = 128  # of a gateway: as long as AMULET_GATEWAY_ID may be
 
 
 class Service(models.TextChoices):
@@ -17,12 +19,14 @@ class Service(models.TextChoices):
 
 
 class Pulse(models.Model):
-    service = models.CharField(max_length=20, primary_key=True, choices=Service)
+    service = models.CharField(max_length=20, choices=Service)
+    name = models.CharField(max_length=NAME_MAX, blank=True)  # which of them, where there may be several
     beaten_at = models.DateTimeField()
     problem = models.CharField(max_length=300, blank=True)
 
     class Meta:
         default_permissions: ClassVar = ()
+        constraints: ClassVar = [models.UniqueConstraint(fields=["service", "name"], name="one_pulse_each")]
 
     def __str__(self) -> str:
-        return self.service
+        return f"{self.service} {self.name}".strip()

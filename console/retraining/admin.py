@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
@@ -125,6 +126,8 @@ class TrainingJobAdmin(HistoryAdmin):
 
     @row_action(description=gettext_lazy("Cancel the job"), url_path="cancel", permissions=["training"])
     def cancel(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        get_object_or_404(TrainingJob, pk=object_id)
+
         def act(given: dict[str, Any]) -> str:
             services.cancel_job(actor=actor_of(request), job_id=object_id)
             return _("The job is cancelled.")

@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
-from django.shortcuts import redirect
+from django.shortcuts import get_object_or_404, redirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.timezone import now
@@ -166,6 +166,8 @@ class ReviewItemAdmin(HistoryAdmin):
 
     @row_action(description=gettext_lazy("Use as a known answer"), url_path="gold", permissions=["lead"])
     def make_gold(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        get_object_or_404(ReviewItem, pk=object_id)
+
         def act(given: dict[str, Any]) -> str:
             made = gold.make_gold(actor=actor_of(request), item_id=object_id, reason=given["reason"])
             return _("Held to be known: {answer}.").format(answer=answer_text(made, class_names()))
@@ -318,7 +320,8 @@ def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:
 def _to_next(request: HttpRequest, actor: User, *, passing_over: int = 0, state: State = State.OPEN) -> HttpResponse:
     number = desk.next_item(actor=actor, passing_over=passing_over, state=state)
     if number is None:
-        messages.success(request, _("Nothing waits for you."))
+        said = _("No disagreement waits for you.") if state == State.DISPUTED else _("Nothing waits for you.")
+        messages.success(request, said)
         return redirect("admin:review_reviewitem_changelist")
     return redirect(reverse("admin:review_reviewitem_change", args=[number]))
 

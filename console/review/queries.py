@@ -19,6 +19,7 @@ from django.db.models import (
     Func,
     IntegerField,
     OuterRef,
+    Prefetch,
     Q,
     QuerySet,
     Subquery,
@@ -306,14 +307,16 @@ def decisions_on(prediction_id: UUID) -> QuerySet[ExpertDecision]:
     return ExpertDecision.objects.select_related("expert").filter(item__prediction=prediction_id).order_by("-round")
 
 
-def decisions_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, list[ExpertDecision]]:
-    """Decisions by prediction, the one in force first. A query for some hundred predictions; joins the item."""
-    found: dict[UUID, list[ExpertDecision]] = {}
+def items_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, ReviewItem]:
+    """Items by prediction, with all that experts said: decisions, the one in force first, and answers where it is a
+    known one. A few queries for some hundred predictions.
+    """
+    found: dict[UUID, ReviewItem] = {}
+    decisions = Prefetch("decisions", ExpertDecision.objects.order_by("-round"))
+    rows = ReviewItem.objects.select_related("gold").prefetch_related(decisions, "gold__answers")
     for start in range(0, len(prediction_ids), _IDS_AT_ONCE):
-        some = list(prediction_ids[start : start + _IDS_AT_ONCE])
-        rows = ExpertDecision.objects.select_related("item").filter(item__prediction__in=some)
-        for decision in rows.order_by("-round"):
-            found.setdefault(decision.item.prediction_id, []).append(decision)
+        some = rows.filter(prediction__in=prediction_ids[start : start + _IDS_AT_ONCE])
+        found.update((item.prediction_id, item) for item in some)
     return found
 
 

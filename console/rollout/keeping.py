@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from functools import partial
 from threading import Event
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections
 
-from console.pulse.models import Service
-from console.pulse.services import beat
+from console.pulse.models import NAME_MAX, Service
+from console.pulse.services import beat, farewell
 from console.rollout.queries import wanted_backend_versions
 from console.torchserve import connections
 from console.torchserve.errors import WantedUnknown
@@ -26,13 +27,15 @@ def keep_torchserve(*, stopped: Event, interval_s: float = INTERVAL_S) -> None:
     with only_one(settings.AMULET.data_dir / "reconcile.lock") as alone:
         if not alone:
             raise AnotherAtWork("another reconciler is at work on this state folder")
+        name = socket.gethostname()[:NAME_MAX]  # one machine, or one pod, has one TorchServe
         run(
             connections.management(),
             _wanted,
             wait=stopped.wait,
             interval_s=interval_s,
-            looked=partial(beat, Service.TORCHSERVE),
+            looked=partial(beat, Service.TORCHSERVE, name=name),
         )
+        farewell(Service.TORCHSERVE, name=name)
 
 
 def _wanted() -> set[BackendVersion]:

@@ -10,10 +10,10 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.contrib.filters.admin import AllValuesCheckboxFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import action, display
 
-from console.pages import ReadOnlyAdmin, ask, page, row_action
+from console.pages import FewValuesFilter, ReadOnlyAdmin, ask, page, row_action
 from console.rollout import services
 from console.rollout.models import Firing, Mode, Route, Rule
 from console.rollout.rollback_page import rollback_url
@@ -28,7 +28,7 @@ class RouteAdmin(ReadOnlyAdmin):
     """Who answers now, and what answered when."""
 
     list_display = ("model", "version", "mode_badge", "started_at", "started_by", "why", "ended_at", "what")
-    list_filter = (("model", AllValuesCheckboxFilter), ("mode", ChoicesCheckboxFilter), "ended_at")
+    list_filter = (("model", FewValuesFilter), ("mode", ChoicesCheckboxFilter), "ended_at")
     list_filter_submit = True
     list_select_related = ("version", "started_by")
     ordering = ("-pk",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.core.exceptions import ValidationError
 from django.utils.dateparse import parse_datetime
@@ -12,7 +12,7 @@ from django.utils.timezone import get_current_timezone, is_naive, localtime, now
 from django.utils.translation import gettext as _
 
 from console.card_words import detector_text
-from console.clients.models import Client
+from console.clients.queries import few_clients, names_with
 from console.errors import Refusal
 from console.instants import gregorian, in_utc
 from console.moments import MomentField
@@ -20,27 +20,37 @@ from console.rollout.models import Mode
 from console.rollout.queries import served_models
 from console.rollout.time_machine import Part, Then, look
 
+CHOICES_MAX: Final = 100  # clients in one list; of more, one is named
+LIKE_MAX: Final = 20  # that are offered where a part of a name was typed
+
 
 def then_context(*, client: str, at: str, model: str) -> dict[str, Any]:
-    """The context of `rollout/then.html`, from what the address says. At most nine queries."""
+    """The context of `rollout/then.html`, from what the address says. At most ten queries, whatever there is."""
+    client = client.strip()
     context: dict[str, Any] = {
-        "clients": list(Client.objects.order_by("name").values_list("client_id", "name")),
+        "clients": few_clients(most=CHOICES_MAX),  # None: too many to choose from
         "models": [served.model for served in served_models()],
         "client": client,
         "at": at or date_format(localtime(now()), "DATETIME_FORMAT"),
         "model": model,
         "problem": "",
+        "wrong": "",  # the field that the problem is about
+        "like": [],
+        "more_like": False,
         "found": None,
     }
     if not client:
         return context
     moment = _typed(at)
     if moment is None:
-        return context | {"problem": _("Write the day and the time as 2026-12-31 09:30, or as it stands on a page.")}
+        text = _("Write the day and the time as 2026-12-31 09:30, or as it stands on a page.")
+        return context | {"problem": text, "wrong": "at"}
     try:
         found = look(client=client, at=moment, model=model)
     except Refusal as refusal:
-        return context | {"problem": refusal.message}
+        like = names_with(client, most=LIKE_MAX + 1) if refusal.field == "client" else []
+        offered = {"like": like[:LIKE_MAX], "more_like": len(like) > LIKE_MAX}
+        return context | offered | {"problem": refusal.message, "wrong": refusal.field}
     return context | {"found": found, "parts": [_part(part) for part in found.parts], "permission": _permission(found)}
 
 

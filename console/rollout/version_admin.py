@@ -13,11 +13,11 @@ from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.contrib.filters.admin import AllValuesCheckboxFilter, ChoicesCheckboxFilter
+from unfold.contrib.filters.admin import ChoicesCheckboxFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 
-from console.pages import NUMBER_DIGITS_MAX, ReadOnlyAdmin, ask, page, row_action
+from console.pages import NUMBER_DIGITS_MAX, FewValuesFilter, ReadOnlyAdmin, ask, page, row_action
 from console.registry import services as registry_services
 from console.registry.models import ModelVersion, State
 from console.rollout import experiments, queries, rollback_page, services
@@ -36,7 +36,7 @@ from console.torchserve import connections
 @admin.register(ModelVersion)
 class ModelVersionAdmin(ReadOnlyAdmin):
     list_display = ("named", "state_badge", "traffic", "macro_f1", "note_short", "uploaded_by", "uploaded_at")
-    list_filter = (("state", ChoicesCheckboxFilter), ("model", AllValuesCheckboxFilter))
+    list_filter = (("state", ChoicesCheckboxFilter), ("model", FewValuesFilter))
     list_filter_submit = True
     search_fields = ("model", "version", "note", "sha256", "filename")
     search_help_text = gettext_lazy("Part of a version, model, note, file or SHA-256")

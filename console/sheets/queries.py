@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from console.review.agreement import Concord, Share, cohen, score_interval
 from console.sheets.models import Sheet, SheetAnswer, SheetItem, Verdict
@@ -132,12 +132,14 @@ def _part(name: str, rows: Iterable[SheetAnswer]) -> Part:
     return Part(name, sum(map(len, good.values())), score_interval(share, len(good)))
 
 
-def answers_by_prediction(prediction_ids: Sequence[UUID]) -> Mapping[UUID, list[SheetAnswer]]:
-    """What was said on review sheets of their photographs, oldest first. A query for some hundred; joins the item."""
-    found: dict[UUID, list[SheetAnswer]] = {}
+def items_by_prediction(prediction_ids: Sequence[UUID]) -> list[SheetItem]:
+    """Where their photographs lie on review sheets, with what was said of them, oldest first, without the pictures.
+
+    Two queries for some hundred.
+    """
+    found: list[SheetItem] = []
+    rows = SheetItem.objects.prefetch_related(Prefetch("answers", SheetAnswer.objects.order_by("pk")))
     for start in range(0, len(prediction_ids), _IDS_AT_ONCE):
-        some = list(prediction_ids[start : start + _IDS_AT_ONCE])
-        for answer in SheetAnswer.objects.select_related("item").filter(item__prediction__in=some).order_by("pk"):
-            if answer.item.prediction_id is not None:
-                found.setdefault(answer.item.prediction_id, []).append(answer)
+        some = rows.filter(prediction__in=prediction_ids[start : start + _IDS_AT_ONCE])
+        found += some.defer("photo", "overlay").order_by("pk")
     return found

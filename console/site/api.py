@@ -67,6 +67,7 @@ class WhatWaits(APIView):
 
 class ServiceStateSerializer(serializers.Serializer[ServiceState]):
     service = serializers.ChoiceField(choices=[(service.value, service.value) for service in Service])
+    name = serializers.CharField(allow_blank=True, help_text="Which of them, where there may be several.")
     health = serializers.ChoiceField(
         choices=[(health.value, health.value) for health in Health],
         help_text=f"silent: nothing was heard for {SILENT_AFTER.seconds} s. unwell: it lives, and `problem` says more.",
@@ -84,7 +85,7 @@ class Services(APIView):
 
     @extend_schema(responses=ServicesSerializer)
     def get(self, request: Request) -> Response:
-        """Whether everything runs, as home says it: the last sign of life of each kind of process."""
+        """Whether everything runs, as home says it: the last sign of life of each process that is listened to."""
         return Response(ServicesSerializer({"services": service_states()}).data)
 
 

@@ -6,7 +6,8 @@ processes have to say they have said to the database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,7 +24,7 @@ from console.predictions.names import class_names
 from console.predictions.page import DISCLAIMERS
 from console.predictions.queries import newest_first
 from console.pulse.models import Service
-from console.pulse.queries import Health, service_states
+from console.pulse.queries import Health, ServiceState, service_states
 from console.registry.queries import waiting_for_approval
 from console.review.models import State, Why
 from console.review.queries import longest_waiting, withholds
@@ -92,8 +93,8 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "cards": cards,
         "waiting": waiting_for(person),
         "services": [
-            (_SERVICES[state.service], *_HEALTH[state.health], _heard(state.heard_at), state.problem)
-            for state in service_states()
+            (_SERVICES[state.service], name, *_HEALTH[state.health], _heard(state.heard_at), state.problem)
+            for state, name in _named(service_states())
         ],
         "traffic": drawn,
         "disclaimers": DISCLAIMERS,
@@ -112,6 +113,12 @@ def fill(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         "audit_entries": audit_entries,
         "sees_routes": may("rollout.view_route"),
     }
+
+
+def _named(states: Sequence[ServiceState]) -> Iterator[tuple[ServiceState, str]]:
+    """Each with its name, which says something where there are several of its kind."""
+    number = Counter(state.service for state in states)
+    return ((state, state.name if number[state.service] > 1 else "") for state in states)
 
 
 def _heard(at: datetime | None) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden, HttpResponseServerError, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.template import loader
 from django.template.response import TemplateResponse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -47,6 +50,8 @@ TITLE_OF: Final[dict[int, str]] = {
 }
 CONTENT_TYPE: Final = "application/problem+json"
 FAULT_ID_BYTES: Final = 6
+AWAY_S: Final = 5  # after which a database that was started anew may answer
+_AWAY: Final = (OperationalError, InterfaceError)
 
 
 def answer(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -136,12 +141,29 @@ def form_over(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def own_fault(request: HttpRequest) -> HttpResponse:
-    """Django's handler500: the log has what happened, and its caller the id under which it stands there."""
+    """Django's handler500: the log has what happened, and its caller the id under which it stands there.
+
+    A database that is away is nobody's mistake, and passes: whoever asked is told to come again.
+    """
     fault_id = secrets.token_hex(FAULT_ID_BYTES)
     setattr(request, logs.FAULT_ID, fault_id)  # Django logs the request after this
-    if not _is_rest(request):
-        return HttpResponseServerError(loader.render_to_string("500.html", {"fault_id": fault_id}))
-    return _refused(500, f"This is our own fault: the log has it under {fault_id}.", "internal")
+    away = _is_away(sys.exception())  # it calls this while it handles what happened
+    status, reason = (503, "not_available") if away else (500, "internal")
+    if _is_rest(request):
+        said = "The database does not answer now" if away else "This is our own fault"
+        answered = _refused(status, f"{said}: the log has it under {fault_id}.", reason)
+    else:
+        page = loader.render_to_string("503.html" if away else "500.html", {"fault_id": fault_id})
+        answered = HttpResponse(page, status=status)
+    if away:
+        answered["Retry-After"] = str(AWAY_S)
+    return answered
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether it is that the database cannot be asked; a table or column that is not there is a fault of ours."""
+    # SQLite's driver has one kind of error for both.
+    return isinstance(error, _AWAY) and getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR
 
 
 def _refused(status: int, detail: str, reason: str) -> HttpResponse:
@@ -153,13 +175,21 @@ def _is_rest(request: HttpRequest) -> bool:
 
 
 class RefusalsAsPages:
-    """Middleware: a refusal that a page did not handle itself becomes a plain page with its sentence."""
+    """Middleware: a refusal that a page did not handle itself becomes a plain page with its sentence.
+
+    Django refuses a method without a word, and a browser then shows a page of its own that leads nowhere.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self._get_response(request)
+        answered = self._get_response(request)
+        if answered.status_code == 405 and not answered.content and not _is_rest(request):
+            said = _("This address takes what a form sends, and cannot be opened by itself. Nothing was changed.")
+            context = {"title": _(TITLE_OF[405]), "message": said}
+            answered.content = loader.render_to_string("console/refusal.html", context, request)
+        return answered
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, Refusal):

@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -19,7 +19,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_otp.plugins.otp_totp.models import TOTPDevice
 from qrcode.image.svg import SvgPathImage
-from unfold.contrib.filters.admin import AllValuesCheckboxFilter
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.widgets import (
@@ -30,7 +29,7 @@ from unfold.widgets import (
 )
 
 from console.key_page import STANDING_COLOURS, key_page, standing, times
-from console.pages import ExpiryForm, ReadOnlyAdmin, SeenForm, ask, is_number, page, row_action
+from console.pages import ExpiryForm, FewValuesFilter, ReadOnlyAdmin, SeenForm, ask, is_number, page, row_action
 from console.row_page import Fact
 from console.staff import queries, services
 from console.staff.models import ApiToken, User
@@ -277,7 +276,9 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     list_display_links = ("name",)
     list_select_related = ("user", "made_with")
-    list_filter = (("user__username", AllValuesCheckboxFilter),)
+    list_filter = (("user__username", FewValuesFilter),)
+    search_fields = ("name", "key_id", "user__username")
+    search_help_text = gettext_lazy("Part of a token's name, of what it is known by, or of its owner's name")
     ordering = ("-created_at",)
     when_empty = gettext_lazy("Make one for each script that calls the management interface.")
     actions_list = ("new_token",)
@@ -386,7 +387,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def revoke(self, request: HttpRequest, object_id: int) -> HttpResponse:
         token = self.get_queryset(request).filter(pk=object_id).first()
         if token is None:
-            return redirect(reverse("admin:staff_apitoken_changelist"))
+            raise Http404
 
         made = queries.made_with(token)
 

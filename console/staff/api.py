@@ -189,6 +189,7 @@ class StaffReset(APIView):
 
 class TokenFilter(filters.FilterSet):
     of = filters.CharFilter(field_name="user__username", help_text="Whose they are, by name.")
+    search = PartOf("name", "key_id", "user__username")
 
     class Meta:
         model = ApiToken

@@ -13,6 +13,7 @@ from console import steady
 from tests.console_ready import ready
 
 if TYPE_CHECKING:
+    from console.staff.models import User
     from console.vault.models import Consent
 
 ready()
@@ -31,6 +32,15 @@ def consent(db: None) -> Consent:
     from tests.unit.console.shop import agreed
 
     return agreed()
+
+
+@pytest.fixture
+def officer(db: None) -> User:
+    """Who answers for people's data."""
+    from console.site.roles import Role
+    from tests.unit.console.people import member
+
+    return member(Role.PRIVACY_OFFICER)
 
 
 @pytest.fixture

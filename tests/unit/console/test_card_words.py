@@ -57,6 +57,21 @@ def test_english_pages_say_what_stands_on_the_card(figures: tuple[MetricCard, ..
         assert sentence_text(card.data) == card.data
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        "by hand; the 1 photograph of the back",
+        "1 photograph of coins that no border was placed by, as each version scores them, against those it never saw "
+        "of by hand",
+        "by hand; 1 object with 2 photographs, each photograph answered alone",
+    ],
+)
+def test_a_single_photograph_is_read_in_thai_too(data: str) -> None:
+    assert sentence_text(data) == data
+    with override("th"):
+        assert [word for word in english_in(sentence_text(data)) if word != "back"] == []
+
+
 @pytest.mark.parametrize("method", [METHOD, "none: nothing was fitted"])
 def test_a_split_is_read_in_thai(method: str) -> None:
     assert sentence_text(method) == method

@@ -29,3 +29,28 @@ document.addEventListener("DOMContentLoaded", () => {
         row.hidden = false;  // without a script it would do nothing
     }
 });
+
+// What opens over a list's filters: a list of choices, the theme's calendar, its clock.
+window.opensWithinFilters = () => [...document.querySelectorAll(".select2-container--open, .calendarbox, .clockbox")]
+    .some((part) => part.checkVisibility());
+
+// The calendar and the clock lie over the whole window and stand at the end of the page: the keyboard went on behind them.
+// It is led into them, kept there while they are open, and back to where they were opened from.
+let opener = null;
+function leadIntoBox() {
+    const box = opener && document.getElementById(opener.id.replace("link", "box"));
+    if (!box) return;
+    const now = document.activeElement;
+    if (box.checkVisibility()) {
+        if (!box.contains(now)) (box.querySelector(":is(.selected, .today) a") ?? box.querySelector(":is(td, li) a")).focus();
+        return;
+    }
+    if (now === document.body || box.contains(now)) opener.focus();
+    opener = null;
+}
+// Django's own listeners end the event; what they did is there when all of them have run.
+document.addEventListener("click", (event) => {
+    opener = event.target.closest("[id^=calendarlink], [id^=clocklink]") ?? opener;
+    setTimeout(leadIntoBox);
+}, true);
+document.addEventListener("keyup", () => setTimeout(leadIntoBox), true);

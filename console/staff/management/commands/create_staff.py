@@ -13,6 +13,7 @@ from console.staff.services import NewStaff, create_user
 
 class Command(BaseCommand):
     help = "Makes a member of staff and prints the first password, second factor and token, once."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name")

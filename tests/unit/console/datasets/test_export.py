@@ -47,11 +47,6 @@ BEST, OTHER = CLASSES[:2]
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def expert() -> User:
     return member(Role.REVIEWER)
 

@@ -156,7 +156,7 @@ class TestPrediction:
         assert "did not ask for it" in expert.get(change_page(event)).content.decode()
         assert expert.get(picture("photograph", event)).status_code == 404
         missing = reverse("admin:predictions_prediction_change", args=[uuid4()])
-        assert expert.get(missing).status_code == 302
+        assert expert.get(missing).status_code == 404
 
     @pytest.mark.parametrize(
         ("query", "count"),

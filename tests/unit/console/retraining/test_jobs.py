@@ -90,11 +90,6 @@ def malee() -> User:
     return malee
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 @pytest.fixture(autouse=True)
 def photographs(malee: User, officer: User) -> None:
     """Three labelled photographs of two people who agreed."""

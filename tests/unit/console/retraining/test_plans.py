@@ -46,11 +46,6 @@ def malee() -> User:
     return member(Role.MODEL_ENGINEER)
 
 
-@pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
 def learnt_from(dataset: Dataset, malee: User, number: int) -> ModelVersion:
     version = a_version(
         malee, model=MODEL, number=number, state=State.APPROVED, approver=member(Role.APPROVER, f"a{number}")

@@ -228,6 +228,10 @@ class TestDouble:
 
     def test_a_disagreement_is_settled_by_a_third_person_only(self, experts: tuple[User, User, User]) -> None:
         item = queued(opinions=2)
+        desk = at_the_desk(experts[2])
+        early = desk.get(reverse("admin:review_reviewitem_settle_one"), follow=True).content.decode()
+        assert "No disagreement waits for you." in early  # and no more: the item waits
+        assert "Nothing waits for you." not in early
         say(experts[0], item, SOMDEJ)
         say(experts[1], item, SIVALI)
         assert (state_of(item), queries.waiting(experts[2]).disputed, queries.open_count()) == (State.DISPUTED, 1, 0)
@@ -235,7 +239,6 @@ class TestDouble:
             assert services.take_next(actor=one_of_the_two, state=State.DISPUTED) is None
             with pytest.raises(Conflict, match="another person"):
                 services.take(actor=one_of_the_two, item_id=item.pk)
-        desk = at_the_desk(experts[2])
         page = desk.get(reverse("admin:review_reviewitem_settle_one"), follow=True)
         shown = page.content.decode()
         assert "Your answer settles it" in shown

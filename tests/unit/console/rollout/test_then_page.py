@@ -12,8 +12,9 @@ from django.utils.formats import date_format
 from django.utils.timezone import localtime, now
 
 from console.clients import services as clients
+from console.clients.models import Client as Caller
 from console.rollout.models import Route
-from console.rollout.then_page import then_context
+from console.rollout.then_page import CHOICES_MAX, LIKE_MAX, then_context
 from console.site.roles import Role
 from tests.unit.console.people import browser, member
 from tests.unit.console.rollout.desk import Desk, desk_in_production
@@ -64,6 +65,34 @@ def test_what_the_page_begins_with_is_taken(desk: Desk, language: str) -> None:
     assert desk.first.version in ask(person, written, language)
 
 
-def ask(person: Client, at: str, language: str) -> str:
-    asked = {"client": "web-shop", "at": at}
+@pytest.mark.parametrize(
+    ("language", "more"), [("th", "ยังมีอีก: พิมพ์ชื่อให้ยาวขึ้น"), ("en", "There are more: write more of the name.")]
+)
+def test_of_many_clients_one_is_named_and_a_part_of_its_name_leads_to_it(desk: Desk, language: str, more: str) -> None:
+    """A list of all of them would be as long as there are clients, and nobody goes through it."""
+    person, at = browser(desk.somchai), WRITTEN[language][0]
+    assert '<select name="client"' in ask(person, at, language)
+    Caller.objects.bulk_create(Caller(name=f"kiosk {number:03d}") for number in range(CHOICES_MAX))
+    assert 'value="web-shop"' in ask(person, at, language)
+    assert desk.first.version in ask(person, at, language, client=" web-shop ")
+    begun = ask(person, at, language, client="kiosk")
+    assert "<option" not in begun
+    assert (begun.count(">kiosk "), more in begun) == (LIKE_MAX, True)
+    narrower = ask(person, at, language, client="kiosk 07")
+    assert (narrower.count(">kiosk "), more in narrower) == (10, False)
+    meant = unescape(ask(person, at, language, client="SHOP").split('href="?client=')[1].split('"')[0])
+    led = person.get(f"/admin/rollout/route/then/?client={meant}", headers={"accept-language": language})
+    assert desk.first.version in led.content.decode()
+
+
+@pytest.mark.parametrize(("client", "at", "wrong"), [("nobody", "2024-12-31 09:30", "client"), ("web-shop", "?", "at")])
+def test_the_field_that_is_wrong_says_so(desk: Desk, client: str, at: str, wrong: str) -> None:
+    Caller.objects.bulk_create(Caller(name=f"kiosk {number:03d}") for number in range(CHOICES_MAX))
+    page = ask(browser(desk.somchai), at, "en", client=client)
+    refused = [part.split(">")[0] for part in page.split("<input ") if 'aria-describedby="then-problem"' in part]
+    assert [part.split('name="')[1].split('"')[0] for part in refused] == [wrong]
+
+
+def ask(person: Client, at: str, language: str, *, client: str = "web-shop") -> str:
+    asked = {"client": client, "at": at}
     return person.get("/admin/rollout/route/then/", asked, headers={"accept-language": language}).content.decode()

@@ -46,11 +46,6 @@ LEAVES, STAYS = "customer-1", "customer-2"
 
 
 @pytest.fixture
-def officer() -> User:
-    return member(Role.PRIVACY_OFFICER)
-
-
-@pytest.fixture
 def sheet(officer: User, tmp_path: Path) -> Sheet:
     """Of the one who will leave, of one who stays, and of somebody from elsewhere."""
     reviewer, names = member(Role.REVIEWER, "ladda"), ["elsewhere.png"]

@@ -101,6 +101,7 @@ def test_openapi_is_valid_and_was_made_without_a_warning() -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("static_files")
 def test_health_says_alive_ready_and_counts() -> None:
     browser = Browser()
     assert browser.get("/healthz").json() == {"status": "ok"}

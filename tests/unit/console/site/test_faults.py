@@ -8,7 +8,9 @@ from typing import NoReturn
 
 import pytest
 import structlog
-from django.http import HttpRequest
+from django.db import connection
+from django.db.utils import ConnectionHandler
+from django.http import HttpRequest, HttpResponse
 from django.test import Client as Browser
 from django.urls import path
 
@@ -25,35 +27,54 @@ def breaks(request: HttpRequest) -> NoReturn:
     raise RuntimeError("a secret of ours")
 
 
+def asks(request: HttpRequest) -> HttpResponse:
+    away = {"ENGINE": "django.db.backends.sqlite3", "NAME": "/no/such/folder/a secret of ours"}
+    return HttpResponse(ConnectionHandler({"default": away})["default"].cursor())
+
+
+def lacks(request: HttpRequest) -> HttpResponse:
+    with connection.cursor() as cursor:
+        return HttpResponse(cursor.execute('SELECT a FROM "a secret of ours"'))
+
+
 # As an address book of its own, for the console has no page that breaks.
-urlpatterns = [*urls.urlpatterns, path("breaks/", breaks), path("api/v1/breaks/", breaks)]
+urlpatterns = [
+    *urls.urlpatterns,
+    *(path(f"{prefix}{view.__name__}/", view) for view in (breaks, asks, lacks) for prefix in ("", "api/v1/")),
+]
 handler500 = urls.handler500
 
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize(
-    ("address", "language", "said"),
+    ("address", "language", "status", "said"),
     [
-        ("/breaks/", "en", "This is our fault"),
-        ("/breaks/", "th", "เป็นความผิดพลาดของระบบ"),
-        ("/api/v1/breaks/", "en", "This is our own fault"),
+        ("/breaks/", "en", 500, "This is our fault"),
+        ("/breaks/", "th", 500, "เป็นความผิดพลาดของระบบ"),
+        ("/api/v1/breaks/", "en", 500, "This is our own fault"),
+        ("/lacks/", "en", 500, "This is our fault"),
+        ("/asks/", "en", 503, "The database does not answer now"),
+        ("/asks/", "th", 503, "ฐานข้อมูลไม่ตอบสนองในขณะนี้"),
+        ("/api/v1/asks/", "en", 503, '"reason": "not_available"'),
     ],
 )
 def test_a_fault_is_found_in_the_log_by_what_its_page_says(
-    address: str, language: str, said: str, caplog: pytest.LogCaptureFixture
+    address: str, language: str, status: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     asking = Browser(raise_request_exception=False)
     answered = asking.get(f"{address}?who=somchai", headers={"Accept-Language": language})
     page = answered.content.decode()
-    assert answered.status_code == 500
+    assert answered.status_code == status
     assert said in page
+    assert ("Retry-After" in answered) is (status == 503)
+    assert ('href="/admin/"' in page) is ("/api/" not in address)  # the way back
     assert "secret" not in page
     named = re.search(r"(?:under|รหัส) ([0-9a-f]{12})", page)
     assert named is not None
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     line = _as_logged(record)
     assert f'"fault_id": "{named[1]}"' in line
-    assert "a secret of ours" in line
+    assert ("a secret of ours" if status == 500 else "unable to open database file") in line
     assert f'"request": "GET {address}"' in line
     assert "somchai" not in line  # the query, in which people are looked for by name, is not told
 
@@ -63,6 +84,16 @@ def _as_logged(record: logging.LogRecord) -> str:
     formatters = [handler.formatter for handler in logging.getLogger().handlers]
     ours = next(each for each in formatters if isinstance(each, structlog.stdlib.ProcessorFormatter))
     return ours.format(record)
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "cannot be opened by itself"), ("th", "เปิดโดยตรงไม่ได้")])
+def test_an_address_that_only_forms_are_sent_to_says_so_and_leads_back(language: str, said: str) -> None:
+    answered = browser(member(Role.VIEWER)).get("/admin/logout/", headers={"Accept-Language": language})
+    assert answered.status_code == 405
+    assert "POST" in answered["Allow"]
+    page = answered.content.decode()
+    assert said in page
+    assert 'href="/admin/"' in page
 
 
 @pytest.mark.parametrize(

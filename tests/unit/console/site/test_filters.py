@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
@@ -17,12 +18,14 @@ from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from console.audit.models import Entry
+from console.clients.models import ApiKey, Client
 from console.clients.services import create_client, create_key
-from console.pages import ReadOnlyAdmin
+from console.pages import BOXES_MAX, ReadOnlyAdmin
 from console.privacy.services import receive
 from console.registry.models import ModelVersion, State
 from console.sheets.models import Kind, Sheet
 from console.site.roles import Role
+from console.staff.models import User
 from console.staff.services import create_token
 from console.webhooks.models import Delivery, Endpoint
 from console.webhooks.models import State as Sent
@@ -65,7 +68,7 @@ PAGES: Final[Mapping[str, Rest]] = {
     "rollout.experiment": Rest("experiments/", {"outcome": "outcome", "measure": "measure"}),
     "rollout.route": Rest("routes/", {"model": "model", "mode": "mode", "ended_at": "ended"}),
     "sheets.sheet": Rest("sheets/", {"kind": "kind"}),
-    "staff.apitoken": Rest("staff/tokens/", {"user__username": "of"}),
+    "staff.apitoken": Rest("staff/tokens/", {"user__username": "of", "?": "search"}),
     "staff.user": Rest("staff/", {"?": "search"}),
     "vault.consent": Rest("consents/", {"purpose": "purpose", "?": "subject"}),
     "vault.subject": Rest("subjects/", {"?": "subject"}),
@@ -154,6 +157,33 @@ def test_a_client_leads_to_its_keys_and_to_no_others() -> None:
     shown = browser(lead).get(f"/admin/clients/client/{kiosk.pk}/keys/", follow=True)
     assert shown.status_code == 200
     assert [key.pk for key in shown.context["cl"].result_list] == [keys[0].pk]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("static_files")
+def test_a_filter_offers_what_its_list_has_and_of_many_what_was_asked_for() -> None:
+    viewer, lead = member(Role.VIEWER), member(Role.ADMINISTRATOR)
+
+    def offered(person: User, address: str, asked: Mapping[str, str]) -> list[str]:
+        page = browser(person).get(address, asked).content.decode()
+        return sorted(re.findall(r'type="checkbox" name="(?:client__name|user__username)" value="([^"]*)"', page))
+
+    tokens, keys = "/admin/staff/apitoken/", "/admin/clients/apikey/"
+    assert offered(viewer, tokens, {}) == [viewer.username]  # and nobody whose tokens they are not shown
+    assert offered(lead, tokens, {}) == sorted([viewer.username, lead.username])
+    for number in range(3):
+        create_key(actor=lead, client_id=create_client(actor=lead, name=f"kiosk-{number}").pk, expires_at=None)
+    assert offered(lead, keys, {}) == ["kiosk-0", "kiosk-1", "kiosk-2"]
+    many = Client.objects.bulk_create(Client(name=f"stall {number}") for number in range(BOXES_MAX))
+    ApiKey.objects.bulk_create(
+        ApiKey(client=client, key_id=f"{client.pk:012x}", digest=b"%032d" % client.pk, created_by=lead)
+        for client in many
+    )
+    assert offered(lead, keys, {}) == []
+    assert offered(lead, keys, {"client__name": "kiosk-1"}) == ["kiosk-1"]
+    assert [found.client.name for found in browser(lead).get(keys, {"q": "kiosk-2"}).context["cl"].result_list] == [
+        "kiosk-2"
+    ]
 
 
 @pytest.mark.django_db

@@ -203,29 +203,69 @@ def test_home_says_which_service_is_silent_and_which_has_a_problem() -> None:
     pulse.beat(Service.GATEWAY)
     pulse.beat(Service.TORCHSERVE, "TorchServe does not answer")
     assert [state.health for state in service_states()] == [Health.WELL, Health.UNWELL, Health.UNKNOWN, Health.UNKNOWN]
-    Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() - timedelta(minutes=5))
+    Pulse.objects.filter(service=Service.GATEWAY).update(beaten_at=now() - timedelta(minutes=5))
     assert service_states()[0].health is Health.SILENT
     # Heard of before a clock was set back, and never since.
-    Pulse.objects.filter(pk=Service.GATEWAY).update(beaten_at=now() + timedelta(hours=1))
+    Pulse.objects.filter(service=Service.GATEWAY).update(beaten_at=now() + timedelta(hours=1))
     assert service_states()[0].health is Health.SILENT
     page = shown(at_home(member(Role.VIEWER)))
     for words_ in ("silent", "TorchServe does not answer", "never heard of"):
         assert words_ in page
 
 
+def test_of_several_each_is_told_of_by_its_name_until_it_is_long_gone() -> None:
+    def told() -> list[tuple[str, Health, str]]:
+        return [(state.name, state.health, state.problem) for state in service_states() if state.name]
+
+    def heard_of_before(name: str, age: timedelta) -> None:
+        Pulse.objects.filter(name=name).update(beaten_at=now() - age)
+
+    viewer = member(Role.VIEWER)
+    pulse.beat(Service.GATEWAY, name="gateway-0")
+    assert "gateway-0" not in shown(at_home(viewer))  # the only one
+    pulse.beat(Service.GATEWAY, name="gateway-1")
+    pulse.beat(Service.TORCHSERVE, "tablets v2: no room", name="gateway-1")
+    pulse.beat(Service.TORCHSERVE, name="gateway-0")  # later, and well: that of the other is no less true
+    heard_of_before("gateway-0", timedelta(hours=23))
+    assert told() == [
+        ("gateway-0", Health.SILENT, ""), ("gateway-1", Health.WELL, ""),
+        ("gateway-0", Health.SILENT, ""), ("gateway-1", Health.UNWELL, "tablets v2: no room"),
+    ]  # fmt: skip
+    page = shown(at_home(viewer))
+    for words_ in ("gateway-0", "gateway-1", "tablets v2: no room", "silent"):
+        assert words_ in page
+    heard_of_before("gateway-0", timedelta(hours=25))
+    assert told() == [("gateway-1", Health.WELL, ""), ("gateway-1", Health.UNWELL, "tablets v2: no room")]
+    heard_of_before("gateway-1", timedelta(hours=26))
+    assert [(name, health) for name, health, _ in told()] == [
+        ("gateway-0", Health.SILENT)
+    ] * 2  # the last that was heard
+    pulse.beat(Service.GATEWAY, name="gateway-2")
+    assert set(Pulse.objects.filter(service=Service.GATEWAY).values_list("name", flat=True)) == {"gateway-2"}
+
+
+def test_one_of_several_that_ends_as_it_was_told_to_is_missed_by_nobody_and_the_only_one_is() -> None:
+    pulse.beat(Service.TORCHSERVE, name="console-a")
+    pulse.farewell(Service.TORCHSERVE, name="console-a")
+    assert [each.name for each in Pulse.objects.all()] == ["console-a"]
+    pulse.beat(Service.TORCHSERVE, name="console-b")
+    pulse.farewell(Service.TORCHSERVE, name="console-a")
+    assert [each.name for each in Pulse.objects.all()] == ["console-b"]
+
+
 def test_a_script_hears_the_same(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
     moment = now()
-    pulse.beat(Service.GATEWAY)
+    pulse.beat(Service.GATEWAY, name="gateway-0")
     pulse.beat(Service.TORCHSERVE, "TorchServe does not answer")
     Pulse.objects.create(service=Service.WORKER, beaten_at=moment - timedelta(minutes=5), problem="the broker is away")
     script = caller(Role.VIEWER)
     with django_assert_max_num_queries(5):
         told = script.get("/api/v1/health/").json()["services"]
-    assert [(each["service"], each["health"], each["problem"]) for each in told] == [
-        ("gateway", "well", ""),
-        ("torchserve", "unwell", "TorchServe does not answer"),
-        ("worker", "silent", ""),  # of then
-        ("signer", "unknown", ""),
+    assert [(each["service"], each["name"], each["health"], each["problem"]) for each in told] == [
+        ("gateway", "gateway-0", "well", ""),
+        ("torchserve", "", "unwell", "TorchServe does not answer"),
+        ("worker", "", "silent", ""),  # of then
+        ("signer", "", "unknown", ""),
     ]
     assert [each["heard_at"] and datetime.fromisoformat(each["heard_at"]) >= moment for each in told] == [
         True, True, False, None,
@@ -250,9 +290,11 @@ def test_the_gateway_s_look_at_the_policy_is_its_sign_of_life() -> None:
     from django.conf import settings
 
     token = settings.AMULET.control_token().decode()
-    answer = Client().get("/internal/policy", headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 200
-    assert Pulse.objects.get().service == Service.GATEWAY
+    for query, name in (({}, ""), ({"gateway": "ประตู 1"}, "ประตู 1"), ({"gateway": "x" * 1000}, "x" * 128)):
+        Pulse.objects.all().delete()
+        answer = Client().get("/internal/policy", query, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+        assert [(each.service, each.name) for each in Pulse.objects.all()] == [(Service.GATEWAY, name)]
 
 
 def test_an_empty_console_says_what_comes_first() -> None:

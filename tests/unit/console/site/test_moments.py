@@ -76,6 +76,9 @@ def test_a_leap_day_of_the_buddhist_era_is_a_day() -> None:
         ("th", ["31/12/2569", "เที่ยง"], "โปรดเขียนเวลาแบบ 09:30"),
         ("en", ["5/4/2027", "18:00"], "Write the day as 2026-12-31."),
         ("en", ["2026-12-31", ""], "Write the time as 09:30."),
+        ("th", ["31/02/2569", "07:00"], "ไม่มีวันดังกล่าว"),
+        ("en", ["2026-02-29", "07:00"], "There is no such day."),
+        ("en", ["2026-13-01", "07:00"], "There is no such day."),
     ],
 )
 def test_what_is_no_day_is_refused_with_what_would_be_one(language: str, typed: list[str], said: str) -> None:

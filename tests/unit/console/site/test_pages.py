@@ -12,6 +12,7 @@ from django.urls import reverse
 from django_otp.oath import TOTP
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from console.audit.models import Entry
 from console.audit.queries import entries_about
 from console.audit.words import words_with
 from console.clients import services as clients
@@ -213,7 +214,7 @@ def test_somebody_is_hired_and_sees_only_their_own_tokens() -> None:
     assert others.exists()
     assert not any(token.key_id in page for token in others)
     foreign = reverse("admin:staff_apitoken_revoke", args=[others[0].pk])
-    assert viewer.post(foreign).status_code == 302
+    assert viewer.post(foreign).status_code == 404
     assert not ApiToken.objects.exclude(revoked_at=None).exists()
 
 
@@ -297,6 +298,20 @@ def test_a_list_that_is_never_counted_tells_no_size_and_where_it_ends() -> None:
     beyond = browser.get(address, {"p": "40"}).content.decode()
     assert "The list ends before it." in beyond
     assert "Nothing here yet" not in beyond
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "signed in"), ("th", "เข้าสู่ระบบ")])
+def test_an_entry_says_what_was_done_and_a_version_of_which_model_it_is(language: str, said: str) -> None:
+    """Both stood in the window's title alone, where few look and an erased entry has nothing else."""
+    browser, lead = at_the_desk(Role.ADMINISTRATOR)
+    version = a_version(lead, number=1)
+    entry = Entry.objects.get(type="staff.signed_in")
+    for name, row, words in (
+        ("audit_entry_change", entry.pk, said),
+        ("registry_modelversion_change", version.pk, version.model),
+    ):
+        page = browser.get(reverse(f"admin:{name}", args=[row]), headers={"Accept-Language": language}).content.decode()
+        assert re.search(rf"<td>{re.escape(words)}\b", page), name
 
 
 def test_a_heading_keeps_a_name_as_it_is_written() -> None:

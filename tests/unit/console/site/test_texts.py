@@ -194,3 +194,15 @@ def test_a_percentage_is_written_in_one_way() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
     assert [found[0] for text in said for found in re.finditer(r".{0,40}" + _APART.pattern, text)] == []
+
+
+def test_thai_letters_come_from_a_thai_font_whatever_the_machine_has() -> None:
+    """Behind system-ui, Chromium leaves boxes for some words."""
+    styles = [
+        file for file in CONSOLE.rglob("*") if file.suffix in {".css", ".html"} and "system-ui" in file.read_text()
+    ]
+
+    assert styles
+    for file in styles:
+        for before, _ in re.findall(r"(font(?:-family)?:[^;]*?)(system-ui)", file.read_text()):
+            assert "Noto Sans Thai" in before, file
