@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from model_store import leftovers
+
 _DIGEST_BYTES: Final = hashlib.sha256().digest_size
 
 
@@ -27,7 +29,7 @@ def read(file: Path) -> bytes | None:
 def write(file: Path, content: bytes) -> None:
     """Its folder is made, for this user alone. Raises OSError, and then the file is as it was."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=".", dir=file.parent)
+    handle, scratch = tempfile.mkstemp(prefix=leftovers.NEW, dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(hashlib.sha256(content).digest() + content)

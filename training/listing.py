@@ -1,4 +1,4 @@
-"""Names in a sentence: the first few of many, and how many more there are."""
+"""Names and numbers in a sentence: the first few of many and how many more there are; one thing, or several."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def listed(names: Sequence[str]) -> str:
     if more < 2:  # one more name is no longer than saying so
         return ", ".join(names)
     return f"{', '.join(names[:SHOWN_MAX])} and {more} more"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """1 photograph, 0 photographs, 2 photographs.  several: the plural, where it is not `one` and an s."""
+    return f"{number} {one if number == 1 else several or one + 's'}"

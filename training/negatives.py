@@ -12,8 +12,6 @@ Cuttings keep the camera, the light and the table of the classes and show no obj
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model_store import placed
 from training.augmentation import backdrop
 from training.data.duplicates import copies, near_duplicates, shared_photos
 from training.data.errors import DataWrong, PhotoBroken, in_one_line
@@ -121,6 +120,7 @@ def write_negatives(
     classes: labelled photographs, to cut from and to keep out.  The same arguments write the same set.
     Raises OutNotEmpty, DataWrong where there is nothing to take or a folder cannot be used; OSError.
     """
+    placed.clear(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutNotEmpty(f"{out} is not an empty folder: name a new one, or remove it first")
     labelled = load_folder(classes).photos if classes is not None else ()
@@ -130,18 +130,13 @@ def write_negatives(
             "there is nothing to take: bring folders with --from, name labelled photographs with --classes, "
             "or leave out --no-drawn"
         )
-    half_done = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
-        half_done.mkdir(parents=True)
-        entries = tuple(_written(half_done, offers, photos, progress))
+    with placed.folder(out) as place:
+        entries = tuple(_written(place, offers, photos, progress))
         if not entries:
             raise DataWrong(f"none of {', '.join(offers)} gave a photograph: bring folders with --from")
         found = Negatives(out, seed, entries, left_out)
         text = json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n"
-        (half_done / MANIFEST).write_text(text, "utf-8")
-        half_done.replace(out)
-    finally:
-        shutil.rmtree(half_done, ignore_errors=True)
+        (place / MANIFEST).write_text(text, "utf-8")
     return found
 
 

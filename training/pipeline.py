@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from model_store import examples
+from model_store import examples, placed
 from model_store.card import DRAWN, GOLDEN, Card, ExamplesCard, check_suffix
 from training.data import splits
 from training.data.duplicates import grouped, groups, near_duplicates
@@ -41,6 +41,7 @@ from training.fitting.kept_features import Shelf
 from training.fitting.lenses import Tutor
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight
+from training.listing import counted
 from training.models import backbone_graph
 from training.models.heads import Network
 from training.served import learnt
@@ -132,7 +133,7 @@ def train(request: Request, *, say: Say = _silent) -> Run:
     measured = _measure(request, given, eyes, threads, say)
     model = _fit(request, given, eyes, say)
     say("Writing the run", 0, 1)
-    with run_folder.written(request.out) as place:
+    with placed.folder(request.out, replace=True) as place:
         card = _write(place, request, given, measured, model, threads)
     shutil.rmtree(_tuning_folder(request.out), ignore_errors=True)
     return Run(request.out, card, model.parity, given.others.left_out)
@@ -389,13 +390,14 @@ def _look(eye: Eye, folder: Folder, others: SetAside, request: Request, say: Say
 def _borders_on(division: Split, outside: Outside, recipe: Recipe) -> str:
     known = division.counts["thresholds"]
     text = (
-        f"{known} held-out photographs of the known classes and {recipe.views} views of each: prediction bounds "
-        f"on scores, unsure beyond {recipe.unsure_ratio:.1%} and out beyond {recipe.out_ratio:.1%} of them"
+        f"{counted(known, 'held-out photograph')} of the known classes and {counted(recipe.views, 'view')} of "
+        f"each: prediction bounds on scores, unsure beyond {recipe.unsure_ratio:.1%} and out beyond "
+        f"{recipe.out_ratio:.1%} of them"
     )
     if len(outside.thresholds):
         text += (
             f"; the border to out moved, within 0.05% to 5%, to where it separates them best from "
-            f"{len(outside.thresholds)} photographs of other things that no figure is reported on"
+            f"{counted(len(outside.thresholds), 'photograph')} of other things that no figure is reported on"
         )
     return text
 

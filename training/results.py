@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from model_store import placed
 from training.data.errors import printable
 from training.data.layout import HIDDEN, OUTSIDE_FOLDER
 
@@ -121,10 +122,8 @@ def _is_text(path: Path) -> bool:
 
 def _takes_none(folder: Path) -> str:
     """Why a folder takes no files; empty where it does. Tried, as rights say little of root and of other disks."""
-    probe = folder / f".{secrets.token_hex(8)}.new"
     try:
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        tempfile.TemporaryFile(dir=folder).close()  # it has no name: a kill leaves nothing
     except OSError as error:
         return f"the folder {folder} takes no files ({error.strerror}): name another"
     return ""
@@ -148,17 +147,10 @@ def write(file: Path, text: str) -> None:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    scratch = target.with_name(f".{secrets.token_hex(8)}.new")
-    try:
-        with scratch.open("xb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
+    with placed.file(target) as new:
+        new.write_bytes(content)
         if target.exists():
-            scratch.chmod(target.stat().st_mode & 0o777)
-        scratch.replace(target)
-    finally:
-        scratch.unlink(missing_ok=True)
+            new.chmod(target.stat().st_mode & 0o777)
 
 
 def _is_stream(path: Path) -> bool:

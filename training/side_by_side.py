@@ -7,11 +7,14 @@ here it is jobs that share them.
 from __future__ import annotations
 
 import os
+import pickle
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import parent_process
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
@@ -20,12 +23,52 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
-def end_with_parent() -> None:
-    """For a process of `multiprocessing`, when it begins: it ends as soon as the one that started it has, however.
+def begin() -> None:
+    """The `initializer` of processes of `multiprocessing` that are started in `starting`.
 
-    Nobody else ends it where that one was killed: it would work on for nobody, and beside the same command begun anew.
+    Each ends as soon as the one that started it has, however: where that was killed it would work on for nobody, and
+    beside the same command begun anew. Ctrl-C, which reaches all that a terminal runs, is for that one alone: it says
+    that it was interrupted, and ends the others.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     Thread(target=_end_after_parent, name="parent", daemon=True).start()
+
+
+def begin_by(work: Callable[..., None], *arguments: object) -> tuple[Callable[[bytes], None], tuple[bytes]]:
+    """`initializer` and `initargs` of processes that `begin` and then call `work`, which is to be pickled.
+
+    What that imports may take seconds; who starts them has given them all they need before.
+    """
+    return _begin, (pickle.dumps((work, arguments)),)
+
+
+def _begin(packed: bytes) -> None:
+    begin()
+    work, arguments = pickle.loads(packed)  # noqa: S301 - of our parent
+    work(*arguments)
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Processes that are started meanwhile hear nothing of Ctrl-C, which as they import would be a trace from each.
+
+    The signal is blocked where they are started, which they inherit; whoever starts them hears of it afterwards.
+    """
+    if current_thread() is not main_thread():  # Ctrl-C is the main thread's
+        yield
+        return
+    heard: list[int] = []
+    # Another thread may take it meanwhile: Python would then raise it here, in the midst of a start.
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _end_after_parent() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import click
@@ -18,6 +21,17 @@ from training.data.errors import DataWrong, printable
 from training.errors import TrainingRefused
 
 SEED_MAX: Final = 2**32 - 1
+# What would help, by what a disk says.
+_RIGHT: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        errno.ENOSPC: "; make room there",
+        errno.EDQUOT: "; make room there, or ask for a larger quota",
+        errno.EFBIG: "; let this user's files be larger (ulimit -f)",
+        errno.EACCES: "; give this user the right to it",
+        errno.EPERM: "; give this user the right to it",
+        errno.EROFS: "; let it be written to",
+    }
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
@@ -51,7 +65,12 @@ def worded() -> Iterator[None]:
     except OSError as error:
         asked = error.filename2 or error.filename  # of a file that is renamed, the name that somebody gave
         where = f" {asked}" if asked else ""
-        raise click.ClickException(f"the disk refused{where}: {error.strerror or error}") from error
+        right = _RIGHT.get(error.errno or 0, "")
+        if right and asked == tempfile.gettempdir():
+            right = f"{right}, or name another folder by TMPDIR"
+        elif right:
+            right = f"{right}, or name another place"
+        raise click.ClickException(f"the disk refused{where}: {error.strerror or error}{right}") from error
 
 
 @contextmanager

@@ -106,6 +106,20 @@ def _cross_entropy(scored: Scored, log_temperature: float) -> float:
     return float((rows * scored.weights).sum() / scored.weights.sum())
 
 
+def said(temperature: float) -> str:
+    """What it does, in one sentence."""
+    if temperature == 1.0:
+        does = "leaves the probabilities as the head gives them"
+    elif temperature > 1.0:
+        does = "makes the probabilities more alike, and the answer less sure"
+    else:
+        does = "moves the probabilities apart, and makes the answer surer"
+    return (
+        f"Scores are divided by the temperature {temperature:.3f} before they become probabilities, which {does} "
+        "(above 1 means less sure, below 1 surer); which class is the best stays the same."
+    )
+
+
 def probabilities_of(logits: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """softmax(logits / temperature), rows [n, classes]."""
     return np.asarray(np.exp(log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)))

@@ -13,6 +13,7 @@ import click
 
 from training import results
 from training.demo.photographs import PER_CLASS_DEFAULT, PER_CLASS_MAX, PER_CLASS_MIN, write_demo
+from training.listing import counted
 from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, json_option, progress_bar, worded
 
@@ -110,7 +111,7 @@ def outside(
         click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
         return
     sets = ", ".join(f"{count} {name}" for name, count in found.per_set.items())
-    click.echo(f"{len(found.entries)} photographs in {out}: {sets}. {MANIFEST} says where each is from.")
+    click.echo(f"{counted(len(found.entries), 'photograph')} in {out}: {sets}. {MANIFEST} says where each is from.")
     if len(found.entries) < photos:
         click.echo(f"  {photos} were asked for: bring more folders with --from", err=True)
     for each in found.left_out:

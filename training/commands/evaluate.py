@@ -12,6 +12,7 @@ import click
 from training import results
 from training.experiments.runs import tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.listing import counted
 from training.results import ResultFile
 from training.terminal import named, stages, worded, written_files
 
@@ -42,6 +43,7 @@ def evaluate(
     with worded(), stages() as say:
         from training.evaluation.evaluate import OutsideSet
         from training.evaluation.evaluate import evaluate as measure
+        from training.evaluation.judgement import few, not_shown
         from training.fitting.features import network_cores
         from training.served.answers import GraphModel
 
@@ -73,19 +75,26 @@ def evaluate(
     if json_file is not None and str(json_file) == "-":
         click.echo(text, nl=False)
         return
-    click.echo("\n".join(_shown(document, found.trained_on)))
+    click.echo(
+        "\n".join(
+            (
+                *_shown(document, found.trained_on),
+                *(f"  {said}" for said in (*few(found.assessment), *not_shown(found.assessment))),
+            )
+        )
+    )
 
 
 def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:
-    yield f"{document['model']} on {document['data']['photos']} photographs of {document['data']['path']}"
+    yield f"{document['model']} on {counted(document['data']['photos'], 'photograph')} of {document['data']['path']}"
     intervals = document["intervals"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "nll"):
         low, high = intervals[name]
         yield f"  {name:<20} {document[name]:6.3f}   [{low:.3f}, {high:.3f}]"
     for side, row in document["by_side"].items():
-        yield f"  {side:<20} {row['accuracy']:6.3f}   accuracy of {row['photos']} photographs"
-    for label, value in document["per_class_f1"].items():
-        yield f"  F1 {label:<32} {value:6.3f}"
+        yield f"  {side:<20} {row['accuracy']:6.3f}   accuracy of {counted(row['photos'], 'photograph')}"
+    for label, row in document["per_class"].items():
+        yield f"  F1 {label:<32} " + (f"{row['f1']:6.3f}" if row["photos"] else "not measured: no photograph")
     for name, value in document["coverage"].items():
         yield f"  {name:<24} " + ("-" if value is None else f"{value:6.3f}")
     for name, row in document["ood"].items():
@@ -98,8 +107,8 @@ def _shown(document: Mapping[str, Any], trained_on: TrainedOn) -> Iterator[str]:
     for name, count in document["data"]["placed_borders"].items():
         if count:
             yield (
-                f"  {count} of {document['ood'][name]['photos']} photographs of {name} placed the model's borders: "
-                f"what it rejects is too good"
+                f"  {count} of {counted(document['ood'][name]['photos'], 'photograph')} of {name} placed the model's "
+                f"borders: what it rejects is too good"
             )
     for item in document["unreadable"]:
         yield f"  left out: {item['file']} {item['why']}"

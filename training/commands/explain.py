@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from protos.cores import cores
+from training.listing import counted
 from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, json_option, stages, worded
 
@@ -117,7 +118,9 @@ def explain(
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
     verdicts = ", ".join(f"{count} {name.replace('_', ' ').lower()}" for name, count in done.verdicts.items())
-    click.echo(f"{done.photos} photographs ({done.from_cache} answered before): {verdicts}. Look at {out / INDEX}")
+    click.echo(
+        f"{counted(done.photos, 'photograph')} ({done.from_cache} answered before): {verdicts}. Look at {out / INDEX}"
+    )
     if faithful:
         click.echo(said(faithful))
     if review_sheet is not None:

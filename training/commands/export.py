@@ -82,8 +82,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     with worded(), stages() as say:
         from training.export import comparison, forms_page
 
-        found = comparison.export(run, data, out, forms=forms, outside=outside, progress=say)
-        results.write(out / "forms.html", forms_page.page(found))
+        found = comparison.export(run, data, out, forms=forms, outside=outside, page=forms_page.page, progress=say)
     if as_json:
         click.echo(json.dumps(found.document(), ensure_ascii=False, indent=2))
         return
@@ -108,7 +107,7 @@ def export(run: Path, forms: tuple[str, ...], data: Path, outside: tuple[Path, .
     click.echo(f"  decoding a photograph: {found.decode_ms:.1f} ms")
     for name, why in found.refused.items():
         click.echo(f"  no {name}: {why}")
-    click.echo(f"Report: {out / 'forms.html'}")
+    click.echo(f"Report: {out / comparison.PAGE}")
 
 
 @click.command(epilog="Example: amulet card tablets.mar --html card.html")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from pathlib import Path
 
 import click
 
+from model_store import leftovers
 from training import results
 from training.terminal import json_option, others_option, stages, worded
 
@@ -42,13 +42,13 @@ def package(
     if cannot:
         raise click.UsageError(f"--out {cannot}")
     why = chosen_on = ""
-    with worded(), stages() as say, tempfile.TemporaryDirectory() as work:
+    with worded(), stages() as say, leftovers.held_folder("amulet-package-") as work:
         from training.export.package import package as pack
 
         if data is not None:
             from training.export.forms import fastest
 
-            form = Path(work, "run")
+            form = work / "run"
             choice = fastest(run, data, form, outside=outside, progress=say).graph.choice
             assert choice is not None
             run, why, chosen_on = form, choice.why, choice.processor

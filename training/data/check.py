@@ -19,7 +19,7 @@ from training.data.folder import Photo, Progress, Scan, check_place, fingerprint
 from training.data.labels import Array, Judged, Suspect, judged, shape_features
 from training.data.names import NAMES_FILE, NamedLevel, Names, read_names
 from training.data.quality import Flaw, Quality, flaws, qualities
-from training.listing import listed
+from training.listing import counted, listed
 
 # The largest class against the smallest: beyond, the small one is learnt badly whatever is done about it.
 IMBALANCE_RATIO_MAX: Final = 3.0
@@ -97,7 +97,11 @@ class Check:
     def _unjudged(self) -> tuple[tuple[object, str], ...]:
         """What says where the check itself is blind, and nothing of the photographs, as `advice` has it."""
         return (
-            (self.labels.blind, f"No label can be judged: {self.labels_seen_by}."),
+            # Of one class alone the first sentence says it.
+            (
+                self.suspects is None and len({photo.label for photo in self.photos}) > 1,
+                f"No label can be judged: {self.labels_seen_by}.",
+            ),
             (
                 self.labels.untold,
                 f"These features do not tell apart {listed([' and '.join(pair) for pair in self.labels.untold])}: no "
@@ -347,8 +351,7 @@ def _measure_of(flaw: Flaw, flawed: Flawed) -> float:
 
 
 def _count(things: int | Sized, one: str, many: str = "") -> str:
-    number = things if isinstance(things, int) else len(things)
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return counted(things if isinstance(things, int) else len(things), one, many)
 
 
 def _below(path: Path, root: Path) -> str:

@@ -384,15 +384,26 @@ def _class_folders(path: Path) -> Mapping[str, Path]:
 
 
 def _by_name(folders: Sequence[Path], path: Path) -> Mapping[str, Path]:
-    """Composed name -> folder, sorted. Raises ClassesWrong where two look the same: half of each would be a class."""
+    """Composed name -> folder, sorted.
+
+    Raises ClassesWrong where two look the same, or but for case: half of each would be a class, people are shown one
+    name for both, and a disk or an archive that knows no case holds one of them.
+    """
     found: dict[str, Path] = {}
-    for folder in folders:
-        first = found.setdefault(look_of(folder.name), folder)
-        if first is not folder:
+    for folder in sorted(folders):
+        first = found.setdefault(look_of(composed(folder.name).casefold()), folder)
+        if first is folder:
+            continue
+        if look_of(first.name) == look_of(folder.name):
             raise ClassesWrong(
                 f"{path} holds two folders whose names look the same, {first.name!a} and {folder.name!a}: "
                 f"move all photographs of {composed(folder.name)} into one of them and remove the other"
             )
+        raise ClassesWrong(
+            f"{path} holds two folders whose names differ in case alone, {composed(first.name)} and "
+            f"{composed(folder.name)}: move all photographs into one of them, or rename one so that people can tell "
+            f"them apart"
+        )
     return dict(sorted((composed(folder.name), folder) for folder in folders))
 
 

@@ -75,7 +75,8 @@ def judged(together: Sequence[Sequence[Photo]], features: Mapping[str, Array], *
     independent = Counter(label for members in together for label in {photo.label for photo in members})
     folds = min(FOLDS_MAX, *independent.values())
     if folds < 2:
-        return Judged(None, "a class has fewer than two independent photographs")
+        lone = min(independent, key=lambda label: (independent[label], label))
+        return Judged(None, f"{lone} has fewer than two independent photographs")
     parts = divide(together, {str(number): 1.0 for number in range(folds)}, seed=seed, everywhere=False)
     photos = [photo for part in parts.values() for photo in part]
     classes = sorted(labels)

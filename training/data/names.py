@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from training import documents
 from training.data.errors import NamesWrong
-from training.listing import listed
+from training.listing import counted, listed
 
 NAMES_FILE: Final = "classes.yaml"
 # Of an answer at no level above: a caller may ask for it, so no level may be called that.
@@ -81,7 +81,7 @@ def read_names(path: Path, classes: Sequence[str]) -> Names:
     """The names of each class, made from the folder's name where the file or an entry is missing; and the tree.
 
     classes: composed, as `load_folder` gives them. Raises NamesWrong where the file cannot be read, names a class that
-    is not there, or has a tree that is none.
+    is not there, gives two classes or two groups of one level the same name in a language, or has a tree that is none.
     """
     document = _document(path)
     entries = _entries(path, document, "classes")
@@ -103,10 +103,14 @@ def read_names(path: Path, classes: Sequence[str]) -> Names:
         )
         for label in classes
     }
+    _check_told_apart(path, {label: own.names for label, own in found.items()}, written=entries)
+    cuts = _levels(path, found, groups, levels)
+    for cut in cuts:
+        _check_told_apart(path, {group.id: group.names for group in cut.groups}, written={**entries, **groups})
     every = {**groups, **levels, **{label: entries.get(label, {}) for label in classes}}
     return Names(
         classes=found,
-        levels=_levels(path, found, groups, levels),
+        levels=cuts,
         untranslated={
             tag: missing
             for tag in sorted({tag for entry in every.values() for tag in entry} - {"parent"})
@@ -124,6 +128,25 @@ def look_of(name: str) -> str:
     """The same for names that a reader cannot tell apart, although Unicode does: a sara am, or its two halves."""
     apart = unicodedata.normalize("NFD", name).replace("\u0e33", "\u0e4d\u0e32").replace("\u0e40\u0e40", "\u0e41")
     return _MARKS.sub(lambda marks: "".join(sorted(marks[0])), apart)
+
+
+def _check_told_apart(
+    path: Path, names: Mapping[str, Mapping[str, str]], *, written: Mapping[str, Mapping[str, str]]
+) -> None:
+    """written: what the file itself says of each id. Raises NamesWrong where people would read two ids as one."""
+    called: dict[tuple[str, str], str] = {}
+    for own, shown in names.items():
+        for tag, text in shown.items():
+            other = called.setdefault((tag, look_of(" ".join(text.casefold().split()))), own)
+            if other == own:
+                continue
+            if tag == "en" and not any("en" in written.get(each, {}) for each in (own, other)):
+                raise NamesWrong(
+                    f"{path.parent} holds {other} and {own}, of which people would read {text} alike: move all "
+                    f"photographs into one of the two folders, or give each a name in {path.name}, as in "
+                    f"`classes: {{{other}: {{en: Some name}}}}`"
+                )
+            raise NamesWrong(f"{path}: {other} and {own} have the same {tag} name, {text}: give each its own")
 
 
 def fallback_name(class_id: str) -> str:
@@ -240,7 +263,8 @@ def _levels(
     depth = max(len(own.ancestors) for own in classes.values())
     if len(named) > depth:
         raise NamesWrong(
-            f"{path} names {len(named)} levels above the classes, but no class has more than {depth} groups above it"
+            f"{path} names {counted(len(named), 'level')} above the classes, but no class has more than "
+            f"{counted(depth, 'group')} above it"
         )
     ids = [*named, *(f"level_{number}" for number in range(len(named) + 1, depth + 1))]
     levels: list[NamedLevel] = []

@@ -11,6 +11,7 @@ from training.data.duplicates import groups, near_duplicates, shared_photos
 from training.data.errors import DataWrong
 from training.data.folder import Folder, Photo, load_outside
 from training.errors import DataTooSmall, SettingWrong
+from training.listing import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def set_aside(sets: Mapping[str, Sequence[Photo]], *, borders_share: float, seed
         count = sum(any(photo.label == name for photo in members) for members in together)
         if count < len(shares):
             raise DataTooSmall(
-                f"the set {name} of other things has {count} independent photograph{'s' if count != 1 else ''}: a part "
+                f"the set {name} of other things has {counted(count, 'independent photograph')}: a part "
                 f"is needed to place borders and another to report on, so give at least {len(shares)}"
             )
     parts: dict[str, dict[str, tuple[Photo, ...]]] = {name: {} for name in sets}

@@ -15,6 +15,7 @@ from training.data.alike import Alike
 from training.data.check import Check, Flawed
 from training.data.folder import Photo, open_image, upright
 from training.data.quality import Flaw
+from training.listing import counted
 from training.pages import render
 
 THUMBNAIL_PX: Final = 144
@@ -72,7 +73,9 @@ def page(check: Check, *, title: str = "") -> str:
 
 def summary(check: Check) -> str:
     """A few lines: what there is, class by class, and what to do about it."""
-    lines = [f"{len(check.photos)} photographs in {len(check.classes)} classes, {check.path}"]
+    lines = [
+        f"{counted(len(check.photos), 'photograph')} in {counted(len(check.classes), 'class', 'classes')}, {check.path}"
+    ]
     widest = max((len(each.label) for each in check.classes), default=0)
     largest = max((each.photos for each in check.classes), default=0) or 1
     for each in check.classes:
@@ -89,17 +92,18 @@ def summary(check: Check) -> str:
 def _tiles(check: Check) -> list[dict[str, Any]]:
     """The figures at the top of the page."""
     copied = sum(len(members) - 1 for members in check.copies)
+    suspects = None if check.suspects is None else len(check.suspects)
+    found = (
+        (len(check.photos), ("photograph", "photographs"), not check.photos),
+        (len(check.classes), ("class", "classes"), len(check.classes) < 2),
+        (len(check.broken), ("broken file", "broken files"), bool(check.broken)),
+        (copied, ("copy", "copies"), bool(check.contradictions)),
+        (suspects, ("doubtful label", "doubtful labels"), bool(suspects)),
+        (len(check.flawed), ("hard to learn from", "hard to learn from"), bool(check.flawed)),
+    )
     tiles: list[dict[str, Any]] = [
-        {"value": len(check.photos), "label": "photographs", "bad": not check.photos},
-        {"value": len(check.classes), "label": "classes", "bad": len(check.classes) < 2},
-        {"value": len(check.broken), "label": "broken files", "bad": bool(check.broken)},
-        {"value": copied, "label": "copies", "bad": bool(check.contradictions)},
-        {
-            "value": "–" if check.suspects is None else len(check.suspects),
-            "label": "doubtful labels",
-            "bad": bool(check.suspects),
-        },
-        {"value": len(check.flawed), "label": "hard to learn from", "bad": bool(check.flawed)},
+        {"value": "–" if number is None else number, "label": one if number == 1 else several, "bad": bad}
+        for number, (one, several), bad in found
     ]
     if check.against is not None:
         shared = len({pair.first.relative for pair in check.against.shared})

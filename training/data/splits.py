@@ -18,6 +18,7 @@ import numpy as np
 from training.data.duplicates import groups, near_duplicates
 from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo
+from training.listing import counted
 
 # Fit, temperature, thresholds, report: no photograph serves two of these purposes.
 PARTS: Final[Mapping[str, float]] = MappingProxyType(
@@ -126,9 +127,9 @@ def divide(
     for label in sorted(classes):
         if everywhere and groups_left[label] < len(names):
             raise SplitImpossible(
-                f"class {label} has {groups_left[label]} independent photographs (copies of one photograph count once, "
-                f"for the class that most of them are in), but {len(names)} parts need at least {len(names)}: "
-                f"add photographs of it"
+                f"class {label} has {counted(groups_left[label], 'independent photograph')} (copies of one "
+                f"photograph count once, for the class that most of them are in), but {len(names)} parts need at least "
+                f"{len(names)}: add photographs of it"
             )
     sides = Counter((photo.label, photo.side) for members in ordered for photo in members)
     lacks = sum(classes.values()) * shares

@@ -10,8 +10,6 @@ name alone: asking for more photographs leaves those that were there as they wer
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +23,7 @@ import numpy as np
 import yaml
 from PIL import Image, ImageFilter
 
+from model_store import placed
 from protos.cores import cores
 from training.data.errors import DataWrong
 from training.data.layout import OUTSIDE_FOLDER
@@ -32,7 +31,7 @@ from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
 from training.demo.renderer import COIN_SCENE, OBJECT_SCENE, Scene, photograph
-from training.side_by_side import end_with_parent
+from training.side_by_side import begin, starting
 
 PER_CLASS_MIN: Final = 2
 PER_CLASS_MAX: Final = 5000
@@ -82,24 +81,20 @@ def write_demo(
     """
     if not PER_CLASS_MIN <= per_class <= PER_CLASS_MAX:
         raise ValueError(f"per_class is {PER_CLASS_MIN} to {PER_CLASS_MAX}, not {per_class}")
+    placed.clear(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutNotEmpty(f"{out} is not an empty folder: name a new one, or remove it first")
     names = [name for label in DESIGNS for name in _class_names(label, per_class)]
     names += [name for number in range(1, per_class + 1) for name in _outside_names(number)]
-    # Beside the target, so that the last step is one rename on one file system.
-    half_done = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    try:
+    with placed.folder(out) as place:
         for folder in sorted({Path(name).parent for name in names}):
-            (half_done / folder).mkdir(parents=True, exist_ok=True)
-        for done, _ in enumerate(_written(half_done, names, seed, processes or cores()), start=1):
+            (place / folder).mkdir(parents=True, exist_ok=True)
+        for done, _ in enumerate(_written(place, names, seed, processes or cores()), start=1):
             if progress is not None:
                 progress(done, len(names))
-        (half_done / NAMES_FILE).write_text(_class_names_text(), "utf-8")
+        (place / NAMES_FILE).write_text(_class_names_text(), "utf-8")
         about = {"seed": seed, "per_class": per_class, "photographs": len(names)}
-        (half_done / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-        half_done.replace(out)
-    finally:
-        shutil.rmtree(half_done, ignore_errors=True)
+        (place / ABOUT_FILE).write_text(json.dumps(about, indent=2) + "\n", "utf-8")
     return Written(
         path=out,
         seed=seed,
@@ -151,8 +146,10 @@ def _written(root: Path, names: Sequence[str], seed: int, processes: int) -> Ite
         yield from map(write, names)
         return
     # Started afresh rather than forked: the caller may have threads.
-    with ProcessPoolExecutor(processes, get_context("forkserver"), initializer=end_with_parent) as pool:
-        yield from pool.map(write, names, chunksize=8)
+    with ProcessPoolExecutor(processes, get_context("forkserver"), initializer=begin) as pool:
+        with starting():
+            drawn = pool.map(write, names, chunksize=8)
+        yield from drawn
 
 
 def _write(root: Path, seed: int, name: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Final
@@ -23,7 +23,7 @@ from training.evaluation.levels import Grouping, LevelRow, level_rows
 from training.evaluation.look_alikes import LookAlikes, look_alikes
 from training.evaluation.views import MultiView, multi_view
 from training.served.above import Above
-from training.served.answers import verdict_name
+from training.served.answers import reason_names, verdict_name
 from training.statistics import metrics
 from training.statistics.intervals import (
     Interval,
@@ -40,6 +40,7 @@ FIGURES: Final = ("accuracy", "balanced_accuracy", "macro_f1", "ece", "brier", "
 BINNINGS: Final = (5, 10, 15, 20)
 VERDICTS: Final = (words.VERDICT_IN_DOMAIN, words.VERDICT_UNSURE, words.VERDICT_OUT_OF_DISTRIBUTION)
 _PER_CLASS: Final = ("precision", "recall", "f1", "accepted", "set_coverage", "set_size")
+_BOTH_SIDES: Final = ("front", "back")  # every piece has them; an edge or a detail is shown where it matters
 _THIRDS_FROM: Final = 9  # photographs; fewer in a third say nothing
 _THIRDS: Final[Mapping[str, tuple[str, str, str]]] = MappingProxyType(
     {
@@ -120,6 +121,10 @@ class Assessment:
     look_alikes: tuple[LookAlikes, ...] = ()
     by_table: tuple[GroupRow, ...] = ()
     multi_view: MultiView | None = None  # None: no object is known to have several photographs
+    # "front" or "back", where a class shows it -> the classes with photographs, of which none does.
+    sides_not_shown: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    # Why photographs are not called in domain, by the names of Reason: how many; one may have several.
+    reasons: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def document(self) -> dict[str, Any]:
         """As JSON can carry it: the contract's names, and those added to them."""
@@ -140,6 +145,7 @@ class Assessment:
                 "risk": self.risk_coverage.risk.tolist(),
             },
             "verdicts": dict(self.verdicts),
+            "reasons": dict(self.reasons),
             "coverage": {
                 "accepted": self.accepted,
                 "accepted_accuracy": self.accepted_accuracy,
@@ -198,6 +204,8 @@ def assess(answered: Answered, *, seed: int = 0) -> Assessment:
         by_side=_groups(answered, dict(_sides(answered.sides)), accepted),
         by_quality=_groups(answered, dict(_qualities(answered)), accepted),
         by_table=_groups(answered, dict(_named(answered.tables)), accepted),
+        sides_not_shown=_sides_not_shown(answered),
+        reasons=Counter(name for decision in answered.decisions for name in reason_names(decision.reasons)),
         multi_view=multi_view(answered.objects, probabilities, labels, seed=seed),
         look_alikes=look_alikes(answered.classes, labels, probabilities, answered.sides, groups),
         levels=level_rows(answered.levels, answered.above, probabilities, labels, groups),
@@ -245,7 +253,7 @@ def _per_class(
         own = answered.labels == number
         groups = answered.groups[own]
         figures = {
-            "precision": share_of(score.hits, score.answered, groups=answered.groups[answered.predicted == number]),
+            "precision": _precision(score, answered.groups[answered.predicted == number]),
             "recall": share_of(score.hits, score.photos, groups=groups),
             "f1": with_room(found[number], effective(groups)) if score.photos else found[number],
             "accepted": share_of(int(accepted[own].sum()), score.photos, groups=groups),
@@ -261,6 +269,11 @@ def _per_class(
         independent = effective(groups) if score.photos else 0.0
         rows.append(ClassRow(label, score.photos, independent, score.answered, told))
     return tuple(rows)
+
+
+def _precision(score: metrics.ClassScores, groups: NDArray[np.intp]) -> Interval:
+    """groups: of the photographs that were called so."""
+    return share_of(score.hits, score.answered if score.photos else 0, groups=groups)
 
 
 def _calibration_errors(probabilities: NDArray[np.floating], labels: NDArray[np.intp]) -> dict[str, float]:
@@ -279,6 +292,19 @@ def _sides(sides: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Nothing where no photograph says which side it shows."""
     if set(sides) != {"unknown"}:
         yield from _named(sides)
+
+
+def _sides_not_shown(answered: Answered) -> dict[str, tuple[str, ...]]:
+    sides_of: dict[int, set[str]] = {}
+    for label, side in zip(answered.labels.tolist(), answered.sides, strict=True):
+        sides_of.setdefault(label, set()).add(side)
+    # A photograph whose side nobody named may show any.
+    told = {label: sides for label, sides in sorted(sides_of.items()) if "unknown" not in sides}
+    return {
+        side: tuple(answered.classes[label] for label, sides in told.items() if side not in sides)
+        for side in _BOTH_SIDES
+        if side in answered.sides and not all(side in sides for sides in told.values())
+    }
 
 
 def _named(values: Sequence[str]) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -28,6 +28,7 @@ from training.fitting.head_only import fit_head
 from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Sight
 from training.fitting.version import PARTS, Cut, Part, Version, fit_version
+from training.listing import counted, listed
 from training.models.heads import Head
 from training.served.above import Above, above
 from training.side_by_side import side_by_side
@@ -228,34 +229,44 @@ def fit_on(
 
 
 def check_size(groups: Groups, folder: Folder, *, folds: int, seeds: Iterable[int]) -> None:
-    """Raises DataTooSmall naming the class with too few independent photographs for the folds and parts."""
+    """Raises DataTooSmall naming the classes with too few independent photographs for the folds and parts."""
     counts = Counter(label_of(members) for members in groups)
     need = max(folds, next(n for n in range(1, 10**6) if n - -(-n // folds) >= len(PARTS)))
-    for label in folder.classes:
-        if counts[label] < need:
-            raise DataTooSmall(_too_few(label, counts[label], groups, folds=folds, need=need))
+    few = {label: counts[label] for label in folder.classes if counts[label] < need}
+    if few:
+        raise DataTooSmall(_too_few(few, groups, folds=folds, need=need))
     if folds > len(PARTS):
         return  # each of the other folds has one of every class
     for seed in seeds:
         for label, taken in _most_in_a_fold(groups, folds=folds, seed=seed).items():
             if counts[label] - taken < len(PARTS):
                 raise DataTooSmall(
-                    f"class {label} has {counts[label]} independent photographs, and one of {folds} folds takes "
-                    f"{taken} of them to weigh up one with many copies or views, which leaves {counts[label] - taken} "
+                    f"class {label} has {counted(counts[label], 'independent photograph')}, and one of {folds} "
+                    f"folds takes {taken} of them to weigh up one with many copies or views, which leaves "
+                    f"{counts[label] - taken} "
                     f"for {len(PARTS)} parts: use {len(PARTS) + 1} folds or more, or add photographs of it"
                 )
 
 
-def _too_few(label: str, count: int, groups: Groups, *, folds: int, need: int) -> str:
+def _too_few(few: Mapping[str, int], groups: Groups, *, folds: int, need: int) -> str:
+    """few: how many independent photographs each class has that has too few of them."""
+    (label, count), *others = few.items()
     elsewhere = sum(label_of(members) != label and label in {photo.label for photo in members} for members in groups)
-    said = f"class {label} has {count} independent photographs (near-duplicates count once); training with "
-    said += f"{folds} folds needs at least {need} of each class: add photographs of it"
-    if not elsewhere:
-        return said
-    return (
-        f"{said}, or take its copies out of other classes, for which {elsewhere} more of its photographs count "
-        f"(`amulet data check` lists them)"
-    )
+    said = f"class {label} has {counted(count, 'independent photograph')} (near-duplicates count once)"
+    if others:
+        said += f", and too few have {listed([f'{name} ({number})' for name, number in others])}"
+    said += f"; training with {folds} folds needs at least {need} of each class: add photographs of "
+    said += "them" if others else "it"
+    fewest = min(few.values())
+    if fewest > len(PARTS):  # a fold takes one of them, and each part has another
+        said += f", or use {fewest} folds"
+    if elsewhere:
+        own = f"copies of {label}" if others else "its copies"
+        said += (
+            f", or take {own} out of other classes, for which {elsewhere} more of its photographs "
+            f"{'counts' if elsewhere == 1 else 'count'} (`amulet data check` lists them)"
+        )
+    return said
 
 
 def _most_in_a_fold(groups: Groups, *, folds: int, seed: int) -> Mapping[str, int]:

@@ -20,6 +20,7 @@ from training.evaluation.crossvalidation import OutOfFold, cuts_of
 from training.evaluation.levels import LevelRow, level_rows
 from training.evaluation.unseen import LeftOut, how_left_out, mean_auroc
 from training.evaluation.views import multi_view
+from training.listing import counted
 from training.statistics import metrics
 from training.statistics.intervals import Interval, bootstrap, effective, of_class_mean, share_of, with_room
 
@@ -197,7 +198,7 @@ def _by_side(folder: Folder, found: OutOfFold, heads: str, seed: int) -> list[Me
                 interval.value,
                 interval.low,
                 interval.high,
-                f"{heads}; the {len(labels)} photographs of the {side}",
+                f"{heads}; the {counted(len(labels), 'photograph')} of the {side}",
             )
         )
     return cards
@@ -207,7 +208,7 @@ def _by_object(folder: Folder, found: OutOfFold, whole: str, seed: int) -> list[
     several = multi_view([photo.object for photo in folder.photos], found.probabilities, found.labels, seed=seed)
     if several is None:
         return []
-    where = f"{whole}; {several.objects} objects with {several.photos} photographs"
+    where = f"{whole}; {counted(several.objects, 'object')} with {counted(several.photos, 'photograph')}"
     return [
         MetricCard(name, interval.value, interval.low, interval.high, f"{where}, {how}")
         for name, interval, how in (
@@ -222,8 +223,8 @@ def _outside(found: OutOfFold, left_out: LeftOut, whole: str, seed: int, *, clas
     for name, area in outside_areas(found, seed=seed).items():
         share, groups = found.outside_rejected[name], found.outside_groups[name]
         data = (
-            f"{len(share)} photographs of {name} that no border was placed by, as each version scores them, against "
-            f"those it never saw of {whole}"
+            f"{counted(len(share), 'photograph')} of {name} that no border was placed by, as each version scores "
+            f"them, against those it never saw of {whole}"
         )
         cards.append(MetricCard(f"auroc_{slug(name)}", area.value, area.low, area.high, data))
         interval = share_of(float(share.sum()), len(share), groups=groups)

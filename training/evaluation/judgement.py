@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 
 from training.evaluation.assessment import Assessment, ClassRow
-from training.listing import listed
+from training.listing import counted, listed
 from training.statistics import metrics
 from training.statistics.intervals import Interval
 
@@ -29,6 +30,17 @@ _CONFUSED_MIN: Final = 3  # photographs: two may be luck
 _CONFUSED_SHARE_MIN: Final = 0.1
 _SIDE_GAP: Final = 0.1
 _CONFIDENCE_GAP: Final = 0.03
+_MOSTLY: Final = 0.5  # a version that claims less is no longer told by what is right among that
+# Why a photograph is not called in domain, as somebody who collects photographs reads it.
+_REASON_WORDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "LOW_CONFIDENCE": "no class is likely enough",
+        "TOO_CLOSE_TO_CALL": "two classes are too close",
+        "UNFAMILIAR": "it looks unfamiliar",
+        "NOT_OUR_KIND": "it is taken for something else",
+    }
+)
+_OF_CLASSES: Final = frozenset({"LOW_CONFIDENCE", "TOO_CLOSE_TO_CALL"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +80,7 @@ def judge(
             f"{trained_on[0].upper()}{trained_on[1:]}: every figure here is too good. Measure on others, or read the "
             f"run's own report, which is cross-validated."
         )
+    bad.extend(_silent(found))
     for holds, sentence in (*_accuracy(found), *_calibration(found), *_sets(found), *_outside(outside, unseen)):
         (good if holds else bad).append(sentence)
     bad.extend(_sides(found))
@@ -91,10 +104,64 @@ def _headline(found: Assessment) -> str:
     balanced = found.figures["balanced_accuracy"]
     text = f"Of a typical class it names {balanced.value:.0%} of the photographs rightly ({_range(balanced)})"
     if found.accepted_accuracy is None:
-        return f"{text}; it calls none of them in domain."
-    return (
-        f"{text}. It calls {found.accepted:.0%} of all in domain, and of those {found.accepted_accuracy:.0%} are right."
+        text = f"{text}; it calls none of them in domain."
+    else:
+        right = f"of those {found.accepted_accuracy:.0%} are right"
+        text = f"{text}. It calls {found.accepted:.0%} of all in domain, and {right}."
+    return " ".join((text, *few(found)))
+
+
+def few(found: Assessment) -> Iterator[str]:
+    """That there are so few photographs that figures say little; nothing where there are enough for one class."""
+    pieces = round(found.independent)
+    if pieces >= PER_CLASS_WANTED:
+        return
+    accuracy = found.figures["accuracy"]
+    of = f"{counted(found.photos, 'photograph')} alone"
+    if pieces != found.photos:
+        of = f"{counted(found.photos, 'photograph')} of some {counted(pieces, 'piece')} alone"
+    yield (
+        f"On {of} figures say little: the same version may be right about anything from {accuracy.low:.0%} to "
+        f"{accuracy.high:.0%} of others. {PER_CLASS_WANTED} or more of each class say more."
     )
+
+
+def _is_mostly_silent(found: Assessment) -> bool:
+    return found.accepted < _MOSTLY and bool(found.reasons)
+
+
+def _silent(found: Assessment) -> Iterator[str]:
+    """Why it claims so little, where that is the rule."""
+    if not _is_mostly_silent(found):
+        return
+    claimed = round(found.accepted * found.photos)
+    why = sorted(found.reasons.items(), key=lambda item: (-item[1], item[0]))
+    told = "; ".join(f"of {count} {_REASON_WORDS.get(name, name)}" for name, count in why)
+    yield (
+        f"It calls {claimed or 'none'} of {counted(found.photos, 'photograph')} in domain, and mostly says that it "
+        f"does not know: {told}."
+    )
+
+
+def _less_silent(found: Assessment) -> Iterator[str]:
+    """What would help it to claim more."""
+    if not _is_mostly_silent(found):
+        return
+    most = max(found.reasons, key=lambda name: found.reasons[name])
+    if most in _OF_CLASSES:
+        said = sum(row.photos * row.confidence for row in found.reliability) / found.photos
+        right = sum(row.photos * row.accuracy for row in found.reliability) / found.photos
+        yield (
+            f"It claims little because it is not sure of classes: it is right about {right:.0%} of the photographs, "
+            f"and its confidence is {said:.0%} on average. "
+            f"More photographs of each class help where the classes can be told apart; of what looks alike photograph "
+            f"the side that differs, or make one class of it."
+        )
+    else:
+        yield (
+            "It claims little because photographs of its own classes look unfamiliar to it: the borders stand on a "
+            "part of the photographs, and few tell little. Add photographs of each class, taken as callers take them."
+        )
 
 
 def _accuracy(found: Assessment) -> Iterator[tuple[bool, str]]:
@@ -104,10 +171,11 @@ def _accuracy(found: Assessment) -> Iterator[tuple[bool, str]]:
         f"Balanced accuracy {balanced.value:.3f} ({_range(balanced)}); wanted {BALANCED_ACCURACY_MIN:.2f}.",
     )
     scores = {row.label: f1.value for row in found.per_class if (f1 := row.figures["f1"]) is not None and row.photos}
+    every = "Every class" if len(scores) == len(found.per_class) else "Every class that there are photographs of"
     weak = sorted((value, label) for label, value in scores.items() if value < CLASS_F1_MIN)
     if not weak:
         worst = min(scores, key=lambda label: scores[label])
-        yield True, f"Every class has an F1 of at least {CLASS_F1_MIN:.2f}; the lowest is {scores[worst]:.2f}, {worst}."
+        yield True, f"{every} has an F1 of at least {CLASS_F1_MIN:.2f}; the lowest is {scores[worst]:.2f}, {worst}."
         return
     named = listed([f"{label} ({value:.2f})" for value, label in weak])
     yield False, f"F1 below {CLASS_F1_MIN:.2f}: {named}."
@@ -128,8 +196,8 @@ def _calibration(found: Assessment) -> Iterator[tuple[bool, str]]:
     elif error.value > ECE_MAX and luck.p_value >= _LUCK_MIN:
         yield (
             False,
-            f"{text} Wanted is {ECE_MAX}; on {found.photos} photographs a model that means what it says would show "
-            f"{luck.mean:.3f} ({luck.low:.3f} to {luck.high:.3f}), so this is no sign that it does not.",
+            f"{text} Wanted is {ECE_MAX}; on {counted(found.photos, 'photograph')} a model that means what it says "
+            f"would show {luck.mean:.3f} ({luck.low:.3f} to {luck.high:.3f}), so this is no sign that it does not.",
         )
     else:
         yield error.value <= ECE_MAX, text
@@ -142,10 +210,11 @@ def _sets(found: Assessment) -> Iterator[tuple[bool, str]]:
     # counted alone, twelve objects of ten views would break in one case of nine a promise that is kept.
     slack = 3.0 * (found.set_promised * (1.0 - found.set_promised) / found.independent) ** 0.5
     holds = found.set_coverage >= found.set_promised - slack
+    by_luck = ", which on so few photographs may be luck" if holds and found.set_coverage < found.set_promised else ""
     yield (
         holds,
         f"The prediction set holds the truth for {found.set_coverage:.0%} of the photographs; promised were "
-        f"{found.set_promised:.0%}. It names {found.set_size:.1f} of {len(found.labels)} classes on average.",
+        f"{found.set_promised:.0%}{by_luck}. It names {found.set_size:.1f} of {len(found.labels)} classes on average.",
     )
 
 
@@ -176,12 +245,26 @@ def _sides(found: Assessment) -> Iterator[str]:
     by_luck = math.hypot(best.accuracy.value - best.accuracy.low, worst.accuracy.high - worst.accuracy.value)
     if gap >= _SIDE_GAP and gap > by_luck:
         yield (
-            f"Accuracy on the {worst.name} is {worst.accuracy.value:.2f} ({worst.photos} photographs), on the "
-            f"{best.name} {best.accuracy.value:.2f}: one side says less than the other."
+            f"Accuracy on the {worst.name} is {worst.accuracy.value:.2f} ({counted(worst.photos, 'photograph')}), "
+            f"on the {best.name} {best.accuracy.value:.2f}: one side says less than the other."
         )
 
 
+def not_shown(found: Assessment) -> Iterator[str]:
+    """What no figure says anything of, because there is no photograph of it."""
+    classes = [row.label for row in found.per_class if not row.photos]
+    if classes:
+        yield (
+            f"There is no photograph of {listed(classes)}: how well it names them is not known, and averages over "
+            f"classes leave {'it' if len(classes) == 1 else 'them'} out."
+        )
+    for side, labels in found.sides_not_shown.items():
+        yield f"No photograph shows the {side} of {listed(labels)}: what it says of one is not known."
+
+
 def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[str]:
+    yield from not_shown(found)
+    yield from _less_silent(found)
     pairs = confusions(found)
     for true, other, count, photos in pairs[:3]:
         yield (
@@ -206,8 +289,8 @@ def _advice(found: Assessment, outside: Mapping[str, OutsideSeen]) -> Iterator[s
     if found.calibration_luck.high > ECE_MAX:
         wanted = metrics.photographs_to_settle(found.calibration_luck, found.photos, ECE_MAX)
         yield (
-            f"{found.photos} photographs cannot settle a calibration error of {ECE_MAX}, since luck alone shows up to "
-            f"{found.calibration_luck.high:.3f} on them: some {wanted} held-out ones would."
+            f"{counted(found.photos, 'photograph')} cannot settle a calibration error of {ECE_MAX}, since luck alone "
+            f"shows up to {found.calibration_luck.high:.3f} on them: some {wanted} held-out ones would."
         )
 
 

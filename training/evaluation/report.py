@@ -14,6 +14,7 @@ from model_store.card import Card, MetricCard
 from protos.amulet.v1 import vocabulary_pb2 as words
 from protos.verdict import Decision
 from protos.wording import DISCLAIMER
+from training.calibration import temperature
 from training.data.folder import Photo
 from training.evaluation import course, judgement
 from training.evaluation.assessment import Answered, Assessment, ClassRow, GroupRow
@@ -22,9 +23,11 @@ from training.evaluation.look_alikes import LookAlikes
 from training.evaluation.unseen import how_left_out
 from training.explanation.contrast import contrast, contrasted
 from training.explanation.overlay import overlaid
+from training.ood import thresholds
 from training.pages import charts, pictures, render, settings_rows
 from training.pages.charts import Border, Line
 from training.served.answers import GraphModel, reason_names, verdict_name
+from training.statistics import metrics
 from training.statistics.intervals import Interval
 
 MISTAKES_SHOWN_MAX: Final = 18
@@ -104,6 +107,7 @@ def page(subject: Subject) -> str:
         verdict=verdict,
         tiles=_tiles(subject),
         figures=[_figure_row(name, interval) for name, interval in found.figures.items()],
+        versions_balanced=_versions_balanced(subject.answered),
         classes=[_class_cells(row, names.get(row.label, {})) for row in found.per_class],
         confusion=_confusion(found),
         confused=judgement.confusions(found),
@@ -126,6 +130,8 @@ def page(subject: Subject) -> str:
         by_table=[_group_cells(row) for row in found.by_table],
         named_wrongly=int(found.counts.sum() - np.trace(found.counts)),
         disclaimer=DISCLAIMER,
+        temperature=temperature.said(subject.card.temperature),
+        few_borders=thresholds.few(subject.card.data.split.counts.get("thresholds")),
         failures=failures_of(subject.mistakes, found.look_alikes),
         course=course.shown(subject.course),
         settings=list(settings_rows(subject.card.training.config)),
@@ -201,9 +207,9 @@ def _tiles(subject: Subject) -> list[dict[str, Any]]:
     balanced, error = found.figures["balanced_accuracy"], found.figures["ece"]
     scores = [f1.value for row in found.per_class if row.photos and (f1 := row.figures["f1"]) is not None]
     tiles = [
-        _tile(balanced.value, "balanced accuracy", balanced, balanced.value >= judgement.BALANCED_ACCURACY_MIN),
-        _tile(min(scores), "lowest F1 of a class", None, min(scores) >= judgement.CLASS_F1_MIN),
-        _tile(error.value, "calibration error", error, error.value <= judgement.ECE_MAX),
+        _tile(balanced.value, "balanced accuracy", balanced, at_least=judgement.BALANCED_ACCURACY_MIN),
+        _tile(min(scores), "lowest F1 of a class", None, at_least=judgement.CLASS_F1_MIN),
+        _tile(error.value, "calibration error", error, at_most=judgement.ECE_MAX),
     ]
     if found.accepted_accuracy is not None:
         tiles.append(
@@ -211,21 +217,40 @@ def _tiles(subject: Subject) -> list[dict[str, Any]]:
                 "value": f"{found.accepted_accuracy:.0%}",
                 "label": f"right of the {found.accepted:.0%} it accepts",
                 "range": "",
+                "wanted": "",
                 "tone": "",
             }
         )
     for name, shown in subject.outside.items():
         area = shown.seen.auroc
-        tiles.append(_tile(area.value, f"AUROC, {name}", area, area.value >= judgement.OUTSIDE_AUROC_MIN))
+        tiles.append(_tile(area.value, f"AUROC, {name}", area, at_least=judgement.OUTSIDE_AUROC_MIN))
     if subject.unseen:
         mean = float(np.mean(list(subject.unseen.values())))
-        tiles.append(_tile(mean, "AUROC, a class never seen", None, mean >= judgement.UNSEEN_AUROC_MIN))
+        tiles.append(_tile(mean, "AUROC, a class never seen", None, at_least=judgement.UNSEEN_AUROC_MIN))
     return tiles
 
 
-def _tile(value: float, label: str, interval: Interval | None, holds: bool) -> dict[str, Any]:
-    said = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
-    return {"value": f"{value:.3f}", "label": label, "range": said, "tone": "good" if holds else "bad"}
+def _tile(
+    value: float, label: str, interval: Interval | None, *, at_least: float = -np.inf, at_most: float = np.inf
+) -> dict[str, Any]:
+    """Its colour says whether it holds one of the two bars, which stands in words beside it."""
+    holds = at_least <= value <= at_most
+    bar = f"{at_least:.2f} or more" if np.isfinite(at_least) else f"{at_most:.2f} or less"
+    return {
+        "value": f"{value:.3f}",
+        "label": label,
+        "range": f"{interval.low:.3f} to {interval.high:.3f}" if interval else "",
+        "wanted": f"{'✓' if holds else '✗'} wanted {bar}",
+        "tone": "good" if holds else "bad",
+    }
+
+
+def _versions_balanced(answered: Answered) -> float | None:
+    """Balanced accuracy of the answers that confidence is of; None where all figures are of the same ones."""
+    best = answered.probabilities.argmax(axis=1)
+    if np.array_equal(best, answered.predicted):
+        return None
+    return metrics.balanced_accuracy(answered.labels, best)
 
 
 def _figure_row(name: str, interval: Interval) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from training.evaluation.robustness import Curve, Level, ModelRobustness, Robustness
+from training.listing import counted
 from training.pages import charts, pictures, render
 from training.pages.charts import Line
 
@@ -24,7 +25,8 @@ def page(subject: ModelRobustness) -> str:
     return render(
         "evaluation/robustness.html.j2",
         card=subject.card,
-        measured=f"{found.photos} photographs of {subject.path.resolve().name}, fingerprint {subject.fingerprint[:12]}",
+        measured=f"{counted(found.photos, 'photograph')} of {subject.path.resolve().name}, fingerprint "
+        f"{subject.fingerprint[:12]}",
         trained_on=subject.trained_on.said,
         found=found,
         sentences=list(sentences(found)),

@@ -13,6 +13,7 @@ from training.evaluation.figures import outside_areas
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.report import OutsideShown, Subject, mistakes_of
 from training.evaluation.unseen import LeftOut
+from training.listing import counted
 from training.served.answers import GraphModel
 from training.statistics.intervals import Interval
 
@@ -36,8 +37,8 @@ def of_run(
     shown, in_all = mistakes_of(folder.photos, answered, model)
     return Subject(
         card=card,
-        measured=f"{folds}-fold cross-validation on {len(folder.photos)} photographs, copies of one photograph "
-        f"never on both sides: each is answered by versions that did not see it.",
+        measured=f"{folds}-fold cross-validation on {counted(len(folder.photos), 'photograph')}, copies of one "
+        f"photograph never on both sides: each is answered by versions that did not see it.",
         explained_by="Answers and confidence are out of fold; the heat maps are the final version's, which has seen "
         "some of these photographs.",
         answered=answered,
@@ -61,8 +62,8 @@ def of_evaluation(model: GraphModel, found: Evaluation) -> Subject:
     unreadable = {"left out": ", ".join(item.path.name for item in found.unreadable)} if found.unreadable else {}
     return Subject(
         card=found.card,
-        measured=f"measured on {len(found.known.photos)} photographs of {found.path.resolve().name} through the "
-        f"graph that is served.",
+        measured=f"measured on {counted(len(found.known.photos), 'photograph')} of {found.path.resolve().name} "
+        f"through the graph that is served.",
         explained_by="",
         answered=found.answered,
         assessment=found.assessment,

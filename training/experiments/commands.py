@@ -13,6 +13,7 @@ import click
 from training import results
 from training.experiments.runs import NOWHERE, state_folder, tracked
 from training.experiments.tracking import Outcome, Photographs, Tracker, read_runs
+from training.listing import counted
 from training.results import ResultFile
 from training.terminal import named, settings_of, stages, worded, written_files
 
@@ -122,7 +123,7 @@ def robustness(
         )
     if to_stdout(json_file):
         return
-    click.echo(f"{measured.card.version} on {measured.found.photos} photographs of {data}")
+    click.echo(f"{measured.card.version} on {counted(measured.found.photos, 'photograph')} of {data}")
     if measured.trained_on:
         click.echo(f"  {measured.trained_on.said}: read how far figures fall, not where they start.")
     for curve in measured.found.curves:

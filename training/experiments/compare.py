@@ -21,6 +21,7 @@ from training.evaluation.evaluate import OutsideSet, evaluate
 from training.experiments.cost import Cost, Training, costs_of, training_of
 from training.experiments.kept_answers import Answers, answers_in, answers_of, auroc_in, records_of
 from training.experiments.tracking import TrackedRun
+from training.listing import counted
 from training.processor import processor
 from training.served.answers import GraphModel
 from training.statistics import metrics
@@ -173,7 +174,7 @@ def compare_runs(
         if model.card.data.fingerprint != first:  # names and labels may be the same
             raise SettingWrong(_OTHERS.format(run=run, first=runs[0]))
     measured = (
-        f"{len(read[0][1].files)} photographs, each answered out of fold by the run's own cross-validation: "
+        f"{counted(len(read[0][1].files), 'photograph')}, each answered out of fold by the run's own cross-validation: "
         f"{_by_whom(tuned)}"
     )
     if any(inherited):
@@ -224,12 +225,14 @@ def compare_models(
         areas = {name: row["auroc"] for name, row in document["ood"].items()}
         read.append((model, answers_in(rows, "predicted"), areas))
         known += [
-            f"{count} of {found.outside[name].photos} photographs of {name} placed the borders of {path}"
+            f"{count} of {counted(found.outside[name].photos, 'photograph')} of {name} placed the borders of {path}"
             for name, count in found.placed_borders.items()
             if count
         ]
     name = data.resolve().name
-    measured = "; ".join([f"{len(read[0][1].files)} photographs of {name}, through the graphs that are served", *known])
+    measured = "; ".join(
+        [f"{counted(len(read[0][1].files), 'photograph')} of {name}, through the graphs that are served", *known]
+    )
     return _compared(
         _names(models),
         read,

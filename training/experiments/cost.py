@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from model_store import leftovers
 from training.experiments.tracking import TrackedRun
 from training.export import latency
 from training.served.answers import GRAPH, GraphModel, read_model
@@ -40,10 +40,10 @@ class Training:
 
 def costs_of(models: Sequence[GraphModel], paths: Sequence[Path]) -> list[Cost]:
     """Of each model, measured in turn: whatever else the machine does meanwhile meets all of them alike."""
-    with tempfile.TemporaryDirectory() as work:
+    with leftovers.held_folder("amulet-compare-") as work:
         asked = []
         for number, (model, path) in enumerate(zip(models, paths, strict=True)):
-            graph = Path(work, f"{number}.onnx")  # an archive holds it compressed
+            graph = work / f"{number}.onnx"  # an archive holds it compressed
             graph.write_bytes(read_model(path)[1])
             asked.append((graph, np.full((1, model.card.input.height_px, model.card.input.width_px, 3), 127, np.uint8)))
         found = latency.measure_in_turn(asked, rounds=_ROUNDS)

@@ -144,8 +144,8 @@ def detectors(request: Request, eyes_of: EyesOf, *, say: Say) -> Detectors:
         cases = without_each_class(
             folder, eyes, together, _told_of, recipe=request.recipe, seed=seed, folds=request.folds
         )
-        for case in cases:
-            told.append(case)
+        for of_version in cases:
+            told.extend(of_version)
             say("Leaving each class out", len(told), total)
     if not told:
         raise DataTooSmall(
@@ -188,21 +188,22 @@ def scorers_of(fit: Fit) -> dict[str, Scorer]:
     }
 
 
-def _told_of(version: Without) -> _Told:
-    return _Told(version.label, version.known, version.unseen, _scores(version.fit, version.known, version.unseen))
-
-
-def _scores(fit: Fit, known: NDArray[np.intp], unseen: NDArray[np.intp]) -> _Scores:
-    features = fit.sight.features
-    asked = {UNSEEN: features.plain[unseen], **fit.sight.outside.report}
-    found: dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
-    for name, score in scorers_of(fit).items():
-        plain = score(features.plain[known])
-        for what, embedding in asked.items():
-            found.setdefault(what, {})[name] = plain, score(embedding)
-        views = score(features.views[known, 0]), score(features.views[unseen, 0])
-        found.setdefault(UNSEEN_VIEWS, {})[name] = views
-    return found
+def _told_of(version: Without) -> list[_Told]:
+    """Of each class that it never saw; what was known to it, and other things, are scored once for all of them."""
+    features, report = version.fit.sight.features, version.fit.sight.outside.report
+    found: dict[str, dict[str, dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]]] = {
+        label: {thing: {} for thing in (UNSEEN, *report, UNSEEN_VIEWS)} for label in version.unseen
+    }
+    for name, score in scorers_of(version.fit).items():
+        plain, views = score(features.plain[version.known]), score(features.views[version.known, 0])
+        outside = {thing: score(embedding) for thing, embedding in report.items()}
+        for label, rows in version.unseen.items():
+            own = found[label]
+            own[UNSEEN][name] = plain, score(features.plain[rows])
+            own[UNSEEN_VIEWS][name] = views, score(features.views[rows, 0])
+            for thing, scores in outside.items():
+                own[thing][name] = plain, scores
+    return [_Told(label, version.known, rows, found[label]) for label, rows in version.unseen.items()]
 
 
 def _rows(told: Sequence[_Told], labels: NDArray[np.intp], groups: Sequence[NDArray[np.intp]]) -> tuple[Row, ...]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from model_store import leftovers
 from training import provenance
 from training.data.folder import set_fingerprint
 from training.experiments.trials import Ground, Trial
@@ -35,6 +36,7 @@ class KeptTrials:
     def __init__(self, folder: Path, ground: Ground, *, warn: Callable[[str], None]) -> None:
         """warn: told once, where a trial cannot be kept."""
         self._folder, self._warn, self._warned = folder, warn, False
+        leftovers.sweep(folder, leftovers.NEW)
         self._ground = {
             "photographs": ground.folder.fingerprint,
             "together": sorted(sorted(photo.relative for photo in group) for group in ground.together),
@@ -74,7 +76,7 @@ class KeptTrials:
 
     def _put(self, content: memoryview, path: Path) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=".", dir=self._folder)
+        handle, scratch = tempfile.mkstemp(prefix=leftovers.NEW, dir=self._folder)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)

@@ -14,6 +14,7 @@ from training.experiments.ablate import Ablation
 from training.experiments.calibrators import SERVED, Calibrators
 from training.experiments.compare import Comparison
 from training.experiments.detectors import UNSEEN, Detectors
+from training.listing import counted
 from training.pages import charts, render
 from training.statistics.intervals import Interval
 
@@ -81,6 +82,7 @@ def difference(name: str, interval: Interval, *, p_value: float | None = None) -
         ),
         "text": f"{interval.value:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})",
         "tone": "" if not sure else ("good" if better else "bad"),
+        "mark": "" if not sure else (", better" if better else ", worse"),  # of what the tone alone would say
     }
 
 
@@ -191,8 +193,10 @@ def calibrators_page(found: Calibrators) -> str:
 
 
 def _photographs(found: Detectors | Calibrators) -> str:
-    return f"{found.photos} photographs of {found.data} (fingerprint {found.fingerprint[:12]})"
+    return f"{counted(found.photos, 'photograph')} of {found.data} (fingerprint {found.fingerprint[:12]})"
 
 
 def _seeds(found: Detectors | Calibrators) -> str:
-    return f"means over the seeds {', '.join(map(str, found.seeds))}"
+    return (
+        f"means over the seeds {', '.join(map(str, found.seeds))}" if len(found.seeds) > 1 else f"seed {found.seeds[0]}"
+    )

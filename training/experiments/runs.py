@@ -13,6 +13,7 @@ import click
 
 from training.experiments import mlflow_server
 from training.experiments.tracking import Place, TrackedRun, Tracker, into_folder, read_runs
+from training.listing import counted
 from training.terminal import json_option
 
 VARIABLE: Final = "AMULET_RUNS"
@@ -198,7 +199,7 @@ def _headline(run: TrackedRun) -> str:
 def _told(run: TrackedRun) -> Iterator[str]:
     yield f"{run.id}  {run.name}".rstrip()
     yield f"amulet {run.command}, {run.started_at:%Y-%m-%d %H:%M} UTC, {run.seconds:.1f} s, peak {run.peak_mib:.0f} MiB"
-    yield f"{run.data.photos} photographs of {run.data.name} (fingerprint {run.data.fingerprint[:12]})"
+    yield f"{counted(run.data.photos, 'photograph')} of {run.data.name} (fingerprint {run.data.fingerprint[:12]})"
     yield f"code {run.code_version}, seed {'-' if run.seed is None else run.seed}"
     if run.remark:
         yield run.remark

@@ -6,7 +6,8 @@ chose there answers them (nested cross-validation: Varma and Simon 2006, BMC Bio
 2010, JMLR 11). That figure is the one to expect; the difference is what choosing costs.
 
 A trial is in DIR when it is done, and each is drawn by the seed and the trials before it alone: a search that was
-killed goes on with at most one trial lost, and ends with the same numbers.
+killed goes on with at most one trial lost, and ends with the same numbers. It has ended when its result is there,
+which is written last.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from model_store import leftovers, placed
 from training import documents, locks, results
 from training.data.duplicates import group_numbers, groups, near_duplicates
 from training.data.folder import Folder, load_folder
@@ -34,6 +36,7 @@ from training.experiments.search_space import Space
 from training.experiments.sights import EyeOf, Sights
 from training.fitting.features import Features
 from training.fitting.recipe import Recipe
+from training.listing import counted
 from training.statistics import metrics
 from training.statistics.intervals import Interval, bootstrap_all, of_class_mean
 
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 REQUEST: Final = "request.json"
 RESULT: Final = "search.json"
 RECIPE: Final = "recipe.yaml"
+REPORT: Final = "report.html"
 _TRIALS: Final = "trials.journal"
 _SEEN: Final = "seen"
 _LOCK: Final = ".lock"
@@ -65,7 +69,7 @@ class Request:
     trials: int
     seed: int = 0
     folds: int = 5
-    resume: bool = False
+    resume: bool = False  # go on with a search that has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +147,29 @@ class Search:
 
 
 def search(
-    request: Request, eye_of: EyeOf, *, say: Say, tried: Callable[[Folder, Trial], None] = lambda *_: None
+    request: Request,
+    eye_of: EyeOf,
+    *,
+    say: Say,
+    tried: Callable[[Folder, Trial], None] = lambda *_: None,
+    page: Callable[[Search], str] | None = None,
 ) -> Search:
-    """Search, measure, and leave the result in `request.out`.
+    """Search, measure, and leave the result in `request.out`; one that did not end there is gone on with.
 
     eye_of: the exported network of a recipe.  tried: told of each trial that chooses, once it is on disk.
+    page: of the result, for people.
     Raises DataWrong or TrainingRefused, each one sentence; OSError where the disk refuses.
     """
+    placed.clear(request.out / REQUEST)  # of a search that was killed before it had begun
     _check_out(request)
     folder = load_folder(request.data, progress=lambda done, total: say("Reading photographs", done, total))
     together = groups(folder.photos, near_duplicates(folder.photos))
     crossvalidation.check_size(together, folder, folds=request.folds, seeds=(request.seed,))
     _begin(request, folder)
-    with locks.held(request.out / _LOCK, request.out):
-        return _searched(request, folder, together, eye_of, say, tried)
+    with locks.held(request.out / _LOCK, request.out), leftovers.named(request.out):
+        found = _searched(request, folder, together, eye_of, say, tried)
+        _write(request.out, found, page)
+        return found
 
 
 def _searched(
@@ -187,7 +200,7 @@ def _searched(
         nested[test] = work.answers(own.recipe if own else request.space.base, part.rows, test)
     naive = work.predicted(whole, best.recipe) if best else base
     figures = _figures(work.labels, group_numbers(folder.photos, together), nested, naive, base)
-    found = Search(
+    return Search(
         data=request.data.resolve().name,
         fingerprint=folder.fingerprint,
         photos=len(folder.photos),
@@ -200,8 +213,6 @@ def _searched(
         **dict(zip(("nested", "naive", "base", "optimism", "gain"), figures, strict=True)),
         importance=work.importance(whole),
     )
-    _write(request.out, found)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +253,9 @@ class _Work:
         self.labels = crossvalidation.labels_of(folder)
         self._classes, self._request, self._sights, self._say = len(folder.classes), request, sights, say
         _drop_torn_line(request.out / _TRIALS)
-        self._storage: BaseStorage = optuna.storages.JournalStorage(JournalFileBackend(str(request.out / _TRIALS)))
+        self._storage: BaseStorage = optuna.storages.JournalStorage(
+            JournalFileBackend(str(request.out / _TRIALS), lock_obj=_Held())  # type: ignore[arg-type]
+        )
         self._done = 0
 
     def answers(self, recipe: Recipe, train: NDArray[np.intp], test: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -330,6 +343,19 @@ class _Work:
         )
 
 
+class _Held:
+    """For Optuna's own lock: who searches holds the folder already.
+
+    Optuna's is a link beside the journal. One that a kill left is waited for, and for ever where DIR was named by a
+    relative path, as the link then leads nowhere.
+    """
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None: ...
+
+
 def _drop_torn_line(journal: Path) -> None:
     """What a full disk or a lost machine left of the last line; Optuna would write on behind it."""
     if not journal.is_file():
@@ -365,7 +391,7 @@ def _check_out(request: Request) -> None:
     """Raises SettingWrong where the search can neither begin nor go on in its folder, whatever the photographs are."""
     out = request.out
     if (out / REQUEST).is_file():
-        if not request.resume:
+        if (out / RESULT).is_file() and not request.resume:
             raise SettingWrong(f"{out} holds a search already: go on with it by --resume, or name a new folder")
     elif request.resume:
         raise SettingWrong(f"{out} holds no search to go on with: leave --resume out, or name its folder")
@@ -399,12 +425,14 @@ def _begin(request: Request, folder: Folder) -> None:
         )
 
 
-def _write(out: Path, found: Search) -> None:
+def _write(out: Path, found: Search, page: Callable[[Search], str] | None) -> None:
     nested = found.nested
     head = (
-        f"# Found by `amulet search` on {found.photos} photographs, fingerprint {found.fingerprint[:12]}.\n"
+        f"# Found by `amulet search` on {counted(found.photos, 'photograph')}, fingerprint {found.fingerprint[:12]}.\n"
         f"# What that search finds has a balanced accuracy of {nested.value:.3f} ({nested.low:.3f} to "
         f"{nested.high:.3f}) on photographs that its choice never saw.\n"
     )
     results.write(out / RECIPE, head + yaml.safe_dump(found.recipe.document(), sort_keys=False, allow_unicode=True))
+    if page is not None:
+        results.write(out / REPORT, page(found))
     results.write(out / RESULT, json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n")

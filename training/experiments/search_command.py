@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from training.experiments.search import Trial
 
 CHOSEN_ON: Final = "on the folds that choose: too good"
-REPORT: Final = "report.html"
 
 
 @click.command(
@@ -41,7 +40,11 @@ REPORT: Final = "report.html"
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="YAML or JSON: fields of the recipe.")
 @click.option("--seed", type=click.IntRange(0, SEED_MAX), default=0, show_default=True)
 @click.option("--folds", type=click.IntRange(3, 20), default=5, show_default=True)
-@click.option("--resume", is_flag=True, help="Go on with the search in DIR, also for more trials than it had.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a search in DIR that has ended, for more trials than it had; one that was killed needs no word.",
+)
 @tracked
 @json_option
 def search(
@@ -95,8 +98,8 @@ def search(
             lambda own: lens_of(starting_backbone(own, seed=seed), own, threads=threads).eye,
             say=say,
             tried=tried,
+            page=search_page,
         )
-        results.write(out / REPORT, search_page(found))
         document = found.document()
         tracker.note(
             Outcome(
@@ -111,7 +114,7 @@ def search(
                 parameters={**found.recipe.document(), "folds": folds, "trials": len(found.trials)},
                 name="what is to be expected",
                 seed=seed,
-                artefacts=[out / file for file in (experiment.RESULT, experiment.RECIPE, REPORT)],
+                artefacts=[out / file for file in (experiment.RESULT, experiment.RECIPE, experiment.REPORT)],
             )
         )
     if as_json:
@@ -119,5 +122,5 @@ def search(
         return
     for sentence in search_sentences(found):
         click.echo(sentence)
-    click.echo(f"Report: {out / REPORT}")
+    click.echo(f"Report: {out / experiment.REPORT}")
     click.echo(f"Next: amulet train {data} --config {out / experiment.RECIPE} --seed {seed} --out RUN")

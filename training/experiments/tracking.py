@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from model_store import leftovers
 from training import documents, provenance
 
 FORMAT: Final = 1
@@ -136,9 +137,10 @@ def into_folder(folder: Path) -> Place:
 
     def keep(run: TrackedRun) -> None:
         text = json.dumps(run.document(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"
-        scratch = folder / f".{run.id}{SUFFIX}"
+        scratch = folder / f"{leftovers.NEW}{run.id}{SUFFIX}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            leftovers.sweep(folder, leftovers.NEW)
             # A folder's name need not be text: what is none becomes "?".
             scratch.write_text(text, "utf-8", errors="replace")
             scratch.replace(folder / f"{run.id}{SUFFIX}")

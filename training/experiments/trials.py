@@ -6,7 +6,6 @@ takes long; nothing else is shared between trials, so that it does not matter wh
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.models import backbone_graph, weights
 from training.models.backbones import spec_of
-from training.side_by_side import end_with_parent
+from training.side_by_side import begin_by, starting
 
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
 EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
@@ -118,11 +117,13 @@ def trials_of(
             yield task, _tried(ground, eyes_of, task)
         return
     # Not forked: onnxruntime's and torch's threads would not be there in the child.
+    begin, arguments = begin_by(_begin, ground, open_eyes, jobs)
     pool = ProcessPoolExecutor(
-        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_begin, initargs=(ground, open_eyes, jobs)
+        min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=begin, initargs=arguments
     )
-    running = {pool.submit(_in_own_process, task): task for task in tasks}
     try:
+        with starting():
+            running = {pool.submit(_in_own_process, task): task for task in tasks}
         for done in as_completed(running):
             yield running[done], done.result()
     except BaseException:
@@ -137,8 +138,6 @@ _own: list[tuple[Ground, EyesOf]] = []  # of a process of the pool, from its beg
 
 
 def _begin(ground: Ground, open_eyes: Callable[[], EyesOf], jobs: int) -> None:
-    end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # typed at the terminal it reaches every process: no more to say
     threads = max(1, network_cores() // jobs)
     torch.set_num_threads(threads)
     threadpool_limits(threads)

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from model_store import leftovers, placed
 from protos.verdict import decide
 from protos.wording import DISCLAIMER
 from training.data.errors import FolderMissing, PhotoBroken, printable
@@ -100,12 +100,17 @@ def explain_folder(
     class_index = BEST if target is None else known.index(composed(target))
     cache = out / CACHE
     cache.mkdir(parents=True, exist_ok=True)
+    leftovers.sweep(cache, leftovers.NEW)
     rows: list[dict[str, Any]] = []
     explained: list[Path] = []
     broken: list[PhotoBroken] = []
     cached = 0
-    scratch = Path(tempfile.mkdtemp(prefix=".maps-", dir=out))
-    try:
+    # They take their places in the other order, when all are whole and on the disk.
+    with (
+        placed.file(out / DOCUMENT) as document,
+        placed.file(out / INDEX) as index,
+        placed.folder(out / MAPS, replace=True) as maps,
+    ):
         with ThreadPoolExecutor(max_workers=4) as pool:
             for first in range(0, len(chosen), _BATCH):
                 jobs = _keyed(chosen[first : first + _BATCH], folder, f"{model.sha256} {method} {class_index}", broken)
@@ -116,14 +121,15 @@ def explain_folder(
                     if job.key not in refused:
                         explained.append(job.path)
                         rows.append(_row(job, json.loads((cache / f"{job.key}.json").read_bytes()), model))
-                        _place(cache / f"{job.key}.png", scratch / rows[-1]["map"].removeprefix(f"{MAPS}/"))
+                        _place(cache / f"{job.key}.png", maps / rows[-1]["map"].removeprefix(f"{MAPS}/"))
                 if progress is not None:
                     progress(min(first + _BATCH, len(chosen)), len(chosen))
         if not rows:
             raise FolderMissing(f"no photograph of {folder} can be read: {broken[0]}")
-        _publish(scratch, out, _document(model, folder, rows, broken, target, method))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        told = _document(model, folder, rows, broken, target, method)
+        index.write_text(_page(told), "utf-8")
+        document.write_text(json.dumps(told, ensure_ascii=False) + "\n", "utf-8")
+        (out / DOCUMENT).unlink(missing_ok=True)
     verdicts = Counter(row["verdict"] for row in rows)
     return Explained(out, len(rows), cached, dict(verdicts), tuple(explained), tuple(broken))
 
@@ -284,11 +290,7 @@ def _document(
     }
 
 
-def _publish(scratch: Path, out: Path, document: dict[str, Any]) -> None:
-    (out / DOCUMENT).unlink(missing_ok=True)
-    shutil.rmtree(out / MAPS, ignore_errors=True)
-    scratch.chmod(0o755)  # made for its owner alone, as every temporary folder
-    scratch.rename(out / MAPS)
+def _page(document: dict[str, Any]) -> str:
     shown = [
         Shown(
             row["map"],
@@ -299,8 +301,7 @@ def _publish(scratch: Path, out: Path, document: dict[str, Any]) -> None:
         )
         for row in document["photos"]
     ]
-    _written(out / INDEX, page(shown, document).encode())
-    _written(out / DOCUMENT, (json.dumps(document, ensure_ascii=False) + "\n").encode())
+    return page(shown, document)
 
 
 def _place(source: Path, link: Path) -> None:
@@ -313,7 +314,7 @@ def _place(source: Path, link: Path) -> None:
 
 
 def _written(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{leftovers.NEW}{os.getpid()}-{path.name}")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

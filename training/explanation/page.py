@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-
-from training.pages import with_thai_letters
+from training.pages import render
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +29,8 @@ class Shown:
 
 def page(shown: Sequence[Shown], document: Mapping[str, Any]) -> str:
     """HTML that needs nothing but the pictures beside it."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text("utf-8"))
     counts = Counter(each.verdict for each in shown)
-    return with_thai_letters(template.render(photos=shown, counts=counts, **_around(document)))
+    return render("explanation/page.html.j2", photos=shown, counts=counts, **_around(document))
 
 
 def _around(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 
-from model_store.card import Card
+from model_store.card import Card, MetricCard
 from protos.wording import DISCLAIMER
+from training.calibration import temperature
+from training.ood import thresholds
 from training.pages import charts, render, settings_rows
 
 
@@ -18,13 +20,24 @@ def page(card: Card) -> str:
         limits=limits,
         disclaimers=[DISCLAIMER[language] for language in sorted(DISCLAIMER)],
         figures=[
-            {"figure": figure, "drawn": charts.whisker(figure.value, figure.low, figure.high, width=90)}
+            {
+                "figure": figure,
+                "drawn": charts.whisker(figure.value, figure.low, figure.high, ends=_ends(card, figure), width=90),
+            }
             for figure in card.metrics
         ],
         confusions=_confusions(card),
+        temperature=temperature.said(card.temperature),
+        few_borders=thresholds.few(card.data.split.counts.get("thresholds")),
         again=_again(card),
         settings=sorted(settings_rows(card.training.config)),
     )
+
+
+def _ends(card: Card, figure: MetricCard) -> tuple[float, float]:
+    """Of the line that a figure is drawn on: shares go from 0 to 1, and not all figures are shares."""
+    known = {"set_size": float(len(card.classes)), "brier": 2.0, "nll": 2.0}
+    return 0.0, max(known.get(figure.name, 1.0), figure.high)
 
 
 def _confusions(card: Card) -> list[tuple[str, str, int, int]]:

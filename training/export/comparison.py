@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +16,13 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from model_store import placed
 from model_store.card import Card
 from training.data.folder import Photo
 from training.errors import DataTooSmall, ModelUnreadable, NotMeasured, ParityBroken, SettingWrong
 from training.export import latency, quantize, run_folder, safeguards, torchscript
 from training.export.latency import Cost
+from training.listing import counted
 from training.processor import processor
 from training.served.answers import CARD, GRAPH, GraphModel
 from training.served.learnt import TrainedOn
@@ -29,6 +31,7 @@ from training.statistics.intervals import bootstrap
 FP32: Final = "onnx"
 FORMS: Final = (FP32, "torchscript", "int8", "dynamic")
 RESULT: Final = "forms.json"
+PAGE: Final = "forms.html"
 PARTS: Final = ("backbone", "head", "out of distribution", "heat map")
 _ON_CUDA: Final = "onnx on CUDA"
 _MEASURED_MAX: Final = 100
@@ -82,10 +85,12 @@ def export(
     *,
     forms: Sequence[str],
     outside: Sequence[Path] = (),
+    page: Callable[[Forms], str] | None = None,
     progress: quantize.Progress = lambda *_: None,
 ) -> Forms:
     """Write the forms of a RUN folder to `out`, each measured against the fp32 graph; whole or not at all.
 
+    page: of the result, for people.
     data: labelled photographs; what quantisation needs of them is not measured on.
     Raises ModelUnreadable, LabelsUnknown, DataTooSmall, what `load_folder` raises, SettingWrong, NotMeasured (of fp32
     alone: another form that does not run is among `refused`).
@@ -99,7 +104,7 @@ def export(
     fp32 = latency.measure(run / GRAPH, chosen.images)
     measured = []
     refused: dict[str, str] = {}
-    with run_folder.written(out) as place:
+    with placed.folder(out, replace=True) as place:
         for number, name in enumerate(dict.fromkeys((FP32, *forms))):
             progress("Making and measuring", number, len(forms) + 1)
             try:
@@ -122,6 +127,8 @@ def export(
             refused[_ON_CUDA] = "this onnxruntime has no CUDA, or there is no GPU: measured on the processor alone"
         found = chosen.found(measured, refused)
         (place / RESULT).write_text(json.dumps(found.document(), ensure_ascii=False, indent=2) + "\n", "utf-8")
+        if page is not None:
+            (place / PAGE).write_text(page(found), "utf-8")
     return found
 
 
@@ -178,7 +185,8 @@ def _chosen(run: Path, data: Path, division: quantize.Division | None = None) ->
     photos = division.measuring[:_MEASURED_MAX]
     if len(photos) < quantize.MEASURED_MIN:
         raise DataTooSmall(
-            f"{data} leaves {len(photos)} photographs to measure on, at least {quantize.MEASURED_MIN} are needed"
+            f"{data} leaves {counted(len(photos), 'photograph')} to measure on, at least {quantize.MEASURED_MIN} "
+            "are needed"
         )
     return _Chosen(
         version=model.card.version,

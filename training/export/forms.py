@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from model_store import placed
 from model_store.card import Card, FormChoice
 from training.errors import DataTooSmall, ParityBroken
-from training.export import run_folder
 from training.export.quantize import MEASURED_MIN, Figures, Progress, quantize
 from training.processor import processor
 from training.served.answers import CARD
@@ -33,7 +33,7 @@ def fastest(
     data, outside: as for `quantize`, whose errors it raises, except that 8 bits decide otherwise or that too few
     photographs tell: then `out` holds the run's own form, and its card says which of the two it was.
     """
-    with run_folder.written(out) as place:
+    with placed.folder(out, replace=True) as place:
         small = place / "int8"
         try:
             _, figures = quantize(run, data, small, outside=outside, progress=progress)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store import leftovers
 from training.errors import NotMeasured
 
 CPU: Final = "CPUExecutionProvider"
@@ -27,6 +27,7 @@ TORCHSCRIPT_SUFFIX: Final = ".pt"
 CALLS: Final = 100
 _WARM_CALLS: Final = 5
 _PROFILED: Final = "profiled"
+_SCRATCH: Final = "amulet-latency-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +48,8 @@ def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profi
 
     Raises NotMeasured with what the runtime said, or that the process was killed.
     """
-    with tempfile.TemporaryDirectory() as work:
-        saved = Path(work, "images.npy")
+    with leftovers.held_folder(_SCRATCH) as work:
+        saved = work / "images.npy"
         np.save(saved, images)
         command = [
             sys.executable,
@@ -145,7 +146,7 @@ def _onnx(file: Path, provider: str) -> tuple[_Answer, _Spent]:
     plain = session()
 
     def spent(images: NDArray[np.uint8]) -> dict[str, float]:
-        with tempfile.TemporaryDirectory() as work:
+        with leftovers.held_folder(_SCRATCH) as work:
             profiled = session(profiled_below=f"{work}/profile")
             for call in range(CALLS):
                 run(profiled, images[call % len(images)][np.newaxis], None)

@@ -20,7 +20,6 @@ import logging
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -41,7 +40,7 @@ from onnxruntime.quantization import (
 from PIL import Image
 from scipy import stats
 
-from model_store import examples, reference
+from model_store import examples, leftovers, placed, reference
 from model_store.card import Card
 from model_store.projection import projected
 from protos.verdict import DetectorLimits
@@ -51,6 +50,7 @@ from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, Parity
 from training.export import bias_correction, latency, run_folder
 from training.export.compact import compact
 from training.fitting import saved
+from training.listing import counted
 from training.served import learnt
 from training.served.answers import CARD, GRAPH, Answers, GraphModel
 from training.statistics.intervals import effective
@@ -68,6 +68,7 @@ _TIMED: Final = 8  # photographs
 _CORRECTED_WITH: Final = 16  # photographs
 _TIMED_ROUNDS: Final = 3
 _BACKBONE: Final = "backbone/"
+_SCRATCH: Final = "amulet-quantize-"
 Progress = Callable[[str, int, int], None]
 
 
@@ -141,7 +142,8 @@ def quantize(
     calibrating, measuring = division.calibrating, division.measuring
     if len(measuring) < MEASURED_MIN:
         raise DataTooSmall(
-            f"{data} leaves {len(measuring)} photographs to measure on: at least {2 * MEASURED_MIN} are needed in all"
+            f"{data} leaves {counted(len(measuring), 'photograph')} to measure on: at least {2 * MEASURED_MIN} are "
+            "needed in all"
         )
     others = sorted(path for place in outside for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
     pixels = _pixels(before, calibrating[:CALIBRATION_MAX], "Reading", progress)
@@ -169,7 +171,7 @@ def quantize(
         one_photo_ms_after=ms_after,
     )
     check(figures, card)
-    with run_folder.written(out) as place:
+    with placed.folder(out, replace=True) as place:
         _write(place, run, card, graph, lines, figures)
         card = Card.parse((place / CARD).read_bytes())
     return card, figures
@@ -206,10 +208,10 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]], *, progres
     ]
     if not nodes:
         raise ModelUnreadable("the graph has no backbone to quantise: it was not made by `amulet train`")
-    with tempfile.TemporaryDirectory() as work:
-        whole, small = Path(work, "whole.onnx"), Path(work, "small.onnx")
+    with leftovers.held_folder(_SCRATCH) as work:
+        whole, small = work / "whole.onnx", work / "small.onnx"
         whole.write_bytes(graph)
-        with quiet(), _whole_files(work):
+        with quiet(), _whole_files(work.parent):
             quantize_static(
                 str(whole),
                 str(small),
@@ -242,12 +244,12 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]], *, progres
 
 
 @contextlib.contextmanager
-def _whole_files(work: str) -> Iterator[None]:
+def _whole_files(work: Path) -> Iterator[None]:
     """onnx writes what it works on to a disk, and does not say that it was full; what it then reads is half a graph."""
     try:
         yield
     except DecodeError:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), work) from None
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from None
 
 
 @contextlib.contextmanager
@@ -422,8 +424,8 @@ def _compare(
 
 def _one_photo_ms(graphs: Sequence[bytes], photographs: Sequence[NDArray[np.uint8]]) -> list[float]:
     """CPU time of each graph, measured in turn: a processor that changes its pace meets all of them alike."""
-    with tempfile.TemporaryDirectory() as work:
-        files = [Path(work, f"{number}.onnx") for number in range(len(graphs))]
+    with leftovers.held_folder(_SCRATCH) as work:
+        files = [work / f"{number}.onnx" for number in range(len(graphs))]
         for file, graph in zip(files, graphs, strict=True):
             file.write_bytes(graph)
         costs = latency.measure_in_turn([(file, np.stack(photographs)) for file in files], rounds=_TIMED_ROUNDS)

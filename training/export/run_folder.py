@@ -12,15 +12,10 @@ card.html        its card, for people
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import fcntl
 import hashlib
 import io
 import json
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model_store import examples
+from model_store import examples, placed
 from model_store.card import Card, GoldenCard
 from model_store.examples import THUMBNAIL_PX, Example
 from training import locks
@@ -45,10 +40,6 @@ TUNING: Final = "tuning.json"
 REPORT: Final = "report.html"
 CARD_PAGE: Final = "card.html"
 _THUMBNAIL_QUALITY: Final = 80
-_NEW: Final = "new"
-_OLD: Final = "old"
-_AT_FDCWD: Final = -100  # of Linux: paths are as they are given
-_RENAME_EXCHANGE: Final = 2
 
 
 def check_free(out: Path) -> None:
@@ -77,86 +68,8 @@ def reserved(out: Path) -> Iterator[None]:
     place = Path(os.path.realpath(out))
     place.parent.mkdir(parents=True, exist_ok=True)
     with locks.held(place.with_name(f".{place.name}.lock"), out):
-        _mend(out)
+        placed.clear(out)
         yield
-
-
-@contextlib.contextmanager
-def written(out: Path) -> Iterator[Path]:
-    """A folder to write to; it becomes `out` at the end, in place of an earlier run, or vanishes on an error.
-
-    Whenever the process is killed, `out` is the earlier run or the new one, whole. Where the file system cannot
-    exchange two folders there is a moment without either; the next call, or the next of `reserved`, then puts the
-    earlier one back. What a killed process left beside `out` goes with it.
-    """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _mend(out)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    mine = _locked(scratch, wait=True)  # before there is anything in it that `_mend` would take away
-    try:
-        folder = scratch / _NEW
-        folder.mkdir()
-        yield folder
-        _put(folder, out, scratch / _OLD)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if mine is not None:
-            os.close(mine)
-
-
-def _put(folder: Path, out: Path, old: Path) -> None:
-    """The folder in the place of `out`; an earlier run is then beside it, under one name or the other."""
-    if not os.path.lexists(out):
-        folder.rename(out)
-    elif not _exchanged(folder, out):
-        out.rename(old)
-        try:
-            folder.rename(out)
-        except BaseException:  # an interrupt, too: whoever called throws `old` away
-            old.rename(out)
-            raise
-
-
-def _exchanged(one: Path, other: Path) -> bool:
-    """Both at once, so that nobody ever finds neither; False where that cannot be done, and nothing was."""
-    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if exchange is None:
-        return False
-    paths = os.fsencode(one), os.fsencode(other)
-    return bool(exchange(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)
-
-
-def _mend(out: Path) -> None:
-    """Put back an earlier run that a killed process had moved away, and take away what else it left beside `out`."""
-    name = re.compile(rf"\.{re.escape(out.name)}-[a-z0-9_]{{8}}")  # as mkdtemp ends them
-    with contextlib.suppress(OSError):  # this spares space: where it fails the work goes on
-        for scratch in [path for path in out.parent.iterdir() if name.fullmatch(path.name)]:
-            handle = _locked(scratch)
-            if handle is None:  # somebody writes there now, or it is no folder
-                continue
-            try:
-                found = {path.name for path in scratch.iterdir()}
-                if not found or not found <= {_NEW, _OLD}:
-                    continue
-                if _OLD in found and not os.path.lexists(out):
-                    (scratch / _OLD).rename(out)
-                shutil.rmtree(scratch, ignore_errors=True)
-            finally:
-                os.close(handle)
-
-
-def _locked(folder: Path, *, wait: bool = False) -> int | None:
-    """An open folder that nobody else can lock until it is closed, or its process ends; None where it cannot be."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
 
 
 def write_golden(folder: Path, photos: Sequence[NDArray[np.uint8]], model: GraphModel) -> tuple[GoldenCard, ...]:

@@ -5,6 +5,7 @@ Detectors and heat map stay with the ONNX graph: whoever takes this form decides
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -36,4 +37,6 @@ def write(run: Path, card: Card, out: Path) -> None:
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls TorchScript old; this form is for those who still run it
         traced = torch.jit.trace(scripted, example, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(str(out))
+        content = io.BytesIO()  # on a full disk torch itself ends in a RuntimeError that names no file
+        torch.jit.save(traced, content)
+    out.write_bytes(content.getvalue())

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from model_store import leftovers
+from protos.durable import sync_folder
 from training.errors import ModelUnreadable
 
 
@@ -34,16 +36,16 @@ def write(path: Path, state: dict[str, Any]) -> None:
     """The whole state in place of the older one, on disk when this returns; or the older one is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.new")
-    with scratch.open("wb") as file:
-        file.write(content_of(state))
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with leftovers.named(path.parent):
+        try:
+            with scratch.open("wb") as file:
+                file.write(content_of(state))
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)  # on a full disk half of it would keep the disk full
+        sync_folder(path.parent)
 
 
 def read(path: Path) -> dict[str, Any] | None:

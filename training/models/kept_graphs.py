@@ -17,6 +17,7 @@ from typing import Final
 import onnx
 from onnx import ModelProto
 
+from model_store import leftovers
 from training import kept as kept_files
 from training.models import backbone_graph, backbones
 from training.models.backbones import Backbone
@@ -36,6 +37,7 @@ def exported(backbone: Backbone, *, input_px: int, kept: Path | None) -> ModelPr
     if content is not None:
         return onnx.load_from_string(content)
     graph = backbone_graph.export_backbone(backbone, input_px=input_px)
+    leftovers.sweep(kept, leftovers.NEW)
     with contextlib.suppress(OSError):
         kept_files.write(file, backbone_graph.to_bytes(graph))
     return graph

@@ -34,10 +34,14 @@ class Mahalanobis:
     def squared(self, embedding: NDArray[np.floating]) -> NDArray[np.float64]:
         """embedding [n, size] -> [n], at least 0."""
         centres = self.white(self.means)
+        lengths = np.einsum("cd,cd->c", centres, centres)
 
         def nearest(own: NDArray[np.floating]) -> NDArray[np.float64]:
             rows = self.white(own)
-            return np.asarray(np.min([((rows - centre) ** 2).sum(axis=1) for centre in centres], axis=0))
+            # Which centre, by one product of matrices: one after the other, 300 took eight times as long. How far it is
+            # comes from the difference: next to a centre that is what is left of much larger numbers.
+            closest = (lengths - 2.0 * (rows @ centres.T)).argmin(axis=1)
+            return np.asarray(((rows - centres[closest]) ** 2).sum(axis=1))
 
         return in_blocks(nearest, embedding)
 

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from protos.verdict import DetectorLimits
+from training.listing import counted
 
 # Given photographs of other things may move the border this far: they are only some of all other things.
 _OUT_RATIO_RANGE: Final = (0.0005, 0.05)
+_FEW: Final = 10
 _SPREAD_MIN: Final = 1e-6  # equal scores still need borders that rise
 
 
@@ -60,6 +62,19 @@ def limits_of(
     out_at = max(out_at, math.nextafter(typical, math.inf))
     unsure_at = min(max(bound(unsure_ratio), math.nextafter(typical, math.inf)), out_at)
     return DetectorLimits(name=name, typical=typical, unsure_at=unsure_at, out_at=out_at)
+
+
+def few(photos: int | None) -> str:
+    """A sentence on borders that stand on so many photographs; empty where they are enough, or nobody says.
+
+    Of fewer than ten the spread of one score, and with it a border, may be off by half and more.
+    """
+    if photos is None or photos >= _FEW:
+        return ""
+    return (
+        f"{counted(photos, 'photograph')} alone {'places' if photos == 1 else 'place'} borders only roughly: of others "
+        f"many more, or hardly any, may be called unsure or out of distribution."
+    )
 
 
 def _prediction_bound(

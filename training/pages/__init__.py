@@ -16,6 +16,8 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup, escape
 
+from training.listing import counted
+
 _TEMPLATES: Final = Path(__file__).parents[1]
 _FONT: Final = Path(__file__).parents[2] / "console/site/static/console/fonts/noto-sans-thai.woff2"
 _THAI: Final = re.compile("[\u0e00-\u0e7f]")
@@ -31,6 +33,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["counted"] = counted
     return with_thai_letters(environment.get_template(template).render(**values))
 
 

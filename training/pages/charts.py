@@ -14,6 +14,8 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
+from training.listing import counted
+
 COLOURS: Final = tuple(f"var(--{name})" for name in ("one", "two", "three", "four", "five", "six"))
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 18.0, 26.0, 36.0
 _DECILES: Final = tuple(number / 5 for number in range(6))
@@ -174,7 +176,8 @@ def reliability(rows: Sequence[tuple[float, float, int]], *, width: float = 460,
         x, y = plane.x(confidence), plane.y(accuracy)
         parts.append(f'<line x1="{x}" x2="{x}" y1="{plane.y(confidence)}" y2="{y}" stroke="var(--one)" opacity=".5"/>')
         parts.append(
-            f'<circle cx="{x}" cy="{y}" r="{radius}" fill="var(--one)" opacity=".85"><title>{photos} photographs: '
+            f'<circle cx="{x}" cy="{y}" r="{radius}" fill="var(--one)" opacity=".85">'
+            f"<title>{counted(photos, 'photograph')}: "
             f"{confidence:.0%} said, {accuracy:.0%} right</title></circle>"
         )
     return _svg(width, height, parts, "reliability diagram")

@@ -23,6 +23,7 @@ from model_store.card import Card
 from training import documents
 from training.data.folder import Photo, fingerprint
 from training.errors import ModelUnreadable
+from training.listing import counted
 
 FILE: Final = "learnt.json"
 SCHEMA_VERSION: Final = 1
@@ -48,7 +49,8 @@ class TrainedOn:
     def said(self) -> str:
         """In words; empty where none was, as far as is known."""
         least = "at least " if self.told_by == REFERENCES and self.photos != self.of else ""
-        return f"{least}{self.photos} of {self.of} photographs were trained on" if self else ""
+        were = "was" if self.photos == 1 else "were"
+        return f"{least}{self.photos} of {counted(self.of, 'photograph')} {were} trained on" if self else ""
 
     @property
     def remark(self) -> str:

@@ -46,7 +46,7 @@ class CalibrationLuck:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """How one class fares."""
+    """How one class fares. Of one without photographs nothing is known, though others may be called so."""
 
     photos: int
     answered: int  # photographs that were called this class
@@ -54,8 +54,8 @@ class ClassScores:
 
     @property
     def precision(self) -> float | None:
-        """Of what was called this class, the share that is; None where nothing was."""
-        return self.hits / self.answered if self.answered else None
+        """Of what was called this class, the share that is; None where nothing was, or it has no photograph."""
+        return self.hits / self.answered if self.photos and self.answered else None
 
     @property
     def recall(self) -> float | None:
@@ -64,8 +64,8 @@ class ClassScores:
 
     @property
     def f1(self) -> float | None:
-        """2 TP / (2 TP + FP + FN); None where it has no photograph and was never answered."""
-        return 2.0 * self.hits / (self.photos + self.answered) if self.photos + self.answered else None
+        """2 TP / (2 TP + FP + FN); None where it has no photograph."""
+        return 2.0 * self.hits / (self.photos + self.answered) if self.photos else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +128,17 @@ def class_scores(labels: Labels, predicted: Labels, *, classes: int) -> tuple[Cl
 
 
 def f1_per_class(labels: Labels, predicted: Labels) -> dict[int, float]:
-    """F1 of each class that has a photograph or was answered; sorted by class."""
+    """F1 of each class that has a photograph; sorted by class."""
     classes = int(max(np.max(labels), np.max(predicted))) + 1
     scores = class_scores(labels, predicted, classes=classes)
     return {label: each.f1 for label, each in enumerate(scores) if each.f1 is not None}
 
 
 def macro_f1(labels: Labels, predicted: Labels) -> float:
-    """Mean of `f1_per_class`."""
+    """Mean of `f1_per_class`: over the classes that have photographs, as `balanced_accuracy` is.
+
+    Where one has none but was answered, scikit-learn's counts it as 0.
+    """
     return float(np.mean(list(f1_per_class(labels, predicted).values())))
 
 
@@ -299,6 +302,33 @@ def auroc(known: Rows, outside: Rows) -> float:
     below = np.searchsorted(ordered, outside, side="left")
     not_above = np.searchsorted(ordered, outside, side="right")
     return float((below + not_above).mean() / 2.0 / len(known))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """OOD scores in their order: the AUROC of a resample is counted in it, and nothing is sorted again."""
+
+    order: NDArray[np.intp]  # of the known [n], lowest first
+    below: NDArray[np.intp]  # [m]: how many of the known score lower than each one outside
+    not_above: NDArray[np.intp]  # [m]: the same with those that score as high
+
+    def auroc(self, known: NDArray[np.integer], outside: NDArray[np.integer]) -> float:
+        """As the function of that name, of a resample that holds each known photograph [n] and each one outside [m] so
+        many times; nan where it holds none of one kind.
+        """
+        ordered = np.concatenate([[0], np.cumsum(known[self.order])])
+        total, count = int(ordered[-1]), int(outside.sum())
+        if not total or not count:
+            return float("nan")
+        return float((ordered[self.below] + ordered[self.not_above]) @ outside / count / 2.0 / total)
+
+
+def ranked(known: Rows, outside: Rows) -> Ranked:
+    """known [n], outside [m]. Raises ValueError as `auroc` does."""
+    _check_scores(known, outside)
+    order = np.argsort(known, kind="stable")
+    below, not_above = (np.searchsorted(known[order], outside, side=side) for side in ("left", "right"))
+    return Ranked(order, below, not_above)
 
 
 def auroc_of_a_version(known: Rows, version: NDArray[np.integer], outside: Rows) -> float:

@@ -11,6 +11,7 @@ import click
 from training import results
 from training.experiments.commands import cross_validated, reported, to_stdout, write_json
 from training.experiments.tracking import Outcome, Photographs, Tracker
+from training.listing import counted
 from training.numbers import FiniteRange
 from training.results import ResultFile, ResultFolder
 from training.terminal import SEED_MAX, json_option, settings_of, stages, worded, written_files
@@ -77,10 +78,12 @@ def make(data: Path, out: Path, kinds: tuple[str, ...], per_photo: int, seed: in
         }
         click.echo(json.dumps(document, ensure_ascii=False, indent=2))
         return
-    click.echo(f"{made.photos} synthetic photographs of {len(made.per_class)} classes in {out}")
+    click.echo(
+        f"{counted(made.photos, 'synthetic photograph')} of {counted(len(made.per_class), 'class', 'classes')} in {out}"
+    )
     if made.no_backdrop:
         click.echo(
-            f"  {len(made.no_backdrop)} real ones could not be cut out of their backdrop (the first: "
+            f"  {counted(len(made.no_backdrop), 'real one')} could not be cut out of their backdrop (the first: "
             f"{made.no_backdrop[0]}): there are no composites of them"
         )
     click.echo(f"Next: amulet synth judge {data} {out} --html judgement.html")
@@ -209,7 +212,9 @@ def sheet(synthetic: Path, out: Path, real: Path | None, sample: int, seed: int,
     if as_json:
         click.echo(json.dumps({"path": str(out), "photos": count}, ensure_ascii=False, indent=2))
         return
-    click.echo(f"{count} photographs in {out}: import it in the console, then `amulet synth reviewed ANSWERS`")
+    click.echo(
+        f"{counted(count, 'photograph')} in {out}: import it in the console, then `amulet synth reviewed ANSWERS`"
+    )
 
 
 @synth.command(epilog="Example: amulet synth reviewed answers.json")
@@ -231,10 +236,11 @@ def reviewed(answers: Path, accept_min: float, as_json: bool) -> None:
         problems = ", ".join(f"{problem} {count}" for problem, count in each.problems.items() if count)
         keep = "" if name in ("synthetic", "real") else ("   keep" if rate.value >= accept_min else "   discard")
         click.echo(
-            f"  {name:<32} plausible {rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}) of {each.answers} answers"
+            f"  {name:<32} plausible {rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}) of "
+            f"{counted(each.answers, 'answer')}"
             f"{keep}{f'   ({problems})' if problems else ''}"
         )
     agreement = "no two reviewers judged the same"
     if found.kappa is not None:
         agreement = f"Cohen's kappa {review_sheet.told(found.kappa)}"
-    click.echo(f"{found.reviewers} reviewers: {agreement}")
+    click.echo(f"{counted(found.reviewers, 'reviewer')}: {agreement}")

@@ -23,6 +23,7 @@ from training.errors import DataTooSmall
 from training.evaluation import crossvalidation
 from training.fitting.features import Eye
 from training.fitting.recipe import Recipe
+from training.listing import counted
 from training.statistics.intervals import Interval
 from training.synthetic import ab_test, fidelity
 from training.synthetic.make import origins_of
@@ -247,7 +248,9 @@ def _synthetic(path: Path, folder: Folder) -> tuple[Photo, ...]:
     counts = {label: sum(photo.label == label for photo in scan.photos) for label in folder.classes}
     few = [label for label, count in counts.items() if count < 2]
     if few:
-        raise DataTooSmall(f"{path} has {counts[few[0]]} photographs of {few[0]}: at least 2 of each class are needed")
+        raise DataTooSmall(
+            f"{path} has {counted(counts[few[0]], 'photograph')} of {few[0]}: at least 2 of each class are needed"
+        )
     return scan.photos
 
 

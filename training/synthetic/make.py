@@ -12,8 +12,6 @@ where its origin may.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from handlers.amulet_handler import pixels_of
+from model_store import placed
 from training import documents
 from training.augmentation import backdrop, robust
 from training.data.errors import DataWrong, FolderMissing
@@ -70,6 +69,7 @@ def make(
     The same photograph, kind and seed give the same synthetic one in any data set.
     Raises OutNotEmpty, SettingWrong where the renderer does not know a class, DataChanged, OSError.
     """
+    placed.clear(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutNotEmpty(f"{out} is not an empty folder: name a new one, or remove it first")
     unknown = [label for label in folder.classes if label not in DESIGNS]
@@ -78,15 +78,13 @@ def make(
             f"the renderer does not know {unknown[0]}: it draws the classes of `amulet data demo` alone; "
             "make composite and relit ones"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     origins: dict[str, str | None] = {}
     no_backdrop = []
     # Two files of one stem, .jpg and .png, keep their suffixes: their synthetic ones would be one file.
     names = Counter((photo.label, name) for photo in folder.photos for name in (photo.path.stem, photo.path.name))
-    try:
+    with placed.folder(out) as place:
         for number, photo in enumerate(folder.photos):
-            (scratch / photo.label).mkdir(exist_ok=True)
+            (place / photo.label).mkdir(exist_ok=True)
             side = min(SIDE_PX_MAX, photo.width_px, photo.height_px)
             pixels = pixels_of(photo.content(), side, side)
             stem = photo.path.stem if names[photo.label, photo.path.stem] == 1 else photo.path.name
@@ -94,7 +92,7 @@ def make(
                 no_backdrop.append(photo.relative)
             for name, origin, picture in _made_from(photo, pixels, kinds, per_photo, seed):
                 relative = f"{photo.label}/{stem}-{name}.jpg"
-                Image.fromarray(picture).save(scratch / relative, quality=_JPEG_QUALITY)
+                Image.fromarray(picture).save(place / relative, quality=_JPEG_QUALITY)
                 origins[relative] = origin
             if progress is not None:
                 progress(number + 1, len(folder.photos))
@@ -104,13 +102,7 @@ def make(
             "seed": seed,
             "origins": origins,
         }
-        (scratch / ORIGINS).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        scratch.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        scratch.rename(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        (place / ORIGINS).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
     counts = Counter(Path(relative).parent.as_posix() for relative in origins)
     return Made(out, {label: counts[label] for label in folder.classes}, tuple(no_backdrop))
 
@@ -144,8 +136,8 @@ def _made_from(
     """(name, origin, picture) of everything that is made for one real photograph."""
     for number in range(1, per_photo + 1):
         rng = np.random.default_rng([seed, number, int(photo.sha256[:16], 16)])
-        if "composite" in kinds and (placed := composite(pixels, rng)) is not None:
-            yield f"composite-{number}", photo.relative, placed
+        if "composite" in kinds and (picture := composite(pixels, rng)) is not None:
+            yield f"composite-{number}", photo.relative, picture
         if "relit" in kinds:
             yield f"relit-{number}", photo.relative, relit(pixels, rng)
         if "drawn" in kinds:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from tests.disks import files_of_at_most
+from tests.tiny_archive import write_run
 from tests.unit.training.data.cast import picture, write_folder
 from training.commands.data import data
+from training.commands.explain import explain
+from training.commands.package import package
 from training.commands.train import train
+from training.experiments.search_command import search
+from training.synthetic.commands import synth
 
 
 def _nothing(root: Path) -> None:
@@ -109,10 +116,56 @@ def test_a_folder_that_gives_no_name_of_a_model_is_named(tmp_path: Path) -> None
     assert "--name" in found.output
 
 
-def test_a_full_disk_is_named(tmp_path: Path) -> None:
+def test_a_full_disk_is_named_with_what_would_help(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"a": 2, "b": 2})
 
     done = CliRunner().invoke(data, ["check", str(tmp_path / "data"), "--quick", "--html", "/dev/full"])
 
     assert done.exit_code == 1
-    assert done.stderr == "Error: the disk refused /dev/full: No space left on device\n"
+    assert done.stderr == (
+        "Error: the disk refused /dev/full: No space left on device; make room there, or name another place\n"
+    )
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["demo", "outside", "synth", "explain", "explain again", "search", "package"])
+def test_a_disk_that_fills_up_in_the_midst_of_work_is_one_sentence_and_nothing_is_half_done(
+    tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    write_folder(tmp_path / "data", {"a": 8, "b": 8})
+    (tmp_path / "run").mkdir()
+    write_run(tmp_path / "run")
+    command, *arguments = {
+        "demo": (data, "demo", "--per-class", "2", "--out", out),
+        "outside": (data, "outside", "--photos", "4", "--out", out),
+        "synth": (synth, "make", tmp_path / "data", "--out", out),
+        "explain": (explain, tmp_path / "run", tmp_path / "data", "--faithfulness", "0", "--out", out),
+        "search": (search, tmp_path / "data", "--trials", "1", "--folds", "3", "--runs", "none", "--out", out),
+        "package": (package, tmp_path / "run", "--out", out),
+    }[name.partition(" ")[0]]
+    if name == "explain again":
+        assert CliRunner().invoke(explain, [*map(str, arguments), "--sample", "2"]).exit_code == 0
+    before = _files(out)
+
+    with files_of_at_most(300):
+        done = CliRunner().invoke(command, [str(each) for each in arguments])
+
+    assert done.exit_code == 1, done.output
+    where = {
+        "explain": out / "maps",
+        "explain again": out / "maps",
+        "package": Path(tempfile.gettempdir()),
+        "search": out / "request.json",
+    }.get(name, out)
+    assert done.stderr == (
+        f"Error: the disk refused {where}: File too large; let this user's files be larger (ulimit -f), "
+        f"or name another {'folder by TMPDIR' if name == 'package' else 'place'}\n"
+    )
+    assert {path: content for path, content in _files(out).items() if not path.startswith("cache/")} == {
+        path: content for path, content in before.items() if not path.startswith("cache/")
+    }
+    assert not [path for path in tmp_path.rglob(".*") if path.name.startswith(".")]

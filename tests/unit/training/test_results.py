@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -258,3 +260,21 @@ def test_the_standard_output_is_no_file() -> None:
         click.echo(str(file))
 
     assert CliRunner().invoke(show, ["--json", "-"]).output == "-\n"
+
+
+def test_what_is_imported_while_a_test_fills_the_disk_is_imported_afterwards(tmp_path: Path) -> None:
+    """Python keeps half of a compiled module where a write ends halfway, and takes it for the whole ever after."""
+    (tmp_path / "imported.py").write_text(f"names = {list(map(str, range(200)))}")
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    path = os.pathsep.join(map(str, (tmp_path, Path(__file__).parents[3])))
+    within = "from tests.disks import files_of_at_most\nwith files_of_at_most(300): import imported"
+
+    for script in (within, "import imported"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**bare, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")

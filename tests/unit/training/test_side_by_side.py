@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import numpy as np  # noqa: F401 - brings a BLAS
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
 
 from training.side_by_side import side_by_side
+
+ROOT: Final = Path(__file__).parents[3]
+# What a process of the pool needs, and imports for longer than any test waits.
+SLOW: Final = """
+import time
+from multiprocessing import parent_process
+
+def work():
+    pass
+
+if parent_process() is not None:
+    print("importing", flush=True)
+    time.sleep(3600)
+"""
+COMMAND: Final = """
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import active_children, get_context
+from multiprocessing.connection import wait
+
+from training.side_by_side import begin_by, starting
+
+if __name__ == "__main__":
+    import slow
+
+    begin, arguments = begin_by(slow.work)
+    pool = ProcessPoolExecutor(2, get_context("spawn"), initializer=begin, initargs=arguments)
+    try:
+        print("starting", flush=True)
+        with starting():
+            running = [pool.submit(slow.work) for _ in range(2)]
+        print("started", flush=True)
+        running[0].result()
+    except KeyboardInterrupt:
+        wait([process.sentinel for process in active_children()], 1.0)  # one that heard of it says so, and ends
+        for process in active_children():
+            process.terminate()
+        pool.shutdown(cancel_futures=True)
+        sys.exit("interrupted")
+"""
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -63,3 +109,23 @@ def test_each_job_has_a_core_of_its_own() -> None:
         assert widest(0) == 2
         assert set(side_by_side(widest, range(4), threads=2)) == {1}
         assert widest(0) == 2
+
+
+@pytest.mark.parametrize("moment", ["starting", "started", "importing"])
+def test_ctrl_c_while_processes_start_is_for_whoever_starts_them(moment: str, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "command.py").write_text(COMMAND)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, tmp_path)))}
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "command.py")],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as command:  # fmt: skip
+        try:
+            assert command.stdout is not None
+            assert any(line.strip() == moment for line in command.stdout)
+            os.killpg(command.pid, signal.SIGINT)
+            _, error = command.communicate(timeout=120)  # and nobody holds its output any more
+        finally:
+            command.kill()
+
+    assert (command.returncode, error) == (1, "interrupted\n")

@@ -78,6 +78,20 @@ def test_the_page_needs_nothing_else_and_escapes_names(found: Check) -> None:
     assert "b/broken.jpg" in html
 
 
+def test_names_are_whole_on_the_page_and_sides_are_no_matter_of_colour(tmp_path: Path) -> None:
+    label = "somdej_pratanporn_buddhagavak"
+    root = write_folder(tmp_path / "set", {label: 2, "b": 1})
+    for file, side in zip(sorted((root / label).iterdir()), ("back", "front"), strict=True):
+        file.rename(file.with_name(f"{side}_1.jpg"))
+
+    html = page(check_folder(root))
+
+    assert "<small>1 back, 1 front</small>" in html
+    assert "text-overflow" not in html
+    assert '<b>2</b><span class="quiet">classes</span>' in html
+    assert '<b>0</b><span class="quiet">copies</span>' in html
+
+
 def test_a_terminal_gets_counts_and_advice(found: Check) -> None:
     text = summary(found)
     assert "14 photographs in 2 classes" in text
@@ -186,6 +200,16 @@ def test_where_features_tell_nothing_the_check_says_so_and_lists_no_photograph(t
     assert said in summary(found)
     assert "Not judged: noise do not tell these classes apart" in page(found)
     assert found.document()["suspected_labels"] is None
+
+
+def test_a_class_of_one_photograph_keeps_labels_from_being_judged_and_the_check_says_so(tmp_path: Path) -> None:
+    write_folder(tmp_path / "photos", {"a": 6, "b": 6, "lone": 1})
+
+    found = check_folder(tmp_path / "photos")
+
+    said = "No label can be judged: lone has fewer than two independent photographs."
+    assert said in found.advice
+    assert said not in found.findings
 
 
 @pytest.mark.parametrize(("per_class", "exit_code"), [(16, 0), (8, 1)])

@@ -12,9 +12,11 @@ from PIL import Image
 
 from handlers.amulet_handler import pixels_of
 from protos.amulet.v1 import vocabulary_pb2 as words
+from protos.photo_limits import BYTES_MAX
 from tests.unit.training.data.cast import picture, write_class, write_folder
 from training.data.errors import ClassesWrong, DataWrong, FolderMissing, NamesWrong, PhotoBroken
-from training.data.folder import BYTES_MAX, LOOK_PX, load_folder, load_outside, read_photo, scan_folder
+from training.data.folder import LOOK_PX, load_folder, load_outside, read_photo, scan_folder
+from training.data.names import composed
 
 
 def test_a_folder_knows_its_classes_sides_and_contents(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_eight_groups_may_stand_above_a_class(tmp_path: Path) -> None:
         ("groups: {a: {en: A}}", "a is a class and a group"),
         ("levels: {Family: {en: F}}", "cannot be a level's id"),
         ("levels: {class: {en: F}}", "which is the level of the classes themselves"),
-        ("levels: {family: {en: F}}", "names 1 levels above the classes, but no class has more than 0"),
+        ("levels: {family: {en: F}}", "names 1 level above the classes, but no class has more than 0 groups"),
         ("classes: {a: [", "is not YAML"),
         ("classes:\n  a: A\n  b: B\n  a: Other", "a stands in lines 2 and 4, and means one thing only"),
         ("classes: {a: A, b: B, a: Other}", "a stands twice in line 1"),
@@ -147,14 +149,17 @@ def test_folders_may_be_called_what_yaml_takes_for_something_else(tmp_path: Path
     """A number, a falsehood, a date and nothing: a names file names folders, and knows none of them."""
     labels = ("001", "1_000", "2026-11-29", "no", "null", "on", "~")
     write_folder(tmp_path, dict.fromkeys(labels, 1))
-    entries = "".join(f"  {label}: {{en: Number {label}, no: 12, parent: 007}}\n" for label in labels)
+    entries = "".join(
+        f"  {label}: {{en: Number {label}, no: {number}, parent: 007}}\n"
+        for number, label in enumerate(labels, start=12)
+    )
     (tmp_path / "classes.yaml").write_text(f"classes:\n{entries}groups:\n  007: Bond\n")
 
     folder = load_folder(tmp_path)
 
     assert folder.classes == labels
-    for label in labels:
-        assert folder.names[label].names == {"en": f"Number {label}", "no": "12"}
+    for number, label in enumerate(labels, start=12):
+        assert folder.names[label].names == {"en": f"Number {label}", "no": str(number)}
         assert folder.names[label].ancestors == ("007",)
 
 
@@ -213,6 +218,52 @@ def test_two_folders_that_look_the_same_are_no_two_classes(tmp_path: Path, first
     assert ascii(second) in str(refused.value)
     with pytest.raises(ClassesWrong, match="look the same"):
         load_outside(root)
+
+
+@pytest.mark.parametrize(("first", "second"), [("Wat_Nong", "wat_nong"), ("e\u0301clat", "ÉCLAT")])
+def test_two_folders_whose_names_differ_in_case_alone_are_no_two_classes(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    """People would read "Wat nong" of either, and one folder could not hold both on every disk."""
+    root = write_folder(tmp_path / "data", {first: 1, "b": 1, second: 1})
+
+    for load in (load_folder, load_outside):
+        with pytest.raises(ClassesWrong, match="two folders whose names differ in case alone") as refused:
+            load(root)
+        assert f"{composed(first)} and {composed(second)}: " in str(refused.value)
+
+
+def test_two_folders_that_people_would_read_alike_are_two_classes_once_they_have_names(tmp_path: Path) -> None:
+    """Without classes.yaml a report and an answer would say "Phra sivali" of either."""
+    root = write_folder(tmp_path / "data", {"phra-sivali": 1, "phra_sivali": 1})
+
+    with pytest.raises(NamesWrong, match=r"holds phra-sivali and phra_sivali, .* read Phra sivali alike") as refused:
+        load_folder(root)
+    (root / "classes.yaml").write_text(str(refused.value).partition("`")[2].rstrip("`"))
+
+    assert load_folder(root).names["phra-sivali"].names == {"en": "Some name"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("classes: {a: {en: Same}, b: {en: ' same '}}", "a and b have the same en name, same"),
+        ("classes: {a: {th: แม่}, b: {th: เเม่}}", "a and b have the same th name, เเม่"),
+        ("classes: {b: A}", "a and b have the same en name, A"),
+        (
+            "classes: {a: {parent: g}, b: {parent: g}, c: {parent: h}, d: {parent: h}}\ngroups: {g: Old, h: Old}",
+            "g and h have the same en name, Old",
+        ),
+    ],
+)
+def test_two_of_one_name_are_not_told_apart(tmp_path: Path, text: str, said: str) -> None:
+    write_folder(tmp_path, {"a": 1, "b": 1, "c": 1, "d": 1})
+    (tmp_path / "classes.yaml").write_text(text, "utf-8")
+
+    with pytest.raises(NamesWrong) as refused:
+        load_folder(tmp_path)
+
+    assert str(refused.value).endswith(f"{said}: give each its own")
 
 
 def test_a_name_that_only_looks_like_a_folders_is_shown_with_the_difference(tmp_path: Path) -> None:

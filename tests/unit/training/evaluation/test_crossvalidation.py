@@ -13,6 +13,7 @@ from tests.unit.training.data.cast import photo
 from training.data.errors import SplitImpossible
 from training.data.folder import Folder, Photo
 from training.data.names import NamedGroup, NamedLevel
+from training.data.splits import divide
 from training.errors import DataTooSmall
 from training.evaluation.crossvalidation import check_size, head_on, labels_of, out_of_fold
 from training.fitting.features import Features
@@ -63,6 +64,16 @@ def test_copies_never_stand_on_both_sides() -> None:
     # Sixteen looks in forty dimensions, each with a label of its own: only who saw the copy knows better than chance.
     assert told_by_copies([(each,) for each in photos], photos) > 0.8
     assert told_by_copies([tuple(pair) for pair in together], photos) < 0.75
+
+
+def test_a_single_photograph_is_called_one() -> None:
+    photos = [photo("rare", 0, look_seed=90), *(photo("many", number, look_seed=number) for number in range(8))]
+    alone = [(each,) for each in photos]
+
+    with pytest.raises(DataTooSmall, match=r"class rare has 1 independent photograph \(near-duplicates count once\)"):
+        check_size(alone, folder_of(photos), folds=5, seeds=(0,))
+    with pytest.raises(SplitImpossible, match=r"class rare has 1 independent photograph \(copies"):
+        divide(alone, {"one": 0.5, "other": 0.5}, seed=0)
 
 
 def test_every_photograph_is_answered_once_and_groups_stay_in_one_fold() -> None:
@@ -116,6 +127,28 @@ def test_a_class_too_small_for_the_folds_is_named_with_what_it_needs() -> None:
     with pytest.raises(DataTooSmall, match=r"class rare has 2 independent photographs .* at least 5"):
         check_size(few, folder, folds=5, seeds=(0,))
     check_size(together, folder_of([each for pair in together for each in pair]), folds=5, seeds=(0,))
+
+
+def test_all_classes_that_are_too_small_are_named_and_the_folds_that_would_do() -> None:
+    """One after the other, three small classes were three trainings that refused."""
+    sizes = {"a": 12, "b": 4, "c": 4, "d": 3}
+    numbers = iter(range(100))
+
+    def of(labels: str) -> list[tuple[Photo, ...]]:
+        return [(photo(label, n := next(numbers), look_seed=n),) for label in labels for _ in range(sizes[label])]
+
+    def refused(together: list[tuple[Photo, ...]], folds: int) -> str:
+        with pytest.raises(DataTooSmall) as caught:
+            check_size(together, folder_of([each for members in together for each in members]), folds=folds, seeds=(0,))
+        return str(caught.value)
+
+    assert refused(of("abcd"), 5) == (
+        "class b has 4 independent photographs (near-duplicates count once), and too few have c (4), d (3); training "
+        "with 5 folds needs at least 5 of each class: add photographs of them"
+    )
+    four = of("ab")
+    assert refused(four, 5).endswith("add photographs of it, or use 4 folds")
+    check_size(four, folder_of([each for members in four for each in members]), folds=4, seeds=(0,))
 
 
 def test_what_a_fold_leaves_of_a_class_has_to_be_enough_for_every_part() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from tests import tiny_archive
 from tests.unit.training.evaluation.cast import Colours, write_colours, write_dark
@@ -135,16 +135,29 @@ def test_a_file_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> Non
     assert [Path(row["file"]).name for row in document["unreadable"]] == ["front_901.png"]
 
 
-def test_a_class_without_photographs_has_nulls_and_no_invented_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("absent", ["red", "green"])  # a photograph of "blue" is called green
+def test_a_class_without_photographs_was_not_measured_and_counts_in_no_average(tmp_path: Path, absent: str) -> None:
     colours = write_colours(tmp_path)
-    for file in (colours.data / "red").iterdir():
-        file.unlink()
-    (colours.data / "red").rmdir()
+    shutil.rmtree(colours.data / absent)
+    page = tmp_path / "page.html"
+
     document = json.loads(json.dumps(evaluate(GraphModel.open(colours.run, threads=1), colours.data).document()))
-    assert document["per_class"]["red"]["recall"] is None
-    assert document["per_class"]["red"]["precision"] is None
-    assert "red" not in document["per_class_f1"]
-    assert not any(isinstance(value, float) and math.isnan(value) for value in document["per_class"]["red"].values())
+    shown = CliRunner().invoke(command, [str(colours.run), str(colours.data), "--html", str(page)]).output
+
+    row = document["per_class"][absent]
+    assert {row[name] for name in ("precision", "recall", "f1", "accepted", "set_coverage", "set_size")} == {None}
+    assert row["answered"] == (absent == "green")
+    assert row["intervals"] == {}
+    assert absent not in document["per_class_f1"]
+    rows = [row for row in document["predictions"] if row["label"]]
+    truth, said = [row["label"] for row in rows], [row["predicted"] for row in rows]
+    there = sorted(set(truth))
+    assert document["macro_f1"] == pytest.approx(f1_score(truth, said, labels=there, average="macro"))
+    assert document["balanced_accuracy"] == pytest.approx(recall_score(truth, said, labels=there, average="macro"))
+    low, high = document["intervals"]["macro_f1"]
+    assert low <= document["macro_f1"] <= high
+    assert f"  F1 {absent:<32} not measured: no photograph" in shown.splitlines()
+    assert page.read_text("utf-8").count("not measured") == 1
 
 
 def test_the_model_says_when_it_has_seen_the_photographs_in_training(tmp_path: Path) -> None:

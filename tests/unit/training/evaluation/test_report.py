@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from model_store.card import CalibrationCard, MetricCard
+from tests.tiny_archive import photo_of
 from tests.unit.training.evaluation.cast import Colours, write_colours
 from training.commands.evaluate import evaluate as command
 from training.evaluation import judgement, report, subjects, unseen
@@ -19,9 +22,11 @@ from training.evaluation.course import CURVES
 from training.evaluation.evaluate import Evaluation, OutsideSet, evaluate
 from training.evaluation.judgement import OutsideSeen
 from training.evaluation.report import Subject
+from training.export import card_page
+from training.pages import charts
 from training.served.answers import GraphModel
 from training.statistics.intervals import Interval, share_of
-from training.statistics.metrics import CalibrationLuck
+from training.statistics.metrics import CalibrationLuck, ReliabilityBin
 
 
 class Reader(HTMLParser):
@@ -100,6 +105,19 @@ def test_the_one_mistake_is_shown_with_what_speaks_for_answer_and_truth(subject:
     assert mistake.for_truth in page
 
 
+def test_whose_answers_figures_are_of_is_said_where_confidence_is_of_others(subject: Subject) -> None:
+    """Of a training, accuracy is of heads, and "right if only the surest are answered" of versions: one is not the
+    other's last point, and the page said so under the mistakes alone.
+    """
+    answered = subject.answered
+    heads = replace(answered, predicted=answered.labels)
+
+    said = " ".join(" ".join(read(report.page(replace(subject, answered=heads))).text).split())
+
+    assert f"their balanced accuracy is {(1 + 1 + 6 / 7) / 3:.3f}" in said
+    assert "their balanced accuracy is" not in report.page(subject)
+
+
 def test_of_what_was_never_called_so_the_table_says_nothing(subject: Subject, found: Evaluation) -> None:
     """Of 300 classes these are 89,000 cells, and the page was 9 MB."""
     counts = found.assessment.counts
@@ -116,11 +134,11 @@ def test_the_page_says_in_two_languages_that_an_expert_decides(subject: Subject)
 
 
 def test_mistakes_are_counted_alike_unless_others_answer(subject: Subject, found: Evaluation) -> None:
-    assert "here are" not in report.page(subject)
+    assert '"What is called what" counts' not in report.page(subject)
     counts = found.assessment.counts.copy()
     counts[0, 1] += 1
     page = report.page(replace(subject, assessment=replace(found.assessment, counts=counts)))
-    assert '"What is called what" counts 2 mistakes and here are 1: there heads answer' in page
+    assert '"What is called what" counts 2 mistakes, and here is 1: there heads answer' in page
 
 
 def test_what_comes_from_file_names_is_text(subject: Subject) -> None:
@@ -196,6 +214,26 @@ def test_a_verdict_is_good_only_where_every_bar_is_passed(found: Evaluation) -> 
         assert any("would show 0.070 (0.040 to 0.100)" in sentence for sentence in said.bad) is is_excused
 
 
+def test_what_no_photograph_shows_is_said_to_be_unknown(model: GraphModel, colours: Colours, tmp_path: Path) -> None:
+    """Without a word of blue, every class had a good F1; and of red no back was ever seen."""
+    data = write_colours(tmp_path).data
+    shutil.rmtree(data / "blue")
+    for file in (data / "red").glob("back_*"):
+        file.unlink()
+    (data / "green/detail_001.png").write_bytes(photo_of("green", seed=301))  # of one class alone: none lacks it
+
+    found = evaluate(model, data)
+    told = judgement.judge(found.assessment, {}, {})
+
+    assert told.advice[:2] == (
+        "There is no photograph of blue: how well it names them is not known, and averages over classes leave it out.",
+        "No photograph shows the back of red: what it says of one is not known.",
+    )
+    assert any(said.startswith("Every class that there are photographs of has an F1") for said in told.good)
+    shown = CliRunner().invoke(command, [str(colours.run), str(data)], catch_exceptions=False)
+    assert shown.output.splitlines()[-2:] == [f"  {said}" for said in told.advice[:2]]
+
+
 def test_views_of_one_object_are_one_piece_for_a_promise_and_for_advice(found: Evaluation) -> None:
     # Of twelve pieces with ten photographs each, three whole ones are missed by the sets; nine in ten were promised.
     each = replace(found.assessment, photos=120, independent=120.0, set_promised=0.9, set_coverage=9 / 12)
@@ -207,8 +245,93 @@ def test_views_of_one_object_are_one_piece_for_a_promise_and_for_advice(found: E
     sentence = "The prediction set holds the truth for 75%"
     assert any(said.startswith(sentence) for said in judgement.judge(each, {}, {}).bad)
     told = judgement.judge(pieces, {}, {})
-    assert any(said.startswith(sentence) for said in told.good)
+    (kept,) = (said for said in told.good if said.startswith(sentence))
+    assert "promised were 90%, which on so few photographs may be luck." in kept
+    held = judgement.judge(replace(each, set_coverage=0.95), {}, {})
+    assert not any("may be luck" in said for said in held.good)
     assert any("until each class has 30: " in said and "(4, on 40 photographs)" in said for said in told.advice)
+
+
+def test_of_few_photographs_the_page_and_the_command_say_that_figures_say_little(
+    found: Evaluation, subject: Subject, colours: Colours
+) -> None:
+    low, high = found.assessment.figures["accuracy"].pair()
+    sentence = (
+        f"On 19 photographs alone figures say little: the same version may be right about anything from {low:.0%} to "
+        f"{high:.0%} of others."
+    )
+
+    assert sentence in judgement.judge(found.assessment, {}, {}).headline
+    assert sentence in " ".join(" ".join(read(report.page(subject)).text).split())
+    shown = CliRunner().invoke(command, [str(colours.run), str(colours.data)], catch_exceptions=False)
+    assert sentence in shown.output
+    assert not list(judgement.few(replace(found.assessment, photos=60, independent=30.0)))
+    (views,) = judgement.few(replace(found.assessment, photos=60, independent=6.0))
+    assert views.startswith("On 60 photographs of some 6 pieces alone figures say little")
+
+
+def test_a_version_that_claims_little_is_said_to_and_why_and_what_helps(found: Evaluation) -> None:
+    """Two classes that cannot be told apart: unsure is what it should say, and people have to read why."""
+    silent = replace(
+        found.assessment,
+        photos=16,
+        accepted=0.0,
+        accepted_accuracy=None,
+        reasons={"LOW_CONFIDENCE": 13, "TOO_CLOSE_TO_CALL": 11, "NOT_OUR_KIND": 1},
+        reliability=(ReliabilityBin(0.5, 0.6, 16, 0.55, 0.625),),
+    )
+
+    told = judgement.judge(silent, {}, {})
+    assert (
+        "It calls none of 16 photographs in domain, and mostly says that it does not know: of 13 no class is likely "
+        "enough; of 11 two classes are too close; of 1 it is taken for something else."
+    ) in told.bad
+    assert any(
+        "right about 62% of the photographs, and its confidence is 55% on average" in each for each in told.advice
+    )
+    unfamiliar = judgement.judge(replace(silent, reasons={"UNFAMILIAR": 16}), {}, {})
+    assert any(
+        "look unfamiliar to it: the borders stand on a part of the photographs" in each for each in unfamiliar.advice
+    )
+    assert not any("does not know" in each for each in judgement.judge(replace(silent, accepted=0.5), {}, {}).bad)
+
+
+@pytest.mark.parametrize(
+    ("value", "does"),
+    [(1.7, "more alike, and the answer less sure"), (0.4, "makes the answer surer"), (1.0, "leaves the probabilities")],
+)
+def test_what_the_temperature_does_stands_where_it_is_told(subject: Subject, value: float, does: str) -> None:
+    refused = CalibrationCard((0.3, 0.4), (0.1, 0.2), "the fitted temperature 0.4 is refused: it does harm")
+    card = replace(subject.card, temperature=value, calibration=refused)
+
+    for page in (report.page(replace(subject, card=card)), card_page.page(card)):
+        assert "alone place borders only roughly" not in page
+        text = " ".join(" ".join(read(page).text).split())
+        assert f"Scores are divided by the temperature {value:.3f} before they become probabilities, which" in text
+        assert does in text
+        assert "The fitted temperature 0.4 is refused: it does harm." in text
+
+
+def test_what_a_colour_says_is_said_in_words_too(subject: Subject) -> None:
+    text = " ".join(" ".join(read(report.page(subject)).text).split())
+    error = subject.assessment.figures["ece"].value
+    assert "balanced accuracy 0.760 to 1.000 ✓ wanted 0.90 or more" in text
+    assert f"{'✓' if error <= judgement.ECE_MAX else '✗'} wanted 0.05 or less" in text
+
+
+def test_a_figure_that_is_no_share_is_drawn_on_a_line_of_its_own(subject: Subject) -> None:
+    """The size of a set, 1.4 of 3 classes, stood at the end of a line from 0 to 1."""
+    size = MetricCard("set_size", 1.4, 1.1, 1.6, "by hand")
+    assert charts.whisker(1.4, 1.1, 1.6, ends=(0.0, 3.0), width=90) in card_page.page(
+        replace(subject.card, metrics=(size,))
+    )
+
+
+def test_borders_on_few_photographs_are_said_to_be_rough(subject: Subject) -> None:
+    data = subject.card.data
+    few = replace(subject.card, data=replace(data, split=replace(data.split, counts={"train": 12, "thresholds": 2})))
+    for page in (report.page(replace(subject, card=few)), card_page.page(few)):
+        assert "2 photographs alone place borders only roughly" in page
 
 
 def test_how_many_photographs_settle_a_calibration_error_follows_from_luck(found: Evaluation) -> None:

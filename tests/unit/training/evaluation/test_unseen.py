@@ -76,6 +76,23 @@ def test_of_several_classes_left_out_of_a_version_each_is_told_from_those_that_i
         assert each.auroc > 0.9
 
 
+def test_what_a_version_knew_is_scored_once_however_many_classes_it_never_saw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen times over, it took most of the time that 300 classes take."""
+    together = pairs(50, classes=5)
+    photos = sorted((each for pair in together for each in pair), key=lambda each: each.relative)
+    folder, rng = folder_of(photos), np.random.default_rng(6)
+    rows = 5.0 * np.eye(SIZE)[labels_of(folder)] + rng.normal(0.0, 0.5, (len(photos), SIZE))
+    monkeypatch.setattr(unseen, "VERSIONS_MAX", 2)
+    asked: list[int] = []
+    ratios_of = unseen.ratios_of
+    monkeypatch.setattr(unseen, "ratios_of", lambda version, seen: asked.append(len(seen)) or ratios_of(version, seen))
+
+    found = leave_class_out(folder, eyes_of(rows), together, recipe=RECIPE, seed=0, folds=5)
+
+    known = [len(found[label].known) for label in ("c0", "c1")]  # one of each version
+    assert sum(asked) == sum(known) + sum(len(each.unseen) for each in found.values())
+
+
 def test_a_class_without_which_no_version_can_be_fitted_keeps_no_other_from_being_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

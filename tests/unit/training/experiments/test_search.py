@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, load_folder
 from training.errors import SettingWrong, WeightsMissing
 from training.evaluation import crossvalidation
-from training.experiments.search import RECIPE, RESULT, Request, Search, Trial, search
+from training.experiments.search import RECIPE, REPORT, REQUEST, RESULT, Request, Search, Trial, search
 from training.experiments.search_command import search as command
 from training.experiments.search_page import search_page, search_sentences
 from training.experiments.search_space import SEARCHED, space_of, standard_space
@@ -108,6 +110,29 @@ def test_a_search_that_was_killed_ends_with_the_same_numbers(
 
     assert told == [1, 2, 3, 4, 5, 6]
     assert without_times(again.document()) == without_times(found[0].document())
+
+
+def test_the_same_command_goes_on_with_a_search_that_did_not_end(
+    data: Path, found: tuple[Search, Path], tmp_path: Path
+) -> None:
+    """Killed in its last step it has a recipe, and neither page nor result."""
+    out = tmp_path / "search"
+    shutil.copytree(found[1], out)
+    (out / RESULT).unlink()
+    with pytest.raises(SettingWrong, match="was begun with other seed: go on with the same"):
+        search(request(data, out, seed=4), colour_eye, say=silent)
+
+    def full(_found: Search) -> str:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        search(request(data, out), colour_eye, say=silent, page=full)
+    again = search(request(data, out), colour_eye, say=silent, page=lambda _: "page")
+
+    assert (out / REPORT).read_text("utf-8") == "page"
+    assert without_times(again.document()) == without_times(found[0].document())
+    with pytest.raises(SettingWrong, match="holds a search already"):
+        search(request(data, out), colour_eye, say=silent)
 
 
 def _begin_a_trial_and_die(out: Path) -> None:
@@ -252,13 +277,55 @@ def test_a_folder_that_takes_no_search_is_refused_before_photographs_are_read(
 
 def test_a_disk_that_is_full_at_the_start_leaves_a_folder_to_start_in_again(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with files_of_at_most(200), pytest.raises(OSError, match="too large"):
+    with files_of_at_most(200), pytest.raises(OSError, match="too large") as refused:
         search(request(data, out), colour_eye, say=silent)
+    assert refused.value.filename == str(out / REQUEST)
     left = [file.name for file in out.iterdir()]
 
     with pytest.raises(SettingWrong, match="no search to go on with"):  # and not that the folder holds something else
         search(request(data, out, resume=True), colour_eye, say=silent)
     assert left == []
+
+
+def test_a_disk_that_fills_up_later_is_named_by_the_folder_and_the_search_goes_on(
+    data: Path, found: tuple[Search, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with files_of_at_most(2000), pytest.raises(OSError, match="too large") as refused:
+        search(request(data, out), colour_eye, say=silent)
+
+    assert refused.value.filename == str(out)
+    assert not list(out.rglob(".new-*"))
+    again = search(request(data, out, resume=True), colour_eye, say=silent)
+    assert without_times(again.document()) == without_times(found[0].document())
+
+
+def test_a_search_that_was_killed_before_it_had_begun_begins_in_its_folder(
+    data: Path, found: tuple[Search, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / ".request.json-abcdefgh").mkdir(parents=True)  # as the death of who wrote it leaves it
+    (out / ".request.json-abcdefgh/new").write_text("{")
+
+    again = search(request(data, out), colour_eye, say=silent)
+
+    assert without_times(again.document()) == without_times(found[0].document())
+    assert not list(out.glob(".*"))
+
+
+@pytest.mark.timeout(60)
+def test_a_search_that_was_killed_as_it_noted_a_trial_goes_on(
+    data: Path, found: tuple[Search, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Optuna's own lock, a link by the path that was given, outlives whoever held it."""
+    monkeypatch.chdir(tmp_path)
+    out = Path("out")
+    shutil.copytree(found[1], out)
+    (out / "trials.journal.lock").symlink_to("out/trials.journal")
+
+    again = search(request(data, out, resume=True, trials=7), colour_eye, say=silent)
+
+    assert len(again.trials) == 7
 
 
 def test_two_searches_do_not_share_a_folder(data: Path, found: tuple[Search, Path]) -> None:

@@ -11,6 +11,7 @@ from tests.unit.training.data.cast import picture, write_folder
 from tests.unit.training.experiments.test_ablate import RECIPE, eyes_of, silent
 from tests.unit.training.pages.reading import change, rows_of
 from training.errors import DataTooSmall
+from training.evaluation.several import ALPHA
 from training.experiments import calibrators as calibrating
 from training.experiments import detectors as detecting
 from training.experiments.page import calibrators_page, detectors_page
@@ -79,5 +80,16 @@ def test_every_calibrator_is_measured_on_what_is_served_is_measured_on(folder: P
     rows = rows_of(calibrators_page(found))
     for name, row in document["calibrators"].items():
         assert [name, *(f"{row[figure]:.3f}" for figure in row["differences_from_served"])] in rows
-        changes = [change(each["value"], each["interval"]) for each in row["differences_from_served"].values()]
+        changes = [
+            change(each["value"], each["interval"])
+            # Errors, all of them; a colour alone would not do.
+            + (
+                ""
+                if found.p_values.get((name, figure), 1.0) >= ALPHA
+                else ", worse"
+                if each["value"] > 0.0
+                else ", better"
+            )
+            for figure, each in row["differences_from_served"].items()
+        ]
         assert [name, *changes] in rows

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import sys
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -214,91 +210,16 @@ def test_what_is_no_run_is_not_packed(tmp_path: Path) -> None:
     assert not (tmp_path / "x.mar").exists()
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    def fail() -> None:
-        with run_folder.written(tmp_path / "run") as place:
-            (place / "half").write_text("done")
-            raise RuntimeError("the disk is full")
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_earlier_run_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
+def test_a_run_is_reserved_for_one_and_mended_first(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for text in ("first", "second"):
-        with run_folder.written(out) as place:
-            (place / "model.json").write_text(text)
-            if text == "second":
-                assert (out / "model.json").read_text() == "first"
-    assert (out / "model.json").read_text() == "second"
+    (tmp_path / ".run-abcdefgh/old").mkdir(parents=True)  # of one that was killed as it put another there
+
+    with run_folder.reserved(out):
+        assert out.is_dir()
+        with pytest.raises(SettingWrong, match="another command writes to"), run_folder.reserved(out):
+            pass
+
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-
-
-def _write(out: Path, text: str) -> None:
-    with run_folder.written(out) as place:
-        (place / "model.json").write_text(text)
-        (place / "model.onnx").write_text(text)
-
-
-def _is_whole(out: Path) -> bool:
-    return out.is_dir() and len({(out / name).read_text() for name in ("model.json", "model.onnx")}) == 1
-
-
-def _killed(step: int, out: Path) -> bool:
-    """Whether a process that writes a run was killed before its step of that number; if not, it has written it."""
-    child = os.fork()
-    if not child:
-        left = step
-
-        def hook(event: str, _: object) -> None:
-            nonlocal left
-            if event in {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "ctypes.dlsym"}:
-                left -= 1
-                if not left:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        _write(out, f"of step {step}")
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == signal.SIGKILL
-
-
-# The second flag is one that no kernel knows: as on a file system that cannot exchange folders.
-@pytest.mark.parametrize("flag", [run_folder._RENAME_EXCHANGE, 1 << 30])
-def test_a_process_that_is_killed_at_any_step_leaves_a_whole_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int
-) -> None:
-    exchanged = flag == run_folder._RENAME_EXCHANGE
-    monkeypatch.setattr(run_folder, "_RENAME_EXCHANGE", flag)
-    out = tmp_path / "run"
-    _write(out, "first")
-    missing = 0
-    for step in count(1):
-        killed = _killed(step, out)
-        missing += not out.exists()
-        assert _is_whole(out) or not exchanged
-        with run_folder.reserved(out):  # as the next training does
-            assert _is_whole(out)
-        assert not [path for path in tmp_path.rglob("*") if path.is_file() and out not in path.parents]
-        if not killed:
-            break
-    assert step > 8
-    assert missing == (0 if exchanged else 1)
-    assert (out / "model.json").read_text() == f"of step {step}"
-
-
-def test_what_a_running_command_writes_is_not_taken_away_by_another(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    (tmp_path / ".run-mine_123").mkdir()
-    (tmp_path / ".run-mine_123/letter.txt").write_text("dear")
-    with run_folder.written(out) as place:
-        (place / "model.json").write_text("slow")
-        _write(out, "quick")
-        assert (place / "model.json").read_text() == "slow"
-    assert (out / "model.json").read_text() == "slow"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".run-mine_123", "run"]
 
 
 def test_nothing_but_an_earlier_run_is_overwritten(tmp_path: Path) -> None:

@@ -86,9 +86,9 @@ def test_bins_of_equal_mass_worked_out_by_hand() -> None:
 
 def test_every_class_has_scores_even_where_nothing_can_be_said_of_it() -> None:
     scores = metrics.class_scores(np.array([0, 0]), np.array([0, 1]), classes=3)
-    assert [each.precision for each in scores] == [1.0, 0.0, None]
+    assert [each.precision for each in scores] == [1.0, None, None]
     assert [each.recall for each in scores] == [0.5, None, None]
-    assert [each.f1 for each in scores] == [pytest.approx(2 / 3), 0.0, None]
+    assert [each.f1 for each in scores] == [pytest.approx(2 / 3), None, None]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -178,6 +178,21 @@ def test_detection_agrees_with_scikit_learn(seed: int) -> None:
     )
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_auroc_of_a_resample_is_counted_as_it_would_be_sorted(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    known, outside = (np.round(rng.normal(shift, 1.0, count), 1) for shift, count in ((0.0, 40), (0.5, 7)))  # with ties
+    ranks = metrics.ranked(known, outside)
+
+    for _ in range(20):
+        drawn, away = rng.integers(0, 40, 40), rng.integers(0, 7, 7)
+        counts = np.bincount(drawn, minlength=40), np.bincount(away, minlength=7)
+        assert ranks.auroc(*counts) == metrics.auroc(known[drawn], outside[away])  # to the last bit
+    assert np.isnan(ranks.auroc(np.zeros(40, int), np.ones(7, int)))
+    with pytest.raises(ValueError, match="nan"):
+        metrics.ranked(known, np.array([np.nan]))
+
+
 def test_the_rate_at_95_percent_worked_out_by_hand() -> None:
     known = np.arange(1.0, 21.0)  # the least border that keeps 19 of 20 is 19
     assert metrics.fpr_at_95_tpr(known, np.array([18.0, 19.0, 19.5, 30.0])) == pytest.approx(0.5)
@@ -214,11 +229,13 @@ def test_what_is_no_probability_is_refused(rows: np.ndarray, labels: np.ndarray)
             measure(rows, labels)
 
 
-def test_only_a_class_that_is_there_or_was_answered_has_an_f1() -> None:
+def test_a_class_that_is_there_has_an_f1_and_one_that_was_only_answered_has_none() -> None:
     some, others = np.array([0, 0, 3]), np.array([0, 4, 3])
-    for labels, predicted in ((some, others), (others, some)):
-        assert metrics.f1_per_class(labels, predicted) == {0: pytest.approx(2 / 3), 3: 1.0, 4: 0.0}
-        assert metrics.macro_f1(labels, predicted) == pytest.approx(5 / 9)
+
+    assert metrics.f1_per_class(others, some) == {0: pytest.approx(2 / 3), 3: 1.0, 4: 0.0}
+    assert metrics.macro_f1(others, some) == pytest.approx(5 / 9)
+    assert metrics.f1_per_class(some, others) == {0: pytest.approx(2 / 3), 3: 1.0}
+    assert metrics.macro_f1(some, others) == pytest.approx(5 / 6)
 
 
 def test_confidences_near_0_have_bins_of_their_own_and_0_is_in_the_first() -> None:

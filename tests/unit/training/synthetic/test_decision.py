@@ -234,7 +234,9 @@ def test_answers_of_experts_go_into_the_judgement_and_onto_its_page(tmp_path: Pa
         assert [label, *counts, *distances, *kernels, *shares] in rows
     for label, real in document["ab_test"]["per_class_f1"].items():
         gain = document["ab_test"]["per_class_gain"][label]
-        assert [f"F1 {label}", f"{real['value']:.3f}", change(gain["value"], gain["interval"])] in rows
+        low, high = gain["interval"]
+        mark = "" if low <= 0.0 <= high else ", better" if gain["value"] > 0.0 else ", worse"
+        assert [f"F1 {label}", f"{real['value']:.3f}", change(gain["value"], gain["interval"]) + mark] in rows
 
     answers.write_text(json.dumps({"kind": "synthetic", "answers": said("green", "not")}))
     with pytest.raises(ClassesWrong, match=r"has answers about green, and .* has no such class"):
