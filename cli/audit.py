@@ -1,10 +1,13 @@
-"""`amulet audit`: an export of the log; its verification, and that of receipts, without any server."""
+"""`amulet audit`: an export of the log; its verification, and that of receipts, without any server; what the console
+works by, held against it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,9 +17,11 @@ from typing import Final
 
 import click
 
+from cli import supervision
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
-from cli.stack import state_option
+from cli.stack import reason_of, state_option
+from cli.waiting import waiting
 from console.audit.commands import PUBLIC_KEY_NAME, receipt, verify
 from console.audit.notes import KeyUnreadable, load_public_key, origin_of
 
@@ -25,7 +30,7 @@ _HEADER_BYTES_MAX: Final = 64 << 10
 
 @click.group(epilog="Example: amulet audit export audit.jsonl")
 def audit() -> None:
-    """Export the audit log, or verify an export offline."""
+    """Export the audit log, verify an export offline, or hold the console's own rows against it."""
 
 
 @audit.command(
@@ -67,6 +72,31 @@ def export(file: Path, since: str | None, as_json: bool, state: Path) -> None:
             f"{file} holds the log. {_how_to_check(file, layout)}",
             err=True,
         )
+
+
+@audit.command(epilog="Example: amulet audit compare --state ./demo")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable: how many, and the first hundred.")
+@state_option
+def compare(as_json: bool, state: Path) -> int:
+    """Name consents, people and predictions that are not as the audit log and the ledger of erasures say; exit 1 then.
+
+    Beside the console's own database, which it reads and does not change. The log's hashes say nothing of these rows.
+    """
+    layout = Layout.of(state)
+    if not layout.record.exists():
+        raise click.ClickException(f"no stack was ever started in {layout.state}: `amulet up --state {state}` does")
+    with waiting("Reading consents, people and predictions"):
+        done = subprocess.run(
+            [sys.executable, "-m", "console.manage", "compare_rows", *(("--json",) if as_json else ())],
+            env=supervision.environment(layout, os.environ),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if not done.stdout:
+        raise click.ClickException(reason_of(done.stderr).removeprefix("CommandError: "))
+    click.echo(done.stdout.strip())
+    return done.returncode
 
 
 def _moment(text: str) -> str:

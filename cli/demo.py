@@ -43,7 +43,7 @@ NAMESAKES_MAX: Final = 10
 # What may be wrong with a machine on which the demonstration can still be tried.
 ADVICE: Final = frozenset({"packages", "memory", "clock", "processes", "address space", "file size"})
 # What the commands call a thing while they make it; a kill leaves it behind.
-HALF_MADE: Final = (".photos.partial-*", ".run-*", ".amulet-package-*")
+HALF_MADE: Final = (".photos-*", ".run-*", f".{MODEL}.mar-*")
 
 
 @dataclass(slots=True)

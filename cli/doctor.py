@@ -22,6 +22,7 @@ from cli.checks.machine import machine
 from cli.checks.servers import servers
 from cli.checks.settings import settings
 from cli.checks.storage import storage
+from cli.checks.vault import vault
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.stack import state_option
 
@@ -62,3 +63,4 @@ def examine(layout: Layout, environment: Mapping[str, str]) -> Iterator[Finding]
     if all(finding.ok for finding in found):
         yield delivery(layout, environment)
         yield dates(layout, environment)
+        yield vault(layout, environment)

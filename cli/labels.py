@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import zipfile
 from itertools import chain
@@ -15,6 +14,7 @@ import click
 from cli.asking import remote_options
 from cli.connection import RemoteError, console_connection
 from cli.layout import Layout
+from model_store import placed
 
 EXPORT_S_MAX: Final = 600.0  # the console reads every photograph before it sends the first
 
@@ -46,13 +46,10 @@ def export(model: str, out: Path, note: str, state: Path, as_json: bool) -> None
         with tempfile.TemporaryFile(dir=out.parent) as file:
             for piece in chain((first,), pieces):
                 file.write(piece)
-            with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
+            with placed.folder(out) as folder:
                 with zipfile.ZipFile(file) as archive:
                     archive.extractall(folder)
-                manifest = json.loads(Path(folder, "manifest.json").read_bytes())
-                if out.exists():
-                    out.rmdir()
-                shutil.copytree(folder, out, copy_function=shutil.move)
+                manifest = json.loads((folder / "manifest.json").read_bytes())
     except zipfile.BadZipFile as error:
         raise RemoteError("the export broke off: run it again") from error
     except OSError as error:

@@ -83,7 +83,7 @@ SUMMARIES: Final[Mapping[str, str]] = MappingProxyType(
         "labels": "Export what experts decided, as photographs to train on.",
         "keys": "Create and revoke API keys.",
         "predict": "Ask the gateway about photographs.",
-        "audit": "Export the audit log, or verify an export offline.",
+        "audit": "Export the audit log, verify an export offline, or hold rows against it.",
         "vault": "Rotate the master key under which people's keys are wrapped.",
         "users": "Create members of staff.",
         "up": "Start the whole stack on this machine.",
@@ -104,6 +104,7 @@ EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
 TOLERANT: Final = frozenset({"doctor", "settings"})
 PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 # Of a standard stream that takes no more: a full disk, a quota, a limit on files, a device that fails.
+_INTERRUPTED: Final = "amulet: interrupted"
 _OUTPUT_FAILS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -186,22 +187,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _ended(_misused(error), 2)
     except click.ClickException as error:
         return _ended(f"amulet: {error.format_message()}", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        return _ended("amulet: interrupted", 1)
+    except KeyboardInterrupt:
+        return _ended(_INTERRUPTED, 1)
+    except click.Abort as stop:
+        # click takes every EOFError for the end of somebody's typing; the one of a question has no cause.
+        return _failed(stop.__cause__, arguments) if isinstance(stop.__cause__, EOFError) else _ended(_INTERRUPTED, 1)
     except BrokenPipeError:
         return _unread()
     except Exception as error:
-        if "--debug" in arguments:
-            traceback.print_exc()
-            return 1
-        if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
-            # A folder that is not open to whoever asks is theirs to mend, wherever in a command it is met.
-            return _ended(f"amulet: {os.fsdecode(error.filename)} cannot be used: {error.strerror}", 1)
-        if isinstance(error, OSError) and error.errno in _OUTPUT_FAILS:
-            _unread()
-            return _ended(f"amulet: what is printed cannot be written: {error.strerror}", 1)
-        return _ended(f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", 1)
+        return _ended(_INTERRUPTED, 1) if _of_an_interrupt(error) else _failed(error, arguments)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _failed(error: Exception, arguments: Sequence[str]) -> int:
+    """Tell of what no command expected."""
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+        return 1
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        # A folder that is not open to whoever asks is theirs to mend, wherever in a command it is met.
+        return _ended(f"amulet: {os.fsdecode(error.filename)} cannot be used: {error.strerror}", 1)
+    if isinstance(error, OSError) and error.errno in _OUTPUT_FAILS:
+        _unread()
+        return _ended(f"amulet: what is printed cannot be written: {error.strerror}", 1)
+    return _ended(f"amulet: unexpected {type(error).__name__}: {error} (run `amulet --debug …` for the trace)", 1)
+
+
+def _of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: a compiled module that it meets in its import raises ImportError from it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _ended(sentence: str, status: int) -> int:

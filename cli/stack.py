@@ -25,10 +25,11 @@ from cli.checks.delivery import delivery
 from cli.checks.files import files
 from cli.checks.finding import Misset
 from cli.checks.holdings import unusable
-from cli.checks.machine import limits, taken_ports
+from cli.checks.machine import limits, loopback, taken_ports
 from cli.checks.servers import servers
 from cli.checks.settings import settings
 from cli.checks.storage import storage
+from cli.checks.vault import vault
 from cli.layout import PORT_OFFSET_MAX, Layout
 from cli.leftovers import end, leftovers
 from cli.port_claims import PortClaimed, claimed
@@ -55,11 +56,30 @@ class StackMisset(StackError):
     exit_code = 2
 
 
+class StateFolder(click.Path):
+    """A folder of state, there or to be made, that whoever asks may look into."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False, readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        folder = Path(os.fsdecode(super().convert(value, param, ctx)))
+        for each in (*reversed(folder.absolute().parents), folder.absolute()):
+            if not each.is_dir():  # nothing yet, or a file, which whoever makes the folder tells of
+                break
+            if not os.access(each, os.R_OK | os.X_OK if each == folder.absolute() else os.X_OK):
+                owner, me = each.stat().st_uid, os.getuid()
+                mend = f"`chown -R {me} {each}`, or start" if each == folder.absolute() else "start"
+                closed = f"{each} belongs to user {owner} and is closed to user {me}"
+                self.fail(f"{closed}: {mend} as user {owner}, or choose another --state", param, ctx)
+        return folder
+
+
 def state_option_for(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """--state, with what the folder is for this command."""
     return click.option(
         "--state",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=StateFolder(),
         envvar="AMULET_STATE_DIR",
         default=STATE_DIR_DEFAULT,
         show_default=True,
@@ -97,7 +117,8 @@ def up(state: Path, detach: bool, port_offset: int | None, moved: bool, as_json:
     try:
         with interruptible(), ExitStack() as held:
             if ours:
-                _start(layout, held, moved=moved, quiet=as_json)
+                with masked():
+                    _start(layout, held, moved=moved, quiet=as_json)
             report = _wait_until_ready(layout, quiet=as_json)
     except KeyboardInterrupt:
         if ours:
@@ -139,7 +160,7 @@ def down(state: Path) -> None:
 def provision_only(state: Path) -> None:
     """Make the folder, its secrets and a development certificate, and start nothing: for containers and clusters."""
     layout = Layout.of(state)
-    with _set_up(layout):
+    with masked(), _set_up(layout):
         provision(layout)
     click.echo(f"{layout.secrets} and {layout.tls} are made; a second call changes nothing.")
 
@@ -166,11 +187,13 @@ def _start(layout: Layout, held: ExitStack, *, moved: bool, quiet: bool) -> None
     # Each is asked only where those before it were right: files are looked for by settings that are whole.
     for finding in chain(
         limits(),  # or a gateway's connections are blamed for them
+        [loopback()],
         settings(layout, os.environ),
         files(layout, os.environ),
         unusable(layout, supervision.chosen(os.environ)),
         servers(os.environ),
         storage(supervision.environment(layout, os.environ)),
+        [vault(layout, os.environ)],  # or the console would end over it again and again
         () if moved else (copies(layout, supervision.environment(layout, os.environ)),),
     ):
         if not finding.ok:
@@ -213,6 +236,17 @@ def _start(layout: Layout, held: ExitStack, *, moved: bool, quiet: bool) -> None
                 raise StackError(f"the supervisor did not start: {(error.stderr or error.stdout).strip()}") from error
         if interrupted():
             raise KeyboardInterrupt
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """What is made while inside its owner may use, and nobody else may change, whatever the shell's umask is."""
+    before = os.umask(0o022)
+    os.umask(before & ~0o700 | 0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

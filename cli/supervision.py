@@ -38,8 +38,11 @@ _UNASKED: Final = (OSError, xmlrpc.client.Error, http.client.HTTPException)
 _JOURNAL_ENDS_S: Final = 15  # for what a gateway still does once its last call has ended
 # A tenth of a core's time beside a program that wants all of it, and all that nobody wants (decision 0138).
 _YIELDING: Final = ("nice", "-n", "10")
-# What a process needs from the caller's environment besides Amulet's own settings.
-INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
+# What a process needs from the caller's environment besides Amulet's own settings. Not PYTHONPATH: they run what is
+# installed, whatever the shell of one start was for.
+INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE", "LD_LIBRARY_PATH")
+# What the clients of a bucket and of PostgreSQL look for by themselves, as they do in the checks before a start.
+INHERITED_FAMILIES: Final = ("AWS_", "PG")
 # Settings of the processes that name a file or a folder, without the prefix; a test holds them complete.
 PATHS: Final = frozenset(
     {
@@ -120,7 +123,9 @@ def environment(layout: Layout, outer: Mapping[str, str]) -> dict[str, str]:
     still holds from another stack must not mix the two.
     """
     settled = layout.over(outer).environment()
-    inherited = {name: outer[name] for name in INHERITED if name in outer}
+    inherited = {
+        name: value for name, value in outer.items() if name in INHERITED or name.startswith(INHERITED_FAMILIES)
+    }
     return {**inherited, "PYTHONUNBUFFERED": "1", **settled, **chosen(outer)}
 
 

@@ -95,6 +95,34 @@ def remove(key: str, file: Path | None, as_json: bool, state: Path) -> None:
     _run(state, ["remove", key], as_json=as_json)
 
 
+@vault.command("give-up", epilog="Example: amulet vault give-up 07c4e2")
+@click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@state_option
+def give_up(key: str, yes: bool, as_json: bool, state: Path) -> int:
+    """Give up a master key that is lost for good: what is kept under it is deleted, for nobody can ever open it.
+
+    The people stay, with consents and predictions, and each gets a new key. `first` is the key from before the first
+    rotation. Says first how much goes, and asks.
+    """
+    found = _asked(state, ["lost", key])["lost"]
+    click.echo(
+        f"{found['people']:,} people's keys are wrapped under {key}, which is not here: {found['objects']:,} "
+        "photographs and heat maps of theirs are deleted for good. If the key is in any backup, put it back instead: "
+        "`amulet vault add --from FILE`.",
+        err=True,
+    )
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("nobody can be asked here: --yes gives it up without")
+        if not click.confirm("Give it up?", err=True):
+            click.echo("Nothing was changed.", err=True)
+            return 1
+    _run(state, ["give_up", key], as_json=as_json)
+    return 0
+
+
 def _change(file: Path, change: Callable[[], object], *, as_json: bool) -> None:
     """Of a file alone: what it holds then."""
     try:
@@ -111,16 +139,21 @@ def _show(found: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     for each in found:
         people = f" {each['people']:>9,} people" if "people" in each else ""
-        click.echo(f"{each['id'] or '(first)':<8} {each['use']:<8}{people}".rstrip())
+        click.echo(f"{each['id'] or 'first':<8} {each['use']:<8}{people}".rstrip())
 
 
 def _run(state: Path, arguments: list[str], *, as_json: bool) -> None:
+    _show(list(_asked(state, arguments)["keys"]), as_json=as_json)
+
+
+def _asked(state: Path, arguments: list[str]) -> dict[str, Any]:
+    """All that the console's own command answers, by name. Raises ClickException with its one sentence."""
     layout = Layout.of(state)
     if not layout.record.exists():
         raise click.ClickException(f"no stack was ever started in {layout.state}: `amulet up --state {state}` does")
     command = [sys.executable, "-m", "console.manage", "vault_keys", *arguments]
     shown = sys.stderr.isatty()
-    found: list[dict[str, Any]] = []
+    found: dict[str, Any] = {}
     with subprocess.Popen(
         command,
         env=supervision.environment(layout, os.environ),
@@ -132,9 +165,8 @@ def _run(state: Path, arguments: list[str], *, as_json: bool) -> None:
         assert running.stderr is not None
         for line in running.stdout:
             said = json.loads(line)
-            if "keys" in said:
-                found = said["keys"]
-            elif shown:
+            found |= said
+            if "rewrapped" in said and shown:
                 click.echo(f"\r{said['rewrapped']:,} people's keys wrapped anew", err=True, nl=False)
         if shown and arguments[0] in ("use", "rewrap"):
             click.echo(err=True)
@@ -142,4 +174,4 @@ def _run(state: Path, arguments: list[str], *, as_json: bool) -> None:
     if running.returncode != 0:
         reason = reason_of(failed).removeprefix("CommandError: ")
         raise click.ClickException(reason or f"exit status {running.returncode}")
-    _show(found, as_json=as_json)
+    return found

@@ -18,7 +18,7 @@ import psutil
 
 from cli import supervision
 from cli.checks.finding import Finding, right, wrong
-from cli.layout import Layout
+from cli.layout import HOST, Layout
 from cli.leftovers import leftovers
 from protos.cores import memory_free_bytes
 
@@ -32,6 +32,7 @@ PROCESSES_MIN: Final = 400  # Java alone has some 80 threads, and threads count
 FILE_GIB_MIN: Final = 4  # logs and archives are smaller, the database may grow
 ADDRESSES_GIB_MIN: Final = 16  # training maps 5, Java 4
 CLOCK_AHEAD_S_MAX: Final = 300.0
+CONNECT_S_MAX: Final = 5.0
 # It is the harder limit, which nobody but the administrator raises.
 _RAISED: Final = (
     "`{} 4096` in the shell that starts the stack, or `{}` in /etc/security/limits.conf or `{}=` of its unit"
@@ -44,6 +45,7 @@ def machine(layout: Layout) -> Iterator[Finding]:
     yield disk(layout)
     yield temporary_folder()
     yield from limits()
+    yield loopback()
     yield clock(layout, time.time())
     yield ports(layout)
 
@@ -112,6 +114,19 @@ def limits() -> Iterator[Finding]:
         yield wrong("file size", f"at most {size / 2**20:.0f} MiB a file", "`ulimit -f unlimited`")
     if address != resource.RLIM_INFINITY and address < ADDRESSES_GIB_MIN * 2**30:
         yield wrong("address space", f"at most {address / 2**20:.0f} MiB a process", "`ulimit -v unlimited`")
+
+
+def loopback() -> Finding:
+    """Where the parts of a stack meet, and TorchServe listens alone; a network of one's own begins without it."""
+    try:
+        # To listen is allowed though nobody can connect.
+        with socket.create_server((HOST, 0)) as probe, socket.create_connection(probe.getsockname(), CONNECT_S_MAX):
+            pass
+    except OSError as error:
+        mend = f"`ip link set lo up`, and `ip addr add {HOST}/8 dev lo` where it has no such address"
+        why = os.strerror(error.errno) if error.errno else error
+        return wrong("loopback", f"{HOST} does not lead to this machine itself: {why}", mend)
+    return right("loopback", HOST)
 
 
 def clock(layout: Layout, now_s: float) -> Finding:

@@ -19,7 +19,7 @@ from cli import supervision
 from cli.checks import holdings
 from cli.checks.holdings import unusable
 from cli.demo import _amulet
-from cli.layout import Layout, Ports
+from cli.layout import HOST, Layout, Ports
 from cli.main import main
 from cli.port_claims import claimed
 from cli.provision import provision
@@ -249,15 +249,32 @@ def test_a_model_store_that_others_may_write_to_is_named(layout: Layout, capsys:
     assert f"`chmod go-w {layout.models}`" in refusal(layout, capsys)
 
 
-def test_a_shells_umask_opens_the_model_store_to_nobody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o077, 0o777])
+def test_a_shells_umask_opens_nothing_to_others_and_closes_nothing_to_its_owner(tmp_path: Path, umask: int) -> None:
     layout = Layout.of(tmp_path / "state")
-    before = os.umask(0o002)
+    before = os.umask(umask)
     try:
-        provision(layout)
+        assert main(["provision", "--state", str(layout.state)]) == 0
+        assert os.umask(umask) == umask
     finally:
         os.umask(before)
 
-    assert stat.S_IMODE(layout.models.stat().st_mode) == 0o755
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (layout.state, *layout.state.rglob("*"))}
+    assert not [path for path, mode in modes.items() if mode & 0o022]
+    assert all(mode & 0o700 == 0o700 for path, mode in modes.items() if path.is_dir())
+
+
+def test_a_folder_that_is_closed_to_whoever_starts_is_named_with_its_owner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the rights that root has none of its own are wanting: what the kernel answers others is said for it."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    ask = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: ask(path, mode) and (Path(path) != closed or mode == os.F_OK))
+    for state in (closed, closed / "state"):
+        assert main(["up", "--state", str(state)]) == 2
+        assert f"{closed} belongs to user {os.getuid()} and is closed to user" in capsys.readouterr().err
 
 
 def test_a_disk_without_room_for_the_journal_is_named(
@@ -369,3 +386,19 @@ def test_a_file_that_another_user_left_is_named_before_anything_starts(layout: L
         f"amulet: state folder: {file} belongs to user {ANOTHER} and cannot be used by user 0: "
         f"`chown -R 0 {layout.state}`, or start as user {ANOTHER}, or choose another --state\n"
     )
+
+
+def test_a_machine_without_a_loopback_is_no_place_for_a_stack(layout: Layout) -> None:
+    """A network of one's own begins so; each part would wait for the others until the start gives up."""
+    alone = ["unshare", "--map-root-user", "--net", sys.executable, "-m", "cli.main"]
+    if shutil.which("unshare") is None or subprocess.run([*alone, "--version"], cwd=ROOT, check=False).returncode:
+        pytest.skip("nobody may have a network of their own here")
+
+    done = subprocess.run(
+        [*alone, "up", "--state", str(layout.state)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"amulet: loopback: {HOST} does not lead to this machine itself: ")
+    assert "ip link set lo up" in done.stderr
+    assert not layout.supervisor_config.exists()

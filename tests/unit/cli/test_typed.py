@@ -217,15 +217,44 @@ def test_ctrl_c_ends_in_one_line(tmp_path: Path) -> None:
         env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while not list(tmp_path.glob(".photos.partial-*")):
+    while not list(tmp_path.glob(".photos-*")):
         assert process.poll() is None
 
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=120)
 
     assert process.returncode == 1
-    assert "amulet: interrupted" in error
+    assert error.strip() == "amulet: interrupted"
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (  # a compiled module that is interrupted as it starts
+            "import os, signal\n"
+            "try:\n"
+            "    os.kill(os.getpid(), signal.SIGINT)\n"
+            "except KeyboardInterrupt as interrupt:\n"
+            "    raise ImportError('initialization failed') from interrupt\n",
+            "amulet: interrupted",
+        ),
+        (  # half of a compiled one; for click every EOFError is somebody who ends a question
+            "raise EOFError('marshal data too short')",
+            "amulet: unexpected EOFError: marshal data too short (run `amulet --debug …` for the trace)",
+        ),
+    ],
+)
+def test_an_import_that_fails_is_told_as_what_it_is(tmp_path: Path, module: str, said: str) -> None:
+    (tmp_path / "onnxruntime.py").write_text(module)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "evaluate", "run", "photos"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / "client")))},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout, done.stderr.strip()) == (1, "", said)
 
 
 @pytest.mark.parametrize("proxy", ["http://proxy.invalid:3128", "socks5://proxy.invalid:1080", "what://proxy.invalid"])
