@@ -23,7 +23,7 @@ WORKERS ?= 2
 
 .PHONY: help
 help: ## List these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 # An environment that was moved, or whose Python is gone, is made anew.
 ifneq ($(wildcard $(INSTALLED)),)
@@ -136,8 +136,18 @@ unit: $(INSTALLED) $(filter-out $(FAKETIME),$(INSTALLED_FOR_TESTS)) ## Tests of 
 	$(if $(filter-out 0,$(WORKERS)),OMP_NUM_THREADS=1) $(BIN)/pytest tests/unit -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: integration
-integration: $(INSTALLED) ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
-	$(BIN)/pytest tests/integration
+integration: ## Tests against a real TorchServe, PostgreSQL, Redis and RabbitMQ
+	$(MAKE) --no-print-directory --keep-going integration-serving integration-console
+
+SERVING := tests/integration/gateway tests/integration/torchserve
+.PHONY: integration-serving
+integration-serving: $(INSTALLED) ## Those of the gateway and of TorchServe
+	$(BIN)/pytest $(SERVING)
+
+# All that is not named above: a new folder is in one of the two.
+.PHONY: integration-console
+integration-console: $(INSTALLED) ## Those of the console, of commands and of whole stacks
+	$(BIN)/pytest tests/integration $(addprefix --ignore ,$(SERVING))
 
 # Debian's browser, where this may install it; elsewhere the tests say how to get one, and skip.
 .PHONY: browser
@@ -172,13 +182,13 @@ false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a m
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run
-# although one failed.
+# although one failed. The longest begins and the shortest is last (17, 12, 9 and 8 minutes), so that both end together.
 # The type checker is one process and takes minutes, and what is installed waits for the network: side by side, too.
 .PHONY: test
 test: $(INSTALLED) ## Lint, types, import contracts and every test
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types lint $(INSTALLED_FOR_TESTS)
 	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target fault integration browser
+	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target integration-console fault browser integration-serving
 
 .PHONY: docs
 docs: $(INSTALLED) ## The five-minute start, typed as it is printed

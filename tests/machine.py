@@ -7,9 +7,10 @@ the kernel bound that cost from above, and the smaller one counts:
     taken    processor time that went to processes which are not ours, and to other machines
              on the same host (/proc/stat less what our own processes used)
     waited   how long the processes started meanwhile stood ready to run and did not get a
-             processor (the run delay of /proc/PID/task/TID/schedstat; of each process its
-             longest waiting thread). A process may have waited for one that it started, but
-             those that wait side by side do not add up: the longest line of descent counts
+             processor (the run delay of /proc/PID/task/TID/schedstat; of each process, from
+             one look to the next, its longest waiting thread). A process may have waited for
+             one that it started, but those that wait side by side do not add up: the longest
+             line of descent counts
 
 So nothing is excused on a machine that is ours, whatever the stack computes there, because
 nothing was taken; and nothing is excused for sleeping, for a wait that grew or for an answer
@@ -19,12 +20,17 @@ left: a stack that computes too much while others compute too. It is found where
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
+
+NOTE_EVERY_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,21 @@ class _Used:
 
 
 class Watch:
-    """Begins to watch when it is made. `ours`: the processes that are ours, with everything below them."""
+    """Begins to watch when it is made. `ours`: the processes that are ours, with everything below them.
 
-    def __init__(self, ours: Iterable[psutil.Process]) -> None:
+    `through`: those of ours that run already and do, one after the other, what is waited for. Their delays count as
+    those of processes that start meanwhile.
+    """
+
+    def __init__(self, ours: Iterable[psutil.Process], *, through: Iterable[psutil.Process] = ()) -> None:
         self._ours = list(ours)
         self._busy_s, self._stolen_s = _machine()
         self._used = self._look()
+        self._through = {_key(process) for process in through}
+        self._seen_s = {key: _waits_s(key) for key in self._through}  # what each thread had waited at the last look
+        self._waited_s = dict.fromkeys(self._through, 0.0)
+        self._noting = threading.Lock()
+        self._parents: dict[tuple[int, float], tuple[int, float] | None] = {}  # of those that started meanwhile
 
     def held_up_s(self) -> float:
         """The seconds that other work can have cost since the beginning, at most."""
@@ -55,16 +70,54 @@ class Watch:
         return max(0.0, busy_s - self._spent(self._look()))
 
     def waited_s(self) -> float:
-        """How long a line of processes of ours that started since the beginning waited for a processor."""
-        started = {key: used.parent for key, used in self._look().items() if key not in self._used}
-        waits_s = {key: _longest_wait_s(key) for key in started}
+        """How long a line of processes of ours that started since the beginning waited for a processor, and those that
+        it goes through."""
+        self.note()
 
         def line_s(key: tuple[int, float]) -> float:
-            return waits_s[key] + max(
-                (line_s(child) for child, parent in started.items() if parent == key), default=0.0
+            return self._waited_s[key] + max(
+                (line_s(child) for child, parent in self._parents.items() if parent == key), default=0.0
             )
 
-        return max((line_s(key) for key, parent in started.items() if parent not in started), default=0.0)
+        started_s = max(
+            (line_s(key) for key, parent in self._parents.items() if parent not in self._parents), default=0.0
+        )
+        return started_s + sum(self._waited_s[key] for key in self._through)
+
+    def note(self) -> None:
+        """Of each process its longest waiting thread since the last look.
+
+        Work goes from thread to thread, and what waited for one that has ended cannot be read any more: the more often
+        this is called, the less is missed. A moment in which nobody of ours was ready never counts.
+        """
+        with self._noting:
+            self._note()
+
+    def _note(self) -> None:
+        found = self._look()
+        self._parents |= {key: used.parent for key, used in found.items() if key not in self._used}
+        for key in (self._parents.keys() | self._through) & found.keys():
+            before_s, now_s = self._seen_s.get(key, {}), _waits_s(key)
+            grown_s = [waits_s - before_s.get(thread, 0.0) for thread, waits_s in now_s.items()]
+            self._waited_s[key] = self._waited_s.get(key, 0.0) + max([0.0, *grown_s])
+            self._seen_s[key] = now_s
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Look every NOTE_EVERY_S meanwhile, from a thread of its own."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(NOTE_EVERY_S):
+                self.note()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def _look(self) -> dict[tuple[int, float], _Used]:
         found: dict[tuple[int, float], _Used] = {}
@@ -98,6 +151,53 @@ def run_delay_s(process: psutil.Process) -> float:
     return _longest_wait_s(_key(process))
 
 
+class Stopwatch:
+    """Seconds since it was made, less what other work can have cost those who act meanwhile and ran before."""
+
+    def __init__(self, acting: Iterable[psutil.Process], *, ours: Iterable[psutil.Process] = ()) -> None:
+        """acting: every process that has a part in what is timed, this one too where it has.
+
+        ours: further ones, with everything below them, whose processor time others did not take.
+        """
+        acting = list(acting)
+        self._machine = Watch([psutil.Process(), *acting, *ours], through=acting)
+        self._began_s = time.monotonic()
+
+    def took_s(self) -> float:
+        took_s = time.monotonic() - self._began_s
+        return took_s - self.lost_s()
+
+    def lost_s(self) -> float:
+        """What other work can have cost so far, at most."""
+        return min(self._machine.taken_s(), self._machine.waited_s())
+
+
+class Call:
+    """A short piece of work that processes do together which run already: a call, and its answer.
+
+    Its way through their threads is not known, so all their delays are taken together. What they computed is never
+    excused, and what they slept is not where the machine is ours.
+    """
+
+    def __init__(self, process: psutil.Process) -> None:
+        """process: that this one calls; what runs below it has a part too."""
+        self._family = [psutil.Process(), process, *process.children(recursive=True)]
+        self._watch = Watch([psutil.Process()])
+        (self._computed_s, self._waits_s), self._began_s = self._so_far_s(), time.monotonic()
+
+    def took_s(self) -> float:
+        """How long it took, less what other work on this machine can have cost of it."""
+        took_s = time.monotonic() - self._began_s
+        computed_s, waits_s = self._so_far_s()
+        excused_s = min(self._watch.taken_s(), waits_s - self._waits_s)
+        return max(took_s - excused_s, computed_s - self._computed_s)
+
+    def _so_far_s(self) -> tuple[float, float]:
+        """What all threads of all of them have computed, and waited for a processor."""
+        both = [each for process in self._family for each in _delays_s(_key(process)).values()]
+        return sum(computed_s for computed_s, _ in both), sum(waits_s for _, waits_s in both)
+
+
 def _key(process: psutil.Process) -> tuple[int, float]:
     return process.pid, process.create_time()
 
@@ -110,9 +210,20 @@ def _machine() -> tuple[float, float]:
 
 def _longest_wait_s(process: tuple[int, float]) -> float:
     """Run delay of the process's longest waiting thread; 0 where the kernel does not say."""
-    waits_ns = [0]
+    return max(_waits_s(process).values(), default=0.0)
+
+
+def _waits_s(process: tuple[int, float]) -> dict[str, float]:
+    """Run delay of each thread of the process; empty where the kernel does not say."""
+    return {thread: waits_s for thread, (_, waits_s) in _delays_s(process).items()}
+
+
+def _delays_s(process: tuple[int, float]) -> dict[str, tuple[float, float]]:
+    """How long each thread of the process ran, and stood ready to; empty where the kernel does not say."""
+    found: dict[str, tuple[float, float]] = {}
     with suppress(OSError):
         for thread in Path(f"/proc/{process[0]}/task").iterdir():
             with suppress(OSError):
-                waits_ns.append(int((thread / "schedstat").read_text().split()[1]))
-    return max(waits_ns) / 1e9
+                ran_ns, waited_ns, _ = (thread / "schedstat").read_text().split()
+                found[thread.name] = (int(ran_ns) / 1e9, int(waited_ns) / 1e9)
+    return found

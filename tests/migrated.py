@@ -116,7 +116,7 @@ def _environment(layout: Layout) -> dict[str, str]:
 def _manage(environment: Mapping[str, str], *arguments: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "console.manage", *arguments],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, f"{' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
 

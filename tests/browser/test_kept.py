@@ -10,6 +10,7 @@ from playwright.sync_api import Dialog, Page, expect
 
 from tests.browser.conftest import Desk
 from tests.browser.seed import Seeded
+from tests.browser.test_work import wait_until_looked_ahead
 from tests.browser.words import Words
 from tests.integration.console.running import RunningConsole
 
@@ -118,9 +119,8 @@ def test_a_password_is_never_kept(desks: Mapping[str, Desk]) -> None:
 
 def test_a_note_and_an_answer_at_the_desk_of_reviews_come_back(desks: Mapping[str, Desk]) -> None:
     with desks["prasert"].window() as page:
-        with page.expect_response(lambda answer: answer.request.headers.get("x-look-ahead") == "1"):
-            page.goto("/admin/review/reviewitem/next/")
-        page.wait_for_load_state("networkidle")
+        page.goto("/admin/review/reviewitem/next/")
+        wait_until_looked_ahead(page)
         page.locator("[data-key=u]").check()
         page.locator("[name=note]").fill("The base is broken off.")
         lose_cookie(page, "csrf")
@@ -151,9 +151,8 @@ def test_a_reason_comes_back_where_the_network_lost_the_answer(
 
 def test_a_note_comes_back_where_the_network_lost_the_desk_s_answer(desks: Mapping[str, Desk]) -> None:
     with desks["prasert"].window(expects_lost_calls=True) as page:
-        with page.expect_response(lambda answer: answer.request.headers.get("x-look-ahead") == "1"):
-            page.goto("/admin/review/reviewitem/next/")
-        page.wait_for_load_state("networkidle")
+        page.goto("/admin/review/reviewitem/next/")
+        wait_until_looked_ahead(page)
         page.locator("[data-key=u]").check()
         page.locator("[name=note]").fill("The base is broken off.")
         page.route("**/change/", lambda route: route.abort(), times=1)
@@ -166,7 +165,7 @@ def test_a_note_comes_back_where_the_network_lost_the_desk_s_answer(desks: Mappi
 def test_a_note_is_shown_to_whom_somebody_else_was_faster(desks: Mapping[str, Desk], console: RunningConsole) -> None:
     with desks["prasert"].window() as page:
         page.goto("/admin/review/reviewitem/next/")
-        page.wait_for_load_state("networkidle")
+        wait_until_looked_ahead(page)
         number = page.url.split("/")[-3]
         page.locator("[data-key=u]").check()
         page.locator("[name=note]").fill("Struck twice, see the rim.")

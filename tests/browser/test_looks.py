@@ -113,6 +113,11 @@ MOVED_SIDEWAYS: Final = """[...document.querySelectorAll("#content *")]
     .filter(part => ["auto", "scroll"].includes(getComputedStyle(part).overflowX))
     .filter(part => part.scrollWidth > part.clientWidth + 1)
     .map(part => `${part.className}: ${part.scrollWidth} in ${part.clientWidth}`)"""
+PAPER: Final = (718, 1000)  # A4 upright between the margins that a browser leaves
+CUT_OFF: Final = """[...document.querySelectorAll("#content .c-scroll, #content .c-scroll table")]
+    .filter(part => part.getBoundingClientRect().right > document.documentElement.clientWidth
+        || getComputedStyle(part).overflowX !== "visible" && part.scrollWidth > part.clientWidth + 1)
+    .map(part => part.innerText.replace(/\\s+/g, " ").slice(0, 60))"""
 PICTURES: Final = Path(__file__).parents[1] / "output" / "pages"
 SEVERE: Final = ("serious", "critical")
 # The colours that tests see are the ones at rest.
@@ -251,6 +256,17 @@ def test_no_list_is_moved_sideways_on_a_laptop(desks: Mapping[str, Desk], seeded
         for kind in ROWS:
             page.goto(f"/admin/{kind}/")
             assert page.evaluate(MOVED_SIDEWAYS) == [], kind
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_no_table_is_cut_off_on_paper(desks: Mapping[str, Desk], seeded: Seeded, language: str) -> None:
+    """Of the record of processing, which is printed for whoever asks for it, the last columns were missing."""
+    widest = ("", "retention/applied/record/", f"rollout/route/{seeded.fired_route}/change/")
+    with desks["suda"].window(language=language, size=PAPER) as page:
+        page.emulate_media(media="print")
+        for address in widest:
+            page.goto(f"/admin/{address}")
+            assert page.evaluate(CUT_OFF) == [], address
 
 
 def _problems(page: Page, visit: Visit, language: str, size: tuple[int, int]) -> Iterator[str]:

@@ -157,6 +157,20 @@ def test_the_letters_of_a_drawing_are_read_on_a_telephone(desks: Mapping[str, De
         assert height >= 10
 
 
+WHOLE: Final = """heading => {
+    const own = heading.getBoundingClientRect();
+    const bar = heading.closest("div:has(> #header-inner)").getBoundingClientRect();
+    return own.top >= 0 && own.bottom <= bar.bottom; }"""
+
+
+def test_a_heading_of_many_lines_is_whole_in_a_narrow_window(desks: Mapping[str, Desk], seeded: Seeded) -> None:
+    with desks["suda"].window(language="th", size=(320, 640)) as page:  # a desk's window at 400 %
+        page.goto(f"/admin/rollout/route/{seeded.fired_route}/see/")
+        assert page.locator("h1").evaluate(WHOLE)
+        page.add_style_tag(content="div:has(> #header-inner) { height: 4rem !important; }")  # as the theme has it
+        assert not page.locator("h1").evaluate(WHOLE)
+
+
 RECORD: Final = "/admin/retention/applied/record/"
 ASIDE: Final = "tables => tables.filter(each => each.scrollWidth > each.clientWidth + 1).length"
 

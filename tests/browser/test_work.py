@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from typing import Final
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from protos.wording import DISCLAIMER
-from tests.browser.conftest import PHONE, Desk
+from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.integration.console.running import RunningConsole
 
@@ -49,32 +51,49 @@ def test_a_prediction_opens_with_its_photograph_under_the_heat_map(desks: Mappin
             expect(page.get_by_text(sentence)).to_be_visible()
 
 
+def listens_elsewhere(page: Page, before: str) -> None:
+    """Another page has come, by the browser or by a script, and listens.
+
+    A key that is pressed before the page's script has begun is nobody's.
+    """
+    page.wait_for_function("before => location.href !== before", arg=before)
+    page.wait_for_load_state()
+
+
+def wait_until_looked_ahead(page: Page) -> None:
+    """The next photograph's page is there, with its pictures.
+
+    An idle network tells less: what came is read afterwards, and late on a machine that is busy.
+    """
+    page.wait_for_load_state()
+    page.wait_for_function("ahead && [...ahead.desk.querySelectorAll('img')].every(image => image.complete)")
+
+
 def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mapping[str, Desk]) -> None:
     with desks["prasert"].window() as page:
         page.goto("/admin/review/reviewitem/")
         page.get_by_role("link", name="Review the next one").click()
         expect(page.get_by_text("What does the photograph show?")).to_be_visible()
-        page.wait_for_load_state()  # a key that is pressed before the page's script has begun is nobody's
+        page.wait_for_load_state()
         first = page.url
         page.keyboard.press("1")
         page.keyboard.press("Enter")
-        page.wait_for_function("before => location.href !== before", arg=first)
-        page.wait_for_load_state()
+        listens_elsewhere(page, first)
         second = page.url
         page.keyboard.press("b")
         page.keyboard.press("Enter")
-        page.wait_for_function("before => location.href !== before", arg=second)
+        listens_elsewhere(page, second)
         third = page.url
         expect(page.get_by_text("Decided: the photograph is unusable")).to_be_visible()
         page.keyboard.press("Control+z")
-        page.wait_for_function("before => location.href !== before", arg=third)
+        listens_elsewhere(page, third)
         assert page.url == second
         page.keyboard.press("n")
         page.keyboard.type("The base is broken off.")
         page.keyboard.press("Escape")
         page.keyboard.press("u")
         page.keyboard.press("Enter")
-        page.wait_for_function("before => location.href !== before", arg=second)
+        listens_elsewhere(page, second)
         page.goto(second)
         decisions = page.locator(".c-said strong")
         expect(decisions).to_have_text("cannot be told from this photograph")  # and no other
@@ -143,9 +162,11 @@ def test_the_same_fingers_choose_while_the_keyboard_writes_thai(desks: Mapping[s
         page.goto("/admin/review/reviewitem/next/")
         page.wait_for_load_state()
         chosen = page.locator("[name=answer]:checked")
-        for key, code in (("ๅ", "Digit1"), ("/", "Digit2"), ("-", "Digit3"), ("ี", "KeyU"), ("ิ", "KeyB")):
+        places = (("ๅ", "Digit1"), ("/", "Digit2"), ("-", "Digit3"), ("ี", "KeyU"))
+        digits = (("๑", "Minus"), ("๓", "Numpad3"))  # which a layout may have elsewhere
+        for key, code in (*places, *digits, ("ิ", "KeyB")):
             page.evaluate(STRIKE, [key, code])
-            expect(chosen).to_have_attribute("data-key", code[-1].lower())
+            expect(chosen).to_have_attribute("data-key", "1" if key == "๑" else code[-1].lower())
         page.evaluate(STRIKE, ["ื", "KeyN"])
         note = page.locator("[name=note]")
         expect(note).to_be_focused()
@@ -210,6 +231,103 @@ def test_the_filters_of_a_list_are_opened_and_left_by_keyboard_alone(desks: Mapp
         expect(filters).to_be_focused()
 
 
+def test_what_opens_within_the_filters_has_the_first_escape_and_who_goes_on_behind_them_closes_them(
+    desks: Mapping[str, Desk],
+) -> None:
+    """The sheet went with all that was chosen in it; and it lay over what had the focus."""
+    with desks["kamol"].window() as page:
+        page.goto("/admin/audit/entry/")
+        page.get_by_role("button", name="Filters", exact=True).press("Enter")
+        sheet, kinds = page.locator("#changelist-filter"), page.locator(".select2-container--open")
+        expect(sheet.locator(":focus")).to_have_count(1)
+        page.keyboard.press("Enter")
+        expect(kinds.first).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(kinds).to_have_count(0)
+        expect(sheet).to_be_visible()
+        sheet.get_by_role("button", name="Apply Filters").focus()
+        page.keyboard.press("Tab")
+        expect(sheet).to_be_hidden()
+        assert not page.evaluate(BEHIND_SOMETHING)
+
+
+def test_the_calendar_of_a_filter_is_used_and_left_by_keyboard_alone(desks: Mapping[str, Desk]) -> None:
+    """It lies over the whole window; the keyboard went on behind it, from one box that was covered to the next."""
+    with desks["kamol"].window() as page:
+        page.goto("/admin/audit/entry/")
+        page.get_by_role("button", name="Filters", exact=True).press("Enter")
+        sheet, opener = page.locator("#changelist-filter"), page.locator("#calendarlink0")
+        calendar, within = page.locator("#calendarbox0"), page.locator("#calendarbox0 :focus")
+        opener.press("Enter")
+        expect(within).to_have_count(1)
+        for _ in range(50):  # further than its days are many
+            page.keyboard.press("Tab")
+        expect(within).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(calendar).to_be_hidden()
+        expect(sheet).to_be_visible()
+        expect(opener).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(within).to_have_count(1)
+        page.keyboard.press("Enter")
+        expect(calendar).to_be_hidden()
+        expect(page.locator("#id_recorded_at_from_0")).to_be_focused()
+        expect(page.locator("#id_recorded_at_from_0")).to_have_value(re.compile(r"^\d{4}-\d\d-\d\d$"))
+
+
+SAID_IN_THE_BOX: Final = """box => {
+    const pen = document.createElement("canvas").getContext("2d"), style = getComputedStyle(box);
+    pen.font = style.font;
+    return [pen.measureText(box.placeholder).width,
+            box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)]; }"""
+
+
+def test_the_box_of_a_search_is_before_its_button_and_says_whole_what_is_looked_for(desks: Mapping[str, Desk]) -> None:
+    """Of the auditor's, "in full" was cut off; and the keyboard came to the button first."""
+    with desks["kamol"].window(size=(1366, 768)) as page:
+        page.goto("/admin/audit/entry/")
+        box = page.locator("#searchbar")
+        wanted, has = box.evaluate(SAID_IN_THE_BOX)
+        assert wanted <= has
+        box.focus()
+        page.keyboard.press("Tab")
+        button = page.get_by_role("button", name="Search", exact=True)
+        expect(button).to_be_focused()
+        assert button.evaluate("part => getComputedStyle(part).outlineStyle") != "none"
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["on a desk", "on a telephone"])
+def test_who_skips_the_side_bar_comes_to_what_a_page_can_do(desks: Mapping[str, Desk], size: tuple[int, int]) -> None:
+    """Its buttons stand beside its heading, before what is called its content: they were skipped, too."""
+    with desks["suda"].window(size=size) as page:
+        page.goto("/admin/audit/entry/")
+        for key in ("Tab", "Enter", "Tab"):
+            page.keyboard.press(key)
+        if size == PHONE:
+            expect(page.get_by_role("button", name="More actions")).to_be_focused()
+            for key in ("Enter", "Tab"):
+                page.keyboard.press(key)
+        expect(page.get_by_role("link", name="Verify")).to_be_focused()
+
+
+BEHIND_SOMETHING: Final = """() => {
+    const part = document.activeElement, box = part.getBoundingClientRect();
+    return !part.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+}"""
+
+
+def test_a_row_that_the_keyboard_comes_to_is_behind_nothing(desks: Mapping[str, Desk]) -> None:
+    """The bar with the numbers of pages lies over the end of the window: of ten rows it hid two."""
+    with desks["suda"].window(size=(1366, 600)) as page:
+        page.goto("/admin/predictions/prediction/")
+        rows = page.locator("#result_list .data-row a")
+        rows.first.focus()
+        for number in range(1, 25):
+            page.keyboard.press("Tab")
+            expect(rows.nth(number)).to_be_focused()
+            assert not page.evaluate(BEHIND_SOMETHING), number
+
+
 @pytest.mark.parametrize(("language", "name"), [("en", "can be scrolled"), ("th", "เลื่อนดูได้")])
 def test_a_box_that_scrolls_is_named_in_the_readers_language(
     desks: Mapping[str, Desk], language: str, name: str
@@ -249,9 +367,9 @@ def test_a_review_sheet_is_judged_with_two_keys_a_photograph(desks: Mapping[str,
 def test_the_next_photograph_is_there_before_it_is_asked_for(desks: Mapping[str, Desk]) -> None:
     with desks["prasert"].window() as page:
         page.goto("/admin/review/reviewitem/")
-        with page.expect_response(lambda answer: "x-look-ahead" in answer.request.headers):
-            page.get_by_role("link", name="Review the next one").click()
-        page.wait_for_load_state("networkidle")
+        page.get_by_role("link", name="Review the next one").click()
+        page.wait_for_url("**/change/")
+        wait_until_looked_ahead(page)
         first, asked = page.url, []
         page.on("request", lambda request: asked.append((request.method, request.resource_type)))
         page.evaluate("document.before = true")

@@ -28,6 +28,11 @@ class ConsolePlace:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def applied(self) -> list[str]:
         """Event ids in the order in which they were first seen."""
         path = self._folder / "applied"

@@ -63,6 +63,7 @@ from gateway.journal.rejected import RejectedEvent, RejectedEvents  # noqa: E402
 from protos.amulet.events.v1 import events_pb2 as pb  # noqa: E402
 from tests.canaries import forms  # noqa: E402
 from tests.console_events import prediction_event  # noqa: E402
+from tests.fault import server_database  # noqa: E402
 from tests.fault.children import copied, in_child, point_of_death, was_killed  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
 from tests.unit.console.privacy.planted import CANARY, PERSON, Planted, ask_erasure, plant  # noqa: E402
@@ -75,13 +76,13 @@ def main(folder: Path) -> dict[str, Any]:
     state, start = folder / "state", folder / "start"
     request_id, subject_id = in_child(_prepare)
     copied(state, start)
-    _keep_database()
+    server_database.set_aside()
     needles = [*WORDS, subject_id.encode(), subject_id.replace("-", "").encode()]
     places = sorted({each.partition(":")[0] for each in _holding(state, needles)})
     told: dict[str, Any] = {"points": 0, "last": 0, "found_before": places, "wrong": []}
     for point in range(1, POINTS_MAX, ASKED.every):
         copied(start, state)
-        _restore_database()
+        server_database.bring_back()
         killed = was_killed(partial(_erase, request_id, die_at=point))
         after = in_child(partial(_finish, request_id))
         if killed and after["done_before"]:
@@ -191,7 +192,7 @@ def _holding(state: Path, needles: list[bytes]) -> list[str]:
         if file.is_file() and file.parent.name != "ledger":
             content = file.read_bytes()
             found += [f"{file.relative_to(state)}: {word.decode()}" for word in needles if word in content]
-    return found + (in_child(partial(_in_tables, needles)) if _on_a_server() else [])
+    return found + (in_child(partial(_in_tables, needles)) if server_database.is_on_a_server() else [])
 
 
 def _in_tables(needles: list[bytes]) -> list[str]:
@@ -206,37 +207,6 @@ def _in_tables(needles: list[bytes]) -> list[str]:
     return found
 
 
-def _on_a_server() -> bool:
-    return connection.vendor == "postgresql"
-
-
-def _keep_database() -> None:
-    """Set a copy of the server's database aside. SQLite's is a file of the state folder."""
-    if _on_a_server():
-        name = connection.settings_dict["NAME"]
-        _at_the_server(f'CREATE DATABASE "{name}_start" TEMPLATE "{name}"')
-
-
-def _restore_database() -> None:
-    if _on_a_server():
-        name = connection.settings_dict["NAME"]
-        _at_the_server(f'DROP DATABASE "{name}" WITH (FORCE)', f'CREATE DATABASE "{name}" TEMPLATE "{name}_start"')
-
-
-def _at_the_server(*statements: str) -> None:
-    import psycopg2  # type: ignore[import-untyped]  # its stubs are a package of their own
-
-    known = connection.settings_dict
-    outside = psycopg2.connect(
-        dbname="postgres", host=known["HOST"], port=known["PORT"], user=known["USER"], password=known["PASSWORD"]
-    )
-    outside.autocommit = True
-    with outside.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement)
-    outside.close()
-
-
 if __name__ == "__main__":
     if ASKED.keep_deleted:
         options = settings.DATABASES["default"]["OPTIONS"]
@@ -244,5 +214,4 @@ if __name__ == "__main__":
     try:
         sys.stdout.write(json.dumps(main(PLACE)) + "\n")
     finally:
-        if _on_a_server():
-            _at_the_server(f'DROP DATABASE IF EXISTS "{connection.settings_dict["NAME"]}_start" WITH (FORCE)')
+        server_database.drop_copy()

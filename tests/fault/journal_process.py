@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from gateway.journal.format import sequence_in_name
 from gateway.journal.recovery import recover
@@ -60,6 +63,20 @@ def signal_all(process: subprocess.Popen[str], number: signal.Signals) -> None:
     """Send a signal to the writer and to whatever it runs under, unless it has ended."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def suspend(process: subprocess.Popen[str]) -> None:
+    """Stop the writer; return when none of its threads runs, or is in the disk, any more.
+
+    A thread on another processor goes on for a moment after the signal, and one in a sync until that has ended. What it
+    runs under is not stopped: strace has to pass the signal on.
+    """
+    leader = psutil.Process(process.pid)
+    writer = next(iter(leader.children()), leader)
+    writer.suspend()
+    threads = Path(f"/proc/{writer.pid}/task")
+    while any(path.read_text().rpartition(")")[2].split()[0] not in "Tt" for path in threads.glob("*/stat")):
+        time.sleep(0.01)
 
 
 def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """A process that fills a journal until it is killed, and tells through its output what was acknowledged.
 
-    python -m tests.fault.journal_writer FOLDER [--records N] [--callers N] [--console URL] [--advance] [--drain]
+    python -m tests.fault.journal_writer FOLDER [--records N] [--callers N] [--console URL] [--advance] [--drain S] …
 
 It prints lines, each with one system call that the journal itself never makes (writev), so
 that faults injected into the journal's calls leave the report alone:
@@ -11,10 +11,13 @@ that faults injected into the journal's calls leave the report alone:
     advancing SEQ       everything before SEQ is about to be confirmed (--advance)
     health STATUS TEXT  at the end
 
-With --careless it says that a record is durable before it is: the negative control of whoever looks for lost ones.
+With --careless N it says that a record is durable before it is, and having said so of the Nth it waits to be killed
+and does not write that: the negative control of whoever looks for lost ones.
+
+Whoever was refused waits --patience seconds at most until records are taken again.
 
 With --console the records are events and a shipper delivers them; with --drain it ends when the
-console has all of them, or after so long that it never will.
+console has all of them, or after so many seconds that it never will.
 """
 
 from __future__ import annotations
@@ -31,7 +34,6 @@ from gateway.journal.errors import JournalError
 from gateway.journal.journal import Journal
 from gateway.journal.writer import JournalSettings
 
-DRAIN_S = 10.0
 REFUSALS_MAX = 12  # more than three callers together meet in three faults
 
 
@@ -58,7 +60,7 @@ class Writing:
         self._arguments = arguments
         self._next = arguments.first
         self._refusals = 0
-        self._told = journal.durable_end  # the number of the next record, by --careless
+        self._told = self._told_first = journal.durable_end  # the number of the next record, by --careless
         self._writing: set[asyncio.Task[int]] = set()
 
     async def run(self) -> None:
@@ -90,9 +92,12 @@ class Writing:
     async def _append(self, content: bytes) -> int:
         if not self._arguments.careless:
             return await self._journal.append(content)
-        self._writing.add(asyncio.create_task(self._journal.append(content)))
-        await asyncio.sleep(0)  # so that they are written in their order
+        if self._told - self._told_first == self._arguments.careless:
+            await asyncio.Event().wait()
         self._told += 1
+        if self._told - self._told_first < self._arguments.careless:
+            self._writing.add(asyncio.create_task(self._journal.append(content)))
+            await asyncio.sleep(0)  # so that they are written in their order
         return self._told - 1
 
     def _content(self, number: int) -> bytes:
@@ -104,7 +109,7 @@ class Writing:
 
     async def _admitting(self) -> None:
         try:
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(self._arguments.patience):
                 while True:
                     if self._journal.health().admitting:
                         return
@@ -124,10 +129,10 @@ class Writing:
                 say(f"cursor {error}")
 
 
-async def drained(journal: Journal) -> None:
-    """Return when everything is delivered, or is not after DRAIN_S."""
+async def drained(journal: Journal, *, within_s: float) -> None:
+    """Return when everything is delivered, or is not after so long."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_S):
+        async with asyncio.timeout(within_s):
             while journal.health().backlog_records:  # noqa: ASYNC110 - no event tells of a confirmation
                 await asyncio.sleep(0.02)
 
@@ -142,8 +147,9 @@ async def main() -> None:
     parser.add_argument("--free-bytes-min", type=int, default=0)
     parser.add_argument("--advance", action="store_true")
     parser.add_argument("--console", default="")
-    parser.add_argument("--drain", action="store_true")
-    parser.add_argument("--careless", action="store_true")
+    parser.add_argument("--drain", type=float, default=0.0)
+    parser.add_argument("--careless", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=60.0)
     arguments = parser.parse_args()
     logging.disable()  # its lines would go through the write calls that faults are injected into
     settings = JournalSettings(
@@ -164,7 +170,7 @@ async def main() -> None:
         shipping = asyncio.create_task(Shipper(journal, settings_of_shipper).run())
     await Writing(journal, arguments).run()
     if arguments.drain:
-        await drained(journal)
+        await drained(journal, within_s=arguments.drain)
     health = journal.health()
     say(f"health {health.status} {health.sentence}")
     if shipping is not None:

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from amulet_client import Client, Refused, Unreachable
+from cli import supervision
 from tests import tiny_archive
+from tests.fault.processes import data_plane
+from tests.machine import Stopwatch
 from tests.stack import Stack
 
 TIMEOUT_S = 5.0
+PATIENCE_S = 30.0  # of callers of whom none may go without an answer, on a machine that others use as well
 UNREACHABLE = "UNREACHABLE"
 PAUSE_S = 0.05  # between two calls of one caller: half load, not saturation
 
@@ -32,12 +38,20 @@ class Outcome:
         return bool(self.prediction_id)
 
 
+def answering(stack: Stack) -> Stopwatch:
+    """For what callers, the gateway and TorchServe have to do (decision 0095)."""
+    supervisor = supervision.pid(stack.layout)
+    assert supervisor is not None
+    return Stopwatch([psutil.Process(), *data_plane(stack)], ours=[psutil.Process(supervisor)])
+
+
 class Load:
     """Callers in threads of their own, each with its own channel, as other services would be."""
 
-    def __init__(self, stack: Stack, *, callers: int = 4) -> None:
+    def __init__(self, stack: Stack, *, callers: int = 4, timeout_s: float = TIMEOUT_S) -> None:
         key = stack.new_key("load")
         self._stack = stack
+        self._timeout_s = timeout_s
         self._stop = threading.Event()
         self._changed = threading.Condition()
         self._outcomes: list[Outcome] = []
@@ -71,6 +85,15 @@ class Load:
         """The predictions that a client holds an OK for."""
         return [outcome.prediction_id for outcome in self.outcomes if outcome.ok]
 
+    def complaints(self, clock: Stopwatch) -> list[str]:
+        """Calls that failed, or took longer than a caller waits for by itself and this machine can explain.
+
+        clock: for the processes that answer, since the first call.
+        """
+        excused_s = TIMEOUT_S + clock.lost_s()
+        found = [(outcome.error, outcome.ended_s - outcome.began_s) for outcome in self.outcomes]
+        return [f"{error or 'late'} after {took_s:.1f} s" for error, took_s in found if error or took_s > excused_s]
+
     def wait_for(self, condition: Callable[[Outcome], bool], *, count: int = 1, within_s: float) -> bool:
         """Whether so many outcomes of this kind come in time, counted from now on."""
         deadline_s = time.monotonic() + within_s
@@ -84,9 +107,9 @@ class Load:
         return True
 
     def _call(self, key: str, number: int) -> None:
-        ca_file = self._stack.layout.tls / "ca.pem"
+        address, ca_file = self._stack.layout.gateway_address, self._stack.layout.tls / "ca.pem"
         photos = [tiny_archive.photo_of(colour, seed=number) for colour in (*tiny_archive.CLASSES, "grey")]
-        with Client(self._stack.layout.gateway_address, api_key=key, ca_file=ca_file, timeout_s=TIMEOUT_S) as client:
+        with Client(address, api_key=key, ca_file=ca_file, timeout_s=self._timeout_s) as client:
             count = 0
             while not self._stop.wait(PAUSE_S):
                 began_s, prediction_id, error = time.monotonic(), "", ""

@@ -10,11 +10,14 @@ import xmlrpc.client
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from cli import supervision
 from cli.layout import HOST
 from tests.stack import Stack
+
+ANSWER_S_MAX = 20.0  # of a page that is asked once: a gateway that runs may be slow where others compute
 
 
 def program_pid(stack: Stack, program: str) -> int:
@@ -23,6 +26,12 @@ def program_pid(stack: Stack, program: str) -> int:
         (state.pid for state in supervision.states(stack.layout) if state.name == program and state.state == "RUNNING"),
         0,
     )
+
+
+def data_plane(stack: Stack) -> list[psutil.Process]:
+    """The processes that answer: gateway and TorchServe, with what each has started."""
+    programs = [psutil.Process(program_pid(stack, name)) for name in ("gateway", "torchserve")]
+    return [process for program in programs for process in (program, *program.children(recursive=True))]
 
 
 def start(stack: Stack, program: str) -> None:
@@ -43,7 +52,7 @@ def answers(url: str) -> bool:
 def readiness(stack: Stack) -> dict[str, Any]:
     """What the gateway's /readyz says, ready or not; empty while it does not answer."""
     try:
-        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/readyz", timeout=2) as answer:
+        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/readyz", timeout=ANSWER_S_MAX) as answer:
             content = answer.read()
     except urllib.error.HTTPError as error:
         content = error.read()
@@ -56,7 +65,7 @@ def readiness(stack: Stack) -> dict[str, Any]:
 def metric(stack: Stack, name: str) -> float | None:
     """One unlabelled value of the gateway's /metrics; None while it does not say."""
     try:
-        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"{stack.layout.gateway_ops_url}/metrics", timeout=ANSWER_S_MAX) as answer:
             lines = answer.read().decode().splitlines()
     except OSError:
         return None

@@ -64,6 +64,7 @@ from console.vault.models import Consent, Erased, StoredObject  # noqa: E402
 from console.vault.ownership import MARK  # noqa: E402
 from console.webhooks.models import Delivery, Endpoint, State  # noqa: E402
 from tests.console_events import CLASSES  # noqa: E402
+from tests.fault import server_database  # noqa: E402
 from tests.fault.children import copied, in_child, point_of_death, was_killed  # noqa: E402
 from tests.unit.console.datasets.labelled import consenting, is_a, labelled  # noqa: E402
 from tests.unit.console.people import member  # noqa: E402
@@ -76,11 +77,13 @@ def main(folder: Path) -> dict[str, Any]:
     state, start = folder / "state", folder / "start"
     in_child(_prepare)
     copied(state, start)
+    server_database.set_aside()
     in_child(partial(_apply, AT))
     wanted = in_child(_finish)
     told: dict[str, Any] = {"points": 0, "wanted": wanted, "wrong": []}
     for point in range(1, POINTS_MAX, ASKED.every):
         copied(start, state)
+        server_database.bring_back()
         killed = was_killed(partial(_apply, AT, die_at=point))
         found = in_child(_finish)
         if found != wanted:
@@ -203,4 +206,7 @@ def _finish() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(ASKED.place)) + "\n")
+    try:
+        sys.stdout.write(json.dumps(main(ASKED.place)) + "\n")
+    finally:
+        server_database.drop_copy()

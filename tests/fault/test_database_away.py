@@ -26,11 +26,12 @@ from gateway.journal.writer import JournalSettings
 from tests.console_events import prediction_event
 from tests.fault.processes import wait_until
 from tests.integration.console.running import RunningConsole
+from tests.machine import Stopwatch
 from tests.ports import free_offset, free_ports
 
 pytestmark = pytest.mark.fault
 
-WAIT_S = 60.0
+WAIT_S = 180.0
 APPEND_S_MAX = 1.0  # far above what a loaded machine needs, far below any timeout of delivery
 ANSWER_S_MAX = 2.0
 
@@ -134,13 +135,14 @@ async def shipper(journal: Journal, console: RunningConsole) -> AsyncIterator[Sh
 
 
 async def append(journal: Journal, count: int) -> float:
-    """So many predictions of as many calls, one after the other; the seconds that the slowest waited."""
-    slowest_s = 0.0
+    """So many predictions of as many calls, one after the other; the seconds that the slowest waited, less what others
+    on this machine can have cost (decision 0095)."""
+    slowest_s, clock = 0.0, Stopwatch([psutil.Process()])
     for _ in range(count):
         began_s = time.monotonic()
         await journal.append(prediction_event().SerializeToString())
         slowest_s = max(slowest_s, time.monotonic() - began_s)
-    return slowest_s
+    return slowest_s - clock.lost_s()
 
 
 async def until(shipper: Shipper, holds: Callable[[ShipperState], bool]) -> ShipperState:
@@ -155,7 +157,7 @@ def delivered(state: ShipperState) -> bool:
     return state.backlog_records == 0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_a_database_that_is_stopped_and_one_that_is_killed_hold_nobody_up_and_lose_nothing(
     journal: Journal, shipper: Shipper, database: OwnPostgresql
 ) -> None:

@@ -70,7 +70,7 @@ def said_until(process: subprocess.Popen[str], word: str) -> str:
 def test_a_demonstration_killed_while_it_draws_leaves_nothing_to_the_next(layout: Layout) -> None:
     process = start(layout)
     deadline = time.monotonic() + STEP_S_MAX
-    while not list(layout.state.glob(".photos.partial-*")):
+    while not list(layout.state.glob(".photos-*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -81,7 +81,7 @@ def test_a_demonstration_killed_while_it_draws_leaves_nothing_to_the_next(layout
 
     again = start(layout)
     said_until(again, "Demonstration photographs")
-    while len(list(layout.state.glob(".photos.partial-*"))) != 1:  # its own; the killed one's is gone
+    while len(list(layout.state.glob(".photos-*"))) != 1:  # its own; the killed one's is gone
         assert again.poll() is None
         assert time.monotonic() < deadline + STEP_S_MAX
         time.sleep(0.05)

@@ -23,7 +23,7 @@ from tests.fault.journal_writer import record_of
 pytestmark = pytest.mark.fault
 
 DISK_BYTES = 2**20
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ async def test_a_disk_that_fills_up_under_the_journal(small_disk: Path) -> None:
     assert len(acked) > 1000
     assert journal.health().failures > 0
     other = small_disk / "other"
-    other.write_bytes(bytes(journal.health().free_bytes))  # somebody else takes the last blocks
+    with suppress(OSError):  # the journal may have taken one more since it looked
+        other.write_bytes(bytes(journal.health().free_bytes))  # somebody else takes the last blocks
     health = await until(journal, lambda health: not health.admitting)
     assert "No space left on device" in health.sentence
     assert {record.sequence for record in Reader(journal).read(bytes_max=10**7, records_max=10**6)} == set(acked)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.journal_process import Claims, lines_of, lost, signal_all, start
+from tests.fault.journal_process import Claims, lines_of, lost, signal_all, start, suspend
 
 pytestmark = pytest.mark.fault
 
@@ -59,7 +59,7 @@ def lost_by_a_power_cut(image: Path, tmp_path: Path, *, after_lines: int, wrappe
             if count < after_lines:
                 claims.take(line)  # what a client can hold before the power goes
             elif count == after_lines:
-                signal_all(process, signal.SIGSTOP)
+                suspend(process)
                 shutil.copyfile(image, copy)
                 signal_all(process, signal.SIGKILL)
         process.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.machine import Watch
+from tests.machine import Call, Stopwatch, Watch
 
 pytestmark = [
     pytest.mark.fault,
@@ -90,6 +90,77 @@ def test_who_sleeps_is_not_excused_however_busy_the_machine_is() -> None:
         assert watch.waited_s() < start_s + 0.1
 
 
+def test_who_ran_before_is_excused_for_what_others_took_and_not_for_sleeping() -> None:
+    with (
+        somebody_else() as other,
+        ours(COMPUTE) as computes,
+        ours(f"{ONE_CORE}print('asleep', flush=True)\ntime.sleep(600)") as sleeps,
+    ):
+        assert sleeps.stdout.readline() == "asleep\n"
+        until_used(computes, 0.1)
+        began_s, asleep = time.monotonic(), Stopwatch([sleeps])
+        before_s, works = used_s(other), Stopwatch([computes])
+        until_used(computes, used_s(computes) + 1.0)
+        taken_s, worked_s = used_s(other) - before_s, works.took_s()
+        slept_s = asleep.took_s()
+        took_s = time.monotonic() - began_s
+    assert taken_s > 0.3
+    assert worked_s <= took_s - 0.5 * taken_s
+    assert slept_s > 1.0  # of those seconds in which another one needed a processor for one
+
+
+def test_who_works_in_one_thread_after_the_other_is_excused_for_each() -> None:
+    """Also for threads that have ended when it is asked."""
+    turns = f"""{ONE_CORE}
+import threading
+waits = []
+def turn():
+    while time.thread_time() < 0.5: pass
+    waits.append(int(open("/proc/thread-self/schedstat").read().split()[1]) / 1e9)
+for _ in range(3):
+    thread = threading.Thread(target=turn)
+    thread.start()
+    thread.join()
+print(*waits, flush=True)
+time.sleep(600)
+"""
+    watch = Watch([psutil.Process()])
+    with somebody_else(), watch.noting(), ours(turns) as process:
+        waits_s = [float(each) for each in process.stdout.readline().split()]
+        waited_s = watch.waited_s()
+    assert min(waits_s) > 0.1
+    assert waited_s > max(waits_s) + 0.5 * (sum(waits_s) - max(waits_s))
+
+
+def test_who_runs_already_is_excused_where_what_is_waited_for_goes_through_it() -> None:
+    with somebody_else(), ours(COMPUTE) as process:
+        until_used(process, 0.1)
+        beside, watch = Watch([psutil.Process()]), Watch([psutil.Process()], through=[process])
+        waits_s = run_delay_s(process.pid)
+        until_used(process, 0.6)
+        waits_s = run_delay_s(process.pid) - waits_s
+        assert waits_s > 0.1
+        assert watch.waited_s() >= waits_s
+        assert beside.waited_s() == 0
+
+
+def test_a_call_is_excused_for_what_waited_for_a_processor_and_not_for_sleeping() -> None:
+    with somebody_else() as other, ours(COMPUTE) as process:
+        until_used(process, 0.1)
+        call, began_s = Call(process), time.monotonic()
+        before_s, waits_s = used_s(other), run_delay_s(process.pid)
+        until_used(process, 0.6)
+        taken_s, waits_s = used_s(other) - before_s, run_delay_s(process.pid) - waits_s
+        took_s = time.monotonic() - began_s
+        assert min(taken_s, waits_s) > 0.2
+        assert call.took_s() <= took_s - min(taken_s, waits_s) + 0.1
+    with somebody_else(), ours(f"{ONE_CORE}print('asleep', flush=True)\ntime.sleep(600)") as process:
+        assert process.stdout.readline() == "asleep\n"
+        call = Call(process)
+        time.sleep(1.0)
+        assert call.took_s() >= 0.9
+
+
 def test_who_waits_side_by_side_is_not_excused_twice() -> None:
     with somebody_else():
         watch, began_s = Watch([psutil.Process()]), time.monotonic()
@@ -117,7 +188,7 @@ def test_who_waits_for_what_it_started_is_excused_for_both() -> None:
 
 
 def test_what_our_own_processes_use_is_not_taken_by_others() -> None:
-    watch, before_s = Watch([psutil.Process()]), machine_s()
+    before_s, watch = machine_s(), Watch([psutil.Process()])  # a moment earlier: it bounds the watch from above
     with ours(COMPUTE) as one, ours(COMPUTE) as two:
         until_used(one, 1.0)
         until_used(two, 1.0)
@@ -127,7 +198,7 @@ def test_what_our_own_processes_use_is_not_taken_by_others() -> None:
 
 
 def test_what_ended_meanwhile_was_ours_too() -> None:
-    watch, before_s = Watch([psutil.Process()]), machine_s()
+    before_s, watch = machine_s(), Watch([psutil.Process()])
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 1.5: pass"], check=True)
     taken_s = watch.taken_s()
     assert taken_s <= machine_s() - before_s - 1.5 + NOISE_S

@@ -25,7 +25,7 @@ from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import prediction_pb2_grpc as rpc
 from tests import tiny_archive
 from tests.collector import Collector, collecting
-from tests.fault.load import Load
+from tests.fault.load import PATIENCE_S, Load, answering
 from tests.fault.moved_clock import MovedClock
 from tests.fault.processes import readiness
 from tests.fault.results import keep
@@ -159,7 +159,8 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
     until(lambda: _is_accepted(stack, until_noon_or_so))
     began_s = time.monotonic()
     assert _admitted(stack, few, photo, calls=6) == 5
-    with Load(stack) as load:
+    clock_of_machine = answering(stack)
+    with Load(stack, timeout_s=PATIENCE_S) as load:
         assert load.wait_for(lambda outcome: outcome.ok, count=10, within_s=SETTLE_S)
         for ahead_s in AHEAD_S:
             clock.move(ahead_s)
@@ -182,7 +183,7 @@ def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
         assert not _negative(stack)
         _revoke(stack, few)
         until(lambda: not _is_accepted(stack, few), within_s=SETTLE_S)
-    failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
+    failed = load.complaints(clock_of_machine)
     keep("clock-moved", {"moves": len(AHEAD_S), "calls": len(load.outcomes), "not_answered": len(failed)})
     assert not failed, f"{len(failed)} predictions failed although only the clock was set: {failed[:3]}"
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)

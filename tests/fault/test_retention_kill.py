@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,26 +18,29 @@ from cli.layout import Layout
 from tests import migrated
 from tests.console_ready import new_state
 from tests.fault.results import keep
+from tests.integration.console.running import postgresql
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(1800)]
 
 
-def driven(*options: str) -> dict[str, Any]:
+def driven(*options: str, variables: Mapping[str, str]) -> dict[str, Any]:
     memory = Path("/dev/shm")  # the kills are of a process, not of a machine
     with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        migrated.give_tables(Layout.of(new_state(Path(folder, "state"))), {})
+        migrated.give_tables(Layout.of(new_state(Path(folder, "state"))), variables)
         done = subprocess.run(
             [sys.executable, "-m", "tests.fault.retention_driver", folder, *options],
-            cwd=ROOT, capture_output=True, text=True, check=False,
+            cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-4000:]
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_what_is_due_goes_and_the_rest_stays_wherever_the_worker_was_killed() -> None:
+@pytest.mark.parametrize(("server", "every"), [("sqlite", 9), ("postgresql", 18)])
+def test_what_is_due_goes_and_the_rest_stays_wherever_the_worker_was_killed(server: str, every: int) -> None:
     everywhere = bool(os.environ.get("FAULT_LONG"))
-    told = driven("--every", "1" if everywhere else "9")
+    with postgresql() if server == "postgresql" else nullcontext({}) as variables:
+        told = driven("--every", "1" if everywhere else str(every), variables=variables)
     wanted = told["wanted"]
     assert wanted["said"] == {
         "photographs": 2, "sheets": 1, "feedback": 1, "erasures": 1, "calls": 1, "deliveries": 1, "predictions": 1,
@@ -52,4 +57,4 @@ def test_what_is_due_goes_and_the_rest_stays_wherever_the_worker_was_killed() ->
     assert told["points"] > 5
     assert told["wrong"] == []
     if everywhere:
-        keep("retention-killed", told)
+        keep("retention-killed" if server == "sqlite" else "retention-killed-on-postgresql", told)

@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 from cli import supervision
 from tests.fault.conftest import JOURNAL_DISK_MIB
-from tests.fault.load import Load, Outcome
+from tests.fault.load import PATIENCE_S, Load, Outcome, answering
 from tests.fault.processes import answers, metric, program_pid, readiness, start, wait_until
 from tests.fault.results import keep
 from tests.fault.truth import backlog, check_every_answer_is_audited_once
@@ -35,7 +35,7 @@ def ok(outcome: Outcome) -> bool:
     return outcome.ok
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     key_file = tmp_path / "key"
@@ -69,9 +69,10 @@ def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tm
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path, how: str) -> None:
-    with Load(stack) as load:
+    clock = answering(stack)
+    with Load(stack, timeout_s=PATIENCE_S) as load:
         assert load.wait_for(ok, count=20, within_s=WAIT_S)
         away_s = time.monotonic()
         family = _console_processes(stack)
@@ -99,7 +100,7 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
         # Delivery also has to keep up with what goes on arriving.
         assert wait_until(lambda: (backlog(stack) or 10**9) <= 20, within_s=WAIT_S)
         delivered_s = time.monotonic() - back_s
-        failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
+        failed = load.complaints(clock)
     keep(
         f"console-{how}-{CONSOLE_DOWN_S:.0f}s",
         {
@@ -114,7 +115,7 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_full_disk_under_the_journal_is_named_and_ends_when_there_is_room(
     stack: Stack, journal_disk: Path | None, tmp_path: Path
 ) -> None:
@@ -130,15 +131,20 @@ def test_a_full_disk_under_the_journal_is_named_and_ends_when_there_is_room(
         told = readiness(stack)
         assert not told["ready"]
         assert "must stay free: make room" in told["problems"]["journal"]
-        assert wait_until(lambda: _health_of(stack) == health_pb2.HealthCheckResponse.NOT_SERVING, within_s=AGAIN_S_MAX)
-        room_s = time.monotonic()
+        clock = answering(stack)
+        assert wait_until(lambda: _health_of(stack) == health_pb2.HealthCheckResponse.NOT_SERVING, within_s=WAIT_S)
+        assert clock.took_s() < AGAIN_S_MAX
+        clock = answering(stack)
         other.unlink()
-        assert load.wait_for(ok, within_s=AGAIN_S_MAX)
-        again_s = time.monotonic() - room_s
-        assert wait_until(lambda: bool(readiness(stack).get("ready")), within_s=AGAIN_S_MAX)
+        assert load.wait_for(ok, within_s=WAIT_S)
+        again_s = clock.took_s()
+        assert wait_until(lambda: bool(readiness(stack).get("ready")), within_s=WAIT_S)
+        ready_s = clock.took_s()
     ended = Counter(outcome.error for outcome in load.outcomes if not outcome.ok)
     keep("journal-disk-full", {"calls": len(load.outcomes), "not_answered": ended, "again_after_s": round(again_s, 2)})
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
+    assert again_s < AGAIN_S_MAX
+    assert ready_s < 2 * AGAIN_S_MAX
 
 
 def _console_processes(stack: Stack) -> list[psutil.Process]:

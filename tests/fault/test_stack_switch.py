@@ -12,7 +12,7 @@ import pytest
 
 from model_store import signing
 from tests import tiny_archive
-from tests.fault.load import Load, Outcome
+from tests.fault.load import PATIENCE_S, Load, Outcome, answering
 from tests.fault.processes import program_pid, wait_until
 from tests.fault.results import keep
 from tests.fault.truth import check_every_answer_is_audited_once
@@ -29,12 +29,13 @@ def ok(outcome: Outcome) -> bool:
     return outcome.ok
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_rollback_long_after_the_rollout_costs_no_call(stack: Stack, tmp_path: Path) -> None:
     _serve_another(stack, tmp_path)
     approver = stack.console("approver")
     family = _console_processes(stack)
-    with Load(stack) as load:
+    clock = answering(stack)
+    with Load(stack, timeout_s=PATIENCE_S) as load:
         assert load.wait_for(ok, count=20, within_s=WAIT_S)
         _let_holds_pass(stack)
         unloaded = _times_unloaded(stack, SECOND)  # after its smoke test
@@ -42,7 +43,7 @@ def test_a_rollback_long_after_the_rollout_costs_no_call(stack: Stack, tmp_path:
         for process in family:
             process.suspend()
         try:
-            assert load.wait_for(ok, count=UNHEARD, within_s=20.0)
+            assert load.wait_for(ok, count=UNHEARD, within_s=WAIT_S)
         finally:
             for process in family:
                 with suppress(psutil.NoSuchProcess):
@@ -50,7 +51,7 @@ def test_a_rollback_long_after_the_rollout_costs_no_call(stack: Stack, tmp_path:
         # The memory comes back, and nobody is asked for what is gone.
         assert wait_until(lambda: _times_unloaded(stack, SECOND) > unloaded, within_s=UNLOADED_S_MAX)
         assert load.wait_for(ok, count=20, within_s=WAIT_S)
-    failed = [outcome.error for outcome in load.outcomes if not outcome.ok]
+    failed = load.complaints(clock)
     keep("rollback-under-load", {"calls": len(load.outcomes), "not_answered": len(failed)})
     assert not failed, f"{len(failed)} calls failed over a rollback: {failed[:3]}"
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)

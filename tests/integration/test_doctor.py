@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from cli import supervision
 from cli.checks.servers import servers
 from cli.checks.storage import storage
+from cli.layout import Layout
 from console.vault.bucket import Bucket
 from console.vault.cipher import load_master_keys
 from console.vault.ownership import is_ours
@@ -73,6 +77,35 @@ def test_a_bucket_that_does_not_let_us_in_or_is_not_there_is_named_without_its_p
     assert not any(finding.ok for finding in (stranger, elsewhere, gone))
     assert all("AMULET_STORAGE_" in finding.mend for finding in (stranger, elsewhere, gone))
     assert not list(storage({"AMULET_STORAGE_URL": f"file://{tmp_path}"}))
+
+
+def test_what_lets_the_check_into_a_bucket_lets_the_processes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a file of keys both look where Amazon's tools look, the environment first."""
+    for name in [each for each in os.environ if each.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with rclone(tmp_path) as server:
+        for line in server.key_file.read_text().splitlines()[1:]:
+            name, _, value = line.partition(" = ")
+            monkeypatch.setenv(name.upper(), value)
+        told = supervision.environment(Layout.of(tmp_path / "state"), {**os.environ, "AMULET_STORAGE_URL": server.url})
+
+        (checked,) = storage(told)
+        done = subprocess.run(
+            [sys.executable, "-c", LOOKS, server.url], env=told, capture_output=True, text=True, check=False
+        )
+
+    assert checked.ok
+    assert done.returncode == 0, done.stderr
+
+
+LOOKS = """
+import sys
+from console.vault.bucket import Bucket
+from protos.addresses import bucket
+Bucket(bucket(sys.argv[1]), key_file=None, ca_file=None).look()
+"""
 
 
 def test_a_bucket_that_another_console_keeps_its_photographs_in_is_refused(tmp_path: Path) -> None:

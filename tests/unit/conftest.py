@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 HERE: Final = Path(__file__).parent
+BEGAN_S: Final = time.monotonic()
 # What takes longest comes first: begun last, it would keep one process busy alone while the other has nothing left.
 # pytest-xdist's own order is by the number of a file's tests, and the longest have few.
 LONGEST: Final = (
@@ -37,3 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if gone:
         raise pytest.UsageError(f"{__file__} puts first what is not there: {', '.join(gone)}")
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Say when each of the processes side by side had nothing left: far apart, a long file was begun too late."""
+    print(f"\n{node.gateway.id} ended after {time.monotonic() - BEGAN_S:.0f} s")

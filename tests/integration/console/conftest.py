@@ -70,4 +70,5 @@ def console(
     programs = ("console", "worker", "keeper")
     (layout.trusted / signed.public.name).write_bytes(signed.public.read_bytes())
     with RunningConsole.start(layout.state, variables, offset=layout.ports.offset, programs=programs) as running:
+        running.hire("model-engineer", "approver", "viewer")
         yield running

@@ -48,6 +48,15 @@ def killed_at_it(environment: Mapping[str, str], key: str) -> None:
         running.send_signal(signal.SIGKILL)
 
 
+def killed_at_each_point_of_removing(environment: Mapping[str, str], key: str) -> dict[str, Any]:
+    done = subprocess.run(
+        program("tests.integration.console.rotated_vault", "remove", key),
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
 @contextmanager
 def working(environment: Mapping[str, str], folder: Path) -> Iterator[list[dict[str, Any]]]:
     """Processes that have each begun; what they say in the end."""
@@ -103,7 +112,7 @@ def test_two_rotations_under_those_who_work_with_it(server: str, tmp_path: Path)
             cwd=ROOT, env=environment, check=True,
         )  # fmt: skip
         with working(environment, folder) as said:
-            for _turn in range(2):
+            for turn in range(2):
                 (old,) = (each["id"] for each in vault_keys(environment, "show"))
                 new = vault_keys(environment, "add")[-1]["id"]
                 _further(folder, 2)
@@ -112,7 +121,12 @@ def test_two_rotations_under_those_who_work_with_it(server: str, tmp_path: Path)
                 assert left[old] > 0 < left[new]
                 left = {each["id"]: each["people"] for each in vault_keys(environment, "rewrap")}
                 assert left[old] == 0
-                vault_keys(environment, "remove", old)
+                if turn:
+                    vault_keys(environment, "remove", old)
+                    continue
+                removed = killed_at_each_point_of_removing(environment, old)
+                assert removed["wrong"] == []
+                assert removed["killed"] > 2 <= removed["went"]  # before the file was changed, and after
         (only,) = vault_keys(environment, "show")
         assert [each["wrong"] for each in said] == [[], []]
         assert [each["back"] for each in said] == [0, 0]

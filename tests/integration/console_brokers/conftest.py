@@ -42,4 +42,5 @@ def console(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with servers(request.param) as variables:
         everything = {**variables, **settings(state)}
         with RunningConsole.start(state, everything, offset=free_offset()) as running:
+            running.hire("privacy-officer", "model-engineer", "viewer")
             yield running

@@ -18,7 +18,7 @@ import pytest
 from tests.integration.console.running import until
 from tests.ports import free_ports
 
-START_S_MAX: Final = 60.0
+START_S_MAX: Final = 180.0
 _RABBITMQ: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on the path may change its user
 
 
@@ -47,14 +47,14 @@ class OwnServer:
         """As its operator stops it; returns when it is gone. Harmless when it does not run."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(60)
+            self._process.wait(180)
             self._process = None
 
     def kill(self) -> None:
         """It forgets what it has not written. Harmless when it does not run."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait(60)
+            self._process.wait(180)
             self._process = None
 
     def suspend(self) -> None:

@@ -72,7 +72,7 @@ def doctor(console: RunningConsole, broker: OwnServer) -> tuple[bool, str]:
 def test_what_is_asked_while_the_broker_is_away_is_done_once_it_is_back(
     console: RunningConsole, broker: OwnServer
 ) -> None:
-    until(lambda: of_the_worker(console) == "well", within_s=90, what=lambda: console.log("worker")[-3000:])
+    until(lambda: of_the_worker(console) == "well", within_s=240, what=lambda: console.log("worker")[-3000:])
     broker.stop()
     plant(console, "away-7705")
     label(console, "away")
@@ -81,19 +81,19 @@ def test_what_is_asked_while_the_broker_is_away_is_done_once_it_is_back(
     assert not well
     assert f"127.0.0.1:{broker.port} does not answer" in said
     assert "in AMULET_BROKER_URL" in said
-    until(lambda: of_the_worker(console) == "silent", within_s=120)  # home says so; after a minute
+    until(lambda: of_the_worker(console) == "silent", within_s=240)  # home says so; after a minute
     assert not erased(console, erasure)
     assert job(console, training)["state"] == "queued"
     assert {name: process.poll() for name, process in console.processes.items()} == dict.fromkeys(console.processes)
 
     broker.start()
-    until(lambda: erased(console, erasure), within_s=120, what=lambda: console.log("worker")[-3000:])
+    until(lambda: erased(console, erasure), within_s=240, what=lambda: console.log("worker")[-3000:])
     until(
         lambda: job(console, training)["state"] == "uploaded",
-        within_s=120,
+        within_s=240,
         what=lambda: console.log("trainer")[-3000:] + str(job(console, training)),
     )
-    until(lambda: of_the_worker(console) == "well", within_s=60)
+    until(lambda: of_the_worker(console) == "well", within_s=240)
     assert doctor(console, broker)[0]
     done = entries(console, "privacy_request", erasure)
     assert (done["erasure.key_destroyed"], done["erasure.done"]) == (1, 1)

@@ -21,7 +21,7 @@ from tests.integration.console_brokers.work import (
     plant,
 )
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
 ERASE = "console.privacy.tasks.carry_out"
 ONCE = {"erasure.key_destroyed": 1, "erasure.done": 1}
 
@@ -53,7 +53,7 @@ def somebody_waits(console: RunningConsole) -> bool:
 
 
 def done_once(console: RunningConsole, number: int) -> None:
-    until(lambda: erased(console, number), within_s=90, what=lambda: console.log("worker")[-3000:])
+    until(lambda: erased(console, number), within_s=180, what=lambda: console.log("worker")[-3000:])
     told = entries(console, "privacy_request", number)
     assert {name: told[name] for name in ONCE} == ONCE, told
 
@@ -64,13 +64,13 @@ def test_rabbitmq_hands_a_killed_workers_task_to_the_next_and_it_counts_once(con
     number = ask_erasure(console, "killed-7701")
     with held(console, number):
         console.begin("worker")
-        until(lambda: somebody_waits(console), within_s=60, what=lambda: console.log("worker")[-3000:])
+        until(lambda: somebody_waits(console), within_s=180, what=lambda: console.log("worker")[-3000:])
         console.end("worker", kill=True)  # in the middle of it, and not acknowledged
-        again = until(lambda: [each for each in messages(console) if each.task == ERASE], within_s=30)
+        again = until(lambda: [each for each in messages(console) if each.task == ERASE], within_s=180)
         assert [each.redelivered for each in again] == [True]
     with worker(console):
         done_once(console, number)
-        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=60)
+        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=180)
     assert entries(console, "privacy_request", number)["erasure.done"] == 1
 
 
@@ -82,13 +82,13 @@ def test_redis_hands_it_out_again_in_an_hour_the_clock_finds_it_before_and_it_co
     number = ask_erasure(console, "killed-7702")
     with held(console, number):
         console.begin("worker")
-        until(lambda: somebody_waits(console), within_s=60, what=lambda: console.log("worker")[-3000:])
+        until(lambda: somebody_waits(console), within_s=180, what=lambda: console.log("worker")[-3000:])
         console.end("worker", kill=True)
         assert [each.task for each in messages(console)].count(ERASE) == 1  # Redis keeps what nobody acknowledged
     with worker(console):
         done_once(console, number)
         deliver_again(console)
-        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=60)
+        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=180)
         done_once(console, number)
 
 
@@ -99,7 +99,7 @@ def test_the_embedded_broker_hands_out_twice_what_lies_there_twice_and_it_counts
     deliver_again(console)
     assert [each.task for each in messages(console)] == [ERASE, ERASE]
     with worker(console):
-        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=60)
+        until(lambda: not any(each.task == ERASE for each in messages(console)), within_s=180)
         done_once(console, number)
 
 
@@ -111,7 +111,7 @@ def test_a_job_that_is_asked_for_is_carried_out_by_whoever_reads_the_queue(conso
     try:
         made = until(
             lambda: (found := job(console, number))["state"] not in ("queued", "running") and found,
-            within_s=120,
+            within_s=180,
             what=lambda: console.log("trainer")[-3000:],
         )
     finally:
@@ -135,7 +135,7 @@ def test_no_message_of_an_erasure_names_a_person(console: RunningConsole) -> Non
             found.extend(everything(console))
             return erased(console, number)
 
-        until(done, within_s=90, what=lambda: console.log("worker")[-3000:])
+        until(done, within_s=180, what=lambda: console.log("worker")[-3000:])
     found += everything(console)
     assert [word for word in words if any(word.encode() in each for each in found)] == []
 

@@ -47,7 +47,7 @@ class Crew:
             migrated.give_tables(crew.layout, crew.environment)
             yield crew
         finally:
-            crew._parent.communicate(timeout=30)
+            crew._parent.communicate(timeout=120)
 
     def begin(self, jobs: Sequence[Job]) -> list[int]:
         """Give jobs to a child each and let all begin at the same moment; their pids."""

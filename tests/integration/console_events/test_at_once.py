@@ -142,6 +142,7 @@ from django.db import connection, transaction
 from console.errors import Conflict
 from console.staff.models import User
 from console.staff.services import create_user, set_active
+from tests.integration.console_events.turns import LOOK_S, somebody_waits
 
 active = list(User.objects.filter(is_active=True, groups__name="administrator").values_list("pk", flat=True))
 User.objects.filter(pk__in=active).update(is_active=False)
@@ -157,17 +158,12 @@ def remove_one():
     finally:
         connection.close()
 
-def waits():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
-        return cursor.fetchone()[0]
-
-late, until = threading.Thread(target=remove_one), time.monotonic() + 60
+late = threading.Thread(target=remove_one)
 with transaction.atomic():
     set_active(actor=one, user_id=other.pk, active=False)
     late.start()
-    while connection.vendor == "postgresql" and not waits() and time.monotonic() < until:
-        pass
+    while connection.vendor == "postgresql" and late.is_alive() and not somebody_waits():
+        time.sleep(LOOK_S)
 late.join()
 left = User.objects.filter(is_active=True, groups__name="administrator").count()
 User.objects.filter(pk__in=active).update(is_active=True)
@@ -188,6 +184,7 @@ from django.db import connection, transaction
 from console.errors import NotAllowed
 from console.staff.models import ApiToken
 from console.staff.services import create_token, create_user, revoke_token
+from tests.integration.console_events.turns import LOOK_S, somebody_waits
 
 thief = create_user(name=f"robbed-{FIRST}", role="viewer").user
 stolen = create_token(user=thief, name="stolen", actor=thief).token
@@ -210,18 +207,13 @@ def late(act):
     finally:
         connection.close()
 
-def waits():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
-        return cursor.fetchone()[0]
-
 one, other = (make, revoke) if FIRST == "made" else (revoke, make)
-second, until = threading.Thread(target=late, args=[other]), time.monotonic() + 60
+second = threading.Thread(target=late, args=[other])
 with transaction.atomic():
     one()
     second.start()
-    while connection.vendor == "postgresql" and not waits() and time.monotonic() < until:
-        pass
+    while connection.vendor == "postgresql" and second.is_alive() and not somebody_waits():
+        time.sleep(LOOK_S)
 second.join()
 answer = [said, ApiToken.objects.filter(user=thief, revoked_at=None).exclude(name="first").count()]
 """
@@ -243,6 +235,7 @@ from django.db import connection, transaction
 from console.privacy import erasure, services
 from console.privacy.models import PrivacyRequest
 from console.staff.services import create_user
+from tests.integration.console_events.turns import LOOK_S, somebody_waits
 
 officer = create_user(name=f"officer-{FIRST}-{KIND}", role="privacy officer").user
 person = f"asks-twice-{FIRST}-{KIND}"
@@ -269,18 +262,13 @@ def late(act):
     finally:
         connection.close()
 
-def waits():
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
-        return cursor.fetchone()[0]
-
 one, other = (ask, close) if FIRST == "asked" else (close, ask)
-second, until = threading.Thread(target=late, args=[other]), time.monotonic() + 60
+second = threading.Thread(target=late, args=[other])
 with transaction.atomic():
     one()
     second.start()
-    while connection.vendor == "postgresql" and second.is_alive() and not waits() and time.monotonic() < until:
-        pass
+    while connection.vendor == "postgresql" and second.is_alive() and not somebody_waits():
+        time.sleep(LOOK_S)
 second.join()
 again = PrivacyRequest.objects.order_by("-pk").first()
 request.refresh_from_db()

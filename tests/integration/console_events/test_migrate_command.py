@@ -24,6 +24,30 @@ COMMAND = (sys.executable, "-m", "console.manage", "migrate", "--noinput", "--ve
 OTHER_AT_WORK = "Another `migrate` is at work on this database: waiting for its end\n"
 # As `console.site.management.commands.migrate` has it.
 LOCK = int.from_bytes(b"amulet")
+pytestmark = pytest.mark.timeout(900)
+
+
+# What is locked at the moment in which a connection beside the console's own is closed.
+LOCKED_AT_CLOSE = """
+from io import StringIO
+from unittest.mock import patch
+import django
+django.setup()
+from django.core.management import call_command
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+own, closes, seen = connections["default"], DatabaseWrapper.close, []
+def close(self):
+    if self is not own:
+        with own.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+                           " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+            seen.append(cursor.fetchone()[0])
+    closes(self)
+with patch.object(DatabaseWrapper, "close", close):
+    call_command("migrate", plan=True, stdout=StringIO())
+print(seen)
+"""
 
 
 @pytest.fixture
@@ -72,7 +96,7 @@ def test_of_two_at_once_the_second_waits_for_the_first(layout: Layout) -> None:
             assert second.stdout.readline() == OTHER_AT_WORK
             assert not file.exists()
             fcntl.flock(folder, fcntl.LOCK_UN)
-            assert second.wait(timeout=120) == 0
+            assert second.wait(timeout=600) == 0
     finally:
         os.close(folder)
     assert tables(file) > 100
@@ -88,7 +112,7 @@ def test_on_a_server_the_second_waits_too_whatever_its_lock_timeout(layout: Layo
                 assert second.stdout is not None
                 assert second.stdout.readline() == OTHER_AT_WORK
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
-                assert second.wait(timeout=120) == 0
+                assert second.wait(timeout=600) == 0
 
 
 @pytest.mark.servers
@@ -104,13 +128,27 @@ def test_a_proxy_that_shares_sessions_keeps_the_lock_and_nothing_waits_for_whoev
             with reader.cursor() as held, onlooker.cursor() as asked:
                 held.execute("LOCK TABLE django_migrations IN ACCESS EXCLUSIVE MODE")  # in the middle of the work
                 with subprocess.Popen(COMMAND, env=variables) as working:
-                    until(lambda: asked.execute(holder) or asked.rowcount)
+                    until(lambda: asked.execute(holder) or asked.rowcount, within_s=600)
                     # In a transaction, through which PgBouncer gives a session to nobody else; and one that sees no
                     # rows, since an index that is built beside it waits for those that do.
                     found = asked.fetchall()
                     reader.rollback()
-                    assert working.wait(timeout=120) == 0
+                    assert working.wait(timeout=600) == 0
     assert found == [("idle in transaction", None)]
+
+
+@pytest.mark.servers
+def test_whoever_has_ended_is_not_at_work_for_the_next(layout: Layout) -> None:
+    with migrated.database() as url:
+        variables = environment(layout, AMULET_DATABASE_URL=url)
+
+        done = subprocess.run(
+            (sys.executable, "-c", LOCKED_AT_CLOSE),
+            env={**variables, "DJANGO_SETTINGS_MODULE": "console.site.settings"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+    assert done.stdout == "[0]\n"
 
 
 def test_tables_of_a_newer_version_are_refused_by_the_older_one(layout: Layout) -> None:

@@ -38,12 +38,12 @@ def outcome_of_second(first: Callable[[], Any], second: Callable[[], Any]) -> st
             first()
             told = thread.submit(other)
             begun.wait()
-            while connection.vendor == "postgresql" and not told.done() and not _somebody_waits():
+            while connection.vendor == "postgresql" and not told.done() and not somebody_waits():
                 time.sleep(LOOK_S)
         return told.result()
 
 
-def _somebody_waits() -> bool:
+def somebody_waits() -> bool:
     """Whether another connection waits for this one's transaction to end."""
     with connection.cursor() as cursor:
         cursor.execute(

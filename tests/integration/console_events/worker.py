@@ -17,33 +17,41 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 RACE_SPREAD_S: Final = 0.02  # about what either side takes under its lock
+RACE_STEP_S: Final = RACE_SPREAD_S / 4
 
 
 class Undone(Exception):
     """Ends a transaction on purpose."""
 
 
-def append(*, seed: int, transactions: int, undone_ratio: float) -> dict[str, int]:
-    """Append batches of random sizes, some in transactions that fail; how many entries stayed."""
+def append(*, seed: int, transactions: int, undone_ratio: float, checkpoints: int = 0) -> dict[str, int]:
+    """Append batches of random sizes, some in transactions that fail; how many entries stayed.
+
+    checkpoints: go on until there are so many, however many transactions that takes.
+    """
     from django.db import transaction
 
+    from console.audit.models import Checkpoint
     from console.audit.services import NewEntry
     from console.audit.services import append as append_entries
 
     chance, stayed = random.Random(seed), 0
-    for number in range(transactions):
-        count = chance.choice((1, 1, 2, 7, 40))
-        entries = [NewEntry("test.written", "test", f"{seed}-{number}-{place}") for place in range(count)]
+    for number in count():
+        if number >= transactions and Checkpoint.objects.count() >= checkpoints:
+            break
+        size = chance.choice((1, 1, 2, 7, 40))
+        entries = [NewEntry("test.written", "test", f"{seed}-{number}-{place}") for place in range(size)]
         try:
             with transaction.atomic():
                 append_entries(entries, actor=f"writer-{seed}")
                 if chance.random() < undone_ratio:
                     raise Undone
-                stayed += count
+                stayed += size
         except Undone:
             pass
     return {"stayed": stayed}
@@ -63,22 +71,17 @@ def append_outside(**_: Any) -> dict[str, str]:
     return {"refused": ""}
 
 
-def sign(*, until: int) -> dict[str, int]:
-    """Sign checkpoints as fast as possible until they cover so many entries."""
+def sign(*, times: int) -> dict[str, int]:
+    """Sign so many checkpoints as fast as entries come for them."""
     from django.conf import settings
     from django.utils.timezone import now
 
-    from console.audit.queries import last_sequence
     from console.audit.signer import Signer
 
     signer = Signer(settings.AMULET.audit_key_file, settings.AMULET.checkpoint_dir)
-    signed = size = 0
-    while size < until:
-        checkpoint = signer.sign(now())
-        if checkpoint is not None:
-            signed, size = signed + 1, checkpoint.size
-        else:
-            size = last_sequence()
+    signed = 0
+    while signed < times:
+        signed += signer.sign(now()) is not None
     return {"signed": signed}
 
 
@@ -184,11 +187,12 @@ def race(*, officer: str, seed: int, races: int, locked: bool, restrict: bool = 
     """A photograph comes in while the consent to keep it is withdrawn, again and again; how often each was first.
 
     restrict: instead of withdrawing, the person restricts what is done.
-    locked: False takes away the lock that the race is decided by, which a test must notice.
+    locked: False takes away the lock that the race is decided by, which a test must notice. Nobody is first then: the
+    withdrawal comes, whole, between the photograph's look at its consent and the keeping, which no lock keeps out.
     """
     from concurrent.futures import ThreadPoolExecutor
     from datetime import timedelta
-    from threading import Barrier
+    from threading import Barrier, Event
 
     from django.db.models import QuerySet
     from django.utils.timezone import now
@@ -198,19 +202,29 @@ def race(*, officer: str, seed: int, races: int, locked: bool, restrict: bool = 
     from console.predictions.models import Prediction
     from console.staff.models import User
     from console.vault import restriction
+    from console.vault import services as vault
     from console.vault.cipher import find_by
     from console.vault.queries import keys
     from console.vault.services import give_consent, withdraw_consent
     from tests.console_events import kept_event
 
+    looked, withdrawn, keep = Event(), Event(), vault.keep
+
+    def keep_late(rows: Any) -> None:
+        looked.set()
+        assert withdrawn.wait(120)
+        keep(rows)
+
     if not locked:
         QuerySet.select_for_update = lambda rows, **_: rows  # type: ignore[method-assign,assignment,misc]
+        vault.keep = keep_late
     actor, chance, both = User.objects.get(username=officer), random.Random(seed), Barrier(2)
     recipient = photo_key().public_key()
     told = {"kept_first": 0, "withdrawn_first": 0}
     # Writing the photograph comes before the lock that decides, and how long it takes is the disk's to say: whoever
-    # was first has a little less of a start the next time, so that both are first about as often.
-    lead_s = 0.0
+    # was first has a little less of a start the next time, so that both are first about as often; twice as much less
+    # each further time, so that a slow disk does not keep one from ever being first, and a quarter when it changes.
+    lead_s, step_s, kept_before = 0.0, RACE_STEP_S, False
 
     def store(event: Any, after_s: float) -> None:
         both.wait()
@@ -221,13 +235,17 @@ def race(*, officer: str, seed: int, races: int, locked: bool, restrict: bool = 
     def withdraw_now(reference: str, after_s: float) -> None:
         both.wait()
         time.sleep(max(0.0, after_s))
+        assert locked or looked.wait(120)
         if restrict:
             restriction.restrict(actor=actor, found_by=find_by(keys(), reference))
         else:
             withdraw_consent(actor=actor, reference=reference, channel="web")
+        withdrawn.set()
 
     with ThreadPoolExecutor(2) as threads:
         for number in range(races):
+            looked.clear()
+            withdrawn.clear()
             reference = f"race-{seed}-{number}"
             moment = now() - timedelta(minutes=1)
             give_consent(
@@ -245,7 +263,10 @@ def race(*, officer: str, seed: int, races: int, locked: bool, restrict: bool = 
             view = Prediction.objects.get(pk=event.prediction.prediction_id).detail().views[0]
             kept = view.kept == "kept"
             told["kept_first" if kept else "withdrawn_first"] += 1
-            lead_s += RACE_SPREAD_S / 4 * (-1 if kept else 1)
+            if number:
+                step_s = 2 * step_s if kept == kept_before else max(RACE_STEP_S, step_s / 4)
+            lead_s += step_s * (-1 if kept else 1)
+            kept_before = kept
     return told
 
 

@@ -29,14 +29,16 @@ from tests.hostile_photographs import MIB, Hostile, hostile_photographs
 from tests.integration.gateway.conftest import environment
 from tests.integration.gateway.process import GatewayProcess, memory_of, until
 from tests.integration.torchserve.server import RunningTorchServe
+from tests.machine import Call
 from tests.unit.gateway.cast import SOMCHAI, Console, Refused, client, encoded, photo, policy, refused
 from tests.unit.gateway.intake.test_formats import png_chunk
 
-pytestmark = pytest.mark.torchserve
+pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(900)]  # some 1,500 calls, on a machine that others use too
 TIMES: Final = 5
 CALLS: Final = 1000
 SIDE_BY_SIDE: Final = 16
 LARGE_CALLS: Final = 40
+PATIENT: Final = {"AMULET_REQUEST_S_MAX": "120"}  # a hundred at once take longer than by default where others compute
 GROWTH_MIB_MAX: Final = 100  # of gateway and decoders together, by what 1,000 of them leave behind
 
 
@@ -50,7 +52,7 @@ def running(tmp_path: Path, server: RunningTorchServe) -> Iterator[GatewayProces
     rules = policy(clients=[client(SOMCHAI, calls_per_minute=1_000_000)])
     with (
         Console(rules) as console,
-        GatewayProcess(environment(tmp_path, server, console), tmp_path / "gateway.log") as gateway,
+        GatewayProcess(environment(tmp_path, server, console) | PATIENT, tmp_path / "gateway.log") as gateway,
     ):
         until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
         yield gateway
@@ -61,7 +63,7 @@ def ask(stub: prediction_pb2_grpc.PredictionServiceStub, content: bytes) -> tupl
     request = pb.PredictRequest(views=[pb.View(photo=content)])
     began_s = time.monotonic()
     try:
-        stub.Predict(request, metadata=SOMCHAI.metadata, timeout=30)
+        stub.Predict(request, metadata=SOMCHAI.metadata, timeout=120)
     except grpc.RpcError as error:
         return refused(error), (time.monotonic() - began_s) * 1000  # type: ignore[arg-type]  # a call and an error in one
     return None, (time.monotonic() - began_s) * 1000
@@ -106,9 +108,10 @@ def test_each_is_one_clear_refusal_and_leaves_no_memory_behind(
         contents = [each.content for each in hostile.values()]
         with ThreadPoolExecutor(SIDE_BY_SIDE) as callers:
             calls = [callers.submit(ask, stub, contents[number % len(contents)]) for number in range(CALLS)]
-            for call in calls:
+            for number, call in enumerate(calls):
                 call.result()
-                peak_mib = max(peak_mib, memory_mib(running))
+                if number % SIDE_BY_SIDE == 0:  # to look goes through every process of this machine
+                    peak_mib = max(peak_mib, memory_mib(running))
 
         def is_back() -> bool:
             for _ in range(20):  # what was freed goes back to the system as calls go on
@@ -160,7 +163,15 @@ def test_bombs_are_refused_at_once_and_a_hundred_together_take_no_memory(
     stubs = [prediction_pb2_grpc.PredictionServiceStub(channel) for channel in channels]
     for stub in stubs[:10]:
         ask(stub, photo("red", side_px=1024))
-    quickest_ms = {name: min(ask(stubs[0], hostile[name].content)[1] for _ in range(TIMES)) for name in BOMBS}
+
+    def refused_after_ms(content: bytes) -> float:
+        call = Call(psutil.Process(running.process.pid))
+        refusal, _ = ask(stubs[0], content)
+        took_s = call.took_s()
+        assert refusal is not None
+        return took_s * 1000
+
+    quickest_ms = {name: min(refused_after_ms(hostile[name].content) for _ in range(TIMES)) for name in BOMBS}
 
     with memory_of(running) as grown_mib, ThreadPoolExecutor(AT_ONCE) as callers:
         ends = list(callers.map(lambda n: ask(stubs[n], contents[n % len(contents)])[0], range(AT_ONCE)))

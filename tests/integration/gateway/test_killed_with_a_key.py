@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -43,16 +43,20 @@ def held(descriptor):
         threading.Event().wait()
 os.fdatasync = held
 """
-# And a file "asked" says that a caller's photograph is on its way to the model: its version is chosen by then.
-ASKED: Final = """
-import gateway.serving.torchserve as torchserve
+# And a model whose answer to a caller's photograph comes to nobody while there is a file "silent"; then there is a file
+# "answered". The golden photographs have their answers: a worker that is stopped instead is soon no longer ready.
+SILENT: Final = """
+import asyncio, gateway.serving.torchserve as torchserve
 predict = torchserve.TorchServe.predict
-async def telling(self, name, version, images, **rest):
-    if images[0].pixels is not None:
-        Path({asked!r}).touch()
-    return await predict(self, name, version, images, **rest)
-torchserve.TorchServe.predict = telling
+async def holding(self, name, version, images, **rest):
+    answer = await predict(self, name, version, images, **rest)
+    while images[0].pixels is not None and Path({silent!r}).exists():
+        Path({answered!r}).touch()
+        await asyncio.sleep(0.05)
+    return answer
+torchserve.TorchServe.predict = holding
 """
+FILES: Final = ("hold", "held", "silent", "answered")
 # A claim ends after five seconds, and then a busy machine has to answer: far from the minute that it once took.
 TAKEN_OVER_S_MAX: Final = 30.0
 
@@ -64,16 +68,19 @@ def gateways(tmp_path: Path, server: RunningTorchServe, console: Console) -> Ite
         pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
     console.issue(policy(clients=[client(SOMCHAI, client_id=CLIENT, calls_per_minute=1_000)]))
     with ExitStack() as stack:
-        running = []
+        running, run = [], uuid4().hex
         for name in ("gateway-1", "gateway-2"):
             variables = environment(tmp_path / name, server, console) | {
-                "AMULET_GATEWAY_ID": name,
+                # Whoever starts under a name ends what that name had begun: nobody else on this Redis has these.
+                "AMULET_GATEWAY_ID": f"{name}-{run}",
                 "AMULET_CACHE_URL": REDIS_URL,
+                "AMULET_REQUEST_S_MAX": "120",
             }
             log = tmp_path / f"{name}.log"
-            held = HELD.format(hold=str(tmp_path / name / "hold"), held=str(tmp_path / name / "held"))
-            asked = ASKED.format(asked=str(tmp_path / name / "asked"))
-            running.append(stack.enter_context(GatewayProcess(variables, log, ("-c", held + asked + PATIENT))))
+            held, silent = (
+                text.format(**{file: str(tmp_path / name / file) for file in FILES}) for text in (HELD, SILENT)
+            )
+            running.append(stack.enter_context(GatewayProcess(variables, log, ("-c", held + silent + PATIENT))))
         for gateway in running:
             until_ready(gateway)
         yield running
@@ -94,19 +101,7 @@ def has_delivered(gateway: GatewayProcess) -> bool:
     return "amulet_backlog_events 0.0" in gateway.page("/metrics")[1]
 
 
-@contextmanager
-def without_an_answer(server: RunningTorchServe) -> Iterator[None]:
-    """The model answers nobody meanwhile."""
-    worker = server.worker()
-    worker.suspend()
-    try:
-        yield
-    finally:
-        worker.resume()
-
-
 def until_ready(gateway: GatewayProcess) -> None:
-    """A model that is silent for two seconds is no longer ready, and needs a moment once it speaks."""
     until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
 
 
@@ -115,16 +110,19 @@ def waits(gateway: GatewayProcess) -> bool:
 
 
 def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seconds(
-    gateways: list[GatewayProcess], server: RunningTorchServe, console: Console
+    gateways: list[GatewayProcess], console: Console, tmp_path: Path
 ) -> None:
     (first, second), key = gateways, uuid4().hex
+    silent, answered = (tmp_path / "gateway-1" / name for name in ("silent", "answered"))
+    silent.touch()
     with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(1) as callers:
-        with without_an_answer(server):
-            lost = callers.submit(first.predict, photo(), idempotency_key=key)
-            until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
-            first.kill()
+        lost = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
+        until(answered.exists, s_max=30, what="the first gateway is at it")
+        assert holds(shared, key, b"c")
+        first.kill()
         with pytest.raises(grpc.RpcError):
             lost.result()
+    silent.unlink()
     until_ready(second)
     began_s = time.monotonic()
     answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
@@ -141,16 +139,18 @@ def test_killed_before_its_answer_was_recorded_the_other_gateway_answers_in_seco
 
 
 def test_stopped_before_its_answer_was_recorded_it_records_nothing_when_it_goes_on(
-    gateways: list[GatewayProcess], server: RunningTorchServe, console: Console, tmp_path: Path
+    gateways: list[GatewayProcess], console: Console, tmp_path: Path
 ) -> None:
-    """The late owner: its model has answered it while it stood, and another gateway has answered the call."""
+    """The late owner: its model has answered it before it stood, and another gateway has answered the call."""
     (first, second), key = gateways, uuid4().hex
+    silent, answered = (tmp_path / "gateway-1" / name for name in ("silent", "answered"))
+    silent.touch()
     with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(1) as callers:
-        with without_an_answer(server):
-            late = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
-            until(lambda: holds(shared, key, b"c"), s_max=30, what="the first gateway is at it")
-            until((tmp_path / "gateway-1" / "asked").exists, s_max=30, what="the model was asked")
-            first.process.send_signal(signal.SIGSTOP)
+        late = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
+        until(answered.exists, s_max=30, what="the model has answered")
+        assert holds(shared, key, b"c")
+        first.process.send_signal(signal.SIGSTOP)
+        silent.unlink()
         try:
             until_ready(second)
             answer = second.predict(photo(), idempotency_key=key, deadline_s=120)
@@ -172,7 +172,7 @@ def test_killed_with_its_answer_on_the_disk_the_other_gateway_waits_for_it(
     hold, held = (tmp_path / "gateway-1" / name for name in ("hold", "held"))
     hold.touch()
     with redis.Redis.from_url(REDIS_URL) as shared, ThreadPoolExecutor(2) as callers:
-        lost = callers.submit(first.predict, photo(), idempotency_key=key)
+        lost = callers.submit(first.predict, photo(), idempotency_key=key, deadline_s=120)
         until(held.exists, s_max=30, what="the answer is on the disk")
         assert holds(shared, key, b"r")
         first.kill()

@@ -33,13 +33,22 @@ CONNECTIONS: Final = 8
 CALLERS: Final = 16  # of the closed loop: what is answered at best, and fits in
 OUTSTANDING_MAX: Final = 250  # of the open loop, which leaves a call out beyond: gRPC itself refuses some more
 SECONDS: Final = 2.0
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 GOODPUT_RATIO_MIN: Final = 0.5  # of the closed loops before and after it; callers and server share the processors
 GROWTH_RATIO_MAX: Final = 0.2
+LONG_S: Final = 120.0  # of a call that is held
 TOLD_TO_WAIT: Final = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
-# Whoever comes is let in.
+# Whoever comes is let in, and no photograph of a caller gets its answer while there is a file "hold". The golden ones
+# get theirs: a worker that is stopped instead is no longer ready after some seconds, and then replaced.
 UNBOUNDED: Final = """
-import runpy, gateway.admission.shedding as shedding
+import asyncio, runpy, gateway.admission.shedding as shedding, gateway.serving.torchserve as torchserve
+from pathlib import Path
+predict = torchserve.TorchServe.predict
+async def held(self, name, version, images, **rest):
+    while images[0].pixels is not None and Path({hold!r}).exists():
+        await asyncio.sleep(0.05)
+    return await predict(self, name, version, images, **rest)
+torchserve.TorchServe.predict = held
 shedding.Shedder.check = lambda self, client_id: ""
 runpy.run_module("gateway", run_name="__main__")
 """
@@ -53,10 +62,12 @@ class Ends:
     told_to_wait: int = 0
     otherwise: Counter[str] = field(default_factory=Counter)
 
-    async def of(self, stub: prediction_pb2_grpc.PredictionServiceAsyncStub, content: bytes) -> None:
+    async def of(
+        self, stub: prediction_pb2_grpc.PredictionServiceAsyncStub, content: bytes, *, timeout_s: float = 20.0
+    ) -> None:
         request = pb.PredictRequest(views=[pb.View(photo=content)])
         try:
-            await stub.Predict(request, metadata=SOMCHAI.metadata, timeout=20)
+            await stub.Predict(request, metadata=SOMCHAI.metadata, timeout=timeout_s)
         except aio.AioRpcError as error:
             found = refused(error)
             if found.code in TOLD_TO_WAIT and found.retry_after_s is not None:
@@ -133,9 +144,11 @@ async def connected(target: str, down: AsyncExitStack) -> Stubs:
 
 
 @contextmanager
-def bounded(folder: Path, server: RunningTorchServe, console: Console, *program: str) -> Iterator[GatewayProcess]:
+def bounded(
+    folder: Path, server: RunningTorchServe, console: Console, *program: str, **more: str
+) -> Iterator[GatewayProcess]:
     console.issue(policy(clients=[client(SOMCHAI, calls_per_minute=1_000_000)]))
-    variables = environment(folder, server, console) | {"AMULET_CALLS_IN_FLIGHT_MAX": str(BOUND)}
+    variables = environment(folder, server, console) | {"AMULET_CALLS_IN_FLIGHT_MAX": str(BOUND)} | more
     with GatewayProcess(variables, folder / "gateway.log", program or ("-m", "gateway")) as gateway:
         until(lambda: gateway.page("/readyz")[0] == 200, s_max=60, what="the gateway is ready")
         yield gateway
@@ -144,15 +157,17 @@ def bounded(folder: Path, server: RunningTorchServe, console: Console, *program:
 def test_at_three_times_what_it_answers_calls_are_answered_or_told_to_wait_and_as_many_are_answered(
     tmp_path: Path, server: RunningTorchServe, console: Console
 ) -> None:
-    ratios: list[float] = []
+    ratios, closed_loops = list[float](), list[float]()
     content = photo()
 
     async def one_round(gateway: GatewayProcess) -> tuple[float, Ends]:
         async with AsyncExitStack() as down:
             stubs = await connected(gateway.target, down)
             before, ends = await closed_loop(stubs, content), Ends()
-            goodput = await open_loop(stubs, content, TIMES * before, ends)
+            closed_loops.append(before)  # of all rounds the best: one that others slowed is no capacity to exceed
+            goodput = await open_loop(stubs, content, TIMES * max(closed_loops), ends)
             after = await closed_loop(stubs, content)
+            closed_loops.append(after)
         return goodput / min(before, after), ends
 
     with bounded(tmp_path, server, console) as gateway:
@@ -165,29 +180,38 @@ def test_at_three_times_what_it_answers_calls_are_answered_or_told_to_wait_and_a
                 grown_ratio = grown_mib() / before_mib
             print(f"{ends}; {ratio:.2f} of the closed loop; {max(seen)} inside; memory +{grown_ratio:.1%}")
             assert ends.otherwise == {}
-            assert ends.told_to_wait > 0  # so it was too much
             assert max(seen) <= BOUND
             assert grown_ratio < GROWTH_RATIO_MAX
-            ratios.append(ratio)
-            if ratio >= GOODPUT_RATIO_MIN:  # what others do on this machine falls into single rounds
+            if ends.told_to_wait > 0:  # so it was too much
+                ratios.append(ratio)
+            if max(ratios, default=0) >= GOODPUT_RATIO_MIN:  # what others do on this machine falls into single rounds
                 break
+    assert ratios, "in no round did so many calls come that one was told to wait"
     assert max(ratios) >= GOODPUT_RATIO_MIN
 
 
 def test_a_gateway_that_lets_everybody_in_is_noticed(
     tmp_path: Path, server: RunningTorchServe, console: Console
 ) -> None:
-    """Negative control of the test above."""
-    content = photo()
+    """Negative control of the test above. No call ends meanwhile: that many came is no matter of how fast who is."""
+    content, hold = photo(), tmp_path / "hold"
+    hold.touch()
 
     async def flood(gateway: GatewayProcess) -> Ends:
         async with AsyncExitStack() as down:
             stubs, ends = await connected(gateway.target, down), Ends()
-            await open_loop(stubs, content, TIMES * await closed_loop(stubs, content), ends)
+            calls = [
+                asyncio.create_task(ends.of(stubs[number % len(stubs)], content, timeout_s=LONG_S))
+                for number in range(2 * BOUND)
+            ]
+            try:
+                await asyncio.to_thread(until, lambda: inside(gateway) > BOUND, s_max=60, what="more than the bound")
+            finally:
+                hold.unlink()
+            await asyncio.gather(*calls)
         return ends
 
-    with bounded(tmp_path, server, console, "-c", UNBOUNDED) as gateway, most_inside(gateway) as seen:
+    program = ("-c", UNBOUNDED.format(hold=str(hold)))
+    with bounded(tmp_path, server, console, *program, AMULET_REQUEST_S_MAX=f"{LONG_S:.0f}") as gateway:
         ends = asyncio.run(flood(gateway))
-    print(f"{ends}; {max(seen)} inside")
-    assert max(seen) > BOUND
-    assert ends.told_to_wait == 0
+    assert ends == Ends(answered=2 * BOUND)

@@ -25,6 +25,7 @@ from tests.integration.gateway.test_processes import answers
 from tests.unit.gateway.cast import SOMCHAI, Console, client, environment_for, policy
 
 EACH: Final = 50
+HANDSHAKES: Final = 8  # side by side
 BORNE_S_MAX: Final = 30.0  # ten seconds for a handshake, on a busy machine; gRPC alone gives two minutes
 BACK_S_MAX: Final = 30.0
 BYTE_EVERY_S: Final = 0.5
@@ -89,6 +90,8 @@ class Peers:
     closed: Counter[str] = field(default_factory=Counter)  # by the gateway
     borne_s: float = 0.0  # the longest that one was
     tls: ssl.SSLContext = field(default_factory=trusting)
+    # A handshake that waits for four hundred others of this loop would not be over when its ten seconds are.
+    handshakes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HANDSHAKES))
 
     async def all(self, kinds: tuple[Kind, ...], each: int) -> None:
         peers = [asyncio.create_task(self._one(kind)) for kind in kinds for _ in range(each)]
@@ -99,7 +102,8 @@ class Peers:
 
     async def _one(self, kind: Kind) -> None:
         tls = {"ssl": self.tls, "server_hostname": "localhost"} if kind.encrypted else {}
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **tls)  # type: ignore[arg-type]  # two of many
+        async with self.handshakes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, **tls)  # type: ignore[arg-type]  # two of many
         began_s = time.monotonic()
         self.open[kind.name] += 1
         gone = asyncio.create_task(_until_closed(reader))

@@ -1,4 +1,4 @@
-"""A real TorchServe with the tiny model in it, shared by a module's tests."""
+"""A real TorchServe with the tiny model in it, shared by all tests of a folder that leave it as they found it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,13 @@ def model_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[RunningTorchServe]:
-    """A running TorchServe that serves the tiny model with one worker."""
+    """A running TorchServe that serves the tiny model with one worker, as whoever asked for it before found it.
+
+    A worker that a test kills or suspends is there again at its end. What else a module does to a server, it does to
+    one of its own.
+    """
     with RunningTorchServe.start(tmp_path_factory.mktemp("torchserve") / "state", model_store) as running:
         running.register(ARCHIVE)
         yield running

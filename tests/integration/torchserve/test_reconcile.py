@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,15 @@ pytestmark = [pytest.mark.torchserve, pytest.mark.fault]
 
 TINY = BackendVersion(NAME, VERSION, ARCHIVE)
 WAIT_S = 60.0
-PATIENCE_S = 3.0  # enough for TorchServe to try three times
+PATIENCE_S = 3.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[RunningTorchServe]:
+    """One of its own: what is unpacked there is broken, and everything unregistered."""
+    with RunningTorchServe.start(tmp_path_factory.mktemp("torchserve") / "state", model_store) as running:
+        running.register(ARCHIVE)
+        yield running
 
 
 @pytest.fixture
@@ -44,6 +53,7 @@ def test_a_version_whose_worker_cannot_come_up_is_unpacked_and_started_anew(
     graph.write_bytes(b"half a graph")
     server.worker().kill()
     until(lambda: not ready(management), s_max=WAIT_S, what="TorchServe sees that its worker is gone")
+    until(lambda: "has the SHA-256" in server.log(), s_max=WAIT_S, what="the next one says what is wrong")
     patience, began_s = Patience(limit_s=PATIENCE_S), time.monotonic()
     looks = []
 
@@ -54,7 +64,6 @@ def test_a_version_whose_worker_cannot_come_up_is_unpacked_and_started_anew(
     until(renewed, s_max=WAIT_S, what="the version is registered anew")
 
     assert time.monotonic() - began_s > PATIENCE_S
-    assert "has the SHA-256" in server.log()
     assert looks[-1].renewed == (TINY,)
     until(lambda: ready(management), s_max=WAIT_S, what="its worker is ready")
     assert reconcile(management, lambda: {TINY}, patience).renewed == ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,15 +21,29 @@ from tests.tiny_archive import NAME, VERSION
 pytestmark = pytest.mark.torchserve
 
 TOKEN_S = 4.0
+TOKENS = 3
+CALLERS = 4
+GIVE_UP_S = 120.0
 PHOTO = GraphImage(encoded=tiny_archive.photo_of("red"))
+
+
+class ShortLived(RunningTorchServe):
+    """Its tokens may have ended before it answers for the first time, and before each call after that."""
+
+    def token(self, kind: str) -> str:
+        if kind == "management":
+            try:
+                renew(self, kind)
+            except httpx.HTTPError as error:
+                raise OSError("its token API cannot be reached") from error
+        return super().token(kind)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, model_store: Path) -> Iterator[RunningTorchServe]:
     """A TorchServe whose tokens live for four seconds; the launcher's test for the real default is a unit test."""
     state = tmp_path_factory.mktemp("torchserve") / "state"
-    with RunningTorchServe.start(state, model_store, token_expiration_min=TOKEN_S / 60) as running:
-        renew(running, "management")
+    with ShortLived.start(state, model_store, token_expiration_min=TOKEN_S / 60) as running:
         running.register(ARCHIVE)
         yield running
 
@@ -47,30 +60,25 @@ def renew(server: RunningTorchServe, kind: str) -> None:
 
 
 async def predict(torchserve: TorchServe) -> None:
-    await torchserve.predict(NAME, VERSION, [PHOTO], deadline_s=5)
+    await torchserve.predict(NAME, VERSION, [PHOTO], deadline_s=20)
 
 
 async def test_no_prediction_fails_from_expiry_under_load(server: RunningTorchServe) -> None:
+    """Until each of the callers, who call without a pause, was answered under three tokens."""
     tokens = Tokens(server.key_file, server.management_url)
-    seen = set()
     async with TorchServe(server.inference_target, tokens) as torchserve, asyncio.TaskGroup() as group:
         renewing = group.create_task(tokens.run())
-        ends_s = time.monotonic() + 2.5 * TOKEN_S
 
-        async def caller() -> int:
-            calls = 0
-            while time.monotonic() < ends_s:
+        async def caller() -> None:
+            seen = set[str]()
+            while len(seen) < TOKENS:
                 await predict(torchserve)
                 seen.add(await tokens.inference())
-                calls += 1
-            return calls
 
-        calls = sum(await asyncio.gather(*(caller() for _ in range(4))))
+        async with asyncio.timeout(GIVE_UP_S):
+            await asyncio.gather(*(caller() for _ in range(CALLERS)))
         renewing.cancel()
     await tokens.close()
-
-    assert len(seen) >= 3
-    assert calls > 50
 
 
 async def test_an_expired_token_is_replaced_by_the_call_that_finds_it(server: RunningTorchServe) -> None:

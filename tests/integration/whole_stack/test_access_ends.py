@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -19,7 +18,7 @@ from protos.amulet.v1 import prediction_pb2_grpc
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.integration.whole_stack.conftest import Traced
 from tests.integration.whole_stack.signing_in import sign_in
-from tests.machine import Watch, run_delay_s
+from tests.machine import Stopwatch
 from tests.stack import Stack, until
 from tests.unit.gateway.cast import refused
 
@@ -28,21 +27,10 @@ pytestmark = pytest.mark.stack
 ENDS_S_MAX: Final = 5.0
 
 
-class Clock:
-    """Seconds since it was made, less what other work can have cost those who have to act (decision 0095)."""
-
-    def __init__(self, stack: Stack) -> None:
-        named = [pid for name in ("gateway", "console") for pid in stack.pids(name)]
-        self._acting = [psutil.Process(), *map(psutil.Process, named)]
-        self._machine, self._waited_s = Watch([psutil.Process()]), self._waits_s()
-        self._began_s = time.monotonic()
-
-    def took_s(self) -> float:
-        took_s = time.monotonic() - self._began_s
-        return took_s - min(self._machine.taken_s(), self._waits_s() - self._waited_s)
-
-    def _waits_s(self) -> float:
-        return sum(map(run_delay_s, self._acting))
+def clock_of(stack: Stack) -> Stopwatch:
+    """For what this process, the console and the gateway have to do (decision 0095)."""
+    named = [pid for name in ("gateway", "console") for pid in stack.pids(name)]
+    return Stopwatch([psutil.Process(), *map(psutil.Process, named)])
 
 
 class OpenStream:
@@ -86,7 +74,7 @@ def test_a_revoked_key_is_refused_within_five_seconds_on_an_open_connection_and_
             down.callback(stream.close)
         asked = [lambda key=key: refusal(stub, key) for key in streams] + [each.refusal for each in streams.values()]  # type: ignore[misc]  # bound
         assert [ask() for ask in asked] == [None] * 4
-        clock = Clock(stack)
+        clock = clock_of(stack)
         console.call("POST", f"keys/{leaving.split('_')[1]}/revoke/")
         found: dict[str, words.Reason.ValueType] = {}
 
@@ -136,7 +124,7 @@ def test_all_sessions_of_a_disabled_person_are_over_within_five_seconds(traced: 
             ]
 
         assert doors() == [200] * 4
-        clock = Clock(stack)
+        clock = clock_of(stack)
         console.call("POST", f"staff/{number}/disable/")
         until(lambda: doors() == [302, 302, 401, 401] or None)
         took_s = clock.took_s()

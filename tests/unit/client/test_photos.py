@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,40 @@ def test_a_photograph_is_shrunk_upright_and_without_metadata() -> None:
         assert not opened.getexif()
 
 
-def photographs() -> list[tuple[str, bytes]]:
-    """The same smooth picture in every form of which the gateway's rule says more than "RGB"."""
+KINDS = (
+    "plain",
+    "turned",
+    "turned cut-out",
+    "grey",
+    "16-bit grey",
+    "black and white",
+    "CMYK",
+    "palette",
+    "palette with a colour that is clear",
+    "colours with one that is clear",
+    "cut-out",
+    "grey cut-out",
+    "WebP cut-out",
+    "profile",
+    "profile and turned",
+    "profile of a palette",
+    "profile of a cut-out",
+    "profile of colours in grey",
+    "profile of colours in CMYK",
+    "profile that is none",
+)
+
+
+@cache  # seconds, and not while tests are collected: each process side by side collects all of them
+def photographs() -> dict[str, bytes]:
+    """The same smooth picture in every form of which the gateway's rule says more than "RGB", by its name in KINDS."""
     noise = np.random.default_rng(7)
     picture = Image.fromarray(noise.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize(
         (1200, 900), Image.Resampling.BICUBIC
     )
     grey, turned, swapped = picture.convert("L"), Image.Exif(), swapped_profile()
     turned[0x0112] = 6
+    of_eight, of_many = picture.quantize(8), picture.quantize(32)
     cut_out = Image.merge("RGBA", (*picture.split(), grey.point(lambda level: 0 if level < 100 else level)))
     kinds: list[tuple[str, str, Image.Image, dict[str, Any]]] = [
         ("plain", "JPEG", picture, {}),
@@ -59,26 +86,33 @@ def photographs() -> list[tuple[str, bytes]]:
         ("16-bit grey", "PNG", Image.fromarray(np.asarray(grey, dtype=np.uint16) * 201), {}),
         ("black and white", "PNG", grey.point(lambda level: 255 * (level > 99), "1"), {}),
         ("CMYK", "JPEG", picture.convert("CMYK"), {}),
-        ("palette", "PNG", picture.quantize(32), {}),
-        ("palette with a colour that is clear", "PNG", picture.quantize(32), {"transparency": 3}),
-        ("colours with one that is clear", "PNG", picture.quantize(8).convert("RGB"), {"transparency": clear(picture)}),
+        ("palette", "PNG", of_many, {}),
+        ("palette with a colour that is clear", "PNG", of_many, {"transparency": 3}),
+        ("colours with one that is clear", "PNG", of_eight.convert("RGB"), {"transparency": clear(of_eight)}),
         ("cut-out", "PNG", cut_out, {}),
         ("grey cut-out", "PNG", cut_out.convert("LA"), {}),
         ("WebP cut-out", "WEBP", cut_out, {"lossless": True}),
         ("profile", "JPEG", picture, {"icc_profile": swapped}),
         ("profile and turned", "PNG", picture, {"icc_profile": swapped, "exif": turned}),
-        ("profile of a palette", "PNG", picture.quantize(32), {"icc_profile": swapped}),
+        ("profile of a palette", "PNG", of_many, {"icc_profile": swapped}),
         ("profile of a cut-out", "PNG", cut_out, {"icc_profile": swapped}),
         ("profile of colours in grey", "JPEG", grey, {"icc_profile": swapped}),
         ("profile of colours in CMYK", "JPEG", picture.convert("CMYK"), {"icc_profile": swapped}),
         ("profile that is none", "JPEG", picture, {"icc_profile": b"no profile at all"}),
     ]
-    return [(name, encoded(image, form, **{"quality": 95} | options)) for name, form, image, options in kinds]
+    made = {name: encoded(image, form, **{"quality": 95} | options) for name, form, image, options in kinds}
+    assert tuple(made) == KINDS
+    return made
 
 
-def clear(picture: Image.Image) -> tuple[int, ...]:
-    """One of the colours of this picture with eight."""
-    colour = picture.quantize(8).convert("RGB").getpixel((600, 450))
+@pytest.fixture(params=KINDS)
+def photo(request: pytest.FixtureRequest) -> bytes:
+    return photographs()[request.param]
+
+
+def clear(of_eight: Image.Image) -> tuple[int, ...]:
+    """One of the colours of this picture of eight."""
+    colour = of_eight.convert("RGB").getpixel((600, 450))
     assert isinstance(colour, tuple)
     return tuple(int(level) for level in colour)
 
@@ -99,7 +133,6 @@ def seen(photo: bytes) -> NDArray[np.int64]:
     return open_photo(photo, format_name=form, claimed_px=stored_px, size_px=(64, 64)).pixels.astype(np.int64)
 
 
-@pytest.mark.parametrize("photo", [pytest.param(photo, id=name) for name, photo in photographs()])
 def test_a_gateway_sees_the_same_in_a_shrunk_photograph_as_in_the_whole_one(photo: bytes) -> None:
     small = shrink(photo, 600)
 
@@ -108,7 +141,6 @@ def test_a_gateway_sees_the_same_in_a_shrunk_photograph_as_in_the_whole_one(phot
     assert np.abs(seen(photo) - seen(small)).mean() < 3
 
 
-@pytest.mark.parametrize("photo", [pytest.param(photo, id=name) for name, photo in photographs()])
 def test_an_overlay_is_laid_over_what_the_gateway_sees(photo: bytes) -> None:
     nothing = replace(MAP, values=(0.0, 0.0, 0.0, 0.0))
 

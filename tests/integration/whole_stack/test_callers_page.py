@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,9 +15,9 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from model_store import signing
 from protos.wording import DISCLAIMER
 from tests import tiny_archive
+from tests.integration.whole_stack.conftest import Traced
 from tests.pages import ROOT, Block, blocks
 from tests.stack import Stack
 
@@ -26,20 +25,12 @@ pytestmark = pytest.mark.stack
 ADDRESS, AUTHORITY = "127.0.0.1:7443", ".amulet/tls/ca.pem"
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("callers")
-    signing.generate_key(folder / "release.key")
-    archive = folder / "tiny.mar"
-    tiny_archive.write_archive(folder / "run", archive, key=folder / "release.key")
-    running = Stack.start(folder / "state")
-    try:
-        running.trust(folder / "release.key.pub")
-        running.serve(archive)
-        running.key = running.new_key("callers")
-        yield running
-    finally:
-        running.stop()
+@pytest.fixture
+def stack(traced: Traced) -> Stack:
+    """A stack that has a key."""
+    stack = traced.stack
+    stack.key = stack.key or stack.new_key("callers")
+    return stack
 
 
 @pytest.fixture

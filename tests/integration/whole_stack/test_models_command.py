@@ -5,43 +5,37 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
 from cli import supervision
-from model_store import signing
 from tests import tiny_archive
 from tests.integration.console.running import ROOT
+from tests.integration.whole_stack.conftest import Traced
 from tests.stack import CommandFailed, Stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
-FIRST: Final = "v20260101_tiny_1.000"
+FIRST: Final = tiny_archive.VERSION
 SECOND: Final = "v20260102_tiny_1.000"
 THIRD: Final = "v20260103_tiny_1.000"
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with the first version in production and two more approved."""
-    folder = tmp_path_factory.mktemp("models")
-    key = folder / "release.key"
-    signing.generate_key(key)
-    (folder / "release.pem").write_bytes(signing.public_pem(key))
-    running = Stack.start(folder / "state")
-    try:
-        running.trust(folder / "release.pem")
-        for version in (FIRST, SECOND, THIRD):
-            tiny_archive.write_archive(folder / version, folder / f"{version}.mar", key=key, version=version)
-        running.serve(folder / f"{FIRST}.mar", version=FIRST)
-        for version in (SECOND, THIRD):
-            running.amulet("models", "push", str(folder / f"{version}.mar"), role="model-engineer")
-        running.amulet("models", "approve", SECOND, "--reason", "test", role="approver")
-        yield running
-    finally:
-        running.stop()
+def stack(traced: Traced, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A stack with the first version in production, a second that is approved and a third that is not.
+
+    The tests leave the first one alone in production, as they found it.
+    """
+    folder, stack = tmp_path_factory.mktemp("models"), traced.stack
+    stack.hire("model-engineer", "approver", "viewer")
+    for version in (SECOND, THIRD):
+        archive = folder / f"{version}.mar"
+        tiny_archive.write_archive(folder / version, archive, key=traced.release_key, version=version)
+        stack.amulet("models", "push", str(archive), role="model-engineer")
+    stack.amulet("models", "approve", SECOND, "--reason", "test", role="approver")
+    return stack
 
 
 def models(stack: Stack, *arguments: str, role: str = "model-engineer") -> Any:
