@@ -179,6 +179,11 @@ ROUNDS ?= 200
 false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a million answers; half an hour
 	DRIFT_ROUNDS=$(ROUNDS) FAULT_RESULTS=tests/fault/results $(BIN)/pytest tests/unit/console/drift/test_false_alarms.py --timeout 3600
 
+EXAMPLES ?= 2000
+.PHONY: properties
+properties: $(INSTALLED) ## What holds for every input, of EXAMPLES=2000 new ones each; the tests take the same hundred
+	PROPERTY_EXAMPLES=$(EXAMPLES) $(BIN)/pytest $$(grep -lrE "from (hypothesis|schemathesis)" tests/unit) --timeout 3600
+
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run

@@ -6,11 +6,19 @@ import os
 import signal
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# No bound on an example's time, which a busy machine would break.
-settings.register_profile("amulet", deadline=None)
-settings.load_profile("amulet")
+# The same examples everywhere, and no bound on their time or on the time that it takes to draw them: what hypothesis
+# would take on its own depends on a variable of the environment, `CI`, and a busy machine would break the bounds.
+ALWAYS = settings(
+    deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("same", ALWAYS)
+# `make properties` looks for others.
+settings.register_profile(
+    "new", ALWAYS, derandomize=False, max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "100"))
+)
+settings.load_profile("new" if "PROPERTY_EXAMPLES" in os.environ else "same")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
 # Tests that press Ctrl-C mean a terminal.

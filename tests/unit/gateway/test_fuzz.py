@@ -45,7 +45,7 @@ ODD: Final = st.sampled_from(
 texts = st.lists(st.one_of(ODD, st.text(max_size=4), st.just("a" * 60)), max_size=5).map(
     lambda parts: MARK + "".join(parts)
 )
-often = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+often = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def allowed(text: str) -> bool:

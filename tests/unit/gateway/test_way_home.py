@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +28,12 @@ ONE_WAY_S: Final = 0.04
 DEADLINE_S: Final = 3.0
 SLOW_DISK_S: Final = 0.06  # of one sync: more than the gateway keeps back for it before it knows this disk
 WORKED_ON: Final = CALLS_A_CORE * cores()  # at once, as long as nothing was answered
+
+
+@pytest.fixture(autouse=True)
+def steady_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that others write to may take longer for one sync than all that is kept back of a deadline."""
+    monkeypatch.setattr(segment.os, "fdatasync", lambda _: None)
 
 
 @asynccontextmanager
@@ -163,13 +168,8 @@ async def without_its_drawing(
 
 
 def slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = os.fdatasync
-
-    def sync(descriptor: int) -> None:
-        time.sleep(SLOW_DISK_S)  # what the disk takes, and no wait for a condition
-        synced(descriptor)
-
-    monkeypatch.setattr(segment.os, "fdatasync", sync)
+    """What the disk takes, and no wait for a condition."""
+    monkeypatch.setattr(segment.os, "fdatasync", lambda _: time.sleep(SLOW_DISK_S))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf  # type: ignore[import-untyped]  # it has no stubs
 
@@ -17,7 +17,6 @@ from training.statistics.covariance import Covariance
     shrinkage=st.floats(0.01, 1.0),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(deadline=None)
 def test_few_rows_and_many_give_what_the_definition_says(
     counts: list[int], size: int, shrinkage: float, seed: int
 ) -> None:
