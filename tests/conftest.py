@@ -8,17 +8,20 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
-# The same examples everywhere, and no bound on their time or on the time that it takes to draw them: what hypothesis
-# would take on its own depends on a variable of the environment, `CI`, and a busy machine would break the bounds.
-ALWAYS = settings(
-    deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.register_profile("same", ALWAYS)
-# `make properties` looks for others.
+from tests import chance
+
+# No bound on an example's time, or on the time that it takes to draw them, which a busy machine would break. What is
+# drawn depends on tests/chance.py alone: hypothesis would draw something new where the variable `CI` is not set.
 settings.register_profile(
-    "new", ALWAYS, derandomize=False, max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "100"))
+    "amulet",
+    deadline=None,
+    derandomize=not chance.NEW,
+    max_examples=chance.EXAMPLES,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("new" if "PROPERTY_EXAMPLES" in os.environ else "same")
+settings.load_profile("amulet")
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and every child inherits that.
 # Tests that press Ctrl-C mean a terminal.

@@ -23,6 +23,7 @@ from gateway.deadline import Deadline
 from gateway.replays import Remembered, Replays, place_of
 from gateway.shared_answers import SharedAnswers
 from gateway.shared_redis import SharedRedis
+from tests.chance import seed
 from tests.integration.console_brokers.own_servers import OwnServer, own_redis
 from tests.unit.gateway.cast import until
 from tests.unit.gateway.test_replays import LATER
@@ -235,9 +236,7 @@ async def test_gateways_that_stand_still_at_random_leave_one_event_and_one_answe
 ) -> None:
     """Each is silent for longer than its claims last, now and again, and fails some calls."""
     monkeypatch.setattr(shared_answers, "CLAIM_S", 1)
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(seed())
     events, answers = Counter[str](), defaultdict[str, set[bytes]](set)
 
     async def beats(shared: SharedAnswers) -> None:

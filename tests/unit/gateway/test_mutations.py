@@ -3,7 +3,7 @@ fault, never a crash, none of them slow.
 
     AMULET_MUTATIONS=100000 pytest tests/unit/gateway/test_mutations.py
 
-Each run prints its seed; AMULET_MUTATION_SEED replays it. `make photographs` brings Pillow's photographs.
+Each run prints its seed (tests/chance.py). `make photographs` brings Pillow's photographs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from PIL import Image
 
 from gateway.intake.decoders import Decoders
 from protos.amulet.v1 import vocabulary_pb2 as words
+from tests import chance
 from tests.pages import ROOT
 from tests.unit.gateway.cast import Gateway, encoded, photo, refused
 from tests.unit.gateway.intake.test_formats import animated
@@ -32,7 +33,6 @@ from tests.unit.gateway.intake.test_pixels import grey16, quarters
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(3600)]
 COUNT: Final = int(os.environ.get("AMULET_MUTATIONS", "5000"))
-SEED: Final = int(os.environ.get("AMULET_MUTATION_SEED", str(time.time_ns() % 2**32)))
 SIDE_BY_SIDE: Final = 8
 GROWTH_BYTES_MAX: Final = 300 * 2**20  # of gateway and decoders together, at any moment
 SLOW_S: Final = 2.0
@@ -145,11 +145,11 @@ def _memory_bytes(family: Iterable[psutil.Process]) -> int:
 
 
 async def test_damaged_photographs_are_answered_or_refused_and_nothing_else(gateway: Gateway) -> None:
-    print(f"AMULET_MUTATION_SEED={SEED}")
+    seed = chance.seed()
     good, before = seeds(), await gateway.metric("amulet_decoder_restarts_total")
 
     def damaged(number: int) -> tuple[str, bytes]:
-        random = np.random.default_rng((SEED, number))
+        random = np.random.default_rng((seed, number))
         content = MUTATIONS[number % len(MUTATIONS)](good[int(random.integers(len(good)))], random)
         return f"number {number}", content
 
