@@ -26,6 +26,12 @@ def _its_own_language() -> Iterator[None]:
     translation.deactivate()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_are_looked_for_when_asked_for() -> None:
+    """And not all hundreds of them by each test's client, before its first page."""
+    settings.WHITENOISE_AUTOREFRESH = True
+
+
 @pytest.fixture
 def consent(db: None) -> Consent:
     """The shop's, an hour old."""
