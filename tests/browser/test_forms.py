@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import PHONE, Desk
 from tests.browser.words import Words
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 WEBHOOK = "/admin/webhooks/endpoint/new/"
 
 

@@ -14,7 +14,7 @@ from tests.browser.test_work import wait_until_looked_ahead
 from tests.browser.words import Words
 from tests.integration.console.running import RunningConsole
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 REASON = "Better on worn pieces.\nAgreed with the counter on Thursday – see the minutes."
 LOST = (

@@ -26,7 +26,7 @@ from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.console_pages import OF_A_ROW, ROLES, ROWS, declared
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 # What answers with something else than a page: a file, a picture, a piece of a page for a script.
 NO_PAGE: Final = frozenset(

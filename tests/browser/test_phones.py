@@ -15,7 +15,7 @@ from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.browser.test_looks import MOVED_SIDEWAYS, open_page, visits
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 # WCAG 2.5.8: 24 pixels each way. A link within a sentence is as high as its line, and a box is hit by its label too.
 SMALL = """() => {

@@ -14,7 +14,7 @@ from tests.browser.conftest import Desk
 # After one wrong code django-otp takes no other for a second, not even the right one.
 THROTTLED_S = 1.0
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 
 def test_somebody_signs_in_with_password_and_second_factor_and_out_again(desks: Mapping[str, Desk]) -> None:

@@ -22,7 +22,7 @@ from tests.unit.client.cast import KEY
 from tests.unit.console.tryit.cast import AnyGateway
 from training.demo.photographs import showcase
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

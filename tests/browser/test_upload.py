@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Request, Route, expect
 from tests.browser.conftest import WAIT_MS_MAX, Desk
 from tests.integration.console.running import RunningConsole
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 PAGE: Final = "/admin/registry/modelversion/upload"
 PIECES: Final = "**/api/v1/uploads/*/"

@@ -30,7 +30,7 @@ from tests.canaries import files_below, found_in
 from tests.integration.console.running import ROOT
 from tests.stack import Stack, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 PEOPLE: Final[Mapping[str, str]] = {
     "malee": "model-engineer",

@@ -14,7 +14,7 @@ from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
 from tests.integration.console.running import RunningConsole
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.browser
 
 
 def test_a_prediction_opens_with_its_photograph_under_the_heat_map(desks: Mapping[str, Desk], seeded: Seeded) -> None:

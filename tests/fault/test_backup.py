@@ -32,7 +32,6 @@ from tests.stack import Stack, until
 pytestmark = [
     pytest.mark.fault,
     pytest.mark.stack,
-    pytest.mark.timeout(900),
     pytest.mark.skipif("FAULT_LONG" not in os.environ, reason="three stacks: FAULT_LONG=1 runs it"),
 ]
 WAIT_S: Final = 60.0

@@ -157,7 +157,6 @@ def delivered(state: ShipperState) -> bool:
     return state.backlog_records == 0
 
 
-@pytest.mark.timeout(900)
 async def test_a_database_that_is_stopped_and_one_that_is_killed_hold_nobody_up_and_lose_nothing(
     journal: Journal, shipper: Shipper, database: OwnPostgresql
 ) -> None:

@@ -88,7 +88,6 @@ def test_a_demonstration_killed_while_it_draws_leaves_nothing_to_the_next(layout
     kill(again)
 
 
-@pytest.mark.timeout(900)
 def test_a_demonstration_killed_in_any_later_step_goes_on(layout: Layout) -> None:
     layout.state.mkdir()
     put_model(layout)

@@ -20,7 +20,7 @@ from tests.fault.results import keep
 from tests.integration.console.running import postgresql
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.fault
 
 
 def driven(*options: str, variables: Mapping[str, str] | None = None) -> dict[str, Any]:

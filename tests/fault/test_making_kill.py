@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.fault
 
 
 # Of each case how many points it has at least, and at which of them it is killed where time is short.

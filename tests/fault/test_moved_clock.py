@@ -147,7 +147,6 @@ def stack(clock: MovedClock, collector: tuple[Collector, str], tmp_path: Path) -
 
 
 @pytest.mark.stack
-@pytest.mark.timeout(600)
 def test_a_clock_that_is_set_costs_no_answer_and_holds_nothing_up(
     stack: Stack, clock: MovedClock, collector: tuple[Collector, str], tmp_path: Path
 ) -> None:

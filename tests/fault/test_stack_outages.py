@@ -35,7 +35,6 @@ def ok(outcome: Outcome) -> bool:
     return outcome.ok
 
 
-@pytest.mark.timeout(900)
 def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     key_file = tmp_path / "key"
@@ -69,7 +68,6 @@ def test_a_client_killed_in_mid_stream_leaves_nothing_half_done(stack: Stack, tm
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
-@pytest.mark.timeout(900)
 def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path, how: str) -> None:
     clock = answering(stack)
     with Load(stack, timeout_s=PATIENCE_S) as load:
@@ -115,7 +113,6 @@ def test_a_console_that_is_away_costs_no_prediction(stack: Stack, tmp_path: Path
     check_every_answer_is_audited_once(stack, load.ok_ids(), tmp_path)
 
 
-@pytest.mark.timeout(900)
 def test_a_full_disk_under_the_journal_is_named_and_ends_when_there_is_room(
     stack: Stack, journal_disk: Path | None, tmp_path: Path
 ) -> None:

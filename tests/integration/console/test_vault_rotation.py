@@ -22,7 +22,6 @@ from tests.integration.console.running import ROOT, until
 
 PROCESSES = 2
 PEOPLE = 600  # several times as many as are wrapped anew at once
-pytestmark = pytest.mark.timeout(900)
 
 
 def program(*arguments: str) -> list[str]:

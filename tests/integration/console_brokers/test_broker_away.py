@@ -25,7 +25,7 @@ from tests.integration.console_brokers.work import (
 )
 from tests.ports import free_offset
 
-pytestmark = [pytest.mark.servers, pytest.mark.fault, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers, pytest.mark.fault]
 
 
 @pytest.fixture(params=[own_redis, own_rabbitmq], ids=["redis", "rabbitmq"])

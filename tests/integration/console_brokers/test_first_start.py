@@ -15,7 +15,7 @@ from tests.integration.console.running import RunningConsole, rabbitmq, until
 from tests.integration.console_brokers.queues import broker_url
 from tests.ports import free_offset
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.servers
 QUEUE = "celery"
 # A worker as it is started, but for how long it asks again.
 ASKING = """

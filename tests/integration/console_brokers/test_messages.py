@@ -21,7 +21,7 @@ from tests.integration.console_brokers.work import (
     plant,
 )
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.servers
 ERASE = "console.privacy.tasks.carry_out"
 ONCE = {"erasure.key_destroyed": 1, "erasure.done": 1}
 

@@ -24,7 +24,6 @@ COMMAND = (sys.executable, "-m", "console.manage", "migrate", "--noinput", "--ve
 OTHER_AT_WORK = "Another `migrate` is at work on this database: waiting for its end\n"
 # As `console.site.management.commands.migrate` has it.
 LOCK = int.from_bytes(b"amulet")
-pytestmark = pytest.mark.timeout(900)
 
 
 # What is locked at the moment in which a connection beside the console's own is closed.

@@ -12,7 +12,6 @@ import pytest
 from tests.integration.console.running import postgresql
 from tests.integration.console_events.processes import Crew
 
-pytestmark = pytest.mark.timeout(900)
 _SCHEMA = """
 from django.db import connection
 with connection.cursor() as cursor:

@@ -33,7 +33,7 @@ from tests.machine import Call
 from tests.unit.gateway.cast import SOMCHAI, Console, Refused, client, encoded, photo, policy, refused
 from tests.unit.gateway.intake.test_formats import png_chunk
 
-pytestmark = [pytest.mark.torchserve, pytest.mark.timeout(900)]  # some 1,500 calls, on a machine that others use too
+pytestmark = pytest.mark.torchserve
 TIMES: Final = 5
 CALLS: Final = 1000
 SIDE_BY_SIDE: Final = 16

@@ -257,7 +257,6 @@ def kind_of(place: str) -> str:
     return re.sub(r"db\.sqlite3-(wal|shm)$", "db.sqlite3", re.sub(r"\d+\.journal$", "*.journal", place))
 
 
-@pytest.mark.timeout(600)
 def test_nothing_entrusted_to_the_stack_stands_where_it_does_not_belong(traced: Traced) -> None:
     heard = Heard()
     canaries = {"what a photograph carries": CANARY.encode(), "the subject": SUBJECT.encode()}

@@ -15,7 +15,7 @@ from tests.integration.console.running import ROOT
 from tests.integration.whole_stack.conftest import Traced
 from tests.stack import CommandFailed, Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.stack
 
 FIRST: Final = tiny_archive.VERSION
 SECOND: Final = "v20260102_tiny_1.000"

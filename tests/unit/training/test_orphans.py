@@ -48,7 +48,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("script", [ABLATION, DEMONSTRATION], ids=["ablation", "demonstration"])
 def test_processes_end_with_the_command_that_was_killed(tmp_path: Path, script: str) -> None:
     write_folder(tmp_path / "data", {"a": 8, "b": 8})

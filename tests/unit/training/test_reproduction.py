@@ -17,8 +17,6 @@ from training import reproduction
 from training.commands.train import train
 from training.errors import SettingWrong
 
-pytestmark = pytest.mark.timeout(900)
-
 
 def again(
     run: SmallRun,

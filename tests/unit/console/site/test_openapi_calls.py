@@ -31,7 +31,6 @@ from tests.unit.console.versions import TorchServeInMemory
 pytestmark = [
     pytest.mark.django_db,
     pytest.mark.usefixtures("fresh_checkpoints"),
-    pytest.mark.timeout(900),  # a minute of a core, which others may want too
 ]
 DRAWN_A_MODE = 2
 BOUNDS_MAX = 12

@@ -313,7 +313,6 @@ def test_a_search_that_was_killed_before_it_had_begun_begins_in_its_folder(
     assert not list(out.glob(".*"))
 
 
-@pytest.mark.timeout(60)
 def test_a_search_that_was_killed_as_it_noted_a_trial_goes_on(
     data: Path, found: tuple[Search, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 
 from model_store.card import Card, ClassCard, GraphCard, LookAlikesCard
 from tests.unit.training.conftest import SmallRun
 from training.commands.export import card as command
 from training.export import card_page
-
-pytestmark = pytest.mark.timeout(900)
 
 
 def card_of(run: SmallRun) -> Card:

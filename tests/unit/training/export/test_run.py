@@ -24,8 +24,6 @@ from training.fitting.version import DETECTORS
 from training.served.answers import GraphModel
 from training.served.learnt import digest_of
 
-pytestmark = pytest.mark.timeout(900)  # the first test waits for the training, which a busy machine takes minutes for
-
 
 def card_of(run: SmallRun) -> Card:
     return Card.parse((run.run / "model.json").read_bytes())

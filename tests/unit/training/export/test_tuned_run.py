@@ -48,7 +48,6 @@ def request_of(root: Path, recipe: Recipe) -> pipeline.Request:
     return pipeline.Request(root / "data", root / "run", recipe, seed=3, name="fruit", folds=2, created_at=created_at)
 
 
-@pytest.mark.timeout(900)
 def test_a_network_from_nothing_ends_in_the_graph_that_is_served(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", {"apple": 6, "berry": 6})
     run = pipeline.train(request_of(tmp_path, tiny()))
@@ -67,7 +66,6 @@ def test_a_network_from_nothing_ends_in_the_graph_that_is_served(tmp_path: Path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
 
 
-@pytest.mark.timeout(900)
 def test_one_made_from_its_card_and_killed_on_the_way_ends_as_the_same_files(tmp_path: Path) -> None:
     data = write_folder(tmp_path / "data", {"apple": 6, "berry": 6})
     tuning = {"head_epochs": 1, "epochs": 2, "unfrozen": 9, "learn_norms": True, "batch": 8}

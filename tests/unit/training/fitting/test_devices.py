@@ -32,7 +32,6 @@ ALIKE: Final = {"head_epochs": 0, "epochs": 3, "mix_ratio": 0.0, "randaugment_op
 TWO: Final = {**ALIKE, "devices": 2}
 
 pytestmark = [
-    pytest.mark.timeout(600),  # each course starts processes that import torch
     pytest.mark.skipif(cores() < 2, reason="two devices need two cores"),
     pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two devices need two GPUs or none"),
 ]

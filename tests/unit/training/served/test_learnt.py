@@ -24,8 +24,6 @@ from training.export.package import package
 from training.served import learnt
 from training.served.answers import GraphModel
 
-pytestmark = pytest.mark.timeout(900)  # one test waits for the training of `small_run`
-
 
 @pytest.fixture
 def colours(tmp_path: Path) -> Colours:
