@@ -181,8 +181,8 @@ false-alarms: $(INSTALLED) ## Drift of what did not change, ROUNDS=200 times a m
 
 EXAMPLES ?= 2000
 .PHONY: properties
-properties: $(INSTALLED) ## What holds for every input, of EXAMPLES=2000 new ones each: the tests take always the same
-	PROPERTY_EXAMPLES=$(EXAMPLES) $(BIN)/pytest $$(grep -lrE --include=*.py "from hypothesis(\.stateful)? import|chance\.seed\(" tests/unit) --timeout 3600
+properties: $(INSTALLED) ## What holds for every input, of EXAMPLES=2000 new ones each: the tests always take the same
+	PROPERTY_EXAMPLES=$(EXAMPLES) $(BIN)/pytest $$(grep -lrE --include=*.py "from hypothesis(\.stateful)? import|chance\.seed\(" tests/unit tests/integration) --timeout 3600
 
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault

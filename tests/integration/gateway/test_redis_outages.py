@@ -23,7 +23,7 @@ from gateway.deadline import Deadline
 from gateway.replays import Remembered, Replays, place_of
 from gateway.shared_answers import SharedAnswers
 from gateway.shared_redis import SharedRedis
-from tests.chance import seed
+from tests import chance
 from tests.integration.console_brokers.own_servers import OwnServer, own_redis
 from tests.unit.gateway.cast import until
 from tests.unit.gateway.test_replays import LATER
@@ -236,25 +236,25 @@ async def test_gateways_that_stand_still_at_random_leave_one_event_and_one_answe
 ) -> None:
     """Each is silent for longer than its claims last, now and again, and fails some calls."""
     monkeypatch.setattr(shared_answers, "CLAIM_S", 1)
-    chance = random.Random(seed())
+    dice = random.Random(chance.seed())
     events, answers = Counter[str](), defaultdict[str, set[bytes]](set)
 
     async def beats(shared: SharedAnswers) -> None:
         while True:
-            await asyncio.sleep(chance.uniform(0.1, 0.4) if chance.random() < 0.6 else chance.uniform(0.4, 2.5))
+            await asyncio.sleep(dice.uniform(0.1, 0.4) if dice.random() < 0.6 else dice.uniform(0.4, 2.5))
             await shared.renew()
 
     async def call(replays: Replays, key: str) -> None:
         async def work() -> bytes:
-            await asyncio.sleep(chance.uniform(0.0, 2.5))
-            if chance.random() < 0.2:
+            await asyncio.sleep(dice.uniform(0.0, 2.5))
+            if dice.random() < 0.2:
                 raise errors.BackendUnavailable("down")
             await replays.about_to_record("somchai", key, DIGEST)
-            await asyncio.sleep(chance.choice([0.0, 0.0, 1.5, 2.5]))  # the disk
+            await asyncio.sleep(dice.choice([0.0, 0.0, 1.5, 2.5]))  # the disk
             events[key] += 1
             return f"{key} {events[key]}".encode()
 
-        await asyncio.sleep(chance.uniform(0.0, 2.0))
+        await asyncio.sleep(dice.uniform(0.0, 2.0))
         with suppress(errors.BackendUnavailable):
             answers[key].add((await replays.once("somchai", key, DIGEST, work, deadline=LATER))[0])
 

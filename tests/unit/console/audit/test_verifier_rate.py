@@ -23,7 +23,7 @@ from console.audit import verifier
 
 ENTRIES: Final = 20_000
 TRIES: Final = 5  # other work beside it slows a processor's memory down: the quickest one of each counts
-TRIES_MAX: Final = 60  # beside a lot of it five were not enough one time in six; what is slow stays slow
+TRIES_MAX: Final = 60  # beside a whole suite five are not always enough; what is slow stays slow
 TIMES_READING_MAX: Final = 2.5  # it hashes each entry twice, keeps a tree of them and compares what they say: 1.6
 
 
