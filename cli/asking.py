@@ -1,8 +1,9 @@
-"""What all commands that ask the console share: their options, whole lists, and a version by its name."""
+"""What commands that ask share: of the console options, whole lists and a version by its name; of people, their yes."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,19 @@ def remote_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def reason_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--reason", required=True, help="Kept in the audit log.")(command)
+
+
+def agreed(question: str, *, otherwise: str) -> bool:
+    """What somebody at the terminal answers, who is told where it is no. Raises click.UsageError where nobody is there.
+
+    otherwise: what the option does that answers in advance.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"nobody can be asked here: --yes {otherwise}")
+    if click.confirm(question, err=True):
+        return True
+    click.echo("Nothing was changed.", err=True)
+    return False
 
 
 def console_of(state: Path) -> ConsoleConnection:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.asking import console_of, every, find_version, print_json, reason_option, remote_options
+from cli.asking import agreed, console_of, every, find_version, print_json, reason_option, remote_options
 from cli.connection import ConsoleConnection, RemoteError
 from cli.experiments import experiment
 from cli.waiting import waiting
@@ -134,12 +134,8 @@ def rollback(model: str, reason: str, yes: bool, state: Path, as_json: bool) -> 
     address = f"models/{quote(model, safe='')}/rollback/"
     would = console.call("GET", address)
     click.echo(what_would_end(would), err=True)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody can be asked here: --yes rolls back without")
-        if not click.confirm("Roll back?", err=True):
-            click.echo("Nothing was changed.", err=True)
-            return 1
+    if not yes and not agreed("Roll back?", otherwise="rolls back without"):
+        return 1
     _print(console.call("POST", address, json={"reason": reason, "ends": would["ends"]["id"]}), as_json, lines=outcome)
     return 0
 

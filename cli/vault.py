@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from cli import supervision
+from cli.asking import agreed
 from cli.layout import Layout
 from cli.stack import reason_of, state_option
 from console.vault import key_file
@@ -113,12 +114,8 @@ def give_up(key: str, yes: bool, as_json: bool, state: Path) -> int:
         "`amulet vault add --from FILE`.",
         err=True,
     )
-    if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody can be asked here: --yes gives it up without")
-        if not click.confirm("Give it up?", err=True):
-            click.echo("Nothing was changed.", err=True)
-            return 1
+    if not yes and not agreed("Give it up?", otherwise="gives it up without"):
+        return 1
     _run(state, ["give_up", key], as_json=as_json)
     return 0
 
