@@ -184,6 +184,13 @@ EXAMPLES ?= 2000
 properties: $(INSTALLED) ## What holds for every input, of EXAMPLES=2000 new ones each: the tests always take the same
 	PROPERTY_EXAMPLES=$(EXAMPLES) $(BIN)/pytest $$(grep -lrE --include=*.py "from hypothesis(\.stateful)? import|chance\.seed\(" tests/unit tests/integration) --timeout 3600
 
+# A process takes the next file when it has done one, so which files share a process is another in each run. What one of
+# them leaves in it is found by an order that nobody has seen yet.
+ORDER ?= $(shell date +%s)
+.PHONY: orders
+orders: $(INSTALLED) ## The unit tests' files in a new order; ORDER=1732999999 repeats one
+	TEST_ORDER=$(ORDER) $(MAKE) --no-print-directory unit
+
 # One process a kind of test: a failure in one names its kind, and no kind sees another's environment.
 # Those with real servers wait more than they compute (integration 147 s of processor in 232 s, fault
 # 94 in 292), so two of them run side by side; each prints when it has ended, and all of them run

@@ -13,6 +13,7 @@ from typing import Final
 _EXAMPLES: Final = os.environ.get("PROPERTY_EXAMPLES")
 NEW: Final = _EXAMPLES is not None
 EXAMPLES: Final = int(_EXAMPLES or 100)  # a property is tried with
+ORDER: Final = os.environ.get("TEST_ORDER", "")  # that files of tests come in; processes side by side need the same
 
 
 def seed() -> int:

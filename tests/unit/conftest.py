@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
+
+from tests import chance
 
 HERE: Final = Path(__file__).parent
 BEGAN_S: Final = time.monotonic()
@@ -38,6 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gone = [str(path) for path in places if not path.exists()]
     if gone:
         raise pytest.UsageError(f"{__file__} puts first what is not there: {', '.join(gone)}")
+    if chance.ORDER:
+        drawn = sorted({item.path for item in items})
+        Random(chance.ORDER).shuffle(drawn)
+        places = {path: place for place, path in enumerate(drawn)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 from django.conf import settings
@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from console.staff.models import User
     from console.vault.models import Consent
 
-ready()
+STATE: Final = ready()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _state_folder_is_as_new() -> None:
+    """For each file of tests, whichever came before it in this process."""
+    STATE.renew()
 
 
 @pytest.fixture(autouse=True)
