@@ -129,6 +129,7 @@ PAGES: Final[Mapping[str, str]] = {
     "webhooks/endpoint/new/": "x",
     "webhooks/endpoint/<path:object_id>/secret/": "x",
     "webhooks/endpoint/<path:object_id>/test/": "x",
+    "webhooks/endpoint/<path:object_id>/events/": "x",
     "webhooks/delivery/<path:object_id>/again/": "x",
     "webhooks/delivery/<path:object_id>/now/": "x",
     "webhooks/endpoint/<path:object_id>/switch/": "x",

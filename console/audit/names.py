@@ -94,6 +94,7 @@ TYPES: Final = {
     "webhooks.endpoint_disabled": gettext_noop("webhook switched off"),
     "webhooks.endpoint_enabled": gettext_noop("webhook switched on"),
     "webhooks.endpoint_removed": gettext_noop("webhook removed"),
+    "webhooks.events_changed": gettext_noop("events that a webhook hears of changed"),
     "webhooks.delivery_hastened": gettext_noop("message of a webhook tried at once"),
     "webhooks.delivery_repeated": gettext_noop("message of a webhook delivered again"),
     "webhooks.secret_renewed": gettext_noop("secret of a webhook renewed"),

@@ -37,6 +37,9 @@ class EventsField(forms.MultipleChoiceField):
     widget = UnfoldAdminCheckboxSelectMultipleWidget
     offers_all = True  # `unfold/helpers/field.html`
 
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named, choices=lambda: [(name, type_name(name)) for name in EVENTS])
+
 
 class EndpointForm(forms.Form):
     url = forms.CharField(
@@ -47,9 +50,11 @@ class EndpointForm(forms.Form):
     )
     events = EventsField(label=gettext_lazy("Events"))
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.fields["events"].choices = [(name, type_name(name)) for name in EVENTS]  # type: ignore[attr-defined]
+
+class ChangedEventsForm(SeenForm):
+    """What it hears of from now on, in the place of what the page showed."""
+
+    events = EventsField(label=gettext_lazy("Events"))
 
 
 class _HookAdmin(HistoryAdmin):
@@ -72,7 +77,7 @@ class EndpointAdmin(_HookAdmin):
     in_order = gettext_lazy("By their addresses.")
     when_empty = gettext_lazy("Programs and people can hear of drift, guardrails, versions and privacy limits.")
     actions_list = ("new_endpoint",)
-    actions_detail = ("send_test", "renew_secret", "switch", "remove")
+    actions_detail = ("send_test", "change_events", "renew_secret", "switch", "remove")
 
     def prepare(self, request: HttpRequest, rows: list[Any]) -> None:
         found = standings(rows)
@@ -143,6 +148,32 @@ class EndpointAdmin(_HookAdmin):
         text = _("A message that says no more than that it is a test is sent as every other, and tried once.")
         return self._ask(request, object_id, _("Send a test"), text, act)
 
+    @row_action(
+        description=gettext_lazy("Change events"), icon="checklist", url_path="events", permissions=["changing"]
+    )
+    def change_events(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        endpoint = get_object_or_404(Endpoint, pk=object_id)
+
+        def act(given: dict[str, Any]) -> str:
+            seen = int(given["seen"]) if is_number(given["seen"]) else None
+            hearing = services.change_endpoint(
+                actor=actor_of(request), endpoint_id=object_id, events=given["events"], seen=seen
+            )
+            return _("It hears from now on of: {names}.").format(names=endpoint_page.hears(hearing))
+
+        return ask(
+            request,
+            self,
+            title=f"{_('Change events')}: {endpoint}",
+            consequence=_("It hears of these events from now on, and of no others. What waits already is still sent."),
+            button=_("Change events"),
+            back=reverse("admin:webhooks_endpoint_change", args=[object_id]),
+            form=ChangedEventsForm,
+            initial={"events": endpoint.events},
+            act=act,
+            seen=str(queries.revision(endpoint)),
+        )
+
     @row_action(description=gettext_lazy("New secret"), icon="key", url_path="secret", permissions=["changing"])
     def renew_secret(self, request: HttpRequest, object_id: int) -> HttpResponse:
         def act(given: dict[str, Any]) -> HttpResponse:
@@ -162,7 +193,7 @@ class EndpointAdmin(_HookAdmin):
         def act(given: dict[str, Any]) -> str:
             # What the button said, and not the opposite of what somebody else has made of it since.
             active = not was_on if not given["seen"] else given["seen"] == _OFF
-            services.set_active(actor=actor_of(request), endpoint_id=object_id, active=active)
+            services.change_endpoint(actor=actor_of(request), endpoint_id=object_id, active=active)
             return _("It hears of events.") if active else _("It hears of nothing any more.")
 
         return self._ask(

@@ -14,9 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from console import preconditions
+from console.preconditions import ETAG, IF_MATCH
 from console.staff.permissions import may
 from console.staff.rest import actor_of, read
-from console.webhooks import services
+from console.webhooks import queries, services
 from console.webhooks.events import EVENTS
 from console.webhooks.models import Delivery, Endpoint
 
@@ -36,6 +38,12 @@ class NewEndpointSerializer(serializers.Serializer[Endpoint]):
 
 class ChangedEndpointSerializer(serializers.Serializer[Endpoint]):
     active = serializers.BooleanField()
+    events = serializers.ListField(
+        child=serializers.ChoiceField(choices=sorted(EVENTS)),
+        allow_empty=False,
+        required=False,
+        help_text="Without: it hears of what it heard of. What waits already is still sent.",
+    )
 
 
 class IssuedEndpointSerializer(serializers.Serializer[services.Issued]):
@@ -88,16 +96,33 @@ class EndpointDetail(generics.RetrieveAPIView[Endpoint]):
     serializer_class = EndpointSerializer
     queryset = Endpoint.objects.all()
 
-    @extend_schema(request=ChangedEndpointSerializer, responses=EndpointSerializer)
+    @extend_schema(parameters=[ETAG])
+    def get(self, request: Request, pk: int) -> Response:
+        """A webhook, and what it hears of."""
+        return self._answer()
+
+    @extend_schema(parameters=[IF_MATCH, ETAG], request=ChangedEndpointSerializer, responses=EndpointSerializer)
     def put(self, request: Request, pk: int) -> Response:
-        active = read(ChangedEndpointSerializer, request)["active"]
-        endpoint = services.set_active(actor=actor_of(request), endpoint_id=pk, active=active)
-        return Response(EndpointSerializer(endpoint).data)
+        """Switch it on or off, and say anew what it hears of; with `If-Match`, where nobody changed it meanwhile."""
+        wanted = read(ChangedEndpointSerializer, request)
+        services.change_endpoint(
+            actor=actor_of(request),
+            endpoint_id=pk,
+            active=wanted["active"],
+            events=wanted.get("events"),
+            seen=preconditions.seen(request, current=lambda: queries.revision(self.get_object())),
+        )
+        return self._answer()
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, pk: int) -> Response:
         services.remove_endpoint(actor=actor_of(request), endpoint_id=pk)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def _answer(self) -> Response:
+        # Read anew after its revision, as a client is (`clients/api.py`).
+        headers = {"ETag": preconditions.etag(queries.revision(self.get_object()))}
+        return Response(EndpointSerializer(self.get_object()).data, headers=headers)
 
 
 class EndpointSecret(APIView):

@@ -169,6 +169,7 @@ def buttons(endpoint: Endpoint, *, may_change: bool) -> Sequence[tuple[str, str,
     if may_change:
         if endpoint.active:
             found.append((_("Send a test"), to("send_test"), "default"))
+        found.append((_("Change events"), to("change_events"), "default"))
         found.append((_("Switch off") if endpoint.active else _("Switch on"), to("switch"), "default"))
         if not endpoint.url.startswith("mailto:"):
             found.append((_("New secret"), to("renew_secret"), "default"))

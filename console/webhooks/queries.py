@@ -15,6 +15,12 @@ from console.audit.models import Entry
 from console.webhooks.models import Delivery, Endpoint, State
 
 _MAKES_A_SECRET: Final = ("webhooks.endpoint_created", "webhooks.secret_renewed")
+_CHANGES: Final = (
+    "webhooks.endpoint_created",
+    "webhooks.events_changed",
+    "webhooks.endpoint_enabled",
+    "webhooks.endpoint_disabled",
+)
 
 
 class Health(Enum):
@@ -61,6 +67,17 @@ def standings(endpoints: Collection[Endpoint]) -> Mapping[int, Standing]:
 def secret_made(endpoint: Endpoint) -> Entry | None:
     """The entry of the audit trail about the secret that it has; its number is the secret's revision."""
     return audit.newest_of("webhook", str(endpoint.pk), _MAKES_A_SECRET)
+
+
+def changed(endpoint: Endpoint) -> Entry | None:
+    """The entry of the audit trail about its newest change, other than of its secret."""
+    return audit.newest_of("webhook", str(endpoint.pk), _CHANGES)
+
+
+def revision(endpoint: Endpoint) -> int:
+    """A number that each such change raises."""
+    entry = changed(endpoint)
+    return 0 if entry is None else entry.sequence
 
 
 def newest_of(endpoint: Endpoint, most: int) -> QuerySet[Delivery]:

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -61,20 +61,14 @@ class Issued:
 def create_endpoint(*, actor: User, url: str, events: Collection[str]) -> Issued:
     """Let an address hear of events from now on. Raises NotAllowed, Invalid naming the field."""
     require(actor, CHANGE)
-    if unknown := sorted(set(events) - EVENTS.keys()):
-        raise Invalid(
-            _("{name} is no event; the events are {names}.").format(name=unknown[0], names=", ".join(EVENTS)),
-            field="events",
-        )
-    if not events:
-        raise Invalid(_("Choose at least one event."), field="events")
+    chosen = _chosen(events)
     if len(url) > URL_MAX:
         raise Invalid(_("An address has at most {most} characters.").format(most=URL_MAX), field="url")
     sending.check_address(url)
     with transaction.atomic():
         endpoint = Endpoint.objects.create(
             url=url,
-            events=[name for name in EVENTS if name in events],
+            events=chosen,
             nonce=secrets.token_bytes(signing.NONCE_BYTES),
             told_through=audit.last_sequence(),
             created_by=actor,
@@ -92,15 +86,11 @@ def renew_secret(*, actor: User, endpoint_id: int, seen: int | None = None) -> I
     Raises NotAllowed, NotFound, Outdated.
     """
     require(actor, CHANGE)
-    endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first() or find_endpoint(endpoint_id)
+    endpoint = _held(endpoint_id)
     made = queries.secret_made(endpoint)
     if seen is not None and made is not None and made.sequence > seen:
-        raise Outdated(
-            _("{who} made a new secret on {when}, after you opened this page. Nothing was changed.").format(
-                who=audit.staff_names({made.actor}).get(made.actor, made.actor),
-                when=date_format(localtime(made.recorded_at), "DATETIME_FORMAT"),
-            )
-        )
+        told = _("{who} made a new secret on {when}, after you opened this page. Nothing was changed.")
+        raise Outdated(told.format(**_who_and_when(made)))
     endpoint.nonce = secrets.token_bytes(signing.NONCE_BYTES)
     endpoint.save(update_fields=["nonce"])
     _record(actor, "webhooks.secret_renewed", endpoint)
@@ -108,15 +98,37 @@ def renew_secret(*, actor: User, endpoint_id: int, seen: int | None = None) -> I
 
 
 @transaction.atomic
-def set_active(*, actor: User, endpoint_id: int, active: bool) -> Endpoint:
-    """Let it hear again, or no more; what happens in between is not told later. Raises NotAllowed, NotFound."""
+def change_endpoint(
+    *,
+    actor: User,
+    endpoint_id: int,
+    active: bool | None = None,
+    events: Collection[str] | None = None,
+    seen: int | None = None,
+) -> Endpoint:
+    """Let it hear again, or no more; let it hear of these events and of no others. None: as it is.
+
+    What happens while it is off is not told later. A message that waits already is sent, whatever it hears of now.
+
+    seen: the revision (`queries.revision`) that whoever asks has seen. Another one by now: nothing is done, since
+    it would undo what a colleague did. None: whatever it is.
+    Raises NotAllowed, NotFound, Invalid naming the field, Outdated.
+    """
     require(actor, CHANGE)
-    changes: dict[str, Any] = {"active": active}
-    if active:
-        changes["told_through"] = audit.last_sequence()
-    moved = Endpoint.objects.filter(pk=endpoint_id, active=not active).update(**changes)
-    endpoint = find_endpoint(endpoint_id)
-    if moved:
+    endpoint = _held(endpoint_id)
+    changed = queries.changed(endpoint)
+    if seen is not None and changed is not None and changed.sequence != seen:
+        told = _("{who} changed this webhook on {when}, after you looked at it. Nothing of yours was changed.")
+        raise Outdated(told.format(**_who_and_when(changed)))
+    if events is not None and (chosen := _chosen(events)) != endpoint.events:
+        before, endpoint.events = endpoint.events, chosen
+        endpoint.save(update_fields=["events"])
+        _record(actor, "webhooks.events_changed", endpoint, before=before, after=chosen)
+    if active is not None and active != endpoint.active:
+        endpoint.active = active
+        if active:
+            endpoint.told_through = audit.last_sequence()
+        endpoint.save(update_fields=["active", "told_through"])
         _record(actor, "webhooks.endpoint_enabled" if active else "webhooks.endpoint_disabled", endpoint)
     return endpoint
 
@@ -246,9 +258,33 @@ def find_endpoint(endpoint_id: int) -> Endpoint:
     return endpoint
 
 
+def _chosen(events: Collection[str]) -> list[str]:
+    """These, each once and in their order. Raises Invalid."""
+    if unknown := sorted(set(events) - EVENTS.keys()):
+        raise Invalid(
+            _("{name} is no event; the events are {names}.").format(name=unknown[0], names=", ".join(EVENTS)),
+            field="events",
+        )
+    if not events:
+        raise Invalid(_("Choose at least one event."), field="events")
+    return [name for name in EVENTS if name in events]
+
+
+def _who_and_when(entry: Entry) -> Mapping[str, str]:
+    return {
+        "who": audit.staff_names({entry.actor}).get(entry.actor, entry.actor),
+        "when": date_format(localtime(entry.recorded_at), "DATETIME_FORMAT"),
+    }
+
+
+def _held(endpoint_id: int) -> Endpoint:
+    """The endpoint, which nobody changes until the transaction ends. Raises NotFound."""
+    return Endpoint.objects.select_for_update().filter(pk=endpoint_id).first() or find_endpoint(endpoint_id)
+
+
 def _on(endpoint_id: int) -> Endpoint:
     """The endpoint, which nobody changes until the transaction ends. Raises NotFound, Conflict while it is off."""
-    endpoint = Endpoint.objects.select_for_update().filter(pk=endpoint_id).first() or find_endpoint(endpoint_id)
+    endpoint = _held(endpoint_id)
     if not endpoint.active:
         raise Conflict(_("The webhook is switched off: switch it on first."))
     return endpoint

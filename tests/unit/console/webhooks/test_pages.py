@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.timezone import now
 from django.utils.translation import gettext, override
 
+from console.audit.names import type_name
 from console.audit.services import record
 from console.site.roles import Role
 from console.staff.models import User
@@ -87,6 +88,36 @@ def test_a_secret_is_not_renewed_from_a_page_that_is_older_than_it(language: str
     assert end in refused.content.decode()
     assert bytes(Endpoint.objects.get().nonce) == theirs
     assert "whsec_" in desk.post(address, {"seen": refused.context["seen"]}).content.decode()
+
+
+@pytest.mark.parametrize("language", ["en", "th"])
+def test_what_it_hears_of_is_chosen_anew_and_not_from_a_page_that_is_older(language: str) -> None:
+    """A second page that was opened before took away what a colleague had added."""
+    closed, boss, other = "drift.alert_closed", member(Role.ADMINISTRATOR), member(Role.ADMINISTRATOR, "second")
+    endpoint, desk = _endpoint(boss), at_the_desk(boss)
+    desk.cookies["django_language"] = language
+    address = reverse("admin:webhooks_endpoint_change_events", args=[endpoint.pk])
+    page = desk.get(address)
+    assert page.context["form"]["events"].value() == [OPENED]
+    seen = page.context["seen"]
+    services.send_test(actor=other, endpoint_id=endpoint.pk)  # which changes nothing
+    services.change_endpoint(actor=other, endpoint_id=endpoint.pk, events=[OPENED, closed])
+    refused = desk.post(address, {"seen": seen, "events": ["erasure.done"]})
+    with override(language):
+        told = gettext("{who} changed this webhook on {when}, after you looked at it. Nothing of yours was changed.")
+    start, end = told.split("{when}")
+    assert start.format(who=other) in refused.content.decode()
+    assert end in refused.content.decode()
+    assert Endpoint.objects.get().events == [OPENED, closed]
+    # What was ticked is ticked still; whoever is told and asks again means it.
+    assert refused.context["form"]["events"].value() == ["erasure.done"]
+    done = desk.post(address, {"seen": refused.context["seen"], "events": ["erasure.done"]}, follow=True)
+    assert Endpoint.objects.get().events == ["erasure.done"]
+    with override(language):
+        assert gettext("Change events") in done.content.decode()
+        assert type_name("erasure.done") in done.content.decode()
+    nothing = desk.post(address, {"seen": done.context.get("seen", ""), "events": []})
+    assert nothing.context["form"].errors["events"]
 
 
 def _endpoint(boss: User, *, active: bool = True) -> Endpoint:

@@ -155,13 +155,65 @@ def test_what_is_rolled_back_is_told_to_nobody(boss: User, listener: Listener) -
 
 
 @pytest.mark.usefixtures("private")
+def test_other_events_are_heard_of_under_the_same_secret_and_what_waits_still_leaves(
+    boss: User, listener: Listener
+) -> None:
+    closed = "drift.alert_closed"
+    issued = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
+    number, nonce = issued.endpoint.pk, bytes(issued.endpoint.nonce)
+    happen()
+    assert services.enqueue() == 1
+    services.change_endpoint(actor=boss, endpoint_id=number, events=[closed, closed])
+    happen()
+    happen(closed)
+    assert tell() == 2
+    assert [json.loads(body)["type"] for _headers, body in listener.heard] == [OPENED, closed]
+    endpoint = Endpoint.objects.get()
+    assert (endpoint.events, endpoint.active, bytes(endpoint.nonce)) == ([closed], True, nonce)
+    said = Entry.objects.get(type="webhooks.events_changed")
+    told = json.loads(said.payload.text)
+    assert (told["before"], told["after"]) == ([OPENED], [closed])
+    # The same once more is no change.
+    services.change_endpoint(actor=boss, endpoint_id=number, events=[closed], active=True)
+    assert Entry.objects.filter(type__startswith="webhooks.").count() == 2
+
+
+@pytest.mark.usefixtures("private")
+def test_a_script_that_says_what_it_saw_of_a_webhook_overwrites_nothing_else(boss: User) -> None:
+    script, closed = caller(Role.ADMINISTRATOR), "drift.alert_closed"
+    number = services.create_endpoint(actor=boss, url="https://192.0.2.1/", events=[OPENED]).endpoint.pk
+    address = f"/api/v1/webhooks/{number}/"
+    seen = script.get(address)["ETag"]
+    first = script.put(address, {"active": True, "events": [closed]}, headers={"If-Match": seen})
+    assert (first.status_code, first.json()["events"], first["ETag"] == seen) == (200, [closed], False)
+    second = script.put(address, {"active": False}, headers={"If-Match": seen})
+    assert (second.status_code, second.json()["reason"]) == (412, "changed_meanwhile")
+    assert Endpoint.objects.get().active
+    off = script.put(address, {"active": False}, headers={"If-Match": first["ETag"]})
+    assert (off.json()["active"], off.json()["events"]) == (False, [closed])
+    wrong = script.put(address, {"active": True, "events": ["drift.alert"]})
+    assert (wrong.status_code, Endpoint.objects.get().active) == (400, False)
+
+
+@pytest.mark.parametrize(("events", "said"), [([], "at least one"), (["drift.alert"], "drift.alert is no event")])
+def test_events_that_are_none_are_refused_and_nothing_else_is_changed(
+    boss: User, private: None, events: list[str], said: str
+) -> None:
+    number = services.create_endpoint(actor=boss, url="https://192.0.2.1/", events=[OPENED]).endpoint.pk
+    with pytest.raises(Invalid, match=said) as refused:
+        services.change_endpoint(actor=boss, endpoint_id=number, events=events, active=False)
+    assert refused.value.field == "events"
+    assert (Endpoint.objects.get().events, Endpoint.objects.get().active) == ([OPENED], True)
+
+
+@pytest.mark.usefixtures("private")
 def test_one_that_is_switched_off_hears_nothing_and_a_new_secret_signs(boss: User, listener: Listener) -> None:
     issued = services.create_endpoint(actor=boss, url=listener.url, events=[OPENED])
     number = issued.endpoint.pk
-    services.set_active(actor=boss, endpoint_id=number, active=False)
+    services.change_endpoint(actor=boss, endpoint_id=number, active=False)
     happen()
     assert tell() == 0
-    services.set_active(actor=boss, endpoint_id=number, active=True)
+    services.change_endpoint(actor=boss, endpoint_id=number, active=True)
     assert tell() == 0
     assert services.renew_secret(actor=boss, endpoint_id=number).secret != issued.secret
     services.remove_endpoint(actor=boss, endpoint_id=number)
@@ -306,7 +358,7 @@ def test_a_test_goes_the_way_of_every_message_and_is_tried_once(boss: User, list
         "timestamp": entry.recorded_at.isoformat(),
         "data": {"audit_sequence": entry.sequence, "webhook": str(number)},
     }
-    services.set_active(actor=boss, endpoint_id=number, active=False)
+    services.change_endpoint(actor=boss, endpoint_id=number, active=False)
     with pytest.raises(Conflict, match="switched off"):
         services.send_test(actor=boss, endpoint_id=number)
 
