@@ -202,7 +202,7 @@ class Decoders:
         while not self._closing.is_set():
             try:
                 fresh = await _Decoder.start(self._settings)
-            except (OSError, EOFError, TimeoutError) as error:
+            except OSError as error:
                 _log.error("decoder_not_started", why=str(error))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_RESTART_PAUSE_S):
@@ -242,7 +242,7 @@ class _Decoder:
 
     @classmethod
     async def start(cls, settings: DecoderSettings) -> _Decoder:
-        """Raises OSError, EOFError or TimeoutError when no decoder comes up."""
+        """Raises OSError when no decoder comes up: a ChildProcessError, which says how it ended, or a TimeoutError."""
         shared = shared_memory()
         program = (
             f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; "
@@ -271,8 +271,10 @@ class _Decoder:
         decoder = cls(process, memory)
         try:
             async with asyncio.timeout(_START_S_MAX):
-                if await decoder._stdout.readexactly(1) != READY:
-                    raise EOFError("a decoder started with something else than its ready byte")
+                said = await decoder._stdout.read(1)
+                if said != READY:
+                    how = "said something else than that it is ready" if said else _ended(await decoder.wait())
+                    raise ChildProcessError(f"a process that opens photographs {how}")
         except BaseException:
             decoder.kill()
             await decoder.wait()
@@ -314,6 +316,11 @@ class _Decoder:
 
     async def wait(self) -> int:
         return await self._process.wait()
+
+
+def _ended(exit_status: int) -> str:
+    how = f"with status {exit_status}" if exit_status >= 0 else f"by signal {-exit_status}"
+    return f"ended {how} before it was ready"
 
 
 def shared_memory() -> int:

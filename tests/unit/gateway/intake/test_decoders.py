@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import struct
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -193,6 +195,26 @@ async def test_decoders_are_small_confined_and_end_with_their_gateway() -> None:
             assert not [name for name in process.environ() if name.startswith("AMULET_")]
 
     assert not any(process.is_running() for process in processes)
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("exit 3", "ended with status 3 before it was ready"),
+        ("kill -KILL $$", "ended by signal 9 before it was ready"),
+        ("printf x; exec sleep 3600", "said something else than that it is ready"),
+    ],
+)
+async def test_how_a_decoder_ended_that_does_not_come_up_is_said(
+    program: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that cannot start says so in one sentence: it prints what is an OSError."""
+    (tmp_path / "python").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "python").chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(OSError, match=f"^a process that opens photographs {said}$"):
+        async with Decoders(DecoderSettings(workers=1)):
+            raise AssertionError("it came up")
 
 
 async def test_an_overlay_shows_the_heat_where_it_is(decoders: Decoders) -> None:
