@@ -75,17 +75,21 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         page.goto("/admin/review/reviewitem/")
         page.get_by_role("link", name="Review the next one").click()
         expect(page.get_by_text("What does the photograph show?")).to_be_visible()
-        page.wait_for_load_state()
+        wait_until_looked_ahead(page)
+        waiting = int((page.locator("[data-waiting]").text_content() or "").split()[0])
         first = page.url
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         listens_elsewhere(page, first)
+        wait_until_looked_ahead(page)
         second = page.url
         page.keyboard.press("b")
         page.keyboard.press("Enter")
         listens_elsewhere(page, second)
         third = page.url
         expect(page.get_by_text("Decided: the photograph is unusable")).to_be_visible()
+        waited = int((page.locator("[data-waiting]").text_content() or "").split()[0])
+        assert waited == waiting - 2  # and not as many as when this page was fetched
         page.keyboard.press("Control+z")
         listens_elsewhere(page, third)
         assert page.url == second
