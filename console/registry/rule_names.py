@@ -48,8 +48,10 @@ FOUND: Final = (
     gettext_noop("picklescan read {members} members and found no imports"),
     gettext_noop("{name} is a new name"),
 )
+# Why a rule was not looked at. What it needed is a rule again, and named as one.
+NOT_RUN: Final = (gettext_noop("an earlier rule failed"), gettext_noop("it needs the rule {rule}, which failed"))
 _FORMS: Final[Mapping[str, re.Pattern[str]]] = {
-    each: re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(each))) for each in FOUND
+    each: re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(each))) for each in (*FOUND, *NOT_RUN)
 }
 # Those of them that are counted, and no names.
 _COUNTS: Final = frozenset({"size", "most", "members", "nodes", "classes", "distributions", "tables", "photographs"})
@@ -76,10 +78,12 @@ REFUSALS: Final = {
 
 
 def found_text(message: str) -> str:
-    """What was found where a rule holds, in the reader's language; another sentence as it is."""
+    """What was found where a rule holds, or why it was not looked at, in the reader's language; another sentence as
+    it is.
+    """
     for sentence, form in _FORMS.items():
         if found := form.fullmatch(message):
-            return _(sentence).format(**{name: _counted(name, value) for name, value in found.groupdict().items()})
+            return _(sentence).format(**{name: _told(name, value) for name, value in found.groupdict().items()})
     return message
 
 
@@ -88,7 +92,9 @@ def broken_text(message: str) -> str:
     return _LONG_NUMBER.sub(lambda number: number_format(int(number[0]), force_grouping=True), message)
 
 
-def _counted(name: str, value: str) -> str:
+def _told(name: str, value: str) -> str:
+    if name == "rule":
+        return rule_name(value)
     return number_format(int(value), force_grouping=True) if name in _COUNTS and value.isdecimal() else value
 
 

@@ -282,7 +282,11 @@ def _for_script(request: HttpRequest, answer: HttpResponse) -> HttpResponse:
     if request.headers.get("Accept") != "application/json" or "Location" not in answer.headers:
         return answer
     last = render_to_string("review/last.html", {"last": _last(request)}, request=request)
-    return JsonResponse({"next": answer.headers["Location"], "last": last if _last(request) else ""})
+    # The page that was fetched ahead counts what waited then.
+    waiting = render_to_string("review/waiting.html", {"waiting": queries.open_count_told(actor_of(request))})
+    return JsonResponse(
+        {"next": answer.headers["Location"], "last": last if _last(request) else "", "waiting": waiting}
+    )
 
 
 def _answered(request: HttpRequest, actor: User, at: Seat) -> HttpResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import forms
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
@@ -38,6 +39,12 @@ class RolloutForm(ReasonForm):
         ),
     )
     field_order = ("mode", "share_percent", "unguarded", "reason")
+
+    def clean(self) -> None:
+        """What the service refuses as a ratio is said here in per cent, as the field is written."""
+        super().clean()
+        if self.cleaned_data.get("mode") == Mode.CANARY and self.cleaned_data.get("share_percent", 0.0) is None:
+            self.add_error("share_percent", _("Say how many per cent of the calls the canary answers."))
 
 
 class ExperimentForm(ReasonForm):
@@ -77,3 +84,16 @@ class ExperimentForm(ReasonForm):
         "answers_max",
         "reason",
     )
+
+    def clean(self) -> None:
+        """What the service refuses as a ratio is said here in per cent, as the fields are written."""
+        super().clean()
+        baseline, effect = (self.cleaned_data.get(name) for name in ("baseline_percent", "effect_points"))
+        if baseline is not None and not 0.0 < baseline < 100.0:
+            self.add_error(
+                "baseline_percent", _("What production reaches lies between 0 and 100 per cent, both excluded.")
+            )
+        elif effect is not None and (effect <= 0.0 or (baseline is not None and baseline + effect >= 100.0)):
+            self.add_error(
+                "effect_points", _("The improvement is above 0, and with what production reaches below 100 per cent.")
+            )

@@ -67,6 +67,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
     return {
         "version": version,
         "state": State(version.state),
+        "is_refused": version.state == State.REFUSED,
         "state_colour": STATE_COLOURS.get(version.state, ""),
         "path": _path(version),
         "buttons": _buttons(version, person, served),
@@ -155,8 +156,8 @@ def _rules(version: ModelVersion) -> Sequence[Mapping[str, Any]]:
             **rule,
             "name": rule_name(rule["rule"]),
             "said": refusal_text(rule["reason"]),
-            "found": found_text(rule["message"]) if rule["passed"] else broken_text(rule["message"]),
-            "is_english": not rule["passed"] or found_text(rule["message"]) == rule["message"],
+            "found": broken_text(rule["message"]) if rule["state"] == "failed" else found_text(rule["message"]),
+            "is_english": rule["state"] == "failed" or found_text(rule["message"]) == rule["message"],
             "colour": colours.get(rule["state"], ""),
             "word": words.get(rule["state"], rule["state"]),
         }

@@ -113,13 +113,40 @@ def test_an_upload_can_be_stopped_and_given_up(desks: Mapping[str, Desk], archiv
         wire.cut_from = SIZE_BYTES // 4
         begin(page, archive)
         expect(page.get_by_role("status")).to_contain_text("The console does not answer.")
-        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("button", name="Stop").press("Enter")
         expect(page.get_by_role("status")).to_contain_text("Stopped.")
+        expect(page.get_by_role("button", name="Upload", exact=True)).to_be_focused()  # and not nowhere
         page.reload()
-        page.get_by_role("button", name="Give it up").click()
-        expect(page.locator(".u-unfinished li")).to_have_count(0)
+        page.get_by_role("button", name="Give it up").press("Enter")
+        expect(page.locator(".u-unfinished")).to_have_count(0)
+        expect(page.locator("[name=archive]")).to_be_focused()
         page.reload()
         expect(page.locator(".u-unfinished")).to_have_count(0)
+
+
+def test_what_is_given_up_beside_an_upload_leaves_it_alone(
+    desks: Mapping[str, Desk], archive: Path, tmp_path: Path
+) -> None:
+    """It ended the one under way, which then said that the browser could not read its file."""
+    other = tmp_path / "other.mar"
+    other.write_bytes(b"another one")
+    with desks["malee"].window(expects_lost_calls=True) as page:
+        page.goto(PAGE)
+        wire = Traffic(page)
+        wire.cut_from = 0
+        begin(page, other)
+        expect(page.get_by_role("status")).to_contain_text("The console does not answer.")
+        page.reload()
+        given_up = page.locator(".u-unfinished li").filter(has_text="other.mar")
+        give_up = given_up.get_by_role("button", name="Give it up")
+        give_up.click()  # which gets no further than the pieces do
+        expect(page.get_by_role("status")).to_have_text("The console does not answer. Nothing was given up: try again.")
+        begin(page, archive)
+        expect(page.get_by_role("status")).to_contain_text("the next try is in")
+        wire.cut_from = None
+        give_up.click()
+        expect(given_up).to_have_count(0)
+        expect_the_same_bytes(page, archive)
 
 
 def test_an_ended_session_says_so_and_goes_on_after_a_new_login(desks: Mapping[str, Desk], archive: Path) -> None:
@@ -149,6 +176,7 @@ def test_a_refusal_is_said_where_it_happens(desks: Mapping[str, Desk], tmp_path:
         expect(page.get_by_role("status")).to_have_text(
             "An archive's name ends in .mar and has at most 200 characters."
         )
+        expect(page.get_by_role("progressbar")).to_be_hidden()  # of a file whose length nobody asked for it went on
 
 
 def test_without_a_script_the_form_takes_it_whole(desks: Mapping[str, Desk], archive: Path) -> None:

@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from protos.wording import DISCLAIMER
 from tests.browser.conftest import DESKTOP, PHONE, Desk
 from tests.browser.seed import Seeded
+from tests.browser.words import Words
 from tests.integration.console.running import RunningConsole
 
 pytestmark = pytest.mark.browser
@@ -74,17 +75,21 @@ def test_an_expert_decides_with_the_keyboard_and_the_next_one_comes(desks: Mappi
         page.goto("/admin/review/reviewitem/")
         page.get_by_role("link", name="Review the next one").click()
         expect(page.get_by_text("What does the photograph show?")).to_be_visible()
-        page.wait_for_load_state()
+        wait_until_looked_ahead(page)
+        waiting = int((page.locator("[data-waiting]").text_content() or "").split()[0])
         first = page.url
         page.keyboard.press("1")
         page.keyboard.press("Enter")
         listens_elsewhere(page, first)
+        wait_until_looked_ahead(page)
         second = page.url
         page.keyboard.press("b")
         page.keyboard.press("Enter")
         listens_elsewhere(page, second)
         third = page.url
         expect(page.get_by_text("Decided: the photograph is unusable")).to_be_visible()
+        waited = int((page.locator("[data-waiting]").text_content() or "").split()[0])
+        assert waited == waiting - 2  # and not as many as when this page was fetched
         page.keyboard.press("Control+z")
         listens_elsewhere(page, third)
         assert page.url == second
@@ -275,6 +280,36 @@ def test_the_calendar_of_a_filter_is_used_and_left_by_keyboard_alone(desks: Mapp
         expect(page.locator("#id_recorded_at_from_0")).to_have_value(re.compile(r"^\d{4}-\d\d-\d\d$"))
 
 
+def test_the_calendar_counts_years_as_the_page_does(desks: Mapping[str, Desk]) -> None:
+    """Thai pages said 2026 over its days and wrote that, and a day of 2569 opened the calendar of 543 years later."""
+    for language, typed, opens, follows, writes, today in (
+        ("th", "31/12/2569", "ธันวาคม 2569", "มกราคม 2570", "01/01/2570", r"^\d\d/\d\d/2[5-9]\d\d$"),
+        ("th", "31/12/2026", "ธันวาคม 2569", "มกราคม 2570", "01/01/2570", r"^\d\d/\d\d/2[5-9]\d\d$"),
+        ("en", "2026-12-31", "December 2026", "January 2027", "2027-01-01", r"^20\d\d-\d\d-\d\d$"),
+        ("en", "2569-12-31", "December 2026", "January 2027", "2027-01-01", r"^20\d\d-\d\d-\d\d$"),
+    ):
+        with desks["kamol"].window(language=language) as page:
+            page.goto("/admin/audit/entry/")
+            page.get_by_role("button", name=Words(language)("Filters"), exact=True).press("Enter")
+            box, opener, calendar = (page.locator(f"#{name}") for name in CALENDAR)
+            box.fill(typed)
+            opener.press("Enter")
+            expect(calendar.locator("caption")).to_have_text(opens)
+            expect(box).to_have_value(typed)
+            thursday = calendar.locator("td.selected")
+            expect(thursday).to_have_text("31")
+            assert thursday.evaluate("day => day.cellIndex") == 4
+            calendar.locator(".calendarnav-next").press("Enter")
+            expect(calendar.locator("caption")).to_have_text(follows)
+            calendar.get_by_role("link", name="1", exact=True).press("Enter")
+            expect(box).to_have_value(writes)
+            opener.press("Enter")
+            expect(calendar.locator("caption")).to_have_text(follows)
+            calendar.locator(".calendar-shortcuts a").nth(1).press("Enter")
+            expect(box).to_have_value(re.compile(today))
+
+
+CALENDAR: Final = ("id_recorded_at_from_0", "calendarlink0", "calendarbox0")
 SAID_IN_THE_BOX: Final = """box => {
     const pen = document.createElement("canvas").getContext("2d"), style = getComputedStyle(box);
     pen.font = style.font;

@@ -75,8 +75,8 @@ async function send(event) {
             form.requestSubmit(event.submitter);
             return;
         }
-        const { next, last } = await answer.json();
-        if (ahead.next === next) show(last);
+        const { next, last, waiting } = await answer.json();
+        if (ahead.next === next) show(last, waiting);
         else location.assign(next);
     } catch {
         document.dispatchEvent(new Event("unanswered"));  // what was typed is given back where it was not taken
@@ -84,13 +84,14 @@ async function send(event) {
     }
 }
 
-function show(last) {
+function show(last, waiting) {
     const { next, desk: following } = ahead;
     ahead = null;
     desk.replaceWith(following);
     desk = following;
     part("[data-take-back]")?.remove();
     desk.insertAdjacentHTML("afterbegin", last);
+    if (part("[data-waiting]")) part("[data-waiting]").textContent = waiting;
     history.pushState(null, "", next);
     desk.dispatchEvent(new Event("pictures", { bubbles: true }));
     desk.focus({ preventScroll: true });

@@ -27,8 +27,15 @@ function say(sentence, { alert = false } = {}) {
     status.classList.toggle("is-alert", alert);
 }
 
+// Whoever pressed what goes away stands where it is gone on from.
+function takeAway(button) {
+    const had = document.activeElement === button;
+    button.hidden = true;
+    if (had) (stop.hidden ? submit : stop).focus();
+}
+
 async function ask(method, path, options = {}) {
-    const signal = AbortSignal.any([leaving.signal, AbortSignal.timeout(options.wait ?? PIECE_MS_MAX)]);
+    const signal = AbortSignal.any([(options.leaving ?? leaving).signal, AbortSignal.timeout(options.wait ?? PIECE_MS_MAX)]);
     const token = form.querySelector("[name=csrfmiddlewaretoken]").value;
     const headers = { "X-CSRFToken": token, Accept: "application/json", ...options.headers };
     const answer = await fetch(`${said.api}${path}`, { method, headers, body: options.body, signal });
@@ -76,7 +83,7 @@ function waited(seconds) {
         again.addEventListener("click", now, { once: true });
         if (timer) window.addEventListener("online", now, { once: true });
         leaving.signal.addEventListener("abort", now, { once: true });
-    }).finally(() => { again.hidden = true; });
+    }).finally(() => takeAway(again));
 }
 
 // A person who logged in anew has another token than this page was made with.
@@ -89,6 +96,8 @@ async function freshToken() {
 async function upload(file) {
     say(said.hashing);
     bar.removeAttribute("value");
+    bar.hidden = false;
+    count.textContent = "";
     const digest = await digestOf(file);
     for (let failures = 0, counted = -1, known = null; ;) {
         try {
@@ -134,7 +143,8 @@ form.addEventListener("submit", async (event) => {
     } finally {
         leaving = null;
         submit.ariaDisabled = "false";
-        stop.hidden = true;
+        bar.hidden = !bar.hasAttribute("value");  // it would go on moving beside what says that nothing does
+        takeAway(stop);
     }
 });
 
@@ -146,14 +156,15 @@ stop.addEventListener("click", () => {
 for (const button of document.querySelectorAll("[data-give-up]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-        leaving ??= new AbortController();
         try {
-            await ask("DELETE", `${button.dataset.giveUp}/`);
-            button.closest("li").remove();
+            // Of its own: another archive may be under way.
+            await ask("DELETE", `${button.dataset.giveUp}/`, { leaving: new AbortController() });
         } catch (error) {
-            say(error.message, { alert: true });
-        } finally {
-            leaving = null;
+            say(error instanceof Refused ? error.message : said.kept, { alert: true });
+            return;
         }
+        const given = button.closest("li"), near = given.nextElementSibling ?? given.previousElementSibling;
+        (near?.querySelector("button") ?? chosen).focus();
+        (near ? given : given.closest(".u-unfinished")).remove();
     });
 }

@@ -34,6 +34,35 @@ document.addEventListener("DOMContentLoaded", () => {
 window.opensWithinFilters = () => [...document.querySelectorAll(".select2-container--open, .calendarbox, .clockbox")]
     .some((part) => part.checkVisibility());
 
+// The theme's calendar counts years as calendars abroad do. Thai pages count them in the Buddhist era: over its days, too,
+// and in what it writes into its box. It opens at a day of either era, as forms take both (`console.instants`).
+const ERA_YEARS = 543, YEAR_OF_THE_ERA = /(?<!\d)2[4-9]\d\d(?!\d)/;
+const gregorian = (text) => text.replace(YEAR_OF_THE_ERA, (year) => year - ERA_YEARS);
+const inEra = (text) => (document.documentElement.lang === "th" ? text.replace(/\d{4}/, (year) => Number(year) + ERA_YEARS) : text);
+document.addEventListener("DOMContentLoaded", () => {  // the calendars are made when all has come
+    const { DateTimeShortcuts: theirs, CalendarNamespace: days } = window;
+    if (!theirs || !days) return;
+    const { openCalendar, handleCalendarCallback, handleCalendarQuickLink } = theirs, { draw } = days;
+    const boxOf = (number) => theirs.calendarInputs[number];
+    const written = (number) => { boxOf(number).value = inEra(boxOf(number).value); };
+    days.draw = (month, year, id, ...more) => {
+        draw(month, year, id, ...more);
+        const caption = document.querySelector(`#${id} caption`);
+        caption.textContent = inEra(caption.textContent);
+    };
+    theirs.openCalendar = (number) => {
+        const typed = boxOf(number).value;
+        boxOf(number).value = gregorian(typed);
+        openCalendar(number);
+        boxOf(number).value = typed;
+    };
+    theirs.handleCalendarCallback = (number) => {
+        const choose = handleCalendarCallback(number);
+        return (...day) => { choose(...day); written(number); };
+    };
+    theirs.handleCalendarQuickLink = (number, offset) => { handleCalendarQuickLink(number, offset); written(number); };
+});
+
 // The calendar and the clock lie over the whole window and stand at the end of the page: the keyboard went on behind them.
 // It is led into them, kept there while they are open, and back to where they were opened from.
 let opener = null;

@@ -19,7 +19,7 @@ from console.site.roles import Role
 from console.staff.models import User
 from model_store import signing
 from tests import tiny_archive
-from tests.unit.console.people import member
+from tests.unit.console.people import browser, member
 from tests.unit.console.registry.test_uploads import announce, send
 
 pytestmark = pytest.mark.django_db
@@ -139,6 +139,34 @@ def test_a_changed_byte_is_refused_with_the_rule_that_found_it(malee: User, arch
 def test_what_is_no_archive_at_all_is_refused(malee: User) -> None:
     version = finished(malee, b"not a zip")
     assert (version.state, version.model, version.card_document) == (State.REFUSED, "", None)
+
+
+@pytest.mark.usefixtures("static_files")
+def test_why_a_rule_was_not_looked_at_is_said_in_the_readers_language(malee: User, archive: bytes) -> None:
+    changed = bytearray(archive)
+    changed[len(changed) // 2] ^= 1
+    for content in (b"not a zip", bytes(changed)):
+        version = finished(malee, content)
+        left_out = [rule["message"] for rule in version.rules if rule["state"] == "not run"]
+        assert left_out
+        with override("th"):
+            assert [message for message in left_out if found_text(message) == message] == []
+        page = browser(malee).get(
+            f"/admin/registry/modelversion/{version.pk}/change/", headers={"Accept-Language": "th"}
+        ).content.decode()  # fmt: skip
+        assert [message for message in left_out if message in page] == []
+    with override("th"):
+        assert "ลายเซ็นที่เชื่อถือได้" in found_text("it needs the rule signature, which failed")
+
+
+@pytest.mark.usefixtures("static_files", "key")
+def test_a_refused_archive_is_not_said_to_have_been_kept(malee: User, tmp_path: Path) -> None:
+    """“No longer” sent people to look for who deleted it."""
+    version = finished(malee, tiny_archive.write_archive(tmp_path, tmp_path / "unsigned.mar").path.read_bytes())
+    assert (version.state, bool(version.card_document)) == (State.REFUSED, True)
+    page = browser(malee).get(f"/admin/registry/modelversion/{version.pk}/change/").content.decode()
+    assert "The archive was refused and is not kept." in page
+    assert "no longer holds" not in page
 
 
 def verdicts(version: ModelVersion) -> list[tuple[str, str, list[str]]]:

@@ -81,6 +81,19 @@ def test_nobody_else_gets_what_was_fetched_ahead(at: Client, expert: User, items
     assert ReviewItem.objects.filter(held_by=expert).count() == 2
 
 
+def test_who_decides_is_told_how_many_wait_now_and_not_when_the_next_one_was_fetched(
+    at: Client, expert: User, items: list[ReviewItem]
+) -> None:
+    first = desk.next_item(actor=expert)
+    assert first is not None
+    ahead = looked_ahead(at, first)
+    assert "3 wait</span>" in at.get(ahead, headers=AHEAD).content.decode()
+    done = at.post(page_of(first), {"answer": "unsure"}, headers=SCRIPT).json()
+    assert (done["next"], done["waiting"]) == (ahead, "2 wait")
+    english_gone = at.post(ahead, {"answer": "unsure"}, headers={**SCRIPT, "Accept-Language": "th"}).json()
+    assert english_gone["waiting"] == "รอตรวจ 1 รายการ"
+
+
 def test_at_the_end_of_the_queue_there_is_nothing_ahead(at: Client, expert: User, items: list[ReviewItem]) -> None:
     ReviewItem.objects.exclude(pk=items[0].pk).update(state=State.DECIDED)
     assert looked_ahead(at, items[0]) == ""

@@ -140,3 +140,37 @@ def test_the_page_begins_with_who_answers_and_what_is_next(desk: Desk) -> None:
     page = at_the_desk(desk).get(f"/admin/rollout/route/{route.pk}/change/").content.decode()
     assert page.index("Answers now") < page.index("Nothing else ends it") < page.index("This route")
     assert f"/admin/registry/modelversion/{desk.second.pk}/roll-out/" in page
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "Say how many per cent of the calls the canary answers."),
+        ("th", "โปรดระบุว่าการทดลองบางส่วนตอบการเรียกร้อยละเท่าใด"),
+    ],
+)
+def test_a_canary_without_a_share_is_asked_for_per_cent(desk: Desk, language: str, said: str) -> None:
+    """The page said “between 0 and 1” beside a field in per cent: 0.5 would have been half a per cent."""
+    address = f"/admin/registry/modelversion/{desk.third.pk}/roll-out/"
+    person = browser(desk.somchai)
+    form = sent(person.get(address).content.decode(), share_percent="")
+    refused = person.post(address, form, headers={"Accept-Language": language})
+    assert refused.context["form"].errors["share_percent"] == [said]
+    assert refused.context["form"].non_field_errors() == []
+
+
+@pytest.mark.parametrize(
+    ("baseline", "effect", "field"),
+    [("100", "2", "baseline_percent"), ("0", "2", "baseline_percent"), ("97", "3", "effect_points"),
+     ("97", "0", "effect_points")],
+)  # fmt: skip
+def test_what_an_experiment_states_is_refused_in_per_cent(desk: Desk, baseline: str, effect: str, field: str) -> None:
+    address = f"/admin/registry/modelversion/{desk.third.pk}/experiment/"
+    form = {
+        "hypothesis": "Better on worn pieces.", "measure": "in_domain", "baseline_percent": baseline,
+        "effect_points": effect, "share_percent": "20", "answers_max": "10000", "reason": "try it",
+    }  # fmt: skip
+    for language, percent in (("en", "100 per cent"), ("th", "ร้อยละ 100")):
+        refused = browser(desk.somchai).post(address, form, headers={"Accept-Language": language})
+        assert list(refused.context["form"].errors) == [field]
+        assert percent in refused.context["form"].errors[field][0]

@@ -90,3 +90,10 @@ def test_many_boxes_are_a_group_with_a_name_and_offer_all_or_none() -> None:
     assert 'data-all-of="events"' in group
     # A token is to be good for as little as may be: nothing offers it everything.
     assert "data-all-of" not in browser(member(Role.VIEWER)).get("/admin/staff/apitoken/new-token/").content.decode()
+
+
+def test_no_script_takes_the_focus_from_what_is_wrong() -> None:
+    """Django's own gave it to the first field of whatever is added, now and then after the list of errors had it."""
+    person = browser(member(Role.ADMINISTRATOR))
+    assert "django-admin-form-add-constants" in person.get(NEW_CLIENT).content.decode()
+    assert "django-admin-form-add-constants" not in person.post(NEW_CLIENT, {}).content.decode()
