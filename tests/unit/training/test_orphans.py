@@ -67,8 +67,9 @@ def test_processes_end_with_the_command_that_was_killed(tmp_path: Path, script: 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, str(tmp_path / "command.py"), str(tmp_path / "data")]
 
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
+        assert child.stderr is not None
         started: list[psutil.Process] = []
         try:
             working = {int(child.stdout.readline() or 0) for _ in range(2)}
@@ -81,9 +82,11 @@ def test_processes_end_with_the_command_that_was_killed(tmp_path: Path, script: 
             for process in started:
                 if process.is_running():
                     process.kill()
+        said = child.stderr.read()
 
     assert working <= {process.pid for process in started}
     assert left == []
+    assert "leaked" not in said  # whoever killed it is told of no fault
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
