@@ -32,6 +32,8 @@ METRICS: Final = {
     "auroc_unseen_class": gettext_noop("auroc unseen class"),
     "balanced_accuracy_cv_front": gettext_noop("balanced accuracy cv front"),
     "balanced_accuracy_cv_back": gettext_noop("balanced accuracy cv back"),
+    "balanced_accuracy_cv_edge": gettext_noop("balanced accuracy cv edge"),
+    "balanced_accuracy_cv_detail": gettext_noop("balanced accuracy cv detail"),
     "level_{level}_accuracy": gettext_noop("level {level} accuracy"),
     "level_{level}_set_coverage": gettext_noop("level {level} set coverage"),
     "level_{level}_wrong": gettext_noop("level {level} wrong"),
@@ -47,11 +49,17 @@ DETECTORS: Final = {
     "relative_mahalanobis": gettext_noop("relative mahalanobis"),
     "vim": gettext_noop("vim"),
 }
-# Sentences that training writes onto a card, around what differs. What stands in {how}, {what} and {whole} is one too.
+# Sentences that training writes onto a card, around what differs. What stands in {how}, {side}, {what} and {whole} is
+# one too. The first that fits is taken.
 _SENTENCES: Final = (
     gettext_noop("none: nothing was fitted"),
     gettext_noop("grouped by near-duplicates and by object, stratified by class, then by side"),
     gettext_noop("by hand"),
+    gettext_noop("as its owner says"),
+    gettext_noop("front"),
+    gettext_noop("back"),
+    gettext_noop("edge"),
+    gettext_noop("detail"),
     gettext_noop("each answered by a head fitted on all photographs outside its fold"),
     gettext_noop(
         "each answered by a whole version whose head, temperature and borders were fitted on separate parts outside "
@@ -66,6 +74,12 @@ _SENTENCES: Final = (
         "mean over {classes} classes of a version that never saw the class, its photographs against held-out ones of "
         "the other classes; {whole}"
     ),
+    gettext_noop(
+        "mean over {classes} classes of a version that never saw the class, its photographs against held-out ones of "
+        "the other classes ({how}); {whole}"
+    ),
+    gettext_noop("each of {versions} versions was made without {fewest} or {most} of {classes} classes"),
+    gettext_noop("each of {versions} versions was made without {count} of {classes} classes"),
     gettext_noop("{whole}; the share called out"),
     gettext_noop(
         "{photos} photographs of {name} that no border was placed by, as each version scores them, against those it "
@@ -90,7 +104,7 @@ _SENTENCES: Final = (
         "near-duplicates, seed {seed}; {how}"
     ),
 )
-_SENTENCES_IN: Final = ("how", "what", "whole")  # which fields hold one more
+_SENTENCES_IN: Final = ("how", "side", "what", "whole")  # which fields hold one more
 
 
 def _form_of(sentence: str) -> re.Pattern[str]:

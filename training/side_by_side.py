@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from threading import Thread, current_thread, main_thread
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no stubs
 
 _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
+_LEAKED: Final = "ignore::UserWarning:multiprocessing.resource_tracker"
 
 
 def begin() -> None:
@@ -47,6 +48,21 @@ def _begin(packed: bytes) -> None:
     begin()
     work, arguments = pickle.loads(packed)  # noqa: S301 - of our parent
     work(*arguments)
+
+
+def begin_tracker() -> None:
+    """To be called before a pool is made. What `multiprocessing` has beside it takes away the semaphores of a command
+    that was killed, and would warn whoever did so of a leak in Python's words.
+    """
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = f"{before},{_LEAKED}" if before else _LEAKED
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager

@@ -153,6 +153,8 @@ def _fact(name: str, told: str) -> str:
     if name in ("split", "recipe"):
         words, _comma, seed = told.rpartition(", ")
         return f"{sentence_text(words)}, {seed}"
+    if name == "licence":
+        return sentence_text(told)
     if name == "detectors":
         return "; ".join(_detector(part) for part in told.split("; "))
     return told

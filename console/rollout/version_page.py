@@ -77,6 +77,7 @@ def version_context(version: ModelVersion, person: User) -> dict[str, Any]:
         "rules": _rules(version),
         "refusal": next((rule for rule in _rules(version) if not rule["passed"] and rule["reason"]), None),
         "card": card,
+        "licence": sentence_text(card.weights.licence) if card else "",
         "learnt_from": learnt_from(card.data.fingerprint) if card else None,
         "metrics": _metrics(card) if card else (),
         "detectors": [(detector_text(item.name), item) for item in card.decision.limits.detectors] if card else (),

@@ -31,7 +31,7 @@ from training.data.names import NAMES_FILE
 from training.demo.moulds import DESIGNS, GROUPS, hand_cut, tablet
 from training.demo.others import OBJECTS, coin, thing
 from training.demo.renderer import COIN_SCENE, OBJECT_SCENE, Scene, photograph
-from training.side_by_side import begin, starting
+from training.side_by_side import begin, begin_tracker, starting
 
 PER_CLASS_MIN: Final = 2
 PER_CLASS_MAX: Final = 5000
@@ -145,6 +145,7 @@ def _written(root: Path, names: Sequence[str], seed: int, processes: int) -> Ite
     if processes == 1 or len(names) < _POOL_FROM:
         yield from map(write, names)
         return
+    begin_tracker()
     # Started afresh rather than forked: the caller may have threads.
     with ProcessPoolExecutor(processes, get_context("forkserver"), initializer=begin) as pool:
         with starting():

@@ -32,7 +32,7 @@ from training.fitting.recipe import Recipe
 from training.fitting.sight import Eyes, Lens, Outside, Sight, still
 from training.models import backbone_graph, weights
 from training.models.backbones import spec_of
-from training.side_by_side import begin_by, starting
+from training.side_by_side import begin_by, begin_tracker, starting
 
 # Given a recipe, what its network is to be asked, which photographs belong together, and the seed.
 EyesOf = Callable[[Recipe, Look, Groups, int], Eyes]
@@ -116,6 +116,7 @@ def trials_of(
         for task in tasks:
             yield task, _tried(ground, eyes_of, task)
         return
+    begin_tracker()
     # Not forked: onnxruntime's and torch's threads would not be there in the child.
     begin, arguments = begin_by(_begin, ground, open_eyes, jobs)
     pool = ProcessPoolExecutor(

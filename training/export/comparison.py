@@ -242,8 +242,9 @@ def _made(
         return place / "int8" / GRAPH
     path = place / "dynamic.onnx"
     # Scales of activations anew for each photograph: what static ones, from photographs beforehand, are compared with.
-    with quantize.quiet():
-        quantize_dynamic(str(run / GRAPH), str(path), weight_type=QuantType.QInt8)
+    with quantize.workplace() as work:
+        graph = shutil.copy(run / GRAPH, work / GRAPH)
+        quantize_dynamic(str(graph), str(path), weight_type=QuantType.QInt8)
     return path
 
 

@@ -1,18 +1,21 @@
 """What one photograph at a time costs a form of a model: time, memory, and where the time goes.
 
 Each form is measured in a process of its own (`python -m training.export.latency FILE IMAGES.npy PROVIDER
-[profiled]`) that imports nothing but its runtime: its peak memory is then that of the form.
+[profiled]`) that imports nothing but its runtime: its peak memory is then that of the form. It ends when its standard
+input does, which is with the process that waits for it, however that ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 import numpy as np
@@ -60,12 +63,24 @@ def measure(file: Path, images: NDArray[np.uint8], *, provider: str = CPU, profi
             provider,
             *([_PROFILED] if profiled else []),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+        done = _run(command)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["the process was killed, perhaps for want of memory"])[-1]
         raise NotMeasured(f"{file.name} did not run to its end where it is timed: {said}")
     document = json.loads(done.stdout)
     return Cost(**{**document, "best": tuple(document["best"])})
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Once this process is killed nobody holds the other end of what its child reads: the child then ends, too."""
+    read_end, held = os.pipe()
+    try:
+        return subprocess.run(
+            command, stdin=read_end, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False
+        )
+    finally:
+        os.close(read_end)
+        os.close(held)
 
 
 def measure_in_turn(asked: Sequence[tuple[Path, NDArray[np.uint8]]], *, rounds: int) -> list[Cost]:
@@ -177,7 +192,13 @@ def _torchscript(file: Path) -> tuple[_Answer, _Spent]:
     return answer, lambda _images: {}
 
 
+def _end_with_who_asked() -> None:
+    os.read(sys.stdin.fileno(), 1)  # nothing is ever written there
+    os._exit(1)  # a clean end would wait for the call that is being timed
+
+
 if __name__ == "__main__":
+    Thread(target=_end_with_who_asked, name="who asked", daemon=True).start()
     print(
         json.dumps(_measured(Path(sys.argv[1]), np.load(sys.argv[2]), sys.argv[3], profiled=_PROFILED in sys.argv[4:]))
     )

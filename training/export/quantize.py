@@ -20,6 +20,7 @@ import logging
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -208,10 +209,10 @@ def quantised(graph: bytes, photographs: Sequence[NDArray[np.uint8]], *, progres
     ]
     if not nodes:
         raise ModelUnreadable("the graph has no backbone to quantise: it was not made by `amulet train`")
-    with leftovers.held_folder(_SCRATCH) as work:
+    with workplace() as work:
         whole, small = work / "whole.onnx", work / "small.onnx"
         whole.write_bytes(graph)
-        with quiet(), _whole_files(work.parent):
+        with _whole_files(work.parent):
             quantize_static(
                 str(whole),
                 str(small),
@@ -253,7 +254,22 @@ def _whole_files(work: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def workplace() -> Iterator[Path]:
+    """A folder to have onnxruntime quantise a graph in: all that it writes for itself goes with the folder.
+
+    It writes beside the graph that it is given, and into folders of its own under TMPDIR: both would stay for ever
+    where it is killed.
+    """
+    with leftovers.held_folder(_SCRATCH) as work, _quiet():
+        before, tempfile.tempdir = tempfile.tempdir, str(work)
+        try:
+            yield work
+        finally:
+            tempfile.tempdir = before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
     """onnxruntime asks for a preparation that has nothing to do here: the exporter folded what could be."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -282,6 +282,22 @@ def test_what_a_card_says_is_compared_in_the_readers_language(language: str, wor
     assert [word for word in (words[1], words[2].partition(" 1 ")[0]) if word not in version] == []
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "as its owner says"), ("th", "ตามที่เจ้าของระบุ")])
+def test_the_licence_of_the_users_own_weights_is_said_in_the_readers_language(language: str, said: str) -> None:
+    browser, _ = at_the_desk(Role.VIEWER)
+    malee = member(Role.MODEL_ENGINEER)
+    one, other = (a_version(malee, number=number) for number in (1, 2))
+    for version in (one, other):
+        assert version.card_document is not None
+        version.card_document["weights"]["licence"] = "as its owner says"
+        version.save()
+    compared = reverse("admin:registry_modelversion_compare") + f"?a={one.pk}&b={other.pk}"
+    for address in (compared, reverse("admin:registry_modelversion_change", args=[one.pk])):
+        page = browser.get(address, headers={"Accept-Language": language}).content.decode()
+        assert said in page
+        assert ("as its owner says" in page) is (language == "en")
+
+
 def test_a_page_asked_in_a_way_that_it_does_not_know_says_so_in_the_readers_language() -> None:
     browser, _ = at_the_desk(Role.VIEWER)
     address = reverse("admin:predictions_prediction_changelist")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,6 +28,7 @@ from training.commands.export import quantize as command
 from training.data.duplicates import groups, near_duplicates
 from training.data.folder import Folder, Photo, load_folder
 from training.errors import DataTooSmall, LabelsUnknown, ModelUnreadable, ParityBroken
+from training.export.comparison import export
 from training.export.quantize import (
     Figures,
     Line,
@@ -271,3 +274,44 @@ def test_a_disk_that_fills_up_is_named_and_not_the_half_of_a_graph(tmp_path: Pat
     graph = (run_of(tmp_path / "run") / "model.onnx").read_bytes()
     with files_of_at_most(len(graph) + 100), pytest.raises(OSError, match=r"No space left on device|File too large"):
         quantised(graph, [])
+
+
+@pytest.mark.parametrize("form", ["static", "dynamic"])
+def test_all_that_onnxruntime_writes_for_itself_is_swept_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """It makes folders of its own under TMPDIR, and wrote beside the graph, into the run: a kill left them for ever."""
+    run, data, scratch = run_of(tmp_path / "run"), photographs(tmp_path / "data"), tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    written: list[Path] = []
+    infer, make = onnx.shape_inference.infer_shapes_path, tempfile.mkdtemp
+
+    def inferred(model: str, out: str) -> None:
+        written.append(Path(out))
+        infer(model, out)
+
+    def made(*arguments: Any, **named: Any) -> str:
+        folder = make(*arguments, **named)
+        written.append(Path(folder))
+        return folder
+
+    monkeypatch.setattr(onnx.shape_inference, "infer_shapes_path", inferred)
+    monkeypatch.setattr(tempfile, "mkdtemp", made)
+
+    if form == "static":
+        pixels = [
+            pixels_of(photo.read_bytes(), tiny_archive.SIDE_PX, tiny_archive.SIDE_PX)
+            for photo in sorted(data.rglob("*.png"))
+        ]
+        quantised((run / "model.onnx").read_bytes(), pixels)
+    else:
+        export(run, data, tmp_path / "out", forms=["dynamic"])
+
+    assert [path for path in written if path.name.endswith("-inferred.onnx")]
+    places = {path.relative_to(scratch).parts[0] for path in written if path.is_relative_to(scratch)}
+    assert [place for place in places if not place.startswith("amulet-")] == []
+    # Beside it only the new folder, which the next call with that name takes away.
+    elsewhere = [path for path in written if not path.is_relative_to(scratch)]
+    assert [path for path in elsewhere if not path.name.startswith(".out-")] == []
+    assert tempfile.gettempdir() == str(scratch)
