@@ -22,7 +22,7 @@ from gateway.replays import Remembered, Replays, place_of
 from gateway.shared_answers import ANSWERS_S, SharedAnswers
 from gateway.shared_redis import SharedRedis
 from protos.amulet.v1 import prediction_pb2 as pb
-from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
+from tests.unit.gateway.admission.test_limits import REDIS_URL, Clock, redis_answers
 from tests.unit.gateway.cast import SOMCHAI, Gateway, client, new_key, photo, policy, refused, running_gateway, until
 from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_replays import LATER, Work
@@ -148,6 +148,85 @@ async def test_a_gateway_that_is_back_leaves_the_claims_of_others_alone(redises:
 
     assert before is not None
     assert await redises[0].client.get(b"amulet:answers:" + place) == before
+
+
+async def test_an_answer_that_is_given_while_a_gateway_settles_stays_though_redis_goes_just_then(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen of it in Redis is its mark, and of this process the journal knows nothing yet."""
+    place, seen, go_on = os.urandom(32), asyncio.Event(), asyncio.Event()
+    one, other = both(redises)
+    await one.begin(place, DIGEST)
+    await one.record(place, DIGEST)
+    get = redises[0].client.get
+
+    async def late(name: bytes) -> bytes | None:
+        held: bytes | None = await get(name)
+        if name.endswith(place):
+            seen.set()
+            await go_on.wait()
+        return held
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(shared_answers, "_SETTLE_S_MAX", 60.0)
+        meanwhile.setattr(redises[0].client, "get", late)
+        settling = asyncio.create_task(one.settle({}.get))
+        await seen.wait()
+        meanwhile.setattr(redises[0], "ask", away)
+        await one.give(place, DIGEST, b"durable")
+        go_on.set()
+        await settling
+
+    await one.pay()
+
+    assert await other.begin(place, DIGEST) == b"durable"
+
+
+async def away(_: object) -> None:
+    raise shared_redis.Away
+
+
+async def test_what_redis_could_not_be_told_is_held_within_a_bound_and_the_oldest_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_answers, "OWED_BYTES_MAX", 4_096)
+    redis = SharedRedis(NOBODY_THERE)
+    one, places = SharedAnswers(redis, gateway_id="a", secret=SECRET), [os.urandom(32) for _ in range(8)]
+
+    async def held() -> list[int]:
+        known = await one.known(places)
+        return [index for index, kept in enumerate(known) if kept is not None]
+
+    for place in places[:4]:
+        await one.give(place, DIGEST, bytes(600))
+    assert await held() == [0, 1, 2, 3]
+    for _ in range(20):  # what is given again takes the room of what was given before
+        await one.give(places[3], DIGEST, bytes(600))
+        await one.free(places[4], DIGEST)
+        assert await one.begin(places[4], DIGEST) is None  # and what is free and begun again takes none
+    assert await held() == [0, 1, 2, 3]
+
+    for place in places[4:]:
+        await one.give(place, DIGEST, bytes(600))
+
+    assert await held() == [4, 5, 6, 7]
+    await redis.close()
+
+
+async def test_what_redis_could_not_be_told_in_the_time_of_an_answer_is_owed_no_more() -> None:
+    clock, place = Clock(), os.urandom(32)
+    redis = SharedRedis(NOBODY_THERE)
+    one = SharedAnswers(redis, gateway_id="a", secret=SECRET, clock=clock)
+    await one.give(place, DIGEST, b"answer")
+    clock.now_s += ANSWERS_S - 1
+    await one.pay()
+    assert await one.begin(place, DIGEST) == b"answer"
+
+    clock.now_s += 1
+    await one.pay()
+
+    assert await one.begin(place, DIGEST) is None
+    await redis.close()
 
 
 @pytest.fixture
