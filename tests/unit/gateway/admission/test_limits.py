@@ -17,11 +17,12 @@ import pytest_asyncio
 import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway import errors
 from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, Window
 from gateway.admission.shared_limits import RedisWindow
-from gateway.shared_redis import SharedRedis
+from gateway.shared_redis import Away, SharedRedis
 
 REDIS_URL = os.environ.get("AMULET_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
@@ -328,15 +329,33 @@ async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_
     async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
         shared = SharedRedis(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", clock)
         window = RedisWindow(shared, clock)
-        for _ in range(4):
-            before = asked
-            assert await admitted(window, "somchai", 1000, 1) == 1
-            assert asked > before
-            before = asked
-            assert await admitted(window, "somchai", 1000, 5) == 5
-            assert asked == before
-            clock.now_s += 1.0
+        with capture_logs() as lines:
+            for _ in range(4):
+                before = asked
+                assert await admitted(window, "somchai", 1000, 1) == 1
+                assert asked > before
+                before = asked
+                assert await admitted(window, "somchai", 1000, 5) == 5
+                assert asked == before
+                clock.now_s += 1.0
         await shared.close()
+    assert [line["event"] for line in lines] == ["redis_away"]  # once in an outage
+
+
+async def test_of_those_who_come_as_redis_falls_silent_no_more_than_its_connections_wait_for_it() -> None:
+    """The others would, four at a time, and the last of a hundred for seconds."""
+    redis, asked = SharedRedis("redis://127.0.0.1:1/0"), 0
+
+    async def silence() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+
+    ends = await asyncio.gather(*(redis.ask(silence) for _ in range(30)), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Away] * 30
+    assert asked == 4
+    await redis.close()
 
 
 class Wire:
