@@ -455,6 +455,20 @@ async def test_a_full_board_means_sending(fake: FakeTorchServe, tokens: Tokens, 
     assert contents == ["pixels", "pixels", "place"]
 
 
+async def test_an_image_of_another_kind_beside_a_right_one_costs_no_place(
+    fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
+) -> None:
+    fake.answer = open_board
+    wrong = GraphImage(pixels=np.zeros((4, 4), np.uint8))
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            with pytest.raises(ValueError, match="uint8"):
+                await predict(torchserve, IMAGE, wrong)
+
+        assert len(board.place([np.zeros((1, 1, 3), np.uint8)] * PLACES)) == PLACES
+
+
 async def test_a_call_that_is_given_up_gives_its_place_back(
     fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
 ) -> None:
