@@ -326,6 +326,33 @@ async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: S
     assert await redises[0].client.exists(b"amulet:answers:" + place) == 1
 
 
+async def test_who_leaves_as_the_claim_becomes_its_own_leaves_none(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway would wait for it until it ends."""
+    place, claimed = os.urandom(32), asyncio.Event()
+    one, other = both(redises)
+    ask = redises[0].ask
+
+    async def answered_late(question: Callable[[], Awaitable[object]]) -> object:
+        said = await ask(question)
+        if not claimed.is_set():
+            claimed.set()
+            await asyncio.Event().wait()
+        return said
+
+    monkeypatch.setattr(redises[0], "ask", answered_late)
+    leaving = asyncio.create_task(one.begin(place, DIGEST))
+    await claimed.wait()
+    assert await redises[1].client.exists(b"amulet:answers:" + place) == 1
+    leaving.cancel()
+    await asyncio.wait([leaving])
+
+    assert leaving.cancelled()
+    assert await redises[1].client.exists(b"amulet:answers:" + place) == 0
+    assert await other.begin(place, OTHER) is None
+
+
 async def test_redis_holds_nothing_that_can_be_read_and_nothing_for_long(redises: Sequence[SharedRedis]) -> None:
     place, answer = os.urandom(32), b"wat rakhang, 0.93"
     one = SharedAnswers(redises[0], gateway_id="a", secret=SECRET)
