@@ -213,6 +213,26 @@ async def test_what_redis_could_not_be_told_is_held_within_a_bound_and_the_oldes
     await redis.close()
 
 
+async def test_what_redis_could_not_be_told_and_is_of_no_use_any_more_is_answered_anew() -> None:
+    """As of a batch whose version is gone."""
+    place, redis = os.urandom(32), SharedRedis(NOBODY_THERE)
+    one = SharedAnswers(redis, gateway_id="a", secret=SECRET)
+    await one.give(place, DIGEST, b"of the version before")
+    (kept,) = await one.known([place])
+    assert kept is not None
+
+    await one.give(place, DIGEST, b"of the next one")
+    await one.forget(kept)  # another answer stands there by now
+    assert await one.begin(place, DIGEST) == b"of the next one"
+    (kept,) = await one.known([place])
+    assert kept is not None
+    await one.forget(kept)
+
+    assert await one.known([place]) == [None]
+    assert await one.begin(place, OTHER) is None
+    await redis.close()
+
+
 async def test_what_redis_could_not_be_told_in_the_time_of_an_answer_is_owed_no_more() -> None:
     clock, place = Clock(), os.urandom(32)
     redis = SharedRedis(NOBODY_THERE)
@@ -368,6 +388,32 @@ async def test_redis_holds_nothing_that_can_be_read_and_nothing_for_long(redises
     moved = os.urandom(32)
     await redises[0].client.set(b"amulet:answers:" + moved, held, ex=ANSWERS_S)
     assert await one.begin(moved, DIGEST) is None  # an answer to another call is none
+
+
+async def test_the_version_that_gateways_agree_on_is_not_held_for_longer_than_answers_are(
+    redises: Sequence[SharedRedis],
+) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+
+    assert await one.agree(place, "v1", instead_of="") == "v1"
+    assert await other.agree(place, "v2", instead_of="") == "v1"
+
+    assert 0 < await redises[0].client.ttl(b"amulet:versions:" + place) <= ANSWERS_S
+
+
+async def test_what_is_of_no_use_any_more_takes_no_other_gateways_answer_along(redises: Sequence[SharedRedis]) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+    await one.give(place, DIGEST, b"of the version before")
+    (kept,) = await one.known([place])
+    assert kept is not None
+    await other.forget(kept)
+    await other.give(place, DIGEST, b"of the next one")
+
+    await one.forget(kept)
+
+    assert await one.begin(place, DIGEST) == b"of the next one"
 
 
 async def test_without_redis_each_gateway_knows_its_own_keys() -> None:

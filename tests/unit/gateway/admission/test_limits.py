@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from gateway import errors, shared_redis
-from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, Window
+from gateway.admission.limits import WINDOW_S, Hit, MemoryWindow, RateLimiter, Window
 from gateway.admission.shared_limits import RedisWindow
 from gateway.shared_redis import Away, SharedRedis
 
@@ -336,6 +336,15 @@ async def test_what_was_counted_without_redis_is_taken_back_without_it() -> None
     await window.take_back(hit)
 
     assert await admitted(window, "somchai", 10, 30) == 8
+    await shared.close()
+
+
+async def test_a_call_that_redis_has_counted_is_refused_in_its_own_words_though_redis_is_away_by_then() -> None:
+    """Its count stays until the window is over; an error of ours would reach the caller in place of the refusal."""
+    shared = SharedRedis("redis://127.0.0.1:1/0")
+
+    await RedisWindow(shared).take_back(Hit("somchai", 1, None, at=1_000_000.0, shared=True))
+
     await shared.close()
 
 
