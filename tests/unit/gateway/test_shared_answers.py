@@ -241,6 +241,8 @@ async def test_what_redis_could_not_be_told_in_the_time_of_an_answer_is_owed_no_
     clock.now_s += ANSWERS_S - 1
     await one.pay()
     assert await one.begin(place, DIGEST) == b"answer"
+    with pytest.raises(errors.IdempotencyConflict):
+        await one.begin(place, OTHER)
 
     clock.now_s += 1
     await one.pay()
@@ -282,6 +284,38 @@ async def test_a_gateway_that_is_slow_and_lives_keeps_its_claim(redises: Sequenc
     await slow.record(place, DIGEST)
     await slow.give(place, DIGEST, b"late")
     assert await other.begin(place, DIGEST) == b"late"
+
+
+async def test_a_claim_is_certain_from_when_it_was_renewed_and_one_that_is_lost_only_from_when_it_was_made(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Redis cannot be asked about for a moment is recorded as long as nobody else can have it, and no longer."""
+    claim_s = 600
+    monkeypatch.setattr(shared_answers, "CLAIM_S", claim_s)
+    clock, kept, lost, asked = Clock(), os.urandom(32), os.urandom(32), 0
+    one = SharedAnswers(redises[0], gateway_id="a", secret=SECRET, clock=clock)
+    _, other = both(redises)
+    for place in (kept, lost):
+        await one.begin(place, DIGEST)
+    await redises[1].client.delete(b"amulet:answers:" + lost)
+    assert await other.begin(lost, DIGEST) is None
+    clock.now_s += claim_s - 1
+    await one.renew()
+    clock.now_s += claim_s - 1
+    ask = redises[0].ask
+
+    async def silent_each_first_time(question: Callable[[], Awaitable[object]]) -> object:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            raise shared_redis.Away
+        return await ask(question)
+
+    monkeypatch.setattr(redises[0], "ask", silent_each_first_time)
+
+    await one.record(kept, DIGEST)
+    with pytest.raises(errors.JournalUnavailable):
+        await one.record(lost, DIGEST)
 
 
 async def test_what_may_be_durable_already_is_not_answered_by_another_gateway(redises: Sequence[SharedRedis]) -> None:
@@ -427,6 +461,16 @@ async def test_without_redis_each_gateway_knows_its_own_keys() -> None:
     work.fails = True
     with pytest.raises(errors.BackendUnavailable):
         await alone.once("somchai", key(), DIGEST, work, deadline=LATER)
+    await redis.close()
+
+
+async def test_without_redis_a_batch_is_answered_by_the_version_that_its_own_gateway_names() -> None:
+    redis, place = SharedRedis(NOBODY_THERE), os.urandom(32)
+    alone = SharedAnswers(redis, gateway_id="a", secret=SECRET)
+
+    assert await alone.known([place]) == [None]
+    assert await alone.agree(place, "v1", instead_of="") == "v1"
+    await alone.forget(Remembered(place, DIGEST, b"of the version before", 0.0))
     await redis.close()
 
 
