@@ -368,6 +368,23 @@ async def held_by(redis: SharedRedis, k: str, gateway_id: bytes) -> bool:
     return held is not None and held.endswith(gateway_id)
 
 
+async def test_an_answer_that_stands_or_is_being_recorded_is_not_replaced_by_one_that_was_begun_without_redis(
+    redises: Sequence[SharedRedis],
+) -> None:
+    """So whoever calls again hears the first, wherever it asks."""
+    answered, recorded = os.urandom(32), os.urandom(32)
+    one, other = both(redises)
+    await one.give(answered, DIGEST, b"first")
+    await one.begin(recorded, DIGEST)
+    await one.record(recorded, DIGEST)
+
+    for place in (answered, recorded):
+        await other.give(place, DIGEST, b"second")
+    await one.give(recorded, DIGEST, b"first")
+
+    assert [await other.begin(place, DIGEST) for place in (answered, recorded)] == [b"first", b"first"]
+
+
 async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: Sequence[SharedRedis]) -> None:
     place = os.urandom(32)
     one, other = both(redises)
