@@ -322,7 +322,9 @@ class SharedAnswers:
 
     async def _settle(self, place: bytes, recalled: Callable[[bytes], Remembered | None]) -> None:
         held = await self._redis.ask(lambda: self._redis.client.get(_PREFIX + place))
-        if held is None or place in self._claims or held not in self._ours(held[_DIGEST]):
+        # What this process is at, or has just ended, it tells by itself, once Redis is back too.
+        is_mine = place in self._claims or place in self._owed
+        if held is None or is_mine or held not in self._ours(held[_DIGEST]):
             return
         known = recalled(place)
         if known is None:

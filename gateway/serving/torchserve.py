@@ -217,7 +217,8 @@ class TorchServe:
         """The handler's answer, with pixels on the board where it can read them, else sent."""
         key = (backend_name, version)
         if self._board and key in self._reads_board:
-            placed = self._board.place(_checked(image.pixels) for image in images if image.pixels is not None)
+            # All are looked at before the first is placed: no place is lost to a mistake of ours.
+            placed = self._board.place([_checked(image.pixels) for image in images if image.pixels is not None])
             try:
                 answer = await self._send(backend_name, version, _with_places(request, images, placed), ends_at_s)
             finally:

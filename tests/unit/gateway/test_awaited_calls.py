@@ -12,7 +12,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 
 from gateway import errors
 from gateway.admission.arrivals import Arrivals
+from gateway.admission.limits import MemoryWindow, RateLimiter
+from gateway.call import Call
+from gateway.door import Admission
 from gateway.server import STRANGERS_AWAITED_MAX, awaited_max
+from gateway.snapshot import Client, Key
 from protos.amulet.v1 import prediction_pb2 as pb
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.gateway.cast import (
@@ -133,6 +137,36 @@ async def test_a_call_that_finds_no_place_any_more_does_not_count(tmp_path: Path
     assert all(is_told_to_wait(one) for one in found)
     assert len(answered) == 2
     assert beyond.reason == words.REASON_RATE_LIMITED
+
+
+@pytest.mark.parametrize(
+    ("error", "counts"),
+    [
+        (errors.Overloaded.for_now("full"), False),
+        (errors.ShuttingDown("bye"), False),
+        (errors.RateLimited("too many", retry_after_s=1.0), False),
+        (errors.PhotoCorrupt("broken"), True),
+        (errors.BackendUnavailable("down"), True),
+        (RuntimeError("ours"), True),
+    ],
+)
+async def test_who_is_sent_away_for_later_does_not_count_and_who_was_wrong_or_met_a_fault_does(
+    error: Exception, counts: bool
+) -> None:
+    """Elsewhere too, where gateways count together: who is told to come again counts once."""
+    parts: Any = [None] * 5  # a call's limit needs none of them
+    admission = Admission(parts[0], RateLimiter(MemoryWindow()), *parts[1:], key_secret=b"")
+    key = Key("k", b"", revoked=False, expires_at=None, client=Client("client-somchai", 3, frozenset()))
+    call = Call("ModelInfer", key=key)
+    await admission.count(call, "predictions")
+    await admission.count(call, "predictions", calls=2)  # what its batch is beyond it
+
+    await admission.uncount(call, error)
+
+    if not counts:
+        await admission.count(Call("Predict", key=key), "predictions", calls=3)
+    with pytest.raises(errors.RateLimited):
+        await admission.count(Call("Predict", key=key), "predictions")
 
 
 async def test_health_checks_that_send_nothing_leave_room_for_those_with_a_key(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from PIL import Image
+from structlog.testing import capture_logs
 
 from gateway.serving.torchserve import GraphResult
 from protos.amulet.events.v1 import events_pb2
@@ -171,6 +173,67 @@ async def test_only_the_outputs_that_are_asked_for_are_sent(gateway: Gateway) ->
     assert len(answer.raw_output_contents) == 2
 
 
+async def test_each_row_says_what_amulet_v1_says_of_its_photograph(gateway: Gateway) -> None:
+    photos = (photo("green"), photo("grey"))
+    ours = [await gateway.predict(one, top_k=1) for one in photos]
+
+    answer = await infer(gateway, request(*photos, raw=False))
+
+    rows, tensors = typed(answer), {tensor.name: tensor for tensor in answer.outputs}
+    assert len({one.will_be_reviewed for one in ours}) == len({one.ood_scores[0].score for one in ours}) == 2
+    assert rows["will_be_reviewed"].tolist() == [one.will_be_reviewed for one in ours]
+    for index, score in enumerate(ours[0].ood_scores):
+        name = f"score_{score.detector}"
+        assert rows[name].tolist() == [one.ood_scores[index].score for one in ours]
+        said = {key: float(value.string_param) for key, value in tensors[name].parameters.items()}
+        assert said == {"unsure_at": score.unsure_at, "out_at": score.out_at}
+    explained = json.loads(tensors["heatmap"].parameters["classes"].string_param)
+    assert explained == [one.decode() for one in rows["class_id"]]
+    assert answer.parameters["disclaimer"].string_param == ours[0].disclaimer != ""
+
+
+@pytest.mark.parametrize("keep_photo", [False, True])
+async def test_whose_photograph_it_is_and_whether_it_may_be_kept_is_what_the_event_says(
+    tmp_path: Path, keep_photo: bool
+) -> None:
+    private = X25519PrivateKey.generate()
+    sealing = policy(photo_seal_public_key=private.public_key().public_bytes_raw())
+    wishes = {"subject_pseudonym": "person-7", "consent_reference": "consent-1"}
+    if keep_photo:
+        wishes["keep_photo"] = True  # type: ignore[assignment]  # the one that is no text
+    async with running_gateway(tmp_path, policy=sealing) as gateway:
+        (prediction_id,) = ids_of(await infer(gateway, request(photo(), raw=False, **wishes)))
+        made = await gateway.event_of(pb.PredictResponse(prediction_id=prediction_id))
+
+    retention = pb.RETENTION_KEEP if keep_photo else pb.RETENTION_UNSPECIFIED
+    assert made.subject == events_pb2.Subject(pseudonym="person-7", consent_reference="consent-1", retention=retention)
+    assert made.views[0].HasField("photo") == keep_photo
+
+
+async def test_an_answer_brings_the_newest_checkpoint_and_leaves_one_line_that_names_it(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path, policy=policy(audit_checkpoint="amulet\n7\nroot\n")) as gateway:
+        with capture_logs() as lines:
+            answer = await infer(gateway, request(photo("red"), photo("green"), raw=False))
+            await until(lambda: any(line["event"] == "call" for line in lines), what="the call is told of")
+
+    assert answer.parameters["audit_checkpoint"].string_param == "amulet\n7\nroot\n"
+    (line,) = [line for line in lines if line["event"] == "call"]
+    assert (line["method"], line["code"], line["predictions"]) == ("ModelInfer", "OK", 2)
+    assert (line["prediction_id"], line["model"], line["version"]) == (ids_of(answer)[0], NAME, VERSION)
+
+
+async def test_every_photograph_of_a_batch_is_counted_as_answered(gateway: Gateway) -> None:
+    async def answered() -> float:
+        _, page = await gateway.page("/metrics")
+        lines = [line for line in page.splitlines() if line.startswith("amulet_predictions_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    before = await answered()
+    await infer(gateway, request(photo("red"), photo("green"), photo("blue")))
+
+    assert await answered() - before == 3
+
+
 async def test_the_class_to_explain_can_be_named(gateway: Gateway) -> None:
     ours = await gateway.predict(
         photo("red"), explain=pb.Explain(method=pb.Explain.METHOD_GRAD_CAM, class_id="blue"), top_k=1
@@ -208,6 +271,16 @@ async def test_metadata_names_every_output_and_class(gateway: Gateway) -> None:
     assert {tensor.name for tensor in metadata.inputs} == {"photo", "pixels"}
 
 
+async def test_metadata_of_what_is_not_there_names_the_field_of_this_contract(gateway: Gateway) -> None:
+    async def found(**of: str) -> tuple[str, str]:
+        asked = oip.ModelMetadataRequest(**of)
+        refused = await refusal_of(stub_of(gateway).ModelMetadata(asked, metadata=SOMCHAI.metadata))
+        return refused.code.name, refused.field
+
+    assert await found(name="nobody") == ("NOT_FOUND", "name")
+    assert await found(name=NAME, version="v0") == ("NOT_FOUND", "version")
+
+
 def ill_formed(**changes: Any) -> oip.ModelInferRequest:
     made = request(photo())
     tensor = made.inputs[0]
@@ -229,6 +302,8 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
             made.model_name = value
         elif name == "version":
             made.model_version = value
+        elif name == "id":
+            made.id = value
         else:
             setattr(tensor, name, value)
     return made
@@ -290,6 +365,14 @@ def ill_formed(**changes: Any) -> oip.ModelInferRequest:
             "INVALID_ARGUMENT",
             "FIELD_INVALID",
             "parameters[idempotency_key]",
+        ),
+        (ill_formed(version="v" * 200), "INVALID_ARGUMENT", "FIELD_INVALID", "model_version"),
+        (ill_formed(id="i" * 200), "INVALID_ARGUMENT", "FIELD_INVALID", "id"),
+        (
+            request(photo(), subject_pseudonym="x" * 200),
+            "INVALID_ARGUMENT",
+            "FIELD_INVALID",
+            "parameters[subject_pseudonym]",
         ),
         (request(photo(), explain_class="gold"), "INVALID_ARGUMENT", "CLASS_NOT_FOUND", "parameters[explain_class]"),
     ],

@@ -254,6 +254,32 @@ async def test_streams_that_do_not_end_count_until_they_do() -> None:
     assert Counter(map(type, held.ends)) == {errors.Overloaded: 2, errors.ShuttingDown: 2}
 
 
+async def test_streams_that_do_not_end_are_with_those_that_stay_twice_the_places_at_most() -> None:
+    """Callers that do not read, under many keys: each new one ends a stream of another, which goes on."""
+    held = Held(Streams(8, last_s_max=30.0))
+    for _ in range(8):
+        await held.enter(GREEDY_ONE)
+    passing = [await held.enter(f"client-passing-{number}") for number in range(7)]
+    assert held.streams.open == 15
+    for task in passing:
+        task.cancel()
+    await asyncio.wait(passing)
+    for _ in range(4):
+        await held.enter(POLITE_ONE)
+    for number in range(4):
+        await held.enter(f"client-late-{number}")
+    assert (held.streams.open, held.ends) == (16, [])
+
+    beyond = await held.enter("client-beyond")
+
+    assert beyond.done()
+    assert (held.streams.open, [type(end) for end in held.ends]) == (16, [errors.Overloaded])
+    held.stuck.set()
+    held.streams.close()
+    await asyncio.wait(held._tasks)
+    assert held.streams.open == 0
+
+
 async def test_with_as_many_clients_as_places_another_one_is_refused_and_nobody_ends_for_it() -> None:
     held = Held(Streams(2, last_s_max=30.0))
     for client_id in (GREEDY_ONE, POLITE_ONE):

@@ -22,7 +22,7 @@ from gateway.replays import Remembered, Replays, place_of
 from gateway.shared_answers import ANSWERS_S, SharedAnswers
 from gateway.shared_redis import SharedRedis
 from protos.amulet.v1 import prediction_pb2 as pb
-from tests.unit.gateway.admission.test_limits import REDIS_URL, redis_answers
+from tests.unit.gateway.admission.test_limits import REDIS_URL, Clock, redis_answers
 from tests.unit.gateway.cast import SOMCHAI, Gateway, client, new_key, photo, policy, refused, running_gateway, until
 from tests.unit.gateway.journal.disk import held_disk
 from tests.unit.gateway.test_replays import LATER, Work
@@ -150,6 +150,107 @@ async def test_a_gateway_that_is_back_leaves_the_claims_of_others_alone(redises:
     assert await redises[0].client.get(b"amulet:answers:" + place) == before
 
 
+async def test_an_answer_that_is_given_while_a_gateway_settles_stays_though_redis_goes_just_then(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was seen of it in Redis is its mark, and of this process the journal knows nothing yet."""
+    place, seen, go_on = os.urandom(32), asyncio.Event(), asyncio.Event()
+    one, other = both(redises)
+    await one.begin(place, DIGEST)
+    await one.record(place, DIGEST)
+    get = redises[0].client.get
+
+    async def late(name: bytes) -> bytes | None:
+        held: bytes | None = await get(name)
+        if name.endswith(place):
+            seen.set()
+            await go_on.wait()
+        return held
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(shared_answers, "_SETTLE_S_MAX", 60.0)
+        meanwhile.setattr(redises[0].client, "get", late)
+        settling = asyncio.create_task(one.settle({}.get))
+        await seen.wait()
+        meanwhile.setattr(redises[0], "ask", away)
+        await one.give(place, DIGEST, b"durable")
+        go_on.set()
+        await settling
+
+    await one.pay()
+
+    assert await other.begin(place, DIGEST) == b"durable"
+
+
+async def away(_: object) -> None:
+    raise shared_redis.Away
+
+
+async def test_what_redis_could_not_be_told_is_held_within_a_bound_and_the_oldest_goes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_answers, "OWED_BYTES_MAX", 4_096)
+    redis = SharedRedis(NOBODY_THERE)
+    one, places = SharedAnswers(redis, gateway_id="a", secret=SECRET), [os.urandom(32) for _ in range(8)]
+
+    async def held() -> list[int]:
+        known = await one.known(places)
+        return [index for index, kept in enumerate(known) if kept is not None]
+
+    for place in places[:4]:
+        await one.give(place, DIGEST, bytes(600))
+    assert await held() == [0, 1, 2, 3]
+    for _ in range(20):  # what is given again takes the room of what was given before
+        await one.give(places[3], DIGEST, bytes(600))
+        await one.free(places[4], DIGEST)
+        assert await one.begin(places[4], DIGEST) is None  # and what is free and begun again takes none
+    assert await held() == [0, 1, 2, 3]
+
+    for place in places[4:]:
+        await one.give(place, DIGEST, bytes(600))
+
+    assert await held() == [4, 5, 6, 7]
+    await redis.close()
+
+
+async def test_what_redis_could_not_be_told_and_is_of_no_use_any_more_is_answered_anew() -> None:
+    """As of a batch whose version is gone."""
+    place, redis = os.urandom(32), SharedRedis(NOBODY_THERE)
+    one = SharedAnswers(redis, gateway_id="a", secret=SECRET)
+    await one.give(place, DIGEST, b"of the version before")
+    (kept,) = await one.known([place])
+    assert kept is not None
+
+    await one.give(place, DIGEST, b"of the next one")
+    await one.forget(kept)  # another answer stands there by now
+    assert await one.begin(place, DIGEST) == b"of the next one"
+    (kept,) = await one.known([place])
+    assert kept is not None
+    await one.forget(kept)
+
+    assert await one.known([place]) == [None]
+    assert await one.begin(place, OTHER) is None
+    await redis.close()
+
+
+async def test_what_redis_could_not_be_told_in_the_time_of_an_answer_is_owed_no_more() -> None:
+    clock, place = Clock(), os.urandom(32)
+    redis = SharedRedis(NOBODY_THERE)
+    one = SharedAnswers(redis, gateway_id="a", secret=SECRET, clock=clock)
+    await one.give(place, DIGEST, b"answer")
+    clock.now_s += ANSWERS_S - 1
+    await one.pay()
+    assert await one.begin(place, DIGEST) == b"answer"
+    with pytest.raises(errors.IdempotencyConflict):
+        await one.begin(place, OTHER)
+
+    clock.now_s += 1
+    await one.pay()
+
+    assert await one.begin(place, DIGEST) is None
+    await redis.close()
+
+
 @pytest.fixture
 def short_claims(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two seconds, renewed five times as often as they end."""
@@ -183,6 +284,38 @@ async def test_a_gateway_that_is_slow_and_lives_keeps_its_claim(redises: Sequenc
     await slow.record(place, DIGEST)
     await slow.give(place, DIGEST, b"late")
     assert await other.begin(place, DIGEST) == b"late"
+
+
+async def test_a_claim_is_certain_from_when_it_was_renewed_and_one_that_is_lost_only_from_when_it_was_made(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Redis cannot be asked about for a moment is recorded as long as nobody else can have it, and no longer."""
+    claim_s = 600
+    monkeypatch.setattr(shared_answers, "CLAIM_S", claim_s)
+    clock, kept, lost, asked = Clock(), os.urandom(32), os.urandom(32), 0
+    one = SharedAnswers(redises[0], gateway_id="a", secret=SECRET, clock=clock)
+    _, other = both(redises)
+    for place in (kept, lost):
+        await one.begin(place, DIGEST)
+    await redises[1].client.delete(b"amulet:answers:" + lost)
+    assert await other.begin(lost, DIGEST) is None
+    clock.now_s += claim_s - 1
+    await one.renew()
+    clock.now_s += claim_s - 1
+    ask = redises[0].ask
+
+    async def silent_each_first_time(question: Callable[[], Awaitable[object]]) -> object:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            raise shared_redis.Away
+        return await ask(question)
+
+    monkeypatch.setattr(redises[0], "ask", silent_each_first_time)
+
+    await one.record(kept, DIGEST)
+    with pytest.raises(errors.JournalUnavailable):
+        await one.record(lost, DIGEST)
 
 
 async def test_what_may_be_durable_already_is_not_answered_by_another_gateway(redises: Sequence[SharedRedis]) -> None:
@@ -235,6 +368,23 @@ async def held_by(redis: SharedRedis, k: str, gateway_id: bytes) -> bool:
     return held is not None and held.endswith(gateway_id)
 
 
+async def test_an_answer_that_stands_or_is_being_recorded_is_not_replaced_by_one_that_was_begun_without_redis(
+    redises: Sequence[SharedRedis],
+) -> None:
+    """So whoever calls again hears the first, wherever it asks."""
+    answered, recorded = os.urandom(32), os.urandom(32)
+    one, other = both(redises)
+    await one.give(answered, DIGEST, b"first")
+    await one.begin(recorded, DIGEST)
+    await one.record(recorded, DIGEST)
+
+    for place in (answered, recorded):
+        await other.give(place, DIGEST, b"second")
+    await one.give(recorded, DIGEST, b"first")
+
+    assert [await other.begin(place, DIGEST) for place in (answered, recorded)] == [b"first", b"first"]
+
+
 async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: Sequence[SharedRedis]) -> None:
     place = os.urandom(32)
     one, other = both(redises)
@@ -245,6 +395,33 @@ async def test_who_leaves_while_it_waits_leaves_the_claim_where_it_is(redises: S
             await other.begin(place, DIGEST)
 
     assert await redises[0].client.exists(b"amulet:answers:" + place) == 1
+
+
+async def test_who_leaves_as_the_claim_becomes_its_own_leaves_none(
+    redises: Sequence[SharedRedis], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another gateway would wait for it until it ends."""
+    place, claimed = os.urandom(32), asyncio.Event()
+    one, other = both(redises)
+    ask = redises[0].ask
+
+    async def answered_late(question: Callable[[], Awaitable[object]]) -> object:
+        said = await ask(question)
+        if not claimed.is_set():
+            claimed.set()
+            await asyncio.Event().wait()
+        return said
+
+    monkeypatch.setattr(redises[0], "ask", answered_late)
+    leaving = asyncio.create_task(one.begin(place, DIGEST))
+    await claimed.wait()
+    assert await redises[1].client.exists(b"amulet:answers:" + place) == 1
+    leaving.cancel()
+    await asyncio.wait([leaving])
+
+    assert leaving.cancelled()
+    assert await redises[1].client.exists(b"amulet:answers:" + place) == 0
+    assert await other.begin(place, OTHER) is None
 
 
 async def test_redis_holds_nothing_that_can_be_read_and_nothing_for_long(redises: Sequence[SharedRedis]) -> None:
@@ -264,6 +441,32 @@ async def test_redis_holds_nothing_that_can_be_read_and_nothing_for_long(redises
     assert await one.begin(moved, DIGEST) is None  # an answer to another call is none
 
 
+async def test_the_version_that_gateways_agree_on_is_not_held_for_longer_than_answers_are(
+    redises: Sequence[SharedRedis],
+) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+
+    assert await one.agree(place, "v1", instead_of="") == "v1"
+    assert await other.agree(place, "v2", instead_of="") == "v1"
+
+    assert 0 < await redises[0].client.ttl(b"amulet:versions:" + place) <= ANSWERS_S
+
+
+async def test_what_is_of_no_use_any_more_takes_no_other_gateways_answer_along(redises: Sequence[SharedRedis]) -> None:
+    place = os.urandom(32)
+    one, other = both(redises)
+    await one.give(place, DIGEST, b"of the version before")
+    (kept,) = await one.known([place])
+    assert kept is not None
+    await other.forget(kept)
+    await other.give(place, DIGEST, b"of the next one")
+
+    await one.forget(kept)
+
+    assert await one.begin(place, DIGEST) == b"of the next one"
+
+
 async def test_without_redis_each_gateway_knows_its_own_keys() -> None:
     redis = SharedRedis(NOBODY_THERE)
     alone, k, work = Replays(shared=SharedAnswers(redis, gateway_id="a", secret=SECRET)), key(), Work()
@@ -275,6 +478,16 @@ async def test_without_redis_each_gateway_knows_its_own_keys() -> None:
     work.fails = True
     with pytest.raises(errors.BackendUnavailable):
         await alone.once("somchai", key(), DIGEST, work, deadline=LATER)
+    await redis.close()
+
+
+async def test_without_redis_a_batch_is_answered_by_the_version_that_its_own_gateway_names() -> None:
+    redis, place = SharedRedis(NOBODY_THERE), os.urandom(32)
+    alone = SharedAnswers(redis, gateway_id="a", secret=SECRET)
+
+    assert await alone.known([place]) == [None]
+    assert await alone.agree(place, "v1", instead_of="") == "v1"
+    await alone.forget(Remembered(place, DIGEST, b"of the version before", 0.0))
     await redis.close()
 
 

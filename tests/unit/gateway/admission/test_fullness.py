@@ -108,6 +108,39 @@ async def test_while_it_is_full_who_has_nothing_on_its_way_is_let_in_and_nobody_
     await asyncio.gather(*greedy, return_exceptions=True)
 
 
+async def test_while_it_is_full_a_stranger_who_holds_something_is_not_let_in() -> None:
+    house = House()
+    await house.fullness.look()
+    greedy = [await house.call(GREEDY) for _ in range(3)]
+    stranger = await _started(house.strangers.message("ipv4:192.0.2.7", asyncio.Event().wait))
+    house.bytes_held = REST + MAX + 1
+    await house.fullness.look()
+
+    house.fullness.check("ipv4:192.0.2.8")
+    with pytest.raises(errors.Overloaded):
+        house.fullness.check("ipv4:192.0.2.7")
+
+    stranger.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+
+
+async def test_what_may_be_held_is_counted_from_the_least_that_was_held() -> None:
+    """A start takes more than what comes after it: that is no room for messages."""
+    house = House()
+    house.bytes_held = REST + MAX
+    await house.fullness.look()
+    call = await house.call(GREEDY)
+    house.bytes_held = REST
+    await house.fullness.look()
+    assert not call.done()
+    house.bytes_held = REST + MAX + 1
+
+    await house.fullness.look()
+
+    assert house.fullness.full
+    await refusal_of(call)
+
+
 async def test_what_glibc_only_has_not_given_back_ends_nobody() -> None:
     house = House(freed_by_trimming=MAX)
     await house.fullness.look()
@@ -137,6 +170,34 @@ async def test_the_log_names_a_client_and_no_address_of_a_stranger() -> None:
     assert told == [("messages_ended_for_memory", GREEDY, 1), ("messages_ended_for_memory", "", 1)]
 
 
+async def test_while_it_goes_on_it_is_logged_once_and_all_of_it_is_counted() -> None:
+    """One who begins anew each time would write ten lines a second."""
+    house = House()
+    await house.fullness.look()
+    house.bytes_held = REST + MAX + 1
+    with capture_logs() as lines:
+        for _ in range(3):
+            call = await house.call(GREEDY)
+            await house.fullness.look()
+            await refusal_of(call)
+
+    assert house.fullness.ended == 3
+    assert [line["event"] for line in lines] == ["messages_ended_for_memory"]
+
+
+async def test_the_log_says_how_much_may_be_held() -> None:
+    held_bytes, arrivals = REST, Arrivals(8, arrive_s_max=60.0)
+    fullness = Fullness(192 * 2**20, (arrivals,), resident=lambda: held_bytes, trim=lambda: None)
+    await fullness.look()
+    call = await _started(arrivals.message(GREEDY, asyncio.Event().wait))
+    held_bytes = 2**30
+    with capture_logs() as lines:
+        await fullness.look()
+    await refusal_of(call)
+
+    assert [line["mib_max"] for line in lines] == [192]
+
+
 async def test_it_is_full_no_more_once_nothing_is_on_its_way() -> None:
     house = House()
     await house.fullness.look()
@@ -151,12 +212,29 @@ async def test_it_is_full_no_more_once_nothing_is_on_its_way() -> None:
     assert not house.fullness.full
 
 
+async def test_a_stream_that_was_told_to_end_is_not_counted_and_not_told_again() -> None:
+    """It may take a moment to end: who has most by then is another one."""
+    house = House()
+    streams = [await house.stream(GREEDY) for _ in range(2)]
+
+    assert house.streams.end_all_of(GREEDY, errors.Overloaded.for_now("too much")) == 2
+
+    assert not house.streams.counts()
+    assert house.streams.end_all_of(GREEDY, errors.Overloaded.for_now("too much")) == 0
+    assert house.streams.open == 2
+    house.begun.set()
+    for stream in streams:
+        await refusal_of(stream)
+
+
+@pytest.mark.parametrize(("moment_s", "call_s"), [(0.01, 60.0), (3600.0, 0.01)])
 async def test_a_stream_that_ends_for_memory_finishes_what_it_began_for_a_moment_only(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, moment_s: float, call_s: float
 ) -> None:
     """A caller that does not read its answers would hold what it sent for as long as a call may take."""
-    monkeypatch.setattr("gateway.admission.streams.LAST_S_FOR_MEMORY", 0.01)
+    monkeypatch.setattr("gateway.admission.streams.LAST_S_FOR_MEMORY", moment_s)
     house = House()
+    house.streams = Streams(8, last_s_max=call_s)
     stream = await house.stream(GREEDY)
 
     house.streams.end_all_of(GREEDY, errors.Overloaded.for_now("too much"))

@@ -17,11 +17,12 @@ import pytest_asyncio
 import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from gateway import errors
-from gateway.admission.limits import WINDOW_S, MemoryWindow, RateLimiter, Window
+from gateway import errors, shared_redis
+from gateway.admission.limits import WINDOW_S, Hit, MemoryWindow, RateLimiter, Window
 from gateway.admission.shared_limits import RedisWindow
-from gateway.shared_redis import SharedRedis
+from gateway.shared_redis import Away, SharedRedis
 
 REDIS_URL = os.environ.get("AMULET_TEST_REDIS_URL", "redis://127.0.0.1:6379/9")
 
@@ -242,6 +243,27 @@ async def test_a_redis_whose_clock_was_set_back_refuses_nobody_for_longer_than_a
         assert [await there.llen(place), await there.delete(place)] == [5, 1]
 
 
+@pytest.mark.servers
+async def test_over_two_gateways_a_batch_is_told_to_wait_until_all_of_it_fits(
+    redis_windows: tuple[RedisWindow, RedisWindow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_redis, "_ANSWER_S_MAX", 10.0)  # of a busy machine
+    (first, second), name = redis_windows, uuid.uuid4().hex
+    async with redis.asyncio.Redis.from_url(REDIS_URL) as there:
+        place = f"amulet:calls:{name}"
+        seconds, _ = await there.time()
+        await there.rpush(place, *((seconds - ago_s) * 1_000_000 for ago_s in (40, 10)))
+
+        one, batch, too_large = await first.hit(name, 2), await second.hit(name, 2, 2), await first.hit(name, 2, 3)
+
+        assert [await there.llen(place), await there.delete(place)] == [2, 1]  # none of them was counted
+    assert one.wait_s is not None
+    assert 0.0 < one.wait_s <= 20.0
+    assert batch.wait_s is not None
+    assert 30.0 < batch.wait_s <= 50.0
+    assert too_large.wait_s == WINDOW_S
+
+
 async def test_a_batch_larger_than_the_limit_is_told_what_would_fit() -> None:
     limiter = RateLimiter(MemoryWindow(Clock()))
     await limiter.admit("somchai", kind="predictions", calls_per_minute=7)
@@ -317,6 +339,15 @@ async def test_what_was_counted_without_redis_is_taken_back_without_it() -> None
     await shared.close()
 
 
+async def test_a_call_that_redis_has_counted_is_refused_in_its_own_words_though_redis_is_away_by_then() -> None:
+    """Its count stays until the window is over; an error of ours would reach the caller in place of the refusal."""
+    shared = SharedRedis("redis://127.0.0.1:1/0")
+
+    await RedisWindow(shared).take_back(Hit("somchai", 1, None, at=1_000_000.0, shared=True))
+
+    await shared.close()
+
+
 async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_in_vain() -> None:
     clock, asked = Clock(), 0
 
@@ -328,15 +359,33 @@ async def test_a_redis_that_is_away_is_asked_once_a_second_however_often_it_was_
     async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as server:
         shared = SharedRedis(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", clock)
         window = RedisWindow(shared, clock)
-        for _ in range(4):
-            before = asked
-            assert await admitted(window, "somchai", 1000, 1) == 1
-            assert asked > before
-            before = asked
-            assert await admitted(window, "somchai", 1000, 5) == 5
-            assert asked == before
-            clock.now_s += 1.0
+        with capture_logs() as lines:
+            for _ in range(4):
+                before = asked
+                assert await admitted(window, "somchai", 1000, 1) == 1
+                assert asked > before
+                before = asked
+                assert await admitted(window, "somchai", 1000, 5) == 5
+                assert asked == before
+                clock.now_s += 1.0
         await shared.close()
+    assert [line["event"] for line in lines] == ["redis_away"]  # once in an outage
+
+
+async def test_of_those_who_come_as_redis_falls_silent_no_more_than_its_connections_wait_for_it() -> None:
+    """The others would, four at a time, and the last of a hundred for seconds."""
+    redis, asked = SharedRedis("redis://127.0.0.1:1/0"), 0
+
+    async def silence() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+
+    ends = await asyncio.gather(*(redis.ask(silence) for _ in range(30)), return_exceptions=True)
+
+    assert [type(end) for end in ends] == [Away] * 30
+    assert asked == 4
+    await redis.close()
 
 
 class Wire:
@@ -344,6 +393,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.mute = False
+        self.hangs_up = False  # on whoever says something next, and once
         self.heard = asyncio.Event()  # something came while it was mute
         self.connections: set[asyncio.StreamWriter] = set()
 
@@ -357,6 +407,9 @@ class Wire:
                 if self.mute:
                     self.heard.set()
                     continue
+                if self.hangs_up:
+                    self.hangs_up = False
+                    return
                 if there is None:
                     here, there = await asyncio.open_connection(url.hostname or "", url.port or 6379)
                     back = asyncio.create_task(self._back(here, writer))
@@ -403,6 +456,24 @@ async def test_one_call_at_a_time_asks_a_silent_redis_and_no_other_waits_for_it(
         assert sum(other.wait_s is None for other in others) == 100
         assert len(wire.connections) == 1
         assert (await asks).wait_s is None  # counted alone, as the others are
+
+
+@pytest.mark.servers
+async def test_a_connection_that_redis_has_closed_meanwhile_is_no_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does so with those that nobody used for a while; the whole limit would be let in once more."""
+    if not redis_answers():
+        pytest.skip(f"no Redis at {REDIS_URL}: start one with `redis-server`, or name it in AMULET_TEST_REDIS_URL")
+    monkeypatch.setattr(shared_redis, "_ANSWER_S_MAX", 10.0)  # of a busy machine
+    name = f"test-{uuid.uuid4()}"
+    async with wired(Clock()) as (window, wire):
+        assert (await window.hit(name, 2)).shared
+        wire.hangs_up = True
+
+        second, third = await window.hit(name, 2), await window.hit(name, 2)
+
+    assert not wire.hangs_up
+    assert second.shared
+    assert third.wait_s is not None
 
 
 @pytest.mark.servers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -55,6 +56,23 @@ async def test_a_place_is_kept_until_all_that_was_begun_for_its_call_has_ended()
 
     assert held == [1, 1]
     assert shedder.in_flight == 0
+
+
+@pytest.mark.parametrize("end", [lambda work: work.cancel(), lambda work: work.set_exception(ValueError("down"))])
+async def test_work_that_is_called_off_or_fails_gives_its_place_back(
+    end: Callable[[asyncio.Future[None]], object],
+) -> None:
+    shedder = Shedder(1)
+    work: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async with shedder.place(FLOOD, LATER) as place:
+        place.until(work)
+
+    end(work)
+    await asyncio.wait([work])
+    await asyncio.sleep(0)  # its callbacks are called
+
+    assert shedder.in_flight == 0
+    assert work.cancelled() or isinstance(work.exception(), ValueError)
 
 
 async def test_the_place_of_a_call_that_has_left_goes_to_who_waits_once_its_work_has_ended() -> None:

@@ -39,6 +39,7 @@ class Request:
     kind: tuple[str, str, Extras]
     images: list[bytes]
     alone: bool
+    deadline_s: float
     answer: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def finish(self) -> None:
@@ -64,7 +65,7 @@ class Held:
     ) -> GraphResult:
         assert deadline_s > 0
         names = [one.encoded or b"" for one in images]
-        request = Request((backend_name, version, extras), names, alone)
+        request = Request((backend_name, version, extras), names, alone, deadline_s)
         self.requests.append(request)
         await request.answer
         if FAULTY in names:
@@ -265,6 +266,32 @@ async def test_each_has_a_deadline_of_its_own(held: Held, batches: Batches) -> N
 
     assert held.requests[1].images == [b"patient"]
     assert (await first, await patient) == (["first"], ["patient"])
+
+
+async def test_a_shared_request_has_the_time_of_whoever_has_most(held: Held, batches: Batches) -> None:
+    calls = [await begin(batches, "first")]
+    calls += [await begin(batches, name, deadline_s=s) for name, s in (("hasty", 60.0), ("patient", 3600.0))]
+    for request in range(2):
+        await held.requests[request].finish()
+
+    assert await asyncio.gather(*calls) == [["first"], ["hasty"], ["patient"]]
+    assert held.requests[1].images == [b"hasty", b"patient"]
+    assert held.requests[1].deadline_s > 1800.0
+
+
+async def test_nothing_is_kept_of_kinds_that_nobody_asks_for_any_more(held: Held, batches: Batches) -> None:
+    """Versions come and go for as long as a gateway runs."""
+    answered = await begin(batches, "answered")
+    given_up = await begin(batches, "given up", version="v2")
+    late = await begin(batches, "late", version="v3", deadline_s=0.01)
+    assert len(batches._lanes) == 3
+    given_up.cancel()
+    await held.requests[0].finish()
+
+    await asyncio.gather(answered, given_up, late, return_exceptions=True)
+    await settle()
+
+    assert batches._lanes == {}
 
 
 async def test_a_faulty_image_harms_no_other(held: Held, batches: Batches) -> None:

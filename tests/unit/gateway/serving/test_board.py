@@ -162,8 +162,10 @@ input()
             assert {file.name for file in folder.iterdir()} == {living.name, after.name}
 
 
-def test_a_folder_that_others_may_use_is_refused(folder: Path) -> None:
-    folder.mkdir(mode=0o755)
+@pytest.mark.parametrize("mode", [0o755, 0o740, 0o710, 0o702])
+def test_a_folder_that_others_may_use_is_refused(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    folder.chmod(mode)
 
     with pytest.raises(BoardImpossible, match=r"not a folder of this user alone: chmod 700"):
         Board(folder)

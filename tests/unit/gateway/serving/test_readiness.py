@@ -258,6 +258,23 @@ async def test_what_is_not_watched_any_more_is_not_ready(watch: Watch) -> None:
     assert watch.changes[-1] == Change(NAME, VERSION, False, "the version is not served any more")
 
 
+async def test_what_is_not_watched_any_more_is_not_asked_any_more(watch: Watch) -> None:
+    """Versions come and go: each would be asked for as long as the gateway runs."""
+
+    def probes() -> int:
+        return sum("_follow" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+    watch.readiness.watch([SERVED])
+    await watch.until(True)
+    assert probes() == 1
+
+    watch.readiness.watch([])
+
+    async with asyncio.timeout(WAIT_S):
+        while probes():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.005)
+
+
 async def test_the_same_photographs_keep_their_standing_and_others_do_not(watch: Watch) -> None:
     watch.readiness.watch([SERVED])
     await watch.until(True)

@@ -13,7 +13,15 @@ import pytest
 from gateway.errors import BackendUnavailable, DeadlineExceeded, ModelNotReady, Overloaded
 from gateway.serving.board import PLACE_BYTES, PLACES, Board
 from gateway.serving.tokens import Tokens
-from gateway.serving.torchserve import BackendFaulty, Extras, GraphImage, TorchServe
+from gateway.serving.torchserve import (
+    TOKEN_TRIES,
+    BackendFaulty,
+    Extras,
+    GraphImage,
+    HandlerSteps,
+    Neighbour,
+    TorchServe,
+)
 from protos.amulet.graph.v1 import graph_pb2
 from protos.amulet.v1 import vocabulary_pb2 as words
 from tests.unit.gateway.serving.backend import (
@@ -50,6 +58,52 @@ async def test_what_goes_in_and_comes_out_is_typed(fake: FakeTorchServe, torchse
     assert output.embedding is None
     assert output.heat_map is not None
     assert output.heat_map.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_the_handler_hears_whether_a_call_may_have_all_threads(
+    fake: FakeTorchServe, torchserve: TorchServe, alone: bool
+) -> None:
+    await torchserve.predict(NAME, VERSION, [IMAGE], alone=alone, deadline_s=5)
+
+    assert [request.alone for request in fake.requests] == [alone]
+
+
+async def test_references_that_are_near_come_with_their_side(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    async def near(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        answer = answer_of(request)
+        for side in ("front", "", "of another handler"):
+            answer.outputs[0].neighbours.add(example_id="e1", class_index=1, side=side, cosine=0.5)
+        return answer
+
+    fake.answer = near
+    result = await torchserve.predict(NAME, VERSION, [IMAGE], extras=Extras(neighbours=3), deadline_s=5)
+
+    assert fake.requests[0].neighbours == 3
+    assert result.outputs[0].neighbours == tuple(
+        Neighbour("e1", 1, side, 0.5, b"")
+        for side in (words.SIDE_FRONT, words.SIDE_UNSPECIFIED, words.SIDE_UNSPECIFIED)
+    )
+
+
+async def test_steps_of_the_handler_are_told_in_seconds(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+    async def timed(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
+        answer = answer_of(request)
+        answer.steps.CopyFrom(
+            graph_pb2.Steps(
+                began_unix_ns=1_767_225_600_000_000_000,
+                prepared_ms=2.0,
+                graph_from_ms=4.0,
+                graph_to_ms=8.0,
+                answered_ms=16.0,
+            )
+        )
+        return answer
+
+    fake.answer = timed
+    result = await torchserve.predict(NAME, VERSION, [IMAGE], deadline_s=5)
+
+    assert result.steps == HandlerSteps(1_767_225_600_000_000_000, 0.002, 0.004, 0.008, 0.016)
 
 
 def test_an_image_is_pixels_or_a_photograph() -> None:
@@ -132,6 +186,7 @@ async def test_answers_that_no_right_setup_gives_are_our_own_fault(
     fake.answer = wrong
     with pytest.raises(BackendFaulty, match=message):
         await predict(torchserve)
+    assert torchserve.answered_at_s(NAME, VERSION) is None  # it keeps no version ready that hangs
 
 
 async def test_a_heat_map_of_another_size_than_it_says_is_our_own_fault(
@@ -147,10 +202,20 @@ async def test_a_heat_map_of_another_size_than_it_says_is_our_own_fault(
         await predict(torchserve)
 
 
-async def test_a_broken_connection_is_tried_once_more(fake: FakeTorchServe, torchserve: TorchServe) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.CANCELLED, "Received RST_STREAM with error code 8"),
+    ],
+)
+async def test_a_broken_connection_is_tried_once_more(
+    fake: FakeTorchServe, torchserve: TorchServe, code: grpc.StatusCode, said: str
+) -> None:
     async def first_broken(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
         if fake.calls == 1:
-            raise Trouble(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+            raise Trouble(code, said)
         return answer_of(request)
 
     fake.answer = first_broken
@@ -158,15 +223,16 @@ async def test_a_broken_connection_is_tried_once_more(fake: FakeTorchServe, torc
     assert fake.calls == 2
 
 
+@pytest.mark.parametrize("said", ["Worker died.", "Worker scaled down."])
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.RESOURCE_EXHAUSTED])
 async def test_a_worker_that_died_is_asked_for_once_more(
-    fake: FakeTorchServe, torchserve: TorchServe, code: grpc.StatusCode
+    fake: FakeTorchServe, torchserve: TorchServe, code: grpc.StatusCode, said: str
 ) -> None:
     dying = 1
 
     async def dies(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
         if fake.calls <= dying:
-            raise Trouble(code, "Worker died." + INTERNAL_SERVER_ERROR)
+            raise Trouble(code, said + INTERNAL_SERVER_ERROR)
         return answer_of(request)
 
     fake.answer = dies
@@ -300,6 +366,25 @@ async def test_a_token_that_is_refused_for_ever_is_unavailable(fake: FakeTorchSe
         await predict(torchserve)
 
 
+async def test_new_tokens_that_are_refused_as_well_are_not_asked_for_without_an_end(
+    fake: FakeTorchServe, torchserve: TorchServe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token API gives one each time, and the inference port takes none: two TorchServes on one folder."""
+    write = FakeTorchServe.write_keys
+
+    def write_what_is_refused(self: FakeTorchServe, inference: str) -> None:
+        write(self, inference)
+        self.token = "of another process"
+
+    fake.token = "of another process"
+    monkeypatch.setattr(FakeTorchServe, "write_keys", write_what_is_refused)
+
+    with pytest.raises(BackendUnavailable, match="does not accept"):
+        await predict(torchserve, deadline_s=60.0)
+
+    assert (fake.calls, fake.renewals) == (TOKEN_TRIES, TOKEN_TRIES - 1)
+
+
 async def open_board(request: graph_pb2.GraphRequest) -> graph_pb2.GraphAnswer:
     answer = answer_of(request)
     answer.board_open = bool(request.board)
@@ -368,6 +453,20 @@ async def test_a_full_board_means_sending(fake: FakeTorchServe, tokens: Tokens, 
 
     contents = [request.images[0].WhichOneof("content") for request in fake.requests]
     assert contents == ["pixels", "pixels", "place"]
+
+
+async def test_an_image_of_another_kind_beside_a_right_one_costs_no_place(
+    fake: FakeTorchServe, tokens: Tokens, tmp_path: Path
+) -> None:
+    fake.answer = open_board
+    wrong = GraphImage(pixels=np.zeros((4, 4), np.uint8))
+    with Board(tmp_path / "pixels") as board:
+        async with TorchServe(fake.target, tokens, board) as torchserve:
+            await predict(torchserve)
+            with pytest.raises(ValueError, match="uint8"):
+                await predict(torchserve, IMAGE, wrong)
+
+        assert len(board.place([np.zeros((1, 1, 3), np.uint8)] * PLACES)) == PLACES
 
 
 async def test_a_call_that_is_given_up_gives_its_place_back(
