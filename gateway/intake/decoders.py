@@ -13,8 +13,8 @@ import fcntl
 import mmap
 import os
 import signal
+import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -233,42 +233,33 @@ def _blame(status: Status) -> errors.PhotoRefused:
 class _Decoder:
     """One process and whether it stands between two jobs."""
 
-    def __init__(self, process: Process, memory: mmap.mmap) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        stdin: asyncio.StreamWriter,
+        stdout: asyncio.StreamReader,
+        reading: asyncio.BaseTransport,
+        memory: mmap.mmap,
+    ) -> None:
         self._process, self._memory = process, memory
-        self._stdin, self._stdout = process.stdin, process.stdout
+        self._stdin, self._stdout, self._reading = stdin, stdout, reading
         self.between_jobs = True
 
     @classmethod
     async def start(cls, settings: DecoderSettings) -> _Decoder:
         """Raises OSError when no decoder comes up: a ChildProcessError, which says how it ended, or a TimeoutError."""
         shared = shared_memory()
-        program = (
-            f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; "
-            f"main(shared={shared}, job_cpu_s_max={settings.job_cpu_s_max!r})"
-        )
-        # One thread: the pool is what runs in parallel, and idle BLAS threads cost memory.
-        environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **_KEEPS_MEMORY}
-        if "LD_LIBRARY_PATH" in os.environ:
-            environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         try:
             memory = mmap.mmap(shared, SHARED_BYTES)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",  # neither the environment nor the current folder decides what a decoder imports
-                "-c",
-                program,
-                stdin=PIPE,
-                stdout=PIPE,
-                stderr=DEVNULL,
-                env=environment,
-                start_new_session=True,
-                pass_fds=(shared,),
-            )
+            process = _started(shared, settings)
         finally:
             os.close(shared)
-        decoder = cls(process, memory)
+        try:
+            decoder = cls(process, *await _pipes(process), memory)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
         try:
             async with asyncio.timeout(_START_S_MAX):
                 said = await decoder._stdout.read(1)
@@ -311,11 +302,51 @@ class _Decoder:
             await self._stdin.drain()
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()  # nothing where it was waited for
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        """How it ended, which it has or does by now: it was killed, or will say nothing more."""
+        self._stdin.close()
+        self._reading.close()
+        return await asyncio.to_thread(self._process.wait)
+
+
+def _started(shared: int, settings: DecoderSettings) -> subprocess.Popen[bytes]:
+    """Not the loop's own way, which is uvloop's: a fork, and in the child what libraries have registered for one. With
+    traces that starts threads there, in one of which a child has crashed (decision 0311). This one is a vfork, for
+    which the loop stands still for less than a millisecond.
+    """
+    program = (
+        f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; "
+        f"main(shared={shared}, job_cpu_s_max={settings.job_cpu_s_max!r})"
+    )
+    # One thread: the pool is what runs in parallel, and idle BLAS threads cost memory.
+    environment = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **_KEEPS_MEMORY}
+    if "LD_LIBRARY_PATH" in os.environ:
+        environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
+    return subprocess.Popen(
+        # -I: neither the environment nor the current folder decides what a decoder imports.
+        [sys.executable, "-I", "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        start_new_session=True,
+        pass_fds=(shared,),
+    )
+
+
+async def _pipes(
+    process: subprocess.Popen[bytes],
+) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.BaseTransport]:
+    """Its standard input and output as streams of the running loop, and what closes the second."""
+    loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), process.stdout)
+    # Of a protocol that is for reading: what holds a writer back is all that is used.
+    writing, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), process.stdin
+    )
+    return asyncio.StreamWriter(writing, protocol, None, loop), reader, reading
 
 
 def _ended(exit_status: int) -> str:

@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import struct
+import subprocess
 import sys
 import zlib
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import psutil
@@ -215,6 +217,27 @@ async def test_how_a_decoder_ended_that_does_not_come_up_is_said(
     with pytest.raises(OSError, match=f"^a process that opens photographs {said}$"):
         async with Decoders(DecoderSettings(workers=1)):
             raise AssertionError("it came up")
+
+
+HOOKED: Final = """
+import asyncio, os, sys
+import uvloop
+from gateway.intake.decoders import Decoders, DecoderSettings
+ran = []
+os.register_at_fork(before=lambda: ran.append("before"), after_in_child=lambda: os._exit(3))
+
+async def start():
+    async with Decoders(DecoderSettings(workers=2)) as decoders:
+        print(len(decoders.pids()), ran)
+
+asyncio.Runner(loop_factory=uvloop.new_event_loop).run(start())
+"""
+
+
+def test_what_libraries_do_around_a_fork_is_done_around_no_decoder() -> None:
+    """A tracing library starts threads in a child of a fork, of which one crashed now and then before it was ready."""
+    started = subprocess.run([sys.executable, "-c", HOOKED], capture_output=True, text=True, check=False)
+    assert (started.stdout, started.stderr) == ("2 []\n", "")
 
 
 async def test_an_overlay_shows_the_heat_where_it_is(decoders: Decoders) -> None:
