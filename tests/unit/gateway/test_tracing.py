@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,13 @@ from tests.unit.gateway.cast import SOMCHAI, photo, policy, refusal_of, running_
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = "b7ad6b7169203331"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_tracer_is_left() -> Iterator[None]:
+    """One that is, starts threads in whatever another test of this process forks (decision 0311)."""
+    yield
+    gc.collect()
 
 
 def asked_by(trace: str, *, sampled: bool = True) -> tuple[tuple[str, str], ...]:
