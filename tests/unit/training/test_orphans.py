@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psutil
 import pytest
@@ -78,10 +78,7 @@ def test_processes_end_with_the_command_that_was_killed(tmp_path: Path, script: 
             child.wait()
             _, left = psutil.wait_procs(started, timeout=60)
         finally:
-            child.kill()
-            for process in started:
-                if process.is_running():
-                    process.kill()
+            _end(child, started)
         said = child.stderr.read()
 
     assert working <= {process.pid for process in started}
@@ -107,16 +104,21 @@ def test_a_form_is_measured_no_longer_than_somebody_waits_for_it(tmp_path: Path,
             status = child.wait()
             _, left = psutil.wait_procs(started, timeout=60)
         finally:
-            child.kill()
-            for process in started:
-                if process.is_running():
-                    process.kill()
+            _end(child, started)
             if pipe is not None:
                 os.close(pipe)
 
     assert status == -ending
     assert len(started) == 1
     assert left == []
+
+
+def _end(child: subprocess.Popen[Any], started: list[psutil.Process]) -> None:
+    """Whatever a test that failed has left."""
+    child.kill()
+    for process in started:
+        if process.is_running():
+            process.kill()
 
 
 def _opened_by_a_reader(pipe: Path) -> int | None:

@@ -90,8 +90,8 @@ def test_who_decides_is_told_how_many_wait_now_and_not_when_the_next_one_was_fet
     assert "3 wait</span>" in at.get(ahead, headers=AHEAD).content.decode()
     done = at.post(page_of(first), {"answer": "unsure"}, headers=SCRIPT).json()
     assert (done["next"], done["waiting"]) == (ahead, "2 wait")
-    english_gone = at.post(ahead, {"answer": "unsure"}, headers={**SCRIPT, "Accept-Language": "th"}).json()
-    assert english_gone["waiting"] == "รอตรวจ 1 รายการ"
+    in_thai = at.post(ahead, {"answer": "unsure"}, headers={**SCRIPT, "Accept-Language": "th"}).json()
+    assert in_thai["waiting"] == "รอตรวจ 1 รายการ"
 
 
 def test_at_the_end_of_the_queue_there_is_nothing_ahead(at: Client, expert: User, items: list[ReviewItem]) -> None:
