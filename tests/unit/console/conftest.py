@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import _lru_cache_wrapper
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -21,8 +23,12 @@ STATE: Final = ready()
 
 @pytest.fixture(scope="module", autouse=True)
 def _state_folder_is_as_new() -> None:
-    """For each file of tests, whichever came before it in this process."""
+    """For each file of tests, whichever came before it in this process; what functions remember of it is forgotten."""
     STATE.renew()
+    for module in [each for name, each in sys.modules.items() if name.startswith("console.")]:
+        for found in list(vars(module).values()):
+            if isinstance(found, _lru_cache_wrapper) and found.__module__ == module.__name__:
+                found.cache_clear()
 
 
 @pytest.fixture(autouse=True)
