@@ -314,7 +314,7 @@ class _Decoder:
 def _started(shared: int, settings: DecoderSettings) -> subprocess.Popen[bytes]:
     """Not the loop's own way, which is uvloop's: a fork, and in the child what libraries have registered for one. With
     traces that starts threads there, in one of which a child has crashed (decision 0311). This one is a vfork, for
-    which the loop stands still for less than a millisecond.
+    which the loop stands still for less than a millisecond of a median.
     """
     program = (
         f"import sys; sys.path.insert(0, {_ROOT!r}); from gateway.intake.decoder_process import main; "
